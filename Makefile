@@ -1,0 +1,39 @@
+# On a fresh machine every target first makes what it needs: Python 3.11 or newer, git, curl and make are enough.
+
+PYTHON ?= python3
+HOST   ?= 127.0.0.1
+PORT   ?= 2583
+DATA   ?= data
+BIN     = .venv/bin
+
+export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
+export AURORA_BLOBS_DATA_DIR ?= $(DATA)
+
+.PHONY: help run demo test test-fast test-min lint bench clean
+
+help: ## show this
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+run: .venv/installed ## start the service on HOST:PORT with its data in DATA
+	@$(BIN)/flask --app wsgi init-db
+	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
+
+test-fast: .venv/developed ## the tests that need no outside server, in seconds
+	$(BIN)/pytest -m 'not live and not long'
+
+lint: .venv/developed ## ruff (lint and format check) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## remove the environment and all caches; never the data
+	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+
+.venv/installed: setup.cfg pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/developed: .venv/installed
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

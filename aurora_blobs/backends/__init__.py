@@ -1,0 +1,1 @@
+"""Where bytes lie: one class per kind of store, behind one seam."""

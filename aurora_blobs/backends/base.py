@@ -1,0 +1,59 @@
+"""The seam between the service and the place where bytes lie: five operations on CIDs."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from aurora_blobs.spool import Spooled
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a backend says of one blob it holds. `modified` is in microseconds since the epoch, UTC."""
+
+    cid: str
+    size: int
+    modified: int
+
+
+class BlobBackend(ABC):
+    """Where bytes lie. What is temporary, taken down, owned or typed is the catalog's, never a backend's.
+
+    CIDs are in the ``bafkrei…`` form and were checked before they get here.
+    Every operation may raise BackendUnavailable or BackendTimeout.
+    """
+
+    # Whether `size` is cheap enough to be asked inside a transaction: a file system, not a network.
+    local = False
+
+    @abstractmethod
+    def put(self, blob: Spooled) -> None:
+        """Make the bytes durable under ``blob.cid``. Twice is harmless; on failure nothing shows under the CID.
+
+        Raises InsufficientStorage.
+        """
+
+    @abstractmethod
+    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        """The bytes ``[start, stop)``, to their end where *stop* is None. Raises BlobNotFound."""
+
+    @abstractmethod
+    def size(self, cid: str) -> int | None:
+        """How many bytes are held under *cid*; None is absence."""
+
+    @abstractmethod
+    def delete(self, cid: str) -> None:
+        """Remove the bytes. Absence is success."""
+
+    @abstractmethod
+    def scan(self) -> Iterator[Stored]:
+        """Everything held, in order of CID within a shard; whatever is not a blob is skipped."""
+
+    @abstractmethod
+    def probe(self) -> None:
+        """Write, read and delete a canary."""
+
+    def path(self, cid: str) -> str | None:
+        """Where a proxy on this machine finds *cid*, below the backend's root; None if it cannot."""
+        return None

@@ -1,0 +1,129 @@
+"""Bytes as plain files: ``<root>/<xx>/<cid>``, where xx is the first byte of the digest in hex."""
+
+import io
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.cid import parse_blob_cid, shard_of
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.spool import Spooled, disk_errors
+
+
+class DiskBackend(BlobBackend):
+    """A folder. A file under its CID is whole: it gets its name after its last byte."""
+
+    local = True
+
+    def __init__(self, root: Path, *, durable: bool) -> None:
+        """*durable*: `put` returns when file and folder are on the disk."""
+        self.root = root
+        self._durable = durable
+        for shard in range(256):
+            (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+
+    def put(self, blob: Spooled) -> None:
+        source = blob.land(durable=self._durable)
+        target = self._path(blob.cid)
+        with disk_errors():
+            try:
+                # A second name, not a rename: the spooled one goes after the row is committed, so that after
+                # a crash in between the next start finds it and undoes this.
+                os.link(source, target)
+            except FileExistsError:
+                # Equal bytes, unless the disk damaged them: these were hashed a moment ago.
+                os.replace(_second_name(source), target)
+        if self._durable:
+            _sync_folder(os.path.dirname(target))
+
+    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        try:
+            return cast(BinaryIO, _Span(self._path(cid), start, stop))
+        except FileNotFoundError:
+            raise BlobNotFound() from None
+
+    def size(self, cid: str) -> int | None:
+        try:
+            return os.stat(self._path(cid)).st_size
+        except FileNotFoundError:
+            return None
+
+    def delete(self, cid: str) -> None:
+        path = self._path(cid)
+        try:
+            os.unlink(path)
+        except FileNotFoundError:
+            return
+        if self._durable:
+            _sync_folder(os.path.dirname(path))
+
+    def scan(self) -> Iterator[Stored]:
+        for shard in sorted(self.root.iterdir()):
+            if not shard.is_dir():
+                continue
+            for entry in sorted(os.scandir(shard), key=lambda entry: entry.name):
+                if not _is_blob(entry.name, shard.name):
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # deleted since the folder was read
+                yield Stored(entry.name, status.st_size, status.st_mtime_ns // 1000)
+
+    def probe(self) -> None:
+        canary = self.root / f"probe.{secrets.token_hex(8)}"
+        with disk_errors():
+            try:
+                canary.write_bytes(b"canary")
+                if canary.read_bytes() != b"canary":
+                    raise OSError("the canary came back changed")
+            finally:
+                canary.unlink(missing_ok=True)
+
+    def path(self, cid: str) -> str | None:
+        return f"{shard_of(cid)}/{cid}"
+
+    def _path(self, cid: str) -> str:
+        return f"{self.root}/{shard_of(cid)}/{cid}"
+
+
+class _Span(io.FileIO):
+    """The bytes ``[start, stop)`` of a file, with the file's descriptor at *start* for sendfile."""
+
+    def __init__(self, path: str, start: int, stop: int | None) -> None:
+        super().__init__(path)
+        self.seek(start)
+        self._left = None if stop is None else stop - start
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._left is None:
+            return super().read(-1 if size is None else size) or b""
+        if size is None or size < 0 or size > self._left:
+            size = self._left
+        data = super().read(size) or b""
+        self._left -= len(data)
+        return data
+
+
+def _second_name(path: Path) -> str:
+    name = f"{path}~"
+    os.link(path, name)
+    return name
+
+
+def _is_blob(name: str, shard: str) -> bool:
+    try:
+        return parse_blob_cid(name) == name and shard_of(name) == shard
+    except ValueError:
+        return False
+
+
+def _sync_folder(path: str) -> None:
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,86 @@
+"""The names of blobs: a CID is made from a SHA-256 digest and read back strictly, one text per digest."""
+
+from base64 import b32decode, b32encode
+from binascii import Error as Base32Error
+
+_PREFIX = bytes([0x01, 0x55, 0x12, 0x20])  # CIDv1, codec raw, sha2-256, 32 bytes
+_CID_LENGTH = 59  # "b" and 36 bytes in base32
+_AURORA = "bafyrei"  # early Aurora Locus wrote this and the digest in hex
+_AURORA_LENGTH = len(_AURORA) + 64
+_BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+_BASE58 = frozenset("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
+_HEX = frozenset("0123456789abcdef")
+
+
+def cid_of_digest(digest: bytes) -> str:
+    """The CID of a blob whose SHA-256 is *digest* (32 bytes): 59 characters, ``bafkrei…``.
+
+    CIDv1, codec raw, base32 lower case; https://atproto.com/specs/data-model#blob-type
+    """
+    return "b" + b32encode(_PREFIX + digest).decode().rstrip("=").lower()
+
+
+def parse_blob_cid(text: str) -> str:
+    """*text*, a blob's CID in either form, as the ``bafkrei…`` form.
+
+    Raises ValueError if it is neither: wrong base, case, padding bits, codec, hash or length.
+    """
+    if text.startswith(_AURORA) and len(text) == _AURORA_LENGTH and _HEX.issuperset(text[len(_AURORA) :]):
+        return cid_of_digest(bytes.fromhex(text[len(_AURORA) :]))
+    if len(text) != _CID_LENGTH or (data := _decode(text)) is None or not data.startswith(_PREFIX):
+        raise ValueError(f'Invalid blob CID (got "{text}")')
+    return text
+
+
+def parse_cid(text: str) -> str:
+    """*text*, any CID in the base an AT Protocol parameter may have; a blob's as ``bafkrei…``.
+
+    A CID of another codec is a valid CID that no blob has. Raises ValueError.
+    """
+    try:
+        return parse_blob_cid(text)
+    except ValueError:
+        if text.startswith("Qm") and len(text) == 46 and _BASE58.issuperset(text):
+            return text
+        data = _decode(text)
+        # Version, codec, hash and length are one byte each for every CID that the protocol uses.
+        if data is None or len(data) < 5 or data[0] != 1 or data[3] != len(data) - 4:
+            raise ValueError(f'Invalid CID string (got "{text}")') from None
+        return text
+
+
+def digest_of(cid: str) -> bytes:
+    """The SHA-256 digest (32 bytes) in *cid*, a ``bafkrei…`` CID."""
+    data = _decode(cid)
+    assert data is not None
+    return data[len(_PREFIX) :]
+
+
+def aurora_form(cid: str) -> str:
+    """*cid* as early Aurora Locus wrote it: ``bafyrei`` and the digest in hex."""
+    return _AURORA + digest_of(cid).hex()
+
+
+def shard_of(cid: str) -> str:
+    """The folder of *cid*, two hex digits.
+
+    Not its first characters: every raw CID starts with "bafkrei". The digest's first byte gives 256 even folders.
+    """
+    # The 36 bytes before base32 are 4 of prefix, then the digest; its first byte is the low 3 bits
+    # of character 7 and the 5 of character 8, counted with the leading "b".
+    return f"{_VALUE[cid[7]] << 5 & 0xE0 | _VALUE[cid[8]]:02x}"
+
+
+_VALUE = {character: value for value, character in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
+
+
+def _decode(text: str) -> bytes | None:
+    if not text.startswith("b") or not _BASE32.issuperset(text):
+        return None
+    body = text[1:].upper()
+    try:
+        data = b32decode(body + "=" * (-len(body) % 8))
+    except Base32Error:
+        return None
+    # The last character has bits that no byte needs; another text would name the same bytes.
+    return data if b32encode(data).decode().rstrip("=") == body else None

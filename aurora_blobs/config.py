@@ -1,0 +1,220 @@
+"""Every setting, read once from the environment into one frozen object."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+PREFIX = "AURORA_BLOBS_"
+_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+MIN_GRACE_SECONDS = 3600  # https://atproto.com/specs/blob: one hour is a firm lower bound
+MIN_SECRET_BYTES = 16
+
+
+class ConfigError(ValueError):
+    """A setting that cannot be used; the message is one line for the operator."""
+
+
+def _text(accepted: str, pattern: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(accepted)
+        return text
+
+    return parse
+
+
+def _choice(*accepted: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in accepted:
+            raise ValueError(" or ".join(accepted))
+        return text
+
+    return parse
+
+
+def _integer(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,9}", text) or not low <= int(text) <= high:
+            raise ValueError(f"a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def parse_size(text: str) -> int:
+    """Bytes: a plain number, ``50MB`` (10^6) or ``50MiB`` (2^20). Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,18})\s*([A-Za-z]*)", text)
+    if not match or match[2].upper() not in _UNITS:
+        raise ValueError("bytes as a plain number, or like 50MB or 50MiB")
+    return int(match[1]) * _UNITS[match[2].upper()]
+
+
+def _positive_size(text: str) -> int:
+    size = parse_size(text)
+    if size == 0:
+        raise ValueError("more than 0 bytes")
+    return size
+
+
+def parse_seconds(text: str) -> int:
+    """Seconds: a plain number, or like ``90m``, ``24h``, ``7d``. Raises ValueError."""
+    match = re.fullmatch(r"([0-9]{1,12})\s*([smhdw]?)", text)
+    if not match:
+        raise ValueError("seconds as a plain number, or like 90m, 24h or 7d")
+    return int(match[1]) * _SECONDS[match[2]]
+
+
+def _grace(text: str) -> int:
+    seconds = parse_seconds(text)
+    if seconds < MIN_GRACE_SECONDS:
+        raise ValueError("at least 1h, like 6h or 24h")
+    return seconds
+
+
+def _mime_types(text: str) -> tuple[str, ...]:
+    token = r"[a-z0-9][a-z0-9!#$&^_.+-]*"
+    types = tuple(part.strip().lower() for part in text.split(","))
+    if not all(re.fullmatch(rf"\*/\*|{token}/(\*|{token})", part) for part in types):
+        raise ValueError("a comma list of media types, like image/png,video/*, or */*")
+    return types
+
+
+def _domains(text: str) -> tuple[str, ...]:
+    domains = tuple(part.strip().lower() for part in text.split(","))
+    if not all(re.fullmatch(r"(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", part) for part in domains):
+        raise ValueError("a comma list of domains that begin with a dot, like .test,.example.com")
+    return domains
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = tuple(part.strip() for part in text.split(","))
+    if any(len(part.encode()) < MIN_SECRET_BYTES for part in secrets):
+        raise ValueError(f"a secret of {MIN_SECRET_BYTES} bytes or more, or a comma list of them, the first signs")
+    return secrets
+
+
+_did = _text("a DID, like did:web:pds.example.com", r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
+_url = _text("an http:// or https:// URL", r"https?://[^\s/]\S*")
+_bucket = _text("a bucket's name", r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
+_any_text = _text("anything that is not empty", r"(?s).+")
+
+
+def _setting(parse: Callable[[str], Any], default: Any, meaning: str, *, secret: bool = False) -> Any:
+    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """The settings. A field's variable is `PREFIX` and its name in capitals; None is "unset".
+
+    Sizes are in bytes, times in seconds.
+    """
+
+    bind: str = _setting(
+        _text("HOST:PORT or unix:PATH", r"unix:.+|.*:[0-9]{1,5}"), "127.0.0.1:2583", "what gunicorn binds"
+    )
+    data_dir: Path = _setting(Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`")
+    database_url: str | None = _setting(
+        _text("sqlite:PATH", r"sqlite:.+"), None, "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder"
+    )
+    storage: str = _setting(_choice("disk", "s3"), "disk", "where bytes lie: `disk` or `s3`")
+    s3_bucket: str | None = _setting(_bucket, None, "the bucket")
+    s3_prefix: str = _setting(_any_text, "", "what the keys begin with, like `blobs/`")
+    s3_endpoint_url: str | None = _setting(_url, None, "the store's address; unset: AWS")
+    s3_region: str | None = _setting(_any_text, None, "the region; unset: from boto3's usual chain")
+    s3_addressing_style: str = _setting(_choice("auto", "path", "virtual"), "auto", "`auto`, `path` or `virtual`")
+    max_blob_size: int = _setting(_positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`")
+    allowed_mime_types: tuple[str, ...] = _setting(
+        _mime_types,
+        ("image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm"),
+        "comma list; `image/*` and `*/*` allowed",
+    )
+    mime_policy: str = _setting(
+        _choice("strict", "sniff"),
+        "strict",
+        "`strict`: a declared type that the bytes contradict is refused; `sniff`: the bytes win",
+    )
+    cid_format: str = _setting(
+        _choice("atproto", "aurora"),
+        "atproto",
+        "`atproto`: `bafkrei…`; `aurora`: `bafyrei` + hex of the digest. Either is read",
+    )
+    jwt_secret: tuple[str, ...] | None = _setting(
+        _secrets,
+        None,
+        "HS256 secret of session tokens, a comma list to rotate: the first signs, all verify; "
+        "unset: made once in the data folder",
+        secret=True,
+    )
+    service_did: str = _setting(_did, "did:web:localhost", "`aud` of session and service tokens")
+    plc_url: str = _setting(_url, "https://plc.directory", "where `did:plc` is resolved")
+    handle_domains: tuple[str, ...] = _setting(_domains, (".test",), "where local accounts may have handles")
+    admin_password: str | None = _setting(
+        _any_text, None, "HTTP Basic, user `admin`; unset: admin calls are refused", secret=True
+    )
+    accounts: str = _setting(
+        _choice("local", "external"),
+        "local",
+        "`local`: this service keeps accounts and sessions; `external`: tokens come from a PDS",
+    )
+    unreferenced_grace: int = _setting(_grace, 86_400, "how long a blob that no record references is kept; 1h or more")
+    quota: int = _setting(parse_size, 0, "bytes an account may hold; 0: no limit")
+    uploads_per_day: int = _setting(_integer(0, 10**9 - 1), 0, "uploads an account may make in a day; 0: no limit")
+    proxy_hops: int = _setting(_integer(0, 10), 0, "trusted `X-Forwarded-*` hops")
+    accel_redirect: str | None = _setting(
+        _text("a location like /_blobs/", r"/([\w.-]+/)+"),
+        None,
+        "internal nginx location; getBlob answers with `X-Accel-Redirect`",
+    )
+    durability: str = _setting(
+        _choice("full", "os"),
+        "full",
+        "`full`: file, folder and row are fsynced before the answer; `os`: left to the kernel",
+    )
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> "Config":
+        """The settings in *environ*; an empty variable is one that is unset. Raises ConfigError."""
+        known = {PREFIX + setting.name.upper(): setting for setting in fields(cls)}
+        values = {}
+        for variable, text in environ.items():
+            if not variable.startswith(PREFIX):
+                continue
+            if variable not in known:
+                raise ConfigError(f"{variable}={text!r}: no such setting; `flask --app wsgi config` lists them")
+            if text:
+                setting = known[variable]
+                try:
+                    values[setting.name] = setting.metadata["parse"](text)
+                except ValueError as error:
+                    shown = "(hidden)" if setting.metadata["secret"] else repr(text)
+                    raise ConfigError(f"{variable}={shown}: accepted is {error}") from None
+        config = cls(**values)
+        if config.storage == "s3" and config.s3_bucket is None:
+            raise ConfigError(f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}STORAGE=s3")
+        return config
+
+    @property
+    def database(self) -> str:
+        """The database's URL, the default filled in."""
+        return self.database_url or f"sqlite:{self.data_dir / 'aurora.sqlite3'}"
+
+
+def effective(config: Config) -> dict[str, str]:
+    """Each variable with its effective value as text, secrets masked."""
+    return {PREFIX + setting.name.upper(): _shown(config, setting) for setting in fields(config)}
+
+
+def _shown(config: Config, setting: Any) -> str:
+    value = getattr(config, setting.name)
+    if setting.name == "database_url":
+        return config.database
+    if value is None:
+        return ""
+    if setting.metadata["secret"]:
+        return "********"
+    return ",".join(value) if isinstance(value, tuple) else str(value)

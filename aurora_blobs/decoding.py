@@ -1,0 +1,112 @@
+"""Undoes Content-Encoding as a stream, and never makes more of it than was asked for."""
+
+import importlib
+import importlib.util
+import zlib
+from collections.abc import Callable
+from typing import Protocol
+
+from aurora_blobs.errors import UnsupportedEncoding, UploadIncomplete
+
+_STEP = 64 * 1024  # encoded bytes per read; a guess, decoding costs far more than reading
+
+
+class Reader(Protocol):
+    """What a body is read through: at most *size* bytes, ``b""`` at the end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+
+def parse_encodings(header: str) -> tuple[str, ...]:
+    """The codings of a Content-Encoding *header* in the order they were applied, ``identity`` left out.
+
+    RFC 9110, 8.4. Raises UnsupportedEncoding.
+    """
+    names = tuple(name for part in header.split(",") if (name := part.strip().lower()) not in ("", "identity"))
+    for name in names:
+        if name not in _DECODERS:
+            raise UnsupportedEncoding("unsupported content-encoding")
+    return names
+
+
+def decoded(stream: Reader, encodings: tuple[str, ...]) -> Reader:
+    """*stream* with *encodings* (of `parse_encodings`) undone, the last applied first.
+
+    Its reads raise UploadIncomplete when the data does not decode, ends early or goes on after its end.
+    """
+    for name in reversed(encodings):
+        stream = _DECODERS[name](stream)
+    return stream
+
+
+class _Inflating:
+    """gzip or zlib data, decoded in steps that are bounded on both sides."""
+
+    def __init__(self, stream: Reader, wbits: int) -> None:
+        self._stream = stream
+        self._wbits = wbits
+        self._inflate = zlib.decompressobj(wbits)
+        self._waiting = b""  # encoded bytes that were read and not decoded yet
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            if not self._waiting:
+                self._waiting = self._stream.read(_STEP)
+            if self._inflate.eof:
+                if not self._waiting:
+                    return b""
+                # RFC 1952, 2.2: a gzip file is a series of members.
+                if self._wbits != _GZIP:
+                    raise _undecodable()
+                self._inflate = zlib.decompressobj(self._wbits)
+            ended = not self._waiting
+            try:
+                data = self._inflate.decompress(self._waiting, size)
+            except zlib.error:
+                raise _undecodable() from None
+            self._waiting = self._inflate.unused_data or self._inflate.unconsumed_tail
+            if data:
+                return data
+            if ended and not self._inflate.eof:
+                raise _undecodable()
+
+
+class _Brotli:
+    """Brotli data, decoded in bounded steps."""
+
+    def __init__(self, stream: Reader) -> None:
+        module = importlib.import_module("brotli")
+        self._error: type[Exception] = module.error
+        self._stream = stream
+        self._decoder = module.Decompressor()
+
+    def read(self, size: int, /) -> bytes:
+        while not self._decoder.is_finished():
+            # What the decoder still holds goes out before anything is read.
+            encoded = self._stream.read(_STEP) if self._decoder.can_accept_more_data() else b""
+            ended = self._decoder.can_accept_more_data() and not encoded
+            try:
+                data: bytes = self._decoder.process(encoded, output_buffer_limit=size)
+            except self._error:
+                raise _undecodable() from None
+            if data:
+                return data
+            if ended:
+                raise _undecodable()
+        if self._stream.read(1):
+            raise _undecodable()
+        return b""
+
+
+_GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
+_DECODERS: dict[str, Callable[[Reader], Reader]] = {
+    "gzip": lambda stream: _Inflating(stream, _GZIP),
+    "x-gzip": lambda stream: _Inflating(stream, _GZIP),
+    "deflate": lambda stream: _Inflating(stream, _ZLIB),
+}
+if importlib.util.find_spec("brotli"):
+    _DECODERS["br"] = _Brotli
+
+
+def _undecodable() -> UploadIncomplete:
+    return UploadIncomplete("unable to read input")

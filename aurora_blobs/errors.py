@@ -1,0 +1,205 @@
+"""Every error this service answers with: a class each, with its name on the wire and its HTTP status.
+
+The names are those of the lexicons and of the reference PDS; the envelope is
+https://atproto.com/specs/xrpc#error-responses
+"""
+
+
+class BlobServiceError(Exception):
+    """The base: `error` is the name on the wire, `status` the HTTP status."""
+
+    error = "InternalServerError"
+    status = 500
+    retry_after: int | None = None  # seconds, sent as Retry-After
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidRequest(BlobServiceError):
+    error, status = "InvalidRequest", 400
+
+
+class UploadIncomplete(InvalidRequest):
+    """The body ended early, could not be read, or does not decode."""
+
+
+class UnsupportedEncoding(BlobServiceError):
+    error, status = "UnsupportedMediaType", 415
+
+
+class BlobTooLarge(BlobServiceError):
+    error, status = "PayloadTooLarge", 413
+
+    def __init__(self, message: str = "request entity too large") -> None:
+        super().__init__(message)
+
+
+class InvalidMimeType(BlobServiceError):
+    error, status = "InvalidMimeType", 400
+
+
+class InvalidSize(BlobServiceError):
+    error, status = "InvalidSize", 400
+
+
+class InvalidSwap(BlobServiceError):
+    error, status = "InvalidSwap", 400
+
+
+class QuotaExceeded(BlobServiceError):
+    error, status = "QuotaExceeded", 400
+
+
+class BlobNotFound(BlobServiceError):
+    error, status = "BlobNotFound", 400
+
+    def __init__(self, message: str = "Blob not found") -> None:
+        super().__init__(message)
+
+
+class RecordNotFound(BlobServiceError):
+    error, status = "RecordNotFound", 400
+
+
+class SubjectNotFound(BlobServiceError):
+    error, status = "NotFound", 400
+
+
+class RepoNotFound(BlobServiceError):
+    error, status = "RepoNotFound", 400
+
+
+class RepoTakendown(BlobServiceError):
+    error, status = "RepoTakendown", 400
+
+
+class RepoDeactivated(BlobServiceError):
+    error, status = "RepoDeactivated", 400
+
+
+class RangeNotSatisfiable(BlobServiceError):
+    error, status = "RangeNotSatisfiable", 416
+
+
+# Accounts: the named errors of com.atproto.server.createAccount and createSession.
+
+
+class HandleNotAvailable(BlobServiceError):
+    error, status = "HandleNotAvailable", 400
+
+
+class InvalidHandle(BlobServiceError):
+    error, status = "InvalidHandle", 400
+
+
+class UnsupportedDomain(BlobServiceError):
+    error, status = "UnsupportedDomain", 400
+
+
+class InvalidPassword(BlobServiceError):
+    error, status = "InvalidPassword", 400
+
+
+class InvalidEmail(BlobServiceError):
+    error, status = "InvalidEmail", 400
+
+
+class IncompatibleDidDoc(BlobServiceError):
+    error, status = "IncompatibleDidDoc", 400
+
+
+# Who is asking.
+
+
+class AuthMissing(BlobServiceError):
+    error, status = "AuthMissing", 401
+
+    def __init__(self, message: str = "Authentication Required") -> None:
+        super().__init__(message)
+
+
+class AuthenticationRequired(BlobServiceError):
+    error, status = "AuthenticationRequired", 401
+
+    def __init__(self, message: str = "Authentication Required") -> None:
+        super().__init__(message)
+
+
+class InvalidToken(BlobServiceError):
+    error, status = "InvalidToken", 400
+
+
+class ExpiredToken(BlobServiceError):
+    error, status = "ExpiredToken", 400
+
+    def __init__(self, message: str = "Token has expired") -> None:
+        super().__init__(message)
+
+
+class AccountNotFound(BlobServiceError):
+    error, status = "AccountNotFound", 403
+
+    def __init__(self, message: str = "Account not found") -> None:
+        super().__init__(message)
+
+
+class AccountTakedown(BlobServiceError):
+    error, status = "AccountTakedown", 401
+
+    def __init__(self, message: str = "Account has been taken down") -> None:
+        super().__init__(message)
+
+
+class AccountDeactivated(BlobServiceError):
+    error, status = "AccountDeactivated", 401
+
+    def __init__(self, message: str = "Account is deactivated") -> None:
+        super().__init__(message)
+
+
+class RateLimitExceeded(BlobServiceError):
+    error, status = "RateLimitExceeded", 429
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("Rate Limit Exceeded")
+        self.retry_after = retry_after
+
+
+# What is not the client's fault. The message of a 500 is never sent.
+
+
+class MethodNotImplemented(BlobServiceError):
+    error, status = "MethodNotImplemented", 501
+
+    def __init__(self, message: str = "Method Not Implemented") -> None:
+        super().__init__(message)
+
+
+class InsufficientStorage(BlobServiceError):
+    error, status = "InsufficientStorage", 507
+
+
+class ServiceBusy(BlobServiceError):
+    """The database is locked for longer than a client should wait, or a blob was collected under an upload."""
+
+    error, status = "ServiceUnavailable", 503
+    retry_after = 5
+
+
+class BackendUnavailable(BlobServiceError):
+    """The store is away or refuses to work."""
+
+    error, status = "UpstreamFailure", 502
+    retry_after = 30
+
+
+class BackendTimeout(BlobServiceError):
+    """The store did not answer within its deadline."""
+
+    error, status = "UpstreamTimeout", 504
+    retry_after = 30
+
+    def __init__(self, message: str = "Operation timed out, please try again.") -> None:
+        super().__init__(message)

@@ -1,0 +1,239 @@
+"""The only way in: a stream becomes hashed, size-checked bytes, in memory while small, else in a temporary file."""
+
+import errno
+import fcntl
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from aurora_blobs.cid import cid_of_digest, parse_blob_cid
+from aurora_blobs.decoding import Reader, decoded
+from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InsufficientStorage, UploadIncomplete
+
+CHUNK = 256 * 1024  # bytes per read; measured best of 64 KiB to 4 MiB under gunicorn 27
+IN_MEMORY = CHUNK  # a body up to this size touches no file before it is known to be wanted
+HEAD = 8192  # bytes kept for finding the type; the longest look that a detector takes
+# An encoded body may be a little larger than what it decodes to, never much.
+_ENCODED_SLACK = 64 * 1024
+
+
+class _File:
+    """A file in the spool, locked for as long as its upload lives, so that `leftovers` can tell."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with disk_errors():
+            while True:
+                self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                if os.fstat(self._fd).st_nlink:
+                    return
+                os.close(self._fd)  # swept between its creation and its lock
+
+    def allocate(self, size: int) -> None:
+        """Reserve *size* bytes: a full disk is known before the body is read, and writing costs a fifth less."""
+        with disk_errors():
+            os.posix_fallocate(self._fd, 0, size)
+
+    def write(self, data: bytes) -> None:
+        with disk_errors():
+            view = memoryview(data)
+            while view:
+                view = view[os.write(self._fd, view) :]
+
+    def sync(self) -> None:
+        with disk_errors():
+            os.fdatasync(self._fd)
+
+    def rename(self, target: Path) -> None:
+        os.rename(self.path, target)
+        self.path = target
+
+    def remove(self) -> None:
+        self.path.unlink(missing_ok=True)
+        os.close(self._fd)
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Gives a full disk its name: raises InsufficientStorage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InsufficientStorage("no space left to store the blob") from error
+        raise
+
+
+class Spooled:
+    """Bytes that were counted and hashed. Made by `spooled` alone; valid inside its block.
+
+    `cid` names them, `size` counts them, `mime_type` is what `inspect` made of the first `HEAD` of them.
+    """
+
+    def __init__(self, cid: str, size: int, mime_type: str, folder: Path, content: bytes | _File) -> None:
+        self.cid = cid
+        self.size = size
+        self.mime_type = mime_type
+        self._folder = folder
+        self._content = content
+        self._landed: _File | None = None
+
+    def land(self, *, durable: bool) -> Path:
+        """The file that holds the bytes, named ``<cid>.…`` so that a crash tells what it may have left.
+
+        With *durable* it is on the disk. Raises InsufficientStorage.
+        """
+        if self._landed is None:
+            target = self._folder / f"{self.cid}.{secrets.token_hex(8)}"
+            if isinstance(self._content, _File):
+                self._landed = self._content
+                self._landed.rename(target)
+            else:
+                self._landed = _File(target)
+                self._landed.write(self._content)
+        if durable:
+            self._landed.sync()
+        return self._landed.path
+
+    def open(self) -> BinaryIO:
+        """The bytes, from their start."""
+        return open(self.land(durable=False), "rb")
+
+    def close(self) -> None:
+        """Remove what is left in the spool; `spooled` calls this at the end of its block."""
+        file = self._content if isinstance(self._content, _File) else self._landed
+        if file is not None:
+            file.remove()
+
+
+@contextmanager
+def spooled(
+    stream: Reader,
+    *,
+    folder: Path,
+    inspect: Callable[[bytes], str],
+    max_bytes: int,
+    declared_size: int | None,
+    encodings: tuple[str, ...] = (),
+) -> Iterator[Spooled]:
+    """Read *stream* to its end; the block has the result, and nothing of it is left after the block.
+
+    *inspect* gets the first `HEAD` bytes, before anything else is read, and names the media type or refuses by
+    raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings* are undone first;
+    *max_bytes* holds for what comes out.
+
+    Raises BlobTooLarge (by the declared size before anything is read), UploadIncomplete, InsufficientStorage.
+    """
+    slack = max_bytes // 1000 + _ENCODED_SLACK if encodings else 0
+    if declared_size is not None and declared_size > max_bytes + slack:
+        raise BlobTooLarge()
+    body = decoded(_Body(stream, declared_size, max_bytes + slack), encodings)
+    start = _read_up_to(body, HEAD)
+    mime_type = inspect(start)
+    if len(start) == HEAD:
+        start += _read_up_to(body, IN_MEMORY + 1 - HEAD)
+    if len(start) <= IN_MEMORY:
+        if len(start) > max_bytes:
+            raise BlobTooLarge()
+        blob = Spooled(cid_of_digest(sha256(start).digest()), len(start), mime_type, folder, start)
+    else:
+        file, size, cid = _to_file(body, start, folder, max_bytes, None if encodings else declared_size)
+        blob = Spooled(cid, size, mime_type, folder, file)
+    try:
+        yield blob
+    finally:
+        blob.close()
+
+
+def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """What uploads that died left in *folder*: each file, and the CID under which it may have been stored.
+
+    Files of uploads that are alive, in whatever process, are passed over. The caller unlinks, or the next call
+    finds them again.
+    """
+    for path in sorted(folder.iterdir()):
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield path, _cid_in(path.name)
+        except BlockingIOError:
+            continue
+        finally:
+            os.close(file)
+
+
+class _Body:
+    """A request body that ends where it said it would, and whose failures have one name."""
+
+    def __init__(self, stream: Reader, declared_size: int | None, max_bytes: int) -> None:
+        self._stream = stream
+        self._left = declared_size
+        self._allowed = max_bytes
+
+    def read(self, size: int, /) -> bytes:
+        if self._left is not None:
+            size = min(size, self._left)
+            if size == 0:
+                return b""
+        try:
+            data = self._stream.read(size)
+        except BlobServiceError:
+            raise
+        except Exception as error:  # each WSGI server raises its own kind when a client goes away
+            raise UploadIncomplete("the request body could not be read to its end") from error
+        if self._left is not None:
+            # gunicorn ends a cut-off body with a plain EOF (benoitc/gunicorn#3234).
+            if not data:
+                raise UploadIncomplete(f"the request body is {self._left} bytes shorter than its Content-Length")
+            self._left -= len(data)
+        self._allowed -= len(data)
+        if self._allowed < 0:
+            raise BlobTooLarge()
+        return data
+
+
+def _read_up_to(body: Reader, size: int) -> bytes:
+    first = body.read(size)
+    if len(first) == size or not first:
+        return first
+    parts = [first]
+    size -= len(first)
+    while size and (data := body.read(size)):
+        parts.append(data)
+        size -= len(data)
+    return b"".join(parts)
+
+
+def _to_file(body: Reader, start: bytes, folder: Path, max_bytes: int, expected: int | None) -> tuple[_File, int, str]:
+    digest = sha256(start)
+    size = len(start)
+    file = _File(folder / f"upload.{secrets.token_hex(8)}")
+    try:
+        if expected is not None:
+            file.allocate(expected)
+        file.write(start)
+        while data := body.read(CHUNK):
+            size += len(data)
+            if size > max_bytes:
+                raise BlobTooLarge()
+            digest.update(data)
+            file.write(data)
+        return file, size, cid_of_digest(digest.digest())
+    except BaseException:
+        file.remove()
+        raise
+
+
+def _cid_in(name: str) -> str | None:
+    try:
+        return parse_blob_cid(name.partition(".")[0])
+    except ValueError:
+        return None

@@ -1,0 +1,150 @@
+-- The whole database, in the SQL that SQLite and PostgreSQL share.
+-- Times are microseconds since the epoch, UTC; sizes are bytes. Read again at each start: every statement is idempotent.
+
+CREATE TABLE IF NOT EXISTS schema_version (
+    version BIGINT NOT NULL
+);
+
+-- One row per account that may hold blobs. An account that a PDS keeps has no handle, email or password here.
+-- rev is the newest revision (TID) of its records; NULL before the first.
+-- deactivated_at and takedown_at are NULL while the account is not in that state.
+-- quota_bytes and uploads_per_day are NULL where the service's default holds; 0 is no limit.
+-- blob_count and blob_bytes count its blob_metadata rows, in the transaction that changes them.
+CREATE TABLE IF NOT EXISTS account (
+    did             TEXT   PRIMARY KEY,
+    handle          TEXT   UNIQUE,
+    email           TEXT   UNIQUE,
+    password_hash   TEXT,
+    created_at      BIGINT NOT NULL,
+    deactivated_at  BIGINT,
+    takedown_at     BIGINT,
+    takedown_ref    TEXT,
+    rev             TEXT,
+    quota_bytes     BIGINT,
+    uploads_per_day BIGINT,
+    blob_count      BIGINT NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
+    blob_bytes      BIGINT NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0)
+);
+
+-- One row per distinct content. stored_at is NULL while the bytes are not in the backend: pinned by an upload
+-- that is under way, or found lost. touched_at is when somebody last needed the bytes to stay (catalog/blobs.py).
+-- verified_at is when the bytes were last read and hashed; NULL is never since they were stored.
+CREATE TABLE IF NOT EXISTS blob (
+    cid         TEXT   PRIMARY KEY,
+    size        BIGINT NOT NULL CHECK (size >= 0),
+    touched_at  BIGINT NOT NULL,
+    stored_at   BIGINT,
+    verified_at BIGINT
+);
+
+-- One row per account and content that it holds. unreferenced_since is NULL while a record of the account references
+-- the blob (public), else when it became temporary or was last uploaded again.
+-- width and height (pixels, as shown) and duration_ms are NULL where they do not apply or could not be read;
+-- probed_at is NULL for rows whose header was never looked at.
+CREATE TABLE IF NOT EXISTS blob_metadata (
+    creator_did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
+    cid                TEXT   NOT NULL REFERENCES blob (cid),
+    mime_type          TEXT   NOT NULL,
+    size               BIGINT NOT NULL CHECK (size >= 0),
+    width              BIGINT,
+    height             BIGINT,
+    duration_ms        BIGINT,
+    probed_at          BIGINT,
+    created_at         BIGINT NOT NULL,
+    unreferenced_since BIGINT,
+    PRIMARY KEY (creator_did, cid)
+);
+CREATE INDEX IF NOT EXISTS blob_metadata_by_cid ON blob_metadata (cid);
+CREATE INDEX IF NOT EXISTS blob_metadata_by_creation ON blob_metadata (created_at);
+CREATE INDEX IF NOT EXISTS blob_metadata_temporary ON blob_metadata (unreferenced_since)
+    WHERE unreferenced_since IS NOT NULL;
+
+-- One row per record of an account: an index of what the PDS keeps, not a signed repository. value is JSON.
+CREATE TABLE IF NOT EXISTS record (
+    did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
+    collection TEXT   NOT NULL,
+    rkey       TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    value      TEXT   NOT NULL,
+    rev        TEXT   NOT NULL,
+    PRIMARY KEY (did, collection, rkey)
+);
+
+-- One row per record and blob that it references. The blob may be missing: named by an import, never uploaded.
+-- mime_type and size are what the reference states; NULL in a reference of the legacy form, which states less.
+CREATE TABLE IF NOT EXISTS record_blob (
+    did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
+    record_uri TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    rev        TEXT   NOT NULL,
+    mime_type  TEXT,
+    size       BIGINT,
+    PRIMARY KEY (did, record_uri, cid)
+);
+CREATE INDEX IF NOT EXISTS record_blob_by_cid ON record_blob (did, cid, rev, record_uri);
+
+-- One row per blob that must not be served, stored or referenced. did is '' where that holds for every account.
+-- It outlives the blob, its records and the account, and may precede them.
+CREATE TABLE IF NOT EXISTS takedown (
+    cid        TEXT   NOT NULL,
+    did        TEXT   NOT NULL,
+    ref        TEXT   NOT NULL,
+    created_at BIGINT NOT NULL,
+    PRIMARY KEY (cid, did)
+);
+
+-- One row per log-in. refresh_jti names the one refresh token that is still good.
+CREATE TABLE IF NOT EXISTS session (
+    id          TEXT   PRIMARY KEY,
+    did         TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
+    refresh_jti TEXT   NOT NULL,
+    created_at  BIGINT NOT NULL,
+    expires_at  BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS session_by_did ON session (did);
+CREATE INDEX IF NOT EXISTS session_by_expiry ON session (expires_at);
+
+-- One row per one-time token that was used, until it would have expired. issuer is whose jti it is.
+CREATE TABLE IF NOT EXISTS seen_token (
+    issuer     TEXT   NOT NULL,
+    jti        TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (issuer, jti)
+);
+CREATE INDEX IF NOT EXISTS seen_token_by_expiry ON seen_token (expires_at);
+
+-- One row per DID whose document was fetched from elsewhere. document is JSON; NULL remembers a failure.
+CREATE TABLE IF NOT EXISTS identity (
+    did        TEXT   PRIMARY KEY,
+    document   TEXT,
+    fetched_at BIGINT NOT NULL
+);
+
+-- One row per thing that is counted in a window of time: uploads per account and day, calls per address.
+CREATE TABLE IF NOT EXISTS usage_counter (
+    name       TEXT   NOT NULL,
+    subject    TEXT   NOT NULL,
+    window_end BIGINT NOT NULL,
+    used       BIGINT NOT NULL,
+    PRIMARY KEY (name, subject)
+);
+CREATE INDEX IF NOT EXISTS usage_counter_by_end ON usage_counter (window_end);
+
+-- One row per derived picture in the cache folder, or per failure to derive it (failure is then its message).
+-- name is the file below images/. Rows and files can be deleted at any time.
+CREATE TABLE IF NOT EXISTS derivative (
+    name    TEXT   PRIMARY KEY,
+    cid     TEXT   NOT NULL,
+    size    BIGINT NOT NULL CHECK (size >= 0),
+    failure TEXT,
+    used_at BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS derivative_by_use ON derivative (used_at);
+CREATE INDEX IF NOT EXISTS derivative_by_cid ON derivative (cid);
+
+-- One row per job that was begun and can go on where it was: scrub, migrate. position is the last CID done.
+CREATE TABLE IF NOT EXISTS job (
+    name       TEXT   PRIMARY KEY,
+    position   TEXT   NOT NULL,
+    updated_at BIGINT NOT NULL
+);
