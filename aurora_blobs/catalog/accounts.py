@@ -1,0 +1,313 @@
+"""Every statement on the tables `account` and `session`."""
+
+from dataclasses import dataclass, field
+
+from aurora_blobs.db import Row, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """A row of `account`; what None means stands in schema.sql."""
+
+    did: str
+    handle: str | None
+    email: str | None
+    password_hash: str | None = field(repr=False)
+    created_at: int
+    deactivated_at: int | None
+    takedown_at: int | None
+    takedown_ref: str | None
+    rev: str | None
+    quota_bytes: int | None
+    uploads_per_day: int | None
+    blob_count: int
+    blob_bytes: int
+
+    @property
+    def active(self) -> bool:
+        return self.deactivated_at is None and self.takedown_at is None
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A row of `session`: one log-in of *did*."""
+
+    id: str
+    did: str
+    refresh_jti: str
+    created_at: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What an account's index holds, for com.atproto.server.checkAccountStatus."""
+
+    records: int
+    expected_blobs: int
+    imported_blobs: int
+
+
+def create(tx: Transaction, did: str, *, handle: str, email: str | None, password_hash: str, now: int) -> bool:
+    """Make a local account; False where the DID, the handle or the email is in use already."""
+    return bool(
+        tx.run(
+            """
+            INSERT INTO account (did, handle, email, password_hash, created_at)
+            VALUES (?, ?, ?, ?, ?)
+                ON CONFLICT DO NOTHING
+            """,
+            did,
+            handle,
+            email,
+            password_hash,
+            now,
+        )
+    )
+
+
+def make_external(tx: Transaction, did: str, now: int) -> bool:
+    """Make the row of an account that a PDS keeps; False where there is one."""
+    return bool(
+        tx.run(
+            """
+            INSERT INTO account (did, created_at)
+            VALUES (?, ?)
+                ON CONFLICT (did) DO NOTHING
+            """,
+            did,
+            now,
+        )
+    )
+
+
+def find(tx: Transaction, did: str) -> Account | None:
+    """The account of *did*."""
+    return _account(
+        tx.one(
+            """
+            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
+                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+              FROM account
+             WHERE did = ?
+            """,
+            did,
+        )
+    )
+
+
+def find_by_handle(tx: Transaction, handle: str) -> Account | None:
+    """The local account of *handle*, which is in lower case."""
+    return _account(
+        tx.one(
+            """
+            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
+                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+              FROM account
+             WHERE handle = ?
+            """,
+            handle,
+        )
+    )
+
+
+def find_by_email(tx: Transaction, email: str) -> Account | None:
+    """The local account of *email*, which is in lower case."""
+    return _account(
+        tx.one(
+            """
+            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
+                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+              FROM account
+             WHERE email = ?
+            """,
+            email,
+        )
+    )
+
+
+def find_by_name(tx: Transaction, name: str) -> Account | None:
+    """The account that *name* names: a DID, or a handle in any case."""
+    return find(tx, name) if name.startswith("did:") else find_by_handle(tx, name.lower())
+
+
+def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
+    """The first *limit* accounts whose DID sorts after *after_did*, in that order; '' begins."""
+    rows = tx.all(
+        """
+        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
+               rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+          FROM account
+         WHERE did > ?
+         ORDER BY did
+         LIMIT ?
+        """,
+        after_did,
+        limit,
+    )
+    return [Account(*row) for row in rows]
+
+
+def counts(tx: Transaction, did: str) -> Counts:
+    """Records, distinct blobs that they reference, and blobs whose bytes are here, of *did*."""
+    row = tx.one(
+        """
+        SELECT (SELECT count(*) FROM record WHERE did = ?),
+               (SELECT count(DISTINCT cid) FROM record_blob WHERE did = ?),
+               (SELECT count(*)
+                  FROM blob_metadata m JOIN blob b ON b.cid = m.cid
+                 WHERE m.creator_did = ? AND b.stored_at IS NOT NULL)
+        """,
+        did,
+        did,
+        did,
+    )
+    assert row is not None  # an aggregate always answers
+    return Counts(*row)
+
+
+def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
+    """Deactivate *did* as of *since*, or activate it with None; False where there is no such account."""
+    return bool(
+        tx.run(
+            """
+            UPDATE account
+               SET deactivated_at = ?
+             WHERE did = ?
+            """,
+            since,
+            did,
+        )
+    )
+
+
+def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) -> bool:
+    """Take *did* down as of *since* under *ref*, or lift it with two Nones; False where there is no such account."""
+    return bool(
+        tx.run(
+            """
+            UPDATE account
+               SET takedown_at = ?, takedown_ref = ?
+             WHERE did = ?
+            """,
+            since,
+            ref,
+            did,
+        )
+    )
+
+
+def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
+    """Let *did* hold *quota_bytes* (0: no limit, None: the service's default); False where there is no such account."""
+    return bool(
+        tx.run(
+            """
+            UPDATE account
+               SET quota_bytes = ?
+             WHERE did = ?
+            """,
+            quota_bytes,
+            did,
+        )
+    )
+
+
+def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
+    """Let *did* upload that often in a day (0: no limit, None: the service's default); False where there is none."""
+    return bool(
+        tx.run(
+            """
+            UPDATE account
+               SET uploads_per_day = ?
+             WHERE did = ?
+            """,
+            uploads,
+            did,
+        )
+    )
+
+
+def delete(tx: Transaction, did: str) -> bool:
+    """Remove *did* with its sessions, records, references and blob rows; False where there is no such account."""
+    return bool(
+        tx.run(
+            """
+            DELETE FROM account
+             WHERE did = ?
+            """,
+            did,
+        )
+    )
+
+
+def add_session(tx: Transaction, session: Session) -> None:
+    """Remember a log-in."""
+    tx.run(
+        """
+        INSERT INTO session (id, did, refresh_jti, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?)
+        """,
+        session.id,
+        session.did,
+        session.refresh_jti,
+        session.created_at,
+        session.expires_at,
+    )
+
+
+def find_session(tx: Transaction, session_id: str) -> Session | None:
+    """The log-in *session_id*, unless it was ended."""
+    row = tx.one(
+        """
+        SELECT id, did, refresh_jti, created_at, expires_at
+          FROM session
+         WHERE id = ?
+        """,
+        session_id,
+    )
+    return None if row is None else Session(*row)
+
+
+def rotate_session(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires_at: int) -> bool:
+    """Make *new_jti* the one good refresh token of a log-in; False where *old_jti* was not, or it was ended."""
+    return bool(
+        tx.run(
+            """
+            UPDATE session
+               SET refresh_jti = ?, expires_at = ?
+             WHERE id = ? AND refresh_jti = ?
+            """,
+            new_jti,
+            expires_at,
+            session_id,
+            old_jti,
+        )
+    )
+
+
+def end_session(tx: Transaction, session_id: str) -> bool:
+    """Forget a log-in: none of its tokens are good any more; False where it was ended already."""
+    return bool(
+        tx.run(
+            """
+            DELETE FROM session
+             WHERE id = ?
+            """,
+            session_id,
+        )
+    )
+
+
+def end_sessions_before(tx: Transaction, now: int) -> int:
+    """Forget the log-ins whose refresh token expired before *now*; how many there were."""
+    return tx.run(
+        """
+        DELETE FROM session
+         WHERE expires_at < ?
+        """,
+        now,
+    )
+
+
+def _account(row: Row | None) -> Account | None:
+    return None if row is None else Account(*row)
