@@ -1,0 +1,5 @@
+"""Who may come in: sessions, service tokens, OAuth and the administrator."""
+
+from aurora_blobs.auth.authenticator import Authenticator as Authenticator
+from aurora_blobs.auth.requester import Credentials as Credentials
+from aurora_blobs.auth.requester import Requester as Requester

@@ -1,0 +1,127 @@
+"""JSON Web Tokens, taken apart strictly and checked with keys that say themselves which algorithm they are for."""
+
+import json
+import math
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from dataclasses import dataclass
+from typing import Any
+
+from jwt import PyJWS
+from jwt.exceptions import InvalidKeyError
+
+_MAX_CHARACTERS = 16 * 1024  # twice what gunicorn takes as a header line
+_SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as it came: nothing in it is true before a key `verifies` it."""
+
+    header: dict[str, Any]
+    claims: dict[str, Any]
+    signed: bytes
+    signature: bytes
+
+    @property
+    def type(self) -> str | None:
+        """The header's ``typ`` as RFC 8725, 3.11 compares it; None if there is none or it is no text."""
+        typ = self.header.get("typ")
+        return typ.lower().removeprefix("application/") if isinstance(typ, str) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key and the one algorithm that it is for, so that a token's own ``alg`` never chooses."""
+
+    algorithm: str
+    material: Any
+
+    def verifies(self, token: Token) -> bool:
+        """Whether *token* says this key's algorithm and is signed with it."""
+        if token.header.get("alg") != self.algorithm:
+            return False
+        return bool(_algorithm(self.algorithm).verify(token.signed, self.material, token.signature))
+
+    def sign(self, typ: str, claims: dict[str, Any]) -> str:
+        """A token of the type *typ* with *claims*."""
+        header = {"alg": self.algorithm, "typ": typ}
+        signed = ".".join(_encoded(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+        return f"{signed}.{_encoded(_algorithm(self.algorithm).sign(signed.encode(), self.material))}"
+
+
+def secret_key(secret: str) -> Key:
+    """The HS256 key that *secret* is. Raises ValueError for what is a public key or a JWK in disguise."""
+    try:
+        return Key("HS256", _algorithm("HS256").prepare_key(secret))
+    except InvalidKeyError as error:
+        raise ValueError(str(error)) from None
+
+
+def parse_jwt(text: str) -> Token:
+    """*text* as a token in the compact form, RFC 7519.
+
+    Raises ValueError for what is too long, is not three canonical base64url segments of JSON objects, or
+    has extensions (``crit``, ``b64``): none is understood here.
+    """
+    if len(text) > _MAX_CHARACTERS:
+        raise ValueError("token too long")
+    segments = text.split(".")
+    if len(segments) != 3:
+        raise ValueError("not three segments")
+    header, claims, signature = (_decoded(segment) for segment in segments)
+    token = Token(_json_object(header), _json_object(claims), text.rpartition(".")[0].encode(), signature)
+    if "crit" in token.header or "b64" in token.header:
+        raise ValueError("critical extensions are not supported")
+    return token
+
+
+def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
+    """The time that the claim *name* states, in whole seconds since the epoch; None if it is absent.
+
+    Raises ValueError if it is no number.
+    """
+    value = claims.get(name)
+    if value is None:
+        return None
+    # bool is an int to Python; 1e999 is infinite.
+    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+        raise ValueError(f"{name} is not a number")
+    return int(value)
+
+
+def _algorithm(name: str) -> Any:
+    return _JWS.get_algorithm_by_name(name)
+
+
+_JWS = PyJWS()
+
+
+def _encoded(data: bytes) -> str:
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def _decoded(segment: str) -> bytes:
+    if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
+        raise ValueError("not base64url")
+    data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
+    # The last character has bits that no byte needs; another text would say the same.
+    if _encoded(data) != segment:
+        raise ValueError("not canonical base64url")
+    return data
+
+
+def _json_object(data: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(data.decode(), parse_constant=_refuse)
+        # A lone surrogate is no text that a database or an answer could hold; this raises for it.
+        json.dumps(value, ensure_ascii=False).encode()
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")

@@ -1,0 +1,57 @@
+"""Who is asking: what a request brought to show it, and what it was found to be."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from aurora_blobs.errors import AccountDeactivated, InvalidToken
+
+Kind = Literal["session", "service", "oauth", "admin"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What of a request decides who is asking. *url* is the one that the client used, *address* is the client's."""
+
+    authorization: str | None
+    dpop: str | None
+    method: str
+    url: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Requester:
+    """Somebody whose credentials hold.
+
+    *did* is None for the administrator. *scope* is the token's, *expires_at* its end in seconds since the epoch,
+    None for what does not expire. *headers* go into the answer.
+    """
+
+    did: str | None
+    kind: Kind
+    scope: str = ""
+    expires_at: int | None = None
+    session_id: str | None = None
+    deactivated: bool = False
+    taken_down: bool = False
+    headers: tuple[tuple[str, str], ...] = ()
+
+    def may_upload(self, mime_type: str) -> bool:
+        """Whether the token allows a blob of *mime_type*."""
+        return True
+
+    def require_active(self) -> None:
+        """For writes to the repository. Raises AccountDeactivated."""
+        if self.deactivated:
+            raise AccountDeactivated()
+
+
+def parse_authorization(header: str) -> tuple[str, str]:
+    """The scheme in lower case, and what follows it. Raises InvalidToken."""
+    parts = header.split(" ")
+    if len(parts) != 2 or not all(parts):
+        raise InvalidToken("Malformed authorization header")
+    scheme = parts[0].lower()
+    if scheme not in ("basic", "bearer", "dpop"):
+        raise InvalidToken(f"Unsupported authorization type: {parts[0]}")
+    return scheme, parts[1]

@@ -1,0 +1,183 @@
+"""Session tokens: the access and refresh tokens of an account, made and checked as the reference PDS does."""
+
+import os
+import secrets as random
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aurora_blobs.auth.jwts import Key, parse_jwt, seconds_claim, secret_key
+from aurora_blobs.config import MIN_SECRET_BYTES, Config, ConfigError
+from aurora_blobs.errors import ExpiredToken, InvalidToken
+from aurora_blobs.syntax import parse_did
+
+ACCESS_SECONDS = 120 * 60
+REFRESH_SECONDS = 90 * 24 * 60 * 60
+ACCESS_SCOPE = "com.atproto.access"
+ACCESS_SCOPES = frozenset({ACCESS_SCOPE, "com.atproto.appPass", "com.atproto.appPassPrivileged"})
+TAKENDOWN_SCOPE = "com.atproto.takendown"  # what the owner of a taken-down account logs in with, to take the data out
+_REFRESH_SCOPE = "com.atproto.refresh"
+_ACCESS_TYPE, _REFRESH_TYPE = "at+jwt", "refresh+jwt"
+_REMEMBERED = 4096  # tokens whose signature is not checked again; about 2 KB each
+
+
+@dataclass(frozen=True, slots=True)
+class SessionClaims:
+    """What an access token says. *session_id* is None in a token that a PDS made; *expires_at* is in seconds."""
+
+    did: str
+    scope: str
+    session_id: str | None
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class RefreshClaims:
+    """What a refresh token says. *expires_at* is in seconds."""
+
+    did: str
+    session_id: str
+    jti: str
+    expires_at: int
+
+
+class SessionTokens:
+    """Makes and checks session tokens.
+
+    They are HS256 with a secret; the first of several signs, all verify. A token of an entryway is
+    ES256K or ES256, verified with its public key. A token's signature is checked once and then remembered.
+    """
+
+    def __init__(
+        self,
+        secrets: tuple[str, ...],
+        service_did: str,
+        clock: Callable[[], int],
+        *,
+        entryway_key: Key | None = None,
+    ) -> None:
+        self._keys = tuple(secret_key(secret) for secret in secrets)
+        self._verifying = self._keys if entryway_key is None else (*self._keys, entryway_key)
+        self._service_did = service_did
+        self._clock = clock
+        self._access_claims = lru_cache(_REMEMBERED)(self._read_access)
+
+    def access(self, did: str, *, session_id: str | None, scope: str = ACCESS_SCOPE) -> str:
+        """An access token for *did*, good for two hours or until the session ends."""
+        claims = self._claims(did, scope, ACCESS_SECONDS)
+        if session_id is not None:
+            claims["sid"] = session_id
+        return self._keys[0].sign(_ACCESS_TYPE, claims)
+
+    def refresh(self, did: str, *, session_id: str, jti: str) -> str:
+        """A refresh token for *did*, good once within 90 days; *jti* names it."""
+        claims = self._claims(did, _REFRESH_SCOPE, REFRESH_SECONDS) | {"jti": jti, "sid": session_id}
+        return self._keys[0].sign(_REFRESH_TYPE, claims)
+
+    def verify_access(self, token: str, scopes: frozenset[str] = ACCESS_SCOPES) -> SessionClaims:
+        """The claims of *token*, an access token with one of *scopes*. Raises InvalidToken, ExpiredToken."""
+        claims, not_before = self._access_claims(token)
+        self._check_times(claims.expires_at, not_before)
+        if claims.scope not in scopes:
+            raise InvalidToken("Bad token scope")
+        return claims
+
+    def verify_refresh(self, token: str) -> RefreshClaims:
+        """The claims of *token*, a refresh token made here. Raises InvalidToken, ExpiredToken."""
+        claims = self._verified(token, _REFRESH_TYPE, self._keys)
+        expires_at, not_before = _times(claims)
+        self._check_times(expires_at, not_before)
+        if claims.get("scope") != _REFRESH_SCOPE:
+            raise InvalidToken("Bad token scope")
+        session_id, jti = claims.get("sid"), claims.get("jti")
+        if not isinstance(session_id, str) or not isinstance(jti, str):
+            raise InvalidToken("Malformed token")
+        return RefreshClaims(claims["sub"], session_id, jti, expires_at)
+
+    def _claims(self, did: str, scope: str, life_seconds: int) -> dict[str, Any]:
+        now = self._clock() // 1_000_000
+        return {"scope": scope, "sub": did, "aud": self._service_did, "iat": now, "exp": now + life_seconds}
+
+    def _read_access(self, token: str) -> tuple[SessionClaims, int]:
+        claims = self._verified(token, _ACCESS_TYPE, self._verifying)
+        expires_at, not_before = _times(claims)
+        scope, session_id = claims.get("scope"), claims.get("sid")
+        if not isinstance(scope, str):
+            raise InvalidToken("Bad token scope")
+        if not isinstance(session_id, str | None):
+            raise InvalidToken("Malformed token")
+        return SessionClaims(claims["sub"], scope, session_id, expires_at), not_before
+
+    def _verified(self, token: str, typ: str, keys: tuple[Key, ...]) -> dict[str, Any]:
+        try:
+            parsed = parse_jwt(token)
+        except ValueError:
+            raise _unverified() from None
+        claims = parsed.claims
+        audience = claims.get("aud")
+        audiences = audience if isinstance(audience, list) else [audience]
+        if parsed.type != typ or self._service_did not in audiences or not any(key.verifies(parsed) for key in keys):
+            raise _unverified()
+        # cnf binds a token to OAuth's proof of possession, lxm makes it a service token: neither is a session.
+        if audience != self._service_did or "cnf" in claims or claims.get("lxm") is not None:
+            raise InvalidToken("Malformed token")
+        try:
+            parse_did(str(claims.get("sub")))
+        except ValueError:
+            raise InvalidToken("Malformed token") from None
+        return claims
+
+    def _check_times(self, expires_at: int, not_before: int) -> None:
+        now = self._clock() // 1_000_000
+        if now >= expires_at:
+            raise ExpiredToken()
+        if now < not_before:
+            raise _unverified()
+
+
+def open_secrets(config: Config) -> tuple[str, ...]:
+    """The secrets of session tokens, the first signs: the configured ones, else the one in the data folder.
+
+    That one is made at its first use, by whichever process comes first. Raises ConfigError.
+    """
+    if config.jwt_secret is not None:
+        return config.jwt_secret
+    path = config.data_dir / "jwt.secret"
+    if not path.exists():
+        _make_secret(path)
+    secret = path.read_text().strip()
+    if len(secret.encode()) < MIN_SECRET_BYTES:
+        raise ConfigError(f"{path} holds no secret of {MIN_SECRET_BYTES} bytes or more; delete it to have one made")
+    return (secret,)
+
+
+def _make_secret(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{random.token_hex(8)}")
+    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    try:
+        os.write(file, f"{random.token_hex(32)}\n".encode())
+        os.fsync(file)
+        # Unlike a rename, a link never replaces: whoever is second reads what the first made.
+        os.link(temporary, path)
+    except FileExistsError:
+        pass
+    finally:
+        os.close(file)
+        temporary.unlink()
+
+
+def _times(claims: dict[str, Any]) -> tuple[int, int]:
+    try:
+        expires_at, not_before = seconds_claim(claims, "exp"), seconds_claim(claims, "nbf")
+    except ValueError:
+        raise _unverified() from None
+    if expires_at is None:
+        raise _unverified()
+    return expires_at, not_before or 0
+
+
+def _unverified() -> InvalidToken:
+    return InvalidToken("Token could not be verified")
