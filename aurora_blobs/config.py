@@ -176,6 +176,10 @@ class Config:
         "`full`: file, folder and row are fsynced before the answer; `os`: left to the kernel",
     )
 
+    lexicon_dir: Path | None = _setting(
+        Path, None, "folder of lexicon files whose record types are checked too, for the blobs in them"
+    )
+
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> "Config":
         """The settings in *environ*; an empty variable is one that is unset. Raises ConfigError."""
