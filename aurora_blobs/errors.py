@@ -102,10 +102,6 @@ class InvalidPassword(BlobServiceError):
     error, status = "InvalidPassword", 400
 
 
-class InvalidEmail(BlobServiceError):
-    error, status = "InvalidEmail", 400
-
-
 class IncompatibleDidDoc(BlobServiceError):
     error, status = "IncompatibleDidDoc", 400
 

@@ -48,13 +48,22 @@ class Counts:
     imported_blobs: int
 
 
-def create(tx: Transaction, did: str, *, handle: str, email: str | None, password_hash: str, now: int) -> bool:
+def create(
+    tx: Transaction,
+    did: str,
+    *,
+    handle: str,
+    email: str | None,
+    password_hash: str,
+    now: int,
+    deactivated_at: int | None = None,
+) -> bool:
     """Make a local account; False where the DID, the handle or the email is in use already."""
     return bool(
         tx.run(
             """
-            INSERT INTO account (did, handle, email, password_hash, created_at)
-            VALUES (?, ?, ?, ?, ?)
+            INSERT INTO account (did, handle, email, password_hash, created_at, deactivated_at)
+            VALUES (?, ?, ?, ?, ?, ?)
                 ON CONFLICT DO NOTHING
             """,
             did,
@@ -62,6 +71,7 @@ def create(tx: Transaction, did: str, *, handle: str, email: str | None, passwor
             email,
             password_hash,
             now,
+            deactivated_at,
         )
     )
 

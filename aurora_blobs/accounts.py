@@ -1,0 +1,217 @@
+"""Local accounts: who may have one, how they log in and out, and the states they can be in."""
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
+from aurora_blobs.catalog import accounts as catalog
+from aurora_blobs.catalog.accounts import Account, Session
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import (
+    AccountTakedown,
+    AuthenticationRequired,
+    ExpiredToken,
+    HandleNotAvailable,
+    InvalidHandle,
+    InvalidRequest,
+    UnsupportedDomain,
+)
+from aurora_blobs.passwords import hash_password, is_password
+from aurora_blobs.syntax import parse_handle
+
+_MIN_NAME, _MAX_NAME = 3, 18  # characters in front of a handle's domain, as on the reference PDS
+_MAX_EMAIL = 254  # RFC 5321, 4.5.3.1.3
+_EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)+")
+# Names that a visitor would take for the service itself; the operator may give them away.
+_RESERVED = re.compile(
+    "abuse|account|admin|administrator|api|app|auth|cdn|help|hostmaster|info|login|mail|moderation|oauth|pds|"
+    "postmaster|root|security|service|status|support|system|webmaster|www|xrpc"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """A session that was opened or renewed, with its tokens."""
+
+    account: Account
+    access_token: str
+    refresh_token: str
+
+
+class Accounts:
+    """The accounts that this service keeps itself."""
+
+    def __init__(self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]) -> None:
+        self._config = config
+        self._database = database
+        self._tokens = tokens
+        self._clock = clock
+
+    def create(
+        self, *, handle: str, email: str, password: str, did: str | None = None, any_name: bool = False
+    ) -> Account:
+        """Make an account: ``did:web`` of its handle, or *did*, which the caller has shown to be its own.
+
+        An account that brings its DID is deactivated until its data is here. *any_name* lets the operator give
+        away reserved names. Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
+        InvalidRequest.
+        """
+        handle = self._local_handle(handle, any_name)
+        email = _parse_email(email)
+        password_hash = hash_password(password)  # before the transaction: it is slow
+        now = self._clock()
+        new_did = f"did:web:{handle}" if did is None else did
+        with self._database.write() as tx:
+            if not catalog.create(
+                tx,
+                new_did,
+                handle=handle,
+                email=email,
+                password_hash=password_hash,
+                now=now,
+                deactivated_at=None if did is None else now,
+            ):
+                raise _taken(tx, new_did, handle, email)
+            return _existing(tx, new_did)
+
+    def open_session(self, account: Account) -> LogIn:
+        """Log *account* in, however it has shown that it may."""
+        session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
+        with self._database.write() as tx:
+            catalog.add_session(tx, Session(session_id, account.did, jti, now, _session_end(now)))
+        return self._tokens_of(account, session_id, jti)
+
+    def log_in(self, identifier: str, password: str, *, allow_taken_down: bool = False) -> LogIn:
+        """Open a session for the account whose handle, DID or email *identifier* is.
+
+        One that was taken down gets, if *allow_taken_down*, an access token that only reads, and no session.
+        Raises AuthenticationRequired, AccountTakedown.
+        """
+        with self._database.read() as tx:
+            account = _find_by_identifier(tx, identifier)
+        if not is_password(password, None if account is None else account.password_hash) or account is None:
+            raise AuthenticationRequired("Invalid identifier or password")
+        if account.takedown_at is None:
+            return self.open_session(account)
+        if not allow_taken_down:
+            raise AccountTakedown()
+        access_token = self._tokens.access(account.did, session_id=None, scope=TAKENDOWN_SCOPE)
+        # The lexicon wants a refresh token; this one names no session, so it renews nothing.
+        return LogIn(account, access_token, self._tokens.refresh(account.did, session_id="", jti=""))
+
+    def renew(self, claims: RefreshClaims) -> LogIn:
+        """New tokens for a session; the refresh token that *claims* come from is spent.
+
+        Raises ExpiredToken for one that was spent or whose session has ended, AccountTakedown.
+        """
+        jti = secrets.token_urlsafe(32)
+        with self._database.write() as tx:
+            account = catalog.find(tx, claims.did)
+            if account is not None and account.takedown_at is not None:
+                raise AccountTakedown()
+            expires_at = _session_end(self._clock())
+            if account is None or not catalog.rotate_session(tx, claims.session_id, claims.jti, jti, expires_at):
+                raise ExpiredToken("Token has been revoked")
+        return self._tokens_of(account, claims.session_id, jti)
+
+    def log_out(self, claims: RefreshClaims) -> None:
+        """End a session: none of its tokens are good any more. A session that has ended stays so."""
+        with self._database.write() as tx:
+            catalog.end_session(tx, claims.session_id)
+
+    def access_token(self, account: Account) -> str:
+        """An access token for the operator, good for two hours; it belongs to no session."""
+        return self._tokens.access(account.did, session_id=None)
+
+    def find(self, name: str) -> Account | None:
+        """The account whose DID or handle *name* is."""
+        with self._database.read() as tx:
+            return catalog.find_by_name(tx, name)
+
+    def check_password(self, did: str, password: str) -> None:
+        """Raises AuthenticationRequired unless *password* is that of *did*, InvalidRequest for no account."""
+        account = self.find(did)
+        if account is None:
+            raise InvalidRequest("account not found")
+        if not is_password(password, account.password_hash):
+            raise AuthenticationRequired("Invalid did or password")
+
+    def deactivate(self, did: str) -> None:
+        """Stop serving and changing what *did* holds, until it is activated; the first time counts."""
+        with self._database.write() as tx:
+            if _existing(tx, did).deactivated_at is None:
+                catalog.set_deactivated(tx, did, self._clock())
+
+    def activate(self, did: str) -> None:
+        """Undo `deactivate`."""
+        with self._database.write() as tx:
+            catalog.set_deactivated(tx, did, None)
+
+    def counts(self, did: str) -> catalog.Counts:
+        """How many records and blobs *did* has."""
+        with self._database.read() as tx:
+            return catalog.counts(tx, did)
+
+    def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:
+        return LogIn(
+            account,
+            self._tokens.access(account.did, session_id=session_id),
+            self._tokens.refresh(account.did, session_id=session_id, jti=jti),
+        )
+
+    def _local_handle(self, text: str, any_name: bool) -> str:
+        try:
+            handle = parse_handle(text)
+        except ValueError as error:
+            raise InvalidHandle(str(error)) from None
+        names = [handle.removesuffix(domain) for domain in self._config.handle_domains if handle.endswith(domain)]
+        if not names:
+            domains = ", ".join(self._config.handle_domains)
+            raise UnsupportedDomain(f"Not a supported handle domain: handles here end in {domains}")
+        name = min(names, key=len)  # of the longest domain, if one is part of another
+        if "." in name:
+            raise InvalidHandle("Invalid characters in handle: no dot is allowed before the domain")
+        if len(name) < _MIN_NAME:
+            raise InvalidHandle(f"Handle too short: {_MIN_NAME} characters or more before the domain")
+        if len(name) > _MAX_NAME:
+            raise InvalidHandle(f"Handle too long: {_MAX_NAME} characters or fewer before the domain")
+        # Whoever had the service's own DID could speak for it.
+        if f"did:web:{handle}" == self._config.service_did or (_RESERVED.fullmatch(name) and not any_name):
+            raise HandleNotAvailable(f"Reserved handle: {handle}")
+        return handle
+
+
+def _parse_email(text: str) -> str:
+    local, _, domain = text.rpartition("@")
+    email = f"{local}@{domain}".lower()
+    if len(email) > _MAX_EMAIL or not _EMAIL.fullmatch(email):
+        raise InvalidRequest("This email address is not supported, please use a different email.")
+    return email
+
+
+def _find_by_identifier(tx: Transaction, identifier: str) -> Account | None:
+    if "@" in identifier:
+        return catalog.find_by_email(tx, identifier.lower())
+    return catalog.find_by_name(tx, identifier)
+
+
+def _existing(tx: Transaction, did: str) -> Account:
+    account = catalog.find(tx, did)
+    if account is None:
+        raise InvalidRequest("account not found")
+    return account
+
+
+def _taken(tx: Transaction, did: str, handle: str, email: str) -> HandleNotAvailable | InvalidRequest:
+    if catalog.find_by_handle(tx, handle) is not None:
+        return HandleNotAvailable(f"Handle already taken: {handle}")
+    if catalog.find_by_email(tx, email) is not None:
+        return InvalidRequest(f"Email already taken: {email}")
+    return InvalidRequest(f"Account already exists: {did}")
+
+
+def _session_end(now: int) -> int:
+    return now + REFRESH_SECONDS * 1_000_000
