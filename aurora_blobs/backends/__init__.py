@@ -1,1 +1,20 @@
 """Where bytes lie: one class per kind of store, behind one seam."""
+
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.backends.s3 import S3Backend
+from aurora_blobs.backends.s3_client import S3Client
+from aurora_blobs.config import Config
+
+
+def open_backend(config: Config, storage: str | None = None) -> BlobBackend:
+    """The store that *config* names, or the one named *storage*, ``disk`` or ``s3``. Nothing is connected to yet."""
+    if (storage or config.storage) == "disk":
+        return DiskBackend(config.data_dir / "blobs", durable=config.durability == "full")
+    assert config.s3_bucket is not None
+    client = S3Client(
+        endpoint_url=config.s3_endpoint_url,
+        region=config.s3_region,
+        addressing_style=config.s3_addressing_style,
+    )
+    return S3Backend(config.s3_bucket, prefix=config.s3_prefix, client=client)

@@ -1,0 +1,224 @@
+"""A link to an HTTP server that fails on request: between our S3 client and the store."""
+
+import contextlib
+import re
+import socket
+import ssl
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+_XML = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
+
+
+@dataclass
+class Fault:
+    """What happens to requests whose *method* (or any) and *path* (a pattern, or any) fit, *times* times, or always.
+
+    kind is one of: stall (never an answer), reset (before the store sees it), reset-after (when the store has done
+    it), 500, 503 (SlowDown), truncate (half of the answer's body), damage-up and damage-down (a byte is flipped),
+    slow (*rate* bytes per second either way).
+    """
+
+    kind: str
+    method: str = ""
+    path: str = ""
+    times: int | None = None
+    after: int = 0  # requests that fit and are let through first
+    rate: int = 100_000
+    seen: int = field(default=0)
+
+
+class FaultyLink:
+    """Listens on a free loopback port and forwards each request to *upstream*, with the faults of the moment."""
+
+    def __init__(self, upstream: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
+        self._upstream = upstream
+        self._tls = tls
+        self._lock = threading.Lock()
+        self._faults: list[Fault] = []
+        self._listener: socket.socket | None = None
+        self._open: set[socket.socket] = set()
+        self._threads: list[threading.Thread] = []
+        self._released = threading.Event()
+        self.requests: list[str] = []
+        self.port = 0
+        self.connect()
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
+
+    def inject(self, kind: str, **options) -> Fault:
+        fault = Fault(kind, **options)
+        with self._lock:
+            self._faults.append(fault)
+        return fault
+
+    def heal(self) -> None:
+        """No more faults; what was stalled is dropped."""
+        with self._lock:
+            self._faults.clear()
+            self._released.set()
+            self._released = threading.Event()
+
+    def connect(self) -> None:
+        """Listen, at the same port as before `cut`."""
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128, reuse_port=True)
+        self.port = self._listener.getsockname()[1]
+        self._start(self._accept, self._listener)
+
+    def cut(self) -> None:
+        """Refuse connections, drop those that are open: the store is away."""
+        assert self._listener is not None
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self.heal()
+        with self._lock:
+            for connection in self._open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        self.cut()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _start(self, run: Callable[[socket.socket], None], argument: socket.socket) -> None:
+        thread = threading.Thread(target=run, args=(argument,), daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _accept(self, listener: socket.socket) -> None:
+        while True:
+            try:
+                client, _ = listener.accept()
+            except OSError:
+                return
+            self._start(self._serve, client)
+
+    def _serve(self, client: socket.socket) -> None:
+        with self._lock:
+            self._open.add(client)
+        try:
+            if self._tls:
+                client = self._tls.wrap_socket(client, server_side=True)
+            self._forward(client)
+        except OSError:
+            pass  # a fault, or the other side had enough
+        finally:
+            with self._lock:
+                self._open.discard(client)
+            client.close()
+
+    def _forward(self, client: socket.socket) -> None:
+        head, body = _read_head(client)
+        if not head:
+            return
+        method, path = head.split(b" ", 2)[:2]
+        self.requests.append(f"{method.decode()} {path.decode()}")
+        fault = self._fault_for(method.decode(), path.decode())
+        kind = fault.kind if fault else ""
+        if kind == "stall":
+            self._released.wait(120)
+            return
+        if kind == "reset":
+            _reset(client)
+            return
+        if b"\r\nexpect:" in head.lower():
+            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+            head = re.sub(rb"(?i)\r\nexpect:[^\r]*", b"", head)
+        head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
+        head = head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        left = _content_length(head) - len(body)
+        if kind in ("500", "503"):
+            _drain(client, left)
+            code = {"500": "InternalError", "503": "SlowDown"}[kind]
+            xml = _XML.format(code=code).encode()
+            client.sendall(b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml)) + xml)
+            return
+        pause = _pacer(fault)
+        with socket.create_connection(self._upstream, timeout=60) as store:
+            if kind == "damage-up" and body:
+                body = _damaged(body)
+            store.sendall(head + body)
+            damaged = kind != "damage-up" or bool(body)
+            while left > 0:
+                data = client.recv(min(65536, left))
+                if not data:
+                    return
+                left -= len(data)
+                store.sendall(data if damaged else _damaged(data))
+                damaged = True
+                pause(len(data))
+            self._answer(client, store, kind, pause)
+
+    def _answer(self, client: socket.socket, store: socket.socket, kind: str, pause: Callable[[int], None]) -> None:
+        head, body = _read_head(store)
+        if kind == "reset-after":
+            _reset(client)
+            return
+        client.sendall(head)
+        length = _content_length(head)
+        allowed = length // 2 if kind == "truncate" else None
+        sent = 0
+        while body:
+            if kind == "damage-down" and sent == 0:
+                body = _damaged(body)
+            if allowed is not None:
+                body = body[: allowed - sent]
+            client.sendall(body)
+            sent += len(body)
+            pause(len(body))
+            if allowed is not None and sent >= allowed:
+                return
+            body = store.recv(65536)
+
+    def _fault_for(self, method: str, path: str) -> Fault | None:
+        with self._lock:
+            for fault in self._faults:
+                if fault.method in ("", method) and re.search(fault.path, path):
+                    fault.seen += 1
+                    first, last = fault.after, fault.after + (fault.times or 10**9)
+                    if first < fault.seen <= last:
+                        return fault
+        return None
+
+
+def _read_head(sock: socket.socket) -> tuple[bytes, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        more = sock.recv(65536)
+        if not more:
+            return b"", b""
+        data += more
+    head, _, body = data.partition(b"\r\n\r\n")
+    return head + b"\r\n\r\n", body
+
+
+def _content_length(head: bytes) -> int:
+    match = re.search(rb"(?i)\r\ncontent-length:\s*([0-9]+)", head)
+    return int(match[1]) if match else 0
+
+
+def _drain(client: socket.socket, left: int) -> None:
+    while left > 0:
+        data = client.recv(min(65536, left))
+        if not data:
+            return
+        left -= len(data)
+
+
+def _damaged(data: bytes) -> bytes:
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+def _reset(client: socket.socket) -> None:
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+def _pacer(fault: Fault | None) -> Callable[[int], None]:
+    rate = fault.rate if fault and fault.kind == "slow" else 0
+    return lambda size: time.sleep(size / rate) if rate else None
