@@ -7,14 +7,15 @@ from collections.abc import Iterator
 from typing import Any, BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend, Stored
-from aurora_blobs.backends.s3_client import BRIEF, PATIENT, Patience, Refused, S3Client, translated
+from aurora_blobs.backends.s3_client import Refused, S3Client, translated
 from aurora_blobs.cid import digest_of, parse_blob_cid, shard_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
 MAX_PUT = 5 * 2**30  # bytes that S3 takes in one PUT
-# Bytes per second below which an upload to the store is given up, beside PATIENT.total; a guess.
-SLOWEST_PUT = 256 * 1024
+# Bytes per second below which an upload to the store is given up. The kernel takes up to 4 MB ahead of the link,
+# and they must be gone before PATIENT.silence, 15 s, is over.
+SLOWEST_PUT = 512 * 1024
 _RESUMES = 3  # broken reads of one object without a byte between them
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 
@@ -60,13 +61,13 @@ class S3Backend(BlobBackend):
 
     def size(self, cid: str) -> int | None:
         try:
-            return int(self._call("head_object", Key=self._key(cid))["ContentLength"])
+            return int(self._call("head_object", Key=self.key(cid))["ContentLength"])
         except BlobNotFound:
             return None
 
     def delete(self, cid: str) -> None:
         # Callers hold the database's write lock.
-        self._call("delete_object", patience=BRIEF, Key=self._key(cid))
+        self._call("delete_object", brief=True, Key=self.key(cid))
 
     def scan(self) -> Iterator[Stored]:
         more: dict[str, Any] = {}
@@ -82,20 +83,20 @@ class S3Backend(BlobBackend):
 
     def probe(self) -> None:
         key = f"{self._prefix}probe.{secrets.token_hex(8)}"
-        self._call("put_object", patience=BRIEF, Key=key, Body=b"canary")
+        self._call("put_object", brief=True, Key=key, Body=b"canary")
         try:
-            answer = self._call("get_object", patience=BRIEF, Key=key)
+            answer = self._call("get_object", brief=True, Key=key)
             if answer["Body"].read() != b"canary":
                 raise BackendUnavailable("the canary came back changed")
         finally:
-            self._call("delete_object", patience=BRIEF, Key=key)
+            self._call("delete_object", brief=True, Key=key)
 
     def _put(self, blob: Spooled, **condition: Any) -> None:
         self._call(
             "put_object",
             extra_seconds=blob.size / SLOWEST_PUT,
             body=blob.open,
-            Key=self._key(blob.cid),
+            Key=self.key(blob.cid),
             ContentLength=blob.size,
             ContentType=blob.mime_type,
             # The CID's own digest: a store that checks it cannot hold other bytes under this name.
@@ -104,9 +105,10 @@ class S3Backend(BlobBackend):
         )
 
     def _is_whole(self, blob: Spooled) -> bool:
-        head = self._call("head_object", Key=self._key(blob.cid), ChecksumMode="ENABLED")
+        # A store that keeps no checksum cannot tell: there the bytes at hand, which are right, are sent once more.
+        head = self._call("head_object", Key=self.key(blob.cid), ChecksumMode="ENABLED")
         digest = b64encode(digest_of(blob.cid)).decode()
-        return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256", digest) == digest)
+        return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256") == digest)
 
     def _get(self, cid: str, start: int, stop: int | None) -> Any:
         """The body of *cid* from *start*; None where the object ends at or before it."""
@@ -114,7 +116,7 @@ class S3Backend(BlobBackend):
         if start or stop is not None:
             bounds["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
-            answer = self._call("get_object", Key=self._key(cid), **bounds)
+            answer = self._call("get_object", Key=self.key(cid), **bounds)
         except Refused as refusal:
             if refusal.http_status == 416:
                 return None
@@ -124,10 +126,10 @@ class S3Backend(BlobBackend):
             raise BackendUnavailable("the store does not answer ranges")
         return answer["Body"]
 
-    def _call(self, operation: str, *, patience: Patience = PATIENT, **parameters: Any) -> dict[str, Any]:
-        return self._client.call(operation, patience=patience, Bucket=self._bucket, **parameters)
+    def _call(self, operation: str, *, brief: bool = False, **parameters: Any) -> dict[str, Any]:
+        return self._client.call(operation, brief=brief, Bucket=self._bucket, **parameters)
 
-    def _key(self, cid: str) -> str:
+    def key(self, cid: str) -> str:
         return f"{self._prefix}{shard_of(cid)}/{cid}"
 
     def _cid(self, key: str) -> str | None:

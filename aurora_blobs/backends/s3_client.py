@@ -63,10 +63,20 @@ class Refused(BlobServiceError):
 class S3Client:
     """One boto3 client per process and patience, made at its first use: after a fork, and not at all without S3."""
 
-    def __init__(self, *, endpoint_url: str | None, region: str | None, addressing_style: str) -> None:
+    def __init__(
+        self,
+        *,
+        endpoint_url: str | None,
+        region: str | None,
+        addressing_style: str,
+        patient: Patience = PATIENT,
+        brief: Patience = BRIEF,
+    ) -> None:
         self._endpoint_url = endpoint_url
         self._region = region
         self._addressing_style = addressing_style
+        self._patient = patient
+        self._brief = brief
         self._lock = threading.Lock()
         self._made: dict[Patience, Any] = {}
         self._pid = os.getpid()
@@ -75,7 +85,7 @@ class S3Client:
         self,
         operation: str,
         *,
-        patience: Patience = PATIENT,
+        brief: bool = False,
         extra_seconds: float = 0,
         body: Callable[[], BinaryIO] | None = None,
         **parameters: Any,
@@ -85,6 +95,7 @@ class S3Client:
         Raises BlobNotFound, BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage, and Refused for
         what the caller may have an answer to: 412, and 400 or 501 of a store that knows less than S3 does.
         """
+        patience = self._brief if brief else self._patient
         client = self.client(patience)
         end = time.monotonic() + patience.total + extra_seconds
         attempt = 1
@@ -103,8 +114,9 @@ class S3Client:
             time.sleep(pause)
             attempt += 1
 
-    def client(self, patience: Patience = PATIENT) -> Any:
+    def client(self, patience: Patience | None = None) -> Any:
         """The boto3 client itself, for what makes no call, like a presigned URL."""
+        patience = patience or self._patient
         if self._pid != os.getpid():
             # Connections must not be shared with the parent, and its lock may have been held while it forked.
             self._lock, self._made, self._pid = threading.Lock(), {}, os.getpid()
@@ -118,7 +130,8 @@ class S3Client:
         import boto3
         from botocore.config import Config
 
-        s3: Any = {"addressing_style": self._addressing_style}
+        # Signed bytes: some stores check the digest in the signature, some the checksum, so they get both.
+        s3: Any = {"addressing_style": self._addressing_style, "payload_signing_enabled": True}
         # A session of its own: the default one is shared, and not made for threads.
         return boto3.session.Session().client(
             "s3",

@@ -43,7 +43,7 @@ class FaultyLink:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._released = threading.Event()
-        self.requests: list[str] = []
+        self.heads: list[str] = []  # of every request so far
         self.port = 0
         self.connect()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -116,7 +116,7 @@ class FaultyLink:
         if not head:
             return
         method, path = head.split(b" ", 2)[:2]
-        self.requests.append(f"{method.decode()} {path.decode()}")
+        self.heads.append(head.decode("latin-1"))
         fault = self._fault_for(method.decode(), path.decode())
         kind = fault.kind if fault else ""
         if kind == "stall":

@@ -1,0 +1,54 @@
+import random
+from pathlib import Path
+
+import pytest
+from faults import FaultyLink
+from seaweed import BUCKET, KEYS, SeaweedFS
+
+from aurora_blobs.backends.s3 import S3Backend
+from aurora_blobs.backends.s3_client import Patience, S3Client
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory):
+    server = SeaweedFS(tmp_path_factory.mktemp("seaweed"))
+    try:
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture
+def s3_keys(monkeypatch):
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def link(seaweed):
+    link = FaultyLink(("127.0.0.1", seaweed.ports[0]))
+    yield link
+    link.close()
+
+
+@pytest.fixture
+def open_s3(seaweed, s3_keys, tmp_path: Path):
+    """Opens a store of this test's own, at another URL if need be; waits are shorter than in production."""
+
+    def open_s3(url: str = seaweed.url) -> S3Backend:
+        client = S3Client(
+            endpoint_url=url,
+            region=None,
+            addressing_style="path",
+            patient=Patience(connect=1, silence=1, total=3),
+            brief=Patience(connect=1, silence=1, total=1.5),
+        )
+        return S3Backend(BUCKET, prefix=f"{tmp_path.name}/", client=client)
+
+    return open_s3
+
+
+@pytest.fixture
+def some_bytes():
+    return lambda size: random.Random(size).randbytes(size)
