@@ -1,0 +1,1 @@
+"""What the bytes of pictures and films say, and smaller pictures made of them."""
