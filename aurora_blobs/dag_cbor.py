@@ -1,0 +1,129 @@
+"""Records between their two forms: blocks of DAG-CBOR, as in a repository, and JSON with ``$link`` and ``$bytes``.
+
+https://atproto.com/specs/data-model
+"""
+
+import struct
+from base64 import b32decode, b32encode, b64decode, b64encode
+from hashlib import sha256
+from typing import Any
+
+import libipld
+
+MAX_DEPTH = 256  # maps and lists in each other; a guess, real records have a dozen
+
+_RECORD_PREFIX = bytes([0x01, 0x71, 0x12, 0x20])  # CIDv1, codec dag-cbor, sha2-256, 32 bytes
+_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP = range(6)
+_FALSE, _TRUE, _NULL, _DOUBLE = 0xF4, 0xF5, 0xF6, 0xFB
+_TAG_CID = b"\xd8\x2a"
+_IDENTITY_BASE = b"\x00"  # what DAG-CBOR puts before the bytes of a CID
+
+
+def cid_of_block(block: bytes) -> str:
+    """The CID of a record or commit whose DAG-CBOR is *block*: 59 characters, ``bafyrei…``."""
+    return "b" + b32encode(_RECORD_PREFIX + sha256(block).digest()).decode().rstrip("=").lower()
+
+
+def encode(value: Any) -> bytes:
+    """The one DAG-CBOR form of *value*, JSON. Raises ValueError for what has none."""
+    block = bytearray()
+    _write(block, value, 0)
+    return bytes(block)
+
+
+def decode(block: bytes) -> Any:
+    """The JSON form of *block*. Raises ValueError."""
+    return _json_of(decode_raw(block), block, 0)
+
+
+def decode_raw(block: bytes) -> Any:
+    """*block* with byte strings and CIDs alike as bytes. Raises ValueError."""
+    try:
+        return libipld.decode_dag_cbor(block)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+
+
+def _json_of(value: Any, block: bytes, depth: int) -> Any:
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, dict):
+        return {key: _json_of(item, block, depth + 1) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_json_of(item, block, depth + 1) for item in value]
+    if isinstance(value, bytes):
+        return {"$link": libipld.encode_cid(value)} if _is_link(value, block) else {"$bytes": _base64(value)}
+    return value
+
+
+def _is_link(value: bytes, block: bytes) -> bool:
+    # libipld gives byte strings and CIDs as the same type; what tells them apart is the tag in the block.
+    tagged = bytearray(_TAG_CID)
+    _write_head(tagged, _BYTES, len(value) + 1)
+    return bytes(tagged) + _IDENTITY_BASE + value in block
+
+
+def _base64(value: bytes) -> str:
+    return b64encode(value).decode().rstrip("=")
+
+
+def _write(block: bytearray, value: Any, depth: int) -> None:
+    # Not libipld's encoder: it takes byte strings that begin like a CID for one.
+    if depth > MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if value is None or isinstance(value, bool):
+        block.append({None: _NULL, True: _TRUE, False: _FALSE}[value])
+    elif isinstance(value, int):
+        _write_head(block, _UNSIGNED if value >= 0 else _NEGATIVE, value if value >= 0 else -1 - value)
+    elif isinstance(value, float):
+        block += struct.pack(">Bd", _DOUBLE, value)
+    elif isinstance(value, str):
+        _write_string(block, _TEXT, value.encode())
+    elif isinstance(value, list):
+        _write_head(block, _LIST, len(value))
+        for item in value:
+            _write(block, item, depth + 1)
+    elif value.keys() == {"$link"}:
+        block += _TAG_CID
+        _write_string(block, _BYTES, _IDENTITY_BASE + _cid_bytes(value["$link"]))
+    elif value.keys() == {"$bytes"}:
+        _write_string(block, _BYTES, _bytes_of(value["$bytes"]))
+    else:
+        _write_head(block, _MAP, len(value))
+        for key, item in sorted(((key.encode(), item) for key, item in value.items()), key=_map_order):
+            _write_string(block, _TEXT, key)
+            _write(block, item, depth + 1)
+
+
+def _map_order(entry: tuple[bytes, Any]) -> tuple[int, bytes]:
+    return len(entry[0]), entry[0]
+
+
+def _write_string(block: bytearray, major: int, data: bytes) -> None:
+    _write_head(block, major, len(data))
+    block += data
+
+
+def _write_head(block: bytearray, major: int, argument: int) -> None:
+    if argument < 24:
+        block.append(major << 5 | argument)
+        return
+    for code, size in ((24, 1), (25, 2), (26, 4), (27, 8)):
+        if argument < 1 << 8 * size:
+            block.append(major << 5 | code)
+            block += argument.to_bytes(size, "big")
+            return
+    raise ValueError("an integer has more than 64 bits")
+
+
+def _cid_bytes(text: Any) -> bytes:
+    # Every CID in a record is base32: https://atproto.com/specs/data-model#link-and-cid-formats
+    if not isinstance(text, str) or not text.startswith("b") or not text.isascii():
+        raise ValueError("a $link is not a CID")
+    return b32decode(text[1:].upper() + "=" * (-(len(text) - 1) % 8))
+
+
+def _bytes_of(text: Any) -> bytes:
+    if not isinstance(text, str) or not text.isascii():
+        raise ValueError("a $bytes is not base64")
+    return b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
