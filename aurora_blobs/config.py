@@ -117,6 +117,12 @@ class Config:
     bind: str = _setting(
         _text("HOST:PORT or unix:PATH", r"unix:.+|.*:[0-9]{1,5}"), "127.0.0.1:2583", "what gunicorn binds"
     )
+    workers: int | None = _setting(
+        _integer(1, 256), None, "gunicorn's processes; unset: one per core, at least 2, at most 8"
+    )
+    threads: int = _setting(
+        _integer(1, 4096), 256, "threads per process, made as they are needed: how many slow uploads it can bear"
+    )
     data_dir: Path = _setting(Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`")
     database_url: str | None = _setting(
         _text("sqlite:PATH", r"sqlite:.+"), None, "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder"

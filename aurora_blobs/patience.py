@@ -1,0 +1,73 @@
+"""How long a client may take: a socket whose reads and writes end when the other side has stopped working."""
+
+import socket
+import time
+from typing import Any
+
+IDLE_SECONDS = 20  # without a single byte, in either direction
+MIN_BYTES_PER_SECOND = 500  # of a body, on average, once IDLE_SECONDS have passed
+DRAIN_BYTES = 16 * 1024 * 1024
+DRAIN_SECONDS = 5
+_DRAIN_CHUNK = 64 * 1024
+
+
+class PatientSocket(socket.socket):
+    """A client's connection. A read raises TimeoutError when the client stalls, trickles, or its time is up.
+
+    A write raises it when the client takes nothing for `IDLE_SECONDS`.
+    """
+
+    def __init__(self, accepted: socket.socket) -> None:
+        """Takes *accepted* over; it is of no use afterwards."""
+        family, kind, protocol = accepted.family, accepted.type, accepted.proto
+        super().__init__(family, kind, protocol, accepted.detach())
+        self.begin()
+
+    def begin(self) -> None:
+        """A request begins: a new measure of how fast its body comes."""
+        self._waited = 0.0
+        self._received = 0
+        self._deadline: float | None = None
+        self.settimeout(IDLE_SECONDS)
+
+    def end_in(self, seconds: float) -> None:
+        """Reads end so many seconds from now, whatever the client does."""
+        self._deadline = time.monotonic() + seconds
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        began = time.monotonic()
+        if self._deadline is not None:
+            if began >= self._deadline:
+                raise TimeoutError("the time for the request body is up")
+            self.settimeout(min(IDLE_SECONDS, self._deadline - began))
+        elif self._received < (self._waited - IDLE_SECONDS) * MIN_BYTES_PER_SECOND:
+            raise TimeoutError("the request body comes too slowly")
+        data = super().recv(size, flags)
+        self._waited += time.monotonic() - began
+        self._received += len(data)
+        return data
+
+    def recv_now(self, size: int) -> bytes:
+        """What has come already. Raises BlockingIOError where there is nothing; the socket must not be blocking."""
+        return super().recv(size)
+
+
+def drain(environ: dict[str, Any]) -> bool:
+    """Read and forget what the client still sends, at most `DRAIN_BYTES` and `DRAIN_SECONDS`; whether it was all.
+
+    For an answer that is given before the body was read: a proxy that is still sending would see the connection
+    break, and make a 502 of our answer. When it was not all, the connection cannot be used again.
+    """
+    connection = environ.get("gunicorn.socket")
+    if isinstance(connection, PatientSocket):
+        connection.end_in(DRAIN_SECONDS)
+    left = DRAIN_BYTES
+    try:
+        while left > 0:
+            data = environ["wsgi.input"].read(min(left, _DRAIN_CHUNK))
+            if not data:
+                return True
+            left -= len(data)
+    except Exception:  # each WSGI server raises its own kind when a client goes away
+        pass
+    return False

@@ -1,0 +1,108 @@
+"""gunicorn's threaded worker, with slow clients kept out of its threads for as long as that can be."""
+
+import os
+import time
+from concurrent.futures import Future
+from functools import partial
+from selectors import EVENT_READ
+from types import FrameType
+from typing import Any
+
+from gunicorn import http
+from gunicorn.workers.gthread import TConn, ThreadWorker
+
+from aurora_blobs.patience import PatientSocket
+
+HEAD_SECONDS = 10  # for a request line and its headers, all together
+# More than gunicorn's parser accepts with its default limits; a head that is longer goes there to be refused.
+_MAX_HEAD = 64 * 1024
+_HEAD_CHUNK = 16 * 1024  # more than any usual head: a small body comes along in the same read
+_HEAD_END = b"\r\n\r\n"
+
+
+class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
+    """A request gets a thread when its head is complete; until then it waits in the poller, where waiting is free.
+
+    gunicorn's own worker gives a thread to a silent connection for 5 seconds, and to half a head for ever. A body
+    is read in its thread, so a stalled one keeps that thread until its `PatientSocket` gives up.
+    """
+
+    def enqueue_req(self, conn: TConn) -> None:
+        """*conn* was accepted, or may have another request: to a thread with it, or to the poller first."""
+        if self.cfg.is_ssl:
+            super().enqueue_req(conn)
+            return
+        if conn.parser is None:
+            conn.sock = PatientSocket(conn.sock)
+            conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
+            conn.data_ready = True
+        conn.sock.setblocking(False)
+        conn.head = conn.parser.unreader.take_buffered()
+        if _HEAD_END in conn.head or self._is_head_read(conn):
+            self._begin(conn)
+        else:
+            conn.timeout = time.monotonic() + HEAD_SECONDS
+            self.pending_conns.append(conn)
+            self.poller.register(conn.sock, EVENT_READ, partial(self._read_more, conn))
+
+    def _read_more(self, conn: TConn, client: object) -> None:
+        if self._is_head_read(conn):
+            self.poller.unregister(client)
+            self.pending_conns.remove(conn)
+            self._begin(conn)
+
+    def _is_head_read(self, conn: TConn) -> bool:
+        """Read what has come; True when it is a whole head, or the client has gone and ``conn.head`` is empty."""
+        try:
+            data = conn.sock.recv_now(_HEAD_CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            data = b""
+        conn.head = conn.head + data if data else b""
+        # The end may lie across two reads.
+        start = max(0, len(conn.head) - len(data) - len(_HEAD_END))
+        return not data or conn.head.find(_HEAD_END, start) >= 0 or len(conn.head) > _MAX_HEAD
+
+    def _begin(self, conn: TConn) -> None:
+        if conn.head:
+            conn.parser.unreader.unread(conn.head)
+            super().enqueue_req(conn)
+        else:
+            self.nr_conns -= 1
+            conn.close()
+
+    def handle_request(self, req: Any, conn: TConn) -> bool:
+        """In a thread: read the body, answer."""
+        if isinstance(conn.sock, PatientSocket):
+            conn.sock.begin()
+        try:
+            return bool(super().handle_request(req, conn))
+        except TimeoutError as error:
+            raise StopIteration(f"the client stalled: {error}") from None
+
+    def handle(self, conn: TConn) -> Any:
+        """In a thread: one request, and the connection's end unless it is kept."""
+        kept = super().handle(conn)
+        if not kept:
+            # Here and not in `finish_request`: it waits up to 2 seconds for the client, which no other may feel.
+            conn.close(graceful=True)
+        return kept
+
+    def finish_request(self, conn: TConn, future: "Future[Any]") -> None:
+        """After `handle`, in the main thread."""
+        if not future.cancelled() and future.exception() is None and not future.result():
+            self.nr_conns -= 1
+        else:
+            super().finish_request(conn, future)
+
+    def _cap_keepalive(self, deadline: float) -> None:
+        """The worker stops: who has not sent a request by *deadline* has none that is in flight."""
+        super()._cap_keepalive(deadline)
+        for conn in self.pending_conns:
+            conn.timeout = min(conn.timeout, deadline)
+
+    def handle_quit(self, sig: int, frame: FrameType | None) -> None:
+        """SIGQUIT and Ctrl-C: at once. An ordinary exit would wait for every thread."""
+        self.cfg.worker_int(self)
+        os._exit(0)

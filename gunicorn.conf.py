@@ -1,0 +1,87 @@
+"""The production server: ``gunicorn -c gunicorn.conf.py wsgi:app``.
+
+Where it binds and how wide it runs come from the service's own settings. Whatever else is to differ goes on gunicorn's
+command line or into GUNICORN_CMD_ARGS; both win over this file.
+"""
+
+import os
+import resource
+from pathlib import Path
+from typing import Any
+
+import aurora_blobs
+from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.db import open_database
+from aurora_blobs.memory import keep_freed_memory
+
+try:
+    _config = Config.from_environ(os.environ)
+except ConfigError as error:
+    raise SystemExit(f"aurora_blobs: {error}") from None
+
+bind = _config.bind
+
+# Hashing and reading let go of the interpreter, the rest does not: a process per core. Two at least, so that one is
+# there while the other restarts; eight at most, since SQLite takes one writer at a time however many there are.
+workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), 8)
+
+# A thread waits for nothing but a body that is on its way, and a stalled one keeps it for 20 seconds. Threads that
+# are not needed are never made.
+worker_class = "aurora_blobs.worker.Worker"
+threads = _config.threads
+
+# Connections that a process holds, idle ones included; beyond it they wait in the backlog.
+worker_connections = 2000 + threads
+backlog = 2048
+
+# Longer than nginx keeps its own end (60 s): who closes first must be the one that sends requests, or an upload is
+# sent into a connection that is just being closed, and nginx does not repeat a POST.
+keepalive = 75
+
+# A worker that has not looked at its connections for this long hangs. Uploads may take longer: they run in threads.
+timeout = 60
+
+# At a stop, uploads in flight have this long to finish; after it they are cut off, and the client has no answer.
+graceful_timeout = 120
+
+# No restart after so many requests: nothing here grows, and a restart cuts connections that are kept alive.
+max_requests = 0
+
+# The heartbeat is a file that is touched every second: not on a disk, whose stalls would look like a dead worker.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+# Loaded once, then forked: half the start-up time, and the workers share the memory of what they do not change.
+preload_app = True
+
+control_socket_disable = True  # nobody has asked for it, and it would lie in the home folder
+
+
+def on_starting(server: Any) -> None:
+    """Before anything is bound: the schema, once, because workers that all make it at the same time fail."""
+    schema = Path(aurora_blobs.__file__).with_name("schema.sql").read_text()
+    database = open_database(_config.database, durable=_config.durability == "full")
+    try:
+        database.upgrade(schema)
+    finally:
+        database.close()
+    # A connection, an upload and a database take a file each, and the usual soft limit is 1024.
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * worker_connections
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def when_ready(server: Any) -> None:
+    """Bound: say where, and what to try."""
+    address = str(server.LISTENERS[0])
+    curl = f"curl {address}"
+    if address.startswith("unix:"):
+        curl = f"curl --unix-socket {address.removeprefix('unix:')} http://localhost"
+    print(f"aurora_blobs {aurora_blobs.__version__} listens on {address}, its data in {_config.data_dir}. Try:")
+    print(f"  {curl}/xrpc/_health", flush=True)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    keep_freed_memory()

@@ -1,0 +1,128 @@
+"""A client that stalls or trickles is given up; what it still sends is drained within bounds."""
+
+import io
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from aurora_blobs import patience
+from aurora_blobs.patience import PatientSocket, drain
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[PatientSocket, socket.socket]]:
+    server, client = socket.socketpair()
+    connection = PatientSocket(server)
+    with connection, client:
+        yield connection, client
+
+
+class Unending:
+    """A body whose client never stops, and that counts what was read of it."""
+
+    def __init__(self) -> None:
+        self.taken = 0
+
+    def read(self, size: int) -> bytes:
+        self.taken += size
+        return b"x" * size
+
+
+class FromSocket:
+    """A body as gunicorn reads one: from the socket until there is enough, however long that takes."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+
+    def read(self, size: int) -> bytes:
+        data = b""
+        while len(data) < size and (more := self._connection.recv(size - len(data))):
+            data += more
+        return data
+
+
+def test_a_read_gives_a_stalled_client_up(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    connection, _ = pair
+    connection.begin()
+
+    with pytest.raises(TimeoutError):
+        connection.recv(1)
+
+
+def test_a_read_gives_a_trickling_client_up(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    connection, client = pair
+    connection.begin()
+    trickle = threading.Thread(target=lambda: [(client.send(b"x"), time.sleep(0.02)) for _ in range(50)])
+
+    trickle.start()
+    with pytest.raises(TimeoutError, match="too slowly"):
+        FromSocket(connection).read(50)
+    trickle.join()
+
+
+def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
+    connection, client = pair
+    connection.begin()
+
+    time.sleep(0.2)
+    client.send(b"x")
+
+    assert connection.recv(1) == b"x"
+
+
+def test_a_new_request_is_measured_anew(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
+    connection, client = pair
+    connection.begin()
+    connection.end_in(0)
+
+    connection.begin()
+    client.send(b"x")
+
+    assert connection.recv(1) == b"x"
+
+
+def test_what_was_sent_is_drained_to_its_end():
+    assert drain({"wsgi.input": io.BytesIO(b"x" * 1_000_000)})
+
+
+def test_no_more_than_the_bound_is_drained(monkeypatch):
+    body = Unending()
+
+    assert not drain({"wsgi.input": body})
+    assert body.taken == patience.DRAIN_BYTES
+
+
+def test_draining_ends_in_time_when_the_client_stalls(pair, monkeypatch):
+    monkeypatch.setattr(patience, "DRAIN_SECONDS", 0.1)
+    connection, client = pair
+    connection.begin()
+    client.send(b"half a body")
+
+    began = time.monotonic()
+    drained = drain({"wsgi.input": FromSocket(connection), "gunicorn.socket": connection})
+
+    assert not drained
+    assert time.monotonic() - began < 5
+
+
+def test_draining_ends_in_time_when_the_client_trickles(pair, monkeypatch):
+    monkeypatch.setattr(patience, "DRAIN_SECONDS", 0.2)
+    connection, client = pair
+    connection.begin()
+    trickle = threading.Thread(target=lambda: [(client.send(b"x"), time.sleep(0.02)) for _ in range(50)])
+
+    trickle.start()
+    began = time.monotonic()
+    drained = drain({"wsgi.input": FromSocket(connection), "gunicorn.socket": connection})
+    took = time.monotonic() - began
+    trickle.join()
+
+    assert not drained
+    assert took < 0.9
