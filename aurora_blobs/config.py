@@ -97,6 +97,12 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+def _flag(text: str) -> bool:
+    if text not in ("0", "1"):
+        raise ValueError("0 or 1")
+    return text == "1"
+
+
 _did = _text("a DID, like did:web:pds.example.com", r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
 _url = _text("an http:// or https:// URL", r"https?://[^\s/]\S*")
 _bucket = _text("a bucket's name", r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
@@ -157,6 +163,17 @@ class Config:
         secret=True,
     )
     service_did: str = _setting(_did, "did:web:localhost", "`aud` of session and service tokens")
+    entryway_public_key: str | None = _setting(
+        _text("did:key:z…, or a secp256k1 public key in hex", r"did:key:z\w{20,100}|([0-9a-f]{2}){33,65}"),
+        None,
+        "with this key, too, a session token may be signed (ES256K or ES256): that of the PDS's entryway",
+    )
+    moderation_did: str | None = _setting(
+        _did, None, "whose service tokens may do what the administrator may; unset: nobody's"
+    )
+    allow_loopback_identity: bool = _setting(
+        _flag, False, "for development: `1` lets a `did:web` be resolved on this machine, `localhost` over http"
+    )
     plc_url: str = _setting(_url, "https://plc.directory", "where `did:plc` is resolved")
     handle_domains: tuple[str, ...] = _setting(_domains, (".test",), "where local accounts may have handles")
     admin_password: str | None = _setting(
@@ -227,4 +244,6 @@ def _shown(config: Config, setting: Any) -> str:
         return ""
     if setting.metadata["secret"]:
         return "********"
+    if isinstance(value, bool):
+        return str(int(value))
     return ",".join(value) if isinstance(value, tuple) else str(value)

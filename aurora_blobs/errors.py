@@ -155,6 +155,44 @@ class AccountDeactivated(BlobServiceError):
         super().__init__(message)
 
 
+# Service tokens, which one server signs for a call to another.
+
+
+class BadJwt(BlobServiceError):
+    error, status = "BadJwt", 401
+
+
+class BadJwtType(BlobServiceError):
+    error, status = "BadJwtType", 401
+
+
+class JwtExpired(BlobServiceError):
+    error, status = "JwtExpired", 401
+
+
+class BadJwtLexiconMethod(BlobServiceError):
+    error, status = "BadJwtLexiconMethod", 401
+
+    def __init__(self, nsid: str, *, missing: bool) -> None:
+        super().__init__(f'{"missing" if missing else "bad"} jwt lexicon method ("lxm"). must match: {nsid}')
+
+
+class BadJwtIss(BlobServiceError):
+    error, status = "BadJwtIss", 401
+
+
+class UntrustedIss(BlobServiceError):
+    error, status = "UntrustedIss", 401
+
+
+class BadJwtSignature(BlobServiceError):
+    error, status = "BadJwtSignature", 401
+
+
+class BadJwtAudience(BlobServiceError):
+    error, status = "BadJwtAudience", 401
+
+
 class RateLimitExceeded(BlobServiceError):
     error, status = "RateLimitExceeded", 429
 

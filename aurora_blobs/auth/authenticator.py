@@ -1,10 +1,15 @@
 """Decides who is asking, and refuses who may not: one function for what a method requires, one for what it allows."""
 
+import logging
 from collections.abc import Callable
 
 from aurora_blobs.auth.admin import require_admin
+from aurora_blobs.auth.identity import Identities
+from aurora_blobs.auth.jwts import Token, parse_jwt
 from aurora_blobs.auth.requester import Credentials, Requester, parse_authorization
-from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionClaims, SessionTokens
+from aurora_blobs.auth.service import ServiceTokens
+from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
+from aurora_blobs.catalog import accounts
 from aurora_blobs.catalog.standing import Standing, find_standing
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
@@ -13,9 +18,12 @@ from aurora_blobs.errors import (
     AccountTakedown,
     AuthenticationRequired,
     AuthMissing,
+    BadJwt,
     ExpiredToken,
     InvalidToken,
 )
+
+log = logging.getLogger(__name__)
 
 _ADMIN = frozenset({"admin"})
 _OPTIONAL = frozenset({"session", "oauth", "admin"})
@@ -24,11 +32,22 @@ _OPTIONAL = frozenset({"session", "oauth", "admin"})
 class Authenticator:
     """Checks credentials against the settings and the accounts in *database*."""
 
-    def __init__(self, config: Config, database: Database, clock: Callable[[], int], tokens: SessionTokens) -> None:
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        clock: Callable[[], int],
+        tokens: SessionTokens,
+        identities: Identities | None = None,
+    ) -> None:
         self._config = config
         self._database = database
         self._clock = clock
         self._tokens = tokens
+        identities = identities or Identities(config, database, clock)
+        self._service_tokens = ServiceTokens(config.service_did, identities, database, clock)
+        moderation = config.moderation_did
+        self._moderators = frozenset(() if moderation is None else (moderation, f"{moderation}#atproto_labeler"))
 
     def requester(
         self,
@@ -81,12 +100,27 @@ class Authenticator:
             require_admin(token, self._config.admin_password)
             return Requester(None, "admin")
         if scheme == "bearer" and "session" in accepts:
-            return self._session(token, scopes)
+            try:
+                return self._session(token, scopes)
+            except InvalidToken:
+                # A service token is known by its lxm, and lxm makes a session token malformed.
+                signed = _service_token(token) if "service" in accepts else None
+                if signed is None:
+                    raise
+            return self._service(signed, nsid)
+        if scheme == "bearer" and "admin" in accepts:
+            return self._moderator(token, nsid)
         raise InvalidToken("Unexpected authorization type")
 
     def _session(self, token: str, scopes: frozenset[str]) -> Requester:
         claims = self._tokens.verify_access(token, scopes)
-        standing = self._standing(claims)
+        standing = self._standing(claims.did, claims.session_id)
+        if standing is None and self._config.accounts == "external":
+            standing = self._welcomed(claims.did)
+        if standing is None:
+            raise AccountNotFound()
+        if claims.session_id is not None and not standing.session:
+            raise ExpiredToken("Token has been revoked")
         return Requester(
             claims.did,
             "session",
@@ -97,11 +131,45 @@ class Authenticator:
             standing.taken_down,
         )
 
-    def _standing(self, claims: SessionClaims) -> Standing:
-        with self._database.read() as tx:
-            standing = find_standing(tx, claims.did, claims.session_id)
+    def _service(self, token: Token, nsid: str) -> Requester:
+        claims = self._service_tokens.read(token, nsid)
+        # Before the signature: only the DIDs of accounts are ever resolved, so a stranger sends us nowhere.
+        standing = self._standing(claims.issuer, None)
         if standing is None:
             raise AccountNotFound()
-        if claims.session_id is not None and not standing.session:
-            raise ExpiredToken("Token has been revoked")
-        return standing
+        self._service_tokens.verify(token, claims)
+        return Requester(
+            claims.issuer,
+            "service",
+            expires_at=claims.expires_at,
+            deactivated=standing.deactivated,
+            taken_down=standing.taken_down,
+        )
+
+    def _moderator(self, token: str, nsid: str) -> Requester:
+        try:
+            signed = parse_jwt(token)
+        except ValueError:
+            raise BadJwt("poorly formatted jwt") from None
+        claims = self._service_tokens.read(signed, nsid)
+        self._service_tokens.verify(signed, claims, self._moderators)
+        return Requester(None, "admin", expires_at=claims.expires_at)
+
+    def _standing(self, did: str, session_id: str | None) -> Standing | None:
+        with self._database.read() as tx:
+            return find_standing(tx, did, session_id)
+
+    def _welcomed(self, did: str) -> Standing | None:
+        """The account of *did*, which a PDS vouches for, made at its first token."""
+        with self._database.write() as tx:
+            if accounts.make_external(tx, did, self._clock()):
+                log.info("the account %s is new here", did)
+            return find_standing(tx, did, None)
+
+
+def _service_token(text: str) -> Token | None:
+    try:
+        token = parse_jwt(text)
+    except ValueError:
+        return None
+    return None if token.claims.get("lxm") is None else token

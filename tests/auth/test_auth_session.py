@@ -6,62 +6,16 @@ import os
 import stat
 import threading
 from base64 import b64encode, urlsafe_b64encode
-from importlib import resources
 
 import pytest
+from auth_kit import ACCOUNT as DID
+from auth_kit import NOW, SECRET, SERVICE, UPLOAD, credentials, refusal
 
-from aurora_blobs.auth import Authenticator, Credentials
+from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.auth.session import SessionTokens, open_secrets
 from aurora_blobs.catalog import accounts
 from aurora_blobs.config import Config, ConfigError
-from aurora_blobs.db import open_database
-from aurora_blobs.errors import BlobServiceError
-
-SECRET = "0123456789abcdef0123456789abcdef"
-DID = "did:web:alice.test"
-SERVICE = "did:web:pds.test"
-NOW = 1_750_000_000
-UPLOAD = "com.atproto.repo.uploadBlob"
-SESSION = frozenset({"session"})
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.seconds = NOW
-
-    def __call__(self) -> int:
-        return self.seconds * 1_000_000
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def tokens(clock):
-    return SessionTokens((SECRET,), SERVICE, clock)
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
-    database.upgrade(resources.files("aurora_blobs").joinpath("schema.sql").read_text())
-    with database.write() as tx:
-        accounts.create(tx, DID, handle="alice.test", email=None, password_hash="", now=0)
-        accounts.add_session(tx, accounts.Session("s1", DID, "j1", 0, 1 << 60))
-    yield database
-    database.close()
-
-
-@pytest.fixture
-def authenticator(database, clock, tokens):
-    return Authenticator(Config(service_did=SERVICE, admin_password="open sesame"), database, clock, tokens)
-
-
-def credentials(authorization):
-    return Credentials(authorization, None, "POST", "http://pds.test/xrpc/" + UPLOAD, "127.0.0.1")
 
 
 def claims(**changes):
@@ -80,12 +34,7 @@ def unsigned(header, body, signature=""):
     return f"{part(header)}.{part(body)}.{signature}"
 
 
-def refusal(call, *arguments, **named):
-    with pytest.raises(BlobServiceError) as caught:
-        call(*arguments, **named)
-    return caught.value.status, caught.value.error, caught.value.message
-
-
+SESSION = frozenset({"session"})
 UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
 MALFORMED = (400, "InvalidToken", "Malformed token")
 BAD_SCOPE = (400, "InvalidToken", "Bad token scope")

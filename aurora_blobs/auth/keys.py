@@ -1,0 +1,79 @@
+"""Public keys as the protocol writes them: did:key, multikey, hex and JWK."""
+
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from aurora_blobs.auth.jwts import Key
+
+_BASE58 = {
+    character: value for value, character in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
+}
+_MAX_MULTIBASE = 128  # characters; an uncompressed point has 90
+_CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256K": ec.SECP256K1, "ES256": ec.SECP256R1}
+_MULTICODECS = {b"\xe7\x01": "ES256K", b"\x80\x24": "ES256"}  # varints of 0xe7 and 0x1200
+_VERIFICATION_TYPES = {
+    "EcdsaSecp256k1VerificationKey2019": "ES256K",
+    "EcdsaSecp256r1VerificationKey2019": "ES256",
+}
+# What OAuth's metadata calls them; none of them has a shared secret.
+JWK_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES256K", "ES384", "ES512")
+
+
+def parse_public_key(text: str) -> Key:
+    """*text*, ``did:key:z…`` or a secp256k1 point in hex. Raises ValueError."""
+    if text.startswith("did:key:"):
+        return _multikey(text.removeprefix("did:key:"))
+    return _point("ES256K", bytes.fromhex(text))
+
+
+def verification_key(method: dict[str, Any]) -> Key:
+    """The key of *method*, a verification method of a DID document. Raises ValueError.
+
+    https://atproto.com/specs/cryptography#public-key-encoding
+    """
+    multibase = method.get("publicKeyMultibase")
+    if not isinstance(multibase, str):
+        raise ValueError("no publicKeyMultibase")
+    if method.get("type") == "Multikey":
+        return _multikey(multibase)
+    algorithm = _VERIFICATION_TYPES.get(str(method.get("type")))
+    if algorithm is None:
+        raise ValueError("unknown key type")
+    return _point(algorithm, _base58btc(multibase))
+
+
+def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:
+    """The public key that *jwk* describes, for *algorithm*, one of `JWK_ALGORITHMS`. Raises ValueError."""
+    if algorithm not in JWK_ALGORITHMS or "d" in jwk or jwk.get("alg", algorithm) != algorithm:
+        raise ValueError(f"no public key for {algorithm}")
+    try:
+        return Key(algorithm, PyJWK(jwk, algorithm).key)
+    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:  # whatever a hostile one hits
+        raise ValueError("not a key") from error
+
+
+def _multikey(multibase: str) -> Key:
+    data = _base58btc(multibase)
+    algorithm = _MULTICODECS.get(data[:2])
+    if algorithm is None:
+        raise ValueError("unknown key type")
+    return _point(algorithm, data[2:])
+
+
+def _point(algorithm: str, data: bytes) -> Key:
+    return Key(algorithm, ec.EllipticCurvePublicKey.from_encoded_point(_CURVES[algorithm](), data))
+
+
+def _base58btc(multibase: str) -> bytes:
+    if not multibase.startswith("z") or len(multibase) > _MAX_MULTIBASE:
+        raise ValueError("not base58btc")
+    number = 0
+    for character in multibase[1:]:
+        if character not in _BASE58:
+            raise ValueError("not base58btc")
+        number = number * 58 + _BASE58[character]
+    zeros = len(multibase[1:]) - len(multibase[1:].lstrip("1"))
+    return bytes(zeros) + number.to_bytes((number.bit_length() + 7) // 8, "big")

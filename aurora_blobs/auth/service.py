@@ -1,0 +1,109 @@
+"""Service tokens: an account, or a service, signs for one call with the key of its DID document."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aurora_blobs.auth.identity import Identities
+from aurora_blobs.auth.jwts import Token, seconds_claim
+from aurora_blobs.catalog.tokens import use_token
+from aurora_blobs.db import Database
+from aurora_blobs.errors import (
+    BadJwt,
+    BadJwtAudience,
+    BadJwtIss,
+    BadJwtLexiconMethod,
+    BadJwtSignature,
+    BadJwtType,
+    JwtExpired,
+    UntrustedIss,
+)
+from aurora_blobs.syntax import parse_did
+
+MAX_LIFE_SECONDS = 3600  # com.atproto.server.getServiceAuth makes none that lives longer
+_SKEW_SECONDS = 30  # that the issuer's clock may be ahead
+_OTHER_TYPES = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})
+# Which key of the document signs for a fragment of the issuer; https://atproto.com/specs/label
+_KEYS = {"": "atproto", "atproto_labeler": "atproto_label"}
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceClaims:
+    """What a service token says. *issuer* is a DID, with a fragment where a service of it signed."""
+
+    issuer: str
+    jti: str | None
+    expires_at: int
+
+
+class ServiceTokens:
+    """Checks service tokens that are meant for *service_did*."""
+
+    def __init__(self, service_did: str, identities: Identities, database: Database, clock: Callable[[], int]) -> None:
+        self._service_did = service_did
+        self._identities = identities
+        self._database = database
+        self._clock = clock
+
+    def read(self, token: Token, nsid: str) -> ServiceClaims:
+        """What *token* claims for a call of *nsid*, nothing of which is proven yet.
+
+        Raises BadJwt, BadJwtType, JwtExpired, BadJwtLexiconMethod, BadJwtIss.
+        """
+        if token.type in _OTHER_TYPES:
+            raise BadJwtType(f'Invalid jwt type "{token.header["typ"]}"')
+        claims = token.claims
+        issuer, audience, method, jti = (claims.get(name) for name in ("iss", "aud", "lxm", "jti"))
+        try:
+            expires_at, issued_at = seconds_claim(claims, "exp"), seconds_claim(claims, "iat")
+        except ValueError:
+            raise BadJwt("poorly formatted jwt") from None
+        if not isinstance(issuer, str) or not isinstance(audience, str) or expires_at is None:
+            raise BadJwt("poorly formatted jwt")
+        if not isinstance(jti, str | None) or not isinstance(method, str | None):
+            raise BadJwt("poorly formatted jwt")
+        now = self._clock() // 1_000_000
+        if now >= expires_at:
+            raise JwtExpired("jwt expired")
+        stated_life = 0 if issued_at is None else expires_at - issued_at
+        if max(stated_life, expires_at - now - _SKEW_SECONDS) > MAX_LIFE_SECONDS:
+            raise BadJwt(f"jwt lives longer than {MAX_LIFE_SECONDS} seconds")
+        if method != nsid:
+            raise BadJwtLexiconMethod(nsid, missing=method is None)
+        did, _, fragment = issuer.partition("#")
+        try:
+            parse_did(did)
+        except ValueError:
+            raise BadJwtIss("jwt iss is not a valid did") from None
+        if fragment not in _KEYS:
+            raise BadJwtIss("jwt iss is not a valid did")
+        return ServiceClaims(issuer, jti, expires_at)
+
+    def verify(self, token: Token, claims: ServiceClaims, trusted: frozenset[str] | None = None) -> None:
+        """Check that *token* was signed by the issuer it claims, for this service, and use it up.
+
+        *trusted* are the only issuers that count; None is any.
+        Raises UntrustedIss, BadJwtSignature, BadJwtAudience, BadJwt, AuthenticationRequired, ServiceBusy.
+        """
+        if trusted is not None and claims.issuer not in trusted:
+            raise UntrustedIss("Untrusted issuer")
+        did, _, fragment = claims.issuer.partition("#")
+        self._check_signature(token, did, _KEYS[fragment])
+        if token.claims["aud"] != self._service_did:
+            raise BadJwtAudience("jwt audience does not match service did")
+        if claims.jti is not None:
+            self._use_up(claims.issuer, claims.jti, claims.expires_at)
+
+    def _check_signature(self, token: Token, did: str, fragment: str) -> None:
+        key = self._identities.key(did, fragment)
+        # NOTE: (r, n - s) verifies as well as (r, s). The reference takes both, so a token's text is not unique;
+        # what stops a replay is its jti.
+        if key.verifies(token):
+            return
+        renewed = self._identities.key(did, fragment, refresh=True)
+        if renewed == key or not renewed.verifies(token):
+            raise BadJwtSignature("jwt signature does not match jwt issuer")
+
+    def _use_up(self, issuer: str, jti: str, expires_at: int) -> None:
+        with self._database.write() as tx:
+            if not use_token(tx, issuer, jti, expires_at * 1_000_000, self._clock()):
+                raise BadJwt("jwt has been used before")

@@ -1,0 +1,57 @@
+"""Every statement on the table `identity`."""
+
+from dataclasses import dataclass
+
+from aurora_blobs.db import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A DID document (JSON) as it was fetched; None if it could not be."""
+
+    document: str | None
+    fetched_at: int
+
+
+def find(tx: Transaction, did: str) -> Remembered | None:
+    """What is remembered of *did*."""
+    row = tx.one(
+        """
+        SELECT document, fetched_at
+          FROM identity
+         WHERE did = ?
+        """,
+        did,
+    )
+    return None if row is None else Remembered(*row)
+
+
+def remember(tx: Transaction, did: str, document: str, now: int) -> None:
+    """Keep *document* as the one of *did*."""
+    tx.run(
+        """
+        INSERT INTO identity (did, document, fetched_at)
+        VALUES (?, ?, ?)
+            ON CONFLICT (did) DO UPDATE
+           SET document = excluded.document, fetched_at = excluded.fetched_at
+        """,
+        did,
+        document,
+        now,
+    )
+
+
+def remember_failure(tx: Transaction, did: str, now: int, forget_before: int) -> None:
+    """Keep that *did* could not be resolved; a document fetched after *forget_before* stays as it is."""
+    tx.run(
+        """
+        INSERT INTO identity (did, document, fetched_at)
+        VALUES (?, NULL, ?)
+            ON CONFLICT (did) DO UPDATE
+           SET document = NULL, fetched_at = excluded.fetched_at
+         WHERE identity.document IS NULL OR identity.fetched_at < ?
+        """,
+        did,
+        now,
+        forget_before,
+    )

@@ -1,0 +1,110 @@
+"""What the tests of credentials share: names, a clock, keys that sign, servers that answer with documents."""
+
+import json
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from secrets import token_hex
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from aurora_blobs.auth import Credentials
+from aurora_blobs.auth.jwts import Key
+from aurora_blobs.errors import BlobServiceError
+
+SECRET = "0123456789abcdef0123456789abcdef"
+ACCOUNT = "did:web:alice.test"
+SERVICE = "did:web:pds.test"
+NOW = 1_750_000_000
+UPLOAD = "com.atproto.repo.uploadBlob"
+
+_BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_CURVES = {"ES256K": (ec.SECP256K1, b"\xe7\x01"), "ES256": (ec.SECP256R1, b"\x80\x24")}
+
+
+class Clock:
+    def __init__(self):
+        self.seconds = NOW
+
+    def __call__(self):
+        return self.seconds * 1_000_000
+
+
+def credentials(authorization, dpop=None, address="127.0.0.1"):
+    return Credentials(authorization, dpop, "POST", f"https://pds.test/xrpc/{UPLOAD}", address)
+
+
+def refusal(call, *arguments, **named):
+    """Status, name and message of the error that *call* raises."""
+    with pytest.raises(BlobServiceError) as caught:
+        call(*arguments, **named)
+    return caught.value.status, caught.value.error, caught.value.message
+
+
+def base58(data):
+    number, text = int.from_bytes(data, "big"), ""
+    while number:
+        number, digit = divmod(number, 58)
+        text = _BASE58[digit] + text
+    return "z" + "1" * (len(data) - len(data.lstrip(b"\0"))) + text
+
+
+class Signer:
+    """A key pair of the protocol that writes its own DID documents and signs service tokens."""
+
+    def __init__(self, algorithm="ES256K"):
+        curve, self._codec = _CURVES[algorithm]
+        self.private = ec.generate_private_key(curve())
+        self.key = Key(algorithm, self.private)
+
+    def point(self, form=serialization.PublicFormat.CompressedPoint):
+        return self.private.public_key().public_bytes(serialization.Encoding.X962, form)
+
+    @property
+    def multikey(self):
+        return base58(self._codec + self.point())
+
+    def document(self, did, *, fragment="atproto", **changes):
+        method = {"id": f"{did}#{fragment}", "type": "Multikey", "controller": did, "publicKeyMultibase": self.multikey}
+        return {"id": did, "verificationMethod": [method | changes]}
+
+    def token(self, typ="JWT", **changes):
+        claims = {"iss": ACCOUNT, "aud": SERVICE, "lxm": UPLOAD, "exp": NOW + 60, "iat": NOW, "jti": token_hex(8)}
+        return self.key.sign(typ, {name: value for name, value in (claims | changes).items() if value is not None})
+
+
+@contextmanager
+def serving(answer):
+    """A server on loopback; *answer* gets its request handler. Gives ``host:port``."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            answer(self)
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.block_on_close = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+def send(handler, body, status=200, **headers):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    handler.send_response(status)
+    for name, value in headers.items():
+        handler.send_header(name, value)
+    handler.send_header("Content-Length", str(len(data)))
+    handler.end_headers()
+    handler.wfile.write(data)

@@ -1,0 +1,35 @@
+import pytest
+from auth_kit import ACCOUNT, SECRET, SERVICE, Clock
+
+from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth.session import SessionTokens
+from aurora_blobs.catalog import accounts
+from aurora_blobs.config import Config
+from aurora_blobs.db import open_database
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def tokens(clock):
+    return SessionTokens((SECRET,), SERVICE, clock)
+
+
+@pytest.fixture
+def database(tmp_path, request):
+    """A database with one account, and one session of it."""
+    database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
+    database.upgrade((request.config.rootpath / "schema.sql").read_text())
+    with database.write() as tx:
+        accounts.create(tx, ACCOUNT, handle="alice.test", email=None, password_hash="", now=0)
+        accounts.add_session(tx, accounts.Session("s1", ACCOUNT, "j1", 0, 1 << 60))
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def authenticator(database, clock, tokens):
+    return Authenticator(Config(service_did=SERVICE, admin_password="open sesame"), database, clock, tokens)
