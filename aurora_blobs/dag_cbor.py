@@ -24,6 +24,11 @@ def cid_of_block(block: bytes) -> str:
     return "b" + b32encode(_RECORD_PREFIX + sha256(block).digest()).decode().rstrip("=").lower()
 
 
+def cid_text(cid: bytes) -> str:
+    """*cid*, the bytes of one, in base32. Raises ValueError."""
+    return str(libipld.encode_cid(cid))
+
+
 def encode(value: Any) -> bytes:
     """The one DAG-CBOR form of *value*, JSON. Raises ValueError for what has none."""
     block = bytearray()
@@ -52,7 +57,7 @@ def _json_of(value: Any, block: bytes, depth: int) -> Any:
     if isinstance(value, list):
         return [_json_of(item, block, depth + 1) for item in value]
     if isinstance(value, bytes):
-        return {"$link": libipld.encode_cid(value)} if _is_link(value, block) else {"$bytes": _base64(value)}
+        return {"$link": cid_text(value)} if _is_link(value, block) else {"$bytes": _base64(value)}
     return value
 
 
