@@ -82,6 +82,10 @@ class RepoDeactivated(BlobServiceError):
 class RangeNotSatisfiable(BlobServiceError):
     error, status = "RangeNotSatisfiable", 416
 
+    def __init__(self, size: int) -> None:
+        super().__init__(f"The blob has {size} bytes, none of them in the range asked for")
+        self.content_range = f"bytes */{size}"
+
 
 # Accounts: the named errors of com.atproto.server.createAccount and createSession.
 
