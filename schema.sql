@@ -26,16 +26,17 @@ CREATE TABLE IF NOT EXISTS account (
     blob_bytes      BIGINT NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0)
 );
 
--- One row per distinct content. stored_at is NULL while the bytes are not in the backend: pinned by an upload
--- that is under way, or found lost. touched_at is when somebody last needed the bytes to stay (catalog/blobs.py).
+-- One row per distinct content. created_at, with cid, tells this row from one that was collected and made again.
+-- stored_at is NULL while the bytes are not in the backend: pinned by an upload that is under way, or found lost.
 -- verified_at is when the bytes were last read and hashed; NULL is never since they were stored.
 CREATE TABLE IF NOT EXISTS blob (
     cid         TEXT   PRIMARY KEY,
     size        BIGINT NOT NULL CHECK (size >= 0),
-    touched_at  BIGINT NOT NULL,
+    created_at  BIGINT NOT NULL,
     stored_at   BIGINT,
     verified_at BIGINT
 );
+CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
 -- One row per account and content that it holds. unreferenced_since is NULL while a record of the account references
 -- the blob (public), else when it became temporary or was last uploaded again.

@@ -1,0 +1,146 @@
+"""Which record names which blob: the rows of `record_blob`."""
+
+from dataclasses import dataclass
+
+from aurora_blobs.db import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A blob as a record names it. `mime_type` and `size` are None in the legacy form, which may not state them."""
+
+    cid: str
+    mime_type: str | None
+    size: int | None
+
+
+def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> None:
+    """The record names the blob. A second reference to the same blob in one record changes nothing."""
+    tx.run(
+        """
+        INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)
+        VALUES (?, ?, ?, ?, ?, ?)
+            ON CONFLICT (did, record_uri, cid) DO NOTHING
+        """,
+        did,
+        record_uri,
+        reference.cid,
+        rev,
+        reference.mime_type,
+        reference.size,
+    )
+
+
+def drop_record(tx: Transaction, did: str, record_uri: str) -> list[str]:
+    """The record names nothing any more; the CIDs that it named."""
+    rows = tx.all(
+        """
+        DELETE FROM record_blob
+         WHERE did = ? AND record_uri = ?
+        RETURNING cid
+        """,
+        did,
+        record_uri,
+    )
+    return [row[0] for row in rows]
+
+
+def publish(tx: Transaction, did: str, cid: str) -> None:
+    """A record names the blob, so it is public."""
+    tx.run(
+        """
+        UPDATE blob_metadata
+           SET unreferenced_since = NULL
+         WHERE creator_did = ? AND cid = ? AND unreferenced_since IS NOT NULL
+        """,
+        did,
+        cid,
+    )
+
+
+def retire(tx: Transaction, did: str, cid: str, now: int) -> None:
+    """Temporary from *now* on, if no record of the account names the blob."""
+    tx.run(
+        """
+        UPDATE blob_metadata
+           SET unreferenced_since = ?
+         WHERE creator_did = ? AND cid = ? AND unreferenced_since IS NULL
+           AND NOT EXISTS (SELECT 1 FROM record_blob r WHERE r.did = ? AND r.cid = ?)
+        """,
+        now,
+        did,
+        cid,
+        did,
+        cid,
+    )
+
+
+def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[str]:
+    """Up to *limit* CIDs named by records of *did* whose rev is greater than *since*, in order, after *after*."""
+    rows = tx.all(
+        """
+        SELECT DISTINCT cid
+          FROM record_blob
+         WHERE did = ? AND cid > ? AND rev > ?
+         ORDER BY cid
+         LIMIT ?
+        """,
+        did,
+        after,
+        since,
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A CID that records name, one of them, and the stored size; None where the account has not got the bytes."""
+
+    cid: str
+    record_uri: str
+    stored_size: int | None
+
+
+def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
+    """Up to *limit* CIDs that records of *did* name, in order, after *after*."""
+    rows = tx.all(
+        """
+        SELECT r.cid, MIN(r.record_uri), CASE WHEN b.stored_at IS NOT NULL THEN m.size END
+          FROM record_blob r
+               LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
+               LEFT JOIN blob b ON b.cid = m.cid
+         WHERE r.did = ? AND r.cid > ?
+         GROUP BY r.cid
+         ORDER BY r.cid
+         LIMIT ?
+        """,
+        did,
+        after,
+        limit,
+    )
+    return [Named(*row) for row in rows]
+
+
+def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> list[str]:
+    """Up to *limit* URIs of records of *did* that name *cid*, in order, after *after*."""
+    rows = tx.all(
+        """
+        SELECT record_uri
+          FROM record_blob
+         WHERE did = ? AND cid = ? AND record_uri > ?
+         ORDER BY record_uri
+         LIMIT ?
+        """,
+        did,
+        cid,
+        after,
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+def count(tx: Transaction, did: str) -> int:
+    """How many different blobs records of *did* name."""
+    row = tx.one("SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?", did)
+    return 0 if row is None else row[0]

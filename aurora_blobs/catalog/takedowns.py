@@ -1,0 +1,48 @@
+"""Blobs that must not be served, stored or referenced: the rows of `takedown`."""
+
+from aurora_blobs.db import Transaction
+
+EVERY_ACCOUNT = ""
+
+
+def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
+    """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. Again with another *ref* replaces the first."""
+    tx.run(
+        """
+        INSERT INTO takedown (cid, did, ref, created_at)
+        VALUES (?, ?, ?, ?)
+            ON CONFLICT (cid, did) DO UPDATE
+           SET ref = excluded.ref
+        """,
+        cid,
+        did,
+        ref,
+        now,
+    )
+
+
+def lift(tx: Transaction, cid: str, did: str) -> bool:
+    """Undo it; whether there was one. One for every account is lifted for every account only."""
+    return tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did) > 0
+
+
+def find_ref(tx: Transaction, cid: str, did: str) -> str | None:
+    """The reference of the takedown that holds for *cid* and *did*, its own before one for every account."""
+    row = tx.one(
+        """
+        SELECT ref
+          FROM takedown
+         WHERE cid = ? AND did IN (?, '')
+         ORDER BY did DESC
+         LIMIT 1
+        """,
+        cid,
+        did,
+    )
+    return None if row is None else row[0]
+
+
+def of_blob(tx: Transaction, cid: str) -> list[tuple[str, str, int]]:
+    """Each takedown of *cid*: DID ("" for every account), reference, time in microseconds."""
+    rows = tx.all("SELECT did, ref, created_at FROM takedown WHERE cid = ? ORDER BY did", cid)
+    return [(row[0], row[1], row[2]) for row in rows]
