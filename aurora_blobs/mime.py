@@ -122,6 +122,11 @@ def choose_mime_type(declared: str | None, head: bytes, *, policy: str, allowed:
     return chosen
 
 
+def is_consistent(stated: str, head: bytes) -> bool:
+    """Whether a blob that begins with *head* may be kept under *stated*, the type that a record states for it."""
+    return detect(head) in (None, stated)
+
+
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
     """Whether *allowed*, of types, ``type/*`` and ``*/*``, has *mime_type*. A PNG may be animated."""
     return (

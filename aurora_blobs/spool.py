@@ -72,11 +72,12 @@ def disk_errors() -> Iterator[None]:
 class Spooled:
     """Bytes that were counted and hashed. Made by `spooled` alone; valid inside its block.
 
-    `cid` names them, `size` counts them, `mime_type` is what `inspect` made of the first `HEAD` of them.
+    `cid` names them, `size` counts them, `head` is the first `HEAD` of them, `mime_type` what `inspect` made of it.
     """
 
-    def __init__(self, cid: str, size: int, mime_type: str, folder: Path, content: bytes | _File) -> None:
+    def __init__(self, cid: str, size: int, mime_type: str, head: bytes, folder: Path, content: bytes | _File) -> None:
         self.cid = cid
+        self.head = head
         self.size = size
         self.mime_type = mime_type
         self._folder = folder
@@ -132,18 +133,18 @@ def spooled(
     slack = max_bytes // 1000 + _ENCODED_SLACK if encodings else 0
     if declared_size is not None and declared_size > max_bytes + slack:
         raise BlobTooLarge()
-    body = decoded(_Body(stream, declared_size, max_bytes + slack), encodings)
-    start = _read_up_to(body, HEAD)
-    mime_type = inspect(start)
-    if len(start) == HEAD:
+    body = decoded(BodyReader(stream, declared_size, max_bytes + slack), encodings)
+    head = start = _read_up_to(body, HEAD)
+    mime_type = inspect(head)
+    if len(head) == HEAD:
         start += _read_up_to(body, IN_MEMORY + 1 - HEAD)
-    if len(start) > max_bytes:
-        raise BlobTooLarge()
     if len(start) <= IN_MEMORY:
-        blob = Spooled(cid_of_digest(sha256(start).digest()), len(start), mime_type, folder, start)
+        if len(start) > max_bytes:
+            raise BlobTooLarge()
+        blob = Spooled(cid_of_digest(sha256(start).digest()), len(start), mime_type, head, folder, start)
     else:
         file, size, cid = _to_file(body, start, folder, max_bytes, None if encodings else declared_size)
-        blob = Spooled(cid, size, mime_type, folder, file)
+        blob = Spooled(cid, size, mime_type, head, folder, file)
     try:
         yield blob
     finally:
@@ -170,8 +171,11 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
             os.close(file)
 
 
-class _Body:
-    """A request body that ends where it said it would, and whose failures have one name."""
+class BodyReader:
+    """A request body that ends where it said it would, and whose failures have one name.
+
+    Its reads raise UploadIncomplete, and BlobTooLarge past *max_bytes*.
+    """
 
     def __init__(self, stream: Reader, declared_size: int | None, max_bytes: int) -> None:
         self._stream = stream

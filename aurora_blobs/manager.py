@@ -1,0 +1,317 @@
+"""What happens to a blob: uploaded, described, opened, listed, forgotten.
+
+blobs = BlobManager(backend, database, spool=Path("data/spool"), rules=UploadRules(), clock=clock)
+with Path("cat.jpg").open("rb") as photo:
+    entry = blobs.upload(photo, did="did:web:alice.test", declared_type="image/jpeg")
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.catalog import accounts, blobs, counters, references, takedowns
+from aurora_blobs.catalog.blobs import Entry, Totals, UploadState, Usage
+from aurora_blobs.catalog.references import Named
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.decoding import Reader
+from aurora_blobs.errors import (
+    AccountNotFound,
+    BlobNotFound,
+    InvalidRequest,
+    QuotaExceeded,
+    RateLimitExceeded,
+    RepoNotFound,
+    ServiceBusy,
+)
+from aurora_blobs.mime import choose_mime_type, is_consistent, mime_type_of_filename
+from aurora_blobs.repos import check_available
+from aurora_blobs.spool import Spooled, leftovers, spooled
+
+_DAY = 86_400_000_000  # microseconds
+_ATTEMPTS = 5  # to store bytes that a collector takes away in the same moment; two were never seen
+_LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What is known of one content. `size` is None where no row has it, `stored_size` where no bytes are here.
+
+    `records` are URIs by the holder's DID; `takedowns` are DID ("" for every account), reference and time.
+    """
+
+    size: int | None
+    stored_size: int | None
+    holders: list[Entry]
+    records: dict[str, list[str]]
+    takedowns: list[tuple[str, str, int]]
+
+
+@dataclass(frozen=True, slots=True)
+class UploadRules:
+    """What may be uploaded. Sizes in bytes, the grace time in seconds; 0 is no limit for quota and uploads per day."""
+
+    max_bytes: int = 5_242_880
+    allowed_mime_types: tuple[str, ...] = ("*/*",)
+    mime_policy: str = "strict"
+    quota_bytes: int = 0
+    uploads_per_day: int = 0
+    grace_seconds: float = 86_400
+
+    @classmethod
+    def of(cls, config: Config) -> "UploadRules":
+        """The rules that the settings make."""
+        return cls(
+            config.max_blob_size,
+            config.allowed_mime_types,
+            config.mime_policy,
+            config.quota,
+            config.uploads_per_day,
+            config.unreferenced_grace,
+        )
+
+
+class BlobManager:
+    """The blobs of all accounts: bytes in *backend*, everything else in *database*, uploads on their way in *spool*.
+
+    *clock* gives microseconds since the epoch, UTC.
+    """
+
+    def __init__(
+        self, backend: BlobBackend, database: Database, *, spool: Path, rules: UploadRules, clock: Callable[[], int]
+    ) -> None:
+        self.backend = backend
+        self.rules = rules
+        self._database = database
+        self._spool = spool
+        self._clock = clock
+        # A repeated upload restarts the grace time, which is a write; within this time it may as well not.
+        self._fresh = int(rules.grace_seconds * 1_000_000) // 1000
+        spool.mkdir(parents=True, exist_ok=True)
+
+    def upload(
+        self,
+        stream: Reader,
+        *,
+        did: str,
+        declared_type: str | None = None,
+        declared_size: int | None = None,
+        encodings: tuple[str, ...] = (),
+        filename: str | None = None,
+        check_type: Callable[[str], None] = lambda mime_type: None,
+    ) -> Entry:
+        """Store the bytes of *stream*, read to its end, for *did*; durable when it returns.
+
+        *declared_size* is in bytes, None for a chunked body. *encodings* are of `decoding.parse_encodings`.
+        *filename* declares the type where *declared_type* does not. *check_type* may refuse, by raising, the type
+        that was settled on. The same bytes again restart the grace time and answer as the first time.
+
+        Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded, InvalidRequest
+        for a blob that was taken down, AccountNotFound, InsufficientStorage, BackendUnavailable, ServiceBusy.
+        """
+        if declared_type is None and filename is not None:
+            declared_type = mime_type_of_filename(filename)
+
+        def inspect(head: bytes) -> str:
+            mime_type = choose_mime_type(
+                declared_type, head, policy=self.rules.mime_policy, allowed=self.rules.allowed_mime_types
+            )
+            check_type(mime_type)
+            return mime_type
+
+        with spooled(
+            stream,
+            folder=self._spool,
+            inspect=inspect,
+            max_bytes=self.rules.max_bytes,
+            declared_size=declared_size,
+            encodings=encodings,
+        ) as blob:
+            return self._keep(did, blob)
+
+    def _keep(self, did: str, blob: Spooled) -> Entry:
+        with self._database.read() as tx:
+            state = self._admitted(tx, did, blob)
+        whole = state.stored and self.backend.size(blob.cid) == blob.size
+        if whole and state.entry is not None and self._is_fresh(state.entry):
+            return state.entry
+        for _ in range(_ATTEMPTS):
+            row = None if self.backend.local else self._pin(blob)
+            if not whole:
+                self.backend.put(blob)
+            entry = self._confirm(did, blob, row)
+            if entry is not None:
+                return entry
+            whole = False
+        raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
+
+    def _pin(self, blob: Spooled) -> int:
+        with self._database.write() as tx:
+            return blobs.pin(tx, blob.cid, blob.size, self._clock())
+
+    def _confirm(self, did: str, blob: Spooled, row: int | None) -> Entry | None:
+        """Write the rows; None if the bytes were collected in the meantime. *row* is what `_pin` gave."""
+        now = self._clock()
+        try:
+            with self._database.write() as tx:
+                state = self._admitted(tx, did, blob)
+                if row is None:
+                    if self.backend.size(blob.cid) != blob.size:
+                        return None
+                elif state.blob_created_at != row:
+                    return None
+                if not state.stored:
+                    blobs.mark_stored(tx, blob.cid, blob.size, now)
+                if state.entry is not None:
+                    blobs.restart_grace(tx, did, blob.cid, now)
+                    return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)
+                entry = self._new_entry(did, blob, state, now)
+                blobs.hold(tx, entry)
+                if not state.awaited:
+                    self._count_upload(tx, did, state, now)
+                return entry
+        except BaseException:
+            # Refused after the bytes were stored: another upload took the last of the quota, say.
+            self._discard(blob.cid)
+            raise
+
+    def _new_entry(self, did: str, blob: Spooled, state: UploadState, now: int) -> Entry:
+        mime_type = blob.mime_type
+        if state.stated_type is not None and is_consistent(state.stated_type, blob.head):
+            mime_type = state.stated_type
+        return Entry(did, blob.cid, mime_type, blob.size, now, None if state.awaited else now)
+
+    def _admitted(self, tx: Transaction, did: str, blob: Spooled) -> UploadState:
+        state = blobs.find_upload_state(tx, did, blob.cid)
+        if state is None:
+            raise AccountNotFound()
+        if state.taken_down:
+            raise InvalidRequest("Blob has been takendown, cannot re-upload")
+        quota = self.rules.quota_bytes if state.quota_bytes is None else state.quota_bytes
+        if state.entry is None and quota and state.blob_bytes + blob.size > quota:
+            raise QuotaExceeded(f"the account uses {state.blob_bytes} of {quota} bytes, the blob has {blob.size} bytes")
+        return state
+
+    def _count_upload(self, tx: Transaction, did: str, state: UploadState, now: int) -> None:
+        limit = self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
+        if limit:
+            used, window_end = counters.add(tx, "uploads", did, now, _DAY)
+            if used > limit:
+                raise RateLimitExceeded((window_end - now) // 1_000_000 + 1)
+
+    def _is_fresh(self, entry: Entry) -> bool:
+        return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh
+
+    def _discard(self, cid: str) -> None:
+        """Remove what no account holds, by the locking rule."""
+        with self._database.write() as tx:
+            if blobs.forget_unheld(tx, cid):
+                self.backend.delete(cid)
+
+    def recover(self) -> int:
+        """Undo what uploads that died in the middle left behind; how many files there were."""
+        count = 0
+        for path, cid in leftovers(self._spool):
+            if cid is not None:
+                self._discard(cid)
+            path.unlink(missing_ok=True)
+            count += 1
+        return count
+
+    def describe(self, did: str, cid: str, *, viewer: str | None = None, admin: bool = False) -> Entry:
+        """The blob as *viewer* (a DID, None for everybody) or an admin may see it.
+
+        Raises RepoNotFound, RepoTakendown, RepoDeactivated, BlobNotFound.
+        """
+        with self._database.read() as tx:
+            found = blobs.find_availability(tx, did, cid)
+        if found is None:
+            raise RepoNotFound(f"Could not find repo for DID: {did}")
+        if not admin and viewer != did:
+            check_available(did, taken_down=found.account_taken_down, deactivated=found.account_deactivated)
+        entry = found.entry
+        if entry is None or not found.stored or found.taken_down:
+            raise BlobNotFound()
+        if entry.unreferenced_since is not None and viewer != did:
+            raise BlobNotFound()
+        return entry
+
+    def open(self, entry: Entry, start: int = 0, stop: int | None = None) -> BinaryIO:
+        """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss."""
+        try:
+            return self.backend.open(entry.cid, start, stop)
+        except BlobNotFound:
+            self.mark_lost(entry.cid)
+            raise
+
+    def mark_lost(self, cid: str) -> None:
+        """The bytes of *cid* are gone: it counts as missing until an upload heals it."""
+        with self._database.write() as tx:
+            if self.backend.size(cid) is None:
+                blobs.mark_lost(tx, cid)
+
+    def list_missing(self, did: str, after: str, limit: int) -> list[Named]:
+        """Up to *limit* blobs that records of *did* name and whose bytes are not here, by CID, after *after*."""
+        missing: list[Named] = []
+        while len(missing) < limit:
+            with self._database.read() as tx:
+                step = references.named(tx, did, after, _LIST_STEP)
+            missing.extend(named for named in step if not self._is_whole(named))
+            if len(step) < _LIST_STEP:
+                break
+            after = step[-1].cid
+        return missing[:limit]
+
+    def _is_whole(self, named: Named) -> bool:
+        if named.stored_size is None:
+            return False
+        # A network store is not asked for each: fsck and reads note what it lost.
+        return not self.backend.local or self.backend.size(named.cid) == named.stored_size
+
+    def usage(self, did: str) -> Usage:
+        """What *did* holds; the quota is the one in force, 0 for none. Raises AccountNotFound."""
+        with self._database.read() as tx:
+            found = blobs.usage(tx, did)
+        if found is None:
+            raise AccountNotFound()
+        return found if found.quota_bytes is not None else replace(found, quota_bytes=self.rules.quota_bytes)
+
+    def entries(self, did: str | None = None) -> Iterator[Entry]:
+        """What *did*, or every account, holds, by DID and CID."""
+        after = ("", "") if did is None else (did, "")
+        while True:
+            with self._database.read() as tx:
+                step = blobs.page(tx, after, _LIST_STEP)
+            for entry in step:
+                if did not in (None, entry.did):
+                    return
+                yield entry
+            if len(step) < _LIST_STEP:
+                return
+            after = (step[-1].did, step[-1].cid)
+
+    def totals(self) -> Totals:
+        """The whole store in numbers."""
+        with self._database.read() as tx:
+            return blobs.totals(tx)
+
+    def inspect(self, cid: str) -> Inspection | None:
+        """All there is to know of *cid*; None if there is nothing."""
+        with self._database.read() as tx:
+            held = blobs.holders(tx, cid)
+            downs = takedowns.of_blob(tx, cid)
+            named = {entry.did: references.record_uris(tx, entry.did, cid, "", _LIST_STEP) for entry in held}
+            size = blobs.find_size(tx, cid)
+        if size is None and not downs:
+            return None
+        return Inspection(size, self.backend.size(cid), held, named, downs)
+
+    def delete_account(self, did: str) -> None:
+        """Remove *did*: its rows at once, then the bytes that nobody else holds. Takedowns of its blobs stay."""
+        with self._database.write() as tx:
+            cids = blobs.cids_of(tx, did)
+            accounts.delete(tx, did)
+        for cid in cids:
+            self._discard(cid)
