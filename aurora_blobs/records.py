@@ -1,0 +1,234 @@
+"""Records as an index of what a PDS keeps: which blobs they name, checked each time they are written."""
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aurora_blobs import dag_cbor
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.catalog import accounts, blobs, records, references
+from aurora_blobs.catalog.records import Record
+from aurora_blobs.catalog.references import Reference
+from aurora_blobs.cid import parse_blob_cid, parse_cid
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import BlobNotFound, InvalidMimeType, InvalidRequest, InvalidSize, InvalidSwap, RepoNotFound
+from aurora_blobs.syntax import new_tid
+
+_MAX_SAFE_INTEGER = 2**53 - 1
+
+Action = Literal["create", "put", "update", "delete"]
+ANY = object()  # as a `Write.swap`: whatever is there
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """One change of a record. `value` is its JSON, None for a delete; ``put`` creates or updates.
+
+    `swap` is the CID that the record must have before: None for "there is none", `ANY` for whatever is there.
+    """
+
+    action: Action
+    collection: str
+    rkey: str
+    value: dict[str, Any] | None = None
+    swap: object = ANY
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a write made: the record's URI and CID (None for a delete) and the account's revision."""
+
+    uri: str
+    cid: str | None
+    rev: str
+
+
+class Records:
+    """The records of all accounts. *clock* gives microseconds since the epoch, UTC."""
+
+    def __init__(self, database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._backend = backend
+        self._clock = clock
+
+    def now(self) -> int:
+        """Microseconds since the epoch."""
+        return self._clock()
+
+    def new_key(self) -> str:
+        """A record key for a record that was given none."""
+        return new_tid(self._clock(), None)
+
+    def apply(self, did: str, writes: list[Write]) -> list[Written]:
+        """All of *writes* or none. A blob that they name must be here, as they state it; it becomes public.
+
+        A blob that no record names any more becomes temporary.
+        Raises RepoNotFound, BlobNotFound, InvalidMimeType, InvalidSize, InvalidSwap, InvalidRequest.
+        """
+        prepared = [(write, _prepare(write)) for write in writes]
+        now = self._clock()
+        with self._database.write() as tx:
+            account = accounts.find(tx, did)
+            if account is None:
+                raise RepoNotFound(f"Could not find repo: {did}")
+            rev = new_tid(now, account.rev)
+            dropped: set[str] = set()
+            written = []
+            for write, (cid, found) in prepared:
+                record = Record(did, write.collection, write.rkey, cid or "", _as_text(write.value), rev)
+                before = records.find(tx, did, write.collection, write.rkey)
+                _check_before(write, before, record.uri)
+                if before is not None and before.cid == cid:
+                    written.append(Written(record.uri, cid, before.rev))
+                    continue
+                dropped.update(references.drop_record(tx, did, record.uri))
+                if cid is None:
+                    records.delete(tx, did, write.collection, write.rkey)
+                else:
+                    records.put(tx, record)
+                    for reference in found:
+                        references.add(tx, did, record.uri, reference, rev)
+                written.append(Written(record.uri, cid, rev))
+            for _, (_, found) in prepared:
+                for reference in found:
+                    self._check_stored(tx, did, reference)
+                    references.publish(tx, did, reference.cid)
+            for blob_cid in dropped:
+                references.retire(tx, did, blob_cid, now)
+            records.set_rev(tx, did, rev)
+        return written
+
+    def _check_stored(self, tx: Transaction, did: str, reference: Reference) -> None:
+        state = blobs.find_upload_state(tx, did, reference.cid)
+        entry = None if state is None else state.entry
+        if state is None or entry is None or not state.stored or state.taken_down:
+            raise BlobNotFound(f"Could not find blob: {reference.cid}")
+        if self._backend.local and self._backend.size(reference.cid) != entry.size:
+            raise BlobNotFound(f"Could not find blob: {reference.cid}")
+        if reference.mime_type != entry.mime_type:
+            raise InvalidMimeType(
+                "Referenced Mimetype does not match stored blob. "
+                f"Expected: {entry.mime_type}, Got: {reference.mime_type}"
+            )
+        if reference.size != entry.size:
+            raise InvalidSize(
+                f"Referenced Size does not match stored blob. Expected: {entry.size}, Got: {reference.size}"
+            )
+
+
+def find_references(value: object) -> Iterator[Reference]:
+    """Every blob that *value*, a record's JSON, names, wherever it does; the legacy form too (contract of lexicons).
+
+    CIDs are in the ``bafkrei…`` form where they are a blob's, else as they stand.
+    https://atproto.com/specs/data-model#blob-type
+    """
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            reference = _typed(value) or legacy_reference(value)
+            if reference is not None:
+                yield reference
+            else:
+                stack.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            stack.extend(reversed(value))
+
+
+def _typed(value: dict[str, Any]) -> Reference | None:
+    if value.get("$type") != "blob" or value.keys() != {"$type", "ref", "mimeType", "size"}:
+        return None
+    ref, mime_type, size = value["ref"], value["mimeType"], value["size"]
+    if not isinstance(ref, dict) or ref.keys() != {"$link"} or not isinstance(ref["$link"], str):
+        return None
+    if not isinstance(mime_type, str) or "/" not in mime_type:
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or not -1 <= size <= _MAX_SAFE_INTEGER:
+        return None
+    try:
+        return Reference(parse_cid(ref["$link"]), mime_type, size)
+    except ValueError:
+        return None
+
+
+def legacy_reference(value: dict[str, Any]) -> Reference | None:
+    """*value* as a reference of the form before 2023, ``{"cid", "mimeType"}``; None if it is not one."""
+    if value.keys() != {"cid", "mimeType"}:
+        return None
+    cid, mime_type = value["cid"], value["mimeType"]
+    if not isinstance(cid, str) or not isinstance(mime_type, str) or not mime_type:
+        return None
+    try:
+        return Reference(parse_cid(cid), mime_type, None)
+    except ValueError:
+        return None
+
+
+def record_cid(value: object) -> str:
+    """The CID of *value*, a record's JSON, over its DAG-CBOR. Raises InvalidRequest for what that cannot hold.
+
+    https://atproto.com/specs/data-model
+    """
+    try:
+        return dag_cbor.cid_of_block(dag_cbor.encode(_plain(value, "$.record")))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"Invalid record: {error}") from None
+
+
+def _plain(value: Any, path: str) -> Any:
+    """*value* with whole numbers as integers and blob links in the one form that DAG-CBOR has."""
+    if isinstance(value, dict):
+        if value.keys() == {"$link"}:
+            return {"$link": _link(value["$link"], path)}
+        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
+    if isinstance(value, float):
+        if not value.is_integer():
+            raise InvalidRequest(
+                f"Expected one of null, boolean, integer, string, bytes, cid, array or object (got {value}) at {path}"
+            )
+        value = int(value)
+    if isinstance(value, int) and abs(value) > _MAX_SAFE_INTEGER:
+        raise InvalidRequest(f"Expected an integer of at most 53 bits (got {value}) at {path}")
+    return value
+
+
+def _link(text: object, path: str) -> str:
+    try:
+        if isinstance(text, str):
+            return parse_cid(text)
+    except ValueError:
+        pass
+    raise InvalidRequest(f"Invalid CID string (got {json.dumps(text)}) at {path}")
+
+
+def _prepare(write: Write) -> tuple[str | None, list[Reference]]:
+    if write.value is None:
+        return None, []
+    cid = record_cid(write.value)
+    found = []
+    for reference in find_references(write.value):
+        if reference.size is None:
+            raise InvalidRequest(f"Legacy blobs are not allowed ({reference.cid})")
+        try:
+            parse_blob_cid(reference.cid)
+        except ValueError:
+            raise BlobNotFound(f"Could not find blob: {reference.cid}") from None
+        found.append(reference)
+    return cid, found
+
+
+def _check_before(write: Write, before: Record | None, uri: str) -> None:
+    if write.swap is not ANY and write.swap != (None if before is None else before.cid):
+        raise InvalidSwap(f"Record was at {None if before is None else before.cid}")
+    if write.action == "create" and before is not None:
+        raise InvalidRequest(f"Record already exists: {uri}")
+    # Not for a delete: whoever reports writes may have to report one again.
+    if write.action == "update" and before is None:
+        raise InvalidRequest(f"Could not find record: {uri}")
+
+
+def _as_text(value: dict[str, Any] | None) -> str:
+    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
