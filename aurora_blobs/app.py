@@ -1,0 +1,60 @@
+"""Puts the service together: one Flask application from one set of settings."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from flask import Flask
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from aurora_blobs import cli, xrpc
+from aurora_blobs.accounts import Accounts
+from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth.session import SessionTokens, open_secrets
+from aurora_blobs.backends import open_backend
+from aurora_blobs.config import Config
+from aurora_blobs.db import open_database
+from aurora_blobs.lexicons import open_lexicons
+from aurora_blobs.manager import BlobManager, UploadRules
+from aurora_blobs.moderation import Moderation
+from aurora_blobs.records import Records
+from aurora_blobs.repos import Repos
+from aurora_blobs.views import admin, blob, health, repo, sync
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+
+
+def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Flask:
+    """The service as *config* says. *clock* gives microseconds since the epoch; tests have one of their own.
+
+    Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
+    """
+    now = clock or (lambda: time.time_ns() // 1000)
+    database = open_database(config.database, durable=config.durability == "full")
+    database.upgrade(SCHEMA.read_text())
+    backend = open_backend(config)
+    blobs = BlobManager(backend, database, spool=config.data_dir / "spool", rules=UploadRules.of(config), clock=now)
+    blobs.recover()
+    tokens = SessionTokens(open_secrets(config), config.service_did, now)
+    repos = Repos(database, now, open_to_reports=config.accounts == "external")
+    app = Flask("aurora_blobs", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["aurora_blobs"] = xrpc.Services(
+        config,
+        database,
+        blobs,
+        Records(database, backend, now),
+        repos,
+        Accounts(config, database, tokens, now),
+        Authenticator(config, database, now, tokens),
+        open_lexicons(config.lexicon_dir),
+        Moderation(database, repos, now),
+    )
+    xrpc.install(app)
+    for view in (admin, blob, health, repo, sync):
+        app.register_blueprint(view.bp)
+    if config.proxy_hops:
+        hops = config.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    cli.install(app)
+    return app

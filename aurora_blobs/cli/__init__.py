@@ -1,0 +1,32 @@
+"""The operator's commands: ``flask --app wsgi …``."""
+
+import click
+from flask import Flask
+from flask.cli import with_appcontext
+
+from aurora_blobs import config as settings
+from aurora_blobs.cli.blobs import blobs
+from aurora_blobs.cli.output import json_option, show
+from aurora_blobs.xrpc import services
+
+
+@click.command("init-db")
+@with_appcontext
+def init_db() -> None:
+    """Create the database, or bring it to the newest schema; does nothing to one that is."""
+    # Putting the application together has done it: there is no state in which commands run without it.
+    click.echo(f"{services().config.database} is ready")
+
+
+@click.command("config")
+@json_option
+@with_appcontext
+def show_config(as_json: bool) -> None:
+    """Print the effective settings, secrets masked."""
+    show(settings.effective(services().config), as_json)
+
+
+def install(app: Flask) -> None:
+    """Give *app* the commands."""
+    for command in (init_db, show_config, blobs):
+        app.cli.add_command(command)

@@ -1,0 +1,111 @@
+"""``flask --app wsgi blobs …``: what the store holds."""
+
+from typing import Any
+
+import click
+
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
+from aurora_blobs.cid import parse_blob_cid
+from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
+from aurora_blobs.moderation import Subject
+from aurora_blobs.views.shapes import shown_cid
+from aurora_blobs.xrpc import services
+
+
+@click.group(cls=Group)
+def blobs() -> None:
+    """What the store holds."""
+
+
+@blobs.command("list")
+@click.option("--did", help="Of this account (DID or handle) alone.")
+@json_option
+def list_blobs(did: str | None, as_json: bool) -> None:
+    """List blobs: CID, account, type, bytes, state, time."""
+    account = None if did is None else services().repos.find(did).did
+    show_all(map(_row, services().blobs.entries(account)), as_json)
+
+
+@blobs.command("show")
+@click.argument("cid", type=parse_blob_cid)
+@json_option
+def show_blob(cid: str, as_json: bool) -> None:
+    """Show who holds a blob, which records name it, whether its bytes are here."""
+    shown = services().blobs.inspect(cid)
+    if shown is None:
+        raise click.ClickException(f"no account holds {cid}, no record names it and nobody took it down")
+    values: dict[str, Any] = {
+        "cid": shown_cid(cid, services().config),
+        "size": shown.size,
+        "bytes": "stored" if shown.stored_size is not None else "not here",
+    }
+    if as_json:
+        holders = [{**_row(entry), "records": shown.records[entry.did]} for entry in shown.holders]
+        show({**values, "holders": holders, "takedowns": [_takedown(row) for row in shown.takedowns]}, True)
+        return
+    show(values, False)
+    for entry in shown.holders:
+        click.echo()
+        show({name: value for name, value in _row(entry).items() if name != "cid"}, False)
+        for uri in shown.records[entry.did]:
+            click.echo(f"named by {uri}")
+    for row in shown.takedowns:
+        click.echo()
+        show(_takedown(row), False)
+
+
+@blobs.command("stats")
+@json_option
+def stats(as_json: bool) -> None:
+    """Count what the store holds."""
+    totals = services().blobs.totals()
+    show(
+        {
+            "blobs": totals.blobs,
+            "bytes": totals.bytes,
+            "holdings": totals.holdings,
+            "held bytes": totals.held_bytes,
+            "temporary": totals.temporary,
+            "temporary bytes": totals.temporary_bytes,
+            "without bytes": totals.not_stored,
+        },
+        as_json,
+    )
+
+
+@blobs.command("takedown")
+@click.argument("cid", type=parse_blob_cid)
+@click.option("--did", help="For this account (DID or handle) alone, not for every one.")
+@click.option("--ref", help="What to remember it by; the time, if not given.")
+@click.option("--lift", is_flag=True, help="Undo it.")
+def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
+    """Take a blob down, also one that was never seen: not served, stored or referenced until it is lifted."""
+    subject = Subject(EVERY_ACCOUNT if did is None else services().repos.find(did).did, cid)
+    whom = did or "every account"
+    if not lift:
+        services().moderation.take_down(subject, ref)
+        click.echo(f"{cid} is taken down for {whom}")
+    elif services().moderation.lift(subject):
+        click.echo(f"{cid} is not taken down for {whom} any more")
+    else:
+        raise click.ClickException(f"{cid} was not taken down for {whom}")
+
+
+def _row(entry: Entry) -> dict[str, Any]:
+    return {
+        "cid": shown_cid(entry.cid, services().config),
+        "did": entry.did,
+        "mimeType": entry.mime_type,
+        "size": entry.size,
+        "state": "public" if entry.unreferenced_since is None else "temporary",
+        "createdAt": moment(entry.created_at),
+        "unreferencedSince": moment(entry.unreferenced_since),
+        "width": entry.width,
+        "height": entry.height,
+        "durationMs": entry.duration_ms,
+    }
+
+
+def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:
+    return {"takenDownFor": row[0] or "every account", "ref": row[1], "at": moment(row[2])}

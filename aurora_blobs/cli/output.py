@@ -1,0 +1,53 @@
+"""How commands print: words for people, JSON for programs, one line for what went wrong."""
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+from flask.cli import AppGroup
+
+from aurora_blobs.errors import BlobServiceError
+
+json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+class Group(AppGroup):
+    """A group whose commands end with one line and status 1 where the service refuses."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BlobServiceError as error:
+            raise click.ClickException(error.message) from None
+        except ValueError as error:
+            raise click.ClickException(str(error)) from None
+
+
+def show(values: Mapping[str, object], as_json: bool) -> None:
+    """One thing, a line for each of its properties."""
+    if as_json:
+        click.echo(json.dumps(values, ensure_ascii=False))
+        return
+    width = max(map(len, values), default=0)
+    for name, value in values.items():
+        click.echo(f"{name:<{width}}  {_plain(value)}".rstrip())
+
+
+def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
+    """Many things, a line for each, as they come."""
+    for row in rows:
+        text = json.dumps(row, ensure_ascii=False) if as_json else "\t".join(map(_plain, row.values()))
+        click.echo(text)
+
+
+def moment(microseconds: int | None) -> str | None:
+    """A time in the database as ISO 8601, UTC, to the second."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
+
+
+def _plain(value: object) -> str:
+    return "" if value is None else str(value)

@@ -1,0 +1,39 @@
+"""blue.aurora.blob: what an account wants to know of its blobs and no lexicon of others asks."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from aurora_blobs.cid import parse_cid
+from aurora_blobs.fields import limit, optional, required
+from aurora_blobs.xrpc import query, require, services
+
+bp = Blueprint("blob", __name__)
+
+
+@query(
+    bp,
+    "blue.aurora.blob.listRecords",
+    cid=required(parse_cid),
+    limit=limit(100, default=50),
+    cursor=optional(),
+)
+def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
+    """The caller's records that reference a blob."""
+    requester = require("session", "oauth", taken_down=True)
+    uris = services().repos.records_of_blob(requester.did or "", cid, cursor or "", limit)
+    shown: dict[str, Any] = {"records": [{"uri": uri} for uri in uris]}
+    return {"cursor": uris[-1], **shown} if uris else shown
+
+
+@query(bp, "blue.aurora.blob.getUsage")
+def get_usage() -> dict[str, int]:
+    """What the caller holds, and what it may."""
+    requester = require("session", "oauth", taken_down=True)
+    usage = services().blobs.usage(requester.did or "")
+    shown = {
+        "blobCount": usage.blob_count,
+        "blobBytes": usage.blob_bytes,
+        "temporaryBytes": usage.temporary_bytes,
+    }
+    return {**shown, "quotaBytes": usage.quota_bytes} if usage.quota_bytes else shown

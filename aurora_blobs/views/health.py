@@ -1,0 +1,21 @@
+"""Whether the service works, for whoever watches it."""
+
+import sqlite3
+
+from flask import Blueprint, Response, jsonify
+
+from aurora_blobs import __version__
+from aurora_blobs.xrpc import services
+
+bp = Blueprint("health", __name__)
+
+
+@bp.get("/xrpc/_health")
+def health() -> tuple[Response, int]:
+    """200 while the database answers."""
+    try:
+        with services().database.read() as tx:
+            tx.one("SELECT version FROM schema_version")
+    except sqlite3.Error:
+        return jsonify(version=__version__, error="Service Unavailable"), 503
+    return jsonify(version=__version__), 200

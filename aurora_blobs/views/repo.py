@@ -1,0 +1,194 @@
+"""com.atproto.repo: blobs come in, and records that name them are kept."""
+
+import json
+from typing import Any
+
+from flask import Blueprint, request
+
+from aurora_blobs.auth import Requester
+from aurora_blobs.catalog.records import Record
+from aurora_blobs.cid import parse_cid
+from aurora_blobs.decoding import parse_encodings
+from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
+from aurora_blobs.fields import Field, limit, optional, required
+from aurora_blobs.records import Write, Written
+from aurora_blobs.syntax import parse_at_identifier, parse_nsid, parse_record_key
+from aurora_blobs.views.shapes import reference, shown_cid
+from aurora_blobs.writes import (
+    COLLECTION,
+    RKEY,
+    SWAP_COMMIT,
+    SWAP_RECORD,
+    VALIDATE,
+    parse_writes,
+    refuse_swap_commit,
+    write_of,
+)
+from aurora_blobs.xrpc import json_input, procedure, query, require, services
+
+bp = Blueprint("repo", __name__)
+
+_REPO = required(parse_at_identifier)
+_RECORD = required(kind=dict)
+
+
+@procedure(bp, "com.atproto.repo.uploadBlob")
+def upload_blob() -> dict[str, Any]:
+    """Store the body as a blob of the caller."""
+    requester = require("session", "service", "oauth")
+    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+        raise InvalidRequest("A request body is expected but none was provided")
+    entry = services().blobs.upload(
+        request.environ["wsgi.input"],
+        did=requester.did or "",
+        declared_type=request.headers.get("Content-Type"),
+        declared_size=request.content_length,
+        encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
+    )
+    return {"blob": reference(entry, services().config)}
+
+
+@procedure(bp, "com.atproto.repo.createRecord")
+def create_record() -> dict[str, Any]:
+    """Keep a new record."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(
+        repo=_REPO,
+        collection=COLLECTION,
+        rkey=optional(parse_record_key),
+        validate=VALIDATE,
+        record=_RECORD,
+        swapCommit=SWAP_COMMIT,
+    )
+    rkey = given["rkey"] or services().records.new_key()
+    return _write_one(requester, given, "create", rkey)
+
+
+@procedure(bp, "com.atproto.repo.putRecord")
+def put_record() -> dict[str, Any]:
+    """Keep a record, new or in place of another."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(
+        repo=_REPO,
+        collection=COLLECTION,
+        rkey=RKEY,
+        validate=VALIDATE,
+        record=_RECORD,
+        swapRecord=SWAP_RECORD,
+        swapCommit=SWAP_COMMIT,
+    )
+    return _write_one(requester, given, "put", given["rkey"], given["swapRecord"])
+
+
+@procedure(bp, "com.atproto.repo.deleteRecord")
+def delete_record() -> dict[str, Any]:
+    """Forget a record; one that is not there is forgotten already."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT)
+    did = _writable(requester, given["repo"])
+    refuse_swap_commit(given["swapCommit"])
+    services().records.apply(did, [Write("delete", given["collection"], given["rkey"], None, given["swapRecord"])])
+    return {}
+
+
+@procedure(bp, "com.atproto.repo.applyWrites")
+def apply_writes() -> dict[str, Any]:
+    """Make up to 200 changes, all or none."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT)
+    did = _writable(requester, given["repo"])
+    refuse_swap_commit(given["swapCommit"])
+    writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().records.now())
+    written = services().records.apply(did, [write for write, _ in writes])
+    results = [
+        {"$type": f"com.atproto.repo.applyWrites#{write.action}Result", **_shown(done, status)}
+        for (write, status), done in zip(writes, written, strict=True)
+    ]
+    return {"results": results}
+
+
+@query(bp, "com.atproto.repo.listMissingBlobs", limit=limit(1000, default=500), cursor=optional())
+def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
+    """Blobs that records of the caller name and whose bytes are not here."""
+    requester = require("session", "oauth", taken_down=True)
+    found = services().blobs.list_missing(requester.did or "", cursor or "", limit)
+    shown = {
+        "blobs": [{"cid": shown_cid(named.cid, services().config), "recordUri": named.record_uri} for named in found]
+    }
+    return {"cursor": found[-1].cid, **shown} if found else shown
+
+
+@query(
+    bp,
+    "com.atproto.repo.getRecord",
+    repo=_REPO,
+    collection=required(parse_nsid),
+    rkey=required(parse_record_key),
+    cid=optional(parse_cid),
+)
+def get_record(repo: str, collection: str, rkey: str, cid: str | None) -> dict[str, Any]:
+    """One record."""
+    did = services().repos.visible(repo).did
+    return _shown_record(services().repos.record(did, collection, rkey, cid))
+
+
+@query(
+    bp,
+    "com.atproto.repo.listRecords",
+    repo=_REPO,
+    collection=required(parse_nsid),
+    limit=limit(100, default=50),
+    cursor=optional(),
+    reverse=Field(bool, default=False),
+)
+def list_records(repo: str, collection: str, limit: int, cursor: str | None, reverse: bool) -> dict[str, Any]:
+    """The records of a collection, newest key first unless *reverse*."""
+    did = services().repos.visible(repo).did
+    found = services().repos.records(did, collection, cursor or "", limit, reverse)
+    shown = {"records": [_shown_record(record) for record in found]}
+    return {"cursor": found[-1].rkey, **shown} if found else shown
+
+
+@query(bp, "com.atproto.repo.describeRepo", repo=_REPO)
+def describe_repo(repo: str) -> dict[str, Any]:
+    """Whose repository it is and which collections it has."""
+    account = services().repos.visible(repo)
+    return {
+        "handle": account.handle or "handle.invalid",
+        "did": account.did,
+        "didDoc": {"id": account.did},
+        "collections": services().repos.collections(account.did),
+        "handleIsCorrect": account.handle is not None,
+    }
+
+
+def _write_one(
+    requester: Requester, given: dict[str, Any], action: Any, rkey: str, swap: object = SWAP_RECORD.default
+) -> dict[str, Any]:
+    did = _writable(requester, given["repo"])
+    refuse_swap_commit(given["swapCommit"])
+    write, status = write_of(
+        services().lexicons, action, given["collection"], rkey, given["record"], given["validate"], swap
+    )
+    return _shown(services().records.apply(did, [write])[0], status)
+
+
+def _writable(requester: Requester, repo: str) -> str:
+    """The DID of *repo*, in which the requester may write."""
+    if requester.kind == "admin":
+        return services().repos.reported(repo)
+    if services().repos.find(repo).did != requester.did:
+        raise AuthenticationRequired()
+    requester.require_active()
+    return requester.did or ""
+
+
+def _shown(written: Written, status: str | None) -> dict[str, Any]:
+    if written.cid is None:
+        return {}
+    shown = {"uri": written.uri, "cid": written.cid}
+    return shown if status is None else {**shown, "validationStatus": status}
+
+
+def _shown_record(record: Record) -> dict[str, Any]:
+    return {"uri": record.uri, "cid": record.cid, "value": json.loads(record.value)}

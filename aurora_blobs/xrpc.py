@@ -1,0 +1,242 @@
+"""The envelope of XRPC in Flask: methods and their parameters, who is asking, errors as JSON, CORS.
+
+https://atproto.com/specs/xrpc
+"""
+
+import json
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Blueprint, Flask, Response, current_app, g, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException
+
+from aurora_blobs.accounts import Accounts
+from aurora_blobs.auth import Authenticator, Credentials, Requester
+from aurora_blobs.auth.session import ACCESS_SCOPES
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InvalidRequest, MethodNotImplemented
+from aurora_blobs.fields import Field, from_json, from_query
+from aurora_blobs.lexicons import Lexicons
+from aurora_blobs.manager import BlobManager
+from aurora_blobs.moderation import Moderation
+from aurora_blobs.patience import drain
+from aurora_blobs.records import Records
+from aurora_blobs.repos import Repos
+from aurora_blobs.spool import BodyReader
+
+log = logging.getLogger("aurora_blobs")
+
+MAX_JSON_BYTES = 1_000_000  # as on the reference PDS
+_VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the views work with; one per application."""
+
+    config: Config
+    database: Database
+    blobs: BlobManager
+    records: Records
+    repos: Repos
+    accounts: Accounts
+    authenticator: Authenticator
+    lexicons: Lexicons
+    moderation: Moderation
+
+
+def services() -> Services:
+    """The application's."""
+    found: Services = current_app.extensions["aurora_blobs"]
+    return found
+
+
+def query(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
+    """The decorated view answers GET and HEAD of *nsid* and gets its parameters by name."""
+    return _method(blueprint, nsid, ("GET", "HEAD"), "Incorrect HTTP method ({}) expected GET", fields)
+
+
+def procedure(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
+    """The decorated view answers POST of *nsid*; *fields* are its query parameters, the body is the view's to read."""
+    return _method(blueprint, nsid, ("POST",), "Incorrect HTTP method ({}) expected POST", fields)
+
+
+def _method(
+    blueprint: Blueprint, nsid: str, verbs: tuple[str, ...], refusal: str, fields: dict[str, Field]
+) -> Callable[[View], View]:
+    def decorate(view: View) -> View:
+        def run() -> Any:
+            if request.method not in verbs:
+                known = request.method in ("GET", "HEAD", "POST")
+                raise InvalidRequest(
+                    refusal.format(request.method) if known else "XRPC requests only supports GET and POST"
+                )
+            g.nsid = nsid
+            parameters = {}
+            if fields:
+                try:
+                    parameters = from_query(fields, request.args.to_dict(flat=False))
+                except ValueError as error:
+                    raise InvalidRequest(f"Invalid {nsid} params: {error}") from None
+            if verbs[0] == "GET" and _has_body():
+                raise InvalidRequest("A request body was provided when none was expected")
+            return view(**parameters)
+
+        blueprint.add_url_rule(
+            f"/xrpc/{nsid}", nsid.replace(".", "_"), run, methods=_VERBS, provide_automatic_options=False
+        )
+        return view
+
+    return decorate
+
+
+def json_input(**fields: Field) -> dict[str, Any]:
+    """The properties of the JSON object in the body. Raises InvalidRequest, BlobTooLarge."""
+    if not request.mimetype:
+        raise InvalidRequest("Request encoding (Content-Type) required but not provided")
+    if request.mimetype != "application/json":
+        raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype}")
+    length = request.content_length
+    if length is not None and length > MAX_JSON_BYTES:
+        raise BlobTooLarge()
+    text = _read_all(MAX_JSON_BYTES)
+    try:
+        return from_json(fields, json.loads(text, parse_constant=_refuse_constant))
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not JSON: {error}") from None
+    except RecursionError:
+        raise InvalidRequest("The request body is nested too deeply") from None
+    except UnicodeDecodeError:
+        raise InvalidRequest("The request body is not UTF-8") from None
+    except ValueError as error:
+        raise InvalidRequest(f"Invalid {g.nsid} input: {error}") from None
+
+
+def require(*kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False) -> Requester:
+    """Who calls, by one of *kinds* of credentials. Raises what `Authenticator.requester` raises."""
+    _mark_private()
+    found = services().authenticator.requester(
+        credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
+    )
+    g.headers.extend(found.headers)
+    return found
+
+
+def optional_requester() -> Requester | None:
+    """Who calls a method that is open to everybody; None for nobody in particular."""
+    if request.authorization is None and "Authorization" not in request.headers:
+        return None
+    _mark_private()
+    found = services().authenticator.optional(credentials(), g.nsid)
+    if found is not None:
+        g.headers.extend(found.headers)
+    return found
+
+
+def credentials() -> Credentials:
+    """What the request brought to show who is asking."""
+    headers = request.headers
+    return Credentials(
+        headers.get("Authorization"), headers.get("DPoP"), request.method, request.url, request.remote_addr or ""
+    )
+
+
+def install(app: Flask) -> None:
+    """Errors as JSON, CORS and the rest of the envelope for every answer of *app*."""
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(BlobServiceError, _refused)
+    app.register_error_handler(HTTPException, _not_routed)
+    app.register_error_handler(Exception, _failed)
+
+
+def error_response(error: BlobServiceError) -> Response:
+    """*error* in the envelope; what is wrong on our side is not told."""
+    message = "Internal Server Error" if error.status == 500 else error.message
+    text = json.dumps({"error": error.error, "message": message}, ensure_ascii=False)
+    response = Response(text, error.status, content_type="application/json; charset=utf-8")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    return response
+
+
+def _begin() -> Response | None:
+    g.headers = Headers()
+    if request.method != "OPTIONS":
+        return None
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    response.headers["Access-Control-Allow-Methods"] = "GET,HEAD,PUT,PATCH,POST,DELETE"
+    response.headers["Access-Control-Max-Age"] = "86400"
+    asked = request.headers.get("Access-Control-Request-Headers")
+    if asked:
+        response.headers["Access-Control-Allow-Headers"] = asked
+    response.headers["Vary"] = "Access-Control-Request-Headers"
+    return response
+
+
+def _finish(response: Response) -> Response:
+    response.headers["Access-Control-Allow-Origin"] = "*"
+    for name, value in g.headers:
+        response.headers.add(name, value)
+    if response.status_code >= 400 and _announces_body() and not drain(request.environ):
+        response.headers["Connection"] = "close"
+    return response
+
+
+def _refused(error: BlobServiceError) -> Response:
+    if error.status >= 500:
+        log.warning("%s %s: %s", request.method, request.path, error.message)
+    return error_response(error)
+
+
+def _not_routed(error: HTTPException) -> Response:
+    if request.path.startswith("/xrpc/"):
+        return error_response(MethodNotImplemented())
+    refusal = InvalidRequest(error.description or error.name)
+    refusal.error = (error.name or "InvalidRequest").replace(" ", "")
+    refusal.status = error.code or 400
+    return error_response(refusal)
+
+
+def _failed(error: Exception) -> Response:
+    request_id = secrets.token_hex(8)
+    log.error("request %s: %s %s failed", request_id, request.method, request.path, exc_info=error)
+    response = error_response(BlobServiceError(str(error)))
+    response.headers["X-Request-Id"] = request_id
+    return response
+
+
+def _mark_private() -> None:
+    g.headers["Cache-Control"] = "private"
+    g.headers["Vary"] = "Authorization"
+
+
+def _announces_body() -> bool:
+    return bool(request.content_length) or "Transfer-Encoding" in request.headers
+
+
+def _has_body() -> bool:
+    # An empty chunked body is no body.
+    return bool(request.content_length) or (
+        "Transfer-Encoding" in request.headers and bool(BodyReader(request.environ["wsgi.input"], None, 1).read(1))
+    )
+
+
+def _read_all(max_bytes: int) -> bytes:
+    """The body. Raises BlobTooLarge, UploadIncomplete."""
+    stream = BodyReader(request.environ["wsgi.input"], request.content_length, max_bytes)
+    parts = []
+    while data := stream.read(max_bytes + 1):
+        parts.append(data)
+    return b"".join(parts)
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
