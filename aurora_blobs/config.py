@@ -12,6 +12,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MIN_GRACE_SECONDS = 3600  # https://atproto.com/specs/blob: one hour is a firm lower bound
 MIN_SECRET_BYTES = 16
+MAX_S3_PUT = 5 * 2**30  # bytes that S3 takes in one request
 
 
 class ConfigError(ValueError):
@@ -134,11 +135,21 @@ class Config:
         _text("sqlite:PATH", r"sqlite:.+"), None, "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder"
     )
     storage: str = _setting(_choice("disk", "s3"), "disk", "where bytes lie: `disk` or `s3`")
+    storage_fallback: str | None = _setting(
+        _choice("disk", "s3"),
+        None,
+        "`disk` or `s3`, where blobs are looked for that `STORAGE` does not have: while they move; unset: nowhere",
+    )
     s3_bucket: str | None = _setting(_bucket, None, "the bucket")
     s3_prefix: str = _setting(_any_text, "", "what the keys begin with, like `blobs/`")
     s3_endpoint_url: str | None = _setting(_url, None, "the store's address; unset: AWS")
     s3_region: str | None = _setting(_any_text, None, "the region; unset: from boto3's usual chain")
     s3_addressing_style: str = _setting(_choice("auto", "path", "virtual"), "auto", "`auto`, `path` or `virtual`")
+    s3_redirect: str | None = _setting(
+        _choice("presigned"),
+        None,
+        "`presigned`: getBlob redirects to a link to the bucket, good for five minutes; unset: bytes pass through here",
+    )
     max_blob_size: int = _setting(_positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`")
     allowed_mime_types: tuple[str, ...] = _setting(
         _mime_types,
@@ -221,8 +232,11 @@ class Config:
                     shown = "(hidden)" if setting.metadata["secret"] else repr(text)
                     raise ConfigError(f"{variable}={shown}: accepted is {error}") from None
         config = cls(**values)
-        if config.storage == "s3" and config.s3_bucket is None:
-            raise ConfigError(f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}STORAGE=s3")
+        for name, value in (("STORAGE", config.storage), ("STORAGE_FALLBACK", config.storage_fallback)):
+            if value == "s3" and config.s3_bucket is None:
+                raise ConfigError(f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}{name}=s3")
+        if "s3" in (config.storage, config.storage_fallback) and config.max_blob_size > MAX_S3_PUT:
+            raise ConfigError(f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5GiB where S3 is used")
         return config
 
     @property

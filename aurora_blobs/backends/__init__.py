@@ -2,14 +2,23 @@
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.backends.pair import PairBackend
 from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_client import S3Client
 from aurora_blobs.config import Config
 
 
-def open_backend(config: Config, storage: str | None = None) -> BlobBackend:
-    """The store that *config* names, or the one named *storage*, ``disk`` or ``s3``. Nothing is connected to yet."""
-    if (storage or config.storage) == "disk":
+def open_backend(config: Config) -> BlobBackend:
+    """The store that *config* names, the one it falls back on included. Nothing is connected to yet."""
+    store = open_store(config, config.storage)
+    if config.storage_fallback in (None, config.storage):
+        return store
+    return PairBackend(store, open_store(config, config.storage_fallback))
+
+
+def open_store(config: Config, storage: str) -> BlobBackend:
+    """The one store that *storage* names, ``disk`` or ``s3``."""
+    if storage == "disk":
         return DiskBackend(config.data_dir / "blobs", durable=config.durability == "full")
     assert config.s3_bucket is not None
     client = S3Client(

@@ -1,10 +1,11 @@
 """The seam between the service and the place where bytes lie: five operations on CIDs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.spool import Spooled
 
 
@@ -47,6 +48,10 @@ class BlobBackend(ABC):
         """Remove the bytes. Absence is success."""
 
     @abstractmethod
+    def quarantine(self, cid: str) -> None:
+        """Move what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
+
+    @abstractmethod
     def scan(self) -> Iterator[Stored]:
         """Everything held, in order of CID within a shard; whatever is not a blob is skipped."""
 
@@ -54,6 +59,23 @@ class BlobBackend(ABC):
     def probe(self) -> None:
         """Write, read and delete a canary."""
 
+    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        """Remove the bytes of each of *cids*; those that could not be removed, with the reason."""
+        failures = {}
+        for cid in cids:
+            try:
+                self.delete(cid)
+            except BlobServiceError as error:
+                failures[cid] = error
+        return failures
+
     def path(self, cid: str) -> str | None:
         """Where a proxy on this machine finds *cid*, below the backend's root; None if it cannot."""
+        return None
+
+    def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
+        """A URL that gives these bytes to whoever has it, for a few minutes, with these headers; None if there is none.
+
+        Whether the bytes are there is not looked at.
+        """
         return None

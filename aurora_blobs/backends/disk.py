@@ -60,6 +60,14 @@ class DiskBackend(BlobBackend):
         if self._durable:
             _sync_folder(os.path.dirname(path))
 
+    def quarantine(self, cid: str) -> None:
+        aside = self.root / "quarantine"
+        aside.mkdir(exist_ok=True)
+        try:
+            os.rename(self._path(cid), aside / f"{cid}.{secrets.token_hex(8)}")
+        except FileNotFoundError:
+            raise BlobNotFound() from None
+
     def scan(self) -> Iterator[Stored]:
         for shard in sorted(self.root.iterdir()):
             if not shard.is_dir():

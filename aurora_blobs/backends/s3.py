@@ -3,7 +3,7 @@
 import io
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend, Stored
@@ -12,10 +12,10 @@ from aurora_blobs.cid import digest_of, parse_blob_cid, shard_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
-MAX_PUT = 5 * 2**30  # bytes that S3 takes in one PUT
 # Bytes per second below which an upload to the store is given up. The kernel takes up to 4 MB ahead of the link,
 # and they must be gone before PATIENT.silence, 15 s, is over.
 SLOWEST_PUT = 512 * 1024
+URL_SECONDS = 300  # how long a link works: a slow client must begin in it, not end
 _RESUMES = 3  # broken reads of one object without a byte between them
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 
@@ -68,6 +68,40 @@ class S3Backend(BlobBackend):
     def delete(self, cid: str) -> None:
         # Callers hold the database's write lock.
         self._call("delete_object", brief=True, Key=self.key(cid))
+
+    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        failures: dict[str, BlobServiceError] = {}
+        for start in range(0, len(cids), _DELETE_AT_ONCE):
+            batch = cids[start : start + _DELETE_AT_ONCE]
+            keys = {self.key(cid): cid for cid in batch}
+            listed = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            try:
+                answer = self._call("delete_objects", Delete=listed)
+            except Refused:
+                # Swift and older MinIO want a Content-MD5, which boto3 no longer sends.
+                failures |= super().delete_many(batch)
+                continue
+            # A batch is answered with 200 whatever became of its keys.
+            for error in answer.get("Errors", ()):
+                if error.get("Code") != "NoSuchKey":
+                    failures[keys[error["Key"]]] = BackendUnavailable(f"the store kept it: {error.get('Code')}")
+        return failures
+
+    def quarantine(self, cid: str) -> None:
+        source = {"Bucket": self._bucket, "Key": self.key(cid)}
+        aside = f"{self._prefix}quarantine/{cid}.{secrets.token_hex(8)}"
+        self._call("copy_object", CopySource=source, Key=aside)
+        self.delete(cid)
+
+    def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
+        parameters = {
+            "Bucket": self._bucket,
+            "Key": self.key(cid),
+            "ResponseContentType": mime_type,
+            "ResponseContentDisposition": disposition,
+        }
+        client = self._client.client()
+        return str(client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS))
 
     def scan(self) -> Iterator[Stored]:
         more: dict[str, Any] = {}

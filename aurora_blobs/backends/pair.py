@@ -1,0 +1,55 @@
+"""Two stores as one, while blobs move from one to the other: written to the first, read from either."""
+
+import heapq
+from collections.abc import Iterator
+from itertools import groupby
+from typing import BinaryIO
+
+from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.cid import shard_of
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.spool import Spooled
+
+
+class PairBackend(BlobBackend):
+    """*first* takes what is new, *second* is looked at for what *first* does not have."""
+
+    def __init__(self, first: BlobBackend, second: BlobBackend) -> None:
+        self.first = first
+        self.second = second
+        self.local = first.local and second.local
+
+    def put(self, blob: Spooled) -> None:
+        self.first.put(blob)
+
+    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        try:
+            return self.first.open(cid, start, stop)
+        except BlobNotFound:
+            return self.second.open(cid, start, stop)
+
+    def size(self, cid: str) -> int | None:
+        size = self.first.size(cid)
+        return self.second.size(cid) if size is None else size
+
+    def delete(self, cid: str) -> None:
+        # The second first: what is left when this breaks off between them is where it is looked for.
+        self.second.delete(cid)
+        self.first.delete(cid)
+
+    def quarantine(self, cid: str) -> None:
+        # As it is read: the one that has it first is the one whose bytes were found wrong.
+        (self.second if self.first.size(cid) is None else self.first).quarantine(cid)
+
+    def scan(self) -> Iterator[Stored]:
+        both = heapq.merge(self.first.scan(), self.second.scan(), key=_order)
+        for _, same in groupby(both, key=_order):
+            yield next(same)
+
+    def probe(self) -> None:
+        self.first.probe()
+        self.second.probe()
+
+
+def _order(stored: Stored) -> tuple[str, str]:
+    return shard_of(stored.cid), stored.cid
