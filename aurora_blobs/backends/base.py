@@ -1,7 +1,7 @@
 """The seam between the service and the place where bytes lie: five operations on CIDs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
@@ -52,8 +52,8 @@ class BlobBackend(ABC):
         """Move what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
 
     @abstractmethod
-    def scan(self) -> Iterator[Stored]:
-        """Everything held, in order of CID within a shard; whatever is not a blob is skipped."""
+    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+        """Everything held, by shard and in it by CID. *skipped* gets the name of whatever is not a blob."""
 
     @abstractmethod
     def probe(self) -> None:

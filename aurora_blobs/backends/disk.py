@@ -3,7 +3,7 @@
 import io
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -11,6 +11,8 @@ from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.spool import Spooled, disk_errors
+
+_QUARANTINE = "quarantine"  # a folder beside the shards
 
 
 class DiskBackend(BlobBackend):
@@ -61,19 +63,25 @@ class DiskBackend(BlobBackend):
             _sync_folder(os.path.dirname(path))
 
     def quarantine(self, cid: str) -> None:
-        aside = self.root / "quarantine"
+        aside = self.root / _QUARANTINE
         aside.mkdir(exist_ok=True)
         try:
             os.rename(self._path(cid), aside / f"{cid}.{secrets.token_hex(8)}")
         except FileNotFoundError:
             raise BlobNotFound() from None
 
-    def scan(self) -> Iterator[Stored]:
+    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         for shard in sorted(self.root.iterdir()):
+            if shard.name == _QUARANTINE:
+                continue
             if not shard.is_dir():
+                if skipped is not None:
+                    skipped(shard.name)
                 continue
             for entry in sorted(os.scandir(shard), key=lambda entry: entry.name):
                 if not _is_blob(entry.name, shard.name):
+                    if skipped is not None:
+                        skipped(f"{shard.name}/{entry.name}")
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)

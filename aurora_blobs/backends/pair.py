@@ -1,7 +1,7 @@
 """Two stores as one, while blobs move from one to the other: written to the first, read from either."""
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import groupby
 from typing import BinaryIO
 
@@ -41,8 +41,8 @@ class PairBackend(BlobBackend):
         # As it is read: the one that has it first is the one whose bytes were found wrong.
         (self.second if self.first.size(cid) is None else self.first).quarantine(cid)
 
-    def scan(self) -> Iterator[Stored]:
-        both = heapq.merge(self.first.scan(), self.second.scan(), key=_order)
+    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+        both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)
         for _, same in groupby(both, key=_order):
             yield next(same)
 

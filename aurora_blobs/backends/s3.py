@@ -3,7 +3,7 @@
 import io
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend, Stored
@@ -17,6 +17,7 @@ from aurora_blobs.spool import Spooled
 SLOWEST_PUT = 512 * 1024
 URL_SECONDS = 300  # how long a link works: a slow client must begin in it, not end
 _RESUMES = 3  # broken reads of one object without a byte between them
+_QUARANTINE = "quarantine/"  # after the prefix
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 
 
@@ -61,12 +62,12 @@ class S3Backend(BlobBackend):
 
     def size(self, cid: str) -> int | None:
         try:
-            return int(self._call("head_object", Key=self.key(cid))["ContentLength"])
+            # Brief: callers may hold the database's write lock.
+            return int(self._call("head_object", brief=True, Key=self.key(cid))["ContentLength"])
         except BlobNotFound:
             return None
 
     def delete(self, cid: str) -> None:
-        # Callers hold the database's write lock.
         self._call("delete_object", brief=True, Key=self.key(cid))
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
@@ -89,7 +90,7 @@ class S3Backend(BlobBackend):
 
     def quarantine(self, cid: str) -> None:
         source = {"Bucket": self._bucket, "Key": self.key(cid)}
-        aside = f"{self._prefix}quarantine/{cid}.{secrets.token_hex(8)}"
+        aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
         self._call("copy_object", CopySource=source, Key=aside)
         self.delete(cid)
 
@@ -103,14 +104,17 @@ class S3Backend(BlobBackend):
         client = self._client.client()
         return str(client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS))
 
-    def scan(self) -> Iterator[Stored]:
+    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         more: dict[str, Any] = {}
         while True:
             page = self._call("list_objects_v2", Prefix=self._prefix, **more)
             for entry in page.get("Contents", ()):
-                cid = self._cid(entry["Key"])
+                name = entry["Key"][len(self._prefix) :]
+                cid = _cid_of(name)
                 if cid is not None:
                     yield Stored(cid, entry["Size"], int(entry["LastModified"].timestamp() * 1_000_000))
+                elif skipped is not None and not name.startswith(_QUARANTINE):
+                    skipped(name)
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -166,13 +170,6 @@ class S3Backend(BlobBackend):
     def key(self, cid: str) -> str:
         return f"{self._prefix}{shard_of(cid)}/{cid}"
 
-    def _cid(self, key: str) -> str | None:
-        shard, _, name = key[len(self._prefix) :].partition("/")
-        try:
-            return name if parse_blob_cid(name) == name and shard_of(name) == shard else None
-        except ValueError:
-            return None
-
 
 class _Object(io.RawIOBase):
     """The bytes of an object, asked for again from where they broke off."""
@@ -218,3 +215,11 @@ class _Object(io.RawIOBase):
 
 def _unexpected(refusal: Refused) -> BackendUnavailable:
     return BackendUnavailable(f"the blob store refused the call: {refusal.http_status} {refusal.code}")
+
+
+def _cid_of(name: str) -> str | None:
+    shard, _, cid = name.partition("/")
+    try:
+        return cid if parse_blob_cid(cid) == cid and shard_of(cid) == shard else None
+    except ValueError:
+        return None
