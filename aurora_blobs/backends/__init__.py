@@ -4,6 +4,7 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.pair import PairBackend
 from aurora_blobs.backends.s3 import S3Backend
+from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.backends.s3_client import S3Client
 from aurora_blobs.config import Config
 
@@ -21,9 +22,14 @@ def open_store(config: Config, storage: str) -> BlobBackend:
     if storage == "disk":
         return DiskBackend(config.data_dir / "blobs", durable=config.durability == "full")
     assert config.s3_bucket is not None
+    return S3Backend(open_bucket(config, config.s3_bucket), prefix=config.s3_prefix)
+
+
+def open_bucket(config: Config, name: str) -> Bucket:
+    """The bucket *name* in the S3 store of *config*."""
     client = S3Client(
         endpoint_url=config.s3_endpoint_url,
         region=config.s3_region,
         addressing_style=config.s3_addressing_style,
     )
-    return S3Backend(config.s3_bucket, prefix=config.s3_prefix, client=client)
+    return Bucket(name, client)

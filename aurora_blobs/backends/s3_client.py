@@ -96,7 +96,7 @@ class S3Client:
         what the caller may have an answer to: 412, and 400 or 501 of a store that knows less than S3 does.
         """
         patience = self._brief if brief else self._patient
-        client = self.client(patience)
+        client = self.boto3_client(patience)
         end = time.monotonic() + patience.total + extra_seconds
         attempt = 1
         while True:
@@ -114,7 +114,7 @@ class S3Client:
             time.sleep(pause)
             attempt += 1
 
-    def client(self, patience: Patience | None = None) -> Any:
+    def boto3_client(self, patience: Patience | None = None) -> Any:
         """The boto3 client itself, for what makes no call, like a presigned URL."""
         patience = patience or self._patient
         if self._pid != os.getpid():

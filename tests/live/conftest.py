@@ -6,6 +6,7 @@ from faults import FaultyLink
 from seaweed import BUCKET, KEYS, SeaweedFS
 
 from aurora_blobs.backends.s3 import S3Backend
+from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.backends.s3_client import Patience, S3Client
 
 
@@ -44,7 +45,7 @@ def open_s3(seaweed, s3_keys, tmp_path: Path):
             patient=Patience(connect=1, silence=1, total=3),
             brief=Patience(connect=1, silence=1, total=1.5),
         )
-        return S3Backend(BUCKET, prefix=f"{tmp_path.name}/", client=client)
+        return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/")
 
     return open_s3
 

@@ -164,7 +164,7 @@ def test_an_object_that_the_store_damaged_is_replaced_by_the_next_upload(seaweed
 
 def test_a_missing_bucket_is_not_a_missing_blob(store, put):
     cid = put(store, b"here")
-    store._bucket = "no-such-bucket"
+    store.bucket.name = "no-such-bucket"
 
     with pytest.raises(BackendUnavailable):
         store.open(cid)
