@@ -25,7 +25,7 @@ ATTEMPTS = 3
 # together. A store that says SlowDown is given BUSY_FACTOR times as long.
 PAUSE_SECONDS = 0.2
 BUSY_FACTOR = 5
-POOL = 64  # more than the threads of a worker; a connection is made when it is first needed
+POOL = 256  # as many as a worker has threads; a connection is made when it is first needed
 
 
 @dataclass(frozen=True, slots=True)
