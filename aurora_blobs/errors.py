@@ -40,6 +40,12 @@ class InvalidMimeType(BlobServiceError):
     error, status = "InvalidMimeType", 400
 
 
+class UnusableImage(BlobServiceError):
+    """No picture can be derived of a blob: it is damaged, or larger than is allowed."""
+
+    error, status = "UnusableImage", 422
+
+
 class InvalidSize(BlobServiceError):
     error, status = "InvalidSize", 400
 

@@ -1,0 +1,180 @@
+"""Smaller pictures, made with Pillow. Imported only in a process of its own (worker.py): decoders can be attacked."""
+
+import importlib
+import io
+import warnings
+from typing import BinaryIO
+
+from PIL import Image, ImageCms
+
+from aurora_blobs.images import exif
+from aurora_blobs.images.presets import READABLE, Preset
+
+MAX_PIXELS = 50_000_000  # of one picture
+# Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together.
+MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 300_000_000, 30_000_000
+_GAP = 2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_TRANSPOSED = 5  # orientations from here on swap width and height
+_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # modes, as colour profiles call them
+_OPTIONS: dict[str, dict[str, object]] = {
+    # A comment is the one piece of metadata that Pillow carries over by itself.
+    "jpeg": {"quality": 85, "progressive": True, "comment": b""},
+    "png": {"compress_level": 3},  # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %
+    "webp": {"quality": 80, "method": 4},
+    "avif": {"quality": 65, "speed": 8, "max_threads": 1},
+}
+
+
+class Unusable(Exception):
+    """No picture can be made of the bytes; the message says why."""
+
+
+def prepare() -> None:
+    """Load whatever Pillow would load when it is needed: by then no file can be opened."""
+    Image.preinit()
+    for plugin in ("MpoImagePlugin", "WebPImagePlugin", "AvifImagePlugin"):
+        importlib.import_module(f"PIL.{plugin}")
+    ImageCms.createProfile("sRGB")
+    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    warnings.simplefilter("ignore")
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
+    """The picture in *source*, of a type in `READABLE`, as *preset* wants it, encoded in *form*.
+
+    It stands upright, is in sRGB and has no metadata. Raises Unusable.
+    """
+    try:
+        # Nothing else is opened, whatever the bytes look like.
+        with Image.open(source, formats=(READABLE[mime_type],)) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise Unusable(f"the picture has more than {MAX_PIXELS} pixels")
+            if form == "webp" and _is_short_film(image, preset):
+                return _animation(image, preset)
+            return _encoded(_derived(image, preset), form)
+    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+        raise Unusable(f"the picture has more than {MAX_PIXELS} pixels") from None
+    except MemoryError:
+        raise Unusable("the picture needs more memory than is allowed") from None
+    except (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError) as error:
+        # What Pillow raises for damaged files; it has no class of its own for them.
+        raise Unusable("the picture is damaged") from error
+
+
+def _is_short_film(image: Image.Image, preset: Preset) -> bool:
+    if not getattr(image, "is_animated", False):
+        return False
+    frames: int = image.n_frames  # type: ignore[attr-defined]
+    width, height = preset.plan(*image.size)[1]
+    return (
+        frames <= MAX_FRAMES
+        and frames * image.width * image.height <= MAX_DECODED_PIXELS
+        and frames * width * height <= MAX_ENCODED_PIXELS
+    )
+
+
+def _animation(image: Image.Image, preset: Preset) -> bytes:
+    # In an animated PNG the first picture may be one for programs that cannot animate.
+    first = 1 if image.info.get("default_image") else 0
+    frames, durations = [], []
+    for index in range(first, image.n_frames):  # type: ignore[attr-defined]
+        image.seek(index)
+        frames.append(_derived(image, preset).convert("RGBA"))
+        # Browsers show a frame of no duration for this long.
+        durations.append(int(image.info.get("duration", 0)) or 100)
+    output = io.BytesIO()
+    frames[0].save(
+        output,
+        "WEBP",
+        save_all=True,
+        append_images=frames[1:],
+        duration=durations,
+        loop=image.info.get("loop", 1),
+        quality=75,
+        method=2,
+    )
+    return output.getvalue()
+
+
+def _derived(image: Image.Image, preset: Preset) -> Image.Image:
+    profile = image.info.get("icc_profile")
+    turn = exif.orientation(image.info.get("exif") or b"")
+    shown = image.size[::-1] if turn >= _TRANSPOSED else image.size
+    box, size = preset.plan(*shown)
+    if turn >= _TRANSPOSED:  # what is cut off is the same on either side, so mirroring does not matter
+        box, size = (box[1], box[0], box[3], box[2]), size[::-1]
+    width = image.width
+    # JPEG can be decoded smaller; four fifths of the time for a thumbnail.
+    if image.draft(None, _at_least(box, size, image.size)):
+        box = tuple(side * image.width / width for side in box)  # type: ignore[assignment]
+        box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    small = _plain(image)
+    if size != small.size or box != (0, 0, *small.size):
+        small = small.resize(size, Image.Resampling.LANCZOS, box, _GAP)
+    small = _in_srgb(small, profile)
+    return small.transpose(_TURNS[turn]) if turn in _TURNS else small
+
+
+def _at_least(box: tuple[float, float, float, float], size: tuple[int, int], full: tuple[int, int]) -> tuple[int, int]:
+    return (
+        int(size[0] * _GAP * full[0] / (box[2] - box[0])),
+        int(size[1] * _GAP * full[1] / (box[3] - box[1])),
+    )
+
+
+def _plain(image: Image.Image) -> Image.Image:
+    """*image* in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
+    if image.mode.startswith("I"):  # 16 bits of grey
+        return image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
+    if "transparency" in image.info and image.mode in ("1", "L", "P", "RGB"):
+        return image.convert("RGBA")
+    if image.mode in ("L", "LA", "RGB", "RGBA", "CMYK"):
+        image.load()
+        return image
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA" if image.has_transparency_data else "RGB")
+
+
+def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
+    """*image* in mode RGB or RGBA, or grey without a profile, converted from *profile*, an ICC profile."""
+    if image.mode in ("LA", "RGBA"):
+        alpha = image.getchannel("A")
+        image = _in_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile).convert("RGB")
+        image.putalpha(alpha)
+        return image
+    if profile:
+        try:
+            described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if described.profile.xcolor_space.strip() == _SPACES[image.mode]:
+                converted = ImageCms.profileToProfile(
+                    image, described, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                )
+                assert converted is not None
+                return converted
+        except (ImageCms.PyCMSError, OSError, ValueError):
+            pass  # a damaged profile says nothing about the colours
+    return image.convert("RGB") if image.mode == "CMYK" else image
+
+
+def _encoded(image: Image.Image, form: str) -> bytes:
+    if form == "jpeg" and image.mode == "RGBA":
+        ground = Image.new("RGB", image.size, "white")
+        ground.paste(image, mask=image.getchannel("A"))
+        image = ground
+    if form in ("webp", "avif") and image.mode == "L":
+        image = image.convert("RGB")
+    image.info = {}
+    output = io.BytesIO()
+    image.save(output, form, **_OPTIONS[form])
+    return output.getvalue()

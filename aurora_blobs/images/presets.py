@@ -1,0 +1,66 @@
+"""Named sizes of derived pictures, and what of a picture they show. Nothing is ever enlarged."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+# The types that pictures are made of, by Pillow's names, and what they are made into.
+READABLE = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/apng": "PNG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/avif": "AVIF",
+}
+WRITABLE = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avif": "image/avif"}
+_SYNTAX = re.compile(r"([A-Za-z][A-Za-z0-9_-]{0,62})=(inside|cover):([1-9][0-9]{0,3})x([1-9][0-9]{0,3})")
+
+
+@dataclass(frozen=True, slots=True)
+class Preset:
+    """`inside` keeps the whole picture within the sides, in pixels; `cover` fills them and cuts the rest off."""
+
+    fit: str
+    width: int
+    height: int
+
+    def plan(self, width: int, height: int) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+        """What to take of a picture of *width* and *height* (left, top, right, bottom), and its size afterwards."""
+        if self.fit == "inside":
+            scale = min(self.width / width, self.height / height, 1)
+            return (0, 0, width, height), (_pixels(width * scale), _pixels(height * scale))
+        shown_width = min(width, height * self.width / self.height)
+        shown_height = min(height, width * self.height / self.width)
+        left, top = (width - shown_width) / 2, (height - shown_height) / 2
+        size = _pixels(min(self.width, shown_width)), _pixels(min(self.height, shown_height))
+        return (left, top, left + shown_width, top + shown_height), size
+
+
+# The names are those of Bluesky's CDN, so that its clients can be pointed here. The sizes are what its names say:
+# the sizes in its AppView's source have the feed's thumbnail larger than its full size.
+_BUILT_IN = {
+    "avatar": Preset("cover", 1000, 1000),
+    "avatar_thumbnail": Preset("cover", 128, 128),
+    "banner": Preset("cover", 3000, 1000),
+    "feed_thumbnail": Preset("inside", 1000, 1000),
+    "feed_fullsize": Preset("inside", 2000, 2000),
+}
+
+
+def presets(settings: Iterable[str]) -> dict[str, Preset]:
+    """The built-in presets with those of *settings*, like ``card=inside:1200x630``, added or put in their place.
+
+    Raises ValueError.
+    """
+    found = dict(_BUILT_IN)
+    for text in settings:
+        match = _SYNTAX.fullmatch(text)
+        if match is None:
+            raise ValueError("a comma list like card=inside:1200x630,icon=cover:64x64")
+        found[match[1]] = Preset(match[2], int(match[3]), int(match[4]))
+    return found
+
+
+def _pixels(length: float) -> int:
+    return max(1, round(length))

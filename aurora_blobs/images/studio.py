@@ -1,0 +1,115 @@
+"""Has pictures derived in processes that cannot harm this one: limited in memory, time and reach (worker.py)."""
+
+import importlib.util
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import BinaryIO
+
+from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, UnusableImage
+from aurora_blobs.images.presets import Preset
+
+_AT_ONCE = 2  # pictures in work per process of the server; more gain nothing, and cost memory
+_QUEUE_SECONDS = 10  # a request that waits longer for its turn is answered with 503
+_REPLY_SECONDS = 30  # more than a child may take (worker.py)
+_MAX_REPLY = 64 * 2**20  # bytes; a guess, 9 MP of noise as PNG have 27 MB
+_PACKAGES = Path(__file__).parents[2]
+
+
+class Studio:
+    """One helper process per process of the server, started at its first picture and again if it dies."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._turns = threading.BoundedSemaphore(_AT_ONCE)
+        self._helper: subprocess.Popen[bytes] | None = None
+        self._requests: socket.socket | None = None
+        self._pid = os.getpid()
+
+    def derive(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
+        """The picture in *source*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
+
+        Raises UnusableImage, ServiceBusy, and MethodNotImplemented where Pillow is not installed.
+        """
+        if importlib.util.find_spec("PIL") is None:
+            raise MethodNotImplemented("pictures need Pillow: pip install 'aurora_blobs[images]'")
+        asked = {
+            "mime_type": mime_type,
+            "fit": preset.fit,
+            "width": preset.width,
+            "height": preset.height,
+            "form": form,
+        }
+        if not self._turns.acquire(timeout=_QUEUE_SECONDS):
+            raise ServiceBusy("Too many pictures are being derived, please try again.")
+        try:
+            with source, _as_file(source) as file:
+                answer = self._ask(json.dumps(asked).encode(), file.fileno())
+        finally:
+            self._turns.release()
+        if not answer:
+            # It was ended by a limit, or the decoder broke.
+            raise UnusableImage("the picture takes too much time or memory")
+        if answer[:1] == b"0":
+            raise UnusableImage(answer[1:].decode(errors="replace"))
+        return answer[1:]
+
+    def close(self) -> None:
+        """End the helper process once its pictures are done."""
+        with self._lock:
+            self._end()
+
+    def _ask(self, message: bytes, source: int) -> bytes:
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs, self._lock:
+                try:
+                    socket.send_fds(self._connection(), [message], [source, theirs.fileno()])
+                except OSError:  # the helper is gone; another one is tried, once
+                    self._end()
+                    socket.send_fds(self._connection(), [message], [source, theirs.fileno()])
+            ours.settimeout(_REPLY_SECONDS)
+            answer = bytearray()
+            try:
+                while len(answer) <= _MAX_REPLY and (data := ours.recv(2**18)):
+                    answer += data
+            except OSError:  # it timed out, or the child died with its end of the socket
+                return b""
+            return bytes(answer)
+
+    def _connection(self) -> socket.socket:
+        if self._pid != os.getpid():  # after a fork the helper is the parent's
+            self._helper, self._requests, self._pid = None, None, os.getpid()
+        if self._requests is None:
+            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with theirs:
+                self._helper = subprocess.Popen(
+                    [sys.executable, "-m", "aurora_blobs.images.worker"],
+                    stdin=theirs.fileno(),
+                    cwd=_PACKAGES,
+                    env={},  # none of the service's secrets
+                )
+        return self._requests
+
+    def _end(self) -> None:
+        if self._requests is not None and self._helper is not None and self._pid == os.getpid():
+            self._requests.close()
+            self._helper.wait()
+        self._helper = self._requests = None
+
+
+def _as_file(source: BinaryIO) -> BinaryIO:
+    """*source* as a file that another process can read: itself, or a copy that has no name."""
+    if isinstance(source, io.FileIO):
+        return source
+    copy = os.fdopen(os.memfd_create("picture"), "w+b")
+    while data := source.read(2**18):
+        copy.write(data)
+    copy.flush()
+    copy.seek(0)
+    return copy

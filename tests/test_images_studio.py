@@ -1,0 +1,294 @@
+import io
+import os
+import signal
+import struct
+import subprocess
+import sys
+import threading
+import zlib
+
+import media
+import pytest
+from PIL import Image, ImageCms, PngImagePlugin
+
+from aurora_blobs.errors import UnusableImage
+from aurora_blobs.images.presets import WRITABLE, Preset, presets
+from aurora_blobs.images.studio import Studio
+
+SMALL = Preset("inside", 60, 60)
+RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 40), (40, 50, 200), (220, 210, 40)
+
+
+@pytest.fixture(scope="module")
+def studio():
+    studio = Studio()
+    yield studio
+    studio.close()
+
+
+@pytest.fixture
+def derive(studio):
+    def derive(data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png") -> Image.Image:
+        image = Image.open(io.BytesIO(studio.derive(io.BytesIO(data), mime_type, preset, form)))
+        assert image.get_format_mimetype() == WRITABLE[form]
+        return image
+
+    return derive
+
+
+def quarters(width: int = 120, height: int = 80) -> Image.Image:
+    """Red and green above blue and yellow."""
+    image = Image.new("RGB", (width, height), RED)
+    image.paste(GREEN, (width // 2, 0, width, height // 2))
+    image.paste(BLUE, (0, height // 2, width // 2, height))
+    image.paste(YELLOW, (width // 2, height // 2, width, height))
+    return image
+
+
+def encoded(image: Image.Image, form: str, **options) -> bytes:
+    output = io.BytesIO()
+    image.save(output, form, **options)
+    return output.getvalue()
+
+
+def corners(image: Image.Image) -> list[tuple[int, ...]]:
+    image = image.convert("RGB")
+    width, height = image.size
+    return [image.getpixel((x, y)) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+
+
+def close(found: list[tuple[int, ...]], expected: list[tuple[int, ...]], by: int = 12) -> bool:
+    return all(
+        abs(a - b) <= by for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True)
+    )
+
+
+INPUTS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP", "image/avif": "AVIF"}
+
+
+@pytest.mark.parametrize("form", WRITABLE)
+@pytest.mark.parametrize("mime_type", INPUTS)
+def test_every_type_is_made_into_every_form(derive, mime_type, form):
+    image = derive(encoded(quarters(), INPUTS[mime_type]), mime_type, form=form)
+
+    assert image.size == (60, 40)
+    assert close(corners(image), [RED, GREEN, BLUE, YELLOW])
+
+
+@pytest.mark.parametrize("name, preset", presets([]).items(), ids=presets([]))
+def test_presets_shrink_and_never_enlarge(derive, name, preset):
+    large = derive(encoded(quarters(3200, 2400), "JPEG"), "image/jpeg", preset, "jpeg")
+    small = derive(encoded(quarters(90, 60), "JPEG"), "image/jpeg", preset, "jpeg")
+
+    assert large.size == preset.plan(3200, 2400)[1]
+    assert max(large.size) == max(preset.width, preset.height)
+    assert small.size == preset.plan(90, 60)[1]
+    assert small.width <= 90 and small.height <= 60
+
+
+def stored(orientation: int) -> Image.Image:
+    """`quarters` as a camera that was held so would store it."""
+    undo = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    return quarters().transpose(undo[orientation]) if orientation in undo else quarters()
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_orientation_is_shown_upright(derive, orientation, form):
+    data = encoded(stored(orientation), form, exif=b"Exif\0\0" + media.tiff(orientation=orientation))
+
+    inside = derive(data, f"image/{form.lower()}")
+    cut = derive(data, f"image/{form.lower()}", Preset("cover", 60, 20))
+
+    assert (inside.size, cut.size) == ((60, 40), (60, 20))
+    assert close(corners(inside), [RED, GREEN, BLUE, YELLOW])
+    assert close(corners(cut), [RED, GREEN, BLUE, YELLOW])
+
+
+def sixteen_bits(kind: int, *levels: int) -> bytes:
+    row = b"\0" + struct.pack(f">{len(levels)}H", *levels) * 80
+    header = struct.pack(">IIBBBBB", 80, 80, 16, kind, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + media.chunk(b"IHDR", header)
+        + media.chunk(b"IDAT", zlib.compress(row * 80))
+        + media.chunk(b"IEND", b"")
+    )
+
+
+def palette(transparent: bool) -> bytes:
+    image = quarters().quantize(4)
+    return encoded(image, "PNG", **({"transparency": image.getpixel((0, 0))} if transparent else {}))
+
+
+MODES = {
+    "black and white": ("image/png", encoded(Image.new("1", (80, 80), 1), "PNG"), (255, 255, 255, 255)),
+    "grey": ("image/png", encoded(Image.new("L", (80, 80), 120), "PNG"), (120, 120, 120, 255)),
+    "grey jpeg": ("image/jpeg", encoded(Image.new("L", (80, 80), 120), "JPEG"), (120, 120, 120, 255)),
+    "grey with alpha": ("image/png", encoded(Image.new("LA", (80, 80), (120, 90)), "PNG"), (120, 120, 120, 90)),
+    "grey of 16 bits": ("image/png", sixteen_bits(0, 120 * 257), (120, 120, 120, 255)),
+    "colour of 16 bits": ("image/png", sixteen_bits(2, *(257 * level for level in RED)), (*RED, 255)),
+    "palette": ("image/png", palette(transparent=False), (*RED, 255)),
+    "palette with a transparent colour": ("image/png", palette(transparent=True), (None, None, None, 0)),
+    "a transparent colour": (
+        "image/png",
+        encoded(Image.new("RGB", (80, 80), RED), "PNG", transparency=RED),
+        (None, None, None, 0),
+    ),
+    "alpha": ("image/png", encoded(Image.new("RGBA", (80, 80), (*RED, 90)), "PNG"), (*RED, 90)),
+    "webp with alpha": (
+        "image/webp",
+        encoded(Image.new("RGBA", (80, 80), (*RED, 90)), "WEBP", lossless=True),
+        (*RED, 90),
+    ),
+    "cmyk": ("image/jpeg", encoded(Image.new("RGB", (80, 80), RED).convert("CMYK"), "JPEG"), (*RED, 255)),
+    "gif": ("image/gif", encoded(quarters(), "GIF"), (*RED, 255)),
+}
+
+
+@pytest.mark.parametrize("mime_type, data, expected", MODES.values(), ids=MODES)
+def test_colours_are_right_whatever_they_were_stored_as(derive, mime_type, data, expected):
+    found = derive(data, mime_type).convert("RGBA").getpixel((5, 5))
+
+    assert all(want is None or abs(got - want) <= 3 for got, want in zip(found, expected, strict=True))
+
+
+@pytest.mark.parametrize("form", WRITABLE)
+@pytest.mark.parametrize("mime_type, data, expected", MODES.values(), ids=MODES)
+def test_every_kind_of_colour_is_made_into_every_form(derive, mime_type, data, expected, form):
+    assert max(derive(data, mime_type, form=form).size) == 60
+
+
+def test_what_is_transparent_is_white_in_a_jpeg(derive):
+    data = encoded(Image.new("RGBA", (80, 80), (0, 0, 0, 0)), "PNG")
+
+    assert min(derive(data, "image/png", form="jpeg").getpixel((5, 5))) >= 253
+
+
+@pytest.mark.parametrize("form", WRITABLE)
+@pytest.mark.parametrize("mime_type", ["image/jpeg", "image/png", "image/webp"])
+def test_no_metadata_is_left(studio, mime_type, form):
+    exif = b"Exif\0\0" + media.tiff(orientation=1, gps={2: media.rationals((52, 1), (31, 1), (0, 1))})
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Comment", "SECRET")
+    icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    data = encoded(
+        quarters(), INPUTS[mime_type], exif=exif, xmp=b"<SECRET/>", comment=b"SECRET", pnginfo=text, icc_profile=icc
+    )
+    assert b"SECRET" in data
+
+    derived = studio.derive(io.BytesIO(data), mime_type, SMALL, form)
+
+    assert not any(found in derived for found in (b"SECRET", b"Exif", b"II*\0", b"MM\0*", b"ICC", b"acsp"))
+
+
+def animated(form: str, count: int = 5, **options) -> bytes:
+    frames = [Image.new("RGB", (80, 80), (40 * index % 256, index % 200, 0)) for index in range(count)]
+    return encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=70, loop=3, **options)
+
+
+ANIMATIONS = {
+    "gif": ("image/gif", animated("GIF")),
+    "apng": ("image/apng", animated("PNG")),
+    "apng with another picture first": ("image/apng", animated("PNG", 6, default_image=True)),
+    "webp": ("image/webp", animated("WEBP")),
+}
+
+
+@pytest.mark.parametrize("mime_type, data", ANIMATIONS.values(), ids=ANIMATIONS)
+def test_an_animation_moves_as_webp(derive, mime_type, data):
+    image = derive(data, mime_type, form="webp")
+
+    assert (image.n_frames, image.size, image.info["loop"]) == (5, (60, 60), 3)
+    image.seek(4)
+    image.load()
+    assert image.info["duration"] == 70
+    assert abs(image.convert("RGB").getpixel((9, 9))[0] - image.n_frames * 40) <= 45
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "avif"])
+@pytest.mark.parametrize("mime_type, data", ANIMATIONS.values(), ids=ANIMATIONS)
+def test_an_animation_stands_still_in_other_forms(derive, mime_type, data, form):
+    assert getattr(derive(data, mime_type, form=form), "n_frames", 1) == 1
+
+
+def test_a_long_animation_shows_its_first_frame(derive):
+    image = derive(animated("GIF", 301), "image/gif", form="webp")
+
+    assert getattr(image, "n_frames", 1) == 1
+
+
+BROKEN = {
+    "a pixel flood": ("image/png", media.png(60_000, 60_000), "pixels"),
+    "a jpeg of another size than it has": ("image/jpeg", media.jpeg(65_000, 65_000), "pixels"),
+    "a gif of nothing": ("image/gif", media.gif(9, 9), "damaged"),
+    "no picture at all": ("image/jpeg", b"\xff\xd8\xff<html>", "damaged"),
+    "nothing": ("image/webp", b"", "damaged"),
+    "another type than it says": ("image/jpeg", encoded(quarters(), "PNG"), "damaged"),
+    "a type that only Pillow would open": ("image/png", encoded(quarters(), "TIFF"), "damaged"),
+    "a truncated jpeg": ("image/jpeg", encoded(quarters(800, 800), "JPEG")[:-3000], "damaged"),
+    "a truncated png": ("image/png", encoded(quarters(800, 800), "PNG")[:-300], "damaged"),
+}
+
+
+@pytest.mark.parametrize("mime_type, data, message", BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_used_is_refused_and_the_next_picture_is_made(studio, derive, mime_type, data, message):
+    with pytest.raises(UnusableImage, match=message):
+        studio.derive(io.BytesIO(data), mime_type, SMALL, "jpeg")
+
+    assert derive(encoded(quarters(), "PNG"), "image/png").size == (60, 40)
+
+
+def test_a_helper_that_was_killed_is_started_again(derive, studio):
+    data = encoded(quarters(), "PNG")
+    derive(data, "image/png")
+    os.kill(studio._helper.pid, signal.SIGKILL)
+    studio._helper.wait()
+
+    assert derive(data, "image/png").size == (60, 40)
+
+
+def test_many_threads_share_one_helper(derive):
+    data = encoded(quarters(1200, 800), "JPEG")
+    sizes = []
+    threads = [
+        threading.Thread(target=lambda: sizes.append(derive(data, "image/jpeg").size), daemon=True) for _ in range(12)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+
+    assert sizes == [(60, 40)] * 12
+
+
+def test_the_helper_ends_with_its_studio():
+    studio = Studio()
+    studio.derive(io.BytesIO(encoded(quarters(), "PNG")), "image/png", SMALL, "jpeg")
+    helper = studio._helper
+
+    studio.close()
+
+    assert helper.returncode == 0
+
+
+def test_a_source_on_disk_is_read_in_place(tmp_path, studio):
+    path = tmp_path / "picture"
+    path.write_bytes(encoded(quarters(), "PNG"))
+
+    with open(path, "rb", buffering=0) as source:
+        assert studio.derive(source, "image/png", SMALL, "jpeg")
+
+
+def test_the_server_never_loads_pillow():
+    code = "import sys, aurora_blobs.images.studio, aurora_blobs.images.probe; assert 'PIL' not in sys.modules"
+
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
