@@ -79,8 +79,15 @@ class _Brotli:
         self._error: type[Exception] = module.error
         self._stream = stream
         self._decoder = module.Decompressor()
+        self._ready = b""  # decoded bytes that were more than was asked for
 
     def read(self, size: int, /) -> bytes:
+        # The library rounds its limit up to a block, 32 KiB at least.
+        data = self._ready or self._decode(size)
+        self._ready = data[size:]
+        return data[:size]
+
+    def _decode(self, size: int) -> bytes:
         while not self._decoder.is_finished():
             # What the decoder still holds goes out before anything is read.
             encoded = self._stream.read(_STEP) if self._decoder.can_accept_more_data() else b""

@@ -138,9 +138,9 @@ def spooled(
     mime_type = inspect(head)
     if len(head) == HEAD:
         start += _read_up_to(body, IN_MEMORY + 1 - HEAD)
+    if len(start) > max_bytes:
+        raise BlobTooLarge()
     if len(start) <= IN_MEMORY:
-        if len(start) > max_bytes:
-            raise BlobTooLarge()
         blob = Spooled(cid_of_digest(sha256(start).digest()), len(start), mime_type, head, folder, start)
     else:
         file, size, cid = _to_file(body, start, folder, max_bytes, None if encodings else declared_size)
