@@ -1,13 +1,15 @@
 """Local accounts: who may have one, how they log in and out, and the states they can be in."""
 
-import re
+import json
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
-from aurora_blobs.catalog.accounts import Account, Session
+from aurora_blobs.catalog import records
+from aurora_blobs.catalog.accounts import Account, Counts, Session
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import (
@@ -15,21 +17,12 @@ from aurora_blobs.errors import (
     AuthenticationRequired,
     ExpiredToken,
     HandleNotAvailable,
-    InvalidHandle,
     InvalidRequest,
-    UnsupportedDomain,
 )
 from aurora_blobs.passwords import hash_password, is_password
-from aurora_blobs.syntax import parse_handle
+from aurora_blobs.signup import local_handle, parse_email
 
-_MIN_NAME, _MAX_NAME = 3, 18  # characters in front of a handle's domain, as on the reference PDS
-_MAX_EMAIL = 254  # RFC 5321, 4.5.3.1.3
-_EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)+")
-# Names that a visitor would take for the service itself; the operator may give them away.
-_RESERVED = re.compile(
-    "abuse|account|admin|administrator|api|app|auth|cdn|help|hostmaster|info|login|mail|moderation|oauth|pds|"
-    "postmaster|root|security|service|status|support|system|webmaster|www|xrpc"
-)
+_PAGE = 500  # accounts per statement when all are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +35,7 @@ class LogIn:
 
 
 class Accounts:
-    """The accounts that this service keeps itself."""
+    """The accounts of this service. Those that a PDS keeps cannot log in here, but have the same states."""
 
     def __init__(self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]) -> None:
         self._config = config
@@ -59,8 +52,8 @@ class Accounts:
         away reserved names. Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
         InvalidRequest.
         """
-        handle = self._local_handle(handle, any_name)
-        email = _parse_email(email)
+        handle = local_handle(handle, self._config.handle_domains, self._config.service_did, any_name=any_name)
+        email = parse_email(email)
         password_hash = hash_password(password)  # before the transaction: it is slow
         now = self._clock()
         new_did = f"did:web:{handle}" if did is None else did
@@ -91,7 +84,10 @@ class Accounts:
         Raises AuthenticationRequired, AccountTakedown.
         """
         with self._database.read() as tx:
-            account = _find_by_identifier(tx, identifier)
+            if "@" in identifier:
+                account = catalog.find_by_email(tx, identifier.lower())
+            else:
+                account = catalog.find_by_name(tx, identifier)
         if not is_password(password, None if account is None else account.password_hash) or account is None:
             raise AuthenticationRequired("Invalid identifier or password")
         if account.takedown_at is None:
@@ -131,12 +127,37 @@ class Accounts:
         with self._database.read() as tx:
             return catalog.find_by_name(tx, name)
 
+    def existing(self, did: str) -> Account:
+        """The account of *did*. Raises InvalidRequest."""
+        with self._database.read() as tx:
+            return _existing(tx, did)
+
+    def all(self) -> Iterator[Account]:
+        """Every account, by DID."""
+        after = ""
+        while True:
+            with self._database.read() as tx:
+                page = catalog.page(tx, after, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].did
+
+    def profile(self, did: str) -> dict[str, Any]:
+        """What *did* says of itself: the value of its profile record, {} if there is none."""
+        with self._database.read() as tx:
+            record = records.find(tx, did, "app.bsky.actor.profile", "self")
+        value: dict[str, Any] = {} if record is None else json.loads(record.value)
+        return value
+
+    def counts(self, did: str) -> Counts:
+        """How many records and blobs *did* has."""
+        with self._database.read() as tx:
+            return catalog.counts(tx, did)
+
     def check_password(self, did: str, password: str) -> None:
         """Raises AuthenticationRequired unless *password* is that of *did*, InvalidRequest for no account."""
-        account = self.find(did)
-        if account is None:
-            raise InvalidRequest("account not found")
-        if not is_password(password, account.password_hash):
+        if not is_password(password, self.existing(did).password_hash):
             raise AuthenticationRequired("Invalid did or password")
 
     def deactivate(self, did: str) -> None:
@@ -146,14 +167,19 @@ class Accounts:
                 catalog.set_deactivated(tx, did, self._clock())
 
     def activate(self, did: str) -> None:
-        """Undo `deactivate`."""
+        """Undo `deactivate`. Raises InvalidRequest for no account."""
         with self._database.write() as tx:
-            catalog.set_deactivated(tx, did, None)
+            catalog.set_deactivated(tx, _existing(tx, did).did, None)
 
-    def counts(self, did: str) -> catalog.Counts:
-        """How many records and blobs *did* has."""
-        with self._database.read() as tx:
-            return catalog.counts(tx, did)
+    def set_quota(self, did: str, quota_bytes: int | None) -> None:
+        """Let *did* hold *quota_bytes*; 0 is no limit, None the service's default."""
+        with self._database.write() as tx:
+            catalog.set_quota(tx, did, quota_bytes)
+
+    def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
+        """Let *did* upload so often in a day; 0 is no limit, None the service's default."""
+        with self._database.write() as tx:
+            catalog.set_uploads_per_day(tx, did, uploads)
 
     def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:
         return LogIn(
@@ -161,41 +187,6 @@ class Accounts:
             self._tokens.access(account.did, session_id=session_id),
             self._tokens.refresh(account.did, session_id=session_id, jti=jti),
         )
-
-    def _local_handle(self, text: str, any_name: bool) -> str:
-        try:
-            handle = parse_handle(text)
-        except ValueError as error:
-            raise InvalidHandle(str(error)) from None
-        names = [handle.removesuffix(domain) for domain in self._config.handle_domains if handle.endswith(domain)]
-        if not names:
-            domains = ", ".join(self._config.handle_domains)
-            raise UnsupportedDomain(f"Not a supported handle domain: handles here end in {domains}")
-        name = min(names, key=len)  # of the longest domain, if one is part of another
-        if "." in name:
-            raise InvalidHandle("Invalid characters in handle: no dot is allowed before the domain")
-        if len(name) < _MIN_NAME:
-            raise InvalidHandle(f"Handle too short: {_MIN_NAME} characters or more before the domain")
-        if len(name) > _MAX_NAME:
-            raise InvalidHandle(f"Handle too long: {_MAX_NAME} characters or fewer before the domain")
-        # Whoever had the service's own DID could speak for it.
-        if f"did:web:{handle}" == self._config.service_did or (_RESERVED.fullmatch(name) and not any_name):
-            raise HandleNotAvailable(f"Reserved handle: {handle}")
-        return handle
-
-
-def _parse_email(text: str) -> str:
-    local, _, domain = text.rpartition("@")
-    email = f"{local}@{domain}".lower()
-    if len(email) > _MAX_EMAIL or not _EMAIL.fullmatch(email):
-        raise InvalidRequest("This email address is not supported, please use a different email.")
-    return email
-
-
-def _find_by_identifier(tx: Transaction, identifier: str) -> Account | None:
-    if "@" in identifier:
-        return catalog.find_by_email(tx, identifier.lower())
-    return catalog.find_by_name(tx, identifier)
 
 
 def _existing(tx: Transaction, did: str) -> Account:

@@ -19,7 +19,7 @@ from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Moderation
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
-from aurora_blobs.views import admin, blob, health, repo, sync
+from aurora_blobs.views import admin, blob, health, identity, repo, server, sync
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -51,7 +51,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         Moderation(database, repos, now),
     )
     xrpc.install(app)
-    for view in (admin, blob, health, repo, sync):
+    for view in (admin, blob, health, identity, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.proxy_hops:
         hops = config.proxy_hops

@@ -2,7 +2,6 @@
 
 import dataclasses
 import threading
-from importlib import resources
 
 import pytest
 
@@ -11,7 +10,6 @@ from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth.session import TAKENDOWN_SCOPE, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
 from aurora_blobs.config import Config
-from aurora_blobs.db import open_database
 from aurora_blobs.errors import (
     AccountTakedown,
     AuthenticationRequired,
@@ -22,26 +20,6 @@ from aurora_blobs.errors import (
 
 PASSWORD = "correct horse battery"
 CONFIG = Config(handle_domains=(".test", ".users.test", ".example.com"), service_did="did:web:pds-1.example.com")
-
-
-class Clock:
-    now = 1_750_000_000_000_000
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-def database(tmp_path):
-    database = open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
-    database.upgrade(resources.files("aurora_blobs").joinpath("schema.sql").read_text())
-    yield database
-    database.close()
 
 
 @pytest.fixture
@@ -255,7 +233,7 @@ def test_a_refresh_token_that_came_with_a_takedown_renews_nothing_ever(accounts,
 def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     create(accounts)
     first = accounts.log_in("alice.test", PASSWORD)
-    clock.now += 1_000_000
+    clock.advance(seconds=1)
 
     second = accounts.renew(tokens.verify_refresh(first.refresh_token))
 
@@ -294,10 +272,10 @@ def test_a_session_of_a_deleted_account_is_not_renewed(accounts, database, token
 
 def test_deactivation_keeps_its_first_date_and_can_be_undone(accounts, clock):
     account = create(accounts)
+    accounts.deactivate(account.did)
     since = clock.now
 
-    accounts.deactivate(account.did)
-    clock.now += 1
+    clock.advance(seconds=1)
     accounts.deactivate(account.did)
 
     assert accounts.find("alice.test").deactivated_at == since

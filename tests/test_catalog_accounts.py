@@ -1,18 +1,9 @@
 import pytest
 
-from aurora_blobs import db
 from aurora_blobs.catalog import accounts
 
 DID = "did:web:alice.test"
 NOW = 1_700_000_000_000_000
-
-
-@pytest.fixture
-def database(tmp_path, request):
-    database = db.open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
-    database.upgrade((request.config.rootpath / "schema.sql").read_text())
-    yield database
-    database.close()
 
 
 @pytest.fixture

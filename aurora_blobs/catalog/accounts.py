@@ -25,7 +25,14 @@ class Account:
 
     @property
     def active(self) -> bool:
-        return self.deactivated_at is None and self.takedown_at is None
+        return self.status is None
+
+    @property
+    def status(self) -> str | None:
+        """Why it is not active, in the lexicons' words; None if it is."""
+        if self.takedown_at is not None:
+            return "takendown"
+        return None if self.deactivated_at is None else "deactivated"
 
 
 @dataclass(frozen=True, slots=True)

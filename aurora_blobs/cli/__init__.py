@@ -5,6 +5,7 @@ from flask import Flask
 from flask.cli import with_appcontext
 
 from aurora_blobs import config as settings
+from aurora_blobs.cli.accounts import account
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.output import json_option, show
 from aurora_blobs.xrpc import services
@@ -28,5 +29,5 @@ def show_config(as_json: bool) -> None:
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
-    for command in (init_db, show_config, blobs):
+    for command in (init_db, show_config, account, blobs):
         app.cli.add_command(command)

@@ -2,9 +2,18 @@
 
 from typing import Any
 
+from flask import Response, request
+
+from aurora_blobs import did_document
+from aurora_blobs.accounts import Accounts
+from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cid import aurora_form
 from aurora_blobs.config import Config
+from aurora_blobs.errors import MethodNotImplemented
+from aurora_blobs.xrpc import services
+
+INVALID_HANDLE = "handle.invalid"  # what the protocol shows where there is none
 
 
 def shown_cid(cid: str, config: Config) -> str:
@@ -20,3 +29,29 @@ def reference(entry: Entry, config: Config) -> dict[str, Any]:
         "mimeType": entry.mime_type,
         "size": entry.size,
     }
+
+
+def nothing() -> Response:
+    """The answer of a procedure that has nothing to say."""
+    response = Response()
+    del response.headers["Content-Type"]
+    return response
+
+
+def own_url() -> str:
+    """The URL at which the client reached this service, without a slash at the end."""
+    return request.host_url.removesuffix("/")
+
+
+def local_accounts() -> Accounts:
+    """The accounts, where it is this service that keeps them. Raises MethodNotImplemented."""
+    if services().config.accounts != "local":
+        raise MethodNotImplemented()
+    return services().accounts
+
+
+def account_document(account: Account) -> dict[str, Any] | None:
+    """The DID document of *account*, None unless it is this service that answers for it."""
+    if account.handle is None or account.did != f"did:web:{account.handle}":
+        return None
+    return did_document.account_document(account.did, account.handle, own_url())

@@ -1,0 +1,162 @@
+"""``flask --app wsgi account …``: the accounts, seen and changed by the operator."""
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
+from aurora_blobs.config import parse_size
+from aurora_blobs.moderation import Subject
+from aurora_blobs.xrpc import services
+
+_NAME = click.argument("name", metavar="ACCOUNT")
+
+
+@click.group(cls=Group)
+def account() -> None:
+    """Accounts. ACCOUNT is a DID or a handle."""
+
+
+@account.command()
+@click.option("--handle", required=True, help="Like alice.test; reserved names are allowed.")
+@click.option("--email", required=True)
+@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for if not given.")
+@json_option
+def create(handle: str, email: str, password: str, as_json: bool) -> None:
+    """Make an account."""
+    if services().config.accounts != "local":
+        raise click.ClickException("AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts")
+    made = services().accounts.create(handle=handle, email=email, password=password, any_name=True)
+    show({"did": made.did, "handle": made.handle}, as_json)
+
+
+@account.command("list")
+@json_option
+def list_accounts(as_json: bool) -> None:
+    """List accounts: DID, handle, state, blobs, bytes, time."""
+    show_all(map(_row, services().accounts.all()), as_json)
+
+
+@account.command("show")
+@_NAME
+@json_option
+def show_account(name: str, as_json: bool) -> None:
+    """Show an account, and what it holds against its quota."""
+    found = _found(name)
+    counts, usage = services().accounts.counts(found.did), services().blobs.usage(found.did)
+    values = {
+        **_row(found),
+        "email": found.email,
+        "deactivatedAt": moment(found.deactivated_at),
+        "takenDownAt": moment(found.takedown_at),
+        "takedownRef": found.takedown_ref,
+        "rev": found.rev,
+        "records": counts.records,
+        "referencedBlobs": counts.expected_blobs,
+        "storedBlobs": counts.imported_blobs,
+        "temporaryBytes": usage.temporary_bytes,
+        **_limits(found),
+    }
+    show(values, as_json)
+
+
+@account.command()
+@_NAME
+def token(name: str) -> None:
+    """Print an access token, good for two hours."""
+    click.echo(services().accounts.access_token(_found(name)))
+
+
+@account.command()
+@_NAME
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def delete(name: str, yes: bool) -> None:
+    """Delete an account, its records, and the bytes that nobody else holds."""
+    found = _found(name)
+    what = f"{found.did}, {found.blob_count} blobs, {found.blob_bytes} bytes"
+    if not yes:
+        click.confirm(f"Delete {what}?", abort=True)
+    services().blobs.delete_account(found.did)
+    click.echo(f"deleted {what}")
+
+
+@account.command()
+@_NAME
+@click.argument("size", required=False)
+@click.option("--uploads-per-day", metavar="NUMBER", help="0: no limit, default: the service's.")
+@json_option
+def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: bool) -> None:
+    """Let an account hold SIZE: bytes, or like 500MB or 2GiB; 0: no limit, default: the service's."""
+    if size is None and uploads_per_day is None:
+        raise click.UsageError("say SIZE, --uploads-per-day, or both")
+    found, accounts = _found(name), services().accounts
+    quota_bytes, uploads = _limit("SIZE", size, parse_size), _limit("--uploads-per-day", uploads_per_day, _count)
+    if size is not None:
+        accounts.set_quota(found.did, quota_bytes)
+    if uploads_per_day is not None:
+        accounts.set_uploads_per_day(found.did, uploads)
+    show({"did": found.did, **_limits(accounts.existing(found.did))}, as_json)
+
+
+@account.command()
+@_NAME
+@click.option("--ref", help="What to remember it by; the time, if not given.")
+@click.option("--lift", is_flag=True, help="Undo it.")
+def takedown(name: str, ref: str | None, lift: bool) -> None:
+    """Take an account down: not served, not let in until it is lifted."""
+    subject = Subject(_found(name).did, None)
+    if not lift:
+        services().moderation.take_down(subject, ref)
+        click.echo(f"{subject.did} is taken down")
+    elif services().moderation.lift(subject):
+        click.echo(f"{subject.did} is not taken down any more")
+    else:
+        raise click.ClickException(f"{subject.did} was not taken down")
+
+
+def _found(name: str) -> Account:
+    found = services().accounts.find(name)
+    if found is None:
+        raise click.ClickException(f"no account {name}")
+    return found
+
+
+def _row(found: Account) -> dict[str, Any]:
+    return {
+        "did": found.did,
+        "handle": found.handle,
+        "state": found.status or "active",
+        "blobs": found.blob_count,
+        "bytes": found.blob_bytes,
+        "createdAt": moment(found.created_at),
+    }
+
+
+def _limits(found: Account) -> dict[str, Any]:
+    """The limits in force; 0 is none."""
+    config = services().config
+    uploads = config.uploads_per_day if found.uploads_per_day is None else found.uploads_per_day
+    return {
+        "usedBytes": found.blob_bytes,
+        "quotaBytes": config.quota if found.quota_bytes is None else found.quota_bytes,
+        "quotaIsDefault": found.quota_bytes is None,
+        "uploadsPerDay": uploads,
+        "uploadsPerDayIsDefault": found.uploads_per_day is None,
+    }
+
+
+def _limit(argument: str, text: str | None, parse: Callable[[str], int]) -> int | None:
+    if text is None or text == "default":
+        return None
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise click.ClickException(f"{argument} {text!r}: accepted is {error}, or default") from None
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or len(text) > 9:
+        raise ValueError("a whole number")
+    return int(text)
