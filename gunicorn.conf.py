@@ -6,12 +6,10 @@ command line or into GUNICORN_CMD_ARGS; both win over this file.
 
 import os
 import resource
-from pathlib import Path
 from typing import Any
 
 import aurora_blobs
 from aurora_blobs.config import Config, ConfigError
-from aurora_blobs.db import open_database
 from aurora_blobs.memory import keep_freed_memory
 
 try:
@@ -50,21 +48,15 @@ max_requests = 0
 # The heartbeat is a file that is touched every second: not on a disk, whose stalls would look like a dead worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-# Loaded once, then forked: half the start-up time, and the workers share the memory of what they do not change.
+# Loaded once, then forked: half the start-up time, and the workers share the memory of what they do not change. It also
+# means that the schema is made, and what a crash left is undone, before there is a worker.
 preload_app = True
 
 control_socket_disable = True  # nobody has asked for it, and it would lie in the home folder
 
 
 def on_starting(server: Any) -> None:
-    """Before anything is bound: the schema, once, because workers that all make it at the same time fail."""
-    schema = Path(aurora_blobs.__file__).with_name("schema.sql").read_text()
-    database = open_database(_config.database, durable=_config.durability == "full")
-    try:
-        database.upgrade(schema)
-    finally:
-        database.close()
-    # A connection, an upload and a database take a file each, and the usual soft limit is 1024.
+    """A connection, an upload and a database take a file each, and the usual soft limit is 1024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
     if hard != resource.RLIM_INFINITY:

@@ -182,6 +182,28 @@ class Config:
     moderation_did: str | None = _setting(
         _did, None, "whose service tokens may do what the administrator may; unset: nobody's"
     )
+    oauth_issuer: str | None = _setting(
+        _url, None, "the authorization server whose DPoP-bound tokens are taken, as in their `iss`; unset: none"
+    )
+    oauth_jwks_url: str | None = _setting(
+        _url, None, "that server's public keys; unset: its tokens are signed as session tokens are"
+    )
+    oauth_introspection_url: str | None = _setting(
+        _url, None, "where the scope of a token that does not carry it is asked for (RFC 7662)"
+    )
+    oauth_client_id: str | None = _setting(_any_text, None, "who asks there")
+    oauth_client_secret: str | None = _setting(_any_text, None, "with this secret", secret=True)
+    oauth_unscoped: str = _setting(
+        _choice("nothing", "blobs"),
+        "nothing",
+        "what a token may do whose scope cannot be known: `nothing`, or upload `blobs` of any type",
+    )
+    dpop_secret: str | None = _setting(
+        _text("64 hex digits", r"[0-9a-fA-F]{64}"),
+        None,
+        "what DPoP nonces are made of; with the PDS's own, a nonce of either is good for both; unset: from the secret",
+        secret=True,
+    )
     allow_loopback_identity: bool = _setting(
         _flag, False, "for development: `1` lets a `did:web` be resolved on this machine, `localhost` over http"
     )

@@ -11,6 +11,7 @@ class BlobServiceError(Exception):
     error = "InternalServerError"
     status = 500
     retry_after: int | None = None  # seconds, sent as Retry-After
+    headers: tuple[tuple[str, str], ...] = ()  # what else the answer carries
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -170,6 +171,30 @@ class AccountDeactivated(BlobServiceError):
 
     def __init__(self, message: str = "Account is deactivated") -> None:
         super().__init__(message)
+
+
+class OAuthRefused(BlobServiceError):
+    """*error* is a name of RFC 6750 or RFC 9449: invalid_token, invalid_dpop_proof or use_dpop_nonce."""
+
+    status = 401
+
+    def __init__(self, error: str, message: str) -> None:
+        super().__init__(message)
+        self.error = error
+        algorithms = "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES256K ES384 ES512"
+        # A quote would end the parameter.
+        described = "" if '"' in message else f', error_description="{message}"'
+        self.headers = (
+            ("WWW-Authenticate", f'DPoP algs="{algorithms}", error="{error}"{described}'),
+            ("Access-Control-Expose-Headers", "WWW-Authenticate"),
+        )
+
+
+class ScopeMissing(BlobServiceError):
+    error, status = "ScopeMissingError", 403
+
+    def __init__(self, needed: str) -> None:
+        super().__init__(f'Missing required scope "{needed}"')
 
 
 # Service tokens, which one server signs for a call to another.

@@ -246,10 +246,16 @@ class BlobManager:
             self.mark_lost(entry.cid)
             raise
 
+    def check_held(self, entry: Entry) -> None:
+        """Whether the bytes of *entry* are there, all of them. Raises BlobNotFound, and remembers the loss."""
+        if self.backend.size(entry.cid) != entry.size:
+            self.mark_lost(entry.cid)
+            raise BlobNotFound()
+
     def mark_lost(self, cid: str) -> None:
-        """The bytes of *cid* are gone: it counts as missing until an upload heals it."""
+        """The bytes of *cid* are gone, or not all there: it counts as missing until an upload heals it."""
         with self._database.write() as tx:
-            if self.backend.size(cid) is None:
+            if self.backend.size(cid) != blobs.find_size(tx, cid):
                 blobs.mark_lost(tx, cid)
 
     def list_missing(self, did: str, after: str, limit: int) -> list[Named]:

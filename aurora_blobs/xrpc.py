@@ -19,7 +19,13 @@ from aurora_blobs.auth import Authenticator, Credentials, Requester
 from aurora_blobs.auth.session import ACCESS_SCOPES
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InvalidRequest, MethodNotImplemented
+from aurora_blobs.errors import (
+    BlobServiceError,
+    BlobTooLarge,
+    InvalidRequest,
+    MethodNotImplemented,
+    RangeNotSatisfiable,
+)
 from aurora_blobs.fields import Field, from_json, from_query
 from aurora_blobs.lexicons import Lexicons
 from aurora_blobs.manager import BlobManager
@@ -163,6 +169,8 @@ def error_response(error: BlobServiceError) -> Response:
     response = Response(text, error.status, content_type="application/json; charset=utf-8")
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
+    if isinstance(error, RangeNotSatisfiable):
+        response.headers["Content-Range"] = error.content_range
     return response
 
 

@@ -1,11 +1,13 @@
 """Decides who is asking, and refuses who may not: one function for what a method requires, one for what it allows."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from aurora_blobs.auth.admin import require_admin
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.jwts import Token, parse_jwt
+from aurora_blobs.auth.oauth import OAuthTokens
 from aurora_blobs.auth.requester import Credentials, Requester, parse_authorization
 from aurora_blobs.auth.service import ServiceTokens
 from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
@@ -19,6 +21,7 @@ from aurora_blobs.errors import (
     AuthenticationRequired,
     AuthMissing,
     BadJwt,
+    BlobServiceError,
     ExpiredToken,
     InvalidToken,
 )
@@ -38,7 +41,9 @@ class Authenticator:
         database: Database,
         clock: Callable[[], int],
         tokens: SessionTokens,
+        *,
         identities: Identities | None = None,
+        oauth: OAuthTokens | None = None,
     ) -> None:
         self._config = config
         self._database = database
@@ -46,6 +51,7 @@ class Authenticator:
         self._tokens = tokens
         identities = identities or Identities(config, database, clock)
         self._service_tokens = ServiceTokens(config.service_did, identities, database, clock)
+        self._oauth = oauth or OAuthTokens(config, tokens, database, clock)
         moderation = config.moderation_did
         self._moderators = frozenset(() if moderation is None else (moderation, f"{moderation}#atproto_labeler"))
 
@@ -65,10 +71,11 @@ class Authenticator:
         """
         if credentials.authorization is None:
             raise AuthenticationRequired() if accepts == _ADMIN else AuthMissing()
-        found = self._checked(credentials, nsid, accepts, scopes)
-        if found.taken_down and not taken_down:
-            raise AccountTakedown()
-        return found
+        with self._answering(credentials):
+            found = self._checked(credentials, nsid, accepts, scopes)
+            if found.taken_down and not taken_down:
+                raise AccountTakedown()
+            return found
 
     def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
         """Who calls *nsid*, a method that is open to everybody; None if nothing was sent to say so.
@@ -77,7 +84,8 @@ class Authenticator:
         """
         if credentials.authorization is None:
             return None
-        return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
+        with self._answering(credentials):
+            return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
 
     def refresh(self, credentials: Credentials) -> RefreshClaims:
         """The refresh token that was sent; whether it was used before is for the caller to see.
@@ -90,6 +98,16 @@ class Authenticator:
         if scheme != "bearer":
             raise InvalidToken("Unexpected authorization type")
         return self._tokens.verify_refresh(token)
+
+    @contextmanager
+    def _answering(self, credentials: Credentials) -> Iterator[None]:
+        """Gives what the block raises the headers that a client with DPoP looks for."""
+        try:
+            yield
+        except BlobServiceError as error:
+            if self._oauth.enabled and (credentials.authorization or "").lower().startswith("dpop "):
+                error.headers = (*error.headers, *self._oauth.headers())
+            raise
 
     def _checked(
         self, credentials: Credentials, nsid: str, accepts: frozenset[str], scopes: frozenset[str]
@@ -108,17 +126,15 @@ class Authenticator:
                 if signed is None:
                     raise
             return self._service(signed, nsid)
+        if scheme == "dpop" and "oauth" in accepts and self._oauth.enabled:
+            return self._bound(token, credentials)
         if scheme == "bearer" and "admin" in accepts:
             return self._moderator(token, nsid)
         raise InvalidToken("Unexpected authorization type")
 
     def _session(self, token: str, scopes: frozenset[str]) -> Requester:
         claims = self._tokens.verify_access(token, scopes)
-        standing = self._standing(claims.did, claims.session_id)
-        if standing is None and self._config.accounts == "external":
-            standing = self._welcomed(claims.did)
-        if standing is None:
-            raise AccountNotFound()
+        standing = self._standing_or_welcome(claims.did, claims.session_id)
         if claims.session_id is not None and not standing.session:
             raise ExpiredToken("Token has been revoked")
         return Requester(
@@ -129,6 +145,19 @@ class Authenticator:
             claims.session_id,
             standing.deactivated,
             standing.taken_down,
+        )
+
+    def _bound(self, token: str, credentials: Credentials) -> Requester:
+        claims = self._oauth.verify(token, credentials)
+        standing = self._standing_or_welcome(claims.did, None)
+        return Requester(
+            claims.did,
+            "oauth",
+            claims.scope,
+            claims.expires_at,
+            deactivated=standing.deactivated,
+            taken_down=standing.taken_down,
+            headers=self._oauth.headers(),
         )
 
     def _service(self, token: Token, nsid: str) -> Requester:
@@ -159,12 +188,17 @@ class Authenticator:
         with self._database.read() as tx:
             return find_standing(tx, did, session_id)
 
-    def _welcomed(self, did: str) -> Standing | None:
-        """The account of *did*, which a PDS vouches for, made at its first token."""
-        with self._database.write() as tx:
-            if accounts.make_external(tx, did, self._clock()):
-                log.info("the account %s is new here", did)
-            return find_standing(tx, did, None)
+    def _standing_or_welcome(self, did: str, session_id: str | None) -> Standing:
+        """How *did* stands; an account that a PDS vouches for is made at its first token."""
+        standing = self._standing(did, session_id)
+        if standing is None and self._config.accounts == "external":
+            with self._database.write() as tx:
+                if accounts.make_external(tx, did, self._clock()):
+                    log.info("the account %s is new here", did)
+                standing = find_standing(tx, did, session_id)
+        if standing is None:
+            raise AccountNotFound()
+        return standing
 
 
 def _service_token(text: str) -> Token | None:

@@ -19,7 +19,13 @@ _VERIFICATION_TYPES = {
     "EcdsaSecp256r1VerificationKey2019": "ES256",
 }
 # What OAuth's metadata calls them; none of them has a shared secret.
-JWK_ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES256K", "ES384", "ES512")
+_JWK_TYPES = dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)) | {
+    "ES256": ("EC", "P-256"),
+    "ES256K": ("EC", "secp256k1"),
+    "ES384": ("EC", "P-384"),
+    "ES512": ("EC", "P-521"),
+}
+JWK_ALGORITHMS = frozenset(_JWK_TYPES)
 
 
 def parse_public_key(text: str) -> Key:
@@ -47,7 +53,11 @@ def verification_key(method: dict[str, Any]) -> Key:
 
 def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:
     """The public key that *jwk* describes, for *algorithm*, one of `JWK_ALGORITHMS`. Raises ValueError."""
-    if algorithm not in JWK_ALGORITHMS or "d" in jwk or jwk.get("alg", algorithm) != algorithm:
+    if (
+        _JWK_TYPES.get(algorithm) != (jwk.get("kty"), jwk.get("crv"))
+        or "d" in jwk
+        or jwk.get("alg", algorithm) != algorithm
+    ):
         raise ValueError(f"no public key for {algorithm}")
     try:
         return Key(algorithm, PyJWK(jwk, algorithm).key)

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from aurora_blobs.errors import AccountDeactivated, InvalidToken
+from aurora_blobs.auth.scopes import allows_blob, allows_import, allows_repo, needed_for_blob, needed_for_repo
+from aurora_blobs.errors import AccountDeactivated, InvalidToken, ScopeMissing
 
 Kind = Literal["session", "service", "oauth", "admin"]
 
@@ -37,8 +38,23 @@ class Requester:
     headers: tuple[tuple[str, str], ...] = ()
 
     def may_upload(self, mime_type: str) -> bool:
-        """Whether the token allows a blob of *mime_type*."""
-        return True
+        """Whether the token allows a blob of *mime_type*, written as the client wrote it."""
+        return self.kind != "oauth" or allows_blob(self.scope, mime_type)
+
+    def require_upload(self, mime_type: str) -> None:
+        """For an upload of *mime_type*: the declared type, and the one that was found. Raises ScopeMissing."""
+        if not self.may_upload(mime_type):
+            raise ScopeMissing(needed_for_blob(mime_type))
+
+    def require_write(self, collection: str, action: str) -> None:
+        """For a record of *collection*; *action* is create, update or delete. Raises ScopeMissing."""
+        if self.kind == "oauth" and not allows_repo(self.scope, collection, action):
+            raise ScopeMissing(needed_for_repo(collection, action))
+
+    def require_import(self) -> None:
+        """For importRepo. Raises ScopeMissing."""
+        if self.kind == "oauth" and not allows_import(self.scope):
+            raise ScopeMissing("account:repo?action=manage")
 
     def require_active(self) -> None:
         """For writes to the repository. Raises AccountDeactivated."""

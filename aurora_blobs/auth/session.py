@@ -1,5 +1,6 @@
 """Session tokens: the access and refresh tokens of an account, made and checked as the reference PDS does."""
 
+import hmac
 import os
 import secrets as random
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_blobs.auth.jwts import Key, parse_jwt, seconds_claim, secret_key
+from aurora_blobs.auth.keys import parse_public_key
 from aurora_blobs.config import MIN_SECRET_BYTES, Config, ConfigError
 from aurora_blobs.errors import ExpiredToken, InvalidToken
 from aurora_blobs.syntax import parse_did
@@ -59,7 +61,7 @@ class SessionTokens:
         entryway_key: Key | None = None,
     ) -> None:
         self._keys = tuple(secret_key(secret) for secret in secrets)
-        self._verifying = self._keys if entryway_key is None else (*self._keys, entryway_key)
+        self.verifying_keys = self._keys if entryway_key is None else (*self._keys, entryway_key)
         self._service_did = service_did
         self._clock = clock
         self._access_claims = lru_cache(_REMEMBERED)(self._read_access)
@@ -96,12 +98,16 @@ class SessionTokens:
             raise InvalidToken("Malformed token")
         return RefreshClaims(claims["sub"], session_id, jti, expires_at)
 
+    def derived_secret(self, purpose: str) -> bytes:
+        """A secret for *purpose* that every process of this service derives alike, and nobody else."""
+        return hmac.digest(self._keys[0].material, purpose.encode(), "sha256")
+
     def _claims(self, did: str, scope: str, life_seconds: int) -> dict[str, Any]:
         now = self._clock() // 1_000_000
         return {"scope": scope, "sub": did, "aud": self._service_did, "iat": now, "exp": now + life_seconds}
 
     def _read_access(self, token: str) -> tuple[SessionClaims, int]:
-        claims = self._verified(token, _ACCESS_TYPE, self._verifying)
+        claims = self._verified(token, _ACCESS_TYPE, self.verifying_keys)
         expires_at, not_before = _times(claims)
         scope, session_id = claims.get("scope"), claims.get("sid")
         if not isinstance(scope, str):
@@ -135,6 +141,17 @@ class SessionTokens:
             raise ExpiredToken()
         if now < not_before:
             raise _unverified()
+
+
+def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionTokens:
+    """Session tokens as *config* says. Raises ConfigError."""
+    entryway_key = None
+    try:
+        if config.entryway_public_key is not None:
+            entryway_key = parse_public_key(config.entryway_public_key)
+        return SessionTokens(open_secrets(config), config.service_did, clock, entryway_key=entryway_key)
+    except ValueError as error:
+        raise ConfigError(f"a key of session tokens cannot be used: {error}") from None
 
 
 def open_secrets(config: Config) -> tuple[str, ...]:

@@ -2,13 +2,16 @@
 
 import json
 import threading
+from base64 import urlsafe_b64encode
 from contextlib import contextmanager
+from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from secrets import token_hex
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from jwt import PyJWS
 
 from aurora_blobs.auth import Credentials
 from aurora_blobs.auth.jwts import Key
@@ -108,3 +111,41 @@ def send(handler, body, status=200, **headers):
     handler.send_header("Content-Length", str(len(data)))
     handler.end_headers()
     handler.wfile.write(data)
+
+
+def base64url(data):
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
+def signed(key, header, claims):
+    """A token with the header as it is given."""
+    head = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
+    signature = PyJWS().get_algorithm_by_name(key.algorithm).sign(head.encode(), key.material)
+    return f"{head}.{base64url(signature)}"
+
+
+class Wallet:
+    """A client of OAuth: the key that its tokens are bound to, and the proofs it makes."""
+
+    def __init__(self, algorithm="ES256"):
+        self.signer = Signer(algorithm)
+        numbers = self.signer.private.public_key().public_numbers()
+        curve = {"ES256": "P-256", "ES256K": "secp256k1"}[algorithm]
+        x, y = (base64url(value.to_bytes(32, "big")) for value in (numbers.x, numbers.y))
+        self.jwk = {"kty": "EC", "crv": curve, "x": x, "y": y}
+        canonical = json.dumps(self.jwk, sort_keys=True, separators=(",", ":")).encode()
+        self.thumbprint = base64url(sha256(canonical).digest())
+
+    def proof(self, token, given_nonce, /, *, header=None, **changes):
+        """A proof for `credentials`; *header* and the other names replace or, as None, leave out."""
+        claims = {
+            "jti": token_hex(8),
+            "htm": "POST",
+            "htu": f"https://pds.test/xrpc/{UPLOAD}",
+            "iat": NOW,
+            "nonce": given_nonce,
+            "ath": base64url(sha256(token.encode()).digest()),
+        }
+        head = {"typ": "dpop+jwt", "alg": self.signer.key.algorithm, "jwk": self.jwk} | (header or {})
+        claims = {name: value for name, value in (claims | changes).items() if value is not None}
+        return signed(self.signer.key, {name: value for name, value in head.items() if value is not None}, claims)

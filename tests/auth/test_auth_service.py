@@ -44,7 +44,7 @@ def web():
 @pytest.fixture
 def authenticate(database, clock, tokens, web):
     config = Config(service_did=SERVICE, moderation_did="did:web:mod.test")
-    authenticator = Authenticator(config, database, clock, tokens, Identities(config, database, clock, web))
+    authenticator = Authenticator(config, database, clock, tokens, identities=Identities(config, database, clock, web))
 
     def authenticate(token, nsid=UPLOAD, accepts=KINDS):
         return authenticator.requester(credentials(f"Bearer {token}"), nsid, accepts)
@@ -145,7 +145,7 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(authenticate, d
 
     reopened = open_database(f"sqlite:{database.path}", durable=False)
     config = Config(service_did=SERVICE)
-    other = Authenticator(config, reopened, clock, tokens, Identities(config, reopened, clock, web))
+    other = Authenticator(config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web))
 
     assert refusal(other.requester, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
     reopened.close()

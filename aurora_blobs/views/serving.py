@@ -1,0 +1,68 @@
+"""A blob's bytes as an HTTP answer: the whole, a part, or word that the client has them already."""
+
+from flask import Response, request
+from werkzeug.wsgi import wrap_file
+
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.ranges import content_range, is_known, wanted_part
+from aurora_blobs.views.shapes import shown_cid
+from aurora_blobs.xrpc import services
+
+_PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
+# Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
+_SMALL = 64 * 1024
+_BLOCK = 256 * 1024  # bytes per read where sendfile does not work: a store on the network
+
+
+def blob_response(entry: Entry, *, public: bool) -> Response:
+    """The answer to a GET or HEAD of *entry*, by its conditions and its Range; not *public*: for the asker alone.
+
+    Not through werkzeug's conditional responses: they read a part 8 KiB at a time, in Python.
+
+    Raises BlobNotFound, RangeNotSatisfiable.
+    """
+    blobs = services().blobs
+    config = services().config
+    etag = f'"{entry.cid}"'
+    asked = request.headers
+    response = Response(mimetype=entry.mime_type)
+    headers = response.headers
+    headers["ETag"] = etag
+    headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
+    headers["X-Content-Type-Options"] = "nosniff"
+    if public:
+        headers["Cache-Control"] = _PUBLIC
+    if is_known(asked.get("If-None-Match", ""), etag):
+        response.status_code = 304
+        return response
+    headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config)}"'
+    headers["Accept-Ranges"] = "bytes"
+    part = None
+    if request.method == "GET":
+        part = wanted_part(asked.get("Range"), size=entry.size, etag=etag, if_range=asked.get("If-Range"))
+    path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
+    if path is not None:
+        blobs.check_held(entry)
+        headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
+        return response
+    start, stop = part or (0, entry.size)
+    if part is not None:
+        response.status_code = 206
+        headers["Content-Range"] = content_range(start, stop, entry.size)
+    headers["Content-Length"] = str(stop - start)
+    if blobs.backend.local or request.method == "HEAD":
+        blobs.check_held(entry)
+    if request.method == "GET":
+        _attach(response, entry, start, stop)
+    return response
+
+
+def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:
+    # Opened last: nothing between here and the server closing it may fail.
+    file = services().blobs.open(entry, start, stop)
+    if stop - start <= _SMALL:
+        with file:
+            response.response = [file.read()]
+    else:
+        response.response = wrap_file(request.environ, file, _BLOCK)
+        response.direct_passthrough = True
