@@ -14,6 +14,7 @@ from aurora_blobs.auth.session import SessionTokens, open_secrets
 from aurora_blobs.backends import open_backend
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
+from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import open_lexicons
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Moderation
@@ -33,7 +34,8 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
     database = open_database(config.database, durable=config.durability == "full")
     database.upgrade(SCHEMA.read_text())
     backend = open_backend(config)
-    blobs = BlobManager(backend, database, spool=config.data_dir / "spool", rules=UploadRules.of(config), clock=now)
+    spool = config.data_dir / "spool"
+    blobs = BlobManager(backend, database, spool=spool, rules=UploadRules.of(config), clock=now)
     blobs.recover()
     tokens = SessionTokens(open_secrets(config), config.service_did, now)
     repos = Repos(database, now, open_to_reports=config.accounts == "external")
@@ -49,6 +51,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         Authenticator(config, database, now, tokens),
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
+        Importer(database, spool=spool, max_bytes=config.max_import_size, clock=now),
     )
     xrpc.install(app)
     for view in (admin, blob, health, identity, repo, server, sync):

@@ -23,12 +23,13 @@ _SHOWN = 200  # bytes of a bad key in a message
 
 @dataclass(frozen=True, slots=True)
 class CarRecord:
-    """A record of a repository; `value` is JSON."""
+    """A record of a repository; `value` is JSON, `size` is in bytes as DAG-CBOR."""
 
     collection: str
     rkey: str
     cid: str
     value: Any
+    size: int
 
 
 class Repository:
@@ -65,7 +66,7 @@ class Repository:
                 value = decode(block)
             except ValueError as error:
                 raise InvalidRequest(f"Invalid CAR file: record {_shown(key)}: {error}") from None
-            yield CarRecord(collection, rkey, cid_text(cid), value)
+            yield CarRecord(collection, rkey, cid_text(cid), value, len(block))
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Key and CID of each record. The tree is walked on a stack; a block has its hash, so there are no loops.

@@ -232,6 +232,9 @@ class Config:
         "`full`: file, folder and row are fsynced before the answer; `os`: left to the kernel",
     )
 
+    max_import_size: int = _setting(
+        parse_size, 500_000_000, "bytes that an imported repository may have; 0: no imports"
+    )
     lexicon_dir: Path | None = _setting(
         Path, None, "folder of lexicon files whose record types are checked too, for the blobs in them"
     )

@@ -76,7 +76,7 @@ class Records:
             dropped: set[str] = set()
             written = []
             for write, (cid, found) in prepared:
-                record = Record(did, write.collection, write.rkey, cid or "", _as_text(write.value), rev)
+                record = Record(did, write.collection, write.rkey, cid or "", as_text(write.value), rev)
                 before = records.find(tx, did, write.collection, write.rkey)
                 _check_before(write, before, record.uri)
                 if before is not None and before.cid == cid:
@@ -230,5 +230,6 @@ def _check_before(write: Write, before: Record | None, uri: str) -> None:
         raise InvalidRequest(f"Could not find record: {uri}")
 
 
-def _as_text(value: dict[str, Any] | None) -> str:
+def as_text(value: dict[str, Any] | None) -> str:
+    """*value* as the table has it; a record that goes has none."""
     return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))

@@ -27,6 +27,7 @@ from aurora_blobs.errors import (
     RangeNotSatisfiable,
 )
 from aurora_blobs.fields import Field, from_json, from_query
+from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import Lexicons
 from aurora_blobs.manager import BlobManager
 from aurora_blobs.moderation import Moderation
@@ -55,6 +56,7 @@ class Services:
     authenticator: Authenticator
     lexicons: Lexicons
     moderation: Moderation
+    importer: Importer
 
 
 def services() -> Services:

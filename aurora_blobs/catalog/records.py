@@ -120,3 +120,28 @@ def count(tx: Transaction, did: str) -> int:
 def set_rev(tx: Transaction, did: str, rev: str) -> None:
     """The account's records are at *rev*."""
     tx.run("UPDATE account SET rev = ? WHERE did = ?", rev, did)
+
+
+def keys_before(tx: Transaction, did: str, collection: str, after: str, until: str, rev: str, limit: int) -> list[str]:
+    """Up to *limit* record keys above *after* and up to *until*, in order, of records last written before *rev*."""
+    rows = tx.all(
+        """
+        SELECT rkey
+          FROM record
+         WHERE did = ? AND collection = ? AND rkey > ? AND rkey <= ? AND rev < ?
+         ORDER BY rkey
+         LIMIT ?
+        """,
+        did,
+        collection,
+        after,
+        until,
+        rev,
+        limit,
+    )
+    return [row[0] for row in rows]
+
+
+def raise_rev(tx: Transaction, did: str, rev: str) -> None:
+    """The account's records are at *rev*, unless they are at a later one already."""
+    tx.run("UPDATE account SET rev = ? WHERE did = ? AND (rev IS NULL OR rev < ?)", rev, did, rev)

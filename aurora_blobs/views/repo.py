@@ -183,6 +183,13 @@ def _writable(requester: Requester, repo: str) -> str:
     return requester.did or ""
 
 
+def _check_importable(requester: Requester, did: str) -> None:
+    if requester.kind == "admin":
+        services().repos.reported(did)
+    elif did != requester.did:
+        raise InvalidRequest(f"The repository is of {did}, not of {requester.did}")
+
+
 def _shown(written: Written, status: str | None) -> dict[str, Any]:
     if written.cid is None:
         return {}
