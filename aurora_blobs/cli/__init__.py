@@ -7,6 +7,7 @@ from flask.cli import with_appcontext
 from aurora_blobs import config as settings
 from aurora_blobs.cli.accounts import account
 from aurora_blobs.cli.blobs import blobs
+from aurora_blobs.cli.collect import gc
 from aurora_blobs.cli.output import json_option, show
 from aurora_blobs.xrpc import services
 
@@ -29,5 +30,6 @@ def show_config(as_json: bool) -> None:
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
+    blobs.add_command(gc)
     for command in (init_db, show_config, account, blobs):
         app.cli.add_command(command)

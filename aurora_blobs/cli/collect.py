@@ -1,0 +1,91 @@
+"""``flask --app wsgi blobs gc``: collects what is over, once or for as long as the service runs."""
+
+import signal
+import threading
+from collections.abc import Iterator
+
+import click
+
+from aurora_blobs.cli.output import json_option, moment, show, show_all
+from aurora_blobs.maintenance.collect import Collected, Collector
+from aurora_blobs.xrpc import services
+
+_PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or more
+
+
+@click.command("gc")
+@click.option("--dry-run", is_flag=True, help="List what would go, why and since when; take nothing.")
+@click.option("--watch", is_flag=True, help="Again every 5 minutes, until SIGTERM or Ctrl-C.")
+@json_option
+@click.pass_context
+def gc(ctx: click.Context, dry_run: bool, watch: bool, as_json: bool) -> None:
+    """Collect temporary blobs past the grace time, bytes that nobody holds, and small things that expired.
+
+    Safe while the service runs, and more than once at a time. Ends with status 1 where something could not go.
+    """
+    found = services()
+    collector = Collector(
+        found.blobs.backend,
+        found.database,
+        spool=found.config.data_dir / "spool",
+        grace_seconds=found.config.unreferenced_grace,
+        clock=found.records.now,
+    )
+    stop = _stop_on_signals() if watch else threading.Event()
+    whole = _round(collector, dry_run, as_json, stop)
+    while watch and not stop.wait(_PAUSE_SECONDS):
+        whole = _round(collector, dry_run, as_json, stop)
+    ctx.exit(0 if whole else 1)
+
+
+def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
+    """One round, told as it goes; whether all could go."""
+    tally = {"blobs": 0, "bytes": 0, "failed": 0}
+    steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
+    show_all((_row(step, as_json) for step in steps), as_json)
+    show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(_sentence(dry_run, tally))
+    return not tally["failed"]
+
+
+def _until(stop: threading.Event, steps: Iterator[Collected]) -> Iterator[Collected]:
+    for step in steps:
+        yield step
+        if stop.is_set():
+            return
+
+
+def _counted(steps: Iterator[Collected], tally: dict[str, int]) -> Iterator[Collected]:
+    for step in steps:
+        if step.failure is not None:
+            tally["failed"] += 1
+        elif step.kind in ("temporary", "unheld"):
+            tally["blobs"] += 1
+            tally["bytes"] += step.size
+        yield step
+
+
+def _row(step: Collected, as_json: bool) -> dict[str, object]:
+    row = {
+        "kind": step.kind,
+        "cid": step.cid,
+        "did": step.did,
+        "bytes": step.size,
+        "count": step.count,
+        "since": moment(step.since),
+        "reason": step.reason,
+        "failure": step.failure,
+    }
+    return {name: value for name, value in row.items() if not as_json or value is not None}
+
+
+def _sentence(dry_run: bool, tally: dict[str, int]) -> str:
+    done = "would collect" if dry_run else "collected"
+    failed = f", {tally['failed']} could not go" if tally["failed"] else ""
+    return f"{done} {tally['blobs']} blobs, {tally['bytes']} bytes{failed}"
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop

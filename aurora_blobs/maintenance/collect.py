@@ -1,0 +1,165 @@
+"""Collects what is over: temporary blobs past their grace, bytes that nobody holds, and small things that expire.
+
+Any number of collectors and servers may run at once. Each thing goes in a transaction of its own, which first makes
+sure that it is still over; bytes go by the locking rule of catalog/blobs.py.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.catalog import blobs, expiry
+from aurora_blobs.catalog.expiry import Expired, Unheld
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
+from aurora_blobs.spool import leftovers
+
+_STEP = 500  # rows per statement
+_MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """One thing that went, or would go. `since` is in microseconds, None where it is a count of things.
+
+    `kind` is "temporary", "unheld", "spool", "session", "token" or "counter"; `failure` is None where all went well.
+    """
+
+    kind: str
+    reason: str
+    cid: str | None = None
+    did: str | None = None
+    size: int = 0
+    since: int | None = None
+    count: int = 1
+    failure: str | None = None
+
+
+class Collector:
+    """Collects, once per `run`.
+
+    *grace_seconds* is the configured one; tests have a tiny one. *clock* gives microseconds since the epoch, UTC.
+    """
+
+    def __init__(
+        self,
+        backend: BlobBackend,
+        database: Database,
+        *,
+        spool: Path,
+        grace_seconds: float,
+        clock: Callable[[], int],
+    ) -> None:
+        self._backend = backend
+        self._database = database
+        self._spool = spool
+        self._grace = int(grace_seconds * 1_000_000)
+        self._clock = clock
+
+    def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
+        """Collect all that is over, or with *dry_run* only tell. Ends early where the store is away."""
+        failures = 0
+        for found, take in self._candidates(self._clock()):
+            if dry_run:
+                yield found
+                continue
+            try:
+                taken = take()
+            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+                yield replace(found, failure=error.message)
+                failures += 1
+                if failures == _MAX_FAILURES:
+                    return
+            else:
+                failures = 0
+                if taken:
+                    yield found
+
+    def _candidates(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        """What seems to be over, and how to take it; that answers False where it is not over any more."""
+        before = now - self._grace
+        yield from self._temporary(before)
+        yield from self._unheld(before)
+        yield from self._spooled()
+        yield from self._small(now)
+
+    def _temporary(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        after = (0, "", "")
+        while True:
+            with self._database.read() as tx:
+                step = expiry.expired(tx, before, after, _STEP)
+            if not step:
+                return
+            for blob in step:
+                found = Collected("temporary", "no record names it", blob.cid, blob.did, blob.size, blob.since)
+                yield found, partial(self._let_go, blob, before)
+            after = (step[-1].since, step[-1].did, step[-1].cid)
+
+    def _let_go(self, blob: Expired, before: int) -> bool:
+        with self._database.write() as tx:
+            if not expiry.is_expired(tx, blob.did, blob.cid, before):
+                return False
+            blobs.let_go(tx, blob.did, blob.cid)
+            self._remove_unheld(tx, blob.cid)
+        return True
+
+    def _unheld(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        after: str | None = ""
+        while after is not None:
+            with self._database.read() as tx:
+                step, after = expiry.unheld(tx, before, after, _STEP)
+            for blob in step:
+                found = Collected("unheld", "no account holds it", blob.cid, None, blob.size, blob.created_at)
+                yield found, partial(self._remove, blob)
+
+    def _remove(self, blob: Unheld) -> bool:
+        with self._database.write() as tx:
+            return expiry.is_unheld(tx, blob.cid, blob.created_at) and self._remove_unheld(tx, blob.cid)
+
+    def _spooled(self) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        for path, cid in leftovers(self._spool):
+            try:
+                status = path.stat()
+            except FileNotFoundError:
+                continue  # swept by another collector
+            found = Collected(
+                "spool", f"{path.name}: its upload died", cid, None, status.st_size, status.st_mtime_ns // 1000
+            )
+            yield found, partial(self._sweep, path, cid)
+
+    def _sweep(self, path: Path, cid: str | None) -> bool:
+        if cid is not None:
+            with self._database.write() as tx:
+                self._remove_unheld(tx, cid)
+        path.unlink(missing_ok=True)
+        return True
+
+    def _remove_unheld(self, tx: Transaction, cid: str) -> bool:
+        """Remove the bytes of *cid* if nobody holds them: before the commit, by the locking rule."""
+        if not blobs.forget_unheld(tx, cid):
+            return False
+        self._backend.delete(cid)
+        return True
+
+    def _small(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        for kind, reason, count, forget in _SMALL:
+            with self._database.read() as tx:
+                number = count(tx, now)
+            if number:
+                yield Collected(kind, reason, count=number), partial(self._forget, forget, now)
+
+    def _forget(self, forget: Callable[[Transaction, int, int], int], now: int) -> bool:
+        forgotten = _STEP
+        while forgotten == _STEP:
+            with self._database.write() as tx:
+                forgotten = forget(tx, now, _STEP)
+        return True
+
+
+_SMALL = (
+    ("session", "log-ins that are over", expiry.count_sessions, expiry.forget_sessions),
+    ("token", "one-time tokens that have expired", expiry.count_tokens, expiry.forget_tokens),
+    ("counter", "counters of a time that is over", expiry.count_counters, expiry.forget_counters),
+)

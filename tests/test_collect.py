@@ -1,0 +1,240 @@
+"""The collector takes what is over and nothing else."""
+
+import pytest
+from depot import ALICE, BOB, blob_of
+
+from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.catalog import accounts, takedowns, tokens
+from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.errors import BackendUnavailable, BlobNotFound
+from aurora_blobs.maintenance.collect import Collector
+
+GRACE = 3600
+
+
+def collector(depot, backend=None):
+    return Collector(
+        backend or depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
+    )
+
+
+def collect(depot, **options):
+    return list(collector(depot).run(**options))
+
+
+def test_a_temporary_blob_goes_after_its_grace_and_not_before(depot):
+    entry = depot.upload(b"one")
+
+    depot.clock.pass_seconds(GRACE)
+    assert collect(depot) == []
+    assert depot.stored() == {entry.cid}
+
+    depot.clock.pass_seconds(1)
+    (collected,) = collect(depot)
+    assert (collected.kind, collected.cid, collected.did, collected.size) == ("temporary", entry.cid, ALICE, 3)
+    assert collected.since == entry.created_at
+    assert depot.stored() == set()
+    assert depot.rows()["blob"] == depot.rows()["blob_metadata"] == []
+    assert depot.blobs.usage(ALICE).blob_bytes == 0
+
+
+def test_a_public_blob_stays(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"picture": blob_of(entry)})
+    depot.clock.pass_seconds(10 * GRACE)
+
+    assert collect(depot) == []
+    assert depot.read(entry) == b"one"
+
+
+def test_the_grace_begins_when_the_last_reference_goes(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"picture": blob_of(entry)})
+    depot.write("com.example.a", "2", {"picture": blob_of(entry)})
+    depot.clock.pass_seconds(2 * GRACE)
+    depot.delete("com.example.a", "1")
+    depot.clock.pass_seconds(2 * GRACE)
+    depot.delete("com.example.a", "2")
+    depot.clock.pass_seconds(GRACE)
+
+    assert collect(depot) == []
+    depot.clock.pass_seconds(1)
+    assert [collected.cid for collected in collect(depot)] == [entry.cid]
+
+
+def test_an_upload_again_restarts_the_grace(depot):
+    depot.upload(b"one")
+    depot.clock.pass_seconds(GRACE)
+    depot.upload(b"one")
+    depot.clock.pass_seconds(GRACE)
+
+    assert collect(depot) == []
+
+
+def test_bytes_stay_while_another_account_holds_them(depot):
+    entry = depot.upload(b"one")
+    depot.upload(b"one", did=BOB)
+    depot.write("com.example.a", "1", {"picture": blob_of(entry)}, did=BOB)
+    depot.clock.pass_seconds(GRACE + 1)
+
+    assert [collected.did for collected in collect(depot)] == [ALICE]
+    assert depot.stored() == {entry.cid}
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(ALICE, entry.cid, viewer=ALICE)
+
+
+def test_a_dry_run_tells_all_and_takes_nothing(depot):
+    entry = depot.upload(b"one")
+    depot.clock.pass_seconds(GRACE + 1)
+    before = depot.rows()
+
+    (told,) = collect(depot, dry_run=True)
+
+    assert (told.cid, told.reason) == (entry.cid, "no record names it")
+    assert depot.rows() == before
+    assert depot.stored() == {entry.cid}
+    assert collect(depot) == [told]
+
+
+@pytest.mark.parametrize("did", [ALICE, takedowns.EVERY_ACCOUNT], ids=["the account's", "everybody's"])
+def test_bytes_under_takedown_are_kept_until_it_is_lifted(depot, did):
+    entry = depot.upload(b"one")
+    depot.take_down(entry.cid, did)
+    depot.clock.pass_seconds(10 * GRACE)
+
+    assert collect(depot) == []
+    assert depot.stored() == {entry.cid}
+
+    depot.lift(entry.cid, did)
+    assert depot.blobs.describe(ALICE, entry.cid, viewer=ALICE) == entry
+    assert [collected.cid for collected in collect(depot)] == [entry.cid]
+
+
+def test_bytes_under_anothers_takedown_outlive_the_row_of_the_account(depot):
+    entry = depot.upload(b"one")
+    depot.take_down(entry.cid, BOB)
+    depot.clock.pass_seconds(GRACE + 1)
+
+    assert [collected.did for collected in collect(depot)] == [ALICE]
+    assert depot.stored() == {entry.cid}
+
+    depot.lift(entry.cid, BOB)
+    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [("unheld", entry.cid)]
+    assert depot.stored() == set()
+
+
+def test_bytes_that_no_account_holds_go(depot):
+    entry = depot.upload(b"one")
+    with depot.database.write() as tx:
+        accounts.delete(tx, ALICE)
+
+    assert collect(depot) == []
+    depot.clock.pass_seconds(GRACE + 1)
+    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [("unheld", entry.cid)]
+    assert depot.stored() == set()
+    assert depot.rows()["blob"] == []
+
+
+def test_thousands_go_in_one_run_oldest_first(depot):
+    cids = []
+    for number in range(1100):
+        cids.append(depot.upload(number.to_bytes(2, "big"), did=(ALICE, BOB)[number % 2]).cid)
+        depot.clock.pass_seconds(1)
+    depot.clock.pass_seconds(GRACE)
+
+    assert [collected.cid for collected in collect(depot)] == cids
+    assert depot.stored() == set()
+
+
+def test_a_dead_upload_in_the_spool_goes(depot):
+    left = depot.spool / "upload.0123"
+    left.write_bytes(b"half a pict")
+
+    (collected,) = collect(depot)
+
+    assert (collected.kind, collected.size) == ("spool", 11)
+    assert not left.exists()
+
+
+def test_a_live_upload_in_the_spool_stays(depot):
+    class Slow:
+        def __init__(self):
+            self.parts = [bytes(200_000), bytes(200_000)]
+
+        def read(self, size):
+            if len(self.parts) == 0:
+                assert collect(depot) == []
+                return b""
+            return self.parts.pop()
+
+    entry = depot.blobs.upload(Slow(), did=ALICE, declared_type="application/x-test")
+
+    assert entry.size == 400_000
+
+
+def test_sessions_tokens_and_counters_that_are_over_go(depot):
+    now = depot.clock()
+    with depot.database.write() as tx:
+        for number in range(1234):
+            accounts.add_session(tx, accounts.Session(f"s{number}", ALICE, "jti", now, now + number))
+            tokens.use_token(tx, ALICE, f"j{number}", now + number, now)
+            tx.run("INSERT INTO usage_counter VALUES ('uploads', ?, ?, 1)", f"d{number}", now + number)
+    depot.clock.now += 1_200
+
+    told = [(collected.kind, collected.count) for collected in collect(depot)]
+
+    assert told == [("session", 1200), ("token", 1200), ("counter", 1200)]
+    with depot.database.read() as tx:
+        assert tx.one("SELECT COUNT(*) FROM session") == (34,)
+        assert tx.one("SELECT COUNT(*) FROM seen_token") == (34,)
+        assert tx.one("SELECT COUNT(*) FROM usage_counter") == (34,)
+
+
+class Away(DiskBackend):
+    def delete(self, cid):
+        raise BackendUnavailable("the store is away")
+
+
+def test_a_store_that_is_away_ends_the_run_and_nothing_is_lost(depot):
+    for number in range(10):
+        depot.upload(bytes([number]))
+    depot.clock.pass_seconds(GRACE + 1)
+    before = depot.rows()
+
+    told = list(collector(depot, Away(depot.backend.root, durable=False)).run())
+
+    assert [collected.failure for collected in told] == ["the store is away"] * 3
+    assert depot.rows() == before
+    assert len(collect(depot)) == 10
+
+
+def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):
+    entries = [depot.upload(bytes([number])) for number in range(3)]
+    depot.clock.pass_seconds(GRACE + 1)
+
+    run = collector(depot).run()
+    assert next(run).cid == min(entries, key=lambda entry: entry.cid).cid
+    second, third = sorted(entries, key=lambda entry: entry.cid)[1:]
+    depot.write("com.example.a", "1", {"picture": blob_of(second)})
+
+    assert [collected.cid for collected in run] == [third.cid]
+    assert depot.read(second)
+
+
+def test_two_collectors_at_once_share_the_work(depot):
+    entries = [depot.upload(bytes([number])) for number in range(20)]
+    depot.clock.pass_seconds(GRACE + 1)
+    one, other = collector(depot).run(), collector(depot).run()
+
+    told = []
+    for run in [one, other] * 20:
+        told += [collected for collected in [next(run, None)] if collected is not None]
+
+    assert sorted(collected.cid for collected in told) == sorted(entry.cid for entry in entries)
+    assert depot.stored() == set()
+
+
+def test_the_grace_of_the_service_is_never_under_an_hour():
+    with pytest.raises(ConfigError, match="at least 1h"):
+        Config.from_environ({"AURORA_BLOBS_UNREFERENCED_GRACE": "59m"})
+    assert Config.from_environ({"AURORA_BLOBS_UNREFERENCED_GRACE": "1h"}).unreferenced_grace == 3600
