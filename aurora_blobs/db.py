@@ -8,11 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakSet
 
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
+_BUSY = "The database is busy, please try again."
 _CACHED_STATEMENTS = 256  # more than the package has, so each is parsed once per connection
 
 Row = tuple[Any, ...]
@@ -48,13 +50,12 @@ class Database:
         """*durable*: a commit is on the disk when it returns, else when the kernel gets to it."""
         self.path = path
         self._synchronous = "FULL" if durable else "NORMAL"
-        self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
-        self._pid = os.getpid()
+        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         # SQLite's own waiting sleeps and is unfair: under load some writers waited 1.2 s. Writers of this
         # process queue on the first lock, processes on the second.
         self._thread_lock = threading.Lock()
         self._process_lock: int | None = None
+        _databases.add(self)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
@@ -74,28 +75,22 @@ class Database:
         work save the deletion that the locking rule in catalog/blobs.py asks for.
         """
         connection = self._connection()
-        with self._thread_lock:
-            fcntl.flock(self._lock_file(), fcntl.LOCK_EX)
+        with self._turn():
+            _translated(connection, "BEGIN IMMEDIATE")
             try:
-                _translated(connection, "BEGIN IMMEDIATE")
-                try:
-                    yield Transaction(connection)
-                    _translated(connection, "COMMIT")
-                except sqlite3.OperationalError as error:
-                    raise _translation(error) from error
-                finally:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                yield Transaction(connection)
+                _translated(connection, "COMMIT")
+            except sqlite3.OperationalError as error:
+                raise _translation(error) from error
             finally:
-                fcntl.flock(self._lock_file(), fcntl.LOCK_UN)
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     def close(self) -> None:
         """Close every connection of this process."""
-        self._forget_inherited()
-        for connection in self._opened:
+        while self._connections:
+            _, connection = self._connections.popitem()
             connection.close()
-        self._opened.clear()
-        self._local = threading.local()
         if self._process_lock is not None:
             os.close(self._process_lock)
             self._process_lock = None
@@ -103,56 +98,84 @@ class Database:
     def upgrade(self, schema: str) -> None:
         """Bring the file to *schema*; does nothing to one that has it. Raises RuntimeError for a newer one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
+        # It holds password hashes. SQLite gives its other files the mode of this one.
+        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         connection = self._connection()
-        with self._thread_lock:
-            # Two processes that make the same new file at once get "database is locked" at once, timeout or not.
-            fcntl.flock(self._lock_file(), fcntl.LOCK_EX)
+        # Two processes that make the same new file at once get "database is locked" at once, timeout or not.
+        with self._turn():
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("BEGIN IMMEDIATE")
             try:
-                connection.execute("PRAGMA journal_mode = WAL")
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    for statement in _statements(schema):
-                        connection.execute(statement)
-                    _check_version(connection)
-                    connection.execute("COMMIT")
-                finally:
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
+                for statement in _statements(schema):
+                    connection.execute(statement)
+                _check_version(connection)
+                connection.execute("COMMIT")
             finally:
-                fcntl.flock(self._lock_file(), fcntl.LOCK_UN)
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        # With a time limit: while a stranger holds SQLite's lock, each who gets here first waits for it in vain.
+        if not self._thread_lock.acquire(timeout=_BUSY_SECONDS):
+            raise ServiceBusy(_BUSY)
+        try:
+            if self._process_lock is None:
+                self._process_lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            fcntl.flock(self._process_lock, fcntl.LOCK_EX)
+            try:
+                yield
+            finally:
+                fcntl.flock(self._process_lock, fcntl.LOCK_UN)
+        finally:
+            self._thread_lock.release()
 
     def _connection(self) -> sqlite3.Connection:
-        self._forget_inherited()
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        thread = threading.current_thread()
+        connection = self._connections.get(thread)
         if connection is None:
+            self._close_those_of_ended_threads()
             connection = sqlite3.connect(
                 self.path,
                 timeout=_BUSY_SECONDS,
                 isolation_level=None,
                 cached_statements=_CACHED_STATEMENTS,
-                check_same_thread=False,  # only close() crosses threads
+                check_same_thread=False,  # only closing crosses threads
             )
             connection.execute(f"PRAGMA synchronous = {self._synchronous}")
             connection.execute("PRAGMA foreign_keys = ON")
-            self._local.connection = connection
-            self._opened.append(connection)
+            self._connections[thread] = connection
+        elif connection.in_transaction:
+            raise RuntimeError("transactions do not nest")
         return connection
 
-    def _lock_file(self) -> int:
-        if self._process_lock is None:
-            self._process_lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        return self._process_lock
+    def _close_those_of_ended_threads(self) -> None:
+        # A server that makes a thread for each request, as Flask's own does, would run out of descriptors.
+        for thread in list(self._connections):
+            if not thread.is_alive() and (connection := self._connections.pop(thread, None)):
+                connection.close()
 
     def _forget_inherited(self) -> None:
-        if self._pid != os.getpid():
-            # A connection must not be used or closed in a forked child, nor a lock shared with the parent.
-            _inherited.append((self._opened, self._local, self._process_lock))
-            self._opened, self._local, self._process_lock = [], threading.local(), None
-            self._thread_lock = threading.Lock()
-            self._pid = os.getpid()
+        # A connection must not be used or closed in a forked child. Closing the lock's descriptor is safe: the
+        # parent's lock goes with the last of the two.
+        _inherited.append(self._connections)
+        self._connections = {}
+        self._thread_lock = threading.Lock()
+        if self._process_lock is not None:
+            os.close(self._process_lock)
+            self._process_lock = None
 
 
+_databases: WeakSet[Database] = WeakSet()
 _inherited: list[object] = []  # keeps what a fork left from being closed by the garbage collector
+
+
+def _after_fork() -> None:
+    for database in list(_databases):
+        database._forget_inherited()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_database(url: str, *, durable: bool) -> Database:
@@ -170,7 +193,7 @@ def _translated(connection: sqlite3.Connection, statement: str) -> None:
 def _translation(error: sqlite3.OperationalError) -> Exception:
     code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ServiceBusy("The database is busy, please try again.")
+        return ServiceBusy(_BUSY)
     if code == sqlite3.SQLITE_FULL:
         return InsufficientStorage("no space left for the database")
     return error
