@@ -13,6 +13,8 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MIN_GRACE_SECONDS = 3600  # https://atproto.com/specs/blob: one hour is a firm lower bound
 MIN_SECRET_BYTES = 16
 MAX_S3_PUT = 5 * 2**30  # bytes that S3 takes in one request
+_MAX_INTEGER = 2**63 - 1  # of a database
+_MAX_SECONDS = 1000 * 366 * 86_400  # far below that in microseconds
 
 
 class ConfigError(ValueError):
@@ -48,10 +50,13 @@ def _integer(low: int, high: int) -> Callable[[str], int]:
 
 def parse_size(text: str) -> int:
     """Bytes: a plain number, ``50MB`` (10^6) or ``50MiB`` (2^20). Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,18})\s*([A-Za-z]*)", text)
+    match = re.fullmatch(r"([0-9]{1,18}) *([A-Za-z]*)", text)
     if not match or match[2].upper() not in _UNITS:
         raise ValueError("bytes as a plain number, or like 50MB or 50MiB")
-    return int(match[1]) * _UNITS[match[2].upper()]
+    size = int(match[1]) * _UNITS[match[2].upper()]
+    if size > _MAX_INTEGER:
+        raise ValueError(f"at most {_MAX_INTEGER} bytes")
+    return size
 
 
 def _positive_size(text: str) -> int:
@@ -63,10 +68,13 @@ def _positive_size(text: str) -> int:
 
 def parse_seconds(text: str) -> int:
     """Seconds: a plain number, or like ``90m``, ``24h``, ``7d``. Raises ValueError."""
-    match = re.fullmatch(r"([0-9]{1,12})\s*([smhdw]?)", text)
+    match = re.fullmatch(r"([0-9]{1,9}) *([smhdw]?)", text)
     if not match:
         raise ValueError("seconds as a plain number, or like 90m, 24h or 7d")
-    return int(match[1]) * _SECONDS[match[2]]
+    seconds = int(match[1]) * _SECONDS[match[2]]
+    if seconds > _MAX_SECONDS:
+        raise ValueError("at most 1000 years")
+    return seconds
 
 
 def _grace(text: str) -> int:
@@ -81,7 +89,7 @@ def _mime_types(text: str) -> tuple[str, ...]:
     types = tuple(part.strip().lower() for part in text.split(","))
     if not all(re.fullmatch(rf"\*/\*|{token}/(\*|{token})", part) for part in types):
         raise ValueError("a comma list of media types, like image/png,video/*, or */*")
-    return types
+    return tuple("image/jpeg" if part == "image/jpg" else part for part in types)
 
 
 def _domains(text: str) -> tuple[str, ...]:
@@ -98,6 +106,13 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+def _address(text: str) -> str:
+    match = re.fullmatch(r"unix:.+|.*:([0-9]{1,5})", text)
+    if not match or int(match[1] or 0) > 65_535:
+        raise ValueError("HOST:PORT or unix:PATH")
+    return text
+
+
 def _flag(text: str) -> bool:
     if text not in ("0", "1"):
         raise ValueError("0 or 1")
@@ -111,7 +126,7 @@ _any_text = _text("anything that is not empty", r"(?s).+")
 
 
 def _setting(parse: Callable[[str], Any], default: Any, meaning: str, *, secret: bool = False) -> Any:
-    return field(default=default, metadata={"parse": parse, "meaning": meaning, "secret": secret})
+    return field(default=default, repr=not secret, metadata={"parse": parse, "meaning": meaning, "secret": secret})
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +136,7 @@ class Config:
     Sizes are in bytes, times in seconds.
     """
 
-    bind: str = _setting(
-        _text("HOST:PORT or unix:PATH", r"unix:.+|.*:[0-9]{1,5}"), "127.0.0.1:2583", "what gunicorn binds"
-    )
+    bind: str = _setting(_address, "127.0.0.1:2583", "what gunicorn binds")
     workers: int | None = _setting(
         _integer(1, 256), None, "gunicorn's processes; unset: one per core, at least 2, at most 8"
     )
@@ -248,7 +261,9 @@ class Config:
             if not variable.startswith(PREFIX):
                 continue
             if variable not in known:
-                raise ConfigError(f"{variable}={text!r}: no such setting; `flask --app wsgi config` lists them")
+                # A secret under a misspelt name is a secret.
+                shown = "(hidden)" if re.search("SECRET|PASS|KEY|TOKEN", variable) else repr(text)
+                raise ConfigError(f"{variable}={shown}: no such setting; `flask --app wsgi config` lists them")
             if text:
                 setting = known[variable]
                 try:

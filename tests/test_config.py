@@ -1,0 +1,215 @@
+from dataclasses import FrozenInstanceError, fields
+from pathlib import Path
+
+import pytest
+
+from aurora_blobs.config import Config, ConfigError, effective, parse_seconds, parse_size
+
+SECRET = "0123456789abcdef"
+
+
+def config(**variables):
+    return Config.from_environ({f"AURORA_BLOBS_{name}": text for name, text in variables.items()})
+
+
+def test_an_empty_environment_gives_the_defaults():
+    settings = config()
+
+    assert settings == Config()
+    assert settings.bind == "127.0.0.1:2583"
+    assert settings.max_blob_size == 5_242_880
+    assert settings.allowed_mime_types == (
+        "image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm",
+    )  # fmt: skip
+    assert (settings.storage, settings.mime_policy, settings.cid_format) == ("disk", "strict", "atproto")
+    assert (settings.unreferenced_grace, settings.quota) == (86_400, 0)
+    assert settings.admin_password is None and settings.jwt_secret is None
+
+
+def test_other_variables_are_not_ours():
+    environ = {"PATH": "/bin", "AURORA": "x", "AURORA_BLOB_QUOTA": "1", "aurora_blobs_quota": "1"}
+
+    assert Config.from_environ(environ) == Config()
+
+
+@pytest.mark.parametrize("setting", fields(Config), ids=lambda setting: setting.name)
+def test_an_empty_variable_is_one_that_is_unset(setting):
+    assert config(**{setting.name.upper(): ""}) == Config()
+
+
+GOOD = [
+    ("BIND", "0.0.0.0:80", "0.0.0.0:80"),
+    ("BIND", "[::1]:65535", "[::1]:65535"),
+    ("BIND", "unix:/run/aurora.sock", "unix:/run/aurora.sock"),
+    ("DATA_DIR", "/srv/blobs", Path("/srv/blobs")),
+    ("DATABASE_URL", "sqlite:/srv/a.sqlite3", "sqlite:/srv/a.sqlite3"),
+    ("MAX_BLOB_SIZE", "1", 1),
+    ("MAX_BLOB_SIZE", "50MB", 50_000_000),
+    ("MAX_BLOB_SIZE", "50MiB", 52_428_800),
+    ("MAX_BLOB_SIZE", "2 gib", 2**31),
+    ("ALLOWED_MIME_TYPES", "*/*", ("*/*",)),
+    ("ALLOWED_MIME_TYPES", "image/*, text/vtt", ("image/*", "text/vtt")),
+    ("ALLOWED_MIME_TYPES", "IMAGE/PNG,image/svg+xml", ("image/png", "image/svg+xml")),
+    ("ALLOWED_MIME_TYPES", "image/jpg", ("image/jpeg",)),
+    ("MIME_POLICY", "sniff", "sniff"),
+    ("CID_FORMAT", "aurora", "aurora"),
+    ("JWT_SECRET", SECRET, (SECRET,)),
+    ("JWT_SECRET", f"{SECRET}, {SECRET[::-1]}", (SECRET, SECRET[::-1])),
+    ("SERVICE_DID", "did:web:pds.example.com", "did:web:pds.example.com"),
+    ("PLC_URL", "http://127.0.0.1:2582", "http://127.0.0.1:2582"),
+    ("HANDLE_DOMAINS", ".test,.Example.com", (".test", ".example.com")),
+    ("ADMIN_PASSWORD", "any thing, at all", "any thing, at all"),
+    ("ACCOUNTS", "external", "external"),
+    ("UNREFERENCED_GRACE", "1h", 3600),
+    ("UNREFERENCED_GRACE", "3600", 3600),
+    ("UNREFERENCED_GRACE", "7d", 604_800),
+    ("QUOTA", "0", 0),
+    ("QUOTA", "1TB", 10**12),
+    ("PROXY_HOPS", "1", 1),
+    ("ACCEL_REDIRECT", "/_blobs/", "/_blobs/"),
+    ("DURABILITY", "os", "os"),
+]
+
+
+@pytest.mark.parametrize("name, text, value", GOOD)
+def test_a_good_value_is_understood(name, text, value):
+    assert getattr(config(**{name: text}), name.lower()) == value
+
+
+BAD = [
+    ("BIND", "127.0.0.1"),
+    ("BIND", "127.0.0.1:65536"),
+    ("BIND", "127.0.0.1:http"),
+    ("BIND", "unix:"),
+    ("DATABASE_URL", "mysql://localhost"),
+    ("DATABASE_URL", "/srv/a.sqlite3"),
+    ("STORAGE", "tape"),
+    ("STORAGE", "Disk"),
+    ("S3_BUCKET", "a bucket"),
+    ("S3_ENDPOINT_URL", "localhost:9000"),
+    ("S3_ADDRESSING_STYLE", "paths"),
+    ("MAX_BLOB_SIZE", "0"),
+    ("MAX_BLOB_SIZE", "-1"),
+    ("MAX_BLOB_SIZE", "5 megs"),
+    ("MAX_BLOB_SIZE", "1.5MB"),
+    ("MAX_BLOB_SIZE", "1_000"),
+    ("MAX_BLOB_SIZE", "٣"),
+    ("MAX_BLOB_SIZE", "9999999999TB"),
+    ("ALLOWED_MIME_TYPES", ","),
+    ("ALLOWED_MIME_TYPES", "image/png,"),
+    ("ALLOWED_MIME_TYPES", "png"),
+    ("ALLOWED_MIME_TYPES", "*/png"),
+    ("ALLOWED_MIME_TYPES", "image/p*"),
+    ("ALLOWED_MIME_TYPES", "image/png;q=1"),
+    ("MIME_POLICY", "lax"),
+    ("CID_FORMAT", "cidv0"),
+    ("JWT_SECRET", "short"),
+    ("JWT_SECRET", f"{SECRET},"),
+    ("JWT_SECRET", f"{SECRET},short"),
+    ("SERVICE_DID", "pds.example.com"),
+    ("PLC_URL", "plc.directory"),
+    ("HANDLE_DOMAINS", "example.com"),
+    ("HANDLE_DOMAINS", ".-a.test"),
+    ("ACCOUNTS", "none"),
+    ("UNREFERENCED_GRACE", "59m"),
+    ("UNREFERENCED_GRACE", "3599"),
+    ("UNREFERENCED_GRACE", "0"),
+    ("UNREFERENCED_GRACE", "a day"),
+    ("UNREFERENCED_GRACE", "999999999999w"),
+    ("QUOTA", "lots"),
+    ("UPLOADS_PER_DAY", "-1"),
+    ("PROXY_HOPS", "11"),
+    ("PROXY_HOPS", "yes"),
+    ("ACCEL_REDIRECT", "blobs"),
+    ("ACCEL_REDIRECT", "/blobs"),
+    ("DURABILITY", "none"),
+    ("WORKERS", "0"),
+]
+
+
+@pytest.mark.parametrize("name, text", BAD)
+def test_a_bad_value_ends_the_start_with_one_line(name, text):
+    with pytest.raises(ConfigError) as refusal:
+        config(**{name: text})
+
+    shown = "(hidden)" if name == "JWT_SECRET" else repr(text)
+    message = str(refusal.value)
+    assert message.startswith(f"AURORA_BLOBS_{name}={shown}: accepted is ")
+    assert len(message.splitlines()) == 1
+    assert len(message) > len(f"AURORA_BLOBS_{name}={shown}: accepted is ") + 3
+
+
+def test_a_name_that_is_no_setting_ends_the_start():
+    with pytest.raises(ConfigError, match="^AURORA_BLOBS_MAX_SIZE='5MB': no such setting; "):
+        config(MAX_SIZE="5MB")
+
+
+@pytest.mark.parametrize("name", ["JWT_SECRETS", "ADMIN_PASS", "PASSWORD", "S3_SECRET_KEY"])
+def test_a_misspelt_secret_is_not_shown(name):
+    with pytest.raises(ConfigError) as refusal:
+        config(**{name: SECRET})
+
+    assert f"AURORA_BLOBS_{name}=(hidden)" in str(refusal.value)
+    assert SECRET not in str(refusal.value)
+
+
+def test_a_store_in_s3_needs_a_bucket():
+    with pytest.raises(ConfigError, match="^AURORA_BLOBS_S3_BUCKET is unset"):
+        config(STORAGE="s3")
+
+    assert config(STORAGE="s3", S3_BUCKET="blobs").s3_bucket == "blobs"
+
+
+def test_the_database_lies_in_the_data_folder_unless_told_otherwise():
+    assert config(DATA_DIR="/srv").database == "sqlite:/srv/aurora.sqlite3"
+    assert config(DATA_DIR="/srv", DATABASE_URL="sqlite:b.db").database == "sqlite:b.db"
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(FrozenInstanceError):
+        config().quota = 1
+
+
+def test_secrets_are_masked_wherever_settings_are_shown():
+    settings = config(JWT_SECRET=SECRET, ADMIN_PASSWORD="correct horse")
+
+    shown = f"{effective(settings)} {settings!r}"
+
+    assert effective(settings)["AURORA_BLOBS_JWT_SECRET"] == "********"
+    assert SECRET not in shown and "correct horse" not in shown
+
+
+def test_every_setting_is_shown_with_what_holds():
+    shown = effective(config(MAX_BLOB_SIZE="1MB"))
+
+    assert set(shown) == {f"AURORA_BLOBS_{setting.name.upper()}" for setting in fields(Config)}
+    assert shown["AURORA_BLOBS_MAX_BLOB_SIZE"] == "1000000"
+    assert shown["AURORA_BLOBS_DATABASE_URL"] == "sqlite:data/aurora.sqlite3"
+    assert shown["AURORA_BLOBS_ADMIN_PASSWORD"] == ""
+
+
+@pytest.mark.parametrize("name, text, value", [good for good in GOOD if good[0] != "JWT_SECRET"])
+def test_what_is_shown_can_be_set(name, text, value):
+    settings = config(**{name: text})
+    shown = {variable: shown for variable, shown in effective(settings).items() if shown != "********"}
+
+    again = Config.from_environ(shown)
+
+    assert effective(again) | {"AURORA_BLOBS_ADMIN_PASSWORD": ""} == shown | {"AURORA_BLOBS_ADMIN_PASSWORD": ""}
+
+
+@pytest.mark.parametrize("setting", fields(Config), ids=lambda setting: setting.name)
+def test_every_setting_says_what_it_means(setting):
+    assert len(setting.metadata["meaning"]) > 5
+
+
+@pytest.mark.parametrize("text", ["", " ", "1 2", "MB", "1PB", "0x10", "1e6", "1\n"])
+def test_what_is_no_size_is_refused(text):
+    with pytest.raises(ValueError):
+        parse_size(text)
+
+
+@pytest.mark.parametrize("text", ["", "h", "1.5h", "1y", "-1h", "1h30m", "1h\n"])
+def test_what_is_no_time_is_refused(text):
+    with pytest.raises(ValueError):
+        parse_seconds(text)
