@@ -12,7 +12,7 @@ class MemoryBackend(BlobBackend):
     local = True
 
     def __init__(self):
-        self.held = {}
+        self.held, self.aside = {}, []
 
     def put(self, blob):
         with blob.open() as file:
@@ -29,7 +29,12 @@ class MemoryBackend(BlobBackend):
     def delete(self, cid):
         self.held.pop(cid, None)
 
-    def scan(self):
+    def quarantine(self, cid):
+        if cid not in self.held:
+            raise BlobNotFound()
+        self.aside.append(self.held.pop(cid))
+
+    def scan(self, skipped=None):
         yield from [Stored(cid, len(data), 0) for cid, data in sorted(self.held.items())]
 
     def probe(self):

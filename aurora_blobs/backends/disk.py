@@ -5,12 +5,15 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.spool import Spooled, disk_errors
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _QUARANTINE = "quarantine"  # a folder beside the shards
 
@@ -122,6 +125,13 @@ class _Span(io.FileIO):
         data = super().read(size) or b""
         self._left -= len(data)
         return data
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        if self._left is None:
+            return super().readinto(buffer) or 0
+        count = super().readinto(memoryview(buffer)[: self._left]) or 0
+        self._left -= count
+        return count
 
 
 def _second_name(path: Path) -> str:
