@@ -18,9 +18,10 @@ from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import open_lexicons
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Moderation
+from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
-from aurora_blobs.views import admin, blob, health, identity, repo, server, sync
+from aurora_blobs.views import admin, blob, health, identity, images, repo, server, sync
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -37,6 +38,9 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
     spool = config.data_dir / "spool"
     blobs = BlobManager(backend, database, spool=spool, rules=UploadRules.of(config), clock=now)
     blobs.recover()
+    pictures = Pictures(
+        blobs, database, folder=config.data_dir / "images", max_bytes=config.image_cache_size, clock=now
+    )
     tokens = SessionTokens(open_secrets(config), config.service_did, now)
     repos = Repos(database, now, open_to_reports=config.accounts == "external")
     app = Flask("aurora_blobs", static_folder=None)
@@ -52,9 +56,11 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
         Importer(database, spool=spool, max_bytes=config.max_import_size, clock=now),
+        pictures,
+        now,
     )
     xrpc.install(app)
-    for view in (admin, blob, health, identity, repo, server, sync):
+    for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.proxy_hops:
         hops = config.proxy_hops

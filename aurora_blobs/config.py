@@ -92,6 +92,15 @@ def _mime_types(text: str) -> tuple[str, ...]:
     return tuple("image/jpeg" if part == "image/jpg" else part for part in types)
 
 
+def _presets(text: str) -> tuple[str, ...]:
+    found = tuple(part.strip() for part in text.split(","))
+    if not all(
+        re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*=(inside|cover):[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", p) for p in found
+    ):
+        raise ValueError("a comma list like card=inside:1200x630,icon=cover:64x64, sides up to 9999 pixels")
+    return found
+
+
 def _domains(text: str) -> tuple[str, ...]:
     domains = tuple(part.strip().lower() for part in text.split(","))
     if not all(re.fullmatch(r"(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+", part) for part in domains):
@@ -239,6 +248,15 @@ class Config:
         None,
         "internal nginx location; getBlob answers with `X-Accel-Redirect`",
     )
+    location_metadata: str = _setting(
+        _choice("allow", "refuse"),
+        "allow",
+        "`refuse`: a picture or film whose metadata says where it was taken is not accepted",
+    )
+    image_presets: tuple[str, ...] = _setting(
+        _presets, (), "comma list of sizes for `/img/`, like `card=inside:1200x630,icon=cover:64x64`"
+    )
+    image_cache_size: int = _setting(parse_size, 2**30, "bytes of derived pictures that are kept; 0: none")
     durability: str = _setting(
         _choice("full", "os"),
         "full",

@@ -41,6 +41,15 @@ class InvalidMimeType(BlobServiceError):
     error, status = "InvalidMimeType", 400
 
 
+class LocationMetadata(BlobServiceError):
+    """The metadata of an upload says where it was taken, which the operator does not want to publish."""
+
+    error, status = "LocationMetadata", 400
+
+    def __init__(self) -> None:
+        super().__init__("The file's metadata says where it was taken: remove the location and upload it again")
+
+
 class UnusableImage(BlobServiceError):
     """No picture can be derived of a blob: it is damaged, or larger than is allowed."""
 

@@ -21,11 +21,14 @@ from aurora_blobs.errors import (
     AccountNotFound,
     BlobNotFound,
     InvalidRequest,
+    LocationMetadata,
     QuotaExceeded,
     RateLimitExceeded,
     RepoNotFound,
     ServiceBusy,
 )
+from aurora_blobs.images.location import has_location
+from aurora_blobs.images.probe import PROBED_TYPES, Facts, probe
 from aurora_blobs.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.repos import check_available
 from aurora_blobs.spool import Spooled, leftovers, spooled
@@ -59,6 +62,7 @@ class UploadRules:
     quota_bytes: int = 0
     uploads_per_day: int = 0
     grace_seconds: float = 86_400
+    refuse_location: bool = False
 
     @classmethod
     def of(cls, config: Config) -> "UploadRules":
@@ -70,6 +74,7 @@ class UploadRules:
             config.quota,
             config.uploads_per_day,
             config.unreferenced_grace,
+            config.location_metadata == "refuse",
         )
 
 
@@ -109,7 +114,8 @@ class BlobManager:
         that was settled on. The same bytes again restart the grace time and answer as the first time.
 
         Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded, InvalidRequest
-        for a blob that was taken down, AccountNotFound, InsufficientStorage, BackendUnavailable, ServiceBusy.
+        for a blob that was taken down, LocationMetadata, AccountNotFound, InsufficientStorage,
+        BackendUnavailable, ServiceBusy.
         """
         if declared_type is None and filename is not None:
             declared_type = mime_type_of_filename(filename)
@@ -132,16 +138,21 @@ class BlobManager:
             return self._keep(did, blob)
 
     def _keep(self, did: str, blob: Spooled) -> Entry:
+        if self.rules.refuse_location:
+            with blob.view() as data:
+                if has_location(data, blob.mime_type):
+                    raise LocationMetadata()
         with self._database.read() as tx:
             state = self._admitted(tx, did, blob)
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             return state.entry
+        facts = _facts(blob)
         for _ in range(_ATTEMPTS):
             row = None if self.backend.local else self._pin(blob)
             if not whole:
                 self.backend.put(blob)
-            entry = self._confirm(did, blob, row)
+            entry = self._confirm(did, blob, facts, row)
             if entry is not None:
                 return entry
             whole = False
@@ -151,7 +162,7 @@ class BlobManager:
         with self._database.write() as tx:
             return blobs.pin(tx, blob.cid, blob.size, self._clock())
 
-    def _confirm(self, did: str, blob: Spooled, row: int | None) -> Entry | None:
+    def _confirm(self, did: str, blob: Spooled, facts: Facts, row: int | None) -> Entry | None:
         """Write the rows; None if the bytes were collected in the meantime. *row* is what `_pin` gave."""
         now = self._clock()
         try:
@@ -167,7 +178,7 @@ class BlobManager:
                 if state.entry is not None:
                     blobs.restart_grace(tx, did, blob.cid, now)
                     return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)
-                entry = self._new_entry(did, blob, state, now)
+                entry = self._new_entry(did, blob, facts, state, now)
                 blobs.hold(tx, entry)
                 if not state.awaited:
                     self._count_upload(tx, did, state, now)
@@ -177,11 +188,11 @@ class BlobManager:
             self._discard(blob.cid)
             raise
 
-    def _new_entry(self, did: str, blob: Spooled, state: UploadState, now: int) -> Entry:
+    def _new_entry(self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int) -> Entry:
         mime_type = blob.mime_type
         if state.stated_type is not None and is_consistent(state.stated_type, blob.head):
             mime_type = state.stated_type
-        return Entry(did, blob.cid, mime_type, blob.size, now, None if state.awaited else now)
+        return Entry(did, blob.cid, mime_type, blob.size, now, None if state.awaited else now, *facts)
 
     def _admitted(self, tx: Transaction, did: str, blob: Spooled) -> UploadState:
         state = blobs.find_upload_state(tx, did, blob.cid)
@@ -321,3 +332,10 @@ class BlobManager:
             accounts.delete(tx, did)
         for cid in cids:
             self._discard(cid)
+
+
+def _facts(blob: Spooled) -> Facts:
+    if blob.mime_type not in PROBED_TYPES:
+        return Facts()
+    with blob.view() as data:
+        return probe(data, blob.mime_type)

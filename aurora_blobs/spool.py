@@ -2,6 +2,7 @@
 
 import errno
 import fcntl
+import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -44,6 +45,9 @@ class _File:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
+
+    def map(self) -> mmap.mmap:
+        return mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
 
     def sync(self) -> None:
         with disk_errors():
@@ -100,6 +104,15 @@ class Spooled:
         if durable:
             self._landed.sync()
         return self._landed.path
+
+    @contextmanager
+    def view(self) -> Iterator[bytes | mmap.mmap]:
+        """The bytes, to look at a few of them: in memory, or mapped."""
+        if isinstance(self._content, bytes):
+            yield self._content
+        else:
+            with self._content.map() as mapped:
+                yield mapped
 
     def open(self) -> BinaryIO:
         """The bytes, from their start."""

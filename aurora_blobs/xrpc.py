@@ -32,6 +32,7 @@ from aurora_blobs.lexicons import Lexicons
 from aurora_blobs.manager import BlobManager
 from aurora_blobs.moderation import Moderation
 from aurora_blobs.patience import drain
+from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
 from aurora_blobs.spool import BodyReader
@@ -57,6 +58,8 @@ class Services:
     lexicons: Lexicons
     moderation: Moderation
     importer: Importer
+    pictures: Pictures
+    clock: Callable[[], int]
 
 
 def services() -> Services:

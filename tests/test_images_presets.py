@@ -1,5 +1,6 @@
 import pytest
 
+from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.images.presets import Preset, presets
 
 
@@ -24,7 +25,9 @@ def test_a_preset_says_what_to_take_and_how_large_it_becomes(preset, picture, bo
 
 
 def test_an_operator_adds_presets_and_changes_the_built_in_ones():
-    found = presets(["card=inside:1200x630", "avatar=cover:400x400"])
+    config = Config.from_environ({"AURORA_BLOBS_IMAGE_PRESETS": "card=inside:1200x630, avatar=cover:400x400"})
+
+    found = presets(config.image_presets)
 
     assert found["card"] == Preset("inside", 1200, 630)
     assert found["avatar"] == Preset("cover", 400, 400)
@@ -35,5 +38,5 @@ def test_an_operator_adds_presets_and_changes_the_built_in_ones():
     "text", ["card", "card=inside", "card=stretch:1x1", "card=inside:0x9", "card=inside:12345x9", "a/b=inside:9x9"]
 )
 def test_a_preset_that_cannot_be_read_is_refused(text):
-    with pytest.raises(ValueError, match="card=inside:1200x630"):
-        presets([text])
+    with pytest.raises(ConfigError, match="card=inside:1200x630"):
+        Config.from_environ({"AURORA_BLOBS_IMAGE_PRESETS": text})

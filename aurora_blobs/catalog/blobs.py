@@ -150,12 +150,12 @@ def find_size(tx: Transaction, cid: str) -> int | None:
 
 
 def hold(tx: Transaction, entry: Entry) -> None:
-    """*entry*'s account holds the blob from now on; the account's counters follow."""
+    """*entry*'s account holds the blob from now on, its header has been looked at; the account's counters follow."""
     tx.run(
         """
         INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since,
-                                   width, height, duration_ms)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                                   width, height, duration_ms, probed_at)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         entry.did,
         entry.cid,
@@ -166,6 +166,7 @@ def hold(tx: Transaction, entry: Entry) -> None:
         entry.width,
         entry.height,
         entry.duration_ms,
+        entry.created_at,
     )
     tx.run(
         """
@@ -176,6 +177,40 @@ def hold(tx: Transaction, entry: Entry) -> None:
         """,
         entry.size,
         entry.did,
+    )
+
+
+def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
+    """Up to *limit* entries whose bytes are here and whose header was never looked at, by DID and CID, after those."""
+    rows = tx.all(
+        """
+        SELECT m.creator_did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since
+          FROM blob_metadata m
+               JOIN blob b ON b.cid = m.cid
+         WHERE m.probed_at IS NULL AND b.stored_at IS NOT NULL AND (m.creator_did, m.cid) > (?, ?)
+         ORDER BY m.creator_did, m.cid
+         LIMIT ?
+        """,
+        *after,
+        limit,
+    )
+    return [Entry(*row) for row in rows]
+
+
+def set_probed(tx: Transaction, entry: Entry, now: int) -> None:
+    """*entry*'s size and duration are what was found when its header was looked at."""
+    tx.run(
+        """
+        UPDATE blob_metadata
+           SET width = ?, height = ?, duration_ms = ?, probed_at = ?
+         WHERE creator_did = ? AND cid = ?
+        """,
+        entry.width,
+        entry.height,
+        entry.duration_ms,
+        now,
+        entry.did,
+        entry.cid,
     )
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from aurora_blobs.backfill import backfill
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cid import parse_blob_cid
@@ -72,6 +73,13 @@ def stats(as_json: bool) -> None:
         },
         as_json,
     )
+
+
+@blobs.command("backfill")
+@json_option
+def backfill_blobs(as_json: bool) -> None:
+    """Read the size and duration of pictures and films that were stored before that was done at upload."""
+    show_all(map(_row, backfill(services().blobs.backend, services().database, services().clock)), as_json)
 
 
 @blobs.command("takedown")

@@ -1,0 +1,173 @@
+"""Derived pictures: made once, kept in a folder of bounded size, the least recently used thrown out first.
+
+A file is written after its row and removed before it, so that a row may lack its file and never the other way round;
+the row tells the file's size, so that a file that a crash cut short is made again. All of it can be deleted.
+"""
+
+import fcntl
+import io
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from aurora_blobs.catalog import derivatives
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.cid import shard_of
+from aurora_blobs.db import Database
+from aurora_blobs.errors import UnusableImage
+from aurora_blobs.images.presets import Preset
+from aurora_blobs.images.studio import Studio
+from aurora_blobs.manager import BlobManager
+
+log = logging.getLogger("aurora_blobs")
+
+_SECOND = 1_000_000  # microseconds
+_FAILURE_LASTS = 3600 * _SECOND  # until it is tried again; a guess, what helps is a new version of Pillow
+_USE_COUNTS = 600 * _SECOND  # uses within this time of a noted one are not noted: a read should not write
+_AFTER_EVICTION = 0.9  # of the cache's size is kept, so that not every new picture throws one out
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """A derived picture: `file` has `size` bytes and is the caller's to close."""
+
+    file: BinaryIO
+    size: int
+
+
+class Pictures:
+    """Derives what it is asked for, unless *folder* has it. *clock* gives microseconds since the epoch, UTC."""
+
+    def __init__(
+        self, blobs: BlobManager, database: Database, *, folder: Path, max_bytes: int, clock: Callable[[], int]
+    ) -> None:
+        """*max_bytes* bounds what is kept; 0 keeps nothing."""
+        self._blobs = blobs
+        self._database = database
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self._studio = Studio()
+
+    def open(self, entry: Entry, preset: Preset, form: str) -> Picture:
+        """The picture in *entry*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
+
+        However many ask for it at once, in whatever process, it is made once. A failure is remembered for an hour.
+
+        Raises UnusableImage, BlobNotFound, ServiceBusy, MethodNotImplemented where Pillow is not installed.
+        """
+        name = name_of(entry.cid, preset, form)
+        found = self._find(name)
+        if found is not None:
+            return found
+        with self._alone(name):
+            found = self._find(name)
+            if found is not None:
+                return found
+            try:
+                data = self._studio.derive(self._blobs.open(entry), entry.mime_type, preset, form)
+            except UnusableImage as error:
+                self._note_failure(name, entry.cid, error.message)
+                raise
+            self._keep(name, entry.cid, data)
+        self._evict()
+        return Picture(io.BytesIO(data), len(data))
+
+    def sweep(self) -> int:
+        """Throw out the pictures of blobs that are no longer here or were taken down; how many there were."""
+        with self._database.read() as tx:
+            names = derivatives.of_absent_blobs(tx)
+        return sum(map(self._throw_out, names))
+
+    def close(self) -> None:
+        """End the helper process."""
+        self._studio.close()
+
+    def _find(self, name: str) -> Picture | None:
+        with self._database.read() as tx:
+            row = derivatives.find(tx, name)
+        if row is None:
+            return None
+        age = self._clock() - row.used_at
+        if row.failure is not None:
+            if age < _FAILURE_LASTS:
+                raise UnusableImage(row.failure)
+            return None
+        try:
+            file = io.FileIO(self._folder / name)
+        except FileNotFoundError:
+            return None
+        if os.fstat(file.fileno()).st_size != row.size:
+            file.close()
+            return None
+        if age >= _USE_COUNTS:
+            with self._database.write() as tx:
+                derivatives.touch(tx, name, self._clock())
+        return Picture(cast(BinaryIO, file), row.size)
+
+    def _keep(self, name: str, cid: str, data: bytes) -> None:
+        if len(data) > self._max_bytes:
+            return
+        with self._database.write() as tx:
+            derivatives.put(tx, name, cid, len(data), None, self._clock())
+        path = self._folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.unlink(missing_ok=True)  # who has it open keeps what they have
+        try:
+            path.write_bytes(data)
+        except OSError as error:
+            path.unlink(missing_ok=True)
+            log.warning("could not keep a derived picture of %s: %s", cid, error)
+
+    def _note_failure(self, name: str, cid: str, message: str) -> None:
+        now = self._clock()
+        with self._database.write() as tx:
+            derivatives.delete_failures(tx, now - _FAILURE_LASTS)
+            derivatives.put(tx, name, cid, 0, message, now)
+
+    def _evict(self) -> None:
+        with self._database.read() as tx:
+            if derivatives.total_bytes(tx) <= self._max_bytes:
+                return
+            names = derivatives.least_used(tx, int(self._max_bytes * _AFTER_EVICTION))
+        for name in names:
+            self._throw_out(name)
+
+    def _throw_out(self, name: str) -> bool:
+        with self._alone(name, wait=False) as alone:
+            if alone:
+                (self._folder / name).unlink(missing_ok=True)
+                with self._database.write() as tx:
+                    derivatives.delete(tx, name)
+            return alone
+
+    @contextmanager
+    def _alone(self, name: str, *, wait: bool = True) -> Iterator[bool]:
+        """Nobody else makes or throws out *name* meanwhile; yields False if somebody does and we do not *wait*."""
+        path = self._folder / "locks" / name[:2]
+        try:
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            yield _locked(lock, wait)
+        finally:
+            os.close(lock)
+
+
+def name_of(cid: str, preset: Preset, form: str) -> str:
+    """Where a derivative lies in the cache's folder: it tells all that it depends on, so it may be its ETag too."""
+    return f"{shard_of(cid)}/{cid}.{preset.fit}-{preset.width}x{preset.height}.{form}"
+
+
+def _locked(file: int, wait: bool) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

@@ -1,0 +1,403 @@
+import io
+import json
+import os
+import threading
+
+import media
+import pytest
+from leaks import open_files
+from PIL import Image
+
+from aurora_blobs.app import create_app
+from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.config import Config
+from aurora_blobs.images.presets import presets
+from aurora_blobs.manager import BlobManager, UploadRules
+from aurora_blobs.moderation import Subject
+from aurora_blobs.pictures import Pictures
+
+THUMBNAIL = presets([])["avatar_thumbnail"]
+
+
+def photo(width: int = 640, height: int = 480, form: str = "JPEG", colour=(200, 30, 30)) -> bytes:
+    output = io.BytesIO()
+    Image.new("RGB", (width, height), colour).save(output, form)
+    return output.getvalue()
+
+
+class Service:
+    """An application with one account, seen through its client."""
+
+    def __init__(self, config, clock):
+        self.app = create_app(config, clock=clock)
+        self.inside = self.app.extensions["aurora_blobs"]
+        account = self.inside.accounts.create(
+            handle="alice.test", email="alice@example.com", password="correct horse battery"
+        )
+        self.did = account.did
+        self.owner = {"Authorization": f"Bearer {self.inside.accounts.open_session(account).access_token}"}
+        self.client = self.app.test_client()
+
+    def upload(self, data: bytes, mime_type: str = "image/jpeg", *, public: bool = True):
+        response = self.client.post(
+            "/xrpc/com.atproto.repo.uploadBlob", data=data, headers={"Content-Type": mime_type, **self.owner}
+        )
+        assert response.status_code == 200, response.json
+        blob = response.json["blob"]
+        if public:
+            record = {"repo": self.did, "collection": "com.example.picture", "record": {"picture": blob}}
+            response = self.client.post("/xrpc/com.atproto.repo.createRecord", json=record, headers=self.owner)
+            assert response.status_code == 200, response.json
+        return blob["ref"]["$link"]
+
+    def get(self, cid: str, preset: str = "avatar_thumbnail", form: str = "@jpeg", **headers):
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.client.get(f"/img/{preset}/plain/{self.did}/{cid}{form}", headers=named, buffered=True)
+
+    def entry(self, cid: str) -> Entry:
+        return self.inside.blobs.describe(self.did, cid)
+
+
+@pytest.fixture
+def serve(tmp_path, clock):
+    services = []
+
+    def serve(**settings) -> Service:
+        service = Service(Config(data_dir=tmp_path, durability="os", **settings), clock)
+        services.append(service)
+        return service
+
+    yield serve
+    for service in services:
+        service.inside.pictures.close()
+        service.inside.database.close()
+    assert open_files(tmp_path) == []
+    assert os.listdir(tmp_path / "spool") == []
+
+
+@pytest.fixture
+def service(serve):
+    return serve(admin_password="secret-of-the-admin")
+
+
+def cached(tmp_path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "images").glob("??/*"))
+
+
+def test_a_picture_is_served_smaller(service):
+    response = service.get(service.upload(photo()))
+
+    assert (response.status_code, response.mimetype) == (200, "image/jpeg")
+    assert Image.open(io.BytesIO(response.data)).size == (128, 128)
+    assert int(response.headers["Content-Length"]) == len(response.data)
+    assert response.headers["Cache-Control"] == "public, max-age=300, must-revalidate"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert response.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert response.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Vary" not in response.headers
+
+
+def test_head_tells_what_get_sends(service):
+    cid = service.upload(photo())
+    got = service.get(cid)
+
+    head = service.client.head(got.request.path, buffered=True)
+
+    assert head.status_code == 200 and head.data == b""
+    assert {**head.headers, "Date": ""} == {**got.headers, "Date": ""}
+
+
+@pytest.mark.parametrize(
+    "accept, stored, sent",
+    [
+        (None, "JPEG", "image/jpeg"),
+        (None, "PNG", "image/png"),
+        ("*/*", "JPEG", "image/jpeg"),
+        ("image/*", "PNG", "image/png"),
+        ("image/webp,*/*", "JPEG", "image/webp"),
+        ("image/avif,image/webp,image/apng,image/svg+xml,image/*,*/*;q=0.8", "JPEG", "image/webp"),
+        ("image/avif,*/*;q=0.8", "JPEG", "image/avif"),
+        ("image/webp;q=0.5,image/avif;q=0.9", "PNG", "image/avif"),
+        ("image/webp;q=0,*/*", "PNG", "image/png"),
+        ("nonsense", "JPEG", "image/jpeg"),
+    ],
+)
+def test_without_a_format_the_client_is_asked(service, accept, stored, sent):
+    cid = service.upload(photo(form=stored), f"image/{stored.lower()}")
+
+    response = service.get(cid, form="", **({} if accept is None else {"Accept": accept}))
+
+    assert (response.status_code, response.mimetype) == (200, sent)
+    assert response.headers["Vary"] == "Accept"
+    assert Image.open(io.BytesIO(response.data)).get_format_mimetype() == sent
+
+
+def test_a_client_that_has_the_picture_is_told_so(service):
+    cid = service.upload(photo())
+    tag = service.get(cid).headers["ETag"]
+
+    again = service.get(cid, If_None_Match=tag)
+
+    assert (again.status_code, again.data, again.headers["ETag"]) == (304, b"", tag)
+    assert again.headers["Cache-Control"] == "public, max-age=300, must-revalidate"
+    assert service.get(cid, "avatar", If_None_Match=tag).status_code == 200
+    assert service.get(cid, form="@webp", If_None_Match=tag).status_code == 200
+
+
+def test_an_operators_preset_is_served(serve):
+    service = serve(image_presets=("card=inside:320x90",))
+
+    response = service.get(service.upload(photo()), "card")
+
+    assert Image.open(io.BytesIO(response.data)).size == (120, 90)
+
+
+BAD = {
+    "preset": ("/img/huge/plain/{did}/{cid}@jpeg", "InvalidRequest"),
+    "format": ("/img/avatar/plain/{did}/{cid}@gif", "InvalidRequest"),
+    "no format after the sign": ("/img/avatar/plain/{did}/{cid}@", "InvalidRequest"),
+    "did": ("/img/avatar/plain/alice.test/{cid}@jpeg", "InvalidRequest"),
+    "cid": ("/img/avatar/plain/{did}/../{cid}", "InvalidRequest"),
+    "account": ("/img/avatar/plain/did:web:bob.test/{cid}@jpeg", "RepoNotFound"),
+    "blob": (
+        "/img/avatar/plain/{did}/bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku@jpeg",
+        "BlobNotFound",
+    ),
+}
+
+
+@pytest.mark.parametrize("path, error", BAD.values(), ids=BAD)
+def test_an_address_of_nothing_is_refused(service, path, error):
+    response = service.client.get(path.format(did=service.did, cid=service.upload(photo())))
+
+    assert (response.status_code, response.json["error"]) in [(400, error), (404, "NotFound")]
+
+
+def test_a_blob_that_is_no_picture_is_refused(serve):
+    service = serve(allowed_mime_types=("*/*",))
+
+    response = service.get(service.upload(b"hello", "text/plain"))
+
+    assert (response.status_code, response.json["error"]) == (400, "InvalidRequest")
+
+
+def test_a_temporary_blob_is_its_owners_alone(service):
+    cid = service.upload(photo(), public=False)
+
+    assert service.get(cid).json["error"] == "BlobNotFound"
+    own = service.get(cid, **service.owner)
+    assert own.status_code == 200
+    assert own.headers["Cache-Control"] == "private"
+
+
+def test_a_takedown_holds_at_once_and_until_it_is_lifted(service):
+    cid = service.upload(photo())
+    tag = service.get(cid).headers["ETag"]
+    subject = Subject(service.did, cid)
+
+    service.inside.moderation.take_down(subject, None)
+    refused = [service.get(cid), service.get(cid, If_None_Match=tag), service.get(cid, form="@webp")]
+    service.inside.moderation.lift(subject)
+
+    assert [(response.status_code, response.json["error"]) for response in refused] == [(400, "BlobNotFound")] * 3
+    assert service.get(cid).status_code == 200
+
+
+def test_a_picture_is_made_once(service, tmp_path):
+    cid = service.upload(photo())
+    first = service.get(cid)
+    service.inside.blobs.backend.delete(cid)
+
+    assert service.get(cid).data == first.data
+    assert cached(tmp_path) == [f"{cid}.cover-128x128.jpeg"]
+
+
+def test_a_failure_is_remembered_for_an_hour(service, clock):
+    cid = service.upload(photo()[:-200])
+    first = service.get(cid)
+    service.inside.blobs.backend.delete(cid)
+
+    again = service.get(cid)
+    clock.advance(3601)
+    later = service.get(cid)
+
+    assert (first.status_code, first.json["error"]) == (422, "UnusableImage")
+    assert (again.status_code, again.json) == (422, first.json)
+    assert later.json["error"] == "BlobNotFound"  # it was tried again
+
+
+def test_a_file_that_was_cut_short_is_made_again(service, tmp_path):
+    cid = service.upload(photo())
+    whole = service.get(cid).data
+    (path,) = (tmp_path / "images").glob("??/*.jpeg")
+    path.write_bytes(whole[:100])
+
+    assert service.get(cid).data == whole
+    assert path.read_bytes() == whole
+
+
+def test_the_cache_can_be_deleted(service, tmp_path):
+    cid = service.upload(photo())
+    whole = service.get(cid).data
+    for path in (tmp_path / "images").glob("*/*"):
+        path.unlink()
+    for path in (tmp_path / "images").iterdir():
+        path.rmdir()
+
+    assert service.get(cid).data == whole
+
+
+def test_without_room_nothing_is_kept(serve, tmp_path):
+    service = serve(image_cache_size=0)
+
+    response = service.get(service.upload(photo()))
+
+    assert response.status_code == 200
+    assert cached(tmp_path) == []
+
+
+def test_the_cache_stays_within_its_size_and_forgets_the_least_used(serve, tmp_path, clock):
+    service = serve(image_cache_size=20_000)
+    noise = [Image.effect_noise((200, 200), 90 + index) for index in range(12)]
+    cids = []
+    for image in noise:
+        output = io.BytesIO()
+        image.save(output, "PNG")
+        cids.append(service.upload(output.getvalue(), "image/png"))
+        service.get(cids[-1])
+        clock.advance(601)
+        service.get(cids[0])  # is used all the time
+        assert sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*.jpeg")) <= 20_000
+
+    kept = {name.partition(".")[0] for name in cached(tmp_path)}
+    assert cids[0] in kept and cids[-1] in kept and cids[1] not in kept
+    with service.inside.database.read() as tx:
+        assert {row[0] for row in tx.all("SELECT cid FROM derivative")} == kept
+
+
+def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
+    gone, down, kept = (service.upload(photo(colour=(level, 0, 0))) for level in (10, 90, 170))
+    for cid in (gone, down, kept):
+        service.get(cid)
+    service.inside.moderation.take_down(Subject("", down), None)
+    with service.inside.database.write() as tx:
+        tx.run("DELETE FROM record_blob WHERE cid = ?", gone)
+        tx.run("DELETE FROM blob_metadata WHERE cid = ?", gone)
+        tx.run("DELETE FROM blob WHERE cid = ?", gone)
+
+    assert service.inside.pictures.sweep() == 2
+    assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
+
+
+class CountingBackend(DiskBackend):
+    def __init__(self, root):
+        super().__init__(root, durable=False)
+        self.opened = 0
+
+    def open(self, cid, start=0, stop=None):
+        self.opened += 1
+        return super().open(cid, start, stop)
+
+
+def test_however_many_ask_at_once_it_is_made_once(tmp_path, database, clock):
+    with database.write() as tx:
+        accounts.create(tx, "did:web:a.test", handle="a.test", email=None, password_hash="", now=clock())
+    backend = CountingBackend(tmp_path / "blobs")
+    blobs = BlobManager(backend, database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock)
+    entry = blobs.upload(io.BytesIO(photo(3000, 2000)), did="did:web:a.test")
+    # Locks are of open files, not of processes: four caches on one folder are as four processes.
+    caches = [Pictures(blobs, database, folder=tmp_path / "images", max_bytes=2**30, clock=clock) for _ in range(4)]
+    made = []
+
+    def ask(pictures):
+        picture = pictures.open(entry, THUMBNAIL, "webp")
+        with picture.file as file:
+            made.append(file.read())
+
+    threads = [threading.Thread(target=ask, args=(pictures,)) for pictures in caches * 10]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    for pictures in caches:
+        pictures.close()
+
+    assert len(made) == 40 and len(set(made)) == 1
+    assert backend.opened == 1
+
+
+FILM = media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN)))
+
+
+@pytest.mark.parametrize(
+    "data, mime_type, facts",
+    [
+        (photo(), "image/jpeg", (640, 480, None)),
+        (photo()[:-50], "image/jpeg", (640, 480, None)),
+        (FILM, "video/mp4", (640, 480, 1500)),
+        (FILM + bytes(300_000), "video/mp4", (640, 480, 1500)),
+        (b"\xff\xd8\xff\xe0" + bytes(100), "image/jpeg", (None, None, None)),
+    ],
+    ids=["picture", "truncated picture", "film", "film in a file", "garbage"],
+)
+def test_size_and_duration_are_known_from_the_upload(service, data, mime_type, facts):
+    cid = service.upload(data, mime_type)
+
+    entry = service.entry(cid)
+    shown = service.app.test_cli_runner().invoke(args=["blobs", "show", cid]).output
+
+    assert (entry.width, entry.height, entry.duration_ms) == facts
+    assert [" ".join(line.split()) for line in shown.splitlines() if line.startswith("width")] == [
+        f"width {facts[0] or ''}".strip()
+    ]
+
+
+def test_old_rows_are_filled_in_by_a_command(service):
+    cids = [service.upload(photo(form="PNG"), "image/png"), service.upload(FILM + bytes(300_000), "video/mp4")]
+    with service.inside.database.write() as tx:
+        tx.run("UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL")
+    run = service.app.test_cli_runner().invoke
+
+    first = run(args=["blobs", "backfill", "--json"])
+    second = run(args=["blobs", "backfill", "--json"])
+
+    assert sorted(
+        (row["cid"], row["width"], row["durationMs"]) for row in map(json.loads, first.output.splitlines())
+    ) == (sorted([(cids[0], 640, None), (cids[1], 640, 1500)]))
+    assert (second.exit_code, second.output) == (0, "")
+
+
+def test_a_lost_blob_does_not_stop_the_backfill(service):
+    lost, kept = service.upload(photo()), service.upload(photo(320, 240))
+    with service.inside.database.write() as tx:
+        tx.run("UPDATE blob_metadata SET width = NULL, height = NULL, probed_at = NULL")
+    service.inside.blobs.backend.delete(lost)
+
+    result = service.app.test_cli_runner().invoke(args=["blobs", "backfill"])
+
+    assert result.exit_code == 0
+    assert service.entry(kept).width == 320 and service.entry(lost).width is None
+
+
+GPS = media.tiff(gps={2: media.rationals((52, 1), (31, 1), (0, 1))})
+
+
+@pytest.mark.parametrize("padding", [0, 300_000], ids=["in memory", "in a file"])
+def test_a_location_is_refused_where_the_operator_says_so(serve, tmp_path, padding):
+    data = media.jpeg(8, 8, media.exif_segment(GPS)) + bytes(padding)
+    service = serve(location_metadata="refuse")
+
+    refused = service.client.post(
+        "/xrpc/com.atproto.repo.uploadBlob", data=data, headers={"Content-Type": "image/jpeg", **service.owner}
+    )
+
+    assert (refused.status_code, refused.json["error"]) == (400, "LocationMetadata")
+    assert "location" in refused.json["message"]
+    assert list((tmp_path / "blobs").glob("??/*")) == []
+    assert service.upload(media.jpeg(8, 8) + bytes(padding))
+
+
+def test_a_location_is_accepted_by_default(service):
+    assert service.upload(media.jpeg(8, 8, media.exif_segment(GPS)))
