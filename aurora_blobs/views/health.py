@@ -5,6 +5,7 @@ import sqlite3
 from flask import Blueprint, Response, jsonify
 
 from aurora_blobs import __version__
+from aurora_blobs.catalog import schema
 from aurora_blobs.xrpc import services
 
 bp = Blueprint("health", __name__)
@@ -15,7 +16,7 @@ def health() -> tuple[Response, int]:
     """200 while the database answers."""
     try:
         with services().database.read() as tx:
-            tx.one("SELECT version FROM schema_version")
+            schema.version(tx)
     except sqlite3.Error:
         return jsonify(version=__version__, error="Service Unavailable"), 503
     return jsonify(version=__version__), 200

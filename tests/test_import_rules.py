@@ -1,0 +1,191 @@
+"""The shape of the package: who may import whom, and where statements, settings and third parties are at home."""
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).parent
+PACKAGE = TESTS.parent / "aurora_blobs"
+
+# A module imports from rows above its own, and within its own package. A new module gets a place in a row.
+ROWS = [
+    "errors cid syntax config fields memory patience did_document",
+    "db decoding mime dag_cbor ranges passwords signup lexicon_schema worker",
+    "spool catalog lexicons car",
+    "backends.base images",
+    "backends auth repos",
+    "records accounts limits",
+    "manager moderation importing writes",
+    "maintenance pictures backfill",
+    # Flask begins here.
+    "xrpc",
+    "views",
+    "cli",
+    "app",
+]
+FLASK_BEGINS = ROWS.index("xrpc")
+
+HOMES = {
+    "PIL": "images",
+    "argon2": "passwords",
+    "boto3": "backends",
+    "botocore": "backends",
+    "click": "cli",
+    "cryptography": "auth",
+    "filetype": "mime",
+    "flask": "app xrpc views cli",
+    "gunicorn": "worker",
+    "jwt": "auth",
+    "libipld": "dag_cbor",
+    "werkzeug": "app xrpc views",
+}
+
+SOURCES = {
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(PACKAGE.rglob("*.py"))
+    if path != PACKAGE / "__init__.py"
+}
+TREES = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()}
+
+
+def place(module):
+    """The name in ROWS that covers *module*, the longest of them; None if there is none."""
+    names = [name for row in ROWS for name in row.split() if covers(name, module)]
+    return max(names, key=len, default=None)
+
+
+def row_of(module):
+    rows = [row for row, names in enumerate(ROWS) if place(module) in names.split()]
+    return rows[0] if rows else FLASK_BEGINS - 1
+
+
+def covers(name, module):
+    return f"{module}.".startswith(f"{name}.")
+
+
+def imported(tree):
+    """Everything that *tree* imports when it runs, as full names."""
+    typing_only = {
+        id(statement)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        for statement in node.body
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(tree):
+    for name in imported(tree):
+        if name.startswith("aurora_blobs.") and name != "aurora_blobs.__version__":
+            yield name.removeprefix("aurora_blobs.")
+
+
+def third_parties(tree):
+    return {name.partition(".")[0] for name in imported(tree)} - set(sys.stdlib_module_names) - {"aurora_blobs"}
+
+
+def texts(tree):
+    """The string literals in *tree* that are no docstrings, an f-string as its fixed parts."""
+    documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            yield node.value
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_has_its_place(module):
+    assert place(module) is not None, f"{module} needs a place in ROWS"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_from_rows_above_or_from_its_own_package(module):
+    package = module.partition(".")[0]
+
+    wrong = [
+        name for name in own_imports(TREES[module]) if row_of(name) >= row_of(module) and not covers(package, name)
+    ]
+
+    assert wrong == []
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_third_party_is_imported_at_its_home_alone(module):
+    strangers = [
+        name
+        for name in third_parties(TREES[module])
+        if not any(covers(home, module) for home in HOMES.get(name, "").split())
+    ]
+
+    assert strangers == []
+
+
+def test_flask_is_at_the_rim_alone():
+    inside = [module for module in SOURCES if row_of(module) < FLASK_BEGINS]
+
+    assert [module for module in inside if {"flask", "werkzeug"} & third_parties(TREES[module])] == []
+
+
+@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL"])
+def test_what_costs_start_time_is_imported_when_it_is_needed(package):
+    program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"
+
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|DROP|ALTER|WITH|PRAGMA|BEGIN|COMMIT) ")
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if module != "db" and not covers("catalog", module)])
+def test_statements_are_in_the_catalog_alone(module):
+    assert [text for text in texts(TREES[module]) if STATEMENT.match(text)] == []
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if covers("catalog", module)])
+def test_no_statement_is_put_together(module):
+    formatted = [node for node in ast.walk(TREES[module]) if isinstance(node, ast.JoinedStr)]
+
+    assert [text for node in formatted for text in texts(node) if STATEMENT.match(text)] == []
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if module != "config"])
+def test_the_environment_is_read_by_the_configuration_alone(module):
+    attributes = {node.attr for node in ast.walk(TREES[module]) if isinstance(node, ast.Attribute)}
+
+    assert attributes & {"environ", "getenv"} <= allowed_environ(module)
+
+
+def allowed_environ(module):
+    # Flask's request.environ is the WSGI environment.
+    return {"environ"} if row_of(module) >= FLASK_BEGINS else set()
+
+
+# These read from a client, where each WSGI server raises its own kind.
+@pytest.mark.parametrize("module", [module for module in SOURCES if module not in ("spool", "patience")])
+def test_not_every_exception_is_caught(module):
+    caught = [ast.unparse(node.type or ast.Name("everything")) for node in handlers(TREES[module])]
+
+    assert [name for name in caught if name in ("everything", "Exception")] == []
+
+
+def handlers(tree):
+    return [node for node in ast.walk(tree) if isinstance(node, ast.ExceptHandler)]
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_file_can_be_read_in_one_sitting(module):
+    assert len(SOURCES[module].read_text().splitlines()) <= 400
+
+
+@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.name)
+def test_nothing_is_mocked(path):
+    assert [name for name in imported(ast.parse(path.read_text())) if "mock" in name] == []
