@@ -7,7 +7,10 @@ import pytest
 from depot import ALICE, BOB, Depot
 from fakes import Clock
 from leaks import open_files
+from members import Member
 
+from aurora_blobs.app import create_app
+from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
 from aurora_blobs.spool import spooled
 
@@ -50,6 +53,42 @@ def store(spool_folder):
             return blob.cid
 
     return store
+
+
+@pytest.fixture
+def open_app(tmp_path, clock):
+    """``open_app(NAME=value, …)`` makes an application of its own with those settings, unprefixed."""
+    opened = []
+
+    def open_app(**settings):
+        environ = {f"AURORA_BLOBS_{name}": value for name, value in settings.items()}
+        environ.setdefault("AURORA_BLOBS_DATA_DIR", str(tmp_path / f"data{len(opened)}"))
+        app = create_app(Config.from_environ(environ), clock=clock)
+        opened.append(app)
+        return app
+
+    yield open_app
+    for app in opened:
+        services = app.extensions["aurora_blobs"]
+        services.database.close()
+        assert list((services.config.data_dir / "spool").iterdir()) == []
+
+
+@pytest.fixture
+def app(open_app):
+    """An application with an administrator whose password is "open sesame"."""
+    return open_app(ADMIN_PASSWORD="open sesame")
+
+
+@pytest.fixture
+def client(app):
+    return app.test_client()
+
+
+@pytest.fixture
+def alice(app):
+    """A local account: its DID, and its token as headers."""
+    return Member.of(app, "alice.test")
 
 
 @pytest.fixture
