@@ -7,8 +7,6 @@ import pytest
 from argon2 import PasswordHasher
 
 from aurora_blobs import passwords
-from aurora_blobs.app import create_app
-from aurora_blobs.config import Config
 
 PASSWORD = "correct horse battery"
 ADMIN = {"Authorization": "Basic " + base64.b64encode(b"admin:open sesame").decode()}
@@ -77,18 +75,9 @@ def quick_passwords(monkeypatch):
 
 
 @pytest.fixture
-def open_service(tmp_path, clock):
-    opened = []
-
-    def open_service(**settings):
-        config = Config(data_dir=tmp_path / "data", admin_password="open sesame", durability="os", **settings)
-        app = create_app(config, clock=clock)
-        opened.append(app)
-        return Client(app)
-
-    yield open_service
-    for app in opened:
-        app.extensions["aurora_blobs"].database.close()
+def open_service(open_app):
+    """``open_service(NAME=value, …)`` is a client of a service of its own with those settings."""
+    return lambda **settings: Client(open_app(ADMIN_PASSWORD="open sesame", DURABILITY="os", **settings))
 
 
 @pytest.fixture
@@ -218,7 +207,7 @@ def test_an_access_token_ends_after_two_hours_and_its_session_goes_on(service, a
 
 def test_the_service_describes_itself(open_service):
     service = open_service(
-        max_blob_size=123456, handle_domains=(".test", ".example.com"), service_did="did:web:pds.example.com"
+        MAX_BLOB_SIZE="123456", HANDLE_DOMAINS=".test,.example.com", SERVICE_DID="did:web:pds.example.com"
     )
 
     assert service.get("com.atproto.server.describeServer").json == {
@@ -273,7 +262,7 @@ def test_the_document_of_a_local_did_is_where_did_web_looks_for_it(service, alic
     ],
 )
 def test_the_services_own_document_is_at_its_own_host(open_service, service_did, host, status):
-    answer = open_service(service_did=service_did).page("/.well-known/did.json", host)
+    answer = open_service(SERVICE_DID=service_did).page("/.well-known/did.json", host)
 
     assert (answer.status_code, answer.json.get("id", service_did)) == (status, service_did)
 
@@ -286,7 +275,7 @@ def test_a_host_that_is_nobodys_handle_has_no_document(service, alice, path):
 
 
 def test_the_endpoint_is_the_url_that_the_client_used_behind_proxies(open_service):
-    service = open_service(proxy_hops=1)
+    service = open_service(PROXY_HOPS="1")
     forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pds.example.com", "X-Forwarded-For": "192.0.2.1"}
     service.create()
 
@@ -366,7 +355,7 @@ def test_a_deleted_account_leaves_no_row_and_no_byte(service, alice, tmp_path):
     assert rows(tmp_path) == {
         "account": 0, "blob": 0, "blob_metadata": 0, "record": 0, "record_blob": 0, "session": 0,
     }  # fmt: skip
-    assert [path for path in (tmp_path / "data" / "blobs").rglob("*") if path.is_file()] == []
+    assert [path for path in (tmp_path / "data0" / "blobs").rglob("*") if path.is_file()] == []
     again = service.post("com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any")
     assert outcome(again) == (400, "InvalidRequest")
 
@@ -505,7 +494,7 @@ def test_the_owner_of_an_account_that_was_taken_down_takes_the_data_out(service,
 
 
 def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
-    service = open_service(accounts="external")
+    service = open_service(ACCOUNTS="external")
     procedures = (
         "createAccount",
         "createSession",
@@ -529,7 +518,7 @@ def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
 
 
 def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_described(open_service):
-    service = open_service(accounts="external")
+    service = open_service(ACCOUNTS="external")
     did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
     token = service.app.extensions["aurora_blobs"].authenticator._tokens.access(did, session_id=None)
 
@@ -539,7 +528,7 @@ def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_d
 
 
 def rows(folder):
-    connection = sqlite3.connect(folder / "data" / "aurora.sqlite3")
+    connection = sqlite3.connect(folder / "data0" / "aurora.sqlite3")
     try:
         return {
             table: connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0]
