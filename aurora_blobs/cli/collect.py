@@ -1,10 +1,12 @@
 """``flask --app wsgi blobs gc``: collects what is over, once or for as long as the service runs."""
 
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 
 import click
+from flask.cli import with_appcontext
 
 from aurora_blobs.cli.output import json_option, moment, show, show_all
 from aurora_blobs.maintenance.collect import Collected, Collector
@@ -17,8 +19,8 @@ _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or m
 @click.option("--dry-run", is_flag=True, help="List what would go, why and since when; take nothing.")
 @click.option("--watch", is_flag=True, help="Again every 5 minutes, until SIGTERM or Ctrl-C.")
 @json_option
-@click.pass_context
-def gc(ctx: click.Context, dry_run: bool, watch: bool, as_json: bool) -> None:
+@with_appcontext
+def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
     """Collect temporary blobs past the grace time, bytes that nobody holds, and small things that expired.
 
     Safe while the service runs, and more than once at a time. Ends with status 1 where something could not go.
@@ -35,7 +37,8 @@ def gc(ctx: click.Context, dry_run: bool, watch: bool, as_json: bool) -> None:
     whole = _round(collector, dry_run, as_json, stop)
     while watch and not stop.wait(_PAUSE_SECONDS):
         whole = _round(collector, dry_run, as_json, stop)
-    ctx.exit(0 if whole else 1)
+    if not whole:
+        sys.exit(1)
 
 
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:

@@ -1,9 +1,10 @@
 """com.atproto.repo: blobs come in, and records that name them are kept."""
 
 import json
+from functools import partial
 from typing import Any
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 
 from aurora_blobs.auth import Requester
 from aurora_blobs.catalog.records import Record
@@ -11,6 +12,7 @@ from aurora_blobs.cid import parse_cid
 from aurora_blobs.decoding import parse_encodings
 from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.fields import Field, limit, optional, required
+from aurora_blobs.importing import CAR_TYPE
 from aurora_blobs.records import Write, Written
 from aurora_blobs.syntax import parse_at_identifier, parse_nsid, parse_record_key
 from aurora_blobs.views.shapes import reference, shown_cid
@@ -105,6 +107,22 @@ def apply_writes() -> dict[str, Any]:
         for (write, status), done in zip(writes, written, strict=True)
     ]
     return {"results": results}
+
+
+@procedure(bp, "com.atproto.repo.importRepo")
+def import_repo() -> Response:
+    """Take over the records of a repository; their blobs may come later."""
+    requester = require("session", "oauth", "admin", scopes=frozenset({"com.atproto.access"}))
+    requester.require_import()
+    if request.mimetype != CAR_TYPE:
+        raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype or 'none'}")
+    services().importer.receive(
+        request.environ["wsgi.input"],
+        admit=partial(_check_importable, requester),
+        declared_size=request.content_length,
+        encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
+    )
+    return Response()
 
 
 @query(bp, "com.atproto.repo.listMissingBlobs", limit=limit(1000, default=500), cursor=optional())
