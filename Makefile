@@ -6,10 +6,10 @@ PORT   ?= 2583
 DATA   ?= data
 BIN     = .venv/bin
 
-export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
-export AURORA_BLOBS_DATA_DIR ?= $(DATA)
+run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
+run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-min lint bench clean
+.PHONY: help run demo test test-fast test-long test-min lint bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -18,16 +18,30 @@ run: .venv/installed ## start the service on HOST:PORT with its data in DATA
 	@$(BIN)/flask --app wsgi init-db
 	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
 
+demo: .venv/installed ## a photo goes in and comes out, step by step, on a server of its own
+	@examples/demo
+
+test: .venv/developed ## every test but the long ones, on real servers that are started for them
+	@tests/setup.sh
+	$(BIN)/pytest -m 'not long'
+
 test-fast: .venv/developed ## the tests that need no outside server, in seconds
 	$(BIN)/pytest -m 'not live and not long'
+
+test-long: .venv/developed ## the tests that take minutes: races, crashes, memory, fuzzing
+	@tests/setup.sh
+	$(BIN)/pytest -m long
+
+test-min: .venv-min/installed ## the fast tests on the lowest versions that setup.cfg allows
+	.venv-min/bin/pytest -m 'not live and not long'
 
 lint: .venv/developed ## ruff (lint and format check) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clean: ## remove the environment and all caches; never the data
-	rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+clean: ## remove the environments and all caches; never the data
+	rm -rf .venv .venv-min .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
 
 .venv/installed: setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
@@ -36,4 +50,11 @@ clean: ## remove the environment and all caches; never the data
 
 .venv/developed: .venv/installed
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+# uv, because pip has no way to ask for the lowest versions.
+.venv-min/installed: setup.cfg pyproject.toml
+	@test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
+	@.venv-min/bin/pip install --quiet --disable-pip-version-check uv
+	@.venv-min/bin/uv pip install --quiet --python .venv-min/bin/python --resolution lowest-direct --editable '.[test]'
 	@touch $@
