@@ -5,7 +5,7 @@ import time
 from typing import Any
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
-MIN_BYTES_PER_SECOND = 500  # of a body, on average, once IDLE_SECONDS have passed
+MIN_BYTES_PER_SECOND = 500  # of a body, on average of each IDLE_SECONDS that we wait for it
 DRAIN_BYTES = 16 * 1024 * 1024
 DRAIN_SECONDS = 5
 _DRAIN_CHUNK = 64 * 1024
@@ -40,8 +40,10 @@ class PatientSocket(socket.socket):
             if began >= self._deadline:
                 raise TimeoutError("the time for the request body is up")
             self.settimeout(min(IDLE_SECONDS, self._deadline - began))
-        elif self._received < (self._waited - IDLE_SECONDS) * MIN_BYTES_PER_SECOND:
-            raise TimeoutError("the request body comes too slowly")
+        elif self._waited >= IDLE_SECONDS:
+            if self._received < self._waited * MIN_BYTES_PER_SECOND:
+                raise TimeoutError("the request body comes too slowly")
+            self._waited, self._received = 0.0, 0
         data = super().recv(size, flags)
         self._waited += time.monotonic() - began
         self._received += len(data)

@@ -65,6 +65,19 @@ def test_a_read_gives_a_trickling_client_up(pair, monkeypatch):
     trickle.join()
 
 
+def test_a_good_start_does_not_make_up_for_a_trickle(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    connection, client = pair
+    connection.begin()
+    client.send(bytes(100_000))
+    trickle = threading.Thread(target=lambda: [(client.send(b"x"), time.sleep(0.02)) for _ in range(50)])
+
+    trickle.start()
+    with pytest.raises(TimeoutError, match="too slowly"):
+        FromSocket(connection).read(100_050)
+    trickle.join()
+
+
 def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch):
     monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
     connection, client = pair

@@ -36,7 +36,6 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         response.status_code = 304
         return response
     headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config)}"'
-    headers["Accept-Ranges"] = "bytes"
     part = None
     if request.method == "GET":
         part = wanted_part(asked.get("Range"), size=entry.size, etag=etag, if_range=asked.get("If-Range"))
@@ -45,6 +44,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         blobs.check_held(entry)
         headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
         return response
+    headers["Accept-Ranges"] = "bytes"
     start, stop = part or (0, entry.size)
     if part is not None:
         response.status_code = 206

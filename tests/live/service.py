@@ -1,0 +1,166 @@
+"""The service as it is shipped: gunicorn and gunicorn.conf.py, on a free port, with its data in a folder of its own."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPMessage
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+ROOT = Path(__file__).parent.parent.parent
+UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
+GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: HTTPMessage
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
+
+
+@dataclass(frozen=True)
+class Account:
+    did: str
+    token: str
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+class Service:
+    """Started by `start`; stopped, or its death is asked about, by its pid."""
+
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.socket: Path | None = None
+        self.process: subprocess.Popen[bytes] | None = None
+        self._arguments = arguments
+        self._settings = {"AURORA_BLOBS_DATA_DIR": str(folder / "data"), **settings}
+        self._settings.setdefault("AURORA_BLOBS_BIND", f"127.0.0.1:{self.port}")
+        if self._settings["AURORA_BLOBS_BIND"].startswith("unix:"):
+            self.socket = Path(self._settings["AURORA_BLOBS_BIND"].removeprefix("unix:"))
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "service.log").read_text()
+
+    def start(self) -> "Service":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
+        with (self.folder / "service.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._arguments, "wsgi:app"],
+                cwd=ROOT,
+                env=own | self._settings,
+                stdout=log,
+                stderr=log,
+            )
+        deadline = time.monotonic() + 20
+        while not self.is_listening():
+            assert self.process.poll() is None and time.monotonic() < deadline, self.log
+            time.sleep(0.02)
+        return self
+
+    def is_listening(self) -> bool:
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def connect(self) -> socket.socket:
+        if self.socket is None:
+            return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+        connection = socket.socket(socket.AF_UNIX)
+        connection.settimeout(60)
+        try:
+            connection.connect(str(self.socket))
+        except OSError:
+            connection.close()
+            raise
+        return connection
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(with_signal)
+            try:
+                self.process.wait(150)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+
+    def kill(self) -> None:
+        """The machine fails: the master and its workers are gone at once."""
+        assert self.process is not None
+        for pid in [self.process.pid, *self.workers()]:
+            os.kill(pid, signal.SIGKILL)
+        self.process.wait(10)
+
+    def workers(self) -> list[int]:
+        """Their pids."""
+        assert self.process is not None
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        return [int(pid) for pid in children.split()]
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        return call(self.connect(), method, path, body, headers)
+
+    def account(self, handle: str = "alice.test") -> Account:
+        made = self.call(
+            "POST",
+            "/xrpc/com.atproto.server.createAccount",
+            json.dumps({"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"}),
+            {"Content-Type": "application/json"},
+        )
+        assert made.status == 200, made.body
+        return Account(made.json["did"], made.json["accessJwt"])
+
+    def publish(self, account: Account, content: bytes, mime_type: str) -> str:
+        """Upload *content* and name it in a record; its CID."""
+        uploaded = self.call("POST", UPLOAD, content, {**account.headers, "Content-Type": mime_type})
+        assert uploaded.status == 200, uploaded.body
+        blob = uploaded.json["blob"]
+        record = {"repo": account.did, "collection": "com.example.file", "record": {"file": blob}}
+        headers = {**account.headers, "Content-Type": "application/json"}
+        created = self.call("POST", "/xrpc/com.atproto.repo.createRecord", json.dumps(record), headers)
+        assert created.status == 200, created.body
+        cid: str = blob["ref"]["$link"]
+        return cid
+
+
+def call(
+    connection: socket.socket, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+) -> Answer:
+    """One request on *connection*, which is closed after it."""
+    client = HTTPConnection("127.0.0.1")
+    client.sock = connection
+    try:
+        client.request(method, path, body, headers or {})
+        response = client.getresponse()
+        return Answer(response.status, response.headers, response.read())
+    finally:
+        client.close()
+
+
+def blob_path(did: str, cid: str) -> str:
+    return f"{GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port

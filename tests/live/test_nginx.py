@@ -1,0 +1,317 @@
+"""deploy/nginx.conf on Debian's nginx, in front of the service."""
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+import time
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from nginx import shipped
+from service import UPLOAD, Service, blob_path
+
+from aurora_blobs.app import create_app
+from aurora_blobs.config import Config
+
+pytestmark = pytest.mark.live
+
+PNG = b"\x89PNG\r\n\x1a\n"
+BIG = PNG + bytes(range(256)) * 8192  # 2 MiB
+LIMIT = 5_242_880
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("nginx")
+
+
+@pytest.fixture(scope="module")
+def service(folder):
+    service = Service(
+        folder / "service",
+        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
+        AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
+        AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
+    ).start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def nginx(folder, service):
+    nginx = shipped(folder / "nginx", folder / "gunicorn.sock", folder / "service" / "data" / "blobs").start()
+    yield nginx
+    nginx.stop()
+
+
+@pytest.fixture(scope="module")
+def account(service):
+    return service.account()
+
+
+@pytest.fixture(scope="module")
+def blob(service, account):
+    """Path and CID of `BIG`."""
+    cid = service.publish(account, BIG, "image/png")
+    return blob_path(account.did, cid), cid
+
+
+@pytest.mark.parametrize(
+    "headers, status, part",
+    [
+        ({}, 200, slice(None)),
+        ({"Range": "bytes=5-9"}, 206, slice(5, 10)),
+        ({"Range": "bytes=-7"}, 206, slice(-7, None)),
+    ],
+    ids=["whole", "part", "end"],
+)
+def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, status, part):
+    path, cid = blob
+
+    got = nginx.call("GET", path, headers=headers)
+
+    assert (got.status, got.body) == (status, BIG[part])
+    assert got.headers.get_all("ETag") == [f'"{cid}"']
+    assert got.headers.get_all("Content-Type") == ["image/png"]
+    assert got.headers.get_all("Content-Disposition") == [f'attachment; filename="{cid}"']
+    assert got.headers.get_all("Content-Security-Policy") == ["default-src 'none'; sandbox"]
+    assert got.headers.get_all("X-Content-Type-Options") == ["nosniff"]
+    assert got.headers.get_all("Cache-Control") == ["public, max-age=300, must-revalidate"]
+    assert got.headers.get_all("Access-Control-Allow-Origin") == ["*"]
+    assert got.headers.get_all("Last-Modified") is None
+    assert got.headers.get_all("X-Accel-Redirect") is None
+
+
+def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
+    path, cid = blob
+
+    assert nginx.call("GET", path, headers={"If-None-Match": f'"{cid}"'}).status == 304
+    assert nginx.call("GET", path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}).status == 200
+
+
+@pytest.mark.parametrize("if_range, status", [('"{}"', 206), ('"another"', 200)])
+def test_a_download_is_resumed_if_it_is_the_same(nginx, blob, if_range, status):
+    path, cid = blob
+
+    assert nginx.call("GET", path, headers={"Range": "bytes=9-", "If-Range": if_range.format(cid)}).status == status
+
+
+def test_ranges_are_answered_as_without_nginx(nginx, service, blob):
+    path, _ = blob
+    beyond = {"Range": f"bytes={len(BIG)}-"}
+    several = {"Range": "bytes=0-0,100-200"}
+
+    refused = nginx.call("GET", path, headers=beyond)
+
+    assert (refused.status, refused.json["error"]) == (416, "RangeNotSatisfiable")
+    assert refused.headers["Content-Range"] == f"bytes */{len(BIG)}"
+    assert nginx.call("GET", path, headers=several).body == BIG
+
+
+def test_head_has_the_size_and_no_body(nginx, blob):
+    path, _ = blob
+
+    head = nginx.call("HEAD", path)
+
+    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(BIG)))
+
+
+def test_a_blob_that_lost_its_bytes_is_not_found(nginx, service, account):
+    cid = service.publish(account, PNG + os.urandom(100_000), "image/png")
+    next((service.folder / "data" / "blobs").glob(f"*/{cid}")).unlink()
+
+    lost = nginx.call("GET", blob_path(account.did, cid))
+
+    assert (lost.status, lost.json) == (400, {"error": "BlobNotFound", "message": "Blob not found"})
+
+
+@pytest.mark.parametrize("size, status", [(LIMIT, 200), (LIMIT + 1, 413), (LIMIT + 1_000_000, 413)])
+@pytest.mark.parametrize("mime_type", ["image/png", "video/webm"])
+def test_the_limit_is_the_service_s_and_its_refusal_is_json(nginx, account, mime_type, size, status):
+    magic = {"image/png": PNG, "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm"}[mime_type]
+
+    answer = nginx.call(
+        "POST", UPLOAD, magic + bytes(size - len(magic)), {**account.headers, "Content-Type": mime_type}
+    )
+
+    assert answer.status == status
+    assert answer.json.get("error", "PayloadTooLarge") == "PayloadTooLarge"
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_a_video_of_unknown_length_is_passed_on_as_it_comes(nginx, account):
+    webm = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + bytes(1_000_000)
+    pieces = (webm[start : start + 100_000] for start in range(0, len(webm), 100_000))
+
+    answer = nginx.call("POST", UPLOAD, pieces, {**account.headers, "Content-Type": "video/webm"})
+
+    assert (answer.status, answer.json["blob"]["size"]) == (200, len(webm))
+
+
+@pytest.mark.parametrize("mime_type", ["image/png", "video/webm"], ids=["buffered", "passed on"])
+@pytest.mark.parametrize(
+    "headers", [{}, {"Authorization": "Bearer nonsense"}], ids=["without a token", "with a bad token"]
+)
+def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
+    statuses = {
+        nginx.call("POST", UPLOAD, bytes(4_900_000), {**headers, "Content-Type": mime_type}).status for _ in range(60)
+    }
+
+    assert statuses <= {400, 401}
+
+
+@pytest.mark.parametrize(
+    "path, headers, status, error",
+    [
+        ("/", {}, 404, "NotFound"),
+        ("/xrpc/app.bsky.feed.getTimeline", {}, 501, "MethodNotImplemented"),
+        ("/_video", {}, 404, "NotFound"),
+        ("/_error", {}, 404, "NotFound"),
+        ("/_blobs/00/x", {}, 400, "BlobNotFound"),
+        ("/_blobs/..%2f..%2faurora.sqlite3", {}, 400, "InvalidRequest"),
+        ("/" + "long" * 10_000, {}, 414, "InvalidRequest"),
+        ("/", {"X-Long": "long" * 10_000}, 400, "InvalidRequest"),
+    ],
+)
+def test_what_nginx_refuses_itself_is_json_too(nginx, path, headers, status, error):
+    refused = nginx.call("GET", path, headers=headers)
+
+    assert (refused.status, refused.json["error"]) == (status, error)
+    assert refused.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert refused.headers["Access-Control-Allow-Origin"] == "*"
+
+
+def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_path):
+    rules = create_app(Config(data_dir=tmp_path / "data")).url_map.iter_rules()
+    paths = {re.sub(r"<[^>]*>", "x", rule.rule) for rule in rules}
+    nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
+
+    try:
+        answers = {path: nginx.call("GET", path).status for path in sorted(paths)}
+    finally:
+        nginx.stop()
+
+    # Where it is routed to nobody answers.
+    assert {path: status for path, status in answers.items() if status != 502} == {}
+    assert len(paths) > 20
+
+
+def test_a_service_that_is_away_is_told_in_json(tmp_path):
+    nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
+
+    try:
+        answer = nginx.call("POST", UPLOAD, bytes(1_000_000))
+    finally:
+        nginx.stop()
+
+    assert (answer.status, answer.json["error"]) == (502, "UpstreamFailure")
+    assert answer.headers["Retry-After"] == "5"
+
+
+def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
+    mute = socket.socket(socket.AF_UNIX)
+    mute.bind(str(tmp_path / "mute.sock"))
+    mute.listen()
+    quick = ("proxy_read_timeout 180s;", "proxy_read_timeout 1s;")
+    nginx = shipped(tmp_path / "nginx", tmp_path / "mute.sock", tmp_path, quick).start()
+
+    try:
+        answer = nginx.call("GET", "/xrpc/_health")
+    finally:
+        nginx.stop()
+        mute.close()
+
+    assert (answer.status, answer.json["error"]) == (504, "UpstreamTimeout")
+
+
+def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service):
+    counted = ("127.0.0.0/8 0;", "127.0.0.0/8 1;")
+    blobs = service.folder / "data" / "blobs"
+    nginx = shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted).start()
+
+    try:
+        answers = [nginx.call("GET", "/xrpc/_health") for _ in range(1000)]
+    finally:
+        nginx.stop()
+
+    refused = [answer for answer in answers if answer.status == 429]
+    assert answers[0].status == 200
+    assert refused[0].json["error"] == "RateLimitExceeded"
+    assert refused[0].headers["Retry-After"] == "1"
+
+
+def test_what_a_client_says_of_itself_is_not_believed(nginx, service, account):
+    forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+
+    answer = nginx.call("GET", "/xrpc/com.atproto.server.describeServer", headers=forged)
+
+    assert answer.status == 200
+    assert b"evil" not in answer.body
+
+
+def test_connections_to_the_service_are_kept(nginx, service):
+    for _ in range(20):
+        nginx.call("GET", "/xrpc/_health")
+    time.sleep(0.2)
+
+    sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
+    ours = [fields for fields in sockets if fields[5] == "03" and fields[-1] == str(service.socket)]  # 03: connected
+
+    assert 1 <= len(ours) < 20
+
+
+def test_the_access_log_tells_no_secrets(nginx, account):
+    nginx.call("GET", "/xrpc/com.atproto.server.getSession?token=hush", headers=account.headers)
+    time.sleep(0.2)
+
+    last = nginx.access_log.splitlines()[-1]
+
+    assert "getSession" in last
+    assert "hush" not in nginx.access_log
+    assert account.token not in nginx.access_log
+
+
+def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
+    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+        + ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    blobs = service.folder / "data" / "blobs"
+    nginx = shipped(
+        tmp_path / "nginx",
+        folder / "gunicorn.sock",
+        blobs,
+        ("#tls listen [::]:443 ssl http2;\n", ""),
+        ("#tls ", ""),
+        ("listen 443 ssl", "listen 127.0.0.1:TLSPORT ssl"),
+        ("/etc/ssl/certs/aurora-blobs.pem", str(certificate)),
+        ("/etc/ssl/private/aurora-blobs.pem", str(key)),
+    )
+    configuration = (nginx.folder / "nginx.conf").read_text()
+    plain = f"listen 127.0.0.1:{nginx.port};"
+    assert plain in configuration
+    # The one port that is free for the test speaks TLS instead.
+    configuration = configuration.replace(plain, "").replace("TLSPORT", str(nginx.port))
+    (nginx.folder / "nginx.conf").write_text(configuration)
+    nginx.start()
+
+    try:
+        client = HTTPConnection("127.0.0.1", timeout=20)
+        client.sock = ssl.create_default_context(cafile=str(certificate)).wrap_socket(
+            nginx.connect(), server_hostname="localhost"
+        )
+        client.request("GET", "/xrpc/_health")
+        answer = client.getresponse()
+        answer.read()
+        client.close()
+    finally:
+        nginx.stop()
+
+    assert answer.status == 200

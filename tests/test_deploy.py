@@ -1,0 +1,62 @@
+"""The systemd units: what systemd thinks of them, and that they name what there is."""
+
+import re
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from aurora_blobs.app import create_app
+from aurora_blobs.config import Config
+
+DEPLOY = Path(__file__).parent.parent / "deploy"
+UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
+
+
+@pytest.mark.live
+def test_systemd_finds_no_fault(tmp_path):
+    for unit in UNITS:
+        text = unit.read_text().replace("/opt/aurora-blobs/.venv/bin/", "/bin/true ")
+        text = text.replace("WorkingDirectory=/opt/aurora-blobs", "WorkingDirectory=/opt")
+        (tmp_path / unit.name).write_text(text)
+
+    checked = subprocess.run(
+        ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True, timeout=60
+    )
+
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.service")), ids=lambda unit: unit.name)
+def test_systemd_finds_little_that_a_unit_may_do(unit):
+    rated = subprocess.run(
+        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, timeout=60
+    )
+
+    assert float(re.search(r"exposure level for \S+: ([\d.]+)", rated.stdout)[1]) < 2.5
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.timer")), ids=lambda unit: unit.name)
+def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
+    service = unit.with_suffix(".service").read_text()
+    arguments = shlex.split(re.search(r"ExecStart=/opt/aurora-blobs/.venv/bin/flask --app wsgi (.*)", service)[1])
+    app = create_app(Config(data_dir=tmp_path))
+
+    command = app.cli
+    for argument in arguments:
+        command = command.commands[argument]
+
+    assert callable(command.callback)
+
+
+def test_the_service_is_stopped_no_sooner_than_its_uploads_are_done():
+    unit = (DEPLOY / "aurora-blobs.service").read_text()
+    configuration = (DEPLOY.parent / "gunicorn.conf.py").read_text()
+
+    stopped_after = int(re.search(r"TimeoutStopSec=(\d+)", unit)[1])
+    uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
+
+    assert stopped_after > uploads_have
