@@ -24,9 +24,10 @@ INSERT INTO tally (name, value) VALUES ('n', 0) ON CONFLICT (name) DO NOTHING;
 
 # What a process of its own runs. `ready` waits until all of them are told to begin.
 PREAMBLE = f"""
-import os, sys, threading
+import atexit, os, sys, threading
 from aurora_blobs.db import open_database
 database = open_database("sqlite:" + sys.argv[1], durable=False)
+atexit.register(database.close)
 SCHEMA = '''{SCHEMA}'''
 def ready():
     print("ready", flush=True)
