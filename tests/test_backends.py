@@ -5,8 +5,10 @@ import os
 import random
 import resource
 import shutil
+import tempfile
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from fakes import MemoryBackend
@@ -34,7 +36,15 @@ def disk(tmp_path):
     assert open_files(folder) == []
 
 
-@pytest.fixture(params=["memory", "disk"])
+@pytest.fixture
+def mounted_disk():
+    """A disk of its own, to which nothing in the spool can be linked."""
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        yield DiskBackend(Path(folder), durable=True)
+        assert open_files(folder) == []
+
+
+@pytest.fixture(params=["memory", "disk", "mounted_disk"])
 def backend(request):
     return request.getfixturevalue(request.param)
 
@@ -285,6 +295,33 @@ def test_a_full_disk_leaves_nothing_under_the_cid(disk, spool_folder):
 
         assert disk.size(blob.cid) is None
     assert held(disk) == {}
+
+
+def test_a_full_disk_of_its_own_leaves_nothing(mounted_disk, spool_folder):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with spooled(
+        io.BytesIO(LARGE), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
+    ) as blob:
+        blob.land(durable=False)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
+        try:
+            with pytest.raises(InsufficientStorage):
+                mounted_disk.put(blob)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    assert [path for path in mounted_disk.root.rglob("*") if path.is_file()] == []
+
+
+def test_a_disk_of_its_own_has_whole_files_that_are_not_for_everybody(mounted_disk, store):
+    cid = store(mounted_disk, SMALL)
+    (mounted_disk.root / mounted_disk.path(cid)).write_bytes(b"damaged")
+
+    store(mounted_disk, SMALL)
+
+    (file,) = [path for path in mounted_disk.root.rglob("*") if path.is_file()]
+    assert file.read_bytes() == SMALL
+    assert file.stat().st_mode & 0o007 == 0
 
 
 def test_a_scan_passes_over_what_is_no_blob(disk, store, tmp_path):

@@ -1,8 +1,10 @@
 """Bytes as plain files: ``<root>/<xx>/<cid>``, where xx is the first byte of the digest in hex."""
 
+import errno
 import io
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -10,11 +12,13 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
 from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.spool import Spooled, disk_errors
+from aurora_blobs.spool import CHUNK, Spooled, disk_errors
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
+# Where the folder is a file system of its own, or one that has no second names.
+_CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _QUARANTINE = "quarantine"  # a folder beside the shards
 
 
@@ -37,10 +41,11 @@ class DiskBackend(BlobBackend):
             try:
                 # A second name, not a rename: the spooled one goes after the row is committed, so that after
                 # a crash in between the next start finds it and undoes this.
-                os.link(source, target)
-            except FileExistsError:
-                # Equal bytes, unless the disk damaged them: these were hashed a moment ago.
-                os.replace(_second_name(source), target)
+                _link(source, target)
+            except OSError as error:
+                if error.errno not in _CANNOT_LINK:
+                    raise
+                self._copy(source, target)
         if self._durable:
             _sync_folder(os.path.dirname(target))
 
@@ -105,6 +110,20 @@ class DiskBackend(BlobBackend):
     def path(self, cid: str) -> str | None:
         return f"{shard_of(cid)}/{cid}"
 
+    def _copy(self, source: Path, target: str) -> None:
+        aside = f"{target}.{secrets.token_hex(8)}"
+        try:
+            with open(source, "rb") as original, open(aside, "xb") as copy:
+                os.fchmod(copy.fileno(), os.fstat(original.fileno()).st_mode & 0o777)
+                shutil.copyfileobj(original, copy, CHUNK)
+                copy.flush()
+                if self._durable:
+                    os.fdatasync(copy.fileno())
+            os.replace(aside, target)
+        except BaseException:
+            Path(aside).unlink(missing_ok=True)
+            raise
+
     def _path(self, cid: str) -> str:
         return f"{self.root}/{shard_of(cid)}/{cid}"
 
@@ -134,10 +153,18 @@ class _Span(io.FileIO):
         return count
 
 
-def _second_name(path: Path) -> str:
-    name = f"{path}~"
-    os.link(path, name)
-    return name
+def _link(source: Path, target: str) -> None:
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        # Equal bytes, unless the disk damaged them: these were hashed a moment ago.
+        second = Path(f"{source}~")
+        os.link(source, second)
+        try:
+            os.replace(second, target)
+        except OSError:
+            second.unlink()
+            raise
 
 
 def _is_blob(name: str, shard: str) -> bool:
