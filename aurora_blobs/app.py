@@ -10,6 +10,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from aurora_blobs import cli, xrpc
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import SessionTokens, open_secrets
 from aurora_blobs.backends import open_backend
 from aurora_blobs.config import Config
@@ -41,6 +42,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
     pictures = Pictures(
         blobs, database, folder=config.data_dir / "images", max_bytes=config.image_cache_size, clock=now
     )
+    identities = Identities(config, database, now)
     tokens = SessionTokens(open_secrets(config), config.service_did, now)
     repos = Repos(database, now, open_to_reports=config.accounts == "external")
     app = Flask("aurora_blobs", static_folder=None)
@@ -52,7 +54,8 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         Records(database, backend, now),
         repos,
         Accounts(config, database, tokens, now),
-        Authenticator(config, database, now, tokens),
+        Authenticator(config, database, now, tokens, identities=identities),
+        identities,
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
         Importer(database, spool=spool, max_bytes=config.max_import_size, clock=now),

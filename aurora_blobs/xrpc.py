@@ -5,6 +5,7 @@ https://atproto.com/specs/xrpc
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from werkzeug.exceptions import HTTPException
 
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth import Authenticator, Credentials, Requester
+from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import ACCESS_SCOPES
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
@@ -40,6 +42,7 @@ from aurora_blobs.spool import BodyReader
 log = logging.getLogger("aurora_blobs")
 
 MAX_JSON_BYTES = 1_000_000  # as on the reference PDS
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 View = Callable[..., Any]
 
@@ -55,6 +58,7 @@ class Services:
     repos: Repos
     accounts: Accounts
     authenticator: Authenticator
+    identities: Identities
     lexicons: Lexicons
     moderation: Moderation
     importer: Importer
@@ -118,12 +122,16 @@ def json_input(**fields: Field) -> dict[str, Any]:
         raise BlobTooLarge()
     text = _read_all(MAX_JSON_BYTES)
     try:
-        return from_json(fields, json.loads(text, parse_constant=_refuse_constant))
+        value = json.loads(text, parse_constant=_refuse_constant)
+        if _SURROGATE.search(text):
+            # Half of a pair is no text: no database and no answer could hold it.
+            json.dumps(value, ensure_ascii=False).encode()
+        return from_json(fields, value)
     except json.JSONDecodeError as error:
         raise InvalidRequest(f"The request body is not JSON: {error}") from None
     except RecursionError:
         raise InvalidRequest("The request body is nested too deeply") from None
-    except UnicodeDecodeError:
+    except UnicodeError:
         raise InvalidRequest("The request body is not UTF-8") from None
     except ValueError as error:
         raise InvalidRequest(f"Invalid {g.nsid} input: {error}") from None

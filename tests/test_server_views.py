@@ -122,7 +122,12 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
         ({"handle": "alice.test", "email": "a@example.com", "password": 1}, 400, "InvalidRequest", "(got 1)"),
         ({"handle": "alice.test", "plcOp": {}}, 400, "InvalidRequest", 'Unsupported input: "plcOp"'),
         (
-            {"handle": "alice.test", "did": "did:plc:ewvi7nxzyoun6zhxrhs64oiz"},
+            {
+                "handle": "alice.test",
+                "email": "a@example.com",
+                "password": PASSWORD,
+                "did": "did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+            },
             401,
             "AuthenticationRequired",
             "Missing auth to create account with did: did:plc:ewvi7nxzyoun6zhxrhs64oiz",
@@ -536,3 +541,13 @@ def rows(folder):
         }
     finally:
         connection.close()
+
+
+@pytest.mark.parametrize("field", ["handle", "email", "password"])
+def test_half_a_surrogate_pair_is_no_text(service, field):
+    body = {"handle": "alice.test", "email": "a@example.com", "password": PASSWORD} | {field: "half \ud83d"}
+
+    answer = service.post("com.atproto.server.createAccount", **body)
+
+    assert outcome(answer) == (400, "InvalidRequest")
+    assert answer.json["message"] == "The request body is not UTF-8"

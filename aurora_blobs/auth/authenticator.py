@@ -99,6 +99,21 @@ class Authenticator:
             raise InvalidToken("Unexpected authorization type")
         return self._tokens.verify_refresh(token)
 
+    def newcomer(self, credentials: Credentials, nsid: str) -> str:
+        """The issuer of a service token for *nsid*, who brings an account here: a DID of which nothing is known yet.
+
+        Raises AuthMissing, InvalidToken, and what `ServiceTokens` raises.
+        """
+        if credentials.authorization is None:
+            raise AuthMissing()
+        scheme, text = parse_authorization(credentials.authorization)
+        token = _service_token(text) if scheme == "bearer" else None
+        if token is None:
+            raise InvalidToken("Unexpected authorization type")
+        claims = self._service_tokens.read(token, nsid)
+        self._service_tokens.verify(token, claims)
+        return claims.issuer
+
     @contextmanager
     def _answering(self, credentials: Credentials) -> Iterator[None]:
         """Gives what the block raises the headers that a client with DPoP looks for."""

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, g, request
 
 from aurora_blobs.accounts import LogIn
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
 from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.did_document import names_host
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
 from aurora_blobs.fields import optional, required
 from aurora_blobs.records import record_cid
@@ -29,13 +30,15 @@ def create_account() -> dict[str, Any]:
     )
     if given["plcOp"] is not None:
         raise InvalidRequest('Unsupported input: "plcOp"')
-    if given["did"] is not None:
-        raise AuthenticationRequired(f"Missing auth to create account with did: {given['did']}")
     if given["email"] is None:
         raise InvalidRequest("Email is required")
     if given["password"] is None:
         raise InvalidPassword("Password is required")
-    account = accounts.create(handle=given["handle"], email=given["email"], password=given["password"])
+    if given["did"] is not None:
+        _check_brought(given["did"])
+    account = accounts.create(
+        handle=given["handle"], email=given["email"], password=given["password"], did=given["did"]
+    )
     return {**_names(account), **_tokens(accounts.open_session(account))}
 
 
@@ -117,7 +120,7 @@ def check_account_status() -> dict[str, Any]:
     rev = account.rev or _BEFORE_ALL
     return {
         "activated": account.deactivated_at is None,
-        "validDid": True,
+        "validDid": _is_valid_did(account),
         # There are no commits: this names the index as it is at that revision.
         "repoCommit": record_cid({"did": account.did, "rev": rev}),
         "repoRev": rev,
@@ -141,6 +144,17 @@ def describe_server() -> dict[str, Any]:
         "links": {},
         "contact": {},
     }
+
+
+def _check_brought(did: str) -> None:
+    """Raises AuthenticationRequired unless the caller shows by a service token that *did* is its own."""
+    if credentials().authorization is None or services().authenticator.newcomer(credentials(), g.nsid) != did:
+        raise AuthenticationRequired(f"Missing auth to create account with did: {did}")
+
+
+def _is_valid_did(account: Account) -> bool:
+    document = account_document(account) or services().identities.document(account.did)
+    return document is not None and names_host(document, request.host)
 
 
 def _tokens(log_in: LogIn) -> dict[str, Any]:
