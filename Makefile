@@ -40,6 +40,10 @@ lint: .venv/developed ## ruff (lint and format check) and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where; bench/README.md says how
+	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) \
+	    $(if $(FOLDER),--folder $(FOLDER))
+
 clean: ## remove the environments and all caches; never the data
 	rm -rf .venv .venv-min .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
 

@@ -1,0 +1,138 @@
+"""The figures as text, as Markdown and as JSON."""
+
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from cases import MIB, Bench
+from required import name_of, ratio, required
+
+_LIMITS = ("sink, tcp", "sink, unix", "nginx, tcp")
+
+
+def as_json(bench: Bench, machine: dict[str, str]) -> dict[str, Any]:
+    """Everything that was measured, and what of it is required."""
+    lines = [
+        {"what": line.what, "at least" if line.at_least else "at most": line.bound, "measured": line.measured,
+         "unit": line.unit, "mark": line.mark}
+        for line in required(bench)
+    ]  # fmt: skip
+    return {"machine": machine, "seconds": bench.seconds, "rounds": bench.rounds, "facts": bench.facts,
+            "required": lines, "rows": bench.rows}  # fmt: skip
+
+
+def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
+    """The machine, the figures, and the required ones with their marks."""
+    parts = [
+        ", ".join(f"{name}: {value}" for name, value in machine.items()) + ".",
+        "Requests a second below 1 MiB, MB/s (1e6 bytes) from there on; medians of "
+        f"{bench.rounds} rounds of {bench.seconds:g} s. p50, p99 and CPU (all processes, per request) are of ours "
+        "over TCP. The limit is what a C server with the same fsyncs takes, or nginx sends; client is the cores that "
+        "the load client used at most.",
+        table(*_figures(bench)),
+        table(("required", "bound", "measured", ""), _required(bench)),
+        table(("also measured", ""), ((name, f"{value:.4g}") for name, value in bench.facts.items())),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    rows: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
+    for row in bench.rows:
+        rows.setdefault((row["work"], row["size"], row["connections"]), {})[row["who"]] = row
+    head = ("work", "size", "at once", "TCP", "Unix socket", "behind nginx", "limit", "reference", "x reference",
+            "p50 ms", "p99 ms", "CPU ms", "client")  # fmt: skip
+    lines: list[tuple[str, ...]] = []
+    for (work, size, connections), by_name in rows.items():
+        tcp = next((by_name[name] for name in ("ours, tcp", "ours on S3, tcp") if name in by_name), None)
+        unix = by_name.get("ours, unix") or by_name.get("ours on S3, unix")
+        limits = [_rate(by_name[name], size) for name in _LIMITS if name in by_name]
+        times = ratio(bench, work, size, connections, "ours, tcp", "reference, tcp")
+        lines.append(
+            (
+                work,
+                name_of(size),
+                str(connections),
+                _rate(tcp, size),
+                _rate(unix, size),
+                _rate(by_name.get("ours behind nginx, tcp"), size),
+                " / ".join(limits) or _rate(by_name.get("discard, tcp"), size),
+                _rate(by_name.get("reference, tcp"), size),
+                f"{times:.1f}" if times else "",
+                f"{tcp['p50_ms']:.3g}" if tcp else "",
+                f"{tcp['p99_ms']:.3g}" if tcp else "",
+                f"{tcp['cpu_ms']:.3g}" if tcp else "",
+                f"{max(row['client_cores'] for row in by_name.values()):.2f}",
+            )
+        )
+    return head, lines
+
+
+def _rate(row: dict[str, Any] | None, size: int) -> str:
+    if row is None:
+        return ""
+    shown = f"{row['megabytes']:,.0f}" if size >= MIB else f"{row['rate']:,.0f}"
+    return f"{shown} ({row['failed']} failed)" if row["failed"] else shown
+
+
+def _required(bench: Bench) -> list[tuple[str, ...]]:
+    return [
+        (
+            line.what,
+            f"{'>=' if line.at_least else '<='} {line.bound:g} {line.unit}",
+            "" if line.measured is None else f"{line.measured:.3g} {line.unit}",
+            line.mark,
+        )
+        for line in required(bench)
+        if line.measured is not None
+    ]
+
+
+def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
+    """A Markdown table that reads as text too; empty without lines."""
+    cells = [list(head), *(list(line) for line in lines)]
+    if len(cells) == 1:
+        return ""
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    texts = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+    ]
+    return "\n".join([texts[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *texts[1:]])
+
+
+_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+
+
+def publish(bench: Bench, machine: dict[str, str], out: Path, project: Path) -> None:
+    """Keep what *out* holds in bench/results/, and put the figures at 8 at once into the README, between its marks."""
+    kept = project / "bench" / "results"
+    kept.mkdir(exist_ok=True)
+    for name in ("results.json", "results.md", "results.svg"):
+        shutil.copy(out / name, kept / name)
+    readme = project / "README.md"
+    before, begin, rest = readme.read_text().partition(_BEGIN)
+    _, end, after = rest.partition(_END)
+    if not begin or not end:
+        print(f"README.md has no {_BEGIN} and {_END} to put the figures between")
+        return
+    readme.write_text(f"{before}{begin}\n{_summary(bench, machine)}\n{end}{after}")
+
+
+def _summary(bench: Bench, machine: dict[str, str]) -> str:
+    head, lines = _figures(bench)
+    shown = [head.index(name) for name in ("work", "size", "TCP", "behind nginx", "limit", "reference", "p99 ms")]
+    chosen = [line for line in lines if line[2] == "8" and line[0] in ("upload", "duplicate", "download")]
+    marks = [line.mark for line in required(bench) if line.measured is not None]
+    return "\n\n".join(
+        (
+            "Eight clients at once, each file and row on the disk before the answer; requests a second below 1 MiB, "
+            "MB/s from there on. The limit is a C server with the same fsyncs (TCP / Unix socket), or nginx serving "
+            "the plain file; the reference is the PDS of Bluesky, which does not fsync.",
+            table((head[i] for i in shown), ([line[i] for i in shown] for line in chosen)),
+            "![MB/s against size](bench/results/results.svg)",
+            f"{machine['cpu']}, {machine['memory']}, {machine['file system']}, {machine['date']}; `make bench` "
+            f"measures it again. Of {len(marks)} required figures {marks.count('met')} are met: "
+            "[all of them](bench/results/results.md).",
+        )
+    )

