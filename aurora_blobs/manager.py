@@ -267,7 +267,7 @@ class BlobManager:
         """The bytes of *cid* are gone, or not all there: it counts as missing until an upload heals it."""
         with self._database.write() as tx:
             if self.backend.size(cid) != blobs.find_size(tx, cid):
-                blobs.mark_lost(tx, cid)
+                blobs.mark_lost(tx, cid, self._clock())
 
     def list_missing(self, did: str, after: str, limit: int) -> list[Named]:
         """Up to *limit* blobs that records of *did* name and whose bytes are not here, by CID, after *after*."""

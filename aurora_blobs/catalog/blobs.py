@@ -125,15 +125,20 @@ def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
     )
 
 
-def mark_lost(tx: Transaction, cid: str) -> None:
-    """The bytes of *cid* are not in the backend, or are not what they were: the blob counts as missing."""
+def mark_lost(tx: Transaction, cid: str, now: int) -> None:
+    """The bytes of *cid* are not in the backend, or were set aside: the blob counts as missing.
+
+    The row begins anew, so that an upload which found the bytes in place a moment ago sends them after all.
+    """
     tx.run(
         """
         UPDATE blob
            SET stored_at = NULL,
-               verified_at = NULL
+               verified_at = NULL,
+               created_at = ?
          WHERE cid = ?
         """,
+        now,
         cid,
     )
 

@@ -1,0 +1,164 @@
+"""Rows against the store, both ways, without reading bytes: what is lost, wrong, or belongs to nobody."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.catalog import audit, blobs
+from aurora_blobs.catalog.audit import Row
+from aurora_blobs.db import Database
+from aurora_blobs.maintenance.walk import Finding, is_right, set_aside, side_by_side
+from aurora_blobs.spool import leftovers
+
+SETTLED = 3_600_000_000  # microseconds after which nothing can be an upload under way any more
+
+
+class Fsck:
+    """One check. `seen` and `seen_bytes` count what the store holds."""
+
+    def __init__(
+        self, database: Database, backend: BlobBackend, spool: Path, clock: Callable[[], int], *, repair: bool
+    ) -> None:
+        """*repair* mends what can be mended without removing anything that might be wanted."""
+        self._database = database
+        self._backend = backend
+        self._spool = spool
+        self._clock = clock
+        self._repair = repair
+        self.seen = 0
+        self.seen_bytes = 0
+
+    def run(self) -> Iterator[Finding]:
+        """Each finding, as it is made. Raises BackendUnavailable, BackendTimeout, ServiceBusy."""
+        self._backend.probe()  # a bucket that is not there must not look like one that lost everything
+        foreign: list[str] = []
+        for row, stored in side_by_side(self._database, self._backend, foreign.append):
+            if stored is not None:
+                self.seen += 1
+                self.seen_bytes += stored.size
+            finding = self._compare(row, stored)
+            if finding is not None:
+                yield finding
+        for name in foreign:
+            yield Finding("foreign", name, "lies in the store and is no blob; nothing here knows it")
+        yield from self._misfits()
+        yield from self._miscounts()
+        yield from self._stale_uploads()
+
+    def _compare(self, row: Row | None, stored: Stored | None) -> Finding | None:
+        if row is None:
+            return None if stored is None else self._stray(stored)
+        if row.stored_at is None:
+            return self._not_stored(row, stored)
+        if stored is None:
+            return self._lost(row)
+        if stored.size != row.size:
+            return self._wrong_size(row)
+        if not row.held and row.created_at < self._clock() - SETTLED:
+            return Finding("unheld", row.cid, "no account holds it; `blobs gc` removes it")
+        return None
+
+    def _stray(self, stored: Stored) -> Finding | None:
+        with self._database.read() as tx:
+            if audit.find_row(tx, stored.cid) is not None:
+                return None
+        if self._backend.size(stored.cid) is None:
+            return None
+        return Finding("stray", stored.cid, f"{stored.size} bytes without a row; `--delete-strays` removes them")
+
+    def _lost(self, row: Row) -> Finding | None:
+        # Under the write lock, where no collector is half way between removing bytes and their row.
+        with self._database.write() as tx:
+            if audit.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
+                return None
+            if self._repair:
+                blobs.mark_lost(tx, row.cid, self._clock())
+        return Finding("lost", row.cid, f"its {row.size} bytes are not in the store", self._repair)
+
+    def _wrong_size(self, row: Row) -> Finding | None:
+        with self._database.read() as tx:
+            unchanged = audit.find_row(tx, row.cid) == row
+        size = self._backend.size(row.cid)
+        if not unchanged or size is None or size == row.size:
+            return None
+        repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
+        return Finding("wrong size", row.cid, f"{size} bytes in the store, should be {row.size}", repaired)
+
+    def _not_stored(self, row: Row, stored: Stored | None) -> Finding | None:
+        if stored is not None:
+            return self._unconfirmed(row)
+        if row.held:
+            return Finding("missing", row.cid, f"its {row.size} bytes are known to be lost; an upload brings them back")
+        if row.created_at > self._clock() - SETTLED:
+            return None  # an upload under way
+        if self._repair:
+            with self._database.write() as tx:
+                if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
+                    blobs.forget_unheld(tx, row.cid)
+        return Finding("abandoned", row.cid, "a row that an upload left, without bytes", self._repair)
+
+    def _unconfirmed(self, row: Row) -> Finding | None:
+        if not row.held or row.created_at > self._clock() - SETTLED:
+            return None  # the collector's, or an upload under way
+        right = is_right(self._backend, row.cid)
+        if not right:
+            repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
+            return Finding(
+                "wrong bytes", row.cid, "counted as missing, and what lies there is something else", repaired
+            )
+        if self._repair:
+            with self._database.write() as tx:
+                if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) == row.size:
+                    audit.mark_right(tx, row.cid, row.size, self._clock())
+        return Finding("found again", row.cid, "counted as missing, but its bytes are there and right", self._repair)
+
+    def _misfits(self) -> Iterator[Finding]:
+        with self._database.read() as tx:
+            misfits = audit.misfits(tx)
+        for did, cid, stated, actual in misfits:
+            if self._repair:
+                with self._database.write() as tx:
+                    audit.set_held_size(tx, did, cid, actual)
+                    audit.recount(tx, did)
+            yield Finding(
+                "misfit", f"{did} {cid}", f"the account's row says {stated} bytes, not {actual}", self._repair
+            )
+
+    def _miscounts(self) -> Iterator[Finding]:
+        with self._database.read() as tx:
+            miscounts = audit.miscounts(tx)
+        for wrong in miscounts:
+            if self._repair:
+                with self._database.write() as tx:
+                    audit.recount(tx, wrong.did)
+            counted = f"{wrong.blob_count} blobs, {wrong.blob_bytes} bytes"
+            right = f"{wrong.right_count} and {wrong.right_bytes}"
+            yield Finding("miscount", wrong.did, f"counters say {counted}, rows {right}", self._repair)
+
+    def _stale_uploads(self) -> Iterator[Finding]:
+        for path, cid in leftovers(self._spool):
+            if self._repair:
+                if cid is not None:
+                    self._forget(cid)
+                path.unlink(missing_ok=True)
+            yield Finding("stale upload", path.name, "left in the spool by an upload that died", self._repair)
+
+    def _forget(self, cid: str) -> None:
+        with self._database.write() as tx:
+            if blobs.forget_unheld(tx, cid):
+                self._backend.delete(cid)
+
+
+def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
+    """Remove the bytes of those of *cids* that still have no row; which ones went."""
+    gone: list[str] = []
+    for start in range(0, len(cids), _DELETE_STEP):
+        # The rows are looked for and the bytes removed under one lock: else an upload could come between.
+        with database.write() as tx:
+            strays = [cid for cid in cids[start : start + _DELETE_STEP] if audit.find_row(tx, cid) is None]
+            failures = backend.delete_many(strays)
+        gone.extend(cid for cid in strays if cid not in failures)
+    return gone
+
+
+_DELETE_STEP = 100  # short enough that uploads do not wait for long

@@ -1,0 +1,108 @@
+"""Rows and stored bytes side by side, and the reading of bytes to see whether they are right."""
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from itertools import groupby
+
+from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.catalog import audit, blobs
+from aurora_blobs.catalog.audit import Row
+from aurora_blobs.cid import cid_of_digest, shard_of
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.spool import CHUNK
+
+_STEP = 1000  # rows per statement
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it should be, in words for the operator. `repaired` says that it is now."""
+
+    kind: str
+    subject: str  # a CID, a DID or a file's name
+    detail: str
+    repaired: bool = False
+
+
+class Pace:
+    """Holds whoever calls `spend` to *bytes_per_second* on average; 0 is no limit."""
+
+    def __init__(self, bytes_per_second: int) -> None:
+        self._rate = bytes_per_second
+        self._due = time.monotonic()
+
+    def spend(self, size: int) -> None:
+        """*size* bytes were read."""
+        if self._rate:
+            self._due = max(self._due, time.monotonic() - 1) + size / self._rate
+            time.sleep(max(0.0, self._due - time.monotonic()))
+
+
+def side_by_side(
+    database: Database, backend: BlobBackend, skipped: Callable[[str], None] | None = None
+) -> Iterator[tuple[Row | None, Stored | None]]:
+    """Each blob that has a row, bytes, or both.
+
+    Rows and bytes are looked at moments apart: what differs has to be looked at again. Holds 1/256 of the rows.
+    """
+    stored_shards = groupby(backend.scan(skipped), key=lambda stored: shard_of(stored.cid))
+    shard, group = next(stored_shards, (None, iter(())))
+    for number in range(256):
+        # All CIDs of a shard begin alike, with one digit more than the first byte of the digest decides.
+        prefix = cid_of_digest(bytes([number]) + bytes(31))[:9]
+        here = list(group) if shard == f"{number:02x}" else []
+        if here:
+            shard, group = next(stored_shards, (None, iter(())))
+        yield from _merged(list(rows(database, prefix, prefix + "~")), here)
+
+
+def rows(database: Database, low: str = "", high: str = "~") -> Iterator[Row]:
+    """The `blob` rows with *low* < cid < *high*, in order, in snapshots of a thousand."""
+    while True:
+        with database.read() as tx:
+            step = audit.rows_between(tx, low, high, _STEP)
+        yield from step
+        if len(step) < _STEP:
+            return
+        low = step[-1].cid
+
+
+def _merged(rows: list[Row], stored: list[Stored]) -> Iterator[tuple[Row | None, Stored | None]]:
+    known = {row.cid: row for row in rows}
+    for held in stored:
+        yield known.pop(held.cid, None), held
+    for row in known.values():
+        yield row, None
+
+
+def is_right(backend: BlobBackend, cid: str, pace: Pace | None = None) -> bool | None:
+    """Whether the bytes under *cid*, all of them read, are those of *cid*; None if there are none."""
+    digest = sha256()
+    try:
+        with backend.open(cid) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+                if pace is not None:
+                    pace.spend(len(data))
+    except BlobNotFound:
+        return None
+    return cid_of_digest(digest.digest()) == cid
+
+
+def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
+    """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
+
+    False where the row has changed since it was read or the bytes are right: an upload healed it.
+    """
+    with database.write() as tx:
+        if audit.find_row(tx, row.cid) != row:
+            return False
+        # Read again, though it holds up writers: an upload may have replaced the bytes since they were found wrong.
+        while (right := is_right(backend, row.cid)) is False:
+            backend.quarantine(row.cid)
+        if right is None:
+            blobs.mark_lost(tx, row.cid, clock())
+        return right is None
