@@ -106,15 +106,17 @@ class BlobManager:
         encodings: tuple[str, ...] = (),
         filename: str | None = None,
         check_type: Callable[[str], None] = lambda mime_type: None,
+        cid: str | None = None,
     ) -> Entry:
         """Store the bytes of *stream*, read to its end, for *did*; durable when it returns.
 
         *declared_size* is in bytes, None for a chunked body. *encodings* are of `decoding.parse_encodings`.
         *filename* declares the type where *declared_type* does not. *check_type* may refuse, by raising, the type
-        that was settled on. The same bytes again restart the grace time and answer as the first time.
+        that was settled on. *cid* names the only bytes that are wanted. The same bytes again restart the grace time
+        and answer as the first time.
 
         Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded, InvalidRequest
-        for a blob that was taken down, LocationMetadata, AccountNotFound, InsufficientStorage,
+        for a blob that was taken down or is not *cid*, LocationMetadata, AccountNotFound, InsufficientStorage,
         BackendUnavailable, ServiceBusy.
         """
         if declared_type is None and filename is not None:
@@ -135,6 +137,8 @@ class BlobManager:
             declared_size=declared_size,
             encodings=encodings,
         ) as blob:
+            if cid not in (None, blob.cid):
+                raise InvalidRequest(f"The bytes are those of {blob.cid}")
             return self._keep(did, blob)
 
     def _keep(self, did: str, blob: Spooled) -> Entry:

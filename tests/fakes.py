@@ -3,6 +3,7 @@
 import io
 
 from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.cid import shard_of
 from aurora_blobs.errors import BlobNotFound
 
 
@@ -35,7 +36,8 @@ class MemoryBackend(BlobBackend):
         self.aside.append(self.held.pop(cid))
 
     def scan(self, skipped=None):
-        yield from [Stored(cid, len(data), 0) for cid, data in sorted(self.held.items())]
+        for cid in sorted(self.held, key=lambda cid: (shard_of(cid), cid)):
+            yield Stored(cid, len(self.held[cid]), 0)
 
     def probe(self):
         pass

@@ -156,18 +156,26 @@ def set_held_size(tx: Transaction, did: str, cid: str, size: int) -> None:
     tx.run("UPDATE blob_metadata SET size = ? WHERE creator_did = ? AND cid = ?", size, did, cid)
 
 
-def namers(tx: Transaction, cid: str) -> list[str]:
-    """The DIDs that hold *cid* or whose records name it."""
+def missing(tx: Transaction, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+    """Up to *limit* pairs of DID and CID, in order, after that pair: held but lost, or named by a record alone."""
     rows = tx.all(
         """
-        SELECT creator_did FROM blob_metadata WHERE cid = ?
-         UNION
-        SELECT did FROM record_blob WHERE cid = ?
+        SELECT did, cid
+          FROM (SELECT m.creator_did AS did, m.cid AS cid
+                  FROM blob b JOIN blob_metadata m ON m.cid = b.cid
+                 WHERE b.stored_at IS NULL
+                 UNION
+                SELECT r.did, r.cid
+                  FROM record_blob r LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
+                 WHERE m.cid IS NULL) AS gap
+         WHERE (did, cid) > (?, ?)
+         ORDER BY did, cid
+         LIMIT ?
         """,
-        cid,
-        cid,
+        *after,
+        limit,
     )
-    return sorted(row[0] for row in rows)
+    return [(row[0], row[1]) for row in rows]
 
 
 def find_position(tx: Transaction, job: str) -> str | None:

@@ -9,6 +9,7 @@ from aurora_blobs.cli.accounts import account
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.collect import gc
 from aurora_blobs.cli.output import json_option, show
+from aurora_blobs.cli.upkeep import fsck, migrate, scrub
 from aurora_blobs.xrpc import services
 
 
@@ -30,6 +31,7 @@ def show_config(as_json: bool) -> None:
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
-    blobs.add_command(gc)
+    for upkeep in (gc, fsck, scrub, migrate):
+        blobs.add_command(upkeep)
     for command in (init_db, show_config, account, blobs):
         app.cli.add_command(command)

@@ -39,28 +39,27 @@ class Migration:
         self._target = target
         self._spool = spool
         self._jobs = jobs
-        self.progress = Progress()
+        with database.read() as tx:
+            self.progress = Progress(*audit.stored_totals(tx, ""))
+        self._advance: Callable[[int], None] = lambda size: None
 
-    def run(self, report: Callable[[Progress], None]) -> Iterator[Finding]:
-        """Copy what *target* does not have in its right size, then look again at what it has.
+    def run(self, advance: Callable[[int], None]) -> Iterator[Finding]:
+        """Copy what *target* does not have in its right size; *advance* gets the size of each blob that it has.
 
         Yields what could not be copied. Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
         self._target.probe()
         self._spool.mkdir(parents=True, exist_ok=True)
-        with self._database.read() as tx:
-            self.progress.blobs, self.progress.bytes = audit.stored_totals(tx, "")
+        self._advance = advance
         with _pool(self._jobs) as pool:
             waiting: deque[tuple[Row, Future[Finding | None]]] = deque()
             for row in self._wanted():
                 # A handful ahead of what is done, so that a store of any size fits in memory.
                 if len(waiting) >= 4 * self._jobs:
                     yield from self._settle(*waiting.popleft())
-                    report(self.progress)
                 waiting.append((row, pool.submit(self._copy, row)))
             while waiting:
                 yield from self._settle(*waiting.popleft())
-                report(self.progress)
 
     def verify(self) -> Iterator[Finding]:
         """What *target* lacks by now, or has in another size, of all that has a row."""
@@ -75,8 +74,7 @@ class Migration:
             if row is None or row.stored_at is None:
                 continue
             if stored is not None and stored.size == row.size:
-                self.progress.done_blobs += 1
-                self.progress.done_bytes += row.size
+                self._done(row)
             else:
                 yield row
 
@@ -85,10 +83,14 @@ class Migration:
         if finding is not None:
             yield finding
             return
-        self.progress.done_blobs += 1
-        self.progress.done_bytes += row.size
+        self._done(row)
         self.progress.copied_blobs += 1
         self.progress.copied_bytes += row.size
+
+    def _done(self, row: Row) -> None:
+        self.progress.done_blobs += 1
+        self.progress.done_bytes += row.size
+        self._advance(row.size)
 
     def _copy(self, row: Row) -> Finding | None:
         try:

@@ -95,14 +95,16 @@ def is_right(backend: BlobBackend, cid: str, pace: Pace | None = None) -> bool |
 def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
     """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
 
-    False where the row has changed since it was read or the bytes are right: an upload healed it.
+    Of a pair of stores both copies are looked at, and a right one keeps the blob. False where the row has changed since it was read or the bytes are right: an upload healed it.
     """
     with database.write() as tx:
         if audit.find_row(tx, row.cid) != row:
             return False
         # Read again, though it holds up writers: an upload may have replaced the bytes since they were found wrong.
+        moved = False
         while (right := is_right(backend, row.cid)) is False:
             backend.quarantine(row.cid)
+            moved = True
         if right is None:
             blobs.mark_lost(tx, row.cid, clock())
-        return right is None
+        return moved or right is None

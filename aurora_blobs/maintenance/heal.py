@@ -1,0 +1,69 @@
+"""Fetches blobs that are missing here from another server that still has them, and takes only the right bytes."""
+
+import http.client
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+
+from aurora_blobs.catalog import audit
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
+from aurora_blobs.maintenance.walk import Finding
+from aurora_blobs.manager import BlobManager
+
+_STEP = 1000  # pairs per statement
+_SILENCE_SECONDS = 30  # a guess: the other server may have to fetch the bytes itself
+
+
+class Heal:
+    """One round over all that is missing. `healed` counts what came back."""
+
+    def __init__(self, database: Database, blobs: BlobManager, origin: str) -> None:
+        """*blobs* sets the limits; *origin* is the other server's URL. Raises ValueError."""
+        if not origin.startswith(("http://", "https://")):
+            raise ValueError(f"{origin}: accepted is a URL like https://pds.example.com")
+        self._database = database
+        self._blobs = blobs
+        self._origin = origin.rstrip("/")
+        self.healed = 0
+
+    def run(self) -> Iterator[Finding]:
+        """Each blob that could not be had. Raises BackendUnavailable, BackendTimeout, ServiceBusy of our own store."""
+        after = ("", "")
+        while True:
+            with self._database.read() as tx:
+                step = audit.missing(tx, after, _STEP)
+            for did, cid in step:
+                reason = self._fetch(did, cid)
+                if reason is None:
+                    self.healed += 1
+                else:
+                    yield Finding("not fetched", cid, f"{did}: {reason}")
+            if len(step) < _STEP:
+                return
+            after = step[-1]
+
+    def _fetch(self, did: str, cid: str) -> str | None:
+        query = urllib.parse.urlencode({"did": did, "cid": cid})
+        url = f"{self._origin}/xrpc/com.atproto.sync.getBlob?{query}"
+        try:
+            with urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer:
+                length = answer.headers.get("Content-Length", "")
+                self._blobs.upload(
+                    answer,
+                    did=did,
+                    declared_type=answer.headers.get_content_type(),
+                    declared_size=int(length) if length.isdigit() else None,
+                    cid=cid,
+                )
+        except (BackendUnavailable, BackendTimeout, ServiceBusy):
+            raise
+        except BlobServiceError as error:
+            return error.message
+        except urllib.error.HTTPError as error:
+            with error:
+                return f"the other server answers {error.code}"
+        except (OSError, http.client.HTTPException) as error:
+            return f"the other server cannot be reached: {error}"
+        return None
