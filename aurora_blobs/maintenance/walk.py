@@ -95,7 +95,9 @@ def is_right(backend: BlobBackend, cid: str, pace: Pace | None = None) -> bool |
 def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
     """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
 
-    Of a pair of stores both copies are looked at, and a right one keeps the blob. False where the row has changed since it was read or the bytes are right: an upload healed it.
+    Of a pair of stores both copies are looked at, and a right one keeps the blob.
+
+    False where the row has changed since it was read or the bytes are right: an upload healed it.
     """
     with database.write() as tx:
         if audit.find_row(tx, row.cid) != row:
