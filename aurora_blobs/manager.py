@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aurora_blobs.backends.base import BlobBackend
-from aurora_blobs.catalog import accounts, blobs, counters, references, takedowns
-from aurora_blobs.catalog.blobs import Entry, Totals, UploadState, Usage
+from aurora_blobs.catalog import accounts, audit, blobs, counters, references, takedowns
+from aurora_blobs.catalog.audit import Totals
+from aurora_blobs.catalog.blobs import Entry, UploadState, Usage
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, Transaction
@@ -316,7 +317,7 @@ class BlobManager:
     def totals(self) -> Totals:
         """The whole store in numbers."""
         with self._database.read() as tx:
-            return blobs.totals(tx)
+            return audit.totals(tx)
 
     def inspect(self, cid: str) -> Inspection | None:
         """All there is to know of *cid*; None if there is nothing."""

@@ -74,6 +74,35 @@ def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:
     return row[0], row[1]
 
 
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The whole store in numbers: contents and their bytes, holdings and theirs, the temporary ones, losses."""
+
+    blobs: int
+    bytes: int
+    holdings: int
+    held_bytes: int
+    temporary: int
+    temporary_bytes: int
+    not_stored: int
+
+
+def totals(tx: Transaction) -> Totals:
+    """Counts over every row; reads both tables."""
+    row = tx.one(
+        """
+        SELECT (SELECT COUNT(*) FROM blob),
+               (SELECT COALESCE(SUM(size), 0) FROM blob WHERE stored_at IS NOT NULL),
+               (SELECT COUNT(*) FROM blob_metadata),
+               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata),
+               (SELECT COUNT(*) FROM blob_metadata WHERE unreferenced_since IS NOT NULL),
+               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata WHERE unreferenced_since IS NOT NULL),
+               (SELECT COUNT(*) FROM blob WHERE stored_at IS NULL)
+        """
+    )
+    return Totals(*row or (0,) * 7)
+
+
 def mark_verified(tx: Transaction, cids: list[str], now: int) -> None:
     """The bytes of *cids* were read and are right."""
     for cid in cids:

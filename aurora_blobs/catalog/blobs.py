@@ -370,32 +370,3 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
 def cids_of(tx: Transaction, did: str) -> list[str]:
     """The CIDs of all that *did* holds."""
     return [row[0] for row in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]
-
-
-@dataclass(frozen=True, slots=True)
-class Totals:
-    """The whole store in numbers: contents and their bytes, holdings and theirs, the temporary ones, losses."""
-
-    blobs: int
-    bytes: int
-    holdings: int
-    held_bytes: int
-    temporary: int
-    temporary_bytes: int
-    not_stored: int
-
-
-def totals(tx: Transaction) -> Totals:
-    """Counts over every row; reads both tables."""
-    row = tx.one(
-        """
-        SELECT (SELECT COUNT(*) FROM blob),
-               (SELECT COALESCE(SUM(size), 0) FROM blob WHERE stored_at IS NOT NULL),
-               (SELECT COUNT(*) FROM blob_metadata),
-               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata),
-               (SELECT COUNT(*) FROM blob_metadata WHERE unreferenced_since IS NOT NULL),
-               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata WHERE unreferenced_since IS NOT NULL),
-               (SELECT COUNT(*) FROM blob WHERE stored_at IS NULL)
-        """
-    )
-    return Totals(*row or (0,) * 7)
