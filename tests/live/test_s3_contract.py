@@ -1,0 +1,21 @@
+"""What every backend promises, promised by S3: the tests of test_backends.py, on a real store."""
+
+import inspect
+
+import pytest
+import test_backends
+
+pytestmark = pytest.mark.live
+
+globals().update(
+    {
+        name: test
+        for name, test in vars(test_backends).items()
+        if name.startswith("test_") and "backend" in inspect.signature(test).parameters
+    }
+)
+
+
+@pytest.fixture
+def backend(open_s3):
+    return open_s3()
