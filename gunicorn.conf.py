@@ -77,3 +77,8 @@ def when_ready(server: Any) -> None:
 
 def post_fork(server: Any, worker: Any) -> None:
     keep_freed_memory()
+
+
+def post_worker_init(worker: Any) -> None:
+    """In a worker that is ready, also one in place of another that died: undo what that one left half done."""
+    worker.wsgi.extensions["aurora_blobs"].blobs.recover()

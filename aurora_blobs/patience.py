@@ -2,6 +2,7 @@
 
 import socket
 import time
+from collections.abc import Callable
 from typing import Any
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
@@ -23,8 +24,12 @@ class PatientSocket(socket.socket):
         super().__init__(family, kind, protocol, accepted.detach())
         self.begin()
 
-    def begin(self) -> None:
-        """A request begins: a new measure of how fast its body comes."""
+    def begin(self, close_after: Callable[[], None] = lambda: None) -> None:
+        """A request begins: a new measure of how fast its body comes.
+
+        *close_after* makes its answer say that it is the last on this connection.
+        """
+        self.close_after = close_after
         self._waited = 0.0
         self._received = 0
         self._deadline: float | None = None
@@ -72,4 +77,6 @@ def drain(environ: dict[str, Any]) -> bool:
             left -= len(data)
     except Exception:  # each WSGI server raises its own kind when a client goes away
         pass
+    if isinstance(connection, PatientSocket):
+        connection.close_after()
     return False

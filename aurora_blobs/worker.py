@@ -75,7 +75,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     def handle_request(self, req: Any, conn: TConn) -> bool:
         """In a thread: read the body, answer."""
         if isinstance(conn.sock, PatientSocket):
-            conn.sock.begin()
+            conn.sock.begin(close_after=req.force_close)
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError as error:
