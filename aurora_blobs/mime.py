@@ -124,7 +124,8 @@ def choose_mime_type(declared: str | None, head: bytes, *, policy: str, allowed:
 
 def is_consistent(stated: str, head: bytes) -> bool:
     """Whether a blob that begins with *head* may be kept under *stated*, the type that a record states for it."""
-    return detect(head) in (None, stated)
+    found = detect(head)
+    return found is None or _is_near(stated, found) or _is_true(stated, found)
 
 
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
@@ -187,11 +188,19 @@ def _reconciled(claim: str, found: str | None, head: bytes, allowed: tuple[str, 
         if claim.startswith(("image/", "video/")):
             raise InvalidMimeType(f"the bytes are not {claim}, as declared{_accepted(allowed)}")
         return claim
-    if any(claim in family and found in family for family in _FAMILIES):
+    if _is_near(claim, found):
         return found
-    if claim == found or (found in _AS_TRUE and _AS_TRUE[found].fullmatch(claim)):
+    if _is_true(claim, found):
         return claim
     raise InvalidMimeType(f"the bytes are {found}, not {claim}, as declared{_accepted(allowed)}")
+
+
+def _is_near(claim: str, found: str) -> bool:
+    return any(claim in family and found in family for family in _FAMILIES)
+
+
+def _is_true(claim: str, found: str) -> bool:
+    return claim == found or (found in _AS_TRUE and _AS_TRUE[found].fullmatch(claim) is not None)
 
 
 def _accepted(allowed: tuple[str, ...]) -> str:
