@@ -28,3 +28,9 @@ if [ ${#missing[@]} -gt 0 ]; then
     as_root env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends "${missing[@]}" > .cache/apt.log 2>&1 ||
         fail "apt-get install ${missing[*]} failed, see .cache/apt.log"
 fi
+
+# npm packages, in .cache/node.
+if [ ! -d .cache/node/node_modules/@atproto/api ]; then
+    npm install --prefix .cache/node --no-audit --no-fund @atproto/api@0.19 > .cache/npm.log 2>&1 ||
+        fail "npm install @atproto/api failed, see .cache/npm.log"
+fi
