@@ -11,12 +11,13 @@ from aurora_blobs import cli, xrpc
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
-from aurora_blobs.auth.session import SessionTokens, open_secrets
+from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.backends import open_backend
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
 from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import open_lexicons
+from aurora_blobs.limits import Limits
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Moderation
 from aurora_blobs.pictures import Pictures
@@ -43,7 +44,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         blobs, database, folder=config.data_dir / "images", max_bytes=config.image_cache_size, clock=now
     )
     identities = Identities(config, database, now)
-    tokens = SessionTokens(open_secrets(config), config.service_did, now)
+    tokens = open_session_tokens(config, now)
     repos = Repos(database, now, open_to_reports=config.accounts == "external")
     app = Flask("aurora_blobs", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
@@ -61,6 +62,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         Importer(database, spool=spool, max_bytes=config.max_import_size, clock=now),
         pictures,
         now,
+        Limits(config, database, now),
     )
     xrpc.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):

@@ -77,6 +77,26 @@ def parse_seconds(text: str) -> int:
     return seconds
 
 
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """At most *count* of something within *seconds*."""
+
+    count: int
+    seconds: int
+
+    def __str__(self) -> str:
+        return f"{self.count}/{self.seconds}s"
+
+
+def _limit(text: str) -> Limit | None:
+    count, _, window = text.partition("/")
+    if text == "0":
+        return None
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", count) or not window or not parse_seconds(window):
+        raise ValueError("a number per time, like 30/5m or 1000/1d; 0: no limit")
+    return Limit(int(count), parse_seconds(window))
+
+
 def _grace(text: str) -> int:
     seconds = parse_seconds(text)
     if seconds < MIN_GRACE_SECONDS:
@@ -242,6 +262,15 @@ class Config:
     unreferenced_grace: int = _setting(_grace, 86_400, "how long a blob that no record references is kept; 1h or more")
     quota: int = _setting(parse_size, 0, "bytes an account may hold; 0: no limit")
     uploads_per_day: int = _setting(_integer(0, 10**9 - 1), 0, "uploads an account may make in a day; 0: no limit")
+    uploads_per_address: Limit | None = _setting(
+        _limit, None, "uploads from one address, like `1000/1d`, blobs that a record waits for not counted; 0: no limit"
+    )
+    signups_per_address: Limit | None = _setting(
+        _limit, None, "accounts that may be created from one address, like `100/5m`; 0: no limit"
+    )
+    failures_per_address: Limit | None = _setting(
+        _limit, Limit(30, 300), "wrong passwords, the administrator's included, from one address; 0: no limit"
+    )
     proxy_hops: int = _setting(_integer(0, 10), 0, "trusted `X-Forwarded-*` hops")
     accel_redirect: str | None = _setting(
         _text("a location like /_blobs/", r"/([\w.-]+/)+"),

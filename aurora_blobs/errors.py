@@ -245,11 +245,14 @@ class BadJwtAudience(BlobServiceError):
 
 
 class RateLimitExceeded(BlobServiceError):
+    """*retry_after* is in seconds."""
+
     error, status = "RateLimitExceeded", 429
 
-    def __init__(self, retry_after: int) -> None:
+    def __init__(self, retry_after: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
         super().__init__("Rate Limit Exceeded")
         self.retry_after = retry_after
+        self.headers = headers
 
 
 # What is not the client's fault. The message of a 500 is never sent.

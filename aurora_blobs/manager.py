@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aurora_blobs.backends.base import BlobBackend
-from aurora_blobs.catalog import accounts, audit, blobs, counters, references, takedowns
+from aurora_blobs.catalog import accounts, audit, blobs, references, takedowns
 from aurora_blobs.catalog.audit import Totals
 from aurora_blobs.catalog.blobs import Entry, UploadState, Usage
 from aurora_blobs.catalog.references import Named
-from aurora_blobs.config import Config
+from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
 from aurora_blobs.errors import (
@@ -24,17 +24,16 @@ from aurora_blobs.errors import (
     InvalidRequest,
     LocationMetadata,
     QuotaExceeded,
-    RateLimitExceeded,
     RepoNotFound,
     ServiceBusy,
 )
 from aurora_blobs.images.location import has_location
 from aurora_blobs.images.probe import PROBED_TYPES, Facts, probe
+from aurora_blobs.limits import DAY_SECONDS, UPLOADS, check, network_of, spend
 from aurora_blobs.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.repos import check_available
 from aurora_blobs.spool import Spooled, leftovers, spooled
 
-_DAY = 86_400_000_000  # microseconds
 _ATTEMPTS = 5  # to store bytes that a collector takes away in the same moment; two were never seen
 _LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
 
@@ -62,6 +61,7 @@ class UploadRules:
     mime_policy: str = "strict"
     quota_bytes: int = 0
     uploads_per_day: int = 0
+    uploads_per_address: Limit | None = None
     grace_seconds: float = 86_400
     refuse_location: bool = False
 
@@ -74,6 +74,7 @@ class UploadRules:
             config.mime_policy,
             config.quota,
             config.uploads_per_day,
+            config.uploads_per_address,
             config.unreferenced_grace,
             config.location_metadata == "refuse",
         )
@@ -106,15 +107,16 @@ class BlobManager:
         declared_size: int | None = None,
         encodings: tuple[str, ...] = (),
         filename: str | None = None,
+        address: str | None = None,
         check_type: Callable[[str], None] = lambda mime_type: None,
         cid: str | None = None,
     ) -> Entry:
         """Store the bytes of *stream*, read to its end, for *did*; durable when it returns.
 
         *declared_size* is in bytes, None for a chunked body. *encodings* are of `decoding.parse_encodings`.
-        *filename* declares the type where *declared_type* does not. *check_type* may refuse, by raising, the type
-        that was settled on. *cid* names the only bytes that are wanted. The same bytes again restart the grace time
-        and answer as the first time.
+        *filename* declares the type where *declared_type* does not. *address* is the client's, for limits; None has
+        none. *check_type* may refuse, by raising, the type that was settled on. *cid* names the only bytes that are
+        wanted. The same bytes again restart the grace time and answer as the first time.
 
         Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded, InvalidRequest
         for a blob that was taken down or is not *cid*, LocationMetadata, AccountNotFound, InsufficientStorage,
@@ -140,15 +142,18 @@ class BlobManager:
         ) as blob:
             if cid not in (None, blob.cid):
                 raise InvalidRequest(f"The bytes are those of {blob.cid}")
-            return self._keep(did, blob)
+            return self._keep(did, blob, address)
 
-    def _keep(self, did: str, blob: Spooled) -> Entry:
+    def _keep(self, did: str, blob: Spooled, address: str | None) -> Entry:
         if self.rules.refuse_location:
             with blob.view() as data:
                 if has_location(data, blob.mime_type):
                     raise LocationMetadata()
         with self._database.read() as tx:
             state = self._admitted(tx, did, blob)
+            if state.counts:
+                for name, subject, limit in self._limits(did, state, address):
+                    check(tx, name, subject, limit, self._clock())
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             return state.entry
@@ -157,7 +162,7 @@ class BlobManager:
             row = None if self.backend.local else self._pin(blob)
             if not whole:
                 self.backend.put(blob)
-            entry = self._confirm(did, blob, facts, row)
+            entry = self._confirm(did, blob, facts, row, address)
             if entry is not None:
                 return entry
             whole = False
@@ -167,7 +172,7 @@ class BlobManager:
         with self._database.write() as tx:
             return blobs.pin(tx, blob.cid, blob.size, self._clock())
 
-    def _confirm(self, did: str, blob: Spooled, facts: Facts, row: int | None) -> Entry | None:
+    def _confirm(self, did: str, blob: Spooled, facts: Facts, row: int | None, address: str | None) -> Entry | None:
         """Write the rows; None if the bytes were collected in the meantime. *row* is what `_pin` gave."""
         now = self._clock()
         try:
@@ -185,8 +190,9 @@ class BlobManager:
                     return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)
                 entry = self._new_entry(did, blob, facts, state, now)
                 blobs.hold(tx, entry)
-                if not state.awaited:
-                    self._count_upload(tx, did, state, now)
+                if state.counts:
+                    for name, subject, limit in self._limits(did, state, address):
+                        spend(tx, name, subject, limit, now)
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
@@ -210,12 +216,12 @@ class BlobManager:
             raise QuotaExceeded(f"the account uses {state.blob_bytes} of {quota} bytes, the blob has {blob.size} bytes")
         return state
 
-    def _count_upload(self, tx: Transaction, did: str, state: UploadState, now: int) -> None:
-        limit = self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
-        if limit:
-            used, window_end = counters.add(tx, "uploads", did, now, _DAY)
-            if used > limit:
-                raise RateLimitExceeded((window_end - now) // 1_000_000 + 1)
+    def _limits(self, did: str, state: UploadState, address: str | None) -> Iterator[tuple[str, str, Limit]]:
+        per_day = self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
+        if per_day:
+            yield UPLOADS, did, Limit(per_day, DAY_SECONDS)
+        if self.rules.uploads_per_address is not None and address is not None:
+            yield UPLOADS, network_of(address), self.rules.uploads_per_address
 
     def _is_fresh(self, entry: Entry) -> bool:
         return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh

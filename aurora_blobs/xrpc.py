@@ -31,6 +31,7 @@ from aurora_blobs.errors import (
 from aurora_blobs.fields import Field, from_json, from_query
 from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import Lexicons
+from aurora_blobs.limits import Limits, Usage
 from aurora_blobs.manager import BlobManager
 from aurora_blobs.moderation import Moderation
 from aurora_blobs.patience import drain
@@ -64,6 +65,7 @@ class Services:
     importer: Importer
     pictures: Pictures
     clock: Callable[[], int]
+    limits: Limits
 
 
 def services() -> Services:
@@ -158,6 +160,12 @@ def optional_requester() -> Requester | None:
     return found
 
 
+def show_usage(usage: Usage | None) -> None:
+    """Tell the client how much of a limit is left; None is no limit."""
+    if usage is not None:
+        g.headers.extend(usage.headers())
+
+
 def credentials() -> Credentials:
     """What the request brought to show who is asking."""
     headers = request.headers
@@ -184,6 +192,8 @@ def error_response(error: BlobServiceError) -> Response:
         response.headers["Retry-After"] = str(error.retry_after)
     if isinstance(error, RangeNotSatisfiable):
         response.headers["Content-Range"] = error.content_range
+    for name, value in error.headers:
+        response.headers.add(name, value)
     return response
 
 

@@ -25,6 +25,7 @@ from aurora_blobs.errors import (
     ExpiredToken,
     InvalidToken,
 )
+from aurora_blobs.limits import Limits
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ class Authenticator:
         self._database = database
         self._clock = clock
         self._tokens = tokens
+        self._limits = Limits(config, database, clock)
         identities = identities or Identities(config, database, clock)
         self._service_tokens = ServiceTokens(config.service_did, identities, database, clock)
         self._oauth = oauth or OAuthTokens(config, tokens, database, clock)
@@ -130,7 +132,8 @@ class Authenticator:
         assert credentials.authorization is not None
         scheme, token = parse_authorization(credentials.authorization)
         if scheme == "basic" and "admin" in accepts:
-            require_admin(token, self._config.admin_password)
+            with self._limits.guessing(credentials.address):
+                require_admin(token, self._config.admin_password)
             return Requester(None, "admin")
         if scheme == "bearer" and "session" in accepts:
             try:

@@ -145,11 +145,10 @@ class SessionTokens:
 
 def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionTokens:
     """Session tokens as *config* says. Raises ConfigError."""
-    entryway_key = None
+    secrets, key = open_secrets(config), config.entryway_public_key
     try:
-        if config.entryway_public_key is not None:
-            entryway_key = parse_public_key(config.entryway_public_key)
-        return SessionTokens(open_secrets(config), config.service_did, clock, entryway_key=entryway_key)
+        entryway_key = None if key is None else parse_public_key(key)
+        return SessionTokens(secrets, config.service_did, clock, entryway_key=entryway_key)
     except ValueError as error:
         raise ConfigError(f"a key of session tokens cannot be used: {error}") from None
 

@@ -27,3 +27,29 @@ def add(tx: Transaction, name: str, subject: str, now: int, window: int) -> tupl
     if row is None:
         raise LookupError(name)
     return row[0], row[1]
+
+
+def find(tx: Transaction, name: str, subject: str, now: int) -> tuple[int, int] | None:
+    """How many there are in the window that is open at *now*, and when it ends; None if none is."""
+    row = tx.one(
+        """
+        SELECT used, window_end
+          FROM usage_counter
+         WHERE name = ? AND subject = ? AND window_end > ?
+        """,
+        name,
+        subject,
+        now,
+    )
+    return None if row is None else (row[0], row[1])
+
+
+def forget_before(tx: Transaction, now: int) -> int:
+    """Remove the counters whose window ended before *now*; how many there were."""
+    return tx.run(
+        """
+        DELETE FROM usage_counter
+         WHERE window_end < ?
+        """,
+        now,
+    )

@@ -26,7 +26,7 @@ from aurora_blobs.writes import (
     refuse_swap_commit,
     write_of,
 )
-from aurora_blobs.xrpc import json_input, procedure, query, require, services
+from aurora_blobs.xrpc import json_input, procedure, query, require, services, show_usage
 
 bp = Blueprint("repo", __name__)
 
@@ -38,15 +38,21 @@ _RECORD = required(kind=dict)
 def upload_blob() -> dict[str, Any]:
     """Store the body as a blob of the caller."""
     requester = require("session", "service", "oauth")
+    declared_type = request.headers.get("Content-Type")
+    if declared_type is not None:
+        requester.require_upload(declared_type.partition(";")[0].strip())
     if request.content_length is None and "Transfer-Encoding" not in request.headers:
         raise InvalidRequest("A request body is expected but none was provided")
     entry = services().blobs.upload(
         request.environ["wsgi.input"],
         did=requester.did or "",
-        declared_type=request.headers.get("Content-Type"),
+        declared_type=declared_type,
         declared_size=request.content_length,
         encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
+        address=request.remote_addr,
+        check_type=requester.require_upload,
     )
+    show_usage(services().limits.uploads(entry.did, request.remote_addr or ""))
     return {"blob": reference(entry, services().config)}
 
 
@@ -88,6 +94,7 @@ def delete_record() -> dict[str, Any]:
     requester = require("session", "oauth", "admin")
     given = json_input(repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT)
     did = _writable(requester, given["repo"])
+    requester.require_write(given["collection"], "delete")
     refuse_swap_commit(given["swapCommit"])
     services().records.apply(did, [Write("delete", given["collection"], given["rkey"], None, given["swapRecord"])])
     return {}
@@ -101,6 +108,8 @@ def apply_writes() -> dict[str, Any]:
     did = _writable(requester, given["repo"])
     refuse_swap_commit(given["swapCommit"])
     writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().records.now())
+    for write, _ in writes:
+        requester.require_write(write.collection, write.action)
     written = services().records.apply(did, [write for write, _ in writes])
     results = [
         {"$type": f"com.atproto.repo.applyWrites#{write.action}Result", **_shown(done, status)}
@@ -184,6 +193,9 @@ def _write_one(
     requester: Requester, given: dict[str, Any], action: Any, rkey: str, swap: object = SWAP_RECORD.default
 ) -> dict[str, Any]:
     did = _writable(requester, given["repo"])
+    # What a put will be is not known before the write, so it takes both.
+    for needed in ("create", "update") if action == "put" else (action,):
+        requester.require_write(given["collection"], needed)
     refuse_swap_commit(given["swapCommit"])
     write, status = write_of(
         services().lexicons, action, given["collection"], rkey, given["record"], given["validate"], swap

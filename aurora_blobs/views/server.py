@@ -13,7 +13,7 @@ from aurora_blobs.fields import optional, required
 from aurora_blobs.records import record_cid
 from aurora_blobs.syntax import parse_did
 from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, local_accounts, nothing
-from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, services
+from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, services, show_usage
 
 bp = Blueprint("server", __name__)
 
@@ -34,6 +34,7 @@ def create_account() -> dict[str, Any]:
         raise InvalidRequest("Email is required")
     if given["password"] is None:
         raise InvalidPassword("Password is required")
+    show_usage(services().limits.sign_up(request.remote_addr or ""))
     if given["did"] is not None:
         _check_brought(given["did"])
     account = accounts.create(
@@ -48,7 +49,8 @@ def create_session() -> dict[str, Any]:
     accounts = local_accounts()
     given = json_input(identifier=required(), password=required(), allowTakendown=optional(kind=bool))
     taken_down = given["allowTakendown"] is True
-    log_in = accounts.log_in(given["identifier"], given["password"], allow_taken_down=taken_down)
+    with services().limits.guessing(request.remote_addr or ""):
+        log_in = accounts.log_in(given["identifier"], given["password"], allow_taken_down=taken_down)
     return {**_tokens(log_in), **_session(log_in.account)}
 
 
@@ -106,7 +108,8 @@ def delete_account() -> Response:
     """Remove an account and all it has; the password shows that it may be."""
     accounts = local_accounts()
     given = json_input(did=required(parse_did), password=required(), token=required())
-    accounts.check_password(given["did"], given["password"])
+    with services().limits.guessing(request.remote_addr or ""):
+        accounts.check_password(given["did"], given["password"])
     services().blobs.delete_account(given["did"])
     return nothing()
 

@@ -44,7 +44,13 @@ def web():
 @pytest.fixture
 def authenticate(database, clock, tokens, web):
     config = Config(service_did=SERVICE, moderation_did="did:web:mod.test")
-    authenticator = Authenticator(config, database, clock, tokens, identities=Identities(config, database, clock, web))
+    authenticator = Authenticator(
+        config,
+        database,
+        clock,
+        tokens,
+        identities=Identities(config, database, clock, web),
+    )
 
     def authenticate(token, nsid=UPLOAD, accepts=KINDS):
         return authenticator.requester(credentials(f"Bearer {token}"), nsid, accepts)
