@@ -151,9 +151,8 @@ class BlobManager:
                     raise LocationMetadata()
         with self._database.read() as tx:
             state = self._admitted(tx, did, blob)
-            if state.counts:
-                for name, subject, limit in self._limits(did, state, address):
-                    check(tx, name, subject, limit, self._clock())
+            for name, subject, limit in self._limits(did, state, address):
+                check(tx, name, subject, limit, self._clock())
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             return state.entry
@@ -190,9 +189,8 @@ class BlobManager:
                     return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)
                 entry = self._new_entry(did, blob, facts, state, now)
                 blobs.hold(tx, entry)
-                if state.counts:
-                    for name, subject, limit in self._limits(did, state, address):
-                        spend(tx, name, subject, limit, now)
+                for name, subject, limit in self._limits(did, state, address):
+                    spend(tx, name, subject, limit, now)
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
@@ -217,6 +215,9 @@ class BlobManager:
         return state
 
     def _limits(self, did: str, state: UploadState, address: str | None) -> Iterator[tuple[str, str, Limit]]:
+        # What is here already costs nothing, and what a record waits for must be able to come, however much it is.
+        if state.entry is not None or state.awaited:
+            return
         per_day = self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
         if per_day:
             yield UPLOADS, did, Limit(per_day, DAY_SECONDS)

@@ -16,9 +16,9 @@ ROWS = [
     "errors cid syntax config fields memory patience did_document",
     "db decoding mime dag_cbor ranges passwords signup lexicon_schema worker",
     "spool catalog lexicons car",
-    "backends.base images",
+    "backends.base images limits",
     "backends auth repos",
-    "records accounts limits",
+    "records accounts",
     "manager moderation importing writes",
     "maintenance pictures backfill",
     # Flask begins here.

@@ -51,11 +51,6 @@ class UploadState:
     awaited: bool
     stated_type: str | None
 
-    @property
-    def counts(self) -> bool:
-        """Whether the upload counts against a limit: not a blob again, nor one that a record waits for."""
-        return self.entry is None and not self.awaited
-
 
 def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None:
     """What there is of *cid* and *did*; None if there is no such account."""
