@@ -148,9 +148,9 @@ def accepts(accept: Iterable[str], mime_type: str) -> bool:
 def _check_blob(schema: Blob, value: Any, path: str, collection: str) -> None:
     if isinstance(value, dict) and value.keys() == {"cid", "mimeType"}:
         return  # the legacy form is refused, or read, where references are collected
-    mime_type = value.get("mimeType") if isinstance(value, dict) and value.get("$type") == "blob" else None
-    if not isinstance(mime_type, str) or "/" not in mime_type or type(value.get("size")) is not int:
+    if not _is_typed(value):
         raise _invalid(collection, f"Expected blob value type (got {_shown(value)}) at {path}")
+    mime_type = value["mimeType"]
     if schema.accept and not accepts(schema.accept, mime_type):
         *most, last = (_shown(pattern) for pattern in schema.accept)
         expected = f"one of {', '.join(most)} or {last}" if most else last
@@ -158,6 +158,19 @@ def _check_blob(schema: Blob, value: Any, path: str, collection: str) -> None:
     if schema.max_bytes is not None and value["size"] > schema.max_bytes:
         message = f"blob too big (maximum {schema.max_bytes}, got {value['size']})"
         raise _invalid(collection, f"{message} at {path}")
+
+
+def _is_typed(value: Any) -> bool:
+    return (
+        isinstance(value, dict)
+        and value.keys() == {"$type", "ref", "mimeType", "size"}
+        and value["$type"] == "blob"
+        and isinstance(value["ref"], dict)
+        and isinstance(value["mimeType"], str)
+        and "/" in value["mimeType"]
+        and type(value["size"]) is int
+        and value["size"] >= 0
+    )
 
 
 def _invalid(collection: str, message: str) -> InvalidRequest:

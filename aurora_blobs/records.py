@@ -16,6 +16,7 @@ from aurora_blobs.errors import BlobNotFound, InvalidMimeType, InvalidRequest, I
 from aurora_blobs.syntax import new_tid
 
 _MAX_SAFE_INTEGER = 2**53 - 1
+_PROFILE, _PICTURES = "app.bsky.actor.profile", ("avatar", "banner")
 
 Action = Literal["create", "put", "update", "delete"]
 ANY = object()  # as a `Write.swap`: whatever is there
@@ -99,6 +100,26 @@ class Records:
             records.set_rev(tx, did, rev)
         return written
 
+    def with_typed_pictures(self, did: str, collection: str, rkey: str, value: dict[str, Any]) -> dict[str, Any]:
+        """*value*, which is to replace a record, as it can be written: a profile's legacy pictures become typed.
+
+        Clients of before 2023 send back what they read. Raises BlobNotFound for a picture that is not here.
+        """
+        legacy = {
+            name: reference
+            for name in _PICTURES
+            if collection == _PROFILE
+            and isinstance(value.get(name), dict)
+            and (reference := legacy_reference(value[name])) is not None
+        }
+        if not legacy:
+            return value
+        with self._database.read() as tx:
+            if records.find(tx, did, collection, rkey) is None:
+                return value
+            pictures = {name: _as_typed(tx, did, reference) for name, reference in legacy.items()}
+        return {**value, **pictures}
+
     def _check_stored(self, tx: Transaction, did: str, reference: Reference) -> None:
         state = blobs.find_upload_state(tx, did, reference.cid)
         entry = None if state is None else state.entry
@@ -115,6 +136,18 @@ class Records:
             raise InvalidSize(
                 f"Referenced Size does not match stored blob. Expected: {entry.size}, Got: {reference.size}"
             )
+
+
+def _as_typed(tx: Transaction, did: str, reference: Reference) -> dict[str, Any]:
+    state = blobs.find_upload_state(tx, did, reference.cid)
+    if state is None or state.entry is None:
+        raise BlobNotFound()
+    return {
+        "$type": "blob",
+        "ref": {"$link": reference.cid},
+        "mimeType": reference.mime_type,
+        "size": state.entry.size,
+    }
 
 
 def find_references(value: object) -> Iterator[Reference]:

@@ -197,9 +197,9 @@ def _write_one(
     for needed in ("create", "update") if action == "put" else (action,):
         requester.require_write(given["collection"], needed)
     refuse_swap_commit(given["swapCommit"])
-    write, status = write_of(
-        services().lexicons, action, given["collection"], rkey, given["record"], given["validate"], swap
-    )
+    collection = given["collection"]
+    value = services().records.with_typed_pictures(did, collection, rkey, given["record"])
+    write, status = write_of(services().lexicons, action, collection, rkey, value, given["validate"], swap)
     return _shown(services().records.apply(did, [write])[0], status)
 
 
