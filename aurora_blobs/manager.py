@@ -159,6 +159,8 @@ class BlobManager:
         facts = _facts(blob)
         for _ in range(_ATTEMPTS):
             row = None if self.backend.local else self._pin(blob)
+            # A row made by this very pin: the one that said "stored" was collected, and the bytes with it.
+            whole = whole and row in (None, state.blob_created_at)
             if not whole:
                 self.backend.put(blob)
             entry = self._confirm(did, blob, facts, row, address)

@@ -53,12 +53,12 @@ class Clock:
 
 
 class Depot:
-    def __init__(self, folder: Path, clock=None, **rules):
+    def __init__(self, folder: Path, clock=None, backend=None, **rules):
         self.clock = clock or Clock()
         self.spool = folder / "spool"
         self.database = open_database(f"sqlite:{folder / 'db.sqlite3'}", durable=False)
         self.database.upgrade(SCHEMA.read_text())
-        self.backend = DiskBackend(folder / "blobs", durable=False)
+        self.backend = backend or DiskBackend(folder / "blobs", durable=False)
         self.blobs = BlobManager(
             self.backend, self.database, spool=self.spool, rules=UploadRules(**rules), clock=self.clock
         )
