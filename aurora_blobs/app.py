@@ -24,6 +24,7 @@ from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
 from aurora_blobs.views import admin, blob, health, identity, images, repo, server, sync
+from aurora_blobs.watch import StoreWatch
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 
@@ -63,6 +64,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
         pictures,
         now,
         Limits(config, database, now),
+        StoreWatch(backend),
     )
     xrpc.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):

@@ -39,6 +39,7 @@ from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
 from aurora_blobs.spool import BodyReader
+from aurora_blobs.watch import StoreWatch
 
 log = logging.getLogger("aurora_blobs")
 
@@ -66,6 +67,7 @@ class Services:
     pictures: Pictures
     clock: Callable[[], int]
     limits: Limits
+    watch: StoreWatch
 
 
 def services() -> Services:

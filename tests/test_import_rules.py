@@ -18,7 +18,7 @@ ROWS = [
     "spool catalog lexicons car",
     "backends.base images limits",
     "backends auth repos",
-    "records accounts",
+    "records accounts watch",
     "manager moderation importing writes",
     "maintenance pictures backfill",
     # Flask begins here.

@@ -108,7 +108,7 @@ class S3Backend(BlobBackend):
         key = f"{self._prefix}probe.{secrets.token_hex(8)}"
         self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
         try:
-            with self.bucket.open(key) as file:
+            with self.bucket.open(key, brief=True) as file:
                 if file.read() != b"canary":
                     raise BackendUnavailable("the canary came back changed")
         finally:

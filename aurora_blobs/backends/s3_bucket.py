@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, BinaryIO, cast
 
 from aurora_blobs.backends.s3_client import Refused, S3Client, translated
@@ -43,13 +44,13 @@ class Bucket:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def open(self, key: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, key: str, start: int = 0, stop: int | None = None, *, brief: bool = False) -> BinaryIO:
         """The bytes ``[start, stop)`` of the object at *key*. Raises BlobNotFound."""
         if stop is not None and start >= stop:
             if self.size(key) is None:
                 raise BlobNotFound()
             return io.BytesIO()
-        return cast(BinaryIO, io.BufferedReader(_Object(self._body, key, start, stop), _BUFFER))
+        return cast(BinaryIO, io.BufferedReader(_Object(partial(self._body, brief), key, start, stop), _BUFFER))
 
     def size(self, key: str) -> int | None:
         """How many bytes the object at *key* has; None is absence."""
@@ -59,13 +60,13 @@ class Bucket:
         except BlobNotFound:
             return None
 
-    def _body(self, key: str, start: int, stop: int | None) -> Any:
+    def _body(self, brief: bool, key: str, start: int, stop: int | None) -> Any:
         """The stream of the object at *key* from *start*; None where the object ends at or before it."""
         bounds: dict[str, Any] = {}
         if start or stop is not None:
             bounds["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
-            answer = self.call("get_object", Key=key, **bounds)
+            answer = self.call("get_object", brief=brief, Key=key, **bounds)
         except Refused as refusal:
             if refusal.http_status == 416:
                 return None

@@ -13,10 +13,16 @@ bp = Blueprint("health", __name__)
 
 @bp.get("/xrpc/_health")
 def health() -> tuple[Response, int]:
-    """200 while the database answers."""
+    """200 while the database and the store answer."""
+    if _database_works() and services().watch.works():
+        return jsonify(version=__version__), 200
+    return jsonify(version=__version__, error="Service Unavailable"), 503
+
+
+def _database_works() -> bool:
     try:
         with services().database.read() as tx:
             schema.version(tx)
     except sqlite3.Error:
-        return jsonify(version=__version__, error="Service Unavailable"), 503
-    return jsonify(version=__version__), 200
+        return False
+    return True

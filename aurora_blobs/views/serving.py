@@ -1,5 +1,7 @@
 """A blob's bytes as an HTTP answer: the whole, a part, or word that the client has them already."""
 
+from urllib.parse import urlsplit
+
 from flask import Response, request
 from werkzeug.wsgi import wrap_file
 
@@ -45,6 +47,9 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
         return response
     headers["Accept-Ranges"] = "bytes"
+    # A Range that is to be ignored would not be ignored by the store.
+    if request.method == "GET" and (part is not None or "Range" not in asked) and _hand_over(response, entry):
+        return response
     start, stop = part or (0, entry.size)
     if part is not None:
         response.status_code = 206
@@ -55,6 +60,31 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     if request.method == "GET":
         _attach(response, entry, start, stop)
     return response
+
+
+def _hand_over(response: Response, entry: Entry) -> bool:
+    """Leave the bytes to the store, through nginx or by a redirect; False if the store or the settings do not."""
+    config = services().config
+    if config.accel_redirect is None and config.s3_redirect is None:
+        return False
+    headers = response.headers
+    link = services().blobs.backend.url(
+        entry.cid, mime_type=entry.mime_type, disposition=headers["Content-Disposition"]
+    )
+    if link is None:
+        return False
+    services().blobs.check_held(entry)
+    if config.accel_redirect is not None:
+        # nginx knows where the store is, and asks it for what the client asked us for.
+        parts = urlsplit(link)
+        headers["X-Accel-Redirect"] = f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
+        return True
+    response.status_code = 302
+    headers["Location"] = link
+    headers["Cache-Control"] = "private, no-store"  # the link is good for minutes
+    for name in ("Content-Disposition", "Content-Type", "ETag"):
+        del headers[name]  # of the blob, and this is not it
+    return True
 
 
 def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:

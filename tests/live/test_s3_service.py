@@ -1,0 +1,209 @@
+"""The service with its blobs in S3: bytes through it, by redirect, and through nginx; and when the store fails."""
+
+import http.client
+import time
+import urllib.request
+
+import nginx
+import pytest
+from seaweed import BUCKET, KEYS
+from service import UPLOAD, Service, blob_path
+
+pytestmark = pytest.mark.live
+
+SECURITY = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
+
+
+@pytest.fixture
+def start(tmp_path, seaweed):
+    """Starts the service on the store at *url*, with more settings."""
+    started = []
+
+    def start(url=seaweed.url, **settings):
+        service = Service(
+            tmp_path / f"service{len(started)}",
+            **KEYS,
+            AURORA_BLOBS_STORAGE="s3",
+            AURORA_BLOBS_S3_BUCKET=BUCKET,
+            AURORA_BLOBS_S3_PREFIX=f"{tmp_path.name}/",
+            AURORA_BLOBS_S3_ENDPOINT_URL=url,
+            AURORA_BLOBS_S3_ADDRESSING_STYLE="path",
+            AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
+            **settings,
+        )
+        started.append(service)
+        return service.start()
+
+    yield start
+    for service in started:
+        service.stop()
+
+
+def test_bytes_pass_through_whole_and_in_part(start, some_bytes):
+    service = start()
+    alice = service.account()
+    data = some_bytes(1_000_000)
+    cid = service.publish(alice, data, "application/x-test")
+
+    whole = service.call("GET", blob_path(alice.did, cid))
+    part = service.call("GET", blob_path(alice.did, cid), headers={"Range": "bytes=500000-500009"})
+    head = service.call("HEAD", blob_path(alice.did, cid))
+
+    assert (whole.status, whole.body) == (200, data)
+    assert (part.status, part.body) == (206, data[500_000:500_010])
+    assert (head.status, head.headers["Content-Length"]) == (200, "1000000")
+
+
+def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(start, seaweed, tmp_path):
+    service = start()
+    alice = service.account()
+    cid = service.publish(alice, b"here", "text/x-test")
+    store = seaweed.client()
+    (lost,) = store.list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
+    store.delete_object(Bucket=BUCKET, Key=lost["Key"])
+
+    gone = service.call("GET", blob_path(alice.did, cid))
+    missing = service.call("GET", "/xrpc/com.atproto.repo.listMissingBlobs", headers=alice.headers)
+    service.publish(alice, b"here", "text/x-test")
+    back = service.call("GET", blob_path(alice.did, cid))
+
+    assert (gone.status, gone.json["error"]) == (400, "BlobNotFound")
+    assert [blob["cid"] for blob in missing.json["blobs"]] == [cid]
+    assert (back.status, back.body) == (200, b"here")
+
+
+def test_an_object_says_what_it_is(start, seaweed, tmp_path):
+    service = start()
+    service.publish(service.account(), b"here", "text/x-test")
+
+    (listed,) = seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
+    head = seaweed.client().head_object(Bucket=BUCKET, Key=listed["Key"], ChecksumMode="ENABLED")
+
+    assert head["ContentType"] == "text/x-test"
+    assert head["ChecksumSHA256"]
+
+
+@pytest.mark.parametrize(
+    "kind, status, error",
+    [("reset", 502, "UpstreamFailure"), ("500", 502, "UpstreamFailure"), ("503", 503, "ServiceUnavailable")],
+)
+def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(start, link, some_bytes, kind, status, error):
+    service = start(link.url)
+    alice = service.account()
+    cid = service.publish(alice, some_bytes(300_000), "application/x-test")
+    link.inject(kind)
+
+    up = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
+    down = service.call("GET", blob_path(alice.did, cid))
+    link.heal()
+    again = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
+    back = service.call("GET", blob_path(alice.did, cid))
+
+    for refused in (up, down):
+        assert (refused.status, refused.json["error"]) == (status, error)
+        assert int(refused.headers["Retry-After"]) > 0
+    assert again.status == 200
+    assert back.body == some_bytes(300_000)
+
+
+def test_a_body_that_breaks_for_good_is_never_taken_for_whole(start, link, some_bytes):
+    service = start(link.url)
+    alice = service.account()
+    cid = service.publish(alice, some_bytes(3_000_000), "application/x-test")
+    link.inject("truncate", method="GET", times=1)
+    link.inject("reset", method="GET")
+
+    with pytest.raises(http.client.IncompleteRead):
+        service.call("GET", blob_path(alice.did, cid))
+
+
+@pytest.mark.long
+def test_a_store_that_stalls_is_a_timeout(start, link):
+    service = start(link.url)
+    alice = service.account()
+    link.inject("stall")
+
+    refused = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
+
+    assert (refused.status, refused.json["error"]) == (504, "UpstreamTimeout")
+    assert refused.headers["Retry-After"] == "30"
+
+
+def health_turns(service, status):
+    """Whether it does within 20 seconds."""
+    deadline = time.monotonic() + 20
+    while (answer := service.call("GET", "/xrpc/_health").status) != status and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return answer == status
+
+
+def test_health_turns_bad_with_the_store_and_good_again(start, link):
+    service = start(link.url)
+
+    assert health_turns(service, 200)
+    link.cut()
+    assert health_turns(service, 503)
+    link.connect()
+    assert health_turns(service, 200)
+
+
+def test_the_redirect_goes_to_a_link_with_our_type_and_disposition(start, some_bytes):
+    service = start(AURORA_BLOBS_S3_REDIRECT="presigned")
+    alice = service.account()
+    data = some_bytes(300_000)
+    cid = service.publish(alice, data, "application/x-test")
+
+    answer = service.call("GET", blob_path(alice.did, cid))
+    with urllib.request.urlopen(answer.headers["Location"]) as followed:
+        body = followed.read()
+
+    assert (answer.status, answer.body, answer.headers["Cache-Control"]) == (302, b"", "private, no-store")
+    assert body == data
+    assert followed.headers["Content-Type"] == "application/x-test"
+    assert followed.headers["Content-Disposition"] == f'attachment; filename="{cid}"'
+
+
+def test_nginx_follows_the_link_and_our_headers_stay(start, seaweed, tmp_path, some_bytes):
+    host = seaweed.url.removeprefix("http://")
+    service = start(
+        AURORA_BLOBS_ACCEL_REDIRECT="/_s3/", AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock", AURORA_BLOBS_PROXY_HOPS="1"
+    )
+    proxy = nginx.shipped(
+        tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), ("s3.example.com", host)
+    ).start()
+    try:
+        alice = service.account()
+        data = some_bytes(300_000)
+        cid = service.publish(alice, data, "application/x-test")
+        path = blob_path(alice.did, cid)
+
+        whole = proxy.call("GET", path)
+        own = proxy.call("GET", path, headers=alice.headers)
+        part = proxy.call("GET", path, headers={"Range": "bytes=100-199"})
+        known = proxy.call("GET", path, headers={"If-None-Match": f'"{cid}"'})
+        stale = proxy.call("GET", path, headers={"Range": "bytes=100-199", "If-Range": '"other"'})
+        beyond = proxy.call("GET", path, headers={"Range": "bytes=300000-"})
+        head = proxy.call("HEAD", path)
+        outside = proxy.call("GET", f"/_s3/{BUCKET}/")
+    finally:
+        proxy.stop()
+
+    assert (whole.status, whole.body) == (200, data)
+    assert (own.status, own.body) == (200, data)
+    assert (part.status, part.body, part.headers["Content-Range"]) == (206, data[100:200], "bytes 100-199/300000")
+    assert (stale.status, stale.body) == (200, data)
+    assert (known.status, head.status, beyond.status, outside.status) == (304, 200, 416, 400)
+    assert head.headers["Content-Length"] == "300000"
+    for answer in (whole, part, stale):
+        for name, value in {
+            **SECURITY,
+            "Content-Type": "application/x-test",
+            "Content-Disposition": f'attachment; filename="{cid}"',
+            "ETag": f'"{cid}"',
+            "Cache-Control": "public, max-age=300, must-revalidate",
+            "Access-Control-Allow-Origin": "*",
+            "Accept-Ranges": "bytes",
+        }.items():
+            assert answer.headers.get_all(name) == [value]
+        assert [name for name in answer.headers if name.lower().startswith("x-amz-checksum")] == []
+    assert own.headers["Cache-Control"] == "private"
