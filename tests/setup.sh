@@ -22,6 +22,7 @@ need nginx nginx-light
 need node nodejs
 need npm npm
 need dpkg-deb dpkg
+need convert-im6.q16 imagemagick
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get > /dev/null || fail "install these and try again: ${missing[*]}"
     as_root apt-get update -qq || fail "apt-get update failed"
@@ -34,3 +35,6 @@ if [ ! -d .cache/node/node_modules/@atproto/api ]; then
     npm install --prefix .cache/node --no-audit --no-fund @atproto/api@0.19 > .cache/npm.log 2>&1 ||
         fail "npm install @atproto/api failed, see .cache/npm.log"
 fi
+
+# Pictures and films to try.
+tests/media.sh

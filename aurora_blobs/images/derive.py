@@ -111,25 +111,33 @@ def _derived(image: Image.Image, preset: Preset) -> Image.Image:
     turn = exif.orientation(image.info.get("exif") or b"")
     shown = image.size[::-1] if turn >= _TRANSPOSED else image.size
     box, size = preset.plan(*shown)
-    if turn >= _TRANSPOSED:  # what is cut off is the same on either side, so mirroring does not matter
-        box, size = (box[1], box[0], box[3], box[2]), size[::-1]
-    width = image.width
-    # JPEG can be decoded smaller; four fifths of the time for a thumbnail.
-    if image.draft(None, _at_least(box, size, image.size)):
-        box = tuple(side * image.width / width for side in box)  # type: ignore[assignment]
-        box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    if turn >= _TRANSPOSED:
+        size = size[::-1]
+    left, top, right, bottom = _as_stored(box, turn, image.size)
+    width, height = image.size
+    # JPEG can be decoded smaller, which saves up to four fifths of the time.
+    wanted = (size[0] * _GAP * width / (right - left), size[1] * _GAP * height / (bottom - top))
+    image.draft(None, (int(wanted[0]), int(wanted[1])))
+    across, down = image.width / width, image.height / height
+    part = (left * across, top * down, right * across, bottom * down)
     small = _plain(image)
-    if size != small.size or box != (0, 0, *small.size):
-        small = small.resize(size, Image.Resampling.LANCZOS, box, _GAP)
+    if size != small.size or part != (0, 0, *small.size):
+        small = small.resize(size, Image.Resampling.LANCZOS, part, _GAP)
     small = _in_srgb(small, profile)
     return small.transpose(_TURNS[turn]) if turn in _TURNS else small
 
 
-def _at_least(box: tuple[float, float, float, float], size: tuple[int, int], full: tuple[int, int]) -> tuple[int, int]:
-    return (
-        int(size[0] * _GAP * full[0] / (box[2] - box[0])),
-        int(size[1] * _GAP * full[1] / (box[3] - box[1])),
-    )
+def _as_stored(box: tuple[int, int, int, int], turn: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Where *box*, of the upright picture, is in the stored one, of *size*."""
+    left, top, right, bottom = box
+    width, height = size
+    if turn >= _TRANSPOSED:
+        left, top, right, bottom = top, left, bottom, right
+    if turn in (2, 3, 7, 8):
+        left, right = width - right, width - left
+    if turn in (3, 4, 6, 7):
+        top, bottom = height - bottom, height - top
+    return left, top, right, bottom
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -23,15 +23,15 @@ class Preset:
     width: int
     height: int
 
-    def plan(self, width: int, height: int) -> tuple[tuple[float, float, float, float], tuple[int, int]]:
+    def plan(self, width: int, height: int) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         """What to take of a picture of *width* and *height* (left, top, right, bottom), and its size afterwards."""
         if self.fit == "inside":
             scale = min(self.width / width, self.height / height, 1)
             return (0, 0, width, height), (_pixels(width * scale), _pixels(height * scale))
-        shown_width = min(width, height * self.width / self.height)
-        shown_height = min(height, width * self.height / self.width)
-        left, top = (width - shown_width) / 2, (height - shown_height) / 2
-        size = _pixels(min(self.width, shown_width)), _pixels(min(self.height, shown_height))
+        shown_width = min(width, _pixels(height * self.width / self.height))
+        shown_height = min(height, _pixels(width * self.height / self.width))
+        left, top = (width - shown_width) // 2, (height - shown_height) // 2
+        size = min(self.width, shown_width), min(self.height, shown_height)
         return (left, top, left + shown_width, top + shown_height), size
 
 
