@@ -5,7 +5,9 @@ from samples import HTML, NOT_SHOWN, PROGRAM, SHOWN, picture
 
 from aurora_blobs import mime
 from aurora_blobs.errors import InvalidMimeType, InvalidRequest
+from aurora_blobs.signatures import detect
 from aurora_blobs.spool import HEAD
+from aurora_blobs.syntax import parse_mime_type
 
 DEFAULT = ("image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm")
 ANY = ("*/*",)
@@ -13,12 +15,12 @@ ANY = ("*/*",)
 
 @pytest.mark.parametrize("data, mime_type", SHOWN.values(), ids=SHOWN)
 def test_the_bytes_show_their_type(data, mime_type):
-    assert mime.detect(data[:HEAD]) == mime_type
+    assert detect(data[:HEAD]) == mime_type
 
 
 @pytest.mark.parametrize("data", NOT_SHOWN.values(), ids=NOT_SHOWN)
 def test_bytes_that_show_no_type_have_none(data):
-    assert mime.detect(data[:HEAD]) is None
+    assert detect(data[:HEAD]) is None
 
 
 @pytest.mark.parametrize("data, mime_type", SHOWN.values(), ids=SHOWN)
@@ -269,5 +271,5 @@ def test_no_bytes_make_detection_fail():
         for _ in range(chance.randrange(8)):
             place = chance.randrange(len(data) + 1)
             data[place : place + chance.randrange(9)] = chance.randbytes(chance.randrange(9))
-        shown = mime.detect(bytes(data))
-        assert shown is None or mime.parse_mime_type(shown) == shown
+        shown = detect(bytes(data))
+        assert shown is None or parse_mime_type(shown) == shown
