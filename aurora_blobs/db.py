@@ -114,6 +114,15 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
 
+    def copy_to(self, path: Path) -> None:
+        """Replace what is in the SQLite file *path* by one state of all that is in here; others go on meanwhile."""
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        target = sqlite3.connect(path)
+        try:
+            self._connection().backup(target)
+        finally:
+            target.close()
+
     @contextmanager
     def _turn(self) -> Iterator[None]:
         # With a time limit: while a stranger holds SQLite's lock, each who gets here first waits for it in vain.

@@ -8,6 +8,7 @@ from aurora_blobs import config as settings
 from aurora_blobs.cli.accounts import account
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.collect import gc
+from aurora_blobs.cli.moving import backup, export_blobs, import_blobs
 from aurora_blobs.cli.output import json_option, show
 from aurora_blobs.cli.upkeep import fsck, migrate, scrub
 from aurora_blobs.xrpc import services
@@ -31,7 +32,7 @@ def show_config(as_json: bool) -> None:
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
-    for upkeep in (gc, fsck, scrub, migrate):
-        blobs.add_command(upkeep)
-    for command in (init_db, show_config, account, blobs):
+    for long in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
+        blobs.add_command(long)
+    for command in (init_db, show_config, account, blobs, backup):
         app.cli.add_command(command)

@@ -1,47 +1,19 @@
 """``flask --app wsgi blobs fsck``, ``scrub`` and ``migrate``: is every byte still there, and moved elsewhere."""
 
-import sys
-from collections.abc import Iterable
 from dataclasses import asdict
 
 import click
 
 from aurora_blobs.backends import open_store
-from aurora_blobs.cli.output import json_option, show
+from aurora_blobs.cli.findings import Findings, unrestricted
+from aurora_blobs.cli.output import json_option
 from aurora_blobs.cli.progress import amount, meter
-from aurora_blobs.config import MAX_S3_PUT, parse_size
+from aurora_blobs.config import parse_size
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
-from aurora_blobs.maintenance.walk import Finding
-from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.xrpc import services
-
-
-class _Findings:
-    """Prints findings as they come, or keeps them for JSON."""
-
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
-        self.all: list[Finding] = []
-
-    def take(self, findings: Iterable[Finding]) -> None:
-        for finding in findings:
-            self.all.append(finding)
-            if not self._as_json:
-                mark = " (repaired)" if finding.repaired else ""
-                click.echo(f"{finding.kind}: {finding.subject}: {finding.detail}{mark}")
-
-    def finish(self, summary: dict[str, object], words: str) -> None:
-        """Ends the command: status 1 if there was anything."""
-        if self._as_json:
-            show({**summary, "findings": [asdict(finding) for finding in self.all]}, True)
-        else:
-            repaired = sum(finding.repaired for finding in self.all)
-            wrong = f"{len(self.all)} findings, {repaired} repaired" if self.all else "nothing is wrong"
-            click.echo(f"{words}: {wrong}")
-        sys.exit(1 if self.all else 0)
 
 
 @click.command("fsck")
@@ -53,7 +25,7 @@ class _Findings:
 def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json: bool) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is wrong."""
     database, backend, clock = services().database, services().blobs.backend, services().records.now
-    findings = _Findings(as_json)
+    findings = Findings(as_json)
     check = Fsck(database, backend, services().config.data_dir / "spool", clock, repair=repair)
     findings.take(check.run())
     summary: dict[str, object] = {"blobs": check.seen, "bytes": check.seen_bytes}
@@ -89,7 +61,7 @@ def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
     )
     if job.begins_after and not as_json:
         click.echo(f"goes on after {job.begins_after}")
-    findings = _Findings(as_json)
+    findings = Findings(as_json)
     with meter("scrub", job.blobs, job.bytes) as shown:
         findings.take(job.run(shown.add))
     summary: dict[str, object] = {"blobs": job.blobs, "bytes": job.bytes}
@@ -116,7 +88,7 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
         config.data_dir / "spool",
         jobs=jobs,
     )
-    findings = _Findings(as_json)
+    findings = Findings(as_json)
     with meter(f"{source} to {target}", job.progress.blobs, job.progress.bytes) as shown:
         findings.take(job.run(shown.add))
     findings.take(job.verify())
@@ -124,17 +96,3 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
     words = f"copied {progress.copied_blobs} blobs, {amount(progress.copied_bytes)}; "
     words += f"{target} has {progress.done_blobs} of {progress.blobs}"
     findings.finish(asdict(progress), words)
-
-
-def unrestricted() -> BlobManager:
-    """The blobs of the service, for what the operator brings in: any type and size, and no quota but an account's own.
-
-    What one request to S3 takes is the limit.
-    """
-    return BlobManager(
-        services().blobs.backend,
-        services().database,
-        spool=services().config.data_dir / "spool",
-        rules=UploadRules(max_bytes=MAX_S3_PUT, mime_policy="sniff"),
-        clock=services().records.now,
-    )

@@ -1,0 +1,80 @@
+"""A copy of database and blobs in a folder, and the way back.
+
+The database first: a blob is in the store before a row says so, and is removed after its row, so that every row of the
+copy finds its bytes, unless the collector removed them since. Blobs never change, so a second backup into the same
+folder copies what is new.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.db import Database, open_database
+from aurora_blobs.maintenance.migrate import Migration, Progress
+from aurora_blobs.maintenance.walk import Finding
+
+Begin = Callable[[Progress], Callable[[int], None]]
+DATABASE = "aurora.sqlite3"
+BLOBS = "blobs"
+_SPOOL = "spool"  # in the backup: files get their names by a link, which does not cross file systems
+
+
+class Backup:
+    """The folder of one."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.progress = Progress()
+
+    def exists(self) -> bool:
+        """Whether there is one."""
+        return (self._folder / DATABASE).is_file()
+
+    def make(self, database: Database, backend: BlobBackend, jobs: int, begin: Begin) -> Iterator[Finding]:
+        """Bring the folder up to date; what could not be copied. *begin* gets the totals and gives what to advance."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        copy = self._folder / f"{DATABASE}.part"
+        copy.unlink(missing_ok=True)
+        database.copy_to(copy)
+        copy.rename(self._folder / DATABASE)
+        target = DiskBackend(self._folder / BLOBS, durable=True)
+        yield from self._move(backend, target, self._folder / _SPOOL, jobs, begin)
+
+    def restore(
+        self,
+        database: Database,
+        backend: BlobBackend,
+        spool: Path,
+        jobs: int,
+        begin: Begin,
+    ) -> Iterator[Finding]:
+        """Put everything back; the service must not run. What could not be put back."""
+        with _opened(self._folder / DATABASE) as saved:
+            saved.copy_to(database.path)
+        source = DiskBackend(self._folder / BLOBS, durable=False)
+        yield from self._move(source, backend, spool, jobs, begin)
+
+    def _move(
+        self,
+        source: BlobBackend,
+        target: BlobBackend,
+        spool: Path,
+        jobs: int,
+        begin: Begin,
+    ) -> Iterator[Finding]:
+        # By the rows of the copy: what was uploaded since is not in it, and nothing of it may be missing.
+        with _opened(self._folder / DATABASE) as saved:
+            job = Migration(saved, source, target, spool, jobs=jobs)
+            self.progress = job.progress
+            yield from job.run(begin(job.progress))
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Database]:
+    database = open_database(f"sqlite:{path}", durable=True)
+    try:
+        yield database
+    finally:
+        database.close()
