@@ -101,6 +101,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
+        # Left open, they would take connections that nobody answers, for as long as an upload lasts.
+        for listener in self.sockets:
+            listener.close()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
         """SIGQUIT and Ctrl-C: at once. An ordinary exit would wait for every thread."""

@@ -23,6 +23,10 @@ need node nodejs
 need npm npm
 need dpkg-deb dpkg
 need convert-im6.q16 imagemagick
+need curl curl
+need openssl openssl
+need systemd-analyze systemd
+need chromium chromium
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get > /dev/null || fail "install these and try again: ${missing[*]}"
     as_root apt-get update -qq || fail "apt-get update failed"

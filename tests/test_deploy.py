@@ -38,7 +38,6 @@ def test_systemd_finds_little_that_a_unit_may_do(unit):
     assert float(re.search(r"exposure level for \S+: ([\d.]+)", rated.stdout)[1]) < 2.5
 
 
-@pytest.mark.live
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.timer")), ids=lambda unit: unit.name)
 def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
     service = unit.with_suffix(".service").read_text()

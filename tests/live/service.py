@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPMessage
 from pathlib import Path
@@ -128,17 +129,29 @@ class Service:
         assert made.status == 200, made.body
         return Account(made.json["did"], made.json["accessJwt"])
 
-    def publish(self, account: Account, content: bytes, mime_type: str) -> str:
-        """Upload *content* and name it in a record; its CID."""
+    def upload(self, account: Account, content: bytes, mime_type: str) -> Any:
+        """The reference to *content*, which is a blob of *account* from now on."""
         uploaded = self.call("POST", UPLOAD, content, {**account.headers, "Content-Type": mime_type})
         assert uploaded.status == 200, uploaded.body
-        blob = uploaded.json["blob"]
+        return uploaded.json["blob"]
+
+    def publish(self, account: Account, content: bytes, mime_type: str) -> str:
+        """Upload *content* and name it in a record; its CID."""
+        blob = self.upload(account, content, mime_type)
         record = {"repo": account.did, "collection": "com.example.file", "record": {"file": blob}}
         headers = {**account.headers, "Content-Type": "application/json"}
         created = self.call("POST", "/xrpc/com.atproto.repo.createRecord", json.dumps(record), headers)
         assert created.status == 200, created.body
         cid: str = blob["ref"]["$link"]
         return cid
+
+    def admin(self, password: str, nsid: str, **given: Any) -> Any:
+        """Call *nsid* as the administrator."""
+        basic = b64encode(f"admin:{password}".encode()).decode()
+        headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
+        answer = self.call("POST", f"/xrpc/{nsid}", json.dumps(given), headers)
+        assert answer.status == 200, answer.body
+        return answer.json
 
 
 def call(

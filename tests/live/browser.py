@@ -1,0 +1,68 @@
+"""Headless Chromium on a page of the tests, which reports what it saw."""
+
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+_FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--autoplay-policy=no-user-gesture-required",
+]
+PAGE = Path(__file__).parent / "player.html"
+
+
+def play(source: str, profile: Path) -> dict[str, Any]:
+    """What the player in player.html made of the video at *source*; *profile* is a folder that Chromium may fill."""
+    reports: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(PAGE.read_bytes())
+
+        def do_POST(self) -> None:
+            reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    chromium = shutil.which("chromium")
+    assert chromium, "Chromium is missing: tests/setup.sh installs it"
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        page = f"http://127.0.0.1:{server.server_address[1]}/?source={quote(source, safe='')}"
+        with (profile.parent / "chromium.log").open("wb") as log:
+            process = subprocess.Popen(
+                [chromium, *_FLAGS, f"--user-data-dir={profile}", page],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # it has children, which end with it
+            )
+        try:
+            return reports.get(timeout=60)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
+            server.shutdown()
+            serving.join(10)

@@ -1,0 +1,167 @@
+"""Those who fetch blobs in earnest: curl that resumes, a cache that asks again, a browser that plays and seeks."""
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+from browser import play
+from nginx import own
+from service import ROOT, Service, blob_path
+
+pytestmark = pytest.mark.live
+
+PNG = b"\x89PNG\r\n\x1a\n"
+BIG = PNG + os.urandom(2_000_000)
+# tests/setup.sh fetches the package.
+MEDIA = ROOT / ".cache/media/golang-github-gabriel-vasile-mimetype-dev"
+MEDIA /= "usr/share/gocode/src/github.com/gabriel-vasile/mimetype/testdata"
+ADMIN = "correct horse"
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("service")
+    service = Service(
+        folder,
+        "--access-logfile",
+        str(folder / "access.log"),
+        "--access-logformat",
+        '%(m)s %(s)s "%({range}i)s" "%({if-none-match}i)s"',
+        AURORA_BLOBS_ADMIN_PASSWORD=ADMIN,
+    ).start()
+    yield service
+    service.stop()
+
+
+@pytest.fixture(scope="module")
+def account(service):
+    return service.account()
+
+
+@pytest.fixture
+def asked(service):
+    """What was asked of the service since the test began."""
+    log = service.folder / "access.log"
+    before = len(log.read_text())
+    return lambda: log.read_text()[before:].splitlines()
+
+
+@pytest.fixture(scope="module")
+def url(service, account):
+    cid = service.publish(account, BIG, "image/png")
+    return f"http://127.0.0.1:{service.port}{blob_path(account.did, cid)}"
+
+
+@pytest.mark.parametrize("held", [1, 999_999, len(BIG) - 1])
+def test_curl_resumes_a_download(url, tmp_path, asked, held):
+    target = tmp_path / "download"
+    target.write_bytes(BIG[:held])
+
+    subprocess.run(["curl", "-sSf", "-C", "-", "-o", target, url], check=True, timeout=60)
+
+    assert target.read_bytes() == BIG
+    assert asked() == [f'GET 206 "bytes={held}-" "-"']
+
+
+def test_curl_is_told_that_there_is_nothing_left_to_resume(url, tmp_path):
+    target = tmp_path / "download"
+    target.write_bytes(BIG)
+
+    resumed = subprocess.run(
+        ["curl", "-sS", "-C", "-", "-w", "%{http_code}", "-o", target, url], capture_output=True, text=True, timeout=60
+    )
+
+    assert resumed.stdout == "416"
+    assert target.read_bytes() == BIG
+
+
+def test_curl_sends_a_tag_that_it_kept(url, tmp_path, asked):
+    tag, target = tmp_path / "tag", tmp_path / "download"
+    arguments = ["curl", "-sSf", "-o", target, "--etag-save", tag, "--etag-compare", tag, url]
+
+    subprocess.run(arguments, check=True, timeout=60)
+    subprocess.run(arguments, check=True, timeout=60)
+
+    assert [line.split()[1] for line in asked()] == ["200", "304"]
+
+
+@pytest.fixture
+def cache(service, tmp_path):
+    """nginx as a cache that keeps for a second what may be kept for five minutes."""
+    cache = own(
+        tmp_path / "nginx",
+        f"""
+        proxy_cache_path cache keys_zone=blobs:1m;
+        server {{
+            listen 127.0.0.1:PORT;
+            location / {{
+                proxy_pass http://127.0.0.1:{service.port};
+                proxy_cache blobs;
+                proxy_cache_revalidate on;
+                proxy_ignore_headers Cache-Control;
+                proxy_cache_valid 200 1s;
+                add_header X-Cache $upstream_cache_status always;
+            }}
+        }}
+        """,
+    ).start()
+    yield cache
+    cache.stop()
+
+
+def test_a_cache_asks_again_and_is_told_that_nothing_changed(cache, service, account, asked):
+    cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
+    path = blob_path(account.did, cid)
+
+    first = cache.call("GET", path)
+    second = cache.call("GET", path)
+    time.sleep(2.5)
+    third = cache.call("GET", path)
+
+    assert [answer.headers["X-Cache"] for answer in (first, second, third)] == ["MISS", "HIT", "REVALIDATED"]
+    assert first.body == second.body == third.body
+    assert third.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
+    assert re.fullmatch(rf'GET 304 "-" ".*{cid}.*"', asked()[-1])
+
+
+def test_a_cache_learns_of_a_takedown(cache, service, account):
+    cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
+    path = blob_path(account.did, cid)
+    cache.call("GET", path)
+
+    service.admin(
+        ADMIN,
+        "com.atproto.admin.updateSubjectStatus",
+        subject={"$type": "com.atproto.admin.defs#repoBlobRef", "did": account.did, "cid": cid},
+        takedown={"applied": True, "ref": "1"},
+    )
+    time.sleep(2.5)
+
+    assert cache.call("GET", path).status == 400
+
+
+def test_a_cache_keeps_nothing_that_is_the_owner_s_alone(cache, service, account):
+    cid = service.upload(account, PNG + os.urandom(100_000), "image/png")["ref"]["$link"]
+    path = blob_path(account.did, cid)
+
+    own_view = service.call("GET", path, headers=account.headers)
+    everybody_s = service.call("GET", path)
+
+    assert (own_view.status, own_view.headers["Cache-Control"]) == (200, "private")
+    assert everybody_s.status == 400
+
+
+@pytest.mark.parametrize("name, mime_type", [("mp4.mp4", "video/mp4"), ("webm.webm", "video/webm")])
+def test_chromium_plays_and_seeks(service, account, tmp_path, asked, name, mime_type):
+    cid = service.publish(account, (MEDIA / name).read_bytes(), mime_type)
+
+    seen = play(f"http://127.0.0.1:{service.port}{blob_path(account.did, cid)}", tmp_path / "profile")
+
+    assert "error" not in seen, seen
+    assert seen["played"] >= 0.2
+    assert seen["soughtTo"] == pytest.approx(0.8 * seen["duration"], abs=0.5)
+    assert seen["width"] > 100
+    assert seen["shades"] > 50  # a picture, not one colour
+    assert all(re.match(r'GET 206 "bytes=\d+-', line) for line in asked()[2:])

@@ -1,0 +1,141 @@
+"""How the service ends: politely, with what is under way; suddenly, with nothing left behind."""
+
+import hashlib
+import os
+import signal
+import threading
+import time
+from contextlib import suppress
+
+import pytest
+from service import UPLOAD, Service, blob_path
+
+pytestmark = pytest.mark.live
+
+PNG = b"\x89PNG\r\n\x1a\n"
+BODY = PNG + os.urandom(3_000_000)
+
+
+@pytest.fixture
+def service(tmp_path):
+    service = Service(tmp_path).start()
+    yield service
+    service.stop()
+
+
+def stored(service):
+    """Every file in the store and the spool."""
+    data = service.folder / "data"
+    return sorted(path for name in ("blobs", "spool") for path in (data / name).rglob("*") if path.is_file())
+
+
+class SlowUpload(threading.Thread):
+    """Sends half of `BODY`, waits until it is told to `finish`, and keeps the `answer`."""
+
+    def __init__(self, service, account):
+        super().__init__()
+        self._service = service
+        self._headers = {**account.headers, "Content-Type": "image/png", "Content-Length": str(len(BODY))}
+        self.half_sent = threading.Event()
+        self.finish = threading.Event()
+        self.answer = None
+
+    def run(self):
+        with suppress(OSError):
+            self.answer = self._service.call("POST", UPLOAD, self._pieces(), self._headers)
+
+    def _pieces(self):
+        yield BODY[:1_500_000]
+        self.half_sent.set()
+        assert self.finish.wait(30)
+        yield BODY[1_500_000:]
+
+
+def test_a_stop_waits_for_an_upload_in_flight(service):
+    account = service.account()
+    silent = service.connect()  # has sent nothing, and holds nobody up
+    upload = SlowUpload(service, account)
+    upload.start()
+    assert upload.half_sent.wait(30)
+    time.sleep(0.5)
+
+    service.process.send_signal(signal.SIGTERM)
+    time.sleep(1)
+    refused = not service.is_listening()
+    upload.finish.set()
+    upload.join(30)
+    began = time.monotonic()
+    status = service.process.wait(30)
+    silent.close()
+
+    assert refused
+    assert upload.answer.status == 200, upload.answer.body
+    assert status == 0
+    assert time.monotonic() - began < 10
+    [file] = stored(service)
+    assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(BODY).digest()
+
+
+def test_ctrl_c_ends_it_at_once(service):
+    upload = SlowUpload(service, service.account())
+    upload.start()
+    assert upload.half_sent.wait(30)
+    began = time.monotonic()
+
+    service.stop(signal.SIGINT)
+
+    assert time.monotonic() - began < 5
+    upload.finish.set()
+    upload.join(30)
+    assert upload.answer is None
+
+
+def test_a_sudden_death_in_mid_upload_leaves_nothing_after_the_restart(service):
+    account = service.account()
+    kept = service.publish(account, PNG + b"kept", "image/png")
+    upload = SlowUpload(service, account)
+    upload.start()
+    assert upload.half_sent.wait(30)
+    time.sleep(0.5)
+    begun = [path for path in stored(service) if "spool" in path.parts]
+
+    service.kill()
+    upload.finish.set()
+    upload.join(30)
+    service.start()
+
+    assert len(begun) == 1
+    assert [path.name for path in stored(service)] == [kept]
+    assert service.call("GET", blob_path(account.did, kept)).body == PNG + b"kept"
+
+
+def test_a_worker_that_dies_takes_nothing_with_it(service):
+    account = service.account()
+    kept = service.publish(account, PNG + b"kept", "image/png")
+
+    for pid in service.workers():
+        os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    answers = []
+    while not answers and time.monotonic() < deadline:
+        try:
+            answers.append(service.call("GET", blob_path(account.did, kept)))
+        except OSError:
+            time.sleep(0.1)
+
+    assert answers[0].body == PNG + b"kept"
+
+
+def test_it_starts_and_answers_within_moments(tmp_path):
+    service = Service(tmp_path)
+    began = time.monotonic()
+    try:
+        service.start()
+        answer = service.call("GET", "/xrpc/_health")
+        took = time.monotonic() - began
+    finally:
+        service.stop()
+
+    print(f"started and answered in {took:.2f} s")
+    assert answer.status == 200
+    assert took < 5
