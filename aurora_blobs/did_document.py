@@ -31,7 +31,8 @@ def names_host(document: dict[str, Any], host: str) -> bool:
     for service in services if isinstance(services, list) else ():
         if isinstance(service, dict) and service.get("id") in ("#atproto_pds", f"{document.get('id')}#atproto_pds"):
             # Not the whole URL: a proxy may speak https where we hear http.
-            return _host(str(service.get("serviceEndpoint"))) == _host(f"http://{host}")
+            named = _host(str(service.get("serviceEndpoint")))
+            return named is not None and named == _host(f"http://{host}")
     return False
 
 

@@ -34,7 +34,7 @@ class Repos:
         with self._database.read() as tx:
             account = accounts.find_by_name(tx, name)
         if account is None:
-            raise RepoNotFound(f"Could not find repo: {name}")
+            raise RepoNotFound(f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {name}")
         return account
 
     def visible(self, name: str, *, viewer: str | None = None, admin: bool = False) -> Account:

@@ -1,7 +1,7 @@
 """Local accounts: their rules, sessions and states."""
 
 import dataclasses
-import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -141,19 +141,14 @@ def test_an_account_that_brings_its_did_starts_deactivated(accounts, clock):
 
 
 def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
-    outcomes = []
-
     def attempt(number):
         try:
-            outcomes.append(create(accounts, email=f"alice{number}@example.com").did)
+            return create(accounts, email=f"alice{number}@example.com").did
         except BlobServiceError as error:
-            outcomes.append(error.error)
+            return error.error
 
-    threads = [threading.Thread(target=attempt, args=(number,)) for number in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    with ThreadPoolExecutor(5) as pool:
+        outcomes = list(pool.map(attempt, range(5)))
 
     assert sorted(outcomes) == ["HandleNotAvailable"] * 4 + ["did:web:alice.test"]
 
@@ -242,6 +237,22 @@ def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
         accounts.renew(tokens.verify_refresh(first.refresh_token))
     assert (refusal.value.status, refusal.value.message) == (400, "Token has been revoked")
     assert accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did == "did:web:alice.test"
+
+
+def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
+    create(accounts)
+    claims = tokens.verify_refresh(accounts.log_in("alice.test", PASSWORD).refresh_token)
+
+    def attempt(_):
+        try:
+            return accounts.renew(claims).account.did
+        except ExpiredToken as error:
+            return error.error
+
+    with ThreadPoolExecutor(5) as pool:
+        outcomes = list(pool.map(attempt, range(5)))
+
+    assert sorted(outcomes) == ["ExpiredToken"] * 4 + ["did:web:alice.test"]
 
 
 def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):

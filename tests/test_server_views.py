@@ -483,6 +483,22 @@ def test_an_account_is_served_again_when_it_is_activated_or_its_takedown_lifted(
         assert outcome(make_call(service, "putRecord", alice, blob)) == OK
 
 
+def test_others_are_told_why_an_account_is_not_served(service, alice):
+    listed = {"did": alice["did"]}
+    put_in(service, alice, "deactivated")
+    deactivated = service.get("com.atproto.sync.listBlobs", **listed).json["message"]
+    put_in(service, alice, "taken down")
+    taken_down = service.get("com.atproto.sync.listBlobs", **listed).json["message"]
+    put_in(service, alice, "deleted")
+    deleted = service.get("com.atproto.sync.listBlobs", **listed).json["message"]
+
+    assert (deactivated, taken_down, deleted) == (
+        f"Repo has been deactivated: {alice['did']}",
+        f"Repo has been takendown: {alice['did']}",
+        f"Could not find repo for DID: {alice['did']}",
+    )
+
+
 def test_the_owner_of_an_account_that_was_taken_down_takes_the_data_out(service, alice):
     blob = service.upload(bearer(alice)).json["blob"]
     service.post_blob(alice, blob)

@@ -3,9 +3,10 @@
 import json
 
 import pytest
-from auth_kit import NOW, SERVICE, Signer, send, serving
+from auth_kit import NOW, SERVICE, UPLOAD, Signer, send, serving
 
 from aurora_blobs.did_document import names_host
+from aurora_blobs.moderation import Subject
 
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CREATE = "com.atproto.server.createAccount"
@@ -116,6 +117,36 @@ def test_a_did_is_brought_once(client, documents, signer):
     again = create(client, token(signer), handle="bob.test")
 
     assert (again.status_code, again.json["message"]) == (400, f"Account already exists: {DID}")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("active", (200, None)),
+        ("deactivated", (200, None)),
+        ("taken down", (401, "AccountTakedown")),
+        ("deleted", (403, "AccountNotFound")),
+    ],
+)
+def test_a_service_token_uploads_as_the_state_of_its_account_allows(client, documents, signer, state, expected):
+    documents[DID] = signer.document(DID)
+    create(client, token(signer))
+    services = client.application.extensions["aurora_blobs"]
+    enter = {
+        "active": services.accounts.activate,
+        "deactivated": services.accounts.deactivate,
+        "taken down": lambda did: services.moderation.take_down(Subject(did, None), "spam"),
+        "deleted": services.blobs.delete_account,
+    }
+    enter[state](DID)
+
+    answer = client.post(
+        "/xrpc/com.atproto.repo.uploadBlob",
+        data=b"GIF89a",
+        headers={"Authorization": f"Bearer {token(signer, lxm=UPLOAD)}", "Content-Type": "image/gif"},
+    )
+
+    assert (answer.status_code, answer.json.get("error")) == expected
 
 
 @pytest.mark.parametrize(
