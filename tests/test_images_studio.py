@@ -13,6 +13,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 
 from aurora_blobs.errors import UnusableImage
 from aurora_blobs.images.presets import WRITABLE, Preset, presets
+from aurora_blobs.images.replies import STARTED, derived, parse_reply, refused
 from aurora_blobs.images.studio import Studio
 
 SMALL = Preset("inside", 60, 60)
@@ -292,3 +293,11 @@ def test_the_server_never_loads_pillow():
     code = "import sys, aurora_blobs.images.studio, aurora_blobs.images.probe; assert 'PIL' not in sys.modules"
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_reply_is_taken_whole_or_not_at_all():
+    reply = STARTED + derived(b"picture")
+
+    assert parse_reply(reply) == b"picture"
+    assert [parse_reply(reply[:stop]) for stop in range(len(reply))] == [None] * len(reply)
+    assert parse_reply(STARTED + refused("why not")) == "why not"

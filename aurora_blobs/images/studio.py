@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, UnusableImage
 from aurora_blobs.images.presets import Preset
+from aurora_blobs.images.replies import parse_reply
 
 _AT_ONCE = 2  # pictures in work per process of the server; more gain nothing, and cost memory
 _QUEUE_SECONDS = 10  # a request that waits longer for its turn is answered with 503
@@ -49,15 +50,20 @@ class Studio:
             raise ServiceBusy("Too many pictures are being derived, please try again.")
         try:
             with source, _as_file(source) as file:
-                answer = self._ask(json.dumps(asked).encode(), file.fileno())
+                message = json.dumps(asked).encode()
+                # Nothing comes where the helper died before it could fork: that says nothing of the picture.
+                answer = self._ask(message, file.fileno()) or self._ask(message, file.fileno())
+                if not answer:
+                    raise ServiceBusy("The picture could not be derived now, please try again.")
         finally:
             self._turns.release()
-        if not answer:
+        picture = parse_reply(answer)
+        if picture is None:
             # It was ended by a limit, or the decoder broke.
             raise UnusableImage("the picture takes too much time or memory")
-        if answer[:1] == b"0":
-            raise UnusableImage(answer[1:].decode(errors="replace"))
-        return answer[1:]
+        if isinstance(picture, str):
+            raise UnusableImage(picture)
+        return picture
 
     def close(self) -> None:
         """End the helper process once its pictures are done."""
@@ -78,8 +84,8 @@ class Studio:
             try:
                 while len(answer) <= _MAX_REPLY and (data := ours.recv(2**18)):
                     answer += data
-            except OSError:  # it timed out, or the child died with its end of the socket
-                return b""
+            except OSError:
+                pass  # it timed out, or the child died and took its end of the socket along
             return bytes(answer)
 
     def _connection(self) -> socket.socket:

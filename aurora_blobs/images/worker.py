@@ -11,6 +11,7 @@ import socket
 
 from aurora_blobs.images import derive
 from aurora_blobs.images.presets import Preset
+from aurora_blobs.images.replies import STARTED, derived, refused
 
 CPU_SECONDS = 10
 WALL_SECONDS = 20
@@ -39,16 +40,17 @@ def main() -> None:
 
 
 def _answer(message: bytes, source: int, reply: int, memory: int) -> None:
-    """Write the picture that *message* asks for to *reply*: "1" and its bytes, or "0" and why there is none."""
+    """Write the picture that *message* asks for to *reply*, or why there is none."""
     try:
+        os.write(reply, STARTED)
         _limit(memory)
         asked = json.loads(message)
         preset = Preset(asked["fit"], asked["width"], asked["height"])
         with open(source, "rb") as file, socket.socket(fileno=reply) as connection:
             try:
-                answer = b"1" + derive.derive(file, asked["mime_type"], preset, asked["form"])
+                answer = derived(derive.derive(file, asked["mime_type"], preset, asked["form"]))
             except derive.Unusable as error:
-                answer = b"0" + str(error).encode()
+                answer = refused(str(error))
             connection.sendall(answer)
     finally:
         os._exit(0)

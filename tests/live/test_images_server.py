@@ -1,0 +1,253 @@
+import base64
+import io
+import json
+import os
+import random
+import threading
+import time
+from pathlib import Path
+
+import bombs
+import pytest
+from PIL import Image
+from real_media import PHOTOS, media
+from service import Service
+
+pytestmark = pytest.mark.live
+
+# MiB of a worker at its largest: it reads pictures and answers, and decodes none.
+WORKER_MEMORY = 200
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("images")
+    service = Service(folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame").start()
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+@pytest.fixture(scope="module")
+def alice(server):
+    return server.account()
+
+
+@pytest.fixture
+def unharmed(server):
+    """The workers are those that there were before, none has grown, and nothing is left lying about."""
+    before = server.workers()
+    yield
+    assert server.call("GET", "/xrpc/_health").status == 200
+    assert server.workers() == before
+    assert max(map(peak_memory, before)) < WORKER_MEMORY
+    data = server.folder / "data"
+    assert os.listdir(data / "spool") == []
+    assert {path.suffix for path in (data / "images").glob("??/*")} <= {".jpeg", ".png", ".webp", ".avif"}
+    assert "Traceback" not in server.log
+
+
+def peak_memory(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) // 1024
+
+
+def helpers(server) -> list[int]:
+    found = []
+    for worker in server.workers():
+        for task in Path(f"/proc/{worker}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def picture(server, account, cid: str, preset: str = "feed_thumbnail", form: str = "@webp", **headers):
+    path = f"/img/{preset}/plain/{account.did}/{cid}{form}"
+    return server.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+
+
+def test_a_real_photo_is_served_in_every_size(server, alice, unharmed):
+    cid = server.publish(alice, media(PHOTOS["upside down"]).read_bytes(), "image/jpeg")
+
+    sizes = {
+        preset: Image.open(io.BytesIO(picture(server, alice, cid, preset).body)).size
+        for preset in ("avatar", "avatar_thumbnail", "banner", "feed_thumbnail", "feed_fullsize")
+    }
+
+    assert sizes == {
+        "avatar": (1000, 1000),
+        "avatar_thumbnail": (128, 128),
+        "banner": (3000, 1000),
+        "feed_thumbnail": (1000, 750),
+        "feed_fullsize": (2000, 1500),
+    }
+
+
+def test_a_hundred_that_ask_at_once_wait_for_one(server, alice, unharmed):
+    cid = server.publish(alice, media(PHOTOS["12 MP with a location"]).read_bytes(), "image/jpeg")
+    start = time.monotonic()
+    picture(server, alice, cid, "avatar", "@avif")
+    alone = time.monotonic() - start
+    answers = []
+    threads = [
+        threading.Thread(target=lambda: answers.append(picture(server, alice, cid, "feed_fullsize", "@avif")))
+        for _ in range(100)
+    ]
+
+    start = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+
+    assert {answer.status for answer in answers} == {200}
+    assert len({answer.body for answer in answers}) == 1
+    assert time.monotonic() - start < 20 * alone  # a hundred in a row, two at a time, are fifty and more
+
+
+def test_a_takedown_reaches_a_cached_picture_at_once(server, alice, unharmed):
+    cid = server.publish(alice, media(PHOTOS["from a messenger"]).read_bytes(), "image/jpeg")
+    tag = picture(server, alice, cid).headers["ETag"]
+    assert picture(server, alice, cid, If_None_Match=tag).status == 304
+
+    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": alice.did, "cid": cid}
+    password = base64.b64encode(b"admin:open sesame").decode()
+    taken_down = server.call(
+        "POST",
+        "/xrpc/com.atproto.admin.updateSubjectStatus",
+        json.dumps({"subject": subject, "takedown": {"applied": True}}),
+        {"Authorization": f"Basic {password}", "Content-Type": "application/json"},
+    )
+
+    assert taken_down.status == 200
+    assert picture(server, alice, cid).json["error"] == "BlobNotFound"
+    assert picture(server, alice, cid, If_None_Match=tag).status == 400
+    assert picture(server, alice, cid, "avatar").status == 400
+
+
+@pytest.fixture(scope="module")
+def all_bombs():
+    return bombs.all_bombs()
+
+
+@pytest.mark.parametrize("form", ["@webp", "@jpeg"])
+@pytest.mark.parametrize("name", sorted(bombs.NAMES))
+def test_a_bomb_costs_its_own_request_alone(server, alice, all_bombs, unharmed, name, form):
+    mime_type, data = all_bombs[name]
+    photo = server.publish(alice, media(PHOTOS["grey"]).read_bytes(), "image/jpeg")
+    cid = server.publish(alice, data, mime_type)
+
+    start = time.monotonic()
+    answer = picture(server, alice, cid, form=form)
+    took = time.monotonic() - start
+    again = picture(server, alice, cid, form=form)
+
+    assert answer.status in (200, 422)
+    assert answer.status == 200 or answer.json["error"] == "UnusableImage"
+    assert took < 30
+    assert (again.status, again.body) == (answer.status, answer.body)
+    assert picture(server, alice, photo, "avatar_thumbnail").status == 200
+
+
+def test_what_takes_too_long_is_ended(server, alice, all_bombs, unharmed):
+    mime_type, data = all_bombs["4,000 scans"]
+    cid = server.publish(alice, data, mime_type)
+
+    answer = picture(server, alice, cid, "avatar", "@png")
+
+    assert (answer.status, answer.json["message"]) == (422, "the picture takes too much time or memory")
+
+
+FORMS = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
+
+
+def encoded(form: str) -> bytes:
+    """A small animation, or a progressive photo, of real contents."""
+    with Image.open(media(PHOTOS["from a messenger"])) as photo:
+        photo.thumbnail((240, 240))
+        output = io.BytesIO()
+        still = {"progressive": True} if form == "JPEG" else {}
+        moving = {"save_all": True, "append_images": [photo.rotate(90), photo.rotate(180)], "duration": 50}
+        photo.save(output, form, **(still if form in ("JPEG", "PNG") else moving))
+    return output.getvalue()
+
+
+def outcome(server, account, data: bytes, mime_type: str, form: str) -> int:
+    answer = picture(server, account, server.publish(account, data, mime_type), "avatar_thumbnail", form)
+    assert answer.status in (200, 422), answer.body
+    return answer.status
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_file_that_ends_anywhere_is_shown_or_refused(server, alice, unharmed, form):
+    data = encoded(form)
+
+    seen = {outcome(server, alice, data[: len(data) * part // 100], FORMS[form], "@webp") for part in range(5, 100, 5)}
+
+    assert seen <= {200, 422}
+    assert outcome(server, alice, data, FORMS[form], "@webp") == 200
+
+
+def mutants(count: int):
+    """Damaged files that still begin as what they say: (media type, bytes, form)."""
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    originals = {form: encoded(form) for form in FORMS}
+    for index in range(count):
+        form = sorted(FORMS)[index % len(FORMS)]
+        data = bytearray(originals[form])
+        for _ in range(chance.choice((1, 3, 30))):
+            at = chance.randrange(24, len(data))
+            if chance.random() < 0.2:
+                del data[at : at + chance.randrange(1, 50)]
+            elif chance.random() < 0.3:
+                data[at:at] = data[at : at + chance.randrange(1, 500)]
+            else:
+                data[at] = chance.choice((0, 0x7F, 0xFF, chance.randrange(256)))
+            if len(data) < 100:
+                break
+        data += chance.randbytes(8)  # no two are the same
+        yield FORMS[form], bytes(data), chance.choice(("@jpeg", "@png", "@webp", "@avif"))
+
+
+def test_damaged_files_are_shown_or_refused(server, alice, unharmed):
+    seen = [outcome(server, alice, data, mime_type, form) for mime_type, data, form in mutants(60)]
+
+    assert {200, 422} == set(seen)
+
+
+@pytest.mark.long
+def test_two_thousand_damaged_files_are_shown_or_refused(server, alice, unharmed):
+    seen = [outcome(server, alice, data, mime_type, form) for mime_type, data, form in mutants(2000)]
+
+    assert min(seen.count(200), seen.count(422)) > 100
+
+
+def test_a_helper_that_is_killed_costs_no_worker(server, alice, unharmed):
+    cid = server.publish(alice, media(PHOTOS["progressive"]).read_bytes(), "image/jpeg")
+    picture(server, alice, cid, "avatar", "@png")
+    for helper in helpers(server):
+        os.kill(helper, 9)
+
+    answers = [picture(server, alice, cid, "banner", f"@{form}").status for form in ("png", "jpeg", "webp", "avif")]
+
+    assert answers == [200] * 4
+
+
+def test_nothing_goes_on_when_the_service_has_stopped(tmp_path):
+    service = Service(tmp_path).start()
+    try:
+        account = service.account()
+        cid = service.publish(account, media(PHOTOS["grey"]).read_bytes(), "image/jpeg")
+        for form in ("png", "jpeg", "webp", "avif"):
+            picture(service, account, cid, "avatar_thumbnail", f"@{form}")
+        started = helpers(service)
+    finally:
+        service.stop()
+    deadline = time.monotonic() + 10
+    while any(os.path.exists(f"/proc/{pid}") for pid in started) and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+    assert started
+    assert [pid for pid in started if os.path.exists(f"/proc/{pid}")] == []
