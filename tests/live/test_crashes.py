@@ -1,0 +1,106 @@
+"""The service killed at random moments while many upload: what was answered is kept, and nothing else is left."""
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+from hashlib import sha256
+from http.client import HTTPException
+
+import pytest
+from service import ROOT, UPLOAD, Service, blob_path
+
+from aurora_blobs.cid import cid_of_digest
+
+pytestmark = pytest.mark.live
+
+CLIENTS = 6
+ROUNDS = 4
+
+
+@pytest.fixture
+def service(tmp_path):
+    # What a process has written outlives the process; it is the machine that needs a sync.
+    service = Service(tmp_path / "service", AURORA_BLOBS_WORKERS="2", AURORA_BLOBS_DURABILITY="os")
+    service.start()
+    yield service
+    service.stop()
+
+
+class Uploader(threading.Thread):
+    """Uploads *contents* in a random order, again and again, until the service is gone; `answered` has the CIDs."""
+
+    def __init__(self, service, account, contents, seed):
+        super().__init__()
+        self._service, self._account = service, account
+        self._contents, self._chance = contents, random.Random(seed)
+        self.answered, self.wrong = set(), []
+
+    def run(self):
+        headers = {**self._account.headers, "Content-Type": "image/jpeg"}
+        while True:
+            content = self._chance.choice(self._contents)
+            try:
+                answer = self._service.call("POST", UPLOAD, content, headers)
+            except (OSError, HTTPException):
+                return
+            cid = name_of(content)
+            if answer.status == 200 and answer.json["blob"]["ref"]["$link"] == cid:
+                self.answered.add(cid)
+            else:
+                self.wrong.append((answer.status, answer.body))
+
+
+def name_of(content):
+    return cid_of_digest(sha256(content).digest())
+
+
+def fsck(service):
+    environ = os.environ | {"AURORA_BLOBS_DATA_DIR": str(service.folder / "data")}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "blobs", "fsck", "--json"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    accounts = [service.account(f"member{number}.test") for number in range(CLIENTS)]
+    kept = {account.did: set() for account in accounts}
+
+    for _ in range(ROUNDS):
+        sizes = [chance.choice([10, 5000, 262_145, 1_000_000]) for _ in range(12)]
+        contents = [b"\xff\xd8\xff" + chance.randbytes(size) for size in sizes]
+        uploaders = [Uploader(service, account, contents, chance.random()) for account in accounts]
+        for uploader in uploaders:
+            uploader.start()
+        uploaders[0].join(chance.uniform(0.2, 2))
+        service.kill()
+        for uploader, account in zip(uploaders, accounts, strict=True):
+            uploader.join(60)
+            kept[account.did] |= uploader.answered
+        service.start()
+
+        assert [uploader.wrong for uploader in uploaders] == [[]] * CLIENTS
+        assert list((service.folder / "data" / "spool").iterdir()) == []
+        code, findings, errors = fsck(service)
+        assert code == 0, findings + errors
+
+    for account in accounts:
+        for cid in kept[account.did]:
+            answer = service.call("GET", blob_path(account.did, cid), headers=account.headers)
+            assert (answer.status, name_of(answer.body)) == (200, cid)
+    listed = {path.name for path in (service.folder / "data" / "blobs").glob("*/*")}
+    assert set().union(*kept.values()) <= listed
+    assert listed == held(service)
+    assert sum(map(len, kept.values())) > 10 * ROUNDS
+
+
+def held(service):
+    environ = os.environ | {"AURORA_BLOBS_DATA_DIR": str(service.folder / "data")}
+    command = [sys.executable, "-m", "flask", "--app", "wsgi", "blobs", "list", "--json"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60, check=True)
+    return {blob["cid"] for blob in map(json.loads, done.stdout.splitlines())}
