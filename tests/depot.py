@@ -91,6 +91,15 @@ class Depot:
     def lift(self, cid, did):
         return self.moderation.lift(Subject(did, cid))
 
+    def replace(self, collection, rkey, to, value, did=ALICE):
+        """The record *rkey* goes and *to* comes, in one go."""
+        writes = [Write("delete", collection, rkey), Write("create", collection, to, {"$type": collection, **value})]
+        self.records.apply(did, writes)
+
+    @staticmethod
+    def cid_of(data):
+        return cid_of_bytes(data)
+
     def limit_uploads(self, did, number):
         with self.database.write() as tx:
             accounts.set_uploads_per_day(tx, did, number)
