@@ -79,7 +79,7 @@ class Records:
             for write, (cid, found) in prepared:
                 record = Record(did, write.collection, write.rkey, cid or "", as_text(write.value), rev)
                 before = records.find(tx, did, write.collection, write.rkey)
-                _check_before(write, before, record.uri)
+                _check_before(write, before, cid, record.uri)
                 if before is not None and before.cid == cid:
                     written.append(Written(record.uri, cid, before.rev))
                     continue
@@ -253,12 +253,13 @@ def _prepare(write: Write) -> tuple[str | None, list[Reference]]:
     return cid, found
 
 
-def _check_before(write: Write, before: Record | None, uri: str) -> None:
+def _check_before(write: Write, before: Record | None, cid: str | None, uri: str) -> None:
     if write.swap is not ANY and write.swap != (None if before is None else before.cid):
         raise InvalidSwap(f"Record was at {None if before is None else before.cid}")
-    if write.action == "create" and before is not None:
+    # Not for the very same record: whoever reports writes may have to report one again.
+    if write.action == "create" and before is not None and before.cid != cid:
         raise InvalidRequest(f"Record already exists: {uri}")
-    # Not for a delete: whoever reports writes may have to report one again.
+    # Nor for a delete.
     if write.action == "update" and before is None:
         raise InvalidRequest(f"Could not find record: {uri}")
 
