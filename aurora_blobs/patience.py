@@ -1,9 +1,13 @@
 """How long a client may take: a socket whose reads and writes end when the other side has stopped working."""
 
+import io
 import socket
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
 MIN_BYTES_PER_SECOND = 500  # of a body, on average of each IDLE_SECONDS that we wait for it
@@ -57,6 +61,49 @@ class PatientSocket(socket.socket):
     def recv_now(self, size: int) -> bytes:
         """What has come already. Raises BlockingIOError where there is nothing; the socket must not be blocking."""
         return super().recv(size)
+
+
+class DirectBody(io.RawIOBase):
+    """A request body of known length, each read one of its connection: it may give less than was asked for.
+
+    gunicorn's own reads ahead up to 1 MiB, and copies each byte five times until a reader has it in pieces:
+    a fourth of the CPU of a 1 MiB upload.
+    """
+
+    def __init__(self, connection: socket.socket, start: bytes, length: int) -> None:
+        """*start* is what has been read already of the *length* bytes."""
+        self._connection = connection
+        self._start = start
+        self._left = length
+        self.failed = False  # where the next request begins is not known then; gunicorn asks
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Up to *size* bytes, or with -1 all; none at the end, and none when the client has gone."""
+        if size is None or size < 0:
+            return self.readall()
+        size = min(size, self._left)
+        if size == 0:
+            return b""
+        if self._start:
+            data, self._start = self._start[:size], self._start[size:]
+        else:
+            try:
+                data = self._connection.recv(size)
+            except OSError:
+                self.failed = True
+                raise
+        self._left -= len(data)
+        return data
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """As `read`, for the lines and the rest that `io.RawIOBase` makes of it."""
+        with memoryview(buffer).cast("B") as view:
+            data = self.read(len(view))
+            view[: len(data)] = data
+        return len(data)
 
 
 def drain(environ: dict[str, Any]) -> bool:

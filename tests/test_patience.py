@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from aurora_blobs import patience
-from aurora_blobs.patience import PatientSocket, drain
+from aurora_blobs.patience import DirectBody, PatientSocket, drain
 
 
 @pytest.fixture
@@ -139,3 +139,50 @@ def test_draining_ends_in_time_when_the_client_trickles(pair, monkeypatch):
 
     assert not drained
     assert took < 0.9
+
+
+def test_a_body_begins_with_what_came_along_with_the_head(pair):
+    connection, client = pair
+    client.sendall(b" and the rest")
+    body = DirectBody(connection, b"the start", 22)
+
+    pieces = [body.read(6), body.read(100), body.read(100), body.read(100)]
+
+    assert pieces == [b"the st", b"art", b" and the rest", b""]
+
+
+def test_a_body_ends_where_its_length_says_so(pair):
+    connection, client = pair
+    client.sendall(b"bodyPOST /next")
+
+    body = DirectBody(connection, b"", 4).read()
+
+    assert body == b"body"
+    assert connection.recv(100) == b"POST /next"
+
+
+def test_a_body_ends_early_when_its_client_goes_away(pair):
+    connection, client = pair
+    client.sendall(b"half")
+    client.shutdown(socket.SHUT_WR)
+
+    assert DirectBody(connection, b"", 8).read() == b"half"
+
+
+def test_a_body_has_lines(pair):
+    connection, client = pair
+    client.sendall(b"one\ntwo\nthree")
+
+    assert list(DirectBody(connection, b"", 13)) == [b"one\n", b"two\n", b"three"]
+
+
+def test_a_body_whose_client_stalls_has_failed(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    connection, _ = pair
+    connection.begin()
+    body = DirectBody(connection, b"", 8)
+
+    with pytest.raises(TimeoutError):
+        body.read(8)
+
+    assert body.failed

@@ -135,3 +135,18 @@ def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, tok
     assert len(accepted) > 50
     assert list((data / "spool").iterdir()) == []
     assert "Traceback" not in service.log
+
+
+def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, token):
+    blobs = [b"\xff\xd8\xff" + bytes([number]) * size for number, size in enumerate((20_000, 3, 300_000, 5))]
+    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    wire = b"".join(f"{head}Content-Length: {len(blob)}\r\n\r\n".encode() + blob for blob in blobs)
+    cids = [cid_of_digest(sha256(blob).digest()) for blob in blobs]
+
+    with service.connect() as connection:
+        connection.sendall(wire)
+        connection.shutdown(socket.SHUT_WR)
+        answers = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert [answers.find(cid.encode()) for cid in cids] == sorted(answers.find(cid.encode()) for cid in cids)
+    assert answers.count(b"HTTP/1.1 200 OK") == len(blobs)
