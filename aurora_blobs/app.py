@@ -39,7 +39,9 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
     database.upgrade(SCHEMA.read_text())
     backend = open_backend(config)
     spool = config.data_dir / "spool"
-    blobs = BlobManager(backend, database, spool=spool, rules=UploadRules.of(config), clock=now)
+    rules = UploadRules.of(config)
+    verify = config.verify_on_read == "on"
+    blobs = BlobManager(backend, database, spool=spool, rules=rules, clock=now, verify=verify)
     blobs.recover()
     pictures = Pictures(
         blobs, database, folder=config.data_dir / "images", max_bytes=config.image_cache_size, clock=now

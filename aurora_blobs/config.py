@@ -192,6 +192,11 @@ class Config:
         None,
         "`presigned`: getBlob redirects to a link to the bucket, good for five minutes; unset: bytes pass through here",
     )
+    verify_on_read: str = _setting(
+        _choice("off", "on"),
+        "off",
+        "`on`: a blob is hashed while it is sent whole; one that is wrong is never sent to its end, and set aside",
+    )
     max_blob_size: int = _setting(_positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`")
     allowed_mime_types: tuple[str, ...] = _setting(
         _mime_types,

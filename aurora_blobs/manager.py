@@ -5,10 +5,12 @@ with Path("cat.jpg").open("rb") as photo:
     entry = blobs.upload(photo, did="did:web:alice.test", declared_type="image/jpeg")
 """
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import accounts, audit, blobs, references, takedowns
@@ -33,6 +35,9 @@ from aurora_blobs.limits import DAY_SECONDS, UPLOADS, check, network_of, spend
 from aurora_blobs.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.repos import check_available
 from aurora_blobs.spool import Spooled, leftovers, spooled
+from aurora_blobs.verify import Verified, set_aside
+
+log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5  # to store bytes that a collector takes away in the same moment; two were never seen
 _LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
@@ -87,13 +92,22 @@ class BlobManager:
     """
 
     def __init__(
-        self, backend: BlobBackend, database: Database, *, spool: Path, rules: UploadRules, clock: Callable[[], int]
+        self,
+        backend: BlobBackend,
+        database: Database,
+        *,
+        spool: Path,
+        rules: UploadRules,
+        clock: Callable[[], int],
+        verify: bool = False,
     ) -> None:
+        """*verify*: a blob is hashed while it is read whole."""
         self.backend = backend
         self.rules = rules
         self._database = database
         self._spool = spool
         self._clock = clock
+        self._verify = verify
         # A repeated upload restarts the grace time, which is a write; within this time it may as well not.
         self._fresh = int(rules.grace_seconds * 1_000_000) // 1000
         spool.mkdir(parents=True, exist_ok=True)
@@ -264,12 +278,24 @@ class BlobManager:
         return entry
 
     def open(self, entry: Entry, start: int = 0, stop: int | None = None) -> BinaryIO:
-        """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss."""
+        """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss.
+
+        With *verify* so does the last read of a blob whose bytes are wrong.
+        """
         try:
-            return self.backend.open(entry.cid, start, stop)
+            file = self.backend.open(entry.cid, start, stop)
         except BlobNotFound:
             self.mark_lost(entry.cid)
             raise
+        if self._verify and start == 0 and stop in (None, entry.size):
+            return cast(BinaryIO, Verified(file, entry.cid, entry.size, partial(self._set_aside, entry.cid)))
+        return file
+
+    def _set_aside(self, cid: str) -> None:
+        with self._database.read() as tx:
+            row = audit.find_row(tx, cid)
+        if row is not None and set_aside(self._database, self.backend, row, self._clock):
+            log.warning("the bytes of %s were wrong or short: set aside, and the blob counts as missing", cid)
 
     def check_held(self, entry: Entry) -> None:
         """Whether the bytes of *entry* are there, all of them. Raises BlobNotFound, and remembers the loss."""

@@ -18,7 +18,7 @@ ROWS = [
     "spool catalog lexicons car",
     "backends.base images limits",
     "backends auth repos",
-    "records accounts watch",
+    "records accounts verify watch",
     "manager moderation importing writes",
     "maintenance pictures backfill",
     # Flask begins here.

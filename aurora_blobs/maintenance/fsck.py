@@ -7,8 +7,9 @@ from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
-from aurora_blobs.maintenance.walk import Finding, is_right, set_aside, side_by_side
+from aurora_blobs.maintenance.walk import Finding, side_by_side
 from aurora_blobs.spool import leftovers
+from aurora_blobs.verify import is_right, set_aside
 
 SETTLED = 3_600_000_000  # microseconds after which nothing can be an upload under way any more
 

@@ -7,7 +7,8 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
-from aurora_blobs.maintenance.walk import Finding, Pace, is_right, rows, set_aside
+from aurora_blobs.maintenance.walk import Finding, Pace, rows
+from aurora_blobs.verify import is_right, set_aside
 
 JOB = "scrub"
 _SAVE_SECONDS = 5  # what a killed run reads again at most
@@ -64,7 +65,7 @@ class Scrub:
             audit.save_position(tx, JOB, position, self._clock())
 
     def _look_at(self, row: Row) -> Finding | None:
-        right = is_right(self._backend, row.cid, self._pace)
+        right = is_right(self._backend, row.cid, self._pace.spend)
         if right:
             return None
         with self._database.read() as tx:

@@ -3,16 +3,13 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from itertools import groupby
 
 from aurora_blobs.backends.base import BlobBackend, Stored
-from aurora_blobs.catalog import audit, blobs
+from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.cid import cid_of_digest, shard_of
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.spool import CHUNK
 
 _STEP = 1000  # rows per statement
 
@@ -76,37 +73,3 @@ def _merged(rows: list[Row], stored: list[Stored]) -> Iterator[tuple[Row | None,
         yield known.pop(held.cid, None), held
     for row in known.values():
         yield row, None
-
-
-def is_right(backend: BlobBackend, cid: str, pace: Pace | None = None) -> bool | None:
-    """Whether the bytes under *cid*, all of them read, are those of *cid*; None if there are none."""
-    digest = sha256()
-    try:
-        with backend.open(cid) as file:
-            while data := file.read(CHUNK):
-                digest.update(data)
-                if pace is not None:
-                    pace.spend(len(data))
-    except BlobNotFound:
-        return None
-    return cid_of_digest(digest.digest()) == cid
-
-
-def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
-    """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
-
-    Of a pair of stores both copies are looked at, and a right one keeps the blob.
-
-    False where the row has changed since it was read or the bytes are right: an upload healed it.
-    """
-    with database.write() as tx:
-        if audit.find_row(tx, row.cid) != row:
-            return False
-        # Read again, though it holds up writers: an upload may have replaced the bytes since they were found wrong.
-        moved = False
-        while (right := is_right(backend, row.cid)) is False:
-            backend.quarantine(row.cid)
-            moved = True
-        if right is None:
-            blobs.mark_lost(tx, row.cid, clock())
-        return moved or right is None

@@ -1,0 +1,53 @@
+"""A very large blob through the service into S3 and out again, in constant memory."""
+
+import re
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from seaweed import BUCKET, KEYS
+from service import UPLOAD, Service, blob_path, call
+
+pytestmark = [pytest.mark.live, pytest.mark.long]
+
+GIB = 2**30
+PIECE = bytes(range(256)) * 4096  # 1 MiB
+MAX_WORKER_KIB = 96 * 1024
+
+
+def peak_kib(pid):
+    """The most memory that the process ever had at once, without what it only maps from files."""
+    return int(re.search(r"VmHWM:\s*([0-9]+)", Path(f"/proc/{pid}/status").read_text())[1])
+
+
+def test_a_gibibyte_passes_in_constant_memory(tmp_path, seaweed):
+    service = Service(
+        tmp_path / "service",
+        **KEYS,
+        AURORA_BLOBS_STORAGE="s3",
+        AURORA_BLOBS_S3_BUCKET=BUCKET,
+        AURORA_BLOBS_S3_PREFIX=f"{tmp_path.name}/",
+        AURORA_BLOBS_S3_ENDPOINT_URL=seaweed.url,
+        AURORA_BLOBS_S3_ADDRESSING_STYLE="path",
+        AURORA_BLOBS_MAX_BLOB_SIZE="1GiB",
+        AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
+    ).start()
+    try:
+        alice = service.account()
+        headers = {**alice.headers, "Content-Type": "application/x-test", "Content-Length": str(GIB)}
+
+        connection = service.connect()
+        connection.settimeout(600)  # the store answers when it has all of it
+        uploaded = call(connection, "POST", UPLOAD, (PIECE for _ in range(1024)), headers)
+        cid = uploaded.json["blob"]["ref"]["$link"]
+        part = service.call(
+            "GET", blob_path(alice.did, cid), headers={**alice.headers, "Range": f"bytes={GIB - 200 * 2**20}-"}
+        )
+        peaks = [peak_kib(pid) for pid in service.workers()]
+    finally:
+        service.stop()
+
+    assert uploaded.json["blob"]["size"] == GIB
+    assert part.status == 206
+    assert sha256(part.body).digest() == sha256(PIECE * 200).digest()
+    assert max(peaks) < MAX_WORKER_KIB, peaks
