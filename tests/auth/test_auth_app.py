@@ -239,3 +239,21 @@ def test_sign_ups_are_limited_if_a_setting_says_so(make):
 
     assert (first.status_code, first.headers["RateLimit-Remaining"]) == (200, "0")
     assert (second.status_code, second.headers["RateLimit-Policy"]) == (429, "1;w=3600")
+
+
+def test_no_log_line_holds_what_lets_somebody_in(make, caplog):
+    client = make(oauth_issuer="https://pds.test").test_client()
+    caplog.set_level(0)
+    tokens = [session(client.application)["Authorization"], bound("x")["Authorization"], "Bearer garbage-token"]
+
+    for token in tokens:
+        client.post(UPLOAD, data=PNG, headers={"Authorization": token})
+    client.get(SUBJECT, headers=basic("a guess"))
+    client.get(SUBJECT + "&token=in-the-query", headers=basic("open sesame"))
+    client.post(SIGN_UP, json=MARY)
+    log_in(client, "wrong-horse")
+
+    secrets = [token.partition(" ")[2] for token in tokens]
+    secrets += ["a guess", "open sesame", "in-the-query", MARY["password"], "wrong-horse", SECRET]
+    secrets += [b64encode(f"admin:{word}".encode()).decode() for word in ("a guess", "open sesame")]
+    assert [secret for secret in secrets if secret in caplog.text] == []

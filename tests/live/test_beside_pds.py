@@ -1,0 +1,160 @@
+"""Beside the reference PDS, behind one nginx: its accounts, its tokens, its clients; their blobs here."""
+
+import json
+import subprocess
+from base64 import b64encode
+from hashlib import sha256
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from nginx import Nginx, own
+from pds import PASSWORD, ReferencePds, node
+from service import ROOT, UPLOAD, Service, blob_path
+
+from aurora_blobs.cid import cid_of_digest
+
+pytestmark = pytest.mark.live
+
+HERE = Path(__file__).parent
+NODE_PACKAGES = ROOT / ".cache" / "node"
+PHOTO = ROOT / "examples" / "rocket.jpg"
+CID = cid_of_digest(sha256(PHOTO.read_bytes()).digest())
+ADMIN = {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
+
+# What the README shows as the server of a PDS.
+SERVER = """
+    server {
+        listen 127.0.0.1:PORT;
+        include SNIPPET;
+        location / {
+            proxy_pass http://127.0.0.1:BEHIND;
+            proxy_http_version 1.1;
+            proxy_set_header Host $http_host;
+        }
+    }
+"""
+
+
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory):
+    """The three of them: ``url`` is nginx, ``service`` is ours, ``facts`` are those of the PDS and its account."""
+    folder = tmp_path_factory.mktemp("beside")
+    socket = folder / "s.sock"
+    snippet = (ROOT / "deploy" / "beside-pds.conf").read_text()
+    assert "unix:/run/aurora-blobs/gunicorn.sock" in snippet
+    (folder / "snippet.conf").write_text(snippet.replace("/run/aurora-blobs/gunicorn.sock", str(socket)))
+    nginx: Nginx = own(folder / "nginx", SERVER.replace("SNIPPET", str(folder / "snippet.conf")))
+    url = f"http://localhost:{nginx.port}"
+    pds, service = ReferencePds(folder / "pds", url), None
+    try:
+        facts = pds.start().facts
+        configuration = folder / "nginx" / "nginx.conf"
+        configuration.write_text(configuration.read_text().replace("BEHIND", str(facts["port"])))
+        nginx.start()
+        service = Service(
+            folder / "service",
+            AURORA_BLOBS_BIND=f"unix:{socket}",
+            AURORA_BLOBS_PROXY_HOPS="1",
+            AURORA_BLOBS_ACCOUNTS="external",
+            AURORA_BLOBS_JWT_SECRET=facts["jwtSecret"],
+            AURORA_BLOBS_SERVICE_DID="did:web:localhost",
+            AURORA_BLOBS_PLC_URL=pds.plc_url,
+            AURORA_BLOBS_OAUTH_ISSUER=url,
+            AURORA_BLOBS_OAUTH_UNSCOPED="blobs",
+            AURORA_BLOBS_DPOP_SECRET=facts["dpopSecret"],
+            AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
+        ).start()
+        yield SimpleNamespace(url=url, nginx=nginx, service=service, pds=pds, facts=facts)
+    finally:
+        nginx.stop()
+        pds.stop()
+        service and service.stop()
+
+
+def run(script: str, *arguments: object) -> Any:
+    """What the node program *script* prints."""
+    done = subprocess.run(
+        [node(), HERE / script, NODE_PACKAGES, *map(str, arguments)], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_a_client_logs_in_at_the_pds_and_its_uploads_come_here(beside):
+    did = beside.facts["did"]
+
+    seen = run("beside_agent.mjs", beside.url, beside.facts["handle"], PASSWORD, PHOTO)
+
+    assert seen == {
+        "did": did,
+        "cids": [CID, CID],
+        "listed": [],
+        "equal": True,
+        "handle": "bench.test",
+        "serviceTokens": [[200, None], [401, "jwt has been used before"]],
+        "refreshToken": [400, "Token could not be verified"],
+    }
+
+
+def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
+    did, token = beside.facts["did"], beside.facts["accessJwt"]
+    uploaded = beside.nginx.call(
+        "POST", UPLOAD, PHOTO.read_bytes(), {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+    )
+    assert uploaded.status == 200, uploaded.body
+    record = {"repo": did, "collection": "com.example.file", "record": {"file": uploaded.json["blob"]}}
+
+    reported = beside.service.call(
+        "POST",
+        "/xrpc/com.atproto.repo.createRecord",
+        json.dumps(record),
+        {**ADMIN, "Content-Type": "application/json"},
+    )
+    fetched = beside.nginx.call("GET", blob_path(did, CID))
+
+    assert reported.status == 200, reported.body
+    assert (fetched.status, fetched.body) == (200, PHOTO.read_bytes())
+
+
+def test_the_reference_pds_refuses_a_record_whose_blob_it_does_not_hold_itself(beside):
+    """As the README says: a PDS has to ask this service instead of its own store."""
+    did, token = beside.facts["did"], beside.facts["accessJwt"]
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+    blob = beside.nginx.call("POST", UPLOAD, PHOTO.read_bytes(), headers).json["blob"]
+    record = {"repo": did, "collection": "com.example.file", "record": {"file": blob}}
+
+    answer = beside.nginx.call(
+        "POST",
+        "/xrpc/com.atproto.repo.createRecord",
+        json.dumps(record),
+        {**headers, "Content-Type": "application/json"},
+    )
+
+    assert (answer.status, answer.json["error"]) == (400, "BlobNotFound")
+
+
+def test_a_stranger_is_told_that_the_account_is_not_here(beside):
+    answer = beside.nginx.call("GET", blob_path("did:plc:ewvi7nxzyoun6zhxrhs64oiz", CID))
+
+    assert (answer.status, answer.json["error"]) == (400, "RepoNotFound")
+
+
+def test_accounts_and_sessions_are_the_pdss_business(beside):
+    answer = beside.service.call("POST", "/xrpc/com.atproto.server.createSession", "{}")
+
+    assert (answer.status, answer.json["error"]) == (501, "MethodNotImplemented")
+
+
+@pytest.mark.parametrize("scope", ["atproto transition:generic", "atproto blob:image/*"])
+def test_an_oauth_client_signs_its_user_in_at_the_pds_and_uploads_here(beside, scope):
+    facts = beside.facts
+
+    seen = run("beside_oauth.mjs", beside.url, beside.pds.plc_url, facts["handle"], PASSWORD, scope, PHOTO)
+
+    assert seen["did"] == facts["did"]
+    assert [status for status, _ in seen["uploads"]] == [200, 200], seen
+    assert seen["uploads"][0][1]["blob"]["ref"]["$link"] == CID
+    assert seen["missing"] == [200, {"blobs": []}]
+    assert seen["atPds"] == 200
