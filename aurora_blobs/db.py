@@ -11,6 +11,7 @@ from typing import Any
 from weakref import WeakSet
 
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
+from aurora_blobs.flush import SharedFlush
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
@@ -49,7 +50,7 @@ class Database:
     def __init__(self, path: Path, *, durable: bool) -> None:
         """*durable*: a commit is on the disk when it returns, else when the kernel gets to it."""
         self.path = path
-        self._synchronous = "FULL" if durable else "NORMAL"
+        self._flush = SharedFlush(Path(f"{path}-wal")) if durable else None
         self._connections: dict[threading.Thread, sqlite3.Connection] = {}
         # SQLite's own waiting sleeps and is unfair: under load some writers waited 1.2 s. Writers of this
         # process queue on the first lock, processes on the second.
@@ -75,6 +76,7 @@ class Database:
         work save the deletion that the locking rule in catalog/blobs.py asks for.
         """
         connection = self._connection()
+        changes_before = connection.total_changes
         with self._turn():
             _translated(connection, "BEGIN IMMEDIATE")
             try:
@@ -85,6 +87,16 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
+        if connection.total_changes != changes_before:
+            self.settle()
+
+    def settle(self) -> None:
+        """Whatever was committed until now, by whatever process, is on the disk when this returns.
+
+        For an answer that rests on what another has just written. Does nothing where commits are not durable.
+        """
+        if self._flush is not None:
+            self._flush.flush()
 
     def close(self) -> None:
         """Close every connection of this process."""
@@ -151,7 +163,9 @@ class Database:
                 cached_statements=_CACHED_STATEMENTS,
                 check_same_thread=False,  # only closing crosses threads
             )
-            connection.execute(f"PRAGMA synchronous = {self._synchronous}")
+            # The log is flushed by `settle`, for many at once and outside the lock; with FULL it would be for each
+            # and inside. SQLite itself flushes it before it copies it into the file.
+            connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._connections[thread] = connection
         elif connection.in_transaction:
@@ -170,6 +184,8 @@ class Database:
         _inherited.append(self._connections)
         self._connections = {}
         self._thread_lock = threading.Lock()
+        if self._flush is not None:
+            self._flush = SharedFlush(Path(f"{self.path}-wal"))
         if self._process_lock is not None:
             os.close(self._process_lock)
             self._process_lock = None

@@ -40,6 +40,7 @@ from aurora_blobs.verify import Verified, set_aside
 log = logging.getLogger(__name__)
 
 _ATTEMPTS = 5  # to store bytes that a collector takes away in the same moment; two were never seen
+_SETTLED = 60_000_000  # microseconds after which a row that can be read is on the disk; a guess, far above any flush
 _LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
 
 
@@ -169,6 +170,8 @@ class BlobManager:
                 check(tx, name, subject, limit, self._clock())
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
+            if self._clock() - state.entry.created_at < _SETTLED:
+                self._database.settle()
             return state.entry
         facts = _facts(blob)
         for _ in range(_ATTEMPTS):

@@ -10,7 +10,7 @@ import time
 import pytest
 from leaks import open_files
 
-from aurora_blobs import db
+from aurora_blobs import db, flush
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 
@@ -320,15 +320,20 @@ def test_a_closed_database_opens_again(tally):
     assert value(tally) == 1
 
 
-@pytest.mark.parametrize("durable, level", [(True, 2), (False, 1)], ids=["full", "normal"])
-def test_durability_is_a_matter_of_syncing(tmp_path, durable, level):
+@pytest.mark.parametrize("durable, flushes", [(True, 1), (False, 0)], ids=["full", "left to the kernel"])
+def test_a_commit_that_changed_something_is_flushed(tmp_path, monkeypatch, durable, flushes):
     database = open_database(f"sqlite:{tmp_path / 'd.sqlite3'}", durable=durable)
     database.upgrade(SCHEMA)
+    flushed = []
+    monkeypatch.setattr(flush, "_flush", flushed.append)
 
-    with database.read() as tx:
-        assert tx.one("PRAGMA synchronous") == (level,)
-        assert tx.one("PRAGMA journal_mode") == ("wal",)
+    with database.write() as tx:
+        tx.one("SELECT COUNT(*) FROM tally")
+    with database.write() as tx:
+        tx.run("INSERT INTO tally (name, value) VALUES ('m', 1)")
     database.close()
+
+    assert flushed == [tmp_path / "d.sqlite3-wal"] * flushes
 
 
 def test_a_forked_child_has_connections_of_its_own(tally, run):
