@@ -63,6 +63,19 @@ def test_a_body_is_counted_hashed_and_kept(spool, size, declared):
 
 
 @pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("landings", [0, 1], ids=["not landed", "landed"])
+def test_the_bytes_can_be_looked_at_where_they_are(spool, size, landings):
+    data = BODY[:size]
+
+    with spool(data) as blob:
+        for _ in range(landings):
+            blob.land(durable=False)
+        with blob.view() as view:
+            assert view[:] == data
+        assert blob.head == data[:HEAD]
+
+
+@pytest.mark.parametrize("size", SIZES)
 def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, spool_folder, size):
     data = BODY[:size]
 
