@@ -70,6 +70,7 @@ def open_app(tmp_path, clock):
     yield open_app
     for app in opened:
         services = app.extensions["aurora_blobs"]
+        services.pictures.close()
         services.database.close()
         assert list((services.config.data_dir / "spool").iterdir()) == []
 

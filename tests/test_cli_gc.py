@@ -1,5 +1,6 @@
 """``blobs gc`` as an operator runs it."""
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import time
 
 import pytest
 from members import jpeg
+from PIL import Image
 
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.errors import BackendUnavailable
@@ -58,6 +60,20 @@ def test_a_dry_run_tells_why_and_since_when_and_takes_nothing(run, alice, clock)
     assert summary == {"dryRun": True, "blobs": 1, "bytes": len(jpeg("cat")), "failed": 0}
     assert "would collect 1 blobs" in run("--dry-run").output
     assert "collected 1 blobs" in run().output
+
+
+def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, clock):
+    output = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(output, "JPEG")
+    blob, rkey = alice.publish(output.getvalue())
+    picture = alice.client.get(f"/img/avatar_thumbnail/plain/{alice.did}/{blob['ref']['$link']}@jpeg", buffered=True)
+    images = app.extensions["aurora_blobs"].config.data_dir / "images"
+    assert (picture.status_code, len(list(images.rglob("*.jpeg")))) == (200, 1)
+    alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey)
+    clock.advance(DAY + 1)
+
+    assert "picture\t\t\t0\t1" in run().output
+    assert list(images.rglob("*.jpeg")) == []
 
 
 class Away(DiskBackend):

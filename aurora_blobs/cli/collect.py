@@ -32,6 +32,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         spool=found.config.data_dir / "spool",
         grace_seconds=found.config.unreferenced_grace,
         clock=found.records.now,
+        sweep_pictures=found.pictures.sweep,
     )
     stop = _stop_on_signals() if watch else threading.Event()
     whole = _round(collector, dry_run, as_json, stop)

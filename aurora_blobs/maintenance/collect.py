@@ -24,7 +24,8 @@ _MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait
 class Collected:
     """One thing that went, or would go. `since` is in microseconds, None where it is a count of things.
 
-    `kind` is "temporary", "unheld", "spool", "session", "token" or "counter"; `failure` is None where all went well.
+    `kind` is "temporary", "unheld", "spool", "session", "token", "counter" or "picture"; `failure` is None where all
+    went well.
     """
 
     kind: str
@@ -51,12 +52,15 @@ class Collector:
         spool: Path,
         grace_seconds: float,
         clock: Callable[[], int],
+        sweep_pictures: Callable[[], int] = lambda: 0,
     ) -> None:
+        """*sweep_pictures* throws out what was derived from blobs that are gone, and counts it."""
         self._backend = backend
         self._database = database
         self._spool = spool
         self._grace = int(grace_seconds * 1_000_000)
         self._clock = clock
+        self._sweep_pictures = sweep_pictures
 
     def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
         """Collect all that is over, or with *dry_run* only tell. Ends early where the store is away."""
@@ -76,6 +80,9 @@ class Collector:
                 failures = 0
                 if taken:
                     yield found
+        pictures = 0 if dry_run else self._sweep_pictures()
+        if pictures:
+            yield Collected("picture", "derived from blobs that are gone or taken down", count=pictures)
 
     def _candidates(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         """What seems to be over, and how to take it; that answers False where it is not over any more."""
