@@ -8,8 +8,9 @@ from typing import Any
 
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
-from aurora_blobs.catalog import records
-from aurora_blobs.catalog.accounts import Account, Counts, Session
+from aurora_blobs.catalog import records, sessions
+from aurora_blobs.catalog.accounts import Account, Counts
+from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import (
@@ -74,7 +75,7 @@ class Accounts:
         """Log *account* in, however it has shown that it may."""
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
         with self._database.write() as tx:
-            catalog.add_session(tx, Session(session_id, account.did, jti, now, _session_end(now)))
+            sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
         return self._tokens_of(account, session_id, jti)
 
     def log_in(self, identifier: str, password: str, *, allow_taken_down: bool = False) -> LogIn:
@@ -109,14 +110,14 @@ class Accounts:
             if account is not None and account.takedown_at is not None:
                 raise AccountTakedown()
             expires_at = _session_end(self._clock())
-            if account is None or not catalog.rotate_session(tx, claims.session_id, claims.jti, jti, expires_at):
+            if account is None or not sessions.rotate(tx, claims.session_id, claims.jti, jti, expires_at):
                 raise ExpiredToken("Token has been revoked")
         return self._tokens_of(account, claims.session_id, jti)
 
     def log_out(self, claims: RefreshClaims) -> None:
         """End a session: none of its tokens are good any more. A session that has ended stays so."""
         with self._database.write() as tx:
-            catalog.end_session(tx, claims.session_id)
+            sessions.end(tx, claims.session_id)
 
     def access_token(self, account: Account) -> str:
         """An access token for the operator, good for two hours; it belongs to no session."""

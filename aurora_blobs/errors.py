@@ -129,10 +129,6 @@ class HandleNotFound(BlobServiceError):
         super().__init__(message)
 
 
-class IncompatibleDidDoc(BlobServiceError):
-    error, status = "IncompatibleDidDoc", 400
-
-
 # Who is asking.
 
 

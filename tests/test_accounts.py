@@ -9,6 +9,7 @@ from aurora_blobs import passwords
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth.session import TAKENDOWN_SCOPE, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
+from aurora_blobs.catalog.standing import find_standing
 from aurora_blobs.config import Config
 from aurora_blobs.errors import (
     AccountTakedown,
@@ -267,8 +268,11 @@ def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
         accounts.renew(claims)
     accounts.renew(tokens.verify_refresh(there.refresh_token))
     with database.read() as tx:
-        assert catalog.find_session(tx, tokens.verify_access(here.access_token).session_id) is None
-        assert catalog.find_session(tx, tokens.verify_access(there.access_token).session_id) is not None
+        ended, open_still = (
+            find_standing(tx, "did:web:alice.test", tokens.verify_access(log_in.access_token).session_id)
+            for log_in in (here, there)
+        )
+    assert (ended.session, open_still.session) == (False, True)
 
 
 def test_a_session_of_a_deleted_account_is_not_renewed(accounts, database, tokens):

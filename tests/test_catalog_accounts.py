@@ -1,6 +1,7 @@
 import pytest
 
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, sessions
+from aurora_blobs.catalog.standing import find_standing
 
 DID = "did:web:alice.test"
 NOW = 1_700_000_000_000_000
@@ -17,7 +18,7 @@ def create(tx, did=DID, handle="alice.test", email="alice@example.com"):
 
 
 def session(jti="one"):
-    return accounts.Session(id="s1", did=DID, refresh_jti=jti, created_at=NOW, expires_at=NOW + 90)
+    return sessions.Session(id="s1", did=DID, refresh_jti=jti, created_at=NOW, expires_at=NOW + 90)
 
 
 def test_an_account_is_found_by_each_of_its_names(tx):
@@ -92,39 +93,30 @@ def test_what_changes_nobody_says_so(tx):
 
 def test_a_refresh_token_is_good_once(tx):
     create(tx)
-    accounts.add_session(tx, session())
+    sessions.add(tx, session())
 
-    assert accounts.rotate_session(tx, "s1", "one", "two", NOW + 180)
-    assert not accounts.rotate_session(tx, "s1", "one", "three", NOW + 180)
+    assert sessions.rotate(tx, "s1", "one", "two", NOW + 180)
+    assert not sessions.rotate(tx, "s1", "one", "three", NOW + 180)
 
-    found = accounts.find_session(tx, "s1")
-    assert (found.refresh_jti, found.expires_at) == ("two", NOW + 180)
+    assert sessions.rotate(tx, "s1", "two", "three", NOW + 180)
 
 
 def test_an_ended_session_is_gone(tx):
     create(tx)
-    accounts.add_session(tx, session())
+    sessions.add(tx, session())
 
-    assert accounts.end_session(tx, "s1")
-    assert not accounts.end_session(tx, "s1")
-    assert accounts.find_session(tx, "s1") is None
-    assert not accounts.rotate_session(tx, "s1", "one", "two", NOW)
-
-
-def test_only_sessions_past_their_end_are_swept(tx):
-    create(tx)
-    accounts.add_session(tx, session())
-
-    assert accounts.end_sessions_before(tx, NOW + 90) == 0
-    assert accounts.end_sessions_before(tx, NOW + 91) == 1
+    assert sessions.end(tx, "s1")
+    assert not sessions.end(tx, "s1")
+    assert not find_standing(tx, DID, "s1").session
+    assert not sessions.rotate(tx, "s1", "one", "two", NOW)
 
 
 def test_deleting_an_account_takes_its_rows_along(tx):
     create(tx)
-    accounts.add_session(tx, session())
+    sessions.add(tx, session())
 
     assert accounts.delete(tx, DID)
 
     assert accounts.find(tx, DID) is None
-    assert accounts.find_session(tx, "s1") is None
+    assert not sessions.end(tx, "s1")
     assert accounts.counts(tx, DID) == accounts.Counts(records=0, expected_blobs=0, imported_blobs=0)

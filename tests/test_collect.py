@@ -4,7 +4,7 @@ import pytest
 from depot import ALICE, BOB, blob_of
 
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.catalog import accounts, takedowns, tokens
+from aurora_blobs.catalog import accounts, sessions, takedowns, tokens
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.collect import Collector
@@ -176,7 +176,7 @@ def test_sessions_tokens_and_counters_that_are_over_go(depot):
     now = depot.clock()
     with depot.database.write() as tx:
         for number in range(1234):
-            accounts.add_session(tx, accounts.Session(f"s{number}", ALICE, "jti", now, now + number))
+            sessions.add(tx, sessions.Session(f"s{number}", ALICE, "jti", now, now + number))
             tokens.use_token(tx, ALICE, f"j{number}", now + number, now)
             tx.run("INSERT INTO usage_counter VALUES ('uploads', ?, ?, 1)", f"d{number}", now + number)
     depot.clock.now += 1_200

@@ -1,4 +1,4 @@
-"""Every statement on the tables `account` and `session`."""
+"""The accounts: the rows of `account`, and what an account has in numbers."""
 
 from dataclasses import dataclass, field
 
@@ -33,17 +33,6 @@ class Account:
         if self.takedown_at is not None:
             return "takendown"
         return None if self.deactivated_at is None else "deactivated"
-
-
-@dataclass(frozen=True, slots=True)
-class Session:
-    """A row of `session`: one log-in of *did*."""
-
-    id: str
-    did: str
-    refresh_jti: str
-    created_at: int
-    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,75 +243,6 @@ def delete(tx: Transaction, did: str) -> bool:
             """,
             did,
         )
-    )
-
-
-def add_session(tx: Transaction, session: Session) -> None:
-    """Remember a log-in."""
-    tx.run(
-        """
-        INSERT INTO session (id, did, refresh_jti, created_at, expires_at)
-        VALUES (?, ?, ?, ?, ?)
-        """,
-        session.id,
-        session.did,
-        session.refresh_jti,
-        session.created_at,
-        session.expires_at,
-    )
-
-
-def find_session(tx: Transaction, session_id: str) -> Session | None:
-    """The log-in *session_id*, unless it was ended."""
-    row = tx.one(
-        """
-        SELECT id, did, refresh_jti, created_at, expires_at
-          FROM session
-         WHERE id = ?
-        """,
-        session_id,
-    )
-    return None if row is None else Session(*row)
-
-
-def rotate_session(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires_at: int) -> bool:
-    """Make *new_jti* the one good refresh token of a log-in; False where *old_jti* was not, or it was ended."""
-    return bool(
-        tx.run(
-            """
-            UPDATE session
-               SET refresh_jti = ?, expires_at = ?
-             WHERE id = ? AND refresh_jti = ?
-            """,
-            new_jti,
-            expires_at,
-            session_id,
-            old_jti,
-        )
-    )
-
-
-def end_session(tx: Transaction, session_id: str) -> bool:
-    """Forget a log-in: none of its tokens are good any more; False where it was ended already."""
-    return bool(
-        tx.run(
-            """
-            DELETE FROM session
-             WHERE id = ?
-            """,
-            session_id,
-        )
-    )
-
-
-def end_sessions_before(tx: Transaction, now: int) -> int:
-    """Forget the log-ins whose refresh token expired before *now*; how many there were."""
-    return tx.run(
-        """
-        DELETE FROM session
-         WHERE expires_at < ?
-        """,
-        now,
     )
 
 

@@ -3,7 +3,7 @@ from auth_kit import ACCOUNT, SECRET, SERVICE, Clock
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
 
@@ -25,7 +25,7 @@ def database(tmp_path, request):
     database.upgrade((request.config.rootpath / "schema.sql").read_text())
     with database.write() as tx:
         accounts.create(tx, ACCOUNT, handle="alice.test", email=None, password_hash="", now=0)
-        accounts.add_session(tx, accounts.Session("s1", ACCOUNT, "j1", 0, 1 << 60))
+        sessions.add(tx, sessions.Session("s1", ACCOUNT, "j1", 0, 1 << 60))
     yield database
     database.close()
 

@@ -14,7 +14,7 @@ from auth_kit import NOW, SECRET, SERVICE, UPLOAD, credentials, refusal
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.auth.session import SessionTokens, open_secrets
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config, ConfigError
 
 
@@ -180,7 +180,7 @@ def test_ending_a_session_ends_its_access_tokens_at_once(authenticator, database
     assert authenticator.requester(access, UPLOAD, SESSION).session_id == "s1"
 
     with database.write() as tx:
-        accounts.end_session(tx, "s1")
+        sessions.end(tx, "s1")
 
     assert refusal(authenticator.requester, access, UPLOAD, SESSION)[2] == "Token has been revoked"
 

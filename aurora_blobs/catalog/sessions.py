@@ -1,0 +1,61 @@
+"""Log-ins: the rows of `session`."""
+
+from dataclasses import dataclass
+
+from aurora_blobs.db import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A row of `session`: one log-in of *did*."""
+
+    id: str
+    did: str
+    refresh_jti: str
+    created_at: int
+    expires_at: int
+
+
+def add(tx: Transaction, session: Session) -> None:
+    """Remember a log-in."""
+    tx.run(
+        """
+        INSERT INTO session (id, did, refresh_jti, created_at, expires_at)
+        VALUES (?, ?, ?, ?, ?)
+        """,
+        session.id,
+        session.did,
+        session.refresh_jti,
+        session.created_at,
+        session.expires_at,
+    )
+
+
+def rotate(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires_at: int) -> bool:
+    """Make *new_jti* the one good refresh token of a log-in; False where *old_jti* was not, or it was ended."""
+    return bool(
+        tx.run(
+            """
+            UPDATE session
+               SET refresh_jti = ?, expires_at = ?
+             WHERE id = ? AND refresh_jti = ?
+            """,
+            new_jti,
+            expires_at,
+            session_id,
+            old_jti,
+        )
+    )
+
+
+def end(tx: Transaction, session_id: str) -> bool:
+    """Forget a log-in: none of its tokens are good any more; False where it was ended already."""
+    return bool(
+        tx.run(
+            """
+            DELETE FROM session
+             WHERE id = ?
+            """,
+            session_id,
+        )
+    )
