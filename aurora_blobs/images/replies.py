@@ -20,7 +20,7 @@ def parse_reply(answer: bytes) -> bytes | str | None:
     body = answer[len(STARTED) :]
     if body.startswith(_REFUSED):
         return body[len(_REFUSED) :].decode(errors="replace")
-    picture = body[len(_DERIVED) + _SIZE :]
-    if not body.startswith(_DERIVED) or len(picture) != int.from_bytes(body[len(_DERIVED) :][:_SIZE]):
+    size, picture = body[len(_DERIVED) :][:_SIZE], body[len(_DERIVED) + _SIZE :]
+    if not body.startswith(_DERIVED) or len(size) != _SIZE or len(picture) != int.from_bytes(size):
         return None
     return picture

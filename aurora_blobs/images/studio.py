@@ -51,8 +51,10 @@ class Studio:
         try:
             with source, _as_file(source) as file:
                 message = json.dumps(asked).encode()
-                # Nothing comes where the helper died before it could fork: that says nothing of the picture.
-                answer = self._ask(message, file.fileno()) or self._ask(message, file.fileno())
+                answer = self._ask(message, file.fileno())
+                if not answer:  # the helper died before it could fork, which says nothing of the picture
+                    self.close()
+                    answer = self._ask(message, file.fileno())
                 if not answer:
                     raise ServiceBusy("The picture could not be derived now, please try again.")
         finally:
