@@ -291,6 +291,18 @@ def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
 
 
+def test_what_was_derived_goes_with_the_blob_when_it_is_collected(service, tmp_path, clock):
+    cid = service.upload(photo(), public=False)
+    service.get(cid, **service.owner)
+    assert cached(tmp_path) == [f"{cid}.cover-128x128.jpeg"]
+    clock.advance(2 * 86_400)
+
+    result = service.app.test_cli_runner().invoke(args=["blobs", "gc"])
+
+    assert result.exit_code == 0, result.output
+    assert cached(tmp_path) == []
+
+
 class CountingBackend(DiskBackend):
     def __init__(self, root):
         super().__init__(root, durable=False)

@@ -23,6 +23,8 @@ _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or m
 def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
     """Collect temporary blobs past the grace time, bytes that nobody holds, and small things that expired.
 
+    What was derived of blobs that are gone or taken down goes with them.
+
     Safe while the service runs, and more than once at a time. Ends with status 1 where something could not go.
     """
     found = services()
@@ -47,6 +49,8 @@ def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.E
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
     steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
     show_all((_row(step, as_json) for step in steps), as_json)
+    if not dry_run:
+        services().pictures.sweep()
     show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(_sentence(dry_run, tally))
     return not tally["failed"]
 
