@@ -15,6 +15,7 @@ from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.backends import open_backend
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
+from aurora_blobs.images.presets import presets
 from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import open_lexicons
 from aurora_blobs.limits import Limits
@@ -44,7 +45,12 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
     blobs = BlobManager(backend, database, spool=spool, rules=rules, clock=now, verify=verify)
     blobs.recover()
     pictures = Pictures(
-        blobs, database, folder=config.data_dir / "images", max_bytes=config.image_cache_size, clock=now
+        blobs,
+        database,
+        folder=config.data_dir / "images",
+        presets=presets(config.image_presets),
+        max_bytes=config.image_cache_size,
+        clock=now,
     )
     identities = Identities(config, database, now)
     tokens = open_session_tokens(config, now)

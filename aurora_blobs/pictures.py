@@ -43,9 +43,17 @@ class Pictures:
     """Derives what it is asked for, unless *folder* has it. *clock* gives microseconds since the epoch, UTC."""
 
     def __init__(
-        self, blobs: BlobManager, database: Database, *, folder: Path, max_bytes: int, clock: Callable[[], int]
+        self,
+        blobs: BlobManager,
+        database: Database,
+        *,
+        folder: Path,
+        presets: dict[str, Preset],
+        max_bytes: int,
+        clock: Callable[[], int],
     ) -> None:
-        """*max_bytes* bounds what is kept; 0 keeps nothing."""
+        """*presets* are those that clients may ask for. *max_bytes* bounds what is kept; 0 keeps nothing."""
+        self.presets = presets
         self._blobs = blobs
         self._database = database
         self._folder = folder

@@ -80,9 +80,9 @@ class Server:
         self.did = account["did"]
         self.headers = [f"Authorization: Bearer {account['accessJwt']}"]
 
-    def publish(self, body: bytes) -> str:
+    def publish(self, body: bytes, mime_type: str = "image/png") -> str:
         """Upload *body* and refer to it in a record; the path that serves it to everyone."""
-        blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type="image/png")["blob"]
+        blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type=mime_type)["blob"]
         record = {
             "repo": self.did,
             "collection": "com.example.file",

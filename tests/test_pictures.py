@@ -320,7 +320,10 @@ def test_however_many_ask_at_once_it_is_made_once(tmp_path, database, clock):
     blobs = BlobManager(backend, database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock)
     entry = blobs.upload(io.BytesIO(photo(3000, 2000)), did="did:web:a.test")
     # Locks are of open files, not of processes: four caches on one folder are as four processes.
-    caches = [Pictures(blobs, database, folder=tmp_path / "images", max_bytes=2**30, clock=clock) for _ in range(4)]
+    caches = [
+        Pictures(blobs, database, folder=tmp_path / "images", presets={}, max_bytes=2**30, clock=clock)
+        for _ in range(4)
+    ]
     made = []
 
     def ask(pictures):

@@ -5,22 +5,21 @@ from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.cid import parse_blob_cid
 from aurora_blobs.errors import InvalidRequest
-from aurora_blobs.images.presets import READABLE, WRITABLE, presets
+from aurora_blobs.images.presets import READABLE, WRITABLE
 from aurora_blobs.pictures import name_of
 from aurora_blobs.ranges import is_known
 from aurora_blobs.syntax import parse_did
+from aurora_blobs.views.serving import PUBLIC, SMALL
 from aurora_blobs.xrpc import optional_requester, services
 
 bp = Blueprint("images", __name__)
-
-_PUBLIC = "public, max-age=300, must-revalidate"  # as getBlob
 
 
 @bp.get("/img/<preset>/plain/<did>/<picture>")
 def image(preset: str, did: str, picture: str) -> Response:
     """A smaller picture of a blob that is public, or the caller's own."""
     g.nsid = "com.atproto.sync.getBlob"  # the same bytes for the same callers
-    sizes = presets(services().config.image_presets)
+    sizes = services().pictures.presets
     if preset not in sizes:
         raise InvalidRequest(f"there is no preset {preset}: there are {', '.join(sizes)}")
     cid, form = _parse(did, picture)
@@ -38,7 +37,7 @@ def image(preset: str, did: str, picture: str) -> Response:
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["X-Content-Type-Options"] = "nosniff"
     if requester is None:
-        response.headers["Cache-Control"] = _PUBLIC
+        response.headers["Cache-Control"] = PUBLIC
     if form is None:
         response.vary.add("Accept")
     # Weak: another version of the encoder may make other bytes of the same picture.
@@ -48,8 +47,12 @@ def image(preset: str, did: str, picture: str) -> Response:
         return response
     derived = services().pictures.open(entry, sizes[preset], chosen)
     response.content_length = derived.size
-    response.response = wrap_file(request.environ, derived.file)
-    response.direct_passthrough = True
+    if derived.size <= SMALL:
+        with derived.file as file:
+            response.response = [file.read()]
+    else:
+        response.response = wrap_file(request.environ, derived.file)
+        response.direct_passthrough = True
     return response
 
 

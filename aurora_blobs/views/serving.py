@@ -10,9 +10,9 @@ from aurora_blobs.ranges import content_range, is_known, wanted_part
 from aurora_blobs.views.shapes import shown_cid
 from aurora_blobs.xrpc import services
 
-_PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
+PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
 # Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
-_SMALL = 64 * 1024
+SMALL = 64 * 1024
 _BLOCK = 256 * 1024  # bytes per read where sendfile does not work: a store on the network
 
 
@@ -33,7 +33,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     headers["X-Content-Type-Options"] = "nosniff"
     if public:
-        headers["Cache-Control"] = _PUBLIC
+        headers["Cache-Control"] = PUBLIC
     if is_known(asked.get("If-None-Match", ""), etag):
         response.status_code = 304
         return response
@@ -90,7 +90,7 @@ def _hand_over(response: Response, entry: Entry) -> bool:
 def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:
     # Opened last: nothing between here and the server closing it may fail.
     file = services().blobs.open(entry, start, stop)
-    if stop - start <= _SMALL:
+    if stop - start <= SMALL:
         with file:
             response.response = [file.read()]
     else:
