@@ -36,6 +36,7 @@ class Installation:
             "AURORA_BLOBS_S3_ENDPOINT_URL": seaweed.url,
             "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
             "AURORA_BLOBS_ALLOWED_MIME_TYPES": "*/*",
+            "AURORA_BLOBS_MIME_POLICY": "sniff",  # random bytes look like something now and then
             "AURORA_BLOBS_DURABILITY": "os",
         }
         self._started = 0
