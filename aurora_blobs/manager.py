@@ -22,6 +22,8 @@ from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
 from aurora_blobs.errors import (
     AccountNotFound,
+    BackendTimeout,
+    BackendUnavailable,
     BlobNotFound,
     InvalidRequest,
     LocationMetadata,
@@ -253,11 +255,18 @@ class BlobManager:
                 self.backend.delete(cid)
 
     def recover(self) -> int:
-        """Undo what uploads that died in the middle left behind; how many files there were."""
+        """Undo what uploads that died in the middle left behind; how many files there were.
+
+        What a store that is away does not let go of stays for the collector.
+        """
         count = 0
         for path, cid in leftovers(self._spool):
-            if cid is not None:
-                self._discard(cid)
+            try:
+                if cid is not None:
+                    self._discard(cid)
+            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+                log.warning("an upload of %s died, and cannot be undone now: %s", cid, error.message)
+                break
             path.unlink(missing_ok=True)
             count += 1
         return count

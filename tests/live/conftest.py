@@ -42,8 +42,8 @@ def open_s3(seaweed, s3_keys, tmp_path: Path):
             endpoint_url=url,
             region=None,
             addressing_style="path",
-            patient=Patience(connect=1, silence=1, total=3),
-            brief=Patience(connect=1, silence=1, total=1.5),
+            patient=Patience(connect=3, silence=3, total=8),
+            brief=Patience(connect=3, silence=3, total=4),
         )
         return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/")
 

@@ -12,19 +12,22 @@ from dataclasses import dataclass, field
 
 _XML = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
 
+_CODES = {"403": "AccessDenied", "500": "InternalError", "501": "NotImplemented", "503": "SlowDown"}
+
 
 @dataclass
 class Fault:
-    """What happens to requests whose *method* (or any) and *path* (a pattern, or any) fit, *times* times, or always.
+    """What happens to requests whose *method* (or any) and *head* (a pattern, or any) fit, *times* times, or always.
 
     kind is one of: stall (never an answer), reset (before the store sees it), reset-after (when the store has done
-    it), 500, 503 (SlowDown), truncate (half of the answer's body), damage-up and damage-down (a byte is flipped),
-    slow (*rate* bytes per second either way).
+    it), truncate (half of the answer's body), damage-up and damage-down (a byte is flipped), slow (*rate* bytes per
+    second either way); or the status of an answer in the store's place, with *body* or an error of that status.
     """
 
     kind: str
     method: str = ""
-    path: str = ""
+    head: str = ""
+    body: bytes = b""
     times: int | None = None
     after: int = 0  # requests that fit and are let through first
     rate: int = 100_000
@@ -115,9 +118,9 @@ class FaultyLink:
         head, body = _read_head(client)
         if not head:
             return
-        method, path = head.split(b" ", 2)[:2]
+        method = head.split(b" ", 1)[0]
         self.heads.append(head.decode("latin-1"))
-        fault = self._fault_for(method.decode(), path.decode())
+        fault = self._fault_for(method.decode(), head.decode("latin-1"))
         kind = fault.kind if fault else ""
         if kind == "stall":
             self._released.wait(120)
@@ -131,10 +134,9 @@ class FaultyLink:
         head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
         head = head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
         left = _content_length(head) - len(body)
-        if kind in ("500", "503"):
+        if fault and kind.isdigit():
             _drain(client, left)
-            code = {"500": "InternalError", "503": "SlowDown"}[kind]
-            xml = _XML.format(code=code).encode()
+            xml = fault.body or _XML.format(code=_CODES[kind]).encode()
             client.sendall(b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml)) + xml)
             return
         pause = _pacer(fault)
@@ -174,10 +176,10 @@ class FaultyLink:
                 return
             body = store.recv(65536)
 
-    def _fault_for(self, method: str, path: str) -> Fault | None:
+    def _fault_for(self, method: str, head: str) -> Fault | None:
         with self._lock:
             for fault in self._faults:
-                if fault.method in ("", method) and re.search(fault.path, path):
+                if fault.method in ("", method) and re.search(fault.head, head):
                     fault.seen += 1
                     first, last = fault.after, fault.after + (fault.times or 10**9)
                     if first < fault.seen <= last:

@@ -1,0 +1,164 @@
+"""fsck, scrub and migrate on an S3 store that fails in the middle, or has been tampered with."""
+
+import io
+
+import pytest
+from depot import ALICE, Depot
+from seaweed import BUCKET
+
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
+from aurora_blobs.maintenance.fsck import Fsck, delete_strays
+from aurora_blobs.maintenance.migrate import Migration
+from aurora_blobs.maintenance.scrub import Scrub
+from aurora_blobs.manager import BlobManager, UploadRules
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def filled(depot):
+    """Sixty blobs on disk; their bytes by CID."""
+    return {depot.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))}
+
+
+@pytest.fixture
+def migrate(depot, tmp_path):
+    def migrate(source, target):
+        job = Migration(depot.database, source, target, depot.spool, jobs=4)
+        return list(job.run(lambda size: None)) + list(job.verify()), job.progress
+
+    return migrate
+
+
+@pytest.mark.parametrize(
+    "kind, error",
+    [
+        ("reset", BackendUnavailable),
+        ("reset-after", BackendUnavailable),
+        ("500", BackendUnavailable),
+        ("503", ServiceBusy),
+        ("stall", BackendTimeout),
+        ("damage-up", BackendUnavailable),
+    ],
+)
+def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(depot, filled, open_s3, link, migrate, kind, error):
+    target = open_s3(link.url)
+    link.inject(kind, method="PUT", after=25)
+
+    with pytest.raises(error):
+        migrate(depot.backend, target)
+    arrived = {stored.cid for stored in open_s3().scan()}
+    link.heal()
+    findings, progress = migrate(depot.backend, target)
+
+    assert arrived < set(filled)
+    assert arrived
+    assert findings == []
+    assert progress.copied_blobs == len(filled) - len(arrived)
+    assert {cid: read(target, cid) for cid in filled} == filled
+
+
+@pytest.mark.parametrize("kind", ["reset", "truncate", "503"])
+def test_a_migration_back_survives_passing_faults(depot, filled, open_s3, link, migrate, kind):
+    store = open_s3(link.url)
+    migrate(depot.backend, store)
+    for cid in filled:
+        depot.backend.delete(cid)
+    link.inject(kind, method="GET", times=2, after=3)
+
+    findings, _ = migrate(store, depot.backend)
+
+    assert findings == []
+    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+
+
+def test_damaged_bytes_never_arrive_on_the_way_back(depot, filled, open_s3, link, migrate):
+    store = open_s3(link.url)
+    migrate(depot.backend, store)
+    for cid in filled:
+        depot.backend.delete(cid)
+    link.inject("damage-down", method="GET", head="^GET [^?]*/bafkrei", after=3, times=5)
+
+    findings, _ = migrate(store, depot.backend)
+    again, _ = migrate(store, depot.backend)
+
+    assert {finding.kind for finding in findings} == {"wrong bytes", "not copied"}
+    assert again == []
+    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+
+
+@pytest.fixture
+def on_s3(tmp_path, open_s3):
+    """A depot whose bytes are in S3."""
+    depot = Depot(tmp_path / "s3depot")
+    depot.backend = open_s3()
+    depot.blobs = BlobManager(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)
+    depot.add_account(ALICE)
+    yield depot
+    depot.database.close()
+
+
+def fsck(depot, repair=False):
+    check = Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=repair)
+    return {(finding.kind, finding.subject, finding.repaired) for finding in check.run()}
+
+
+def scrub(depot, repair=False):
+    job = Scrub(depot.database, depot.backend, depot.clock, repair=repair, bytes_per_second=0)
+    return {(finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)}
+
+
+def test_each_planted_fault_is_found_and_healed(on_s3, seaweed, tmp_path):
+    data = {on_s3.upload(content).cid: content for content in (b"flipped", b"short", b"lost", b"fine")}
+    flipped, short, lost, _ = data
+    store = seaweed.client()
+    stray = on_s3.upload(b"stray").cid
+    with on_s3.database.write() as tx:
+        tx.run("DELETE FROM blob_metadata WHERE cid = ?", stray)
+        tx.run("DELETE FROM blob WHERE cid = ?", stray)
+    store.put_object(Bucket=BUCKET, Key=on_s3.backend.key(flipped), Body=b"flopped")
+    store.put_object(Bucket=BUCKET, Key=on_s3.backend.key(short), Body=b"sho")
+    store.delete_object(Bucket=BUCKET, Key=on_s3.backend.key(lost))
+    store.put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg", Body=b"?")
+
+    assert fsck(on_s3) == {
+        ("wrong size", short, False),
+        ("lost", lost, False),
+        ("stray", stray, False),
+        ("foreign", "cat.jpg", False),
+        ("miscount", ALICE, False),
+    }
+    assert scrub(on_s3) == {
+        ("wrong bytes", flipped, False),
+        ("wrong bytes", short, False),
+        ("lost", lost, False),
+    }
+    fsck(on_s3, repair=True)
+    scrub(on_s3, repair=True)
+    assert delete_strays(on_s3.database, on_s3.backend, [stray]) == [stray]
+    store.delete_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg")
+    assert fsck(on_s3) == {("missing", cid, False) for cid in (flipped, short, lost)}
+    for content in data.values():
+        on_s3.blobs.upload(io.BytesIO(content), did=ALICE)
+    assert fsck(on_s3) == scrub(on_s3) == set()
+
+
+@pytest.mark.parametrize("kind", ["reset", "500", "503", "stall"])
+def test_a_check_of_a_failing_store_ends_without_accusing_it(on_s3, open_s3, link, kind):
+    cid = on_s3.upload(b"here").cid
+    on_s3.backend = open_s3(link.url)
+    link.inject(kind, after=3)  # the canary comes through
+
+    with pytest.raises(BlobServiceError):
+        fsck(on_s3, repair=True)
+    with pytest.raises(BlobServiceError):
+        scrub(on_s3, repair=True)
+    link.heal()
+
+    assert fsck(on_s3) == set()
+    assert on_s3.blobs.describe(ALICE, cid, viewer=ALICE).size == 4
+
+
+def read(backend, cid):
+    with backend.open(cid) as file:
+        return file.read()
