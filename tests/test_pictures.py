@@ -1,6 +1,7 @@
 import io
 import json
 import os
+import sys
 import threading
 
 import media
@@ -181,6 +182,16 @@ def test_a_blob_that_is_no_picture_is_refused(serve):
     response = service.get(service.upload(b"hello", "text/plain"))
 
     assert (response.status_code, response.json["error"]) == (400, "InvalidRequest")
+
+
+def test_without_pillow_the_answer_says_so(service, monkeypatch):
+    cid = service.upload(photo())
+    monkeypatch.setitem(sys.modules, "PIL", None)
+
+    response = service.get(cid)
+
+    assert (response.status_code, response.json["error"]) == (501, "MethodNotImplemented")
+    assert "aurora_blobs[images]" in response.json["message"]
 
 
 def test_a_temporary_blob_is_its_owners_alone(service):

@@ -35,30 +35,12 @@ class Studio:
     def derive(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
         """The picture in *source*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
 
+        Closes *source*.
+
         Raises UnusableImage, ServiceBusy, and MethodNotImplemented where Pillow is not installed.
         """
-        if importlib.util.find_spec("PIL") is None:
-            raise MethodNotImplemented("pictures need Pillow: pip install 'aurora_blobs[images]'")
-        asked = {
-            "mime_type": mime_type,
-            "fit": preset.fit,
-            "width": preset.width,
-            "height": preset.height,
-            "form": form,
-        }
-        if not self._turns.acquire(timeout=_QUEUE_SECONDS):
-            raise ServiceBusy("Too many pictures are being derived, please try again.")
-        try:
-            with source, _as_file(source) as file:
-                message = json.dumps(asked).encode()
-                answer = self._ask(message, file.fileno())
-                if not answer:  # the helper died before it could fork, which says nothing of the picture
-                    self.close()
-                    answer = self._ask(message, file.fileno())
-                if not answer:
-                    raise ServiceBusy("The picture could not be derived now, please try again.")
-        finally:
-            self._turns.release()
+        with source:
+            answer = self._answer(source, mime_type, preset, form)
         picture = parse_reply(answer)
         if picture is None:
             # It was ended by a limit, or the decoder broke.
@@ -71,6 +53,31 @@ class Studio:
         """End the helper process once its pictures are done."""
         with self._lock:
             self._end()
+
+    def _answer(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
+        if importlib.util.find_spec("PIL") is None:
+            raise MethodNotImplemented("pictures need Pillow: pip install 'aurora_blobs[images]'")
+        asked = {
+            "mime_type": mime_type,
+            "fit": preset.fit,
+            "width": preset.width,
+            "height": preset.height,
+            "form": form,
+        }
+        message = json.dumps(asked).encode()
+        if not self._turns.acquire(timeout=_QUEUE_SECONDS):
+            raise ServiceBusy("Too many pictures are being derived, please try again.")
+        try:
+            with _as_file(source) as file:
+                answer = self._ask(message, file.fileno())
+                if not answer:  # the helper died before it could fork, which says nothing of the picture
+                    self.close()
+                    answer = self._ask(message, file.fileno())
+        finally:
+            self._turns.release()
+        if not answer:
+            raise ServiceBusy("The picture could not be derived now, please try again.")
+        return answer
 
     def _ask(self, message: bytes, source: int) -> bytes:
         ours, theirs = socket.socketpair()
