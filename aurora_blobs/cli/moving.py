@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import click
+from flask.cli import with_appcontext
 
 from aurora_blobs.backends import open_bucket
 from aurora_blobs.cli.findings import Findings, unrestricted
@@ -29,6 +30,7 @@ _jobs = click.option("--jobs", type=click.IntRange(1, 64), default=4, show_defau
 @click.option("--db", "databases", type=_folder, help="The reference PDS's folder of accounts (…/store.sqlite).")
 @click.option("--dry-run", is_flag=True, help="Only list what would be imported.")
 @json_option
+@with_appcontext
 def import_blobs(origin: str, did: str | None, databases: Path | None, dry_run: bool, as_json: bool) -> None:
     """Take over blobs from the folder, or s3://bucket/prefix, of a reference PDS. Run it again to go on.
 
@@ -65,6 +67,7 @@ def _sizes(origin: str) -> Iterator[int]:
 @click.argument("folder", type=_folder, required=False)
 @click.option("--did", required=True, help="Whose (DID or handle).")
 @click.option("--tar", is_flag=True, help="Write a tar to standard output instead.")
+@with_appcontext
 def export_blobs(folder: Path | None, did: str, tar: bool) -> None:
     """Write all that an account holds into FOLDER, each blob under its CID, and manifest.json.
 

@@ -3,6 +3,7 @@
 from dataclasses import asdict
 
 import click
+from flask.cli import with_appcontext
 
 from aurora_blobs.backends import open_store
 from aurora_blobs.cli.findings import Findings, unrestricted
@@ -22,6 +23,7 @@ from aurora_blobs.xrpc import services
 @click.option("--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows.")
 @click.option("--dry-run", is_flag=True, help="With --delete-strays: only say what would go.")
 @json_option
+@with_appcontext
 def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json: bool) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is wrong."""
     database, backend, clock = services().database, services().blobs.backend, services().records.now
@@ -50,6 +52,7 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
     "--bytes-per-second", type=parse_size, default="0", metavar="SIZE", help="Read no faster, like 50MB; 0: at will."
 )
 @json_option
+@with_appcontext
 def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
     """Read and hash every blob; goes on where the last run broke off. Status 1 if anything is wrong."""
     job = Scrub(
@@ -72,6 +75,7 @@ def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
 @click.option("--to", "target", type=click.Choice(["disk", "s3"]), required=True, help="The store to fill.")
 @click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs copied at a time.")
 @json_option
+@with_appcontext
 def migrate(target: str, jobs: int, as_json: bool) -> None:
     """Copy every blob to the other store, while the service runs; run it again to copy the rest.
 
