@@ -119,6 +119,12 @@ class Service:
     def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
         return call(self.connect(), method, path, body, headers)
 
+    def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
+        """The operator's command *words*, with the settings of this service."""
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
+        command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
+        return subprocess.run(command, cwd=ROOT, env=own | self._settings, capture_output=True, timeout=600)
+
     def account(self, handle: str = "alice.test") -> Account:
         made = self.call(
             "POST",

@@ -1,6 +1,7 @@
 """The service with its blobs in S3: bytes through it, by redirect, and through nginx; and when the store fails."""
 
 import http.client
+import random
 import time
 import urllib.request
 
@@ -207,3 +208,44 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, seaweed, tmp_path, s
             assert answer.headers.get_all(name) == [value]
         assert [name for name in answer.headers if name.lower().startswith("x-amz-checksum")] == []
     assert own.headers["Cache-Control"] == "private"
+
+
+@pytest.mark.parametrize("seed", [6])
+def test_no_acknowledged_blob_is_lost_however_the_link_fails(start, link, seed):
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    service = start(link.url, AURORA_BLOBS_MIME_POLICY="sniff")
+    alice = service.account()
+    answers = []
+
+    for _ in range(120):
+        link.heal()
+        kind = dice.choice(["reset", "reset-after", "500", "503", "damage-up"])
+        link.inject(kind, times=dice.choice([1, 2, 3, None]))
+        data = dice.randbytes(dice.randrange(1, 400_000))
+        headers = {**alice.headers, "Content-Type": "application/x-test"}
+        answers.append((data, service.call("POST", UPLOAD, data, headers)))
+    link.heal()
+
+    acknowledged = {answer.json["blob"]["ref"]["$link"]: data for data, answer in answers if answer.status == 200}
+    assert {answer.status for _, answer in answers} == {200, 502, 503}
+    for cid, data in acknowledged.items():
+        assert service.call("GET", blob_path(alice.did, cid), headers=alice.headers).body == data
+    usage = service.call("GET", "/xrpc/blue.aurora.blob.getUsage", headers=alice.headers).json
+    assert usage["blobCount"] == len(acknowledged)
+    assert usage["blobBytes"] == sum(map(len, acknowledged.values()))
+
+
+def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, seaweed, tmp_path):
+    store = seaweed.client()
+    cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
+    prefix = f"pds-{tmp_path.name}/"
+    store.put_object(Bucket=BUCKET, Key=f"{prefix}blocks/did:plc:carolcarolcarolcarolcaro/{cid}", Body=b"hello world")
+    store.put_object(Bucket=BUCKET, Key=f"{prefix}tmp/did:plc:carolcarolcarolcarolcaro/key", Body=b"unfinished")
+    service = start()
+
+    done = service.run("blobs", "import", f"s3://{BUCKET}/{prefix}", "--json")
+    checked = service.run("blobs", "fsck")
+
+    assert (done.returncode, done.stdout) == (0, b'{"imported": 1, "present": 0, "findings": []}\n')
+    assert (checked.returncode, checked.stdout) == (0, b"1 blobs, 11 bytes: nothing is wrong\n")
