@@ -120,6 +120,7 @@ CREATE TABLE IF NOT EXISTS identity (
     document   TEXT,
     fetched_at BIGINT NOT NULL
 );
+CREATE INDEX IF NOT EXISTS identity_by_age ON identity (fetched_at);
 
 -- One row per thing that is counted in a window of time: uploads per account and day, calls per address.
 CREATE TABLE IF NOT EXISTS usage_counter (

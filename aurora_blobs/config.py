@@ -271,7 +271,7 @@ class Config:
         _limit, None, "uploads from one address, like `1000/1d`, blobs that a record waits for not counted; 0: no limit"
     )
     signups_per_address: Limit | None = _setting(
-        _limit, None, "accounts that may be created from one address, like `100/5m`; 0: no limit"
+        _limit, Limit(100, 300), "accounts that may be created from one address but this machine's; 0: no limit"
     )
     failures_per_address: Limit | None = _setting(
         _limit, Limit(30, 300), "wrong passwords, the administrator's included, from one address; 0: no limit"

@@ -70,7 +70,7 @@ def test_another_process_counts_on(database, clock):
 
 
 def test_sign_ups_are_counted_if_a_setting_says_so(database, clock):
-    assert Limits(Config(), database, clock).sign_up(HERE) is None
+    assert Limits(Config(signups_per_address=None), database, clock).sign_up(HERE) is None
     limits = Limits(Config(signups_per_address=Limit(2, 3600)), database, clock)
 
     headers = dict(limits.sign_up(HERE).headers())
@@ -83,6 +83,13 @@ def test_sign_ups_are_counted_if_a_setting_says_so(database, clock):
     assert "RateLimit-Remaining" in headers["Access-Control-Expose-Headers"]
     with pytest.raises(RateLimitExceeded):
         limits.sign_up(HERE)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", ""])
+def test_this_machine_signs_up_as_many_as_it_likes(database, clock, address):
+    limits = Limits(Config(signups_per_address=Limit(1, 3600)), database, clock)
+
+    assert [limits.sign_up(address) for _ in range(3)] == [None] * 3
 
 
 def test_what_is_refused_is_not_counted(database, clock):

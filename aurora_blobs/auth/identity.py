@@ -41,7 +41,8 @@ class Identities:
         self._lock = threading.Lock()
         self._flights: dict[str, Future[str | None]] = {}
         self._free = threading.BoundedSemaphore(_AT_ONCE)
-        self._forced_at: dict[str, int] = {}
+        self._forced = _Recently(_FORCED)
+        self._failed = _Recently(_FAILED)
 
     def key(self, did: str, fragment: str, *, refresh: bool = False) -> Key:
         """The key that signs for *did* as *fragment*, like ``atproto``.
@@ -69,22 +70,17 @@ class Identities:
         with self._database.read() as tx:
             known = identity.find(tx, did)
         now = self._clock()
-        if known is not None and not (refresh and self._may_force(did, now)):
+        if known is not None and not (refresh and self._forced.first(did, now)):
             age = now - known.fetched_at
             if age < (_FAILED if known.document is None else _FRESH):
+                return known.document
+            if age < _STALE and self._failed.is_recent(did, now):
                 return known.document
         fetched = self._fetched_once(did)
         if fetched is not None:
             return fetched
-        usable = known is not None and now - known.fetched_at < _STALE
-        return known.document if usable and known is not None else None
-
-    def _may_force(self, did: str, now: int) -> bool:
-        with self._lock:
-            if now - self._forced_at.get(did, 0) < _FORCED:
-                return False
-            self._forced_at = {other: at for other, at in self._forced_at.items() if now - at < _FORCED} | {did: now}
-        return True
+        self._failed.first(did, now)
+        return known.document if known is not None and now - known.fetched_at < _STALE else None
 
     def _fetched_once(self, did: str) -> str | None:
         """What the network says of *did*; who asks while the answer is on its way gets the same one."""
@@ -114,8 +110,9 @@ class Identities:
             self._free.release()
         now = self._clock()
         with self._database.write() as tx:
+            identity.forget_before(tx, now - _STALE)
             if text is None:
-                identity.remember_failure(tx, did, now, now - _STALE)
+                identity.remember_failure(tx, did, now)
             else:
                 identity.remember(tx, did, text, now)
         return text
@@ -147,3 +144,23 @@ class Identities:
             raise ValueError("not a did:web of this protocol")
         allowed = is_public_or_loopback if self._loopback else is_public
         return self._fetch(f"https://{host}/.well-known/did.json", allowed=allowed)
+
+
+class _Recently:
+    """What happened within the last *span* (microseconds), by name."""
+
+    def __init__(self, span: int) -> None:
+        self._span = span
+        self._at: dict[str, int] = {}
+        self._lock = threading.Lock()
+
+    def is_recent(self, name: str, now: int) -> bool:
+        return now - self._at.get(name, now - self._span) < self._span
+
+    def first(self, name: str, now: int) -> bool:
+        """Whether it happens for the first time in a while; from now on it has."""
+        with self._lock:
+            if self.is_recent(name, now):
+                return False
+            self._at = {other: at for other, at in self._at.items() if now - at < self._span} | {name: now}
+        return True

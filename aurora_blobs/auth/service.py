@@ -100,8 +100,11 @@ class ServiceTokens:
         if key.verifies(token):
             return
         renewed = self._identities.key(did, fragment, refresh=True)
-        if renewed == key or not renewed.verifies(token):
-            raise BadJwtSignature("jwt signature does not match jwt issuer")
+        if renewed != key and renewed.verifies(token):
+            return
+        if token.header.get("alg") != renewed.algorithm:
+            raise BadJwtSignature("could not verify jwt signature")
+        raise BadJwtSignature("jwt signature does not match jwt issuer")
 
     def _use_up(self, issuer: str, jti: str, expires_at: int) -> None:
         with self._database.write() as tx:

@@ -41,17 +41,27 @@ def remember(tx: Transaction, did: str, document: str, now: int) -> None:
     )
 
 
-def remember_failure(tx: Transaction, did: str, now: int, forget_before: int) -> None:
-    """Keep that *did* could not be resolved; a document fetched after *forget_before* stays as it is."""
+def remember_failure(tx: Transaction, did: str, now: int) -> None:
+    """Keep that *did* could not be resolved; a document that is remembered stays as it is."""
     tx.run(
         """
         INSERT INTO identity (did, document, fetched_at)
         VALUES (?, NULL, ?)
             ON CONFLICT (did) DO UPDATE
-           SET document = NULL, fetched_at = excluded.fetched_at
-         WHERE identity.document IS NULL OR identity.fetched_at < ?
+           SET fetched_at = excluded.fetched_at
+         WHERE identity.document IS NULL
         """,
         did,
         now,
-        forget_before,
+    )
+
+
+def forget_before(tx: Transaction, then: int) -> int:
+    """Remove what was fetched before *then*; how many DIDs that were."""
+    return tx.run(
+        """
+        DELETE FROM identity
+         WHERE fetched_at < ?
+        """,
+        then,
     )

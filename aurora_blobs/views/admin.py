@@ -17,7 +17,7 @@ bp = Blueprint("admin", __name__)
 @procedure(bp, "com.atproto.admin.updateSubjectStatus")
 def update_subject_status() -> dict[str, Any]:
     """Take an account or a blob down or lift it, deactivate an account or activate it."""
-    require("admin", "service")
+    require("admin")
     given = json_input(subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict))
     services().moderation.update(parse_subject(given["subject"]), given["takedown"], given["deactivated"])
     shown = {"subject": given["subject"]}
@@ -33,7 +33,7 @@ def update_subject_status() -> dict[str, Any]:
 )
 def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[str, Any]:
     """Whether an account or a blob is taken down, an account deactivated."""
-    require("admin", "service")
+    require("admin")
     if blob is not None and did is None:
         raise InvalidRequest("Must provide a did to request blob state")
     if did is None:

@@ -234,8 +234,11 @@ def test_who_guesses_a_password_is_slowed_down_whatever_the_way(make):
 def test_sign_ups_are_limited_if_a_setting_says_so(make):
     client = make(signups_per_address=Limit(1, 3600)).test_client()
 
-    first = client.post(SIGN_UP, json=MARY)
-    second = client.post(SIGN_UP, json=MARY | {"handle": "joan.test", "email": "joan@example.com"})
+    elsewhere = {"REMOTE_ADDR": "192.0.2.1"}
+    joan = MARY | {"handle": "joan.test", "email": "joan@example.com"}
+
+    first = client.post(SIGN_UP, json=MARY, environ_base=elsewhere)
+    second = client.post(SIGN_UP, json=joan, environ_base=elsewhere)
 
     assert (first.status_code, first.headers["RateLimit-Remaining"]) == (200, "0")
     assert (second.status_code, second.headers["RateLimit-Policy"]) == (429, "1;w=3600")

@@ -66,6 +66,26 @@ def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, dir
     assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
 
 
+def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, directory, clock):
+    identities.key(PLC, "atproto")
+    directory.answer = lambda handler: send(handler, b"away", 503)
+    clock.seconds += HOUR
+
+    for _ in range(5):
+        assert identities.document(PLC)["id"] == PLC
+
+    assert len(directory.paths) == 2
+
+
+def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clock):
+    identities.key(PLC, "atproto")
+    clock.seconds += DAY + 1
+    identities.document("did:web:localhost")
+
+    with database.read() as tx:
+        assert tx.all("SELECT did FROM identity") == [("did:web:localhost",)]
+
+
 def test_a_failure_is_remembered_for_a_minute(identities, directory, clock):
     directory.answer = lambda handler: send(handler, b"{}", 404)
     for _ in range(3):
