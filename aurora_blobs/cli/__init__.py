@@ -1,38 +1,31 @@
 """The operator's commands: ``flask --app wsgi …``."""
 
+from importlib import import_module
+from typing import Any
+
 import click
 from flask import Flask
-from flask.cli import with_appcontext
-
-from aurora_blobs import config as settings
-from aurora_blobs.cli.accounts import account
-from aurora_blobs.cli.blobs import blobs
-from aurora_blobs.cli.collect import gc
-from aurora_blobs.cli.moving import backup, export_blobs, import_blobs
-from aurora_blobs.cli.output import json_option, show
-from aurora_blobs.cli.upkeep import fsck, migrate, scrub
-from aurora_blobs.xrpc import services
+from flask.cli import AppGroup
 
 
-@click.command("init-db")
-@with_appcontext
-def init_db() -> None:
-    """Create the database, or bring it to the newest schema; does nothing to one that is."""
-    # Putting the application together has done it: there is no state in which commands run without it.
-    click.echo(f"{services().config.database} is ready")
+class _Commands(AppGroup):
+    """The commands, imported when one is asked for: a server that starts has no use for them."""
 
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        self._load()
+        return super().list_commands(ctx)
 
-@click.command("config")
-@json_option
-@with_appcontext
-def show_config(as_json: bool) -> None:
-    """Print the effective settings, secrets masked."""
-    show(settings.effective(services().config), as_json)
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        self._load()
+        return super().get_command(ctx, cmd_name)
+
+    def _load(self) -> None:
+        if not self.commands:
+            module: Any = import_module("aurora_blobs.cli.commands")
+            for command in module.COMMANDS:
+                self.add_command(command)
 
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
-    for long in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
-        blobs.add_command(long)
-    for command in (init_db, show_config, account, blobs, backup):
-        app.cli.add_command(command)
+    app.cli = _Commands()
