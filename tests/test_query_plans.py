@@ -8,6 +8,8 @@ import pytest
 from cars import car_of
 from members import ADMIN, Member, jpeg
 
+from aurora_blobs.maintenance.collect import Collector
+
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"
 
@@ -42,7 +44,7 @@ def test_the_check_finds_a_scan(app, statements):
     assert len(scans(app, statements)) == 1
 
 
-def test_no_request_reads_a_whole_table(app, statements, clock):
+def test_no_request_reads_a_whole_table(app, statements):
     alice = Member.of(app, "alice.test")
     admin = app.test_client()
     blob, _ = alice.publish(jpeg("cat"))
@@ -96,12 +98,31 @@ def test_no_request_reads_a_whole_table(app, statements, clock):
         admin.post(**admin_post, json={"subject": subject, "takedown": {"applied": False}}),
     ]
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
-    clock.advance(86_401)
-    app.test_cli_runner().invoke(args=["blobs", "gc"])
     deleted = admin.post("/xrpc/com.atproto.admin.deleteAccount", json={"did": alice.did}, auth=ADMIN)
     assert deleted.status_code == 200
 
     assert len(statements) > 100
+    assert scans(app, statements) == {}
+
+
+def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
+    alice = Member.of(app, "alice.test")
+    alice.blob(jpeg("cat"))
+    clock.advance(86_401)
+    services = app.extensions["aurora_blobs"]
+    statements.clear()
+
+    found = list(
+        Collector(
+            services.blobs.backend,
+            services.database,
+            spool=services.config.data_dir / "spool",
+            grace_seconds=86_400,
+            clock=clock,
+        ).run()
+    )
+
+    assert [step.kind for step in found] == ["temporary"]
     assert scans(app, statements) == {}
 
 
