@@ -29,6 +29,7 @@ _SECOND = 1_000_000  # microseconds
 _FAILURE_LASTS = 3600 * _SECOND  # until it is tried again; a guess, what helps is a new version of Pillow
 _USE_COUNTS = 600 * _SECOND  # uses within this time of a noted one are not noted: a read should not write
 _AFTER_EVICTION = 0.9  # of the cache's size is kept, so that not every new picture throws one out
+_SWEEP_STEP = 1000  # rows looked at per statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +88,14 @@ class Pictures:
 
     def sweep(self) -> int:
         """Throw out the pictures of blobs that are no longer here or were taken down; how many there were."""
-        with self._database.read() as tx:
-            names = derivatives.of_absent_blobs(tx)
-        return sum(map(self._throw_out, names))
+        count, after = 0, ""
+        while True:
+            with self._database.read() as tx:
+                step = derivatives.page(tx, after, _SWEEP_STEP)
+            if not step:
+                return count
+            count += sum(self._throw_out(name) for name, wanted in step if not wanted)
+            after = step[-1][0]
 
     def close(self) -> None:
         """End the helper process."""

@@ -107,14 +107,19 @@ def least_used(tx: Transaction, keep_bytes: int) -> list[str]:
     return [row[0] for row in rows]
 
 
-def of_absent_blobs(tx: Transaction) -> list[str]:
-    """The names of those whose blob is no longer here, or was taken down for every account."""
+def page(tx: Transaction, after: str, limit: int) -> list[tuple[str, bool]]:
+    """Up to *limit* names after that one, in their order, and whether the blob of each is here and may be seen."""
     rows = tx.all(
         """
-        SELECT d.name
+        SELECT d.name,
+               EXISTS (SELECT 1 FROM blob b WHERE b.cid = d.cid)
+               AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = d.cid AND t.did = '')
           FROM derivative d
-         WHERE NOT EXISTS (SELECT 1 FROM blob b WHERE b.cid = d.cid)
-            OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = d.cid AND t.did = '')
-        """
+         WHERE d.name > ?
+         ORDER BY d.name
+         LIMIT ?
+        """,
+        after,
+        limit,
     )
-    return [row[0] for row in rows]
+    return [(name, bool(wanted)) for name, wanted in rows]
