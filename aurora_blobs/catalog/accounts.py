@@ -160,16 +160,19 @@ def counts(tx: Transaction, did: str) -> Counts:
         """
         SELECT (SELECT count(*) FROM record WHERE did = ?),
                (SELECT count(DISTINCT cid) FROM record_blob WHERE did = ?),
+               (SELECT blob_count FROM account WHERE did = ?),
                (SELECT count(*)
-                  FROM blob_metadata m JOIN blob b ON b.cid = m.cid
-                 WHERE m.creator_did = ? AND b.stored_at IS NOT NULL)
+                  FROM blob b JOIN blob_metadata m ON m.creator_did = ? AND m.cid = b.cid
+                 WHERE b.stored_at IS NULL)
         """,
+        did,
         did,
         did,
         did,
     )
     assert row is not None  # an aggregate always answers
-    return Counts(*row)
+    recorded, expected, held, lost = row
+    return Counts(recorded, expected, (held or 0) - lost)
 
 
 def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:

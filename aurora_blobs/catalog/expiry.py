@@ -46,6 +46,15 @@ def expired(tx: Transaction, before: int, after: tuple[int, str, str], limit: in
     return [Expired(*row) for row in rows]
 
 
+def total_expired(tx: Transaction, before: int) -> tuple[int, int]:
+    """How many blobs `expired` gives in all, and their bytes; what a takedown holds is counted too."""
+    row = tx.one(
+        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blob_metadata WHERE unreferenced_since < ?",
+        before,
+    )
+    return (0, 0) if row is None else (row[0], row[1])
+
+
 def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
     """Whether that blob of the account is still as `expired` found it. No record names it, whatever its row says."""
     row = tx.one(

@@ -9,6 +9,7 @@ import click
 from flask.cli import with_appcontext
 
 from aurora_blobs.cli.output import json_option, moment, show, show_all
+from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.xrpc import services
 
@@ -48,7 +49,12 @@ def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.E
     """One round, told as it goes; whether all could go."""
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
     steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
-    show_all((_row(step, as_json) for step in steps), as_json)
+    if dry_run or as_json or not sys.stdout.isatty():
+        show_all((_row(step, as_json) for step in steps), as_json)
+    else:
+        with meter("collecting", *collector.ahead()) as shown:
+            for step in steps:
+                shown.add(step.size)
     if not dry_run:
         services().pictures.sweep()
     show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(_sentence(dry_run, tally))

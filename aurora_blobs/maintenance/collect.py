@@ -62,6 +62,11 @@ class Collector:
         self._clock = clock
         self._sweep_pictures = sweep_pictures
 
+    def ahead(self) -> tuple[int, int]:
+        """About how many blobs, and bytes, `run` would collect now."""
+        with self._database.read() as tx:
+            return expiry.total_expired(tx, self._clock() - self._grace)
+
     def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
         """Collect all that is over, or with *dry_run* only tell. Ends early where the store is away."""
         failures = 0
