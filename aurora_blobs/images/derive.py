@@ -11,8 +11,9 @@ from aurora_blobs.images import exif
 from aurora_blobs.images.presets import READABLE, Preset
 
 MAX_PIXELS = 50_000_000  # of one picture
-# Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together.
-MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 300_000_000, 30_000_000
+# Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together. At these bounds
+# an animated GIF took 2 to 4 of the 10 seconds that a child has.
+MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
 _GAP = 2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
