@@ -68,6 +68,10 @@ class Database:
         finally:
             connection.execute("ROLLBACK")
 
+    def glance(self) -> Transaction:
+        """For one statement alone, which is a snapshot by itself: `read` puts two more around it."""
+        return Transaction(self._connection())
+
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """All or nothing: committed when the block ends, rolled back when it raises.

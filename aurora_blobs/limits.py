@@ -97,6 +97,8 @@ class Limits:
     def uploads(self, did: str, address: str) -> Usage | None:
         """How much of its limits an upload has left, of the one that leaves least; None without a limit by setting."""
         limits = {network_of(address): self._uploads} if self._uploads else {}
+        if not limits and not self._uploads_per_day:
+            return None
         if self._uploads_per_day:
             with self._database.read() as tx:
                 account = accounts.find(tx, did)

@@ -166,10 +166,10 @@ class BlobManager:
             with blob.view() as data:
                 if has_location(data, blob.mime_type):
                     raise LocationMetadata()
-        with self._database.read() as tx:
-            state = self._admitted(tx, did, blob)
-            for name, subject, limit in self._limits(did, state, address):
-                check(tx, name, subject, limit, self._clock())
+        # Not one state of the database, each only a first look: what counts is found out again when the rows are made.
+        state = self._admitted(self._database.glance(), did, blob)
+        for name, subject, limit in self._limits(did, state, address):
+            check(self._database.glance(), name, subject, limit, self._clock())
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             if self._clock() - state.entry.created_at < _SETTLED:
@@ -276,8 +276,7 @@ class BlobManager:
 
         Raises RepoNotFound, RepoTakendown, RepoDeactivated, BlobNotFound.
         """
-        with self._database.read() as tx:
-            found = blobs.find_availability(tx, did, cid)
+        found = blobs.find_availability(self._database.glance(), did, cid)
         if found is None:
             raise RepoNotFound(f"Could not find repo for DID: {did}")
         if not admin and viewer != did:

@@ -1,13 +1,15 @@
 """How long a client may take: a socket whose reads and writes end when the other side has stopped working."""
 
 import io
+import os
+import select
 import socket
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
+    from _typeshed import ReadableBuffer, WriteableBuffer
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
 MIN_BYTES_PER_SECOND = 500  # of a body, on average of each IDLE_SECONDS that we wait for it
@@ -19,14 +21,19 @@ _DRAIN_CHUNK = 64 * 1024
 class PatientSocket(socket.socket):
     """A client's connection. A read raises TimeoutError when the client stalls, trickles, or its time is up.
 
-    A write raises it when the client takes nothing for `IDLE_SECONDS`.
+    A write raises it when the client takes nothing for `IDLE_SECONDS`. Reads and writes are tried before they are
+    waited for: Python waits first, and each system call more is one more turn that the other threads may take.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
         """Takes *accepted* over; it is of no use afterwards."""
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
         super().__init__(family, kind, protocol, accepted.detach())
+        self.settimeout(IDLE_SECONDS)
         self.begin()
+
+    def setblocking(self, flag: bool, /) -> None:
+        """Does nothing: it never blocks, and never for longer than it should. gunicorn asks for each six times."""
 
     def begin(self, close_after: Callable[[], None] = lambda: None) -> None:
         """A request begins: a new measure of how fast its body comes.
@@ -37,30 +44,68 @@ class PatientSocket(socket.socket):
         self._waited = 0.0
         self._received = 0
         self._deadline: float | None = None
-        self.settimeout(IDLE_SECONDS)
+        if self.gettimeout() != IDLE_SECONDS:
+            self.settimeout(IDLE_SECONDS)
 
     def end_in(self, seconds: float) -> None:
         """Reads end so many seconds from now, whatever the client does."""
         self._deadline = time.monotonic() + seconds
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
-        began = time.monotonic()
-        if self._deadline is not None:
-            if began >= self._deadline:
-                raise TimeoutError("the time for the request body is up")
-            self.settimeout(min(IDLE_SECONDS, self._deadline - began))
-        elif self._waited >= IDLE_SECONDS:
-            if self._received < self._waited * MIN_BYTES_PER_SECOND:
-                raise TimeoutError("the request body comes too slowly")
-            self._waited, self._received = 0.0, 0
-        data = super().recv(size, flags)
-        self._waited += time.monotonic() - began
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise TimeoutError("the time for the request body is up")
+        try:
+            data = self.recv_now(size)
+        except BlockingIOError:
+            data = self._recv_later(size)
         self._received += len(data)
         return data
 
     def recv_now(self, size: int) -> bytes:
-        """What has come already. Raises BlockingIOError where there is nothing; the socket must not be blocking."""
-        return super().recv(size)
+        """What has come already. Raises BlockingIOError where there is nothing."""
+        return os.read(self.fileno(), size)
+
+    def _recv_later(self, size: int) -> bytes:
+        began = time.monotonic()
+        if self._deadline is not None:
+            self.settimeout(min(IDLE_SECONDS, max(0.001, self._deadline - began)))
+        elif self._waited >= IDLE_SECONDS:
+            if self._received < self._waited * MIN_BYTES_PER_SECOND:
+                raise TimeoutError("the request body comes too slowly")
+            self._waited, self._received = 0.0, 0
+        data = super().recv(size)
+        self._waited += time.monotonic() - began
+        return data
+
+    def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
+        view = memoryview(data)
+        try:
+            sent = os.write(self.fileno(), view)
+        except BlockingIOError:
+            sent = 0
+        if sent < len(view):
+            super().sendall(view[sent:])
+
+    def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
+        """As the standard library's, which asks before each piece whether it may be sent."""
+        left = os.fstat(file.fileno()).st_size - offset if count is None else count
+        sent = 0
+        while sent < left:
+            try:
+                piece = os.sendfile(self.fileno(), file.fileno(), offset + sent, left - sent)
+            except BlockingIOError:
+                self._await_writable()
+                continue
+            if piece == 0:
+                break  # the file is shorter than it was
+            sent += piece
+        return sent
+
+    def _await_writable(self) -> None:
+        poll = select.poll()
+        poll.register(self, select.POLLOUT)
+        if not poll.poll(1000 * IDLE_SECONDS):
+            raise TimeoutError("the client takes nothing")
 
 
 class DirectBody(io.RawIOBase):

@@ -33,16 +33,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     is read in its thread, so a stalled one keeps that thread until its `PatientSocket` gives up.
     """
 
+    def init_process(self) -> None:
+        self._is_tls = self.cfg.is_ssl  # worked out anew each time it is asked for
+        super().init_process()
+
     def enqueue_req(self, conn: TConn) -> None:
         """*conn* was accepted, or may have another request: to a thread with it, or to the poller first."""
-        if self.cfg.is_ssl:
+        if self._is_tls:
             super().enqueue_req(conn)
             return
         if conn.parser is None:
             conn.sock = PatientSocket(conn.sock)
             conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
             conn.data_ready = True
-        conn.sock.setblocking(False)
         conn.head = conn.parser.unreader.take_buffered()
         if _HEAD_END in conn.head or self._is_head_read(conn):
             self._begin(conn)
@@ -108,7 +111,6 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         conn.head = unreader.take_buffered()
         is_whole = _HEAD_END in conn.head
         if not is_whole and _is_readable(conn.sock, _NEXT_MILLISECONDS):
-            conn.sock.setblocking(False)
             is_whole = self._is_head_read(conn) and bool(conn.head)
         unreader.unread(conn.head)
         return is_whole

@@ -171,9 +171,10 @@ def show_usage(usage: Usage | None) -> None:
 def credentials() -> Credentials:
     """What the request brought to show who is asking."""
     headers = request.headers
-    return Credentials(
-        headers.get("Authorization"), headers.get("DPoP"), request.method, request.url, request.remote_addr or ""
-    )
+    proof = headers.get("DPoP")
+    # Only a proof names a URL, and putting it together takes a tenth of the time of a small upload's view.
+    url = "" if proof is None else request.url
+    return Credentials(headers.get("Authorization"), proof, request.method, url, request.remote_addr or "")
 
 
 def install(app: Flask) -> None:

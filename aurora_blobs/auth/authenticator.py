@@ -203,8 +203,7 @@ class Authenticator:
         return Requester(None, "admin", expires_at=claims.expires_at)
 
     def _standing(self, did: str, session_id: str | None) -> Standing | None:
-        with self._database.read() as tx:
-            return find_standing(tx, did, session_id)
+        return find_standing(self._database.glance(), did, session_id)
 
     def _standing_or_welcome(self, did: str, session_id: str | None) -> Standing:
         """How *did* stands; an account that a PDS vouches for is made at its first token."""
