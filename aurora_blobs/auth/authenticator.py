@@ -82,12 +82,16 @@ class Authenticator:
     def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
         """Who calls *nsid*, a method that is open to everybody; None if nothing was sent to say so.
 
-        What was sent must hold. An account that was taken down is let in: what it asks for is its own.
+        What was sent must hold. An account that was taken down is let in: what it asks for is its own. One that is
+        not here is nobody.
         """
         if credentials.authorization is None:
             return None
         with self._answering(credentials):
-            return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
+            try:
+                return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
+            except AccountNotFound:
+                return None
 
     def refresh(self, credentials: Credentials) -> RefreshClaims:
         """The refresh token that was sent; whether it was used before is for the caller to see.

@@ -11,9 +11,10 @@ from urllib.parse import quote, unquote
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.jwts import Key
 from aurora_blobs.auth.keys import verification_key
-from aurora_blobs.catalog import identity
+from aurora_blobs.catalog import accounts, identity
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
+from aurora_blobs.did_document import account_document
 from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
 
 _SECOND = 1_000_000  # in microseconds
@@ -118,6 +119,11 @@ class Identities:
         return text
 
     def _resolved(self, did: str) -> str:
+        with self._database.read() as tx:
+            account = accounts.find(tx, did)
+        if account is not None and account.handle is not None and did == f"did:web:{account.handle}":
+            # The host is ours: to ask it would be to ask ourselves.
+            return json.dumps(account_document(did, account.handle, f"https://{account.handle}"))
         if did.startswith("did:plc:"):
             body = self._plc(did)
         elif did.startswith("did:web:"):

@@ -79,8 +79,8 @@ class Signer:
 
 
 @contextmanager
-def serving(answer):
-    """A server on loopback; *answer* gets its request handler. Gives ``host:port``."""
+def serving(answer, tls=None):
+    """A server on loopback, with *tls* if it is given; *answer* gets its request handler. Gives ``host:port``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
@@ -92,7 +92,8 @@ def serving(answer):
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.block_on_close = True
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

@@ -24,7 +24,7 @@ def database(tmp_path, request):
     database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
     database.upgrade((request.config.rootpath / "schema.sql").read_text())
     with database.write() as tx:
-        accounts.create(tx, ACCOUNT, handle="alice.test", email=None, password_hash="", now=0)
+        accounts.make_external(tx, ACCOUNT, 0)
         sessions.add(tx, sessions.Session("s1", ACCOUNT, "j1", 0, 1 << 60))
     yield database
     database.close()

@@ -11,6 +11,7 @@ from auth_kit import Signer, refusal, send, serving
 from aurora_blobs.auth import fetch as fetching
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.identity import Identities
+from aurora_blobs.catalog import accounts
 from aurora_blobs.config import Config
 
 PLC = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
@@ -225,6 +226,17 @@ def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, cl
     assert Identities(Config(), database, clock, recorded).document("did:web:alice.test")
 
     assert asked == [("https://alice.test/.well-known/did.json", is_public)]
+
+
+def test_the_document_of_our_own_account_is_asked_of_nobody(database, clock):
+    asked = []
+    with database.write() as tx:
+        accounts.create(tx, "did:web:bob.test", handle="bob.test", email=None, password_hash="", now=0)
+    identities = Identities(Config(), database, clock, lambda url, **_: asked.append(url))
+
+    assert identities.document("did:web:bob.test")["alsoKnownAs"] == ["at://bob.test"]
+    assert refusal(identities.key, "did:web:bob.test", "atproto") == NO_KEY
+    assert asked == []
 
 
 def test_one_setting_lets_a_did_web_be_on_this_machine(database, clock):

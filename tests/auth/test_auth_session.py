@@ -298,4 +298,5 @@ def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticat
     assert authenticator.optional(credentials(None), "x") is None
     assert authenticator.optional(credentials(f"Bearer {owner}"), "x").did == DID
     assert authenticator.optional(basic("admin:open sesame"), "x").kind == "admin"
+    assert authenticator.optional(credentials(f"Bearer {minted(sub='did:web:bob.test')}"), "x") is None
     assert refusal(authenticator.optional, credentials("Bearer garbage"), "x") == UNVERIFIED
