@@ -110,6 +110,16 @@ def test_bytes_under_takedown_are_kept_until_it_is_lifted(depot, did):
     assert [collected.cid for collected in collect(depot)] == [entry.cid]
 
 
+def test_bytes_of_an_account_under_takedown_are_kept_until_it_is_lifted(depot):
+    entry = depot.upload(b"one")
+    depot.take_down(None, ALICE)
+    depot.clock.pass_seconds(GRACE + 1)
+
+    assert collect(depot) == []
+    depot.lift(None, ALICE)
+    assert [collected.cid for collected in collect(depot)] == [entry.cid]
+
+
 def test_bytes_under_anothers_takedown_outlive_the_row_of_the_account(depot):
     entry = depot.upload(b"one")
     depot.take_down(entry.cid, BOB)

@@ -27,7 +27,7 @@ class Unheld:
 def expired(tx: Transaction, before: int, after: tuple[int, str, str], limit: int) -> list[Expired]:
     """Up to *limit* blobs that are temporary since before *before*, oldest first, after (since, DID, CID) *after*.
 
-    What a takedown holds for that account is left out: an admin decides on it.
+    What a takedown holds, of the blob or of its account, is left out: an admin decides on it.
     """
     rows = tx.all(
         """
@@ -36,6 +36,7 @@ def expired(tx: Transaction, before: int, after: tuple[int, str, str], limit: in
          WHERE unreferenced_since < ?
            AND (unreferenced_since, creator_did, cid) > (?, ?, ?)
            AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+           AND NOT EXISTS (SELECT 1 FROM account a WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
          ORDER BY unreferenced_since, creator_did, cid
          LIMIT ?
         """,
@@ -64,6 +65,7 @@ def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
          WHERE creator_did = ? AND cid = ? AND unreferenced_since < ?
            AND NOT EXISTS (SELECT 1 FROM record_blob r WHERE r.did = m.creator_did AND r.cid = m.cid)
            AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+           AND NOT EXISTS (SELECT 1 FROM account a WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
         """,
         did,
         cid,
