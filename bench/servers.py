@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import itertools
 import json
 import os
 import secrets
@@ -18,7 +19,8 @@ from machine import Recycler
 
 HERE = Path(__file__).resolve().parent
 PROJECT = HERE.parent
-LARGEST = 128 << 20  # the size limit that each server is given, in bytes
+MIB = 1 << 20
+LARGEST = 128 * MIB  # the size limit that each server is given, in bytes
 _START_SECONDS = 30
 
 
@@ -170,8 +172,18 @@ def _binary(name: str) -> Path:
 
 
 def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
-    """The service behind the shipped nginx.conf, which sends the files itself."""
-    raise Missing("deploy/nginx.conf")
+    """The service on a Unix socket behind the shipped nginx.conf, which sends the files itself."""
+    if _nginx() is None:
+        raise Missing("nginx (Debian: nginx)")
+    sys.path.append(str(PROJECT / "tests" / "live"))
+    import nginx  # where it is told apart what of the shipped file depends on the machine
+
+    ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1")
+    upstream = Path(ours.targets["unix"].removeprefix("unix:"))
+    front = nginx.shipped(folder / "nginx", upstream, folder / "blobs", ("5200k", f"{LARGEST + MIB}"))
+    front.start()
+    target = {"tcp": f"127.0.0.1:{front.port}"}
+    return Server("ours behind nginx", target, front.process, ours.headers, ours.did, ours.written, also=[ours])
 
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
@@ -219,9 +231,13 @@ def start_reference(folder: Path, log: IO[bytes]) -> Server:
     return server
 
 
+def _nginx() -> str | None:
+    return shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+
+
 def start_nginx(folder: Path, log: IO[bytes], configuration: str, name: str) -> Server:
     """nginx with *configuration*, in which PORT, FOLDER stand for its port and a folder of its own."""
-    nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+    nginx = _nginx()
     if nginx is None:
         raise Missing("nginx (Debian: nginx)")
     folder.mkdir(parents=True, exist_ok=True)
@@ -252,5 +268,25 @@ def _wait(server: Server) -> None:
 
 
 def collect(folder: Path, *, limit: int) -> float:
-    """Seconds that the collector takes for *limit* blobs in the data folder *folder*."""
-    raise Missing("the collector")
+    """Seconds that the collector takes for the next *limit* blobs in the data folder *folder*."""
+    from aurora_blobs.backends.disk import DiskBackend
+    from aurora_blobs.db import open_database
+    from aurora_blobs.maintenance.collect import Collector
+
+    database = open_database(f"sqlite:{folder / 'aurora.sqlite3'}", durable=True)
+    try:
+        collector = Collector(
+            DiskBackend(folder / "blobs", durable=True),
+            database,
+            spool=folder / "spool",
+            grace_seconds=3600,
+            clock=lambda: time.time_ns() // 1000,
+        )
+        began = time.perf_counter()
+        taken = sum(found.failure is None for found in itertools.islice(collector.run(), limit))
+        seconds = time.perf_counter() - began
+    finally:
+        database.close()
+    if taken < limit:
+        raise Missing(f"{limit} blobs to collect: there were {taken}")
+    return seconds
