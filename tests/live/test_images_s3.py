@@ -1,0 +1,60 @@
+import io
+from importlib import resources
+
+import pytest
+from PIL import Image
+from real_media import FILMS, PHOTOS, media
+
+from aurora_blobs.backfill import backfill
+from aurora_blobs.catalog import accounts
+from aurora_blobs.db import open_database
+from aurora_blobs.images.presets import presets
+from aurora_blobs.manager import BlobManager, UploadRules
+from aurora_blobs.pictures import Pictures
+
+pytestmark = pytest.mark.live
+
+ALICE = "did:web:alice.test"
+
+
+@pytest.fixture
+def database(tmp_path, clock):
+    database = open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
+    database.upgrade(resources.files("aurora_blobs").joinpath("schema.sql").read_text())
+    with database.write() as tx:
+        accounts.make_external(tx, ALICE, clock())
+    yield database
+    database.close()
+
+
+@pytest.fixture
+def blobs(open_s3, database, tmp_path, clock):
+    return BlobManager(open_s3(), database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock)
+
+
+def upload(blobs, path):
+    with media(path).open("rb") as file:
+        return blobs.upload(file, did=ALICE, filename=path)
+
+
+def test_a_picture_in_a_bucket_is_derived(blobs, database, tmp_path, clock):
+    entry = upload(blobs, PHOTOS["12 MP with a location"])
+    pictures = Pictures(blobs, database, folder=tmp_path / "images", presets=presets([]), max_bytes=2**20, clock=clock)
+
+    derived = pictures.open(entry, pictures.presets["feed_thumbnail"], "webp")
+    pictures.close()
+
+    with derived.file as file:
+        assert Image.open(io.BytesIO(file.read())).size == (1000, 750)
+
+
+def test_what_lies_in_a_bucket_is_filled_in(blobs, database, clock):
+    for path in (PHOTOS["upside down"], FILMS["phone"][0]):
+        upload(blobs, path)
+    with database.write() as tx:
+        tx.run("UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL")
+
+    found = {(entry.width, entry.height, entry.duration_ms) for entry in backfill(blobs.backend, database, clock)}
+
+    assert found == {(4000, 3000, None), (1920, 1080, 1600)}
+    assert {(entry.width, entry.height, entry.duration_ms) for entry in blobs.entries()} == found
