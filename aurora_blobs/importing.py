@@ -4,13 +4,14 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurora_blobs.blob_refs import find_references
 from aurora_blobs.car import CarRecord, Repository
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
 from aurora_blobs.errors import InvalidRequest, RepoNotFound
-from aurora_blobs.records import as_text, find_references
+from aurora_blobs.records import as_text
 from aurora_blobs.spool import spooled
 from aurora_blobs.syntax import new_tid
 

@@ -1,12 +1,13 @@
 """Records as an index of what a PDS keeps: which blobs they name, checked each time they are written."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from aurora_blobs import dag_cbor
 from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.blob_refs import MAX_SAFE_INTEGER, find_references, legacy_reference
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.catalog.references import Reference
@@ -15,7 +16,6 @@ from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import BlobNotFound, InvalidMimeType, InvalidRequest, InvalidSize, InvalidSwap, RepoNotFound
 from aurora_blobs.syntax import new_tid
 
-_MAX_SAFE_INTEGER = 2**53 - 1
 _PROFILE, _PICTURES = "app.bsky.actor.profile", ("avatar", "banner")
 
 Action = Literal["create", "put", "update", "delete"]
@@ -150,54 +150,6 @@ def _as_typed(tx: Transaction, did: str, reference: Reference) -> dict[str, Any]
     }
 
 
-def find_references(value: object) -> Iterator[Reference]:
-    """Every blob that *value*, a record's JSON, names, wherever it does; the legacy form too (contract of lexicons).
-
-    CIDs are in the ``bafkrei…`` form where they are a blob's, else as they stand.
-    https://atproto.com/specs/data-model#blob-type
-    """
-    stack = [value]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, dict):
-            reference = _typed(value) or legacy_reference(value)
-            if reference is not None:
-                yield reference
-            else:
-                stack.extend(reversed(value.values()))
-        elif isinstance(value, list):
-            stack.extend(reversed(value))
-
-
-def _typed(value: dict[str, Any]) -> Reference | None:
-    if value.get("$type") != "blob" or value.keys() != {"$type", "ref", "mimeType", "size"}:
-        return None
-    ref, mime_type, size = value["ref"], value["mimeType"], value["size"]
-    if not isinstance(ref, dict) or ref.keys() != {"$link"} or not isinstance(ref["$link"], str):
-        return None
-    if not isinstance(mime_type, str) or "/" not in mime_type:
-        return None
-    if not isinstance(size, int) or isinstance(size, bool) or not -1 <= size <= _MAX_SAFE_INTEGER:
-        return None
-    try:
-        return Reference(parse_cid(ref["$link"]), mime_type, size)
-    except ValueError:
-        return None
-
-
-def legacy_reference(value: dict[str, Any]) -> Reference | None:
-    """*value* as a reference of the form before 2023, ``{"cid", "mimeType"}``; None if it is not one."""
-    if value.keys() != {"cid", "mimeType"}:
-        return None
-    cid, mime_type = value["cid"], value["mimeType"]
-    if not isinstance(cid, str) or not isinstance(mime_type, str) or not mime_type:
-        return None
-    try:
-        return Reference(parse_cid(cid), mime_type, None)
-    except ValueError:
-        return None
-
-
 def record_cid(value: object) -> str:
     """The CID of *value*, a record's JSON, over its DAG-CBOR. Raises InvalidRequest for what that cannot hold.
 
@@ -223,7 +175,7 @@ def _plain(value: Any, path: str) -> Any:
                 f"Expected one of null, boolean, integer, string, bytes, cid, array or object (got {value}) at {path}"
             )
         value = int(value)
-    if isinstance(value, int) and abs(value) > _MAX_SAFE_INTEGER:
+    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
         raise InvalidRequest(f"Expected an integer of at most 53 bits (got {value}) at {path}")
     return value
 

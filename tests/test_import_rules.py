@@ -16,7 +16,7 @@ ROWS = [
     "errors cid digest syntax signatures config fields memory patience did_document flush",
     "db decoding mime dag_cbor ranges passwords signup lexicon_schema worker",
     "spool catalog lexicons car",
-    "backends.base images limits",
+    "backends.base images limits blob_refs",
     "backends auth repos",
     "records accounts verify watch",
     "manager moderation importing writes",
