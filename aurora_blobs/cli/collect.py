@@ -55,8 +55,6 @@ def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.E
         with meter("collecting", *collector.ahead()) as shown:
             for step in steps:
                 shown.add(step.size)
-    if not dry_run:
-        services().pictures.sweep()
     show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(_sentence(dry_run, tally))
     return not tally["failed"]
 
