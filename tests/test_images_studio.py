@@ -221,6 +221,16 @@ def test_an_animation_stands_still_in_other_forms(derive, mime_type, data, form)
     assert getattr(derive(data, mime_type, form=form), "n_frames", 1) == 1
 
 
+@pytest.mark.parametrize("form", WRITABLE)
+def test_a_jpeg_of_several_pictures_shows_its_first(derive, form):
+    data = encoded(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40), BLUE)])
+
+    image = derive(data, "image/jpeg", form=form)
+
+    assert (image.size, getattr(image, "n_frames", 1)) == ((60, 40), 1)
+    assert close(corners(image), [RED, GREEN, BLUE, YELLOW])
+
+
 def test_a_long_animation_shows_its_first_frame(derive):
     image = derive(animated("GIF", 301), "image/gif", form="webp")
 

@@ -73,7 +73,8 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
 
 
 def _is_short_film(image: Image.Image, preset: Preset) -> bool:
-    if not getattr(image, "is_animated", False):
+    # What phones put behind the first picture of a JPEG, depths or brightness, is no second frame.
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF") or not getattr(image, "is_animated", False):
         return False
     frames: int = image.n_frames  # type: ignore[attr-defined]
     width, height = preset.plan(*image.size)[1]
