@@ -29,12 +29,12 @@ from servers import HERE, PROJECT, Missing, Server
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
     "start": rows.start_time,
+    "memory": cases.memory,  # before the others leave memory behind in the servers
     "client": cases.client,
     "uploads": cases.uploads,
     "duplicates": cases.duplicates,
     "downloads": cases.downloads,
     "cpu": cases.cpu,
-    "memory": cases.memory,
     "slow": cases.slow_clients,
     "rows": rows.growth,
     "s3": cases.s3,
