@@ -1,6 +1,7 @@
 """Service tokens: who is let in with one, and how everybody else is refused."""
 
 import json
+import threading
 from base64 import urlsafe_b64encode
 
 import pytest
@@ -16,6 +17,7 @@ from aurora_blobs.auth.session import SessionTokens
 from aurora_blobs.catalog import accounts
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
+from aurora_blobs.errors import BadJwt
 
 KINDS = frozenset({"session", "service", "oauth"})
 SIGNER = Signer()
@@ -155,6 +157,26 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(authenticate, d
 
     assert refusal(other.requester, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
     reopened.close()
+
+
+def test_of_many_who_use_a_token_at_once_one_is_let_in(authenticate):
+    token = SIGNER.token()
+    authenticate(SIGNER.token())
+    outcomes = []
+
+    def enter():
+        try:
+            outcomes.append(authenticate(token).did)
+        except BadJwt as error:
+            outcomes.append(error.message)
+
+    threads = [threading.Thread(target=enter) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(outcomes) == [ACCOUNT] + ["jwt has been used before"] * 7
 
 
 def test_a_refused_token_is_not_used_up(authenticate, web):
