@@ -7,6 +7,7 @@ from pathlib import Path
 from aurora_blobs.blob_refs import find_references
 from aurora_blobs.car import CarRecord, Repository
 from aurora_blobs.catalog import accounts, records, references
+from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
@@ -111,13 +112,11 @@ class Importer:
 
     def _next_rev(self, did: str) -> str:
         with self._database.read() as tx:
-            account = accounts.find(tx, did)
-        if account is None:
-            raise RepoNotFound(f"Could not find repo: {did}")
-        return new_tid(self._clock(), account.rev)
+            return new_tid(self._clock(), _existing(tx, did).rev)
 
     def _keep(self, did: str, batch: _Batch, rev: str) -> int:
         with self._database.write() as tx:
+            _existing(tx, did)  # it may have been deleted since the last batch
             return sum(self._put(tx, did, record, rev) for record in batch.records)
 
     def _put(self, tx: Transaction, did: str, record: CarRecord, rev: str) -> bool:
@@ -153,6 +152,13 @@ class Importer:
         records.delete(tx, did, collection, rkey)
         for cid in references.drop_record(tx, did, f"at://{did}/{collection}/{rkey}"):
             references.retire(tx, did, cid, self._clock())
+
+
+def _existing(tx: Transaction, did: str) -> Account:
+    account = accounts.find(tx, did)
+    if account is None:
+        raise RepoNotFound(f"Could not find repo: {did}")
+    return account
 
 
 def _batches(found: Iterable[CarRecord]) -> Iterator[_Batch]:

@@ -179,6 +179,15 @@ def test_what_a_client_writes_during_an_import_stays(depot):
     assert "com.example.a/0001-old" not in kept(depot)
 
 
+def test_an_import_ends_when_its_account_is_deleted(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
+
+    with pytest.raises(RepoNotFound):
+        depot.importer.run(Interrupted(file, lambda: depot.blobs.delete_account(DID)))
+
+    assert kept(depot) == set()
+
+
 def test_a_bad_repository_changes_nothing(depot, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}})
     before = depot.rows()

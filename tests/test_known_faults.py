@@ -11,8 +11,9 @@ from depot import ALICE, BOB, Depot, blob_of, cid_of_bytes
 from fakes import Dribble, MemoryBackend
 from members import ADMIN, UPLOAD, Member, jpeg
 
-from aurora_blobs.errors import BlobTooLarge, QuotaExceeded, RateLimitExceeded
+from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
 from aurora_blobs.maintenance.collect import Collector
+from aurora_blobs.maintenance.scrub import Scrub
 
 
 def link(blob):
@@ -104,6 +105,23 @@ def test_lost_bytes_are_reported_missing_and_healed_by_an_upload(depot):
     assert depot.upload(b"one") == depot.entry(ALICE, entry.cid)
     assert depot.blobs.list_missing(ALICE, "", 10) == []
     assert depot.read(entry) == b"one"
+
+
+def test_wrong_bytes_are_found_served_no_more_and_healed_by_an_upload(depot):
+    entry = depot.upload(b"right")
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+    (path,) = [path for path in depot.backend.root.rglob("*") if path.is_file()]
+    path.write_bytes(b"wrong")
+
+    scrub = Scrub(depot.database, depot.backend, depot.clock, repair=True, bytes_per_second=0)
+    (finding,) = scrub.run(lambda size: None)
+
+    assert (finding.kind, finding.subject) == ("wrong bytes", entry.cid)
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(ALICE, entry.cid)
+    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
+    depot.upload(b"right")
+    assert depot.read(depot.blobs.describe(ALICE, entry.cid)) == b"right"
 
 
 def test_every_reference_is_checked_and_not_just_the_first(depot):
