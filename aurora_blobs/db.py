@@ -1,4 +1,4 @@
-"""The database seam: short transactions of plain SQL on one SQLite connection per thread."""
+"""The database seam: short transactions of plain SQL on a few SQLite connections."""
 
 import fcntl
 import os
@@ -17,6 +17,9 @@ SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
 _BUSY = "The database is busy, please try again."
 _CACHED_STATEMENTS = 256  # more than the package has, so each is parsed once per connection
+_IDLE_CONNECTIONS = (
+    16  # kept open for the next; each may hold 2 MB of pages, and a process may have hundreds of threads
+)
 
 Row = tuple[Any, ...]
 
@@ -41,17 +44,37 @@ class Transaction:
         return self._execute(sql, values).rowcount
 
 
+class _Glance(Transaction):
+    """Each statement for itself, on whatever connection is idle."""
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+
+    def one(self, sql: str, *values: object) -> Row | None:
+        with self._database._borrowed() as connection:
+            return Transaction(connection).one(sql, *values)
+
+    def all(self, sql: str, *values: object) -> list[Row]:
+        with self._database._borrowed() as connection:
+            return Transaction(connection).all(sql, *values)
+
+    def run(self, sql: str, *values: object) -> int:
+        raise RuntimeError("a glance changes nothing")
+
+
 class Database:
     """SQLite in WAL mode. Readers see a snapshot and never wait; writers queue.
 
-    Each thread has a connection of its own, opened at its first use and again after a fork.
+    A transaction has a connection to itself: the one that was used last of those that are idle, since what it knows
+    of the file is the most recent.
     """
 
     def __init__(self, path: Path, *, durable: bool) -> None:
         """*durable*: a commit is on the disk when it returns, else when the kernel gets to it."""
         self.path = path
         self._flush = SharedFlush(Path(f"{path}-wal")) if durable else None
-        self._connections: dict[threading.Thread, sqlite3.Connection] = {}
+        self._idle: list[sqlite3.Connection] = []
+        self._inside = threading.local()  # .transaction is True in a thread that is in one
         # SQLite's own waiting sleeps and is unfair: under load some writers waited 1.2 s. Writers of this
         # process queue on the first lock, processes on the second.
         self._thread_lock = threading.Lock()
@@ -61,16 +84,16 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """A snapshot, for statements that belong together."""
-        connection = self._connection()
-        connection.execute("BEGIN")
-        try:
-            yield Transaction(connection)
-        finally:
-            connection.execute("ROLLBACK")
+        with self._borrowed() as connection:
+            connection.execute("BEGIN")
+            try:
+                yield Transaction(connection)
+            finally:
+                connection.execute("ROLLBACK")
 
     def glance(self) -> Transaction:
         """For one statement alone, which is a snapshot by itself: `read` puts two more around it."""
-        return Transaction(self._connection())
+        return _Glance(self)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -79,9 +102,8 @@ class Database:
         Raises ServiceBusy, InsufficientStorage. Holds the only write lock: no network in here, and no file
         work save the deletion that the locking rule in catalog/blobs.py asks for.
         """
-        connection = self._connection()
-        changes_before = connection.total_changes
-        with self._turn():
+        with self._turn(), self._borrowed() as connection:
+            changes_before = connection.total_changes
             _translated(connection, "BEGIN IMMEDIATE")
             try:
                 yield Transaction(connection)
@@ -91,7 +113,8 @@ class Database:
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
-        if connection.total_changes != changes_before:
+            has_changed = connection.total_changes != changes_before
+        if has_changed:
             self.settle()
 
     def settle(self) -> None:
@@ -104,9 +127,8 @@ class Database:
 
     def close(self) -> None:
         """Close every connection of this process."""
-        while self._connections:
-            _, connection = self._connections.popitem()
-            connection.close()
+        while self._idle:
+            self._idle.pop().close()
         if self._process_lock is not None:
             os.close(self._process_lock)
             self._process_lock = None
@@ -116,9 +138,8 @@ class Database:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # It holds password hashes. SQLite gives its other files the mode of this one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        connection = self._connection()
         # Two processes that make the same new file at once get "database is locked" at once, timeout or not.
-        with self._turn():
+        with self._turn(), self._borrowed() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -135,12 +156,14 @@ class Database:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         target = sqlite3.connect(path)
         try:
-            self._connection().backup(target)
+            with self._borrowed() as connection:
+                connection.backup(target)
         finally:
             target.close()
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
+        self._refuse_nesting()  # before it waits for itself
         # With a time limit: while a stranger holds SQLite's lock, each who gets here first waits for it in vain.
         if not self._thread_lock.acquire(timeout=_BUSY_SECONDS):
             raise ServiceBusy(_BUSY)
@@ -155,38 +178,48 @@ class Database:
         finally:
             self._thread_lock.release()
 
-    def _connection(self) -> sqlite3.Connection:
-        thread = threading.current_thread()
-        connection = self._connections.get(thread)
-        if connection is None:
-            self._close_those_of_ended_threads()
-            connection = sqlite3.connect(
-                self.path,
-                timeout=_BUSY_SECONDS,
-                isolation_level=None,
-                cached_statements=_CACHED_STATEMENTS,
-                check_same_thread=False,  # only closing crosses threads
-            )
-            # The log is flushed by `settle`, for many at once and outside the lock; with FULL it would be for each
-            # and inside. SQLite itself flushes it before it copies it into the file.
-            connection.execute("PRAGMA synchronous = NORMAL")
-            connection.execute("PRAGMA foreign_keys = ON")
-            self._connections[thread] = connection
-        elif connection.in_transaction:
-            raise RuntimeError("transactions do not nest")
-        return connection
-
-    def _close_those_of_ended_threads(self) -> None:
-        # A server that makes a thread for each request, as Flask's own does, would run out of descriptors.
-        for thread in list(self._connections):
-            if not thread.is_alive() and (connection := self._connections.pop(thread, None)):
+    @contextmanager
+    def _borrowed(self) -> Iterator[sqlite3.Connection]:
+        self._refuse_nesting()
+        idle = self._idle  # after a fork in the block it is another list, and the connection not the child's
+        try:
+            connection = idle.pop()
+        except IndexError:
+            connection = self._open()
+        self._inside.transaction = True
+        try:
+            yield connection
+        finally:
+            self._inside.transaction = False
+            if len(idle) < _IDLE_CONNECTIONS:
+                idle.append(connection)
+            else:
                 connection.close()
+
+    def _refuse_nesting(self) -> None:
+        if getattr(self._inside, "transaction", False):
+            raise RuntimeError("transactions do not nest")
+
+    def _open(self) -> sqlite3.Connection:
+        connection = sqlite3.connect(
+            self.path,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+            cached_statements=_CACHED_STATEMENTS,
+            check_same_thread=False,  # one thread after the other has it
+        )
+        # The log is flushed by `settle`, for many at once and outside the lock; with FULL it would be for each
+        # and inside. SQLite itself flushes it before it copies it into the file.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        return connection
 
     def _forget_inherited(self) -> None:
         # A connection must not be used or closed in a forked child. Closing the lock's descriptor is safe: the
         # parent's lock goes with the last of the two.
-        _inherited.append(self._connections)
-        self._connections = {}
+        _inherited.append(self._idle)
+        self._idle = []
+        self._inside = threading.local()
         self._thread_lock = threading.Lock()
         if self._flush is not None:
             self._flush = SharedFlush(Path(f"{self.path}-wal"))

@@ -312,6 +312,31 @@ def test_threads_that_ended_leave_no_connection_open(tally, path):
     assert len(databases) <= 3
 
 
+def test_many_threads_at_once_leave_few_connections_open(tally, path):
+    inside = threading.Barrier(40)
+
+    def read() -> None:
+        with tally.read() as tx:
+            inside.wait(20)
+            assert tx.one("SELECT value FROM tally") == (0,)
+
+    assert in_threads(read, 40) == []
+    # Each has the log open; SQLite keeps descriptors of the file itself for later, whatever becomes of a connection.
+    assert len([file for file in open_files(path.parent) if file == f"{path}-wal"]) <= db._IDLE_CONNECTIONS
+
+
+def test_a_glance_sees_what_is_committed_and_changes_nothing(tally):
+    glance = tally.glance()
+
+    before = glance.one("SELECT value FROM tally")
+    add(tally)
+
+    assert before == (0,)
+    assert glance.all("SELECT value FROM tally") == [(1,)]
+    with pytest.raises(RuntimeError):
+        glance.run("DELETE FROM tally")
+
+
 def test_a_closed_database_opens_again(tally):
     add(tally)
 

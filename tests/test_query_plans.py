@@ -16,12 +16,13 @@ COLLECTION = "com.example.file"
 
 @pytest.fixture
 def statements(app):
-    """Every statement that the application runs in this thread, with its values."""
+    """Every statement that the application runs, with its values: one at a time, they all have the same connection."""
     seen = []
     database = app.extensions["aurora_blobs"].database
-    database._connection().set_trace_callback(seen.append)
+    with database._borrowed() as connection:
+        connection.set_trace_callback(seen.append)
     yield seen
-    database._connection().set_trace_callback(None)
+    connection.set_trace_callback(None)
 
 
 def plan_of(connection, statement):
