@@ -49,7 +49,7 @@ clean: ## remove the environments and all caches; never the data
 
 .venv/installed: setup.cfg pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[brotli,images,s3]'
 	@touch $@
 
 .venv/developed: .venv/installed

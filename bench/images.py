@@ -26,7 +26,7 @@ from run import PLAIN_NGINX
 from servers import HERE, PROJECT, Missing, Server
 
 _PHOTO = "forensics-samples-files/usr/share/forensics-samples/original-files/pic1/IMG_20200827_231612.jpg"
-FIRST = [("avatar_thumbnail", "webp", 128), ("feed_thumbnail", "jpeg", 1000), ("feed_thumbnail", "webp", 1000)]
+FIRST = [("avatar_thumbnail", "webp", 128), ("feed_fullsize", "jpeg", 1000), ("feed_fullsize", "webp", 1000)]
 
 
 def main() -> None:

@@ -35,14 +35,14 @@ class Preset:
         return (left, top, left + shown_width, top + shown_height), size
 
 
-# The names are those of Bluesky's CDN, so that its clients can be pointed here. The sizes are what its names say:
-# the sizes in its AppView's source have the feed's thumbnail larger than its full size.
+# Names and sizes are those of Bluesky's AppView, so that its clients can be pointed here; its feed's thumbnail really
+# is larger than its full size. It has no avatar_thumbnail, which clients ask its CDN for: that size is ours.
 _BUILT_IN = {
     "avatar": Preset("cover", 1000, 1000),
     "avatar_thumbnail": Preset("cover", 128, 128),
     "banner": Preset("cover", 3000, 1000),
-    "feed_thumbnail": Preset("inside", 1000, 1000),
-    "feed_fullsize": Preset("inside", 2000, 2000),
+    "feed_thumbnail": Preset("inside", 2000, 2000),
+    "feed_fullsize": Preset("inside", 1000, 1000),
 }
 
 

@@ -78,8 +78,8 @@ def test_a_real_photo_is_served_in_every_size(server, alice, unharmed):
         "avatar": (1000, 1000),
         "avatar_thumbnail": (128, 128),
         "banner": (3000, 1000),
-        "feed_thumbnail": (1000, 750),
-        "feed_fullsize": (2000, 1500),
+        "feed_thumbnail": (2000, 1500),
+        "feed_fullsize": (1000, 750),
     }
 
 
