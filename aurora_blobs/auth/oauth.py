@@ -98,9 +98,9 @@ class OAuthTokens:
             raise OAuthRefused("invalid_dpop_proof", "DPoP proof required")
         if proof.thumbprint != bound.thumbprint:
             raise _invalid("Invalid DPoP key binding")
-        # A ref: scope is a name that only its issuer can look up.
-        stated = bound.scope is not None and not bound.scope.startswith("ref:")
-        scope = bound.scope if stated and bound.scope is not None else self._scopes.find(token)
+        scope = bound.scope
+        if scope is None or scope.startswith("ref:"):  # a name that only its issuer can look up
+            scope = self._scopes.find(token)
         if "atproto" not in scope.split(" "):
             raise _invalid("Invalid scope")
         with self._database.write() as tx:
