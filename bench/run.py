@@ -132,6 +132,7 @@ def main() -> int:
         bench.sizes = tuple(size for size in cases.SIZES if str(size) in arguments.sizes.split(","))
     if arguments.quick:
         bench.seconds, bench.rounds, bench.connections = 0.4, 1, (1, 8)
+    bench.rounds = arguments.rounds or bench.rounds
     print(f"bench: seed {bench.seed}, stores and logs in {folder}", flush=True)
     with (folder / "log").open("ab") as log:
         everyone = Everyone(folder, log, bench.say)
@@ -174,6 +175,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--only", metavar="PARTS", help=f"a comma list of {', '.join(GROUPS)}")
     parser.add_argument("--sizes", metavar="BYTES", help="a comma list of some of the sizes")
     parser.add_argument("--quick", action="store_true", help="one short round, 1 and 8 at once: a few minutes")
+    parser.add_argument("--rounds", type=int, metavar="N", help="how often each figure is measured; 3 if not given")
     parser.add_argument("--publish", action="store_true", help="also put table and plot into the README")
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--folder", help="where the stores are made; bench/out/stores if not given")

@@ -1,0 +1,94 @@
+"""The benchmark keeps to the schema, judges what it measures, and draws it."""
+
+import sqlite3
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from aurora_blobs.app import SCHEMA
+from aurora_blobs.db import open_database
+
+sys.path.append(str(Path(__file__).parents[1] / "bench"))
+
+import plot
+import report
+import rows
+from cases import MIB, Bench
+from required import required
+
+DID = "did:web:bench.test"
+
+
+def row(who, rates):
+    return {
+        "work": "upload", "who": who, "size": MIB, "connections": 8, "rate": rates[0], "megabytes": rates[0],
+        "p50_ms": 1.0, "p99_ms": 2.0, "cpu_ms": 3.0, "client_cores": 0.1, "failed": 0, "rates": rates,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def bench(tmp_path):
+    measured = [row("ours, tcp", [300.0, 90.0, 320.0]), row("reference, tcp", [90.0, 45.0, 80.0])]
+    return Bench(
+        Path("load"), tmp_path, {}, seconds=1, rounds=3, rows=[*measured, row("sink, tcp", [500.0, 95.0, 800.0])]
+    )
+
+
+def test_the_rows_that_it_fills_in_fit_the_schema(tmp_path):
+    database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
+    database.upgrade(SCHEMA.read_text())
+    with database.write() as tx:
+        tx.run("INSERT INTO account (did, created_at) VALUES (?, 1)", DID)
+
+    rows.fill(tmp_path / "db", DID, 1000)
+
+    with database.read() as tx:
+        assert tx.one("SELECT COUNT(*) FROM blob") == (1000,)
+        assert tx.one("SELECT blob_count, blob_bytes FROM account WHERE did = ?", DID) == (500, 512_000)
+    database.close()
+    assert sqlite3.connect(tmp_path / "db").execute("PRAGMA foreign_key_check").fetchall() == []
+
+
+def test_a_ratio_is_the_median_of_those_inside_the_rounds(bench):
+    marks = {line.what: (line.measured, line.mark) for line in required(bench)}
+
+    assert marks["upload 1 MiB, 8 at once: times the reference"] == (pytest.approx(10 / 3), "met")
+    assert marks["upload 1 MiB, 8 at once, tcp: times the sink with the same fsyncs"] == (0.6, "NOT MET")
+    assert marks["upload 5 MiB, 1 at once: times the reference"] == (None, "not measured")
+
+
+def test_the_report_has_a_row_for_each_cell_and_a_mark_for_each_measured_figure(bench):
+    text = report.as_markdown(bench, {"cpu": "2 x any"})
+
+    assert text.count("\n| upload | 1 MiB | 8       | 300 |") == 1
+    assert text.count("| met     |") == 1
+    assert text.count("| NOT MET |") == 1
+
+
+def test_the_plot_is_a_picture(bench):
+    root = ElementTree.fromstring(plot.as_svg(bench.rows, "8 at once"))
+
+    assert root.tag == "{http://www.w3.org/2000/svg}svg"
+    assert len(root.findall(".//{*}polyline")) == 3
+
+
+def test_the_figures_go_into_the_readme_between_their_marks(bench, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (tmp_path / "bench").mkdir()
+    for name in ("results.json", "results.md", "results.svg"):
+        (out / name).write_text(name)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report._BEGIN}\nold\n{report._END}\nafter\n")
+    facts = dict.fromkeys(("cpu", "memory", "file system", "date"), "any")
+
+    report.publish(bench, facts, out, tmp_path)
+
+    text = readme.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| upload | 1 MiB | 300 |" in text
+    assert (tmp_path / "bench" / "results" / "results.svg").read_text() == "results.svg"
