@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -134,6 +135,7 @@ def main() -> int:
         bench.seconds, bench.rounds, bench.connections = 0.4, 1, (1, 8)
     bench.rounds = arguments.rounds or bench.rounds
     print(f"bench: seed {bench.seed}, stores and logs in {folder}", flush=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped, and its servers with it"))
     with (folder / "log").open("ab") as log:
         everyone = Everyone(folder, log, bench.say)
         bench.servers = everyone.running
