@@ -156,13 +156,24 @@ def record_cid(value: object) -> str:
     https://atproto.com/specs/data-model
     """
     try:
-        return dag_cbor.cid_of_block(dag_cbor.encode(_plain(value, "$.record")))
-    except (ValueError, RecursionError) as error:
+        return dag_cbor.cid_of_block(dag_cbor.encode(plain_record(value)))
+    except ValueError as error:
         raise InvalidRequest(f"Invalid record: {error}") from None
 
 
+def plain_record(value: Any) -> Any:
+    """*value*, a record's JSON, with whole numbers as integers and blob links in the one form that DAG-CBOR has.
+
+    So that 67.0, which is an integer to a client in JavaScript, is one to whatever reads the record here.
+    Raises InvalidRequest for other fractions, integers of more than 53 bits, and links to nothing.
+    """
+    try:
+        return _plain(value, "$.record")
+    except RecursionError:
+        raise InvalidRequest("Invalid record: nested too deeply") from None
+
+
 def _plain(value: Any, path: str) -> Any:
-    """*value* with whole numbers as integers and blob links in the one form that DAG-CBOR has."""
     if isinstance(value, dict):
         if value.keys() == {"$link"}:
             return {"$link": _link(value["$link"], path)}
@@ -207,7 +218,7 @@ def _prepare(write: Write) -> tuple[str | None, list[Reference]]:
 
 def _check_before(write: Write, before: Record | None, cid: str | None, uri: str) -> None:
     if write.swap is not ANY and write.swap != (None if before is None else before.cid):
-        raise InvalidSwap(f"Record was at {None if before is None else before.cid}")
+        raise InvalidSwap(f"Record was at {'null' if before is None else before.cid}")
     # Not for the very same record: whoever reports writes may have to report one again.
     if write.action == "create" and before is not None and before.cid != cid:
         raise InvalidRequest(f"Record already exists: {uri}")

@@ -5,7 +5,7 @@ from typing import Any
 from aurora_blobs.errors import InvalidRequest, InvalidSwap
 from aurora_blobs.fields import Field, from_json, optional, required
 from aurora_blobs.lexicons import Lexicons
-from aurora_blobs.records import ANY, Action, Write
+from aurora_blobs.records import ANY, Action, Write, plain_record
 from aurora_blobs.syntax import new_tid, parse_nsid, parse_record_key
 
 MAX_WRITES = 200  # in one applyWrites, as on the reference PDS
@@ -34,6 +34,7 @@ def write_of(
         raise InvalidRequest(f"Invalid $type: expected {collection}, got {stated}")
     if "$type" not in value:
         value = {"$type": collection, **value}
+    value = plain_record(value)
     status = lexicons.check(collection, value, validate)
     return Write(action, collection, rkey, value, swap), status
 

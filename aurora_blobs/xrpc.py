@@ -21,6 +21,7 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import ACCESS_SCOPES
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
+from aurora_blobs.decoding import decoded, parse_encodings
 from aurora_blobs.errors import (
     BlobServiceError,
     BlobTooLarge,
@@ -116,7 +117,7 @@ def _method(
 
 
 def json_input(**fields: Field) -> dict[str, Any]:
-    """The properties of the JSON object in the body. Raises InvalidRequest, BlobTooLarge."""
+    """The properties of the JSON object in the body. Raises InvalidRequest, BlobTooLarge, UnsupportedEncoding."""
     if not request.mimetype:
         raise InvalidRequest("Request encoding (Content-Type) required but not provided")
     if request.mimetype != "application/json":
@@ -124,7 +125,7 @@ def json_input(**fields: Field) -> dict[str, Any]:
     length = request.content_length
     if length is not None and length > MAX_JSON_BYTES:
         raise BlobTooLarge()
-    text = _read_all(MAX_JSON_BYTES)
+    text = _read_all(MAX_JSON_BYTES, parse_encodings(request.headers.get("Content-Encoding", "")))
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
         if _SURROGATE.search(text):
@@ -263,9 +264,10 @@ def _has_body() -> bool:
     )
 
 
-def _read_all(max_bytes: int) -> bytes:
-    """The body. Raises BlobTooLarge, UploadIncomplete."""
-    stream = BodyReader(request.environ["wsgi.input"], request.content_length, max_bytes)
+def _read_all(max_bytes: int, encodings: tuple[str, ...]) -> bytes:
+    """The body, decoded. Raises BlobTooLarge, UploadIncomplete."""
+    sent = BodyReader(request.environ["wsgi.input"], request.content_length, max_bytes)
+    stream = BodyReader(decoded(sent, encodings), None, max_bytes)
     parts = []
     while data := stream.read(max_bytes + 1):
         parts.append(data)

@@ -1,5 +1,8 @@
 """Record writes as they touch blobs: what is checked, what is refused and how, and that it is all or nothing."""
 
+import gzip
+import json
+
 import pytest
 from members import Member, jpeg
 
@@ -299,6 +302,7 @@ def test_a_swap_of_another_record_is_refused(alice):
     assert refused(put(alice, {"n": 3}, swapRecord=other), "InvalidSwap") == f"Record was at {cid}"
     assert refused(put(alice, {"n": 3}, swapRecord=None), "InvalidSwap") == f"Record was at {cid}"
     assert refused(delete(alice, swapRecord=other), "InvalidSwap") == f"Record was at {cid}"
+    assert refused(put(alice, {"n": 3}, "none", swapRecord=other), "InvalidSwap") == "Record was at null"
     assert put(alice, {"n": 3}, swapRecord=cid).status_code == 200
     assert put(alice, {"n": 4}, "new", swapRecord=None).status_code == 200
 
@@ -382,3 +386,61 @@ def test_records_of_ten_writers_at_once_all_name_the_blob(alice, app):
         assert list(pool.map(write, range(10))) == [200] * 10
     found = alice.get("blue.aurora.blob.listRecords", cid=link(blob)).json["records"]
     assert len(found) == 10
+
+
+@pytest.mark.parametrize("size", ["{size}.0", "{size}e0"], ids=["with a fraction of nothing", "with an exponent"])
+def test_a_size_is_an_integer_however_it_is_written(alice, size):
+    blob = alice.blob(jpeg("counted"))
+    body = json.dumps({"repo": alice.did, "collection": COLLECTION, "record": {"file": {**blob, "size": "SIZE"}}})
+    body = body.replace('"SIZE"', size.format(size=blob["size"]))
+
+    answer = alice.client.post(
+        "/xrpc/com.atproto.repo.createRecord", data=body, content_type="application/json", headers=alice.headers
+    )
+
+    assert answer.status_code == 200, answer.text
+    assert listed(alice) == [link(blob)]
+    assert [value["file"] for value in records(alice).values()] == [blob]
+
+
+def test_a_compressed_request_is_read(alice):
+    body = json.dumps({"repo": alice.did, "collection": COLLECTION, "rkey": "1", "record": {"n": 1}}).encode()
+
+    answer = sent(alice, gzip.compress(body), "gzip")
+
+    assert answer.status_code == 200, answer.text
+    assert records(alice)["1"]["n"] == 1
+
+
+@pytest.mark.parametrize(
+    "body, encoding, status, error",
+    [
+        (b"{}", "zstd", 415, "UnsupportedMediaType"),
+        (b"{}", "gzip", 400, "InvalidRequest"),
+        (gzip.compress(b"{}" + b" " * 10_000_000), "gzip", 413, "PayloadTooLarge"),
+    ],
+    ids=["unknown", "not what it says", "a bomb"],
+)
+def test_a_request_that_cannot_be_decompressed_is_refused(alice, body, encoding, status, error):
+    answer = sent(alice, body, encoding)
+
+    assert (answer.status_code, answer.json["error"]) == (status, error), answer.text
+
+
+def sent(member, body, encoding):
+    return member.client.post(
+        "/xrpc/com.atproto.repo.createRecord",
+        data=body,
+        content_type="application/json",
+        headers={**dict(member.headers), "Content-Encoding": encoding},
+    )
+
+
+@pytest.mark.parametrize("depth", [300, 900, 100_000])
+def test_a_record_that_is_nested_too_deeply_is_refused_in_plain_words(alice, depth):
+    record = f'{{"x": {"[" * depth}1{"]" * depth}}}'
+    body = f'{{"repo": "{alice.did}", "collection": "{COLLECTION}", "record": {record}}}'
+
+    answer = sent(alice, body.encode(), "identity")
+
+    assert refused(answer).endswith("nested too deeply")
