@@ -8,6 +8,8 @@ from typing import BinaryIO
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.spool import Spooled
 
+CANARY = "probe."  # what the name of a canary begins with; one may be left behind
+
 
 @dataclass(frozen=True, slots=True)
 class Stored:

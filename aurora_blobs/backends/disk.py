@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.spool import CHUNK, Spooled, disk_errors
@@ -83,7 +83,7 @@ class DiskBackend(BlobBackend):
             if shard.name == _QUARANTINE:
                 continue
             if not shard.is_dir():
-                if skipped is not None:
+                if skipped is not None and not shard.name.startswith(CANARY):
                     skipped(shard.name)
                 continue
             for entry in sorted(os.scandir(shard), key=lambda entry: entry.name):
@@ -98,7 +98,7 @@ class DiskBackend(BlobBackend):
                 yield Stored(entry.name, status.st_size, status.st_mtime_ns // 1000)
 
     def probe(self) -> None:
-        canary = self.root / f"probe.{secrets.token_hex(8)}"
+        canary = self.root / f"{CANARY}{secrets.token_hex(8)}"
         with disk_errors():
             try:
                 canary.write_bytes(b"canary")

@@ -1,11 +1,12 @@
 """Bytes as objects in an S3-compatible store, under ``<prefix><xx>/<cid>``, xx as on disk."""
 
+import os
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
-from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
 from aurora_blobs.backends.s3_bucket import Bucket, unexpected
 from aurora_blobs.backends.s3_client import Refused
 from aurora_blobs.cid import digest_of, parse_blob_cid, shard_of
@@ -26,6 +27,9 @@ class S3Backend(BlobBackend):
     def __init__(self, bucket: Bucket, *, prefix: str) -> None:
         self.bucket = bucket
         self._prefix = prefix
+        # Always the same, so that a store which does not delete is not filled up; with the process, since after a fork
+        # there are several of this object.
+        self._canary = f"{CANARY}{secrets.token_hex(8)}"
         self._conditional = True  # until the store says that it does not know If-None-Match
 
     def put(self, blob: Spooled) -> None:
@@ -101,11 +105,11 @@ class S3Backend(BlobBackend):
             cid = _cid_of(name)
             if cid is not None:
                 yield Stored(cid, listed.size, listed.modified)
-            elif skipped is not None and not name.startswith(_QUARANTINE):
+            elif skipped is not None and not name.startswith((_QUARANTINE, CANARY)):
                 skipped(name)
 
     def probe(self) -> None:
-        key = f"{self._prefix}probe.{secrets.token_hex(8)}"
+        key = f"{self._prefix}{self._canary}.{os.getpid()}"
         self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
         try:
             with self.bucket.open(key, brief=True) as file:

@@ -1,7 +1,9 @@
+import os
 import random
 from pathlib import Path
 
 import pytest
+from ceph import CephRgw
 from faults import FaultyLink
 from seaweed import BUCKET, KEYS, SeaweedFS
 
@@ -9,10 +11,13 @@ from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.backends.s3_client import Patience, S3Client
 
+STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw}
+
 
 @pytest.fixture(scope="session")
-def seaweed(tmp_path_factory):
-    server = SeaweedFS(tmp_path_factory.mktemp("seaweed"))
+def s3_server(tmp_path_factory):
+    """A real store, on loopback: SeaweedFS, or what TEST_S3_STORE names."""
+    server = STORES[os.environ.get("TEST_S3_STORE", "seaweedfs")](tmp_path_factory.mktemp("s3"))
     try:
         server.start()
         yield server
@@ -27,17 +32,17 @@ def s3_keys(monkeypatch):
 
 
 @pytest.fixture
-def link(seaweed):
-    link = FaultyLink(("127.0.0.1", seaweed.ports[0]))
+def link(s3_server):
+    link = FaultyLink(("127.0.0.1", s3_server.ports[0]))
     yield link
     link.close()
 
 
 @pytest.fixture
-def open_s3(seaweed, s3_keys, tmp_path: Path):
+def open_s3(s3_server, s3_keys, tmp_path: Path):
     """Opens a store of this test's own, at another URL if need be; waits are shorter than in production."""
 
-    def open_s3(url: str = seaweed.url) -> S3Backend:
+    def open_s3(url: str = s3_server.url) -> S3Backend:
         client = S3Client(
             endpoint_url=url,
             region=None,

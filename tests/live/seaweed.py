@@ -69,21 +69,8 @@ class SeaweedFS:
             self.process.wait()
         self.process = None
 
-    def client(self):  # the store as a test sees it, past everything of ours
-        return boto3.session.Session().client(
-            "s3",
-            endpoint_url=self.url,
-            aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-            aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-            region_name=KEYS["AWS_DEFAULT_REGION"],
-            config=Config(
-                s3={"addressing_style": "path"},
-                connect_timeout=2,
-                read_timeout=10,
-                retries={"total_max_attempts": 1},
-                request_checksum_calculation="when_required",
-            ),
-        )
+    def client(self):
+        return store_client(self.url)
 
     def _await_ready(self) -> None:
         client = self.client()
@@ -96,6 +83,24 @@ class SeaweedFS:
             except (BotoCoreError, ClientError):
                 time.sleep(0.1)
         raise AssertionError("SeaweedFS did not get ready: " + (self.folder / "log").read_text()[-2000:])
+
+
+def store_client(url: str):
+    """A client of the store at *url* as a test sees it, past everything of ours."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=KEYS["AWS_DEFAULT_REGION"],
+        config=Config(
+            s3={"addressing_style": "path"},
+            connect_timeout=2,
+            read_timeout=30,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+        ),
+    )
 
 
 def free_ports(count: int) -> list[int]:

@@ -152,10 +152,10 @@ def test_damaged_bytes_are_never_stored(open_s3, store, put, link):
     assert list(open_s3().scan()) == []
 
 
-def test_an_object_that_the_store_damaged_is_replaced_by_the_next_upload(seaweed, store, put, some_bytes):
+def test_an_object_that_the_store_damaged_is_replaced_by_the_next_upload(s3_server, store, put, some_bytes):
     data = some_bytes(1_000)
     cid = put(store, data)
-    seaweed.client().put_object(Bucket=BUCKET, Key=store.key(cid), Body=b"y" * len(data))
+    s3_server.client().put_object(Bucket=BUCKET, Key=store.key(cid), Body=b"y" * len(data))
 
     put(store, data)
 
@@ -270,7 +270,7 @@ def test_a_store_without_batches_deletes_one_by_one(store, put, link):
     assert list(store.scan()) == []
 
 
-def test_quarantine_takes_an_object_out_of_reach(open_s3, seaweed, store, put, tmp_path):
+def test_quarantine_takes_an_object_out_of_reach(open_s3, s3_server, store, put, tmp_path):
     cid = put(store, b"wrong")
 
     store.quarantine(cid)
@@ -278,15 +278,15 @@ def test_quarantine_takes_an_object_out_of_reach(open_s3, seaweed, store, put, t
     names = []
     assert store.size(cid) is None
     assert list(store.scan(names.append)) == names == []
-    listed = seaweed.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}.")
+    listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}.")
     assert [entry["Size"] for entry in listed["Contents"]] == [5]
     with pytest.raises(BlobNotFound):
         store.quarantine(cid)
 
 
-def test_what_is_no_blob_is_named(seaweed, store, put, tmp_path):
+def test_what_is_no_blob_is_named(s3_server, store, put, tmp_path):
     cid = put(store, b"blob")
-    seaweed.client().put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/notes.txt", Body=b"?")
+    s3_server.client().put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/notes.txt", Body=b"?")
     names = []
 
     assert [stored.cid for stored in store.scan(names.append)] == [cid]

@@ -20,14 +20,14 @@ def peak_kib(pid):
     return int(re.search(r"VmHWM:\s*([0-9]+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def test_a_gibibyte_passes_in_constant_memory(tmp_path, seaweed):
+def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
     service = Service(
         tmp_path / "service",
         **KEYS,
         AURORA_BLOBS_STORAGE="s3",
         AURORA_BLOBS_S3_BUCKET=BUCKET,
         AURORA_BLOBS_S3_PREFIX=f"{tmp_path.name}/",
-        AURORA_BLOBS_S3_ENDPOINT_URL=seaweed.url,
+        AURORA_BLOBS_S3_ENDPOINT_URL=s3_server.url,
         AURORA_BLOBS_S3_ADDRESSING_STYLE="path",
         AURORA_BLOBS_MAX_BLOB_SIZE="1GiB",
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",

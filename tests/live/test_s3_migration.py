@@ -25,7 +25,7 @@ KILLS = 5
 class Installation:
     """One data folder and one bucket; `begin` starts the service on them with other settings, `run` a command."""
 
-    def __init__(self, folder, seaweed):
+    def __init__(self, folder, s3_server):
         self.data = folder / "data"
         self._folder = folder
         self._settings = {
@@ -33,14 +33,14 @@ class Installation:
             "AURORA_BLOBS_DATA_DIR": str(self.data),
             "AURORA_BLOBS_S3_BUCKET": BUCKET,
             "AURORA_BLOBS_S3_PREFIX": f"{folder.name}/",
-            "AURORA_BLOBS_S3_ENDPOINT_URL": seaweed.url,
+            "AURORA_BLOBS_S3_ENDPOINT_URL": s3_server.url,
             "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
             "AURORA_BLOBS_ALLOWED_MIME_TYPES": "*/*",
             "AURORA_BLOBS_MIME_POLICY": "sniff",  # random bytes look like something now and then
             "AURORA_BLOBS_DURABILITY": "os",
         }
         self._started = 0
-        self._client = seaweed.client()
+        self._client = s3_server.client()
 
     def begin(self, storage, fallback=""):
         self._started += 1
@@ -154,11 +154,11 @@ def migrate(installation, target, kills):
 
 
 @pytest.mark.parametrize("seed", [20261])
-def test_blobs_move_to_s3_and_back_under_traffic_and_kills(tmp_path, seaweed, seed):
+def test_blobs_move_to_s3_and_back_under_traffic_and_kills(tmp_path, s3_server, seed):
     print(f"seed {seed}")
     dice = random.Random(seed)
     kills = dice.sample(range(1, BLOBS), KILLS)
-    installation = Installation(tmp_path, seaweed)
+    installation = Installation(tmp_path, s3_server)
     service = installation.begin("disk", "s3")
     account = service.account()
     known = fill(installation, account, dice)

@@ -39,10 +39,10 @@ def certificate(tmp_path_factory):
 
 
 @pytest.fixture
-def tls_link(seaweed, certificate):
+def tls_link(s3_server, certificate):
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
-    link = FaultyLink(("127.0.0.1", seaweed.ports[0]), tls=context)
+    link = FaultyLink(("127.0.0.1", s3_server.ports[0]), tls=context)
     yield link
     link.close()
 

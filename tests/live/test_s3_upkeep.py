@@ -108,10 +108,10 @@ def scrub(depot, repair=False):
     return {(finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)}
 
 
-def test_each_planted_fault_is_found_and_healed(on_s3, seaweed, tmp_path):
+def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
     data = {on_s3.upload(content).cid: content for content in (b"flipped", b"short", b"lost", b"fine")}
     flipped, short, lost, _ = data
-    store = seaweed.client()
+    store = s3_server.client()
     stray = on_s3.upload(b"stray").cid
     with on_s3.database.write() as tx:
         tx.run("DELETE FROM blob_metadata WHERE cid = ?", stray)
