@@ -9,7 +9,7 @@ BIN     = .venv/bin
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-long test-min lint bench clean
+.PHONY: help run demo test test-fast test-long test-s3-all test-min lint bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -31,6 +31,11 @@ test-fast: .venv/developed ## the tests that need no outside server, in seconds
 test-long: .venv/developed ## the tests that take minutes: races, crashes, memory, fuzzing
 	@tests/setup.sh
 	$(BIN)/pytest -m long
+
+test-s3-all: .venv/developed ## the S3 tests on each store that can be had: SeaweedFS and Ceph's RGW
+	@tests/setup.sh ceph
+	$(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
+	TEST_S3_STORE=ceph $(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
 
 test-min: .venv-min/installed ## the fast tests on the lowest versions that setup.cfg allows
 	.venv-min/bin/pytest -m 'not live and not long'

@@ -31,6 +31,12 @@ need curl curl
 need openssl openssl
 need systemd-analyze systemd
 need chromium chromium
+if [ "${1:-}" = ceph ]; then  # for `make test-s3-all` alone
+    need radosgw radosgw
+    need ceph-mon ceph-mon
+    need ceph-osd ceph-osd
+    need ceph ceph-common
+fi
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get > /dev/null || fail "install these and try again: ${missing[*]}"
     as_root apt-get update -qq || fail "apt-get update failed"
