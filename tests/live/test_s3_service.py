@@ -217,7 +217,7 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(start, link, seed):
     alice = service.account()
     answers = []
 
-    for _ in range(120):
+    for _ in range(40):
         link.heal()
         kind = dice.choice(["reset", "reset-after", "500", "503", "damage-up"])
         link.inject(kind, times=dice.choice([1, 2, 3, None]))
