@@ -1,5 +1,6 @@
 """gunicorn's threaded worker, with slow clients kept out of its threads for as long as that can be."""
 
+import json
 import os
 import select
 import time
@@ -9,7 +10,7 @@ from selectors import EVENT_READ
 from types import FrameType
 from typing import Any
 
-from gunicorn import http
+from gunicorn import http, util
 from gunicorn.http.body import LengthReader
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -35,6 +36,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         self._is_tls = self.cfg.is_ssl  # worked out anew each time it is asked for
+        util.write_error = _write_error  # what the server itself refuses is refused in the same words
         super().init_process()
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -135,6 +137,17 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """SIGQUIT and Ctrl-C: at once. An ordinary exit would wait for every thread."""
         self.cfg.worker_int(self)
         os._exit(0)
+
+
+def _write_error(client: Any, status: int, reason: str, message: str) -> None:
+    """Answers a request that never got as far as the service: a broken head, a line that is too long."""
+    name = "InternalServerError" if status == 500 else "InvalidRequest"
+    body = json.dumps({"error": name, "message": message or reason}).encode()
+    head = (
+        f"HTTP/1.1 {status} {reason}\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n"
+        f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    util.write_nonblock(client, head.encode("latin1") + body)
 
 
 def _direct_body(conn: TConn, length: int) -> DirectBody:

@@ -9,6 +9,7 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, request
@@ -233,6 +234,8 @@ def _refused(error: BlobServiceError) -> Response:
 
 def _not_routed(error: HTTPException) -> Response:
     if request.path.startswith("/xrpc/"):
+        if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return error_response(InvalidRequest("XRPC requests only supports GET and POST"))
         return error_response(MethodNotImplemented())
     refusal = InvalidRequest(error.description or error.name)
     refusal.error = (error.name or "InvalidRequest").replace(" ", "")

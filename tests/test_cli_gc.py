@@ -110,3 +110,10 @@ def test_a_watching_collector_ends_when_it_is_told(tmp_path, number):
         process.kill()
         process.wait()
         process.stdout.close()
+
+
+def test_a_list_is_made_once(run):
+    result = run("--dry-run", "--watch")
+
+    assert result.exit_code == 2
+    assert "--dry-run lists once: it does not go with --watch" in result.output

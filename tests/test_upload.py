@@ -137,7 +137,9 @@ def test_either_form_of_a_cid_is_read_and_the_configured_one_written(open_app):
     assert blob["ref"]["$link"] == aurora_form(cid)
     assert alice.fetch(cid).data == alice.fetch(aurora_form(cid)).data == jpeg("cat")
     listed = alice.client.get("/xrpc/com.atproto.sync.listBlobs", query_string={"did": alice.did})
-    assert listed.json["cids"] == [aurora_form(cid)]
+    assert listed.json == {"cids": [aurora_form(cid)], "cursor": aurora_form(cid)}
+    rest = alice.get("com.atproto.sync.listBlobs", did=alice.did, cursor=listed.json["cursor"])
+    assert rest.json == {"cids": []}
 
 
 def test_a_quota_is_refused_with_its_numbers(open_app):
@@ -157,10 +159,11 @@ def test_a_quota_is_refused_with_its_numbers(open_app):
         ("GET", "com.atproto.repo.uploadBlob", 400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST"),
         ("POST", "com.atproto.sync.getBlob", 400, "InvalidRequest", "Incorrect HTTP method (POST) expected GET"),
         ("PUT", "com.atproto.sync.getBlob", 400, "InvalidRequest", "XRPC requests only supports GET and POST"),
+        ("BREW", "com.atproto.sync.getBlob", 400, "InvalidRequest", "XRPC requests only supports GET and POST"),
         ("GET", "com.example.nothing", 501, "MethodNotImplemented", "Method Not Implemented"),
         ("POST", "com.atproto.repo.uploadBlob", 401, "AuthMissing", "Authentication Required"),
     ],
-    ids=["get a procedure", "post a query", "put", "no such method", "nobody"],
+    ids=["get a procedure", "post a query", "put", "brew", "no such method", "nobody"],
 )
 def test_the_envelope_says_what_was_wrong(client, method, path, status, error, message):
     answer = client.open(f"/xrpc/{path}", method=method)

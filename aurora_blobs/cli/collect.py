@@ -28,6 +28,8 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
 
     Safe while the service runs, and more than once at a time. Ends with status 1 where something could not go.
     """
+    if dry_run and watch:
+        raise click.UsageError("--dry-run lists once: it does not go with --watch")
     found = services()
     collector = Collector(
         found.blobs.backend,

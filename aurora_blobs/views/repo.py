@@ -15,7 +15,7 @@ from aurora_blobs.fields import Field, limit, optional, required
 from aurora_blobs.importing import CAR_TYPE
 from aurora_blobs.records import Write, Written
 from aurora_blobs.syntax import parse_at_identifier, parse_nsid, parse_record_key
-from aurora_blobs.views.shapes import reference, shown_cid
+from aurora_blobs.views.shapes import bare_cid, reference, shown_cid
 from aurora_blobs.writes import (
     COLLECTION,
     RKEY,
@@ -138,11 +138,11 @@ def import_repo() -> Response:
 def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
     """Blobs that records of the caller name and whose bytes are not here."""
     requester = require("session", "oauth", taken_down=True)
-    found = services().blobs.list_missing(requester.did or "", cursor or "", limit)
-    shown = {
+    found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
+    shown: dict[str, Any] = {
         "blobs": [{"cid": shown_cid(named.cid, services().config), "recordUri": named.record_uri} for named in found]
     }
-    return {"cursor": found[-1].cid, **shown} if found else shown
+    return {"cursor": shown["blobs"][-1]["cid"], **shown} if found else shown
 
 
 @query(

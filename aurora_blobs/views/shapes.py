@@ -8,7 +8,7 @@ from aurora_blobs import did_document
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.cid import aurora_form
+from aurora_blobs.cid import aurora_form, parse_blob_cid
 from aurora_blobs.config import Config
 from aurora_blobs.errors import MethodNotImplemented
 from aurora_blobs.xrpc import services
@@ -55,3 +55,11 @@ def account_document(account: Account) -> dict[str, Any] | None:
     if account.handle is None or account.did != f"did:web:{account.handle}":
         return None
     return did_document.account_document(account.did, account.handle, own_url())
+
+
+def bare_cid(cursor: str | None) -> str:
+    """*cursor*, the last CID of a page in whichever form, as the rows have it; any other text stays as it is."""
+    try:
+        return "" if cursor is None else parse_blob_cid(cursor)
+    except ValueError:
+        return cursor or ""

@@ -8,7 +8,7 @@ from aurora_blobs.cid import parse_cid
 from aurora_blobs.fields import limit, optional, required
 from aurora_blobs.syntax import parse_did, parse_tid
 from aurora_blobs.views.serving import blob_response
-from aurora_blobs.views.shapes import shown_cid
+from aurora_blobs.views.shapes import bare_cid, shown_cid
 from aurora_blobs.xrpc import optional_requester, query, services
 
 bp = Blueprint("sync", __name__)
@@ -45,6 +45,6 @@ def list_blobs(did: str, since: str | None, limit: int, cursor: str | None) -> d
         viewer=None if requester is None else requester.did,
         admin=requester is not None and requester.kind == "admin",
     )
-    cids = services().repos.blobs(did, cursor or "", since or "", limit)
+    cids = services().repos.blobs(did, bare_cid(cursor), since or "", limit)
     shown: dict[str, Any] = {"cids": [shown_cid(cid, services().config) for cid in cids]}
-    return {"cursor": cids[-1], **shown} if cids else shown
+    return {"cursor": shown["cids"][-1], **shown} if cids else shown

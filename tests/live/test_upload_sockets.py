@@ -150,3 +150,24 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, to
 
     assert [answers.find(cid.encode()) for cid in cids] == sorted(answers.find(cid.encode()) for cid in cids)
     assert answers.count(b"HTTP/1.1 200 OK") == len(blobs)
+
+
+@pytest.mark.parametrize(
+    "line, status",
+    [
+        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nContent-Length: abc", b"400"),
+        ("GET /" + "x" * 5000 + " HTTP/1.1\r\nHost: x", b"414"),
+        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nExpect: a miracle", b"417"),
+    ],
+    ids=["a length that is no number", "a long line", "an expectation"],
+)
+def test_what_the_server_itself_refuses_is_in_the_envelope_too(service, line, status):
+    connection = service.connect()
+    connection.sendall(f"{line}\r\n\r\n".encode())
+    with connection, connection.makefile("rb") as answer:
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+
+    assert head.split()[1] == status
+    assert b"\r\nContent-Type: application/json; charset=utf-8" in head
+    assert b"\r\nAccess-Control-Allow-Origin: *" in head
+    assert json.loads(body)["error"] == "InvalidRequest"
