@@ -337,6 +337,17 @@ def test_a_glance_sees_what_is_committed_and_changes_nothing(tally):
         glance.run("DELETE FROM tally")
 
 
+def test_a_file_that_is_no_database_is_not_left_open(tmp_path):
+    path = tmp_path / "broken.sqlite3"
+    path.write_bytes(b"not a database at all" * 100)
+    database = open_database(f"sqlite:{path}", durable=False)
+
+    for _ in range(3):
+        with pytest.raises(sqlite3.DatabaseError), database.read():
+            pytest.fail("the block ran")
+        assert open_files(tmp_path) == []
+
+
 def test_a_closed_database_opens_again(tally):
     add(tally)
 
