@@ -210,8 +210,12 @@ class Database:
         )
         # The log is flushed by `settle`, for many at once and outside the lock; with FULL it would be for each
         # and inside. SQLite itself flushes it before it copies it into the file.
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.execute("PRAGMA foreign_keys = ON")
+        try:
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.execute("PRAGMA foreign_keys = ON")
+        except sqlite3.Error:
+            connection.close()
+            raise
         return connection
 
     def _forget_inherited(self) -> None:
