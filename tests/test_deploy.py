@@ -5,6 +5,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from aurora_blobs.app import create_app
@@ -46,7 +47,7 @@ def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
 
     command = app.cli
     for argument in arguments:
-        command = command.commands[argument]
+        command = command.get_command(click.Context(command), argument)
 
     assert callable(command.callback)
 
