@@ -9,7 +9,7 @@ import sys
 import time
 from base64 import b64encode
 from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPMessage
+from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -70,17 +70,17 @@ class Service:
                 stderr=log,
             )
         deadline = time.monotonic() + 20
-        while not self.is_listening():
+        while not self.is_answering():
             assert self.process.poll() is None and time.monotonic() < deadline, self.log
             time.sleep(0.02)
         return self
 
-    def is_listening(self) -> bool:
+    def is_answering(self) -> bool:
+        """Whether a worker is ready. A connection alone may be one with what was here before, and is dying."""
         try:
-            self.connect().close()
-        except OSError:
+            return bool(self.call("GET", "/xrpc/_health").status)
+        except (OSError, HTTPException):
             return False
-        return True
 
     def connect(self) -> socket.socket:
         if self.socket is None:
@@ -106,9 +106,15 @@ class Service:
     def kill(self) -> None:
         """The machine fails: the master and its workers are gone at once."""
         assert self.process is not None
-        for pid in [self.process.pid, *self.workers()]:
+        workers = self.workers()
+        for pid in [self.process.pid, *workers]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
+        # Until they are gone they still listen, and have their files locked.
+        deadline = time.monotonic() + 20
+        while any(map(_is_alive, workers)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
 
     def workers(self) -> list[int]:
         """Their pids."""
@@ -176,6 +182,16 @@ def call(
 
 def blob_path(did: str, cid: str) -> str:
     return f"{GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        threads = len(os.listdir(f"/proc/{pid}/task"))
+    except OSError:
+        return False
+    # Its files stay open until its last thread has ended, whatever the first one does.
+    return state != "Z" or threads > 1
 
 
 def free_port() -> int:

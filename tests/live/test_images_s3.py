@@ -45,7 +45,7 @@ def test_a_picture_in_a_bucket_is_derived(blobs, database, tmp_path, clock):
     pictures.close()
 
     with derived.file as file:
-        assert Image.open(io.BytesIO(file.read())).size == (1000, 750)
+        assert Image.open(io.BytesIO(file.read())).size == (2000, 1500)
 
 
 def test_what_lies_in_a_bucket_is_filled_in(blobs, database, clock):

@@ -61,7 +61,7 @@ def test_a_stop_waits_for_an_upload_in_flight(service):
 
     service.process.send_signal(signal.SIGTERM)
     time.sleep(1)
-    refused = not service.is_listening()
+    refused = not service.is_answering()
     upload.finish.set()
     upload.join(30)
     began = time.monotonic()
