@@ -186,6 +186,8 @@ class BlobManager:
             if entry is not None:
                 return entry
             whole = False
+        # The bytes were sent once more, and the row that would lead a collector to them is gone.
+        self._discard(blob.cid)
         raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
 
     def _pin(self, blob: Spooled) -> int:
