@@ -16,6 +16,7 @@ GPS = media.tiff(orientation=1, gps=BERLIN)
 GPS_BIG = media.tiff(gps={2: media.rationals((52, 1), (31, 1), (0, 1), order=">")}, order=">")
 XMP = b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta>%s</x:xmpmeta>"
 ATTRIBUTE = b'<rdf:Description exif:GPSLatitude="52,31.0N"/>'
+DRONE = b'<rdf:Description drone-dji:GpsLongtitude="+13.40"/>'
 PROPERTY = b"<exif:GPSLongitude>13,24.0E</exif:GPSLongitude>"
 HEX = b"\nexif\n%8d\n" % len(GPS) + GPS.hex(" ", 36).replace(" ", "\n").encode()
 
@@ -42,6 +43,7 @@ WITH = {
     "jpeg exif in a later segment": (JPEG, media.jpeg(8, 8, media.segment(0xE0, bytes(9)), media.exif_segment(GPS))),
     "jpeg xmp attribute": (JPEG, media.jpeg(8, 8, media.segment(0xE1, XMP % ATTRIBUTE))),
     "jpeg xmp element": (JPEG, media.jpeg(8, 8, media.segment(0xE1, XMP % PROPERTY))),
+    "jpeg xmp of a drone": (JPEG, media.jpeg(8, 8, media.segment(0xE1, XMP % DRONE))),
     "a second picture behind the first": (JPEG, media.jpeg(8, 8) + media.jpeg(8, 8, media.exif_segment(GPS))),
     "a film behind the picture": (JPEG, media.jpeg(8, 8) + movie(media.box(b"udta", text_box(b"+52.5+013.4/")))),
     "png exif": (PNG, media.png(8, 8, media.chunk(b"eXIf", GPS))),
@@ -55,6 +57,7 @@ WITH = {
         PNG,
         media.png(8, 8, media.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(HEX))),
     ),
+    "png text, a value of exif": (PNG, media.png(8, 8, media.chunk(b"tEXt", b"exif:GPSLatitude\x0052/1, 31/1, 0/1"))),
     "apng exif": ("image/apng", media.png(8, 8, media.chunk(b"eXIf", GPS))),
     "webp exif": (WEBP, media.webp(media.vp8x(8, 8, 8), media.vp8(8, 8), media.riff(b"EXIF", GPS))),
     "webp xmp": (WEBP, media.webp(media.vp8x(8, 8, 4), media.vp8(8, 8), media.riff(b"XMP ", XMP % PROPERTY))),

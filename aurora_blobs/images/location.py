@@ -4,7 +4,7 @@ import binascii
 import re
 import zlib
 from collections.abc import Iterator
-from itertools import islice
+from itertools import islice, starmap
 from typing import Protocol
 
 from aurora_blobs.images import exif
@@ -23,7 +23,8 @@ _MAX_CHUNKS = 10_000
 _MAX_TEXTS = 64
 _MAX_TEXT = 2**20  # bytes, after inflation
 _MAX_BOXES = 5000
-_XMP_PROPERTY = re.compile(rb"""GPS(?:Dest)?L(?:at|ong)itude\s*(?:=\s*["']\s*[^"'\s]|>\s*[^<\s])""")
+_PREFIXES = (b"GPS", b"Gps")  # of EXIF's names in XMP, and of those by DJI, one of which is misspelt
+_XMP_PROPERTY = re.compile(rb"""G(?:PS|ps)(?:Dest)?L(?:at|ongt?)itude\s*(?:=\s*["']\s*[^"'\s]|>\s*[^<\s])""")
 _CONTAINERS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"meta", b"ilst"))
 _LOOKED_INTO = frozenset((b"\xa9xyz", b"stsd", b"keys", b"uuid", b"XMP_"))
 # QuickTime's "location" and 3GPP's (TS 26.244, 8.10), and what cameras and dashcams call their tracks.
@@ -44,8 +45,8 @@ def has_location(data: _Searchable, mime_type: str) -> bool:
         return False
     return (
         any(exif.has_position(data, at) for magic in exif.MAGICS for at in _places(data, magic))
-        or any(_XMP_PROPERTY.match(data[at : at + 256]) for at in _places(data, b"GPS"))
-        or (mime_type in ("image/png", "image/apng") and any(map(_text_has, islice(_png_texts(data), _MAX_TEXTS))))
+        or any(_XMP_PROPERTY.match(data[at : at + 256]) for prefix in _PREFIXES for at in _places(data, prefix))
+        or (mime_type in ("image/png", "image/apng") and any(starmap(_text_has, islice(_png_texts(data), _MAX_TEXTS))))
         or (mime_type == "image/jpeg" and any(_film_has(data, at - 4) for at in _places(data, b"ftyp")))
     )
 
@@ -59,8 +60,8 @@ def _places(data: _Searchable, sought: bytes) -> Iterator[int]:
         yield at
 
 
-def _png_texts(data: Data) -> Iterator[bytes]:
-    """What is in text chunks in a form that a search of the file does not see. PNG 3rd edition, 11.3.3."""
+def _png_texts(data: Data) -> Iterator[tuple[bytes, bytes]]:
+    """Keyword and text of the text chunks, inflated. PNG 3rd edition, 11.3.3."""
     at = 8
     for _ in range(_MAX_CHUNKS):
         head = data[at : at + 8]
@@ -73,8 +74,7 @@ def _png_texts(data: Data) -> Iterator[bytes]:
                 text = _inflated(text[1:])
             elif head[4:] == b"iTXt" and text[:1] == b"\1":
                 text = _inflated(text[2:].split(b"\0", 2)[-1])
-            # ImageMagick writes profiles as hexadecimal lines, after their name and length.
-            yield _unhexed(text) if keyword.startswith(b"Raw profile type ") else text
+            yield keyword, text
         at += 12 + length
 
 
@@ -92,8 +92,12 @@ def _unhexed(text: bytes) -> bytes:
         return b""
 
 
-def _text_has(text: bytes) -> bool:
-    return exif.has_position(text) or _XMP_PROPERTY.search(text) is not None
+def _text_has(keyword: bytes, text: bytes) -> bool:
+    # ImageMagick writes profiles as hexadecimal lines, after their name and length, and each value of EXIF as a text
+    # of its own: exif:GPSLatitude, 52/1, 31/1, 0/1.
+    if keyword.startswith(b"Raw profile type "):
+        text = _unhexed(text)
+    return exif.has_position(text) or _XMP_PROPERTY.search(keyword + b">" + text) is not None
 
 
 def _film_has(data: Data, start: int) -> bool:
