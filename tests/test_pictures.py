@@ -122,6 +122,13 @@ def test_head_tells_what_get_sends(service):
         ("image/avif,*/*;q=0.8", "JPEG", "image/avif"),
         ("image/webp;q=0.5,image/avif;q=0.9", "PNG", "image/avif"),
         ("image/webp;q=0,*/*", "PNG", "image/png"),
+        ("image/jpeg,image/webp;q=0.5", "JPEG", "image/jpeg"),
+        ("image/webp;q=0.2,image/*", "JPEG", "image/jpeg"),
+        ("image/png", "JPEG", "image/png"),
+        ("image/png,image/*;q=0.8", "JPEG", "image/jpeg"),
+        ("image/jpeg", "PNG", "image/jpeg"),
+        ("IMAGE/WEBP", "JPEG", "image/webp"),
+        ("text/html", "PNG", "image/png"),
         ("nonsense", "JPEG", "image/jpeg"),
     ],
 )

@@ -69,12 +69,18 @@ def _parse(did: str, picture: str) -> tuple[str, str | None]:
 
 
 def _acceptable(mime_type: str) -> str:
-    """WebP where the client names it, AVIF where it prefers that; else what every client can show.
+    """What the client prefers; of equals WebP, then AVIF, then what every client can show, as the blob is if it may.
 
-    Not AVIF where both are equal, as browsers have it: it takes half as long again, and is hardly smaller.
+    AVIF after WebP, though browsers have them equal: it takes half as long again, and is hardly smaller.
     """
-    named = dict(request.accept_mimetypes)
-    best = max(("webp", "avif"), key=lambda form: named.get(WRITABLE[form], 0))
-    if named.get(WRITABLE[best], 0) > 0:
-        return best
-    return "jpeg" if mime_type == "image/jpeg" else "png"
+    accepted = request.accept_mimetypes
+    named = {name.lower() for name, _ in accepted}
+    usual = ("jpeg", "png") if mime_type == "image/jpeg" else ("png", "jpeg")
+
+    def quality(form: str) -> float:
+        # A wildcard is also sent by clients that know neither WebP nor AVIF.
+        return accepted[WRITABLE[form]] if form in usual or WRITABLE[form] in named else 0
+
+    plain = next(filter(quality, usual), usual[0])
+    best = max(("webp", "avif", plain), key=quality)
+    return best if quality(best) else plain
