@@ -193,7 +193,8 @@ def test_no_metadata_is_left(studio, mime_type, form):
 
 def animated(form: str, count: int = 5, **options) -> bytes:
     frames = [Image.new("RGB", (80, 80), (40 * index % 256, index % 200, 0)) for index in range(count)]
-    return encoded(frames[0], form, save_all=True, append_images=frames[1:], duration=70, loop=3, **options)
+    options = {"duration": 70, "loop": 0} | options
+    return encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
 
 
 ANIMATIONS = {
@@ -208,11 +209,36 @@ ANIMATIONS = {
 def test_an_animation_moves_as_webp(derive, mime_type, data):
     image = derive(data, mime_type, form="webp")
 
-    assert (image.n_frames, image.size, image.info["loop"]) == (5, (60, 60), 3)
+    assert (image.n_frames, image.size) == (5, (60, 60))
     image.seek(4)
     image.load()
     assert image.info["duration"] == 70
     assert abs(image.convert("RGB").getpixel((9, 9))[0] - image.n_frames * 40) <= 45
+
+
+# A GIF says how often it is shown again after the first time; an APNG may say more than a WebP can.
+PLAYS = {
+    "gif, once": ("image/gif", animated("GIF", loop=None), 1),
+    "gif, once again": ("image/gif", animated("GIF", loop=1), 2),
+    "gif, without end": ("image/gif", animated("GIF", loop=0), 0),
+    "gif, the most": ("image/gif", animated("GIF", loop=65535), 65535),
+    "apng, once": ("image/apng", animated("PNG", loop=1), 1),
+    "apng, without end": ("image/apng", animated("PNG", loop=0), 0),
+    "apng, the most": ("image/apng", animated("PNG", loop=2**31), 65535),
+    "webp, twice": ("image/webp", animated("WEBP", loop=2), 2),
+}
+
+
+@pytest.mark.parametrize("mime_type, data, plays", PLAYS.values(), ids=PLAYS)
+def test_an_animation_is_shown_as_often_as_before(derive, mime_type, data, plays):
+    assert derive(data, mime_type, form="webp").info["loop"] == plays
+
+
+def test_a_frame_is_shown_for_as_long_as_a_webp_can(derive):
+    image = derive(animated("PNG", duration=60_000_000), "image/apng", form="webp")
+
+    image.load()
+    assert image.info["duration"] == 2**24 - 1
 
 
 @pytest.mark.parametrize("form", ["jpeg", "png", "avif"])

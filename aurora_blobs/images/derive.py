@@ -14,6 +14,7 @@ MAX_PIXELS = 50_000_000  # of one picture
 # Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together. At these bounds
 # an animated GIF took 2 to 4 of the 10 seconds that a child has.
 MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
+_MOST_PLAYS, _LONGEST = 2**16 - 1, 2**24 - 1  # of an animation, and of a frame in milliseconds; RFC 9649, 2.7.1
 _GAP = 2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +94,7 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
         image.seek(index)
         frames.append(_derived(image, preset).convert("RGBA"))
         # Browsers show a frame of no duration for this long.
-        durations.append(int(image.info.get("duration", 0)) or 100)
+        durations.append(min(int(image.info.get("duration", 0)) or 100, _LONGEST))
     output = io.BytesIO()
     frames[0].save(
         output,
@@ -101,11 +102,20 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
         save_all=True,
         append_images=frames[1:],
         duration=durations,
-        loop=image.info.get("loop", 1),
+        loop=_plays(image),
         quality=75,
         method=2,
     )
     return output.getvalue()
+
+
+def _plays(image: Image.Image) -> int:
+    """How often the animation is shown, 0 for without end, as a WebP says it."""
+    loop = int(image.info.get("loop", 0))
+    if image.format == "GIF":
+        # It says how often it is shown again, and nothing where once is enough.
+        loop = loop + (loop > 0) if "loop" in image.info else 1
+    return min(loop, _MOST_PLAYS)
 
 
 def _derived(image: Image.Image, preset: Preset) -> Image.Image:
