@@ -5,6 +5,7 @@ https://atproto.com/specs/data-model
 
 import struct
 from base64 import b32decode, b32encode, b64decode, b64encode
+from collections.abc import Iterator
 from hashlib import sha256
 from typing import Any
 
@@ -13,7 +14,7 @@ import libipld
 MAX_DEPTH = 256  # maps and lists in each other; a guess, real records have a dozen
 
 _RECORD_PREFIX = bytes([0x01, 0x71, 0x12, 0x20])  # CIDv1, codec dag-cbor, sha2-256, 32 bytes
-_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP = range(6)
+_UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG = range(7)
 _FALSE, _TRUE, _NULL, _DOUBLE = 0xF4, 0xF5, 0xF6, 0xFB
 _TAG_CID = b"\xd8\x2a"
 _IDENTITY_BASE = b"\x00"  # what DAG-CBOR puts before the bytes of a CID
@@ -38,7 +39,7 @@ def encode(value: Any) -> bytes:
 
 def decode(block: bytes) -> Any:
     """The JSON form of *block*. Raises ValueError."""
-    return _json_of(decode_raw(block), block, 0)
+    return _json_of(decode_raw(block), _links(block), 0)
 
 
 def decode_raw(block: bytes) -> Any:
@@ -49,23 +50,34 @@ def decode_raw(block: bytes) -> Any:
         raise ValueError("nested too deeply") from None
 
 
-def _json_of(value: Any, block: bytes, depth: int) -> Any:
+def _json_of(value: Any, links: Iterator[bool], depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):
-        return {key: _json_of(item, block, depth + 1) for key, item in value.items()}
+        return {key: _json_of(item, links, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_json_of(item, block, depth + 1) for item in value]
+        return [_json_of(item, links, depth + 1) for item in value]
     if isinstance(value, bytes):
-        return {"$link": cid_text(value)} if _is_link(value, block) else {"$bytes": _base64(value)}
+        return {"$link": cid_text(value)} if next(links) else {"$bytes": _base64(value)}
     return value
 
 
-def _is_link(value: bytes, block: bytes) -> bool:
-    # libipld gives byte strings and CIDs as the same type; what tells them apart is the tag in the block.
-    tagged = bytearray(_TAG_CID)
-    _write_head(tagged, _BYTES, len(value) + 1)
-    return bytes(tagged) + _IDENTITY_BASE + value in block
+def _links(block: bytes) -> Iterator[bool]:
+    """Whether each byte string of *block*, in their order, is a CID: what libipld gives does not tell.
+
+    *block* is well-formed. Nesting plays no part: each head is followed by its string, or by the next head.
+    """
+    at, tagged = 0, False
+    while at < len(block):
+        major, code = block[at] >> 5, block[at] & 31
+        size = 1 << code - 24 if code >= 24 else 0
+        argument = int.from_bytes(block[at + 1 : at + 1 + size]) if size else code
+        at += 1 + size
+        if major == _BYTES:
+            yield tagged
+        if major in (_BYTES, _TEXT):
+            at += argument
+        tagged = major == _TAG
 
 
 def _base64(value: bytes) -> str:

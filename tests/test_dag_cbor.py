@@ -1,6 +1,7 @@
 """The two forms of a record; libipld and the protocol's own vectors are the oracles."""
 
 import json
+import time
 from base64 import b64encode
 
 import libipld
@@ -73,6 +74,28 @@ def test_bytes_come_back(data):
 
     assert encode(value) == libipld.encode_dag_cbor({"data": data})
     assert decode(encode(value)) == value
+
+
+def test_bytes_stay_bytes_beside_a_link_of_the_same_bytes():
+    value = [{"$link": RAW_CID}, {"$bytes": b64encode(bytes_of(RAW_CID)).decode().rstrip("=")}, {"$link": RAW_CID}]
+
+    assert decode(encode(value)) == value
+
+
+def test_a_link_is_found_whatever_stands_before_it():
+    tag = "\xd8\x2a\x58\x25\x00"
+    value = {"a": [1.5, 2**40, -5, tag * 99, None, {"$bytes": ""}], "b": {"$bytes": "2Co"}, "c": {"$link": RECORD_CID}}
+
+    assert decode(encode(value)) == value
+
+
+def test_many_byte_strings_are_read_in_good_time():
+    count = 200_000
+    began = time.monotonic()
+
+    decode(b"\x9a" + count.to_bytes(4, "big") + b"\x40" * count)
+
+    assert time.monotonic() - began < 20
 
 
 def test_bytes_may_be_padded():
