@@ -28,7 +28,7 @@ class CarRecord:
     collection: str
     rkey: str
     cid: str
-    value: Any
+    value: dict[str, Any]
     size: int
 
 
@@ -64,6 +64,9 @@ class Repository:
             collection, rkey = _record_name(key)
             try:
                 value = decode(block)
+                # Nor a string of bytes, whose JSON is an object.
+                if not isinstance(value, dict) or value.keys() in ({"$link"}, {"$bytes"}):
+                    raise ValueError("not a map")
             except ValueError as error:
                 raise InvalidRequest(f"Invalid CAR file: record {_shown(key)}: {error}") from None
             yield CarRecord(collection, rkey, cid_text(cid), value, len(block))

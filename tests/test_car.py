@@ -263,6 +263,11 @@ def test_a_record_that_is_not_dag_cbor_is_refused():
     assert refusal(car.file(car.commit(tree))) == ("Invalid CAR file: record 'com.example.a/1': nested too deeply")
 
 
+@pytest.mark.parametrize("value", [None, 1, "text", [], b"bytes", BLOB], ids=ascii)
+def test_a_record_that_is_no_map_is_refused(value):
+    assert refusal(car_of({"com.example.a/1": value})) == "Invalid CAR file: record 'com.example.a/1': not a map"
+
+
 def test_one_record_under_many_keys_is_held_to_the_limit():
     records = {f"com.example.a/{number}": {"text": "x" * 10_000} for number in range(100)}
 
