@@ -48,7 +48,7 @@ def parse_writes(
     writes: list[tuple[Write, str | None]] = []
     last_key = None
     for index, item in enumerate(items):
-        action = _ACTIONS.get(item.get("$type", "")) if isinstance(item, dict) else None
+        action = _ACTIONS.get(str(item.get("$type"))) if isinstance(item, dict) else None
         if action is None:
             raise InvalidRequest(f"Invalid {_NSID} input: $.writes[{index}] has no $type of {', '.join(_ACTIONS)}")
         try:

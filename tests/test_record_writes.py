@@ -274,6 +274,13 @@ def test_200_writes_are_made_and_201_refused(alice):
     assert len(records(alice)) == 50  # a page
 
 
+@pytest.mark.parametrize("write", [1, [], {}, {"$type": []}, {"$type": {}}, {"$type": f"{WRITES}#merge"}], ids=str)
+def test_a_write_of_no_kind_is_refused(alice, write):
+    message = refused(alice.post(WRITES, repo=alice.did, writes=[write]))
+
+    assert message.startswith(f"Invalid {WRITES} input: $.writes[0] has no $type of ")
+
+
 def test_writes_of_every_kind_go_together(alice):
     first = put(alice, {"n": 1}, "1").json
     put(alice, {"n": 2}, "2")
