@@ -78,6 +78,30 @@ def test_a_good_start_does_not_make_up_for_a_trickle(pair, monkeypatch):
     trickle.join()
 
 
+def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.5)
+    connection, client = pair
+    connection.begin()
+    data = bytes(range(256)) * 4096
+    taken = []
+    reader = threading.Thread(target=lambda: [(taken.append(client.recv(32_768)), time.sleep(0.05)) for _ in range(32)])
+
+    reader.start()
+    connection.sendall(data)
+    reader.join()
+
+    assert b"".join(taken) == data
+
+
+def test_a_write_gives_a_client_up_that_takes_nothing(pair, monkeypatch):
+    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    connection, _ = pair
+    connection.begin()
+
+    with pytest.raises(TimeoutError):
+        connection.sendall(bytes(2**20))
+
+
 def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch):
     monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
     connection, client = pair
