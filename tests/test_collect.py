@@ -218,6 +218,19 @@ def test_a_store_that_is_away_ends_the_run_and_nothing_is_lost(depot):
     assert len(collect(depot)) == 10
 
 
+def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(depot):
+    cids = {depot.upload(bytes([number])).cid for number in range(3)}
+    depot.blobs.backend = Away(depot.backend.root, durable=False)
+
+    depot.blobs.delete_account(ALICE)
+
+    assert depot.rows()["blob_metadata"] == []
+    assert depot.stored() == cids
+    depot.clock.pass_seconds(GRACE + 1)
+    assert {collected.cid for collected in collect(depot)} == cids
+    assert depot.stored() == set()
+
+
 def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):
     entries = [depot.upload(bytes([number])) for number in range(3)]
     depot.clock.pass_seconds(GRACE + 1)
