@@ -81,7 +81,7 @@ def load(bench: Bench, server: Server, socket: str, connections: int, seconds: f
 Run = Callable[[float], dict[str, Any]]
 
 
-def _compare(bench: Bench, work: str, cells: list[tuple[int, int, dict[str, Run]]]) -> None:
+def compare(bench: Bench, work: str, cells: list[tuple[int, int, dict[str, Run]]]) -> None:
     """Run each contestant of each cell (size, connections, contestants) once a round; one row each of medians."""
     order = random.Random(bench.seed)
     samples: dict[tuple[int, int, str], list[dict[str, Any]]] = {}
@@ -117,7 +117,8 @@ def median(values: list[float]) -> float:
     return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
 
 
-def _sockets(server: Server) -> list[str]:
+def sockets(server: Server) -> list[str]:
+    """The kinds of socket that *server* is measured on."""
     # What S3 costs hides the socket.
     return ["tcp"] if server.below else sorted(server.targets)
 
@@ -160,13 +161,13 @@ def _uploads(bench: Bench, work: str, names: tuple[str, ...], *options: str) -> 
         contestants = {
             f"{server.name}, {socket}": run_of(server, socket, size, connections)
             for server in bench.having(*names)
-            for socket in _sockets(server)
+            for socket in sockets(server)
         }
         cells.append((size, connections, contestants))
     # The one file of a duplicate stays; the reference writes each of them anew.
     recycled = bench.having(*names) if work != "duplicate" else bench.having("reference")
     with bench.recycling(*recycled):
-        _compare(bench, work, cells)
+        compare(bench, work, cells)
 
 
 def downloads(bench: Bench) -> None:
@@ -189,18 +190,18 @@ def _downloads(bench: Bench, work: str, names: tuple[str, ...], ranges: dict[int
             paths = [server.publish(image(size, number)) for number in range(_FILES[size])]
             files[server.name, size] = listed(bench, f"{work}-{server.name}-{size}", paths, suffix)
             if server.name == "ours" and "nginx" in bench.servers:
-                plain = [_below_store(path) for path in paths]
+                plain = [below_store(path) for path in paths]
                 files["nginx", size] = listed(bench, f"{work}-nginx-{size}", plain, suffix)
     cells = []
     for size, connections in _cells(bench, work, ranges or bench.sizes):
         contestants = {
             f"{server.name}, {socket}": run_of(server, socket, files[server.name, size], connections)
             for server in bench.having(*names, "nginx")
-            for socket in _sockets(server)
+            for socket in sockets(server)
             if (server.name, size) in files
         }
         cells.append((size, connections, contestants))
-    _compare(bench, work, cells)
+    compare(bench, work, cells)
 
 
 def image(size: int, number: int) -> bytes:
@@ -216,7 +217,8 @@ def listed(bench: Bench, name: str, paths: list[str], suffix: str) -> Path:
     return file
 
 
-def _below_store(path: str) -> str:
+def below_store(path: str) -> str:
+    """Where nginx has the file that *path*, of getBlob, serves."""
     from aurora_blobs.cid import shard_of
 
     cid = path.rpartition("cid=")[2]
@@ -257,8 +259,8 @@ def cpu(bench: Bench) -> None:
         return lambda seconds: load(bench, server, socket, 1, seconds, *arguments)
 
     with bench.recycling(server):
-        cell = {f"ours, {socket}": run_of(socket) for socket in _sockets(server)}
-        _compare(bench, "upload", [(100 * MIB, 1, cell)])
+        cell = {f"ours, {socket}": run_of(socket) for socket in sockets(server)}
+        compare(bench, "upload", [(100 * MIB, 1, cell)])
 
 
 @contextlib.contextmanager

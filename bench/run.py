@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 import cases
+import images
 import machine
 import plot
 import report
@@ -36,6 +37,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "duplicates": cases.duplicates,
     "downloads": cases.downloads,
     "cpu": cases.cpu,
+    "images": images.thumbnails,
     "slow": cases.slow_clients,
     "rows": rows.growth,
     "s3": cases.s3,
@@ -46,6 +48,7 @@ _NEEDS = {
     "uploads": ["ours behind nginx", "sink", "reference"],
     "duplicates": ["ours behind nginx", "reference"],
     "downloads": ["ours behind nginx", "nginx", "reference"],
+    "images": ["nginx"],
     "memory": ["reference"],
     "slow": ["ours behind nginx"],
     "s3": ["ours on S3"],

@@ -65,18 +65,26 @@ class Server:
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
         """One request over TCP; the JSON of the answer. Raises RuntimeError for an error."""
+        own = dict(header.split(": ", 1) for header in self.headers)
+        data = self._ask(method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()})
+        return json.loads(data) if data else None
+
+    def fetch(self, path: str) -> bytes:
+        """What everybody gets at *path*, over TCP. Raises RuntimeError for an error."""
+        return self._ask("GET", path, None, {})
+
+    def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
         host, port = self.targets["tcp"].split(":")
         connection = http.client.HTTPConnection(host, int(port), timeout=120)
         try:
-            own = dict(header.split(": ", 1) for header in self.headers)
-            connection.request(method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()})
+            connection.request(method, path, body, headers)
             answer = connection.getresponse()
             data = answer.read()
         finally:
             connection.close()
         if answer.status != 200:
             raise RuntimeError(f"{self.name}: {method} {path}: {answer.status} {data[:200]!r}")
-        return json.loads(data) if data else None
+        return data
 
     def use_account(self, account: dict[str, str]) -> None:
         self.did = account["did"]
