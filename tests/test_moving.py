@@ -121,6 +121,17 @@ def test_types_references_and_takedowns_come_from_the_account_s_database(depot, 
         depot.blobs.describe(CAROL, cid_of_bytes(NOTE), viewer=CAROL)
 
 
+def test_a_takedown_comes_for_a_blob_that_is_here_already(depot, bring, lay, actors):
+    depot.add_account(CAROL)
+    entry = depot.upload(NOTE, did=CAROL)
+    lay(f"quarantine/{CAROL}/{entry.cid}", NOTE)
+
+    assert bring(databases=actors) == ([], 0, 1)
+
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(CAROL, entry.cid, viewer=CAROL)
+
+
 def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
     lay(f"quarantine/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
 

@@ -37,14 +37,14 @@ def import_blobs(origin: str, did: str | None, databases: Path | None, dry_run: 
     Accounts that are not here get a row. With --db, types, references and takedowns come too; without it the blobs are
     temporary until records name them, and are collected after the grace time. Status 1 if anything could not be taken.
     """
-    total = list(_sizes(origin))
     if dry_run:
         for found in _found(origin):
             click.echo(f"{found.did or did or 'nobody'}\t{found.cid}\t{found.size}\t{found.name}")
         return
+    sizes = [found.size for found in _found(origin)]
     job = Bring(services().database, unrestricted(), services().clock, did=did, databases=databases)
     findings = Findings(as_json)
-    with meter("import", len(total), sum(total)) as shown:
+    with meter("import", len(sizes), sum(sizes)) as shown:
         findings.take(job.run(_found(origin), shown.add))
     words = f"imported {job.brought} blobs, {job.present} were here"
     findings.finish({"imported": job.brought, "present": job.present}, words)
@@ -57,10 +57,6 @@ def _found(origin: str) -> Iterator[Found]:
     if not Path(origin).is_dir():
         raise click.ClickException(f"{origin}: no such folder")
     return in_folder(Path(origin))
-
-
-def _sizes(origin: str) -> Iterator[int]:
-    return (found.size for found in _found(origin))
 
 
 @click.command("export")

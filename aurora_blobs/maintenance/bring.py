@@ -108,9 +108,18 @@ class Bring:
             return "in quarantine, and no --db says that it is taken down"
         with self._database.read() as tx:
             state = blobs.find_upload_state(tx, did, blob.cid)
-        if state is not None and state.stored and state.entry is not None:
-            self.present += 1
-            return None
+        is_here = state is not None and state.stored and state.entry is not None
+        if not is_here and (reason := self._upload(blob, did, kept)) is not None:
+            return reason
+        if kept is not None and kept.takedown_ref is not None:
+            # Also of what is here: by another way, or from a run that broke off before this.
+            with self._database.write() as tx:
+                takedowns.apply(tx, blob.cid, did, kept.takedown_ref, self._clock())
+        self.present += is_here
+        self.brought += not is_here
+        return None
+
+    def _upload(self, blob: Found, did: str, kept: KeptBlob | None) -> str | None:
         try:
             with blob.open() as file:
                 self._blobs.upload(
@@ -124,10 +133,6 @@ class Bring:
             raise
         except BlobServiceError as error:
             return error.message
-        if kept is not None and kept.takedown_ref is not None:
-            with self._database.write() as tx:
-                takedowns.apply(tx, blob.cid, did, kept.takedown_ref, self._clock())
-        self.brought += 1
         return None
 
     def _kept_by(self, did: str) -> dict[str, KeptBlob]:
