@@ -1,13 +1,15 @@
 """Derived pictures: made once, kept in a folder of bounded size, the least recently used thrown out first.
 
 A file is written after its row and removed before it, so that a row may lack its file and never the other way round;
-the row tells the file's size, so that a file that a crash cut short is made again. All of it can be deleted.
+the row tells the file's size, so that a file that a crash cut short is made again. All of it can be deleted. A disk
+that is full or a database that is busy costs the keeping of a picture, never the picture.
 """
 
 import fcntl
 import io
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cid import shard_of
 from aurora_blobs.db import Database
-from aurora_blobs.errors import UnusableImage
+from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.images.presets import Preset
 from aurora_blobs.images.studio import Studio
 from aurora_blobs.manager import BlobManager
@@ -30,6 +32,8 @@ _FAILURE_LASTS = 3600 * _SECOND  # until it is tried again; a guess, what helps 
 _USE_COUNTS = 600 * _SECOND  # uses within this time of a noted one are not noted: a read should not write
 _AFTER_EVICTION = 0.9  # of the cache's size is kept, so that not every new picture throws one out
 _SWEEP_STEP = 1000  # rows looked at per statement
+_LOCK_SECONDS = 10  # a request that waits longer for another's picture is answered with 503
+_LOCK_STEP = 0.02  # seconds between two looks at a lock: a kernel that waits for it knows no time limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +77,22 @@ class Pictures:
         found = self._find(name)
         if found is not None:
             return found
-        with self._alone(name):
+        with self._alone(name, _LOCK_SECONDS) as alone:
             found = self._find(name)
             if found is not None:
                 return found
+            if not alone:
+                raise ServiceBusy("The picture is being derived for others, please try again.")
             try:
                 data = self._studio.derive(self._blobs.open(entry), entry.mime_type, preset, form)
             except UnusableImage as error:
-                self._note_failure(name, entry.cid, error.message)
+                with _if_possible():
+                    self._note_failure(name, entry.cid, error.message)
                 raise
-            self._keep(name, entry.cid, data)
-        self._evict()
+            with _if_possible():
+                self._keep(name, entry.cid, data)
+        with _if_possible():
+            self._evict()
         return Picture(io.BytesIO(data), len(data))
 
     def sweep(self) -> int:
@@ -113,13 +122,13 @@ class Pictures:
             return None
         try:
             file = io.FileIO(self._folder / name)
-        except FileNotFoundError:
+        except OSError:
             return None
         if os.fstat(file.fileno()).st_size != row.size:
             file.close()
             return None
         if age >= _USE_COUNTS:
-            with self._database.write() as tx:
+            with _if_possible(), self._database.write() as tx:
                 derivatives.touch(tx, name, self._clock())
         return Picture(cast(BinaryIO, file), row.size)
 
@@ -133,9 +142,9 @@ class Pictures:
         path.unlink(missing_ok=True)  # who has it open keeps what they have
         try:
             path.write_bytes(data)
-        except OSError as error:
+        except OSError:
             path.unlink(missing_ok=True)
-            log.warning("could not keep a derived picture of %s: %s", cid, error)
+            raise
 
     def _note_failure(self, name: str, cid: str, message: str) -> None:
         now = self._clock()
@@ -152,7 +161,7 @@ class Pictures:
             self._throw_out(name)
 
     def _throw_out(self, name: str) -> bool:
-        with self._alone(name, wait=False) as alone:
+        with self._alone(name, 0) as alone:
             if alone:
                 (self._folder / name).unlink(missing_ok=True)
                 with self._database.write() as tx:
@@ -160,16 +169,14 @@ class Pictures:
             return alone
 
     @contextmanager
-    def _alone(self, name: str, *, wait: bool = True) -> Iterator[bool]:
-        """Nobody else makes or throws out *name* meanwhile; yields False if somebody does and we do not *wait*."""
-        path = self._folder / "locks" / name[:2]
+    def _alone(self, name: str, seconds: float) -> Iterator[bool]:
+        """Nobody else makes or throws out *name* meanwhile; yields False if somebody does for *seconds* and more."""
+        lock = _lock_file(self._folder / "locks" / name[:2])
+        if lock is None:
+            yield True
+            return
         try:
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except FileNotFoundError:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            yield _locked(lock, wait)
+            yield _locked(lock, seconds)
         finally:
             os.close(lock)
 
@@ -179,9 +186,32 @@ def name_of(cid: str, preset: Preset, form: str) -> str:
     return f"{shard_of(cid)}/{cid}.{preset.fit}-{preset.width}x{preset.height}.{form}"
 
 
-def _locked(file: int, wait: bool) -> bool:
+@contextmanager
+def _if_possible() -> Iterator[None]:
+    """The block keeps something for later: where it cannot be, that is noted, and nobody is refused for it."""
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-    except BlockingIOError:
-        return False
-    return True
+        yield
+    except (OSError, InsufficientStorage, ServiceBusy) as error:
+        log.warning("could not keep a derived picture: %s", error)
+
+
+def _lock_file(path: Path) -> int | None:
+    """None where there can be none: then a picture may be made more than once."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        log.warning("could not lock derived pictures: %s", error)
+        return None
+
+
+def _locked(file: int, seconds: float) -> bool:
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
+        time.sleep(_LOCK_STEP)

@@ -1,8 +1,10 @@
+import fcntl
 import io
 import json
 import os
 import sys
 import threading
+from contextlib import contextmanager
 
 import media
 import pytest
@@ -13,7 +15,9 @@ from aurora_blobs.app import create_app
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.catalog import accounts
 from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.cid import shard_of
 from aurora_blobs.config import Config
+from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.images.presets import presets
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Subject
@@ -331,34 +335,102 @@ class CountingBackend(DiskBackend):
         return super().open(cid, start, stop)
 
 
-def test_however_many_ask_at_once_it_is_made_once(tmp_path, database, clock):
+class Caches:
+    """Makes caches on one folder, each with locks of its own: they are as processes."""
+
+    def __init__(self, folder, database, clock):
+        self.backend = CountingBackend(folder / "blobs")
+        self._folder, self._database, self._clock = folder, database, clock
+        self._blobs = BlobManager(self.backend, database, spool=folder / "spool", rules=UploadRules(), clock=clock)
+        self.made = []
+
+    def upload(self, data: bytes) -> Entry:
+        return self._blobs.upload(io.BytesIO(data), did="did:web:a.test")
+
+    def make(self, database=None) -> Pictures:
+        database = database or self._database
+        folder = self._folder / "images"
+        self.made.append(Pictures(self._blobs, database, folder=folder, presets={}, max_bytes=2**30, clock=self._clock))
+        return self.made[-1]
+
+
+@pytest.fixture
+def caches(tmp_path, database, clock):
     with database.write() as tx:
         accounts.create(tx, "did:web:a.test", handle="a.test", email=None, password_hash="", now=clock())
-    backend = CountingBackend(tmp_path / "blobs")
-    blobs = BlobManager(backend, database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock)
-    entry = blobs.upload(io.BytesIO(photo(3000, 2000)), did="did:web:a.test")
-    # Locks are of open files, not of processes: four caches on one folder are as four processes.
-    caches = [
-        Pictures(blobs, database, folder=tmp_path / "images", presets={}, max_bytes=2**30, clock=clock)
-        for _ in range(4)
-    ]
+    caches = Caches(tmp_path, database, clock)
+    yield caches
+    for pictures in caches.made:
+        pictures.close()
+
+
+def taken(picture) -> bytes:
+    with picture.file as file:
+        return file.read()
+
+
+def test_however_many_ask_at_once_it_is_made_once(caches):
+    entry = caches.upload(photo(3000, 2000))
+    four = [caches.make() for _ in range(4)]
     made = []
-
-    def ask(pictures):
-        picture = pictures.open(entry, THUMBNAIL, "webp")
-        with picture.file as file:
-            made.append(file.read())
-
-    threads = [threading.Thread(target=ask, args=(pictures,)) for pictures in caches * 10]
+    threads = [
+        threading.Thread(target=lambda pictures=pictures: made.append(taken(pictures.open(entry, THUMBNAIL, "webp"))))
+        for pictures in four * 10
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join(60)
-    for pictures in caches:
-        pictures.close()
 
     assert len(made) == 40 and len(set(made)) == 1
-    assert backend.opened == 1
+    assert caches.backend.opened == 1
+
+
+class FullDatabase:
+    """*database*, and not a byte more."""
+
+    def __init__(self, database):
+        self.read = database.read
+
+    @contextmanager
+    def write(self):
+        raise InsufficientStorage("no space left for the database")
+        yield
+
+
+def test_a_full_disk_costs_no_picture(caches, database, tmp_path, clock):
+    entry, damaged = caches.upload(photo()), caches.upload(photo(colour=(0, 9, 9))[:-200])
+    first = taken(caches.make().open(entry, THUMBNAIL, "webp"))
+    clock.advance(601)  # a use would be noted
+    full = caches.make(FullDatabase(database))
+
+    assert taken(full.open(entry, THUMBNAIL, "webp")) == first
+    assert taken(full.open(entry, THUMBNAIL, "png"))
+    with pytest.raises(UnusableImage):
+        full.open(damaged, THUMBNAIL, "webp")
+    assert cached(tmp_path) == [f"{entry.cid}.cover-128x128.webp"]
+
+
+def test_without_a_folder_pictures_are_made_each_time(caches, tmp_path):
+    (tmp_path / "images").write_text("in the way")
+    pictures = caches.make()
+    entry = caches.upload(photo())
+
+    assert taken(pictures.open(entry, THUMBNAIL, "webp")) == taken(pictures.open(entry, THUMBNAIL, "webp"))
+
+
+def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_path, monkeypatch):
+    monkeypatch.setattr("aurora_blobs.pictures._LOCK_SECONDS", 0.1)
+    entry = caches.upload(photo())
+    lock = tmp_path / "images" / "locks" / shard_of(entry.cid)
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+
+        with pytest.raises(ServiceBusy):
+            caches.make().open(entry, THUMBNAIL, "webp")
+
+    assert taken(caches.make().open(entry, THUMBNAIL, "webp"))
 
 
 FILM = media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN)))
