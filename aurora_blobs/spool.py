@@ -193,8 +193,10 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
             continue
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            yield path, _cid_in(path.name)
-        except BlockingIOError:
+            # Another sweeper may have taken that file since it was opened, and its upload made it again.
+            if os.path.samestat(os.fstat(file), path.stat()):
+                yield path, _cid_in(path.name)
+        except (BlockingIOError, FileNotFoundError):
             continue
         finally:
             os.close(file)

@@ -1,3 +1,4 @@
+import fcntl
 import gzip
 import io
 import os
@@ -370,6 +371,24 @@ def test_a_sweep_between_two_uploads_harms_neither(spool, spool_folder):
                 path.unlink()
             with first.open() as one, second.open() as two:
                 assert (one.read(), two.read()) == (BODY, BODY[:1000])
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["made again", "gone"])
+def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(spool_folder, monkeypatch, again):
+    path = spool_folder / "upload.0123"
+    path.write_bytes(b"left")
+    lock = fcntl.flock
+
+    def meanwhile(file, how):
+        path.unlink()
+        [path.write_bytes(b"alive") for _ in range(again)]
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    found = list(leftovers(spool_folder))
+    path.unlink(missing_ok=True)
+
+    assert found == []
 
 
 def test_no_descriptor_stays_open_after_many_uploads(spool, spool_folder):
