@@ -324,6 +324,16 @@ def test_a_disk_of_its_own_has_whole_files_that_are_not_for_everybody(mounted_di
     assert file.stat().st_mode & 0o007 == 0
 
 
+def test_bytes_that_are_put_twice_have_one_name_in_the_spool(disk, spool_folder):
+    with spooled(
+        io.BytesIO(SMALL), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
+    ) as blob:
+        for _ in range(3):
+            disk.put(blob)
+
+        assert len(list(spool_folder.iterdir())) == 1
+
+
 def test_a_scan_passes_over_what_is_no_blob(disk, store, tmp_path):
     cid = store(disk, SMALL)
     root = tmp_path / "blobs"

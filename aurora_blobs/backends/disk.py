@@ -162,9 +162,8 @@ def _link(source: Path, target: str) -> None:
         os.link(source, second)
         try:
             os.replace(second, target)
-        except OSError:
-            second.unlink()
-            raise
+        finally:
+            second.unlink(missing_ok=True)  # a rename leaves two names of one file alone, and says nothing
 
 
 def _is_blob(name: str, shard: str) -> bool:
