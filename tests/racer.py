@@ -1,12 +1,14 @@
 """One of the processes of the race test: uploads, references, deletes and collects, and looks after its own records.
 
-``python racer.py FOLDER NAME SEED SECONDS local|remote``; ends with status 1 and a line per broken promise.
+``python racer.py FOLDER NAME SEED SECONDS local|remote``; ends with status 1 and what broke: a promise,
+or a thread.
 """
 
 import random
 import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from hashlib import sha256
 from pathlib import Path
@@ -146,6 +148,8 @@ def main(folder, name, seed, seconds, kind):
         while time.monotonic() < until:
             collected.update(found.kind for found in collector.run())
 
+    broken = []
+    threading.excepthook = lambda crash: broken.extend(traceback.format_exception(crash.exc_value))
     threads = [threading.Thread(target=racer.run, args=(until,)) for racer in racers]
     threads.append(threading.Thread(target=collect))
     for thread in threads:
@@ -156,8 +160,8 @@ def main(folder, name, seed, seconds, kind):
         racer.finish()
     depot.database.close()
     print(name, dict(sum((racer.tally for racer in racers), collected)))
-    broken = [line for racer in racers for line in racer.broken]
-    print("\n".join(broken[:10]))
+    broken += [line for racer in racers for line in racer.broken]
+    print("\n".join(broken[:20]))
     return bool(broken)
 
 
