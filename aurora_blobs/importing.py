@@ -8,7 +8,7 @@ from aurora_blobs.blob_refs import find_references
 from aurora_blobs.car import CarRecord, Repository
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
-from aurora_blobs.catalog.records import Record
+from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
 from aurora_blobs.errors import InvalidRequest, RepoNotFound
@@ -20,7 +20,6 @@ CAR_TYPE = "application/vnd.ipld.car"
 # Per transaction, so that other writers need not wait for long, nor a few large records fill the memory.
 _BATCH_RECORDS = 200
 _BATCH_BYTES = 4 * 2**20
-_AFTER_EVERY_KEY = "\x7f"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +106,7 @@ class Importer:
         with self._database.read() as tx:
             gone = [collection for collection in records.collections(tx, repository.did) if collection not in seen]
         for collection in gone:
-            dropped += self._drop(repository.did, _Batch(collection, "", _AFTER_EVERY_KEY, []), rev)
+            dropped += self._drop(repository.did, _Batch(collection, "", AFTER_EVERY_KEY, []), rev)
         return Imported(written, unchanged, dropped)
 
     def _next_rev(self, did: str) -> str:
@@ -167,7 +166,7 @@ def _batches(found: Iterable[CarRecord]) -> Iterator[_Batch]:
     after, size = "", 0
     for record in found:
         if batch and record.collection != batch[0].collection:
-            yield _Batch(batch[0].collection, after, _AFTER_EVERY_KEY, batch)
+            yield _Batch(batch[0].collection, after, AFTER_EVERY_KEY, batch)
             batch, after, size = [], "", 0
         elif len(batch) == _BATCH_RECORDS or size > _BATCH_BYTES:
             yield _Batch(record.collection, after, batch[-1].rkey, batch)
@@ -175,4 +174,4 @@ def _batches(found: Iterable[CarRecord]) -> Iterator[_Batch]:
         batch.append(record)
         size += record.size
     if batch:
-        yield _Batch(batch[0].collection, after, _AFTER_EVERY_KEY, batch)
+        yield _Batch(batch[0].collection, after, AFTER_EVERY_KEY, batch)

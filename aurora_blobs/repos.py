@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
-from aurora_blobs.catalog.records import Record
+from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database
 from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
 from aurora_blobs.syntax import parse_did
@@ -71,7 +71,7 @@ class Repos:
         with self._database.read() as tx:
             if reverse:
                 return records.oldest_first(tx, did, collection, cursor, limit)
-            return records.newest_first(tx, did, collection, cursor, limit)
+            return records.newest_first(tx, did, collection, cursor or AFTER_EVERY_KEY, limit)
 
     def collections(self, did: str) -> list[str]:
         """The collections in which *did* has records."""

@@ -1,8 +1,10 @@
 """What a request costs does not grow with the tables: no statement on its way reads one from end to end."""
 
+import ast
 import re
 import sqlite3
 from contextlib import closing
+from importlib import resources
 
 import pytest
 from cars import car_of
@@ -10,6 +12,13 @@ from members import ADMIN, Member, jpeg
 
 from aurora_blobs.maintenance.collect import Collector
 
+# What reads a whole table, and may: commands over the whole store, a table of one row, and the cache of pictures, whose
+# size is counted when one was made.
+WHOLE = {
+    *("audit.totals", "audit.miscounts", "audit.misfits", "audit.missing"),
+    "schema.version",
+    *("derivatives.total_bytes", "derivatives.least_used"),
+}
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"
 
@@ -35,7 +44,21 @@ def scans(app, statements):
     path = app.extensions["aurora_blobs"].database.path
     with closing(sqlite3.connect(path)) as connection:
         plans = {re.sub(r"'[^']*'|\d+", "?", text): plan_of(connection, text) for text in changing}
-    return {text: plan for text, plan in plans.items() if any(re.match(r"SCAN (?!CONSTANT|\()", step) for step in plan)}
+    return {text: plan for text, plan in plans.items() if is_scan(plan)}
+
+
+def is_scan(plan):
+    return any(re.match(r"SCAN (?!CONSTANT|\()", step) for step in plan)
+
+
+def statements_of_catalog():
+    """The function, and its statement, of every one in the catalog but what is asked of another program's database."""
+    for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir()):
+        if file.suffix == ".py" and file.stem != "reference_pds":
+            for function in ast.parse(file.read_text()).body:
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("tx.one", "tx.all", "tx.run"):
+                        yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])
 
 
 def test_the_check_finds_a_scan(app, statements):
@@ -43,6 +66,40 @@ def test_the_check_finds_a_scan(app, statements):
         tx.all("SELECT cid FROM blob WHERE size = 7")
 
     assert len(scans(app, statements)) == 1
+
+
+@pytest.fixture
+def plans(app):
+    """The name of a function of the catalog and the plan of its statement, for each statement."""
+    with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
+        return [
+            (name, [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))])
+            for name, sql in statements_of_catalog()
+        ]
+
+
+def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
+    assert len(plans) > 90
+    assert {name for name, plan in plans if is_scan(plan)} == WHOLE
+
+
+@pytest.mark.parametrize(
+    "name, bound",
+    [
+        ("records.newest_first", "did=? AND collection=? AND rkey<?"),
+        ("records.oldest_first", "did=? AND collection=? AND rkey>?"),
+        ("references.cids", "did=? AND cid>?"),
+        ("references.named", "did=? AND cid>?"),
+        ("references.record_uris", "did=? AND cid=?"),
+        ("blobs.page", "(creator_did,cid)>(?,?)"),
+        ("accounts.page", "did>?"),
+        ("expiry.expired", "(unreferenced_since,creator_did,cid)>(?,?,?) AND unreferenced_since<?"),
+    ],
+)
+def test_a_page_begins_where_the_last_one_ended(plans, name, bound):
+    (plan,) = [plan for found, plan in plans if found == name]
+
+    assert f"({bound})" in plan[0]
 
 
 def test_no_request_reads_a_whole_table(app, statements):

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from aurora_blobs.db import Transaction
 
+AFTER_EVERY_KEY = "\x7f"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -63,18 +65,17 @@ def delete(tx: Transaction, did: str, collection: str, rkey: str) -> None:
 
 
 def newest_first(tx: Transaction, did: str, collection: str, before: str, limit: int) -> list[Record]:
-    """Up to *limit* records of the collection, record keys descending, below *before* ("" is no bound)."""
+    """Up to *limit* records of the collection, record keys descending, below *before*."""
     rows = tx.all(
         """
         SELECT did, collection, rkey, cid, value, rev
           FROM record
-         WHERE did = ? AND collection = ? AND (? = '' OR rkey < ?)
+         WHERE did = ? AND collection = ? AND rkey < ?
          ORDER BY rkey DESC
          LIMIT ?
         """,
         did,
         collection,
-        before,
         before,
         limit,
     )

@@ -124,12 +124,13 @@ def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
 
 def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> list[str]:
     """Up to *limit* URIs of records of *did* that name *cid*, in order, after *after*."""
+    # As expressions, or SQLite goes by URI through all that the account's records name, in search of one blob.
     rows = tx.all(
         """
         SELECT record_uri
           FROM record_blob
-         WHERE did = ? AND cid = ? AND record_uri > ?
-         ORDER BY record_uri
+         WHERE did = ? AND cid = ? AND record_uri || '' > ?
+         ORDER BY record_uri || ''
          LIMIT ?
         """,
         did,
