@@ -50,13 +50,13 @@ _LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
 class Inspection:
     """What is known of one content. `size` is None where no row has it, `stored_size` where no bytes are here.
 
-    `records` are URIs by the holder's DID; `takedowns` are DID ("" for every account), reference and time.
+    `records` are DID and URI of those that name it; `takedowns` are DID ("" for every account), reference and time.
     """
 
     size: int | None
     stored_size: int | None
     holders: list[Entry]
-    records: dict[str, list[str]]
+    records: list[tuple[str, str]]
     takedowns: list[tuple[str, str, int]]
 
 
@@ -372,9 +372,9 @@ class BlobManager:
         with self._database.read() as tx:
             held = blobs.holders(tx, cid)
             downs = takedowns.of_blob(tx, cid)
-            named = {entry.did: references.record_uris(tx, entry.did, cid, "", _LIST_STEP) for entry in held}
+            named = references.of_blob(tx, cid, _LIST_STEP)
             size = blobs.find_size(tx, cid)
-        if size is None and not downs:
+        if size is None and not downs and not named:
             return None
         return Inspection(size, self.backend.size(cid), held, named, downs)
 

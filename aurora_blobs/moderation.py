@@ -26,10 +26,10 @@ class Subject:
 
 def parse_subject(value: dict[str, Any]) -> Subject:
     """*value*, the `subject` of updateSubjectStatus. Raises InvalidRequest."""
-    kind = value.get("$type")
-    if kind not in (_REPO, _BLOB):
-        raise InvalidRequest(f"Invalid subject ({kind}), accepted are {_REPO} and {_BLOB}")
     try:
+        kind = _text(value, "$type")
+        if kind not in (_REPO, _BLOB):
+            raise InvalidRequest(f"Invalid subject ({kind}), accepted are {_REPO} and {_BLOB}")
         did = parse_did(_text(value, "did"))
         return Subject(did, parse_blob_cid(_text(value, "cid")) if kind == _BLOB else None)
     except ValueError as error:

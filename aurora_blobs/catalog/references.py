@@ -141,6 +141,23 @@ def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> 
     return [row[0] for row in rows]
 
 
+def of_blob(tx: Transaction, cid: str, limit: int) -> list[tuple[str, str]]:
+    """Up to *limit* records of whatever account that name *cid*, by DID and URI."""
+    # By account, since that is how the index goes.
+    rows = tx.all(
+        """
+        SELECT did, record_uri
+          FROM record_blob
+         WHERE did IN (SELECT did FROM account) AND cid = ?
+         ORDER BY did, record_uri
+         LIMIT ?
+        """,
+        cid,
+        limit,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 def count(tx: Transaction, did: str) -> int:
     """How many different blobs records of *did* name."""
     row = tx.one("SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?", did)

@@ -113,7 +113,7 @@ def takedown(name: str, ref: str | None, lift: bool) -> None:
     elif services().moderation.lift(subject):
         click.echo(f"{subject.did} is not taken down any more")
     else:
-        raise click.ClickException(f"{subject.did} was not taken down")
+        click.echo(f"{subject.did} was not taken down")
 
 
 def _found(name: str) -> Account:

@@ -32,7 +32,7 @@ def list_blobs(did: str | None, as_json: bool) -> None:
 @click.argument("cid", type=parse_blob_cid)
 @json_option
 def show_blob(cid: str, as_json: bool) -> None:
-    """Show who holds a blob, which records name it, whether its bytes are here."""
+    """Show who holds a blob or waits for it, which records name it, whether its bytes are here."""
     shown = services().blobs.inspect(cid)
     if shown is None:
         raise click.ClickException(f"no account holds {cid}, no record names it and nobody took it down")
@@ -41,19 +41,24 @@ def show_blob(cid: str, as_json: bool) -> None:
         "size": shown.size,
         "bytes": "stored" if shown.stored_size is not None else "not here",
     }
+    records: dict[str, list[str]] = {}
+    for did, uri in shown.records:
+        records.setdefault(did, []).append(uri)
+    holders = [{**_row(entry), "records": records.pop(entry.did, [])} for entry in shown.holders]
+    awaiting = [{"did": did, "state": "missing", "records": uris} for did, uris in records.items()]
+    downs = [_takedown(row) for row in shown.takedowns]
     if as_json:
-        holders = [{**_row(entry), "records": shown.records[entry.did]} for entry in shown.holders]
-        show({**values, "holders": holders, "takedowns": [_takedown(row) for row in shown.takedowns]}, True)
+        show({**values, "holders": holders, "awaitedBy": awaiting, "takedowns": downs}, True)
         return
     show(values, False)
-    for entry in shown.holders:
+    for account in [*holders, *awaiting]:
         click.echo()
-        show({name: value for name, value in _row(entry).items() if name != "cid"}, False)
-        for uri in shown.records[entry.did]:
+        show({name: value for name, value in account.items() if name not in ("cid", "records")}, False)
+        for uri in account["records"]:
             click.echo(f"named by {uri}")
-    for row in shown.takedowns:
+    for down in downs:
         click.echo()
-        show(_takedown(row), False)
+        show(down, False)
 
 
 @blobs.command("stats")
@@ -94,10 +99,12 @@ def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
     if not lift:
         services().moderation.take_down(subject, ref)
         click.echo(f"{cid} is taken down for {whom}")
-    elif services().moderation.lift(subject):
-        click.echo(f"{cid} is not taken down for {whom} any more")
-    else:
-        raise click.ClickException(f"{cid} was not taken down for {whom}")
+        return
+    was = services().moderation.lift(subject)
+    click.echo(f"{cid} is not taken down for {whom} any more" if was else f"{cid} was not taken down for {whom}")
+    shown = services().blobs.inspect(cid)
+    for other, *_ in () if shown is None else shown.takedowns:
+        click.echo(f"{cid} is still taken down for {other or 'every account'}")
 
 
 def _row(entry: Entry) -> dict[str, Any]:
