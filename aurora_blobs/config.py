@@ -347,7 +347,7 @@ def _shown(config: Config, setting: Any) -> str:
     if setting.name == "database_url":
         return config.database
     if value is None:
-        return ""
+        return "" if setting.default is None else "0"  # a limit that was switched off is not one that is unset
     if setting.metadata["secret"]:
         return "********"
     if isinstance(value, bool):

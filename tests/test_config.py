@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_blobs.config import Config, ConfigError, effective, parse_seconds, parse_size
+from aurora_blobs.config import Config, ConfigError, Limit, effective, parse_seconds, parse_size
 
 SECRET = "0123456789abcdef"
 
@@ -65,6 +65,10 @@ GOOD = [
     ("UNREFERENCED_GRACE", "7d", 604_800),
     ("QUOTA", "0", 0),
     ("QUOTA", "1TB", 10**12),
+    ("SIGNUPS_PER_ADDRESS", "1/1d", Limit(1, 86_400)),
+    ("SIGNUPS_PER_ADDRESS", "0", None),
+    ("FAILURES_PER_ADDRESS", "0", None),
+    ("UPLOADS_PER_ADDRESS", "0", None),
     ("PROXY_HOPS", "1", 1),
     ("ACCEL_REDIRECT", "/_blobs/", "/_blobs/"),
     ("DURABILITY", "os", "os"),
