@@ -72,9 +72,10 @@ class Accounts:
             return _existing(tx, new_did)
 
     def open_session(self, account: Account) -> LogIn:
-        """Log *account* in, however it has shown that it may."""
+        """Log *account* in, however it has shown that it may. Raises InvalidRequest if it was deleted since."""
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
         with self._database.write() as tx:
+            _existing(tx, account.did)
             sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
         return self._tokens_of(account, session_id, jti)
 

@@ -275,6 +275,15 @@ def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
     assert (ended.session, open_still.session) == (False, True)
 
 
+def test_an_account_that_was_deleted_a_moment_ago_is_not_logged_in(accounts, database):
+    account = create(accounts)
+    with database.write() as tx:
+        catalog.delete(tx, account.did)
+
+    with pytest.raises(InvalidRequest, match="account not found"):
+        accounts.open_session(account)
+
+
 def test_a_session_of_a_deleted_account_is_not_renewed(accounts, database, tokens):
     create(accounts)
     log_in = accounts.log_in("alice.test", PASSWORD)
