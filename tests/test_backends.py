@@ -16,6 +16,8 @@ from leaks import open_files
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.backends.s3 import S3Backend
+from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.errors import BlobNotFound, InsufficientStorage
 from aurora_blobs.spool import IN_MEMORY, spooled
 
@@ -399,3 +401,24 @@ def test_a_put_without_durability_waits_for_no_disk(disk, store, monkeypatch):
     disk.delete(store(disk, LARGE))
 
     assert calls == []
+
+
+class Asked:
+    """An S3 client that only remembers whether the answer was to come soon."""
+
+    def __init__(self):
+        self.brief = []
+
+    def call(self, operation, *, brief=False, **parameters):
+        self.brief.append(brief)
+        return {"ContentLength": 0}
+
+
+@pytest.mark.parametrize("operation, named", [("size", ABSENT), ("delete", ABSENT), ("delete_many", [ABSENT])])
+def test_s3_has_little_time_for_what_is_done_under_the_write_lock(operation, named):
+    client = Asked()
+    backend = S3Backend(Bucket("bucket", client), prefix="")
+
+    getattr(backend, operation)(named)
+
+    assert client.brief == [True]

@@ -72,7 +72,8 @@ class S3Backend(BlobBackend):
             keys = {self.key(cid): cid for cid in batch}
             listed = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
             try:
-                answer = self.bucket.call("delete_objects", Delete=listed)
+                # Brief, as above.
+                answer = self.bucket.call("delete_objects", brief=True, Delete=listed)
             except Refused:
                 # Swift and older MinIO want a Content-MD5, which boto3 no longer sends.
                 failures |= super().delete_many(batch)
