@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
+from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.flush import SharedFlush
 
@@ -134,7 +135,7 @@ class Database:
             self._process_lock = None
 
     def upgrade(self, schema: str) -> None:
-        """Bring the file to *schema*; does nothing to one that has it. Raises RuntimeError for a newer one."""
+        """Bring the file to *schema*; does nothing to one that has it. Raises ConfigError for a newer one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         # It holds password hashes. SQLite gives its other files the mode of this one.
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
@@ -280,4 +281,4 @@ def _check_version(connection: sqlite3.Connection) -> None:
     if row is None:
         connection.execute("INSERT INTO schema_version (version) VALUES (?)", (SCHEMA_VERSION,))
     elif row[0] > SCHEMA_VERSION:
-        raise RuntimeError(f"the database has schema version {row[0]}, this program knows up to {SCHEMA_VERSION}")
+        raise ConfigError(f"the database has schema version {row[0]}, this program knows up to {SCHEMA_VERSION}")

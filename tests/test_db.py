@@ -11,6 +11,7 @@ import pytest
 from leaks import open_files
 
 from aurora_blobs import db, flush
+from aurora_blobs.config import ConfigError
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 
@@ -292,7 +293,7 @@ def test_a_file_of_a_newer_program_is_refused(tally):
     with tally.write() as tx:
         tx.run("UPDATE schema_version SET version = ?", db.SCHEMA_VERSION + 1)
 
-    with pytest.raises(RuntimeError, match=f"schema version {db.SCHEMA_VERSION + 1}, this program knows up to"):
+    with pytest.raises(ConfigError, match=f"schema version {db.SCHEMA_VERSION + 1}, this program knows up to"):
         tally.upgrade(SCHEMA)
 
 
