@@ -6,8 +6,9 @@ import zlib
 from collections.abc import Callable
 from typing import Protocol
 
-from aurora_blobs.errors import UnsupportedEncoding, UploadIncomplete
+from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
 
+MAX_CODINGS = 5  # one upon the other; as many as curl undoes
 _STEP = 64 * 1024  # encoded bytes per read; a guess, decoding costs far more than reading
 
 
@@ -26,17 +27,35 @@ def parse_encodings(header: str) -> tuple[str, ...]:
     for name in names:
         if name not in _DECODERS:
             raise UnsupportedEncoding("unsupported content-encoding")
+    if len(names) > MAX_CODINGS:
+        raise UnsupportedEncoding(f"unsupported content-encoding: at most {MAX_CODINGS} codings")
     return names
 
 
-def decoded(stream: Reader, encodings: tuple[str, ...]) -> Reader:
-    """*stream* with *encodings* (of `parse_encodings`) undone, the last applied first.
+def decoded(stream: Reader, encodings: tuple[str, ...], max_bytes: int) -> Reader:
+    """*stream* with *encodings* (of `parse_encodings`) undone, the last applied first; *max_bytes* after each.
 
-    Its reads raise UploadIncomplete when the data does not decode, ends early or goes on after its end.
+    Its reads raise UploadIncomplete when the data does not decode, ends early or goes on after its end, and
+    BlobTooLarge.
     """
     for name in reversed(encodings):
-        stream = _DECODERS[name](stream)
+        stream = _Bounded(_DECODERS[name](stream), max_bytes)
     return stream
+
+
+class _Bounded:
+    """A decoder's output, bounded: what comes out in the end may be nothing, and what lies between without an end."""
+
+    def __init__(self, stream: Reader, max_bytes: int) -> None:
+        self._stream = stream
+        self._left = max_bytes
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._left -= len(data)
+        if self._left < 0:
+            raise BlobTooLarge()
+        return data
 
 
 class _Inflating:

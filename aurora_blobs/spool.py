@@ -162,7 +162,7 @@ def spooled(
     slack = max_bytes // 1000 + _ENCODED_SLACK if encodings else 0
     if declared_size is not None and declared_size > max_bytes + slack:
         raise BlobTooLarge()
-    body = decoded(BodyReader(stream, declared_size, max_bytes + slack), encodings)
+    body = decoded(BodyReader(stream, declared_size, max_bytes + slack), encodings, max_bytes + slack)
     head = start = _read_up_to(body, HEAD)
     mime_type = inspect(head)
     if len(head) == HEAD:

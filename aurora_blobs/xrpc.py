@@ -270,7 +270,7 @@ def _has_body() -> bool:
 def _read_all(max_bytes: int, encodings: tuple[str, ...]) -> bytes:
     """The body, decoded. Raises BlobTooLarge, UploadIncomplete."""
     sent = BodyReader(request.environ["wsgi.input"], request.content_length, max_bytes)
-    stream = BodyReader(decoded(sent, encodings), None, max_bytes)
+    stream = decoded(sent, encodings, max_bytes)
     parts = []
     while data := stream.read(max_bytes + 1):
         parts.append(data)

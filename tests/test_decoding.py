@@ -6,11 +6,12 @@ import brotli
 import pytest
 from fakes import Dribble
 
-from aurora_blobs.decoding import decoded, parse_encodings
-from aurora_blobs.errors import UnsupportedEncoding, UploadIncomplete
+from aurora_blobs.decoding import MAX_CODINGS, decoded, parse_encodings
+from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
 
 TEXT = b"The bytes of a blob are those before any Content-Encoding. " * 400
 NOISE = random.Random(1).randbytes(300_000)
+ENOUGH = 10**9
 ENCODE = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}
 
 
@@ -24,7 +25,7 @@ def read_all(stream, size=64 * 1024):
 
 
 def decode(data, *encodings, size=64 * 1024, sizes=(1 << 30,)):
-    return read_all(decoded(Dribble(data, sizes), encodings), size)
+    return read_all(decoded(Dribble(data, sizes), encodings, ENOUGH), size)
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,13 @@ def test_an_unknown_coding_is_refused(header):
         parse_encodings(header)
 
 
+def test_more_codings_than_anybody_applies_are_refused():
+    assert len(parse_encodings(", identity, ".join(["gzip"] * MAX_CODINGS))) == MAX_CODINGS
+
+    with pytest.raises(UnsupportedEncoding, match="at most 5"):
+        parse_encodings(",".join(["gzip"] * (MAX_CODINGS + 1)))
+
+
 @pytest.mark.parametrize("coding", ENCODE)
 @pytest.mark.parametrize("data", [b"", b"a", TEXT, NOISE], ids=["empty", "one byte", "text", "noise"])
 def test_a_coding_is_undone(coding, data):
@@ -70,7 +78,7 @@ def test_several_codings_are_undone_last_first():
 def test_without_a_coding_the_stream_is_itself():
     stream = Dribble(TEXT)
 
-    assert decoded(stream, ()) is stream
+    assert decoded(stream, (), ENOUGH) is stream
 
 
 def test_a_gzip_file_may_have_several_members():
@@ -124,7 +132,7 @@ def test_a_bare_deflate_stream_is_not_deflate():
 @pytest.mark.parametrize("coding", ENCODE)
 def test_a_read_gives_no_more_than_was_asked_for_and_reads_no_further(coding):
     encoded = Dribble(ENCODE[coding](bytes(8 * 1024 * 1024)))
-    stream = decoded(encoded, (coding,))
+    stream = decoded(encoded, (coding,), ENOUGH)
 
     given = [len(stream.read(1000)) for _ in range(50)]
 
@@ -134,15 +142,35 @@ def test_a_read_gives_no_more_than_was_asked_for_and_reads_no_further(coding):
 
 def test_a_bomb_in_a_bomb_is_opened_a_piece_at_a_time():
     bomb = gzip.compress(gzip.compress(bytes(32 * 1024 * 1024)))
-    stream = decoded(Dribble(bomb), ("gzip", "gzip"))
+    stream = decoded(Dribble(bomb), ("gzip", "gzip"), ENOUGH)
 
     assert 0 < len(stream.read(4096)) <= 4096
 
 
 @pytest.mark.parametrize("coding", ENCODE)
+@pytest.mark.parametrize("size", [0, 1, 100_000])
+def test_no_more_comes_out_than_is_allowed(coding, size):
+    encoded = ENCODE[coding](bytes(size))
+
+    assert read_all(decoded(Dribble(encoded), (coding,), size)) == bytes(size)
+    with pytest.raises(BlobTooLarge):
+        read_all(decoded(Dribble(ENCODE[coding](bytes(size + 1))), (coding,), size))
+
+
+def test_what_lies_between_two_codings_is_bounded_too():
+    # 20 bytes each that say nothing: a kilobyte makes a gigabyte of them, and that makes an empty blob.
+    bomb = Dribble(gzip.compress(gzip.compress(b"") * 100_000))
+
+    with pytest.raises(BlobTooLarge):
+        read_all(decoded(bomb, ("gzip", "gzip"), 1_000_000))
+
+
+@pytest.mark.parametrize("coding", ENCODE)
 def test_a_failure_of_the_stream_passes(coding):
+    broken = Dribble(ENCODE[coding](NOISE)[:1000], error=ConnectionResetError())
+
     with pytest.raises(ConnectionResetError):
-        read_all(decoded(Dribble(ENCODE[coding](NOISE)[:1000], error=ConnectionResetError()), (coding,)))
+        read_all(decoded(broken, (coding,), ENOUGH))
 
 
 def test_random_data_in_random_codings_and_pieces_comes_out_whole():
@@ -169,9 +197,9 @@ def test_random_damage_never_ends_in_anything_but_a_refusal_or_bytes():
         coding = chance.choice(list(ENCODE))
         encoded = bytearray(ENCODE[coding](TEXT[: chance.randrange(3000)]))
         for _ in range(chance.randrange(1, 5)):
-            place = chance.randrange(len(encoded))
+            place = chance.randrange(len(encoded) + 1)
             encoded[place : place + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
-        stream = decoded(Dribble(bytes(encoded)), (coding,))
+        stream = decoded(Dribble(bytes(encoded)), (coding,), ENOUGH)
         assert outcome(stream) in {"refused", "read"}
 
 
