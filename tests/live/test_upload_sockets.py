@@ -5,6 +5,7 @@ import json
 import random
 import socket
 import zlib
+from contextlib import suppress
 from hashlib import sha256
 
 import brotli
@@ -99,17 +100,19 @@ class Request:
             connection.shutdown(socket.SHUT_WR)
         except OSError:
             pass  # an early answer, and the rest was not wanted
-        return self.answer(connection)
+        return answer(connection)
 
-    def answer(self, connection):
-        received = b""
-        try:
-            while piece := connection.recv(65_536):
-                received += piece
-        except ConnectionResetError:
-            pass
-        head, _, body = received.partition(b"\r\n\r\n")
-        return (int(head.split()[1]), body) if head else (None, b"")
+
+def answer(connection):
+    """The status, None where nothing came, and the body of what comes until the end."""
+    received = b""
+    try:
+        while piece := connection.recv(65_536):
+            received += piece
+    except ConnectionResetError:
+        pass
+    head, _, body = received.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").partition(b"\r\n\r\n")
+    return (int(head.split()[1]), body) if head else (None, b"")
 
 
 def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, token):
@@ -152,14 +155,110 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, to
     assert answers.count(b"HTTP/1.1 200 OK") == len(blobs)
 
 
+def chunks(*pieces, end=b"0\r\n\r\n"):
+    return b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + end
+
+
+FULL = b"\xff\xd8\xff".ljust(LIMIT, b"=")
+PART = b"\xff\xd8\xff".ljust(100, b"-")
+LENGTH, CHUNKED, GZIP = b"Content-Length: 100", b"Transfer-Encoding: chunked", b"Content-Encoding: gzip"
+UNDERSTOOD = {
+    "exactly the limit": (b"Content-Length: %d" % LIMIT, FULL, FULL),
+    "exactly the limit, chunked": (CHUNKED, chunks(FULL), FULL),
+    "exactly the limit, packed": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(FULL)), FULL),
+    "a byte a chunk": (CHUNKED, chunks(*(bytes([byte]) for byte in PART)), PART),
+    "extensions": (CHUNKED, b'64;a=1;b="c d"\r\n' + PART + b"\r\n0;last\r\n\r\n", PART),
+    "trailers": (CHUNKED, chunks(PART, end=b"0\r\nX-Sum: 1\r\nServer-Timing: a\r\n\r\n"), PART),
+    "gzip twice": (CHUNKED + b"\r\n" + GZIP + b", gzip", chunks(gzip.compress(gzip.compress(PART))), PART),
+    "two headers": (
+        CHUNKED + b"\r\n" + GZIP + b"\r\nContent-Encoding: deflate",
+        chunks(zlib.compress(gzip.compress(PART))),
+        PART,
+    ),
+    "identity": (LENGTH + b"\r\nContent-Encoding: identity, identity", PART, PART),
+    "two members": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(PART), gzip.compress(b"more")), PART + b"more"),
+    "an expectation": (LENGTH + b"\r\nExpect: 100-continue", PART, PART),
+}
+REFUSED = {
+    "one over": (b"Content-Length: %d" % (LIMIT + 1), FULL + b"=", 413),
+    "one over, chunked": (CHUNKED, chunks(FULL, b"="), 413),
+    "one over, packed": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(FULL + b"=")), 413),
+    "a bomb": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(FULL + bytes(10**7))), 413),
+    "a bomb in between": (
+        CHUNKED + b"\r\n" + GZIP + b", gzip",
+        chunks(gzip.compress(gzip.compress(b"") * 50_000)),
+        413,
+    ),
+    "a thousand codings": (LENGTH + b"\r\n" + GZIP + b",gzip" * 999, PART, 415),
+    "a coding that is not known": (LENGTH + b"\r\nContent-Encoding: zstd", PART, 415),
+    "a member and garbage": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(PART), b"x" * 20), 400),
+    "a packed body that is short": (b"Content-Length: 200\r\n" + GZIP, gzip.compress(PART), 400),
+    "a length in the trailers": (CHUNKED, chunks(PART, end=b"0\r\nContent-Length: 5\r\n\r\n"), 400),
+    "trailers that are none": (CHUNKED, chunks(PART, end=b"0\r\nno colon\r\n\r\n"), 400),
+    "an endless extension": (CHUNKED, b"64;" + b"a" * 1_000_000 + b"\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "lines without CR": (CHUNKED, b"64\n" + PART + b"\n0\n\n", 400),
+    "a size with a prefix": (CHUNKED, b"0x64\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "a size with a sign": (CHUNKED, b"+64\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "a size beyond all": (CHUNKED, b"F" * 40 + b"\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "a chunk longer than its size": (CHUNKED, b"63\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "no last chunk": (CHUNKED, chunks(PART, end=b""), 400),
+    "half a last chunk": (CHUNKED, chunks(PART, end=b"0\r\n"), 400),
+    "a short body": (LENGTH, PART[:99], 400),
+    "both lengths": (LENGTH + b"\r\n" + CHUNKED, chunks(PART), 400),
+    "two lengths": (LENGTH + b"\r\nContent-Length: 99", PART, 400),
+    "a list of lengths": (b"Content-Length: 100, 100", PART, 400),
+    "a length with a sign": (b"Content-Length: +100", PART, 400),
+    "chunked twice": (CHUNKED + b"\r\n" + CHUNKED, chunks(PART), 400),
+    "chunked, then not": (CHUNKED + b", identity", chunks(PART), 400),
+    "packed for the way": (b"Transfer-Encoding: gzip, chunked", chunks(gzip.compress(PART)), 501),
+    "no body": (b"X-A: b", b"", 400),
+}
+
+
+def answered(service, token, framing, body):
+    """The status and the JSON that *body* is answered with."""
+    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    with service.connect() as connection:
+        with suppress(OSError):  # an early answer, and the rest was not wanted
+            connection.sendall(head.encode() + framing + b"\r\n\r\n" + body)
+            connection.shutdown(socket.SHUT_WR)
+        status, body = answer(connection)
+    return status, json.loads(body)
+
+
+def stored(service):
+    data = service.folder / "data"
+    return {path.name: path.read_bytes() for path in [*data.glob("blobs/*/*"), *data.glob("spool/*")]}
+
+
+@pytest.mark.parametrize("framing, body, content", UNDERSTOOD.values(), ids=UNDERSTOOD)
+def test_a_framing_that_is_odd_is_understood(service, token, framing, body, content):
+    status, uploaded = answered(service, token, framing, body)
+
+    assert (status, uploaded["blob"]["size"]) == (200, len(content))
+    assert stored(service)[uploaded["blob"]["ref"]["$link"]] == content
+
+
+@pytest.mark.parametrize("framing, body, status", REFUSED.values(), ids=REFUSED)
+def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(service, token, framing, body, status):
+    before = stored(service)
+
+    assert answered(service, token, framing, body)[0] == status
+
+    assert stored(service) == before
+
+
 @pytest.mark.parametrize(
     "line, status",
     [
         ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nContent-Length: abc", b"400"),
         ("GET /" + "x" * 5000 + " HTTP/1.1\r\nHost: x", b"414"),
         ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nExpect: a miracle", b"417"),
+        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: new, chunked", b"501 Not Implemented"),
+        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked", b"501 Not Implemented"),
+        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked", b"501"),
     ],
-    ids=["a length that is no number", "a long line", "an expectation"],
+    ids=["a length that is no number", "a long line", "an expectation", "a new coding", "a coding", "a coding apart"],
 )
 def test_what_the_server_itself_refuses_is_in_the_envelope_too(service, line, status):
     connection = service.connect()
@@ -167,7 +266,7 @@ def test_what_the_server_itself_refuses_is_in_the_envelope_too(service, line, st
     with connection, connection.makefile("rb") as answer:
         head, _, body = answer.read().partition(b"\r\n\r\n")
 
-    assert head.split()[1] == status
+    assert head.startswith(b"HTTP/1.1 " + status)
     assert b"\r\nContent-Type: application/json; charset=utf-8" in head
     assert b"\r\nAccess-Control-Allow-Origin: *" in head
     assert json.loads(body)["error"] == "InvalidRequest"
