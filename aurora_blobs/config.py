@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -313,9 +314,7 @@ class Config:
             if not variable.startswith(PREFIX):
                 continue
             if variable not in known:
-                # A secret under a misspelt name is a secret.
-                shown = "(hidden)" if re.search("SECRET|PASS|KEY|TOKEN", variable) else repr(text)
-                raise ConfigError(f"{variable}={shown}: no such setting; `flask --app wsgi config` lists them")
+                raise _unknown(variable, text, known)
             if text:
                 setting = known[variable]
                 try:
@@ -335,6 +334,15 @@ class Config:
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite:{self.data_dir / 'aurora.sqlite3'}"
+
+
+def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
+    names = [name.removeprefix(PREFIX) for name in known]
+    near = get_close_matches(variable.removeprefix(PREFIX).upper(), names, 1)
+    # A secret under a misspelt name is a secret.
+    secret = re.search("SECRET|PASS|KEY|TOKEN", variable) or any(known[PREFIX + n].metadata["secret"] for n in near)
+    hint = f"is {PREFIX}{near[0]}, or another of README.md's" if near else "are those of README.md"
+    return ConfigError(f"{variable}={'(hidden)' if secret else repr(text)}: no such setting; accepted {hint}")
 
 
 def effective(config: Config) -> dict[str, str]:

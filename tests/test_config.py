@@ -148,7 +148,25 @@ def test_a_name_that_is_no_setting_ends_the_start():
         config(MAX_SIZE="5MB")
 
 
-@pytest.mark.parametrize("name", ["JWT_SECRETS", "ADMIN_PASS", "PASSWORD", "S3_SECRET_KEY"])
+@pytest.mark.parametrize(
+    "name, hint",
+    [
+        ("MAX_BLOBSIZE", "accepted is AURORA_BLOBS_MAX_BLOB_SIZE, or another of README.md's"),
+        ("ALLOWED_MIMETYPES", "accepted is AURORA_BLOBS_ALLOWED_MIME_TYPES, or another of README.md's"),
+        ("quota", "accepted is AURORA_BLOBS_QUOTA, or another of README.md's"),
+        ("XYZZY", "accepted are those of README.md"),
+    ],
+)
+def test_a_name_that_is_no_setting_is_told_what_may_be_meant(name, hint):
+    with pytest.raises(ConfigError) as refusal:
+        config(**{name: "1"})
+
+    assert str(refusal.value) == f"AURORA_BLOBS_{name}='1': no such setting; {hint}"
+
+
+@pytest.mark.parametrize(
+    "name", ["JWT_SECRETS", "ADMIN_PASS", "PASSWORD", "S3_SECRET_KEY", "ADMIN_PASWORD", "JWT_SERCET"]
+)
 def test_a_misspelt_secret_is_not_shown(name):
     with pytest.raises(ConfigError) as refusal:
         config(**{name: SECRET})
