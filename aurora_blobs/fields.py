@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _KINDS: dict[type, str] = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "array"}
+_SHOWN = 256  # characters of a refused value in a message
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -30,7 +31,7 @@ class Field:
         if value is None and self.nullable:
             return None
         if not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool):
-            raise ValueError(f"Expected {_KINDS[self.kind]} value type (got {json.dumps(value, ensure_ascii=False)})")
+            raise ValueError(f"Expected {_KINDS[self.kind]} value type (got {_shown(value)})")
         if isinstance(value, int):
             self._check_bounds(value)
         return value if self.parse is None else self.parse(value)
@@ -65,7 +66,7 @@ def from_query(fields: Mapping[str, Field], query: Mapping[str, list[str]]) -> d
 def from_json(fields: Mapping[str, Field], value: object) -> dict[str, Any]:
     """The properties in *value*; unknown ones are ignored. Raises ValueError."""
     if not isinstance(value, dict):
-        raise ValueError(f"Expected object value type (got {json.dumps(value)[:100]})")
+        raise ValueError(f"Expected object value type (got {_shown(value)})")
     return _checked(
         fields, {n: value[n] for n in fields if n in value and (value[n] is not None or fields[n].nullable)}
     )
@@ -82,6 +83,11 @@ def _checked(fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str
         else:
             result[name] = field.default
     return result
+
+
+def _shown(value: object) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _typed(field: Field, texts: list[str]) -> Any:

@@ -14,7 +14,7 @@ from typing import Any
 
 from flask import Blueprint, Flask, Response, current_app, g, request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.auth import Authenticator, Credentials, Requester
@@ -128,17 +128,9 @@ def json_input(**fields: Field) -> dict[str, Any]:
         raise BlobTooLarge()
     text = _read_all(MAX_JSON_BYTES, parse_encodings(request.headers.get("Content-Encoding", "")))
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
-        if _SURROGATE.search(text):
-            # Half of a pair is no text: no database and no answer could hold it.
-            json.dumps(value, ensure_ascii=False).encode()
-        return from_json(fields, value)
-    except json.JSONDecodeError as error:
-        raise InvalidRequest(f"The request body is not JSON: {error}") from None
+        return from_json(fields, _parsed(text))
     except RecursionError:
         raise InvalidRequest("The request body is nested too deeply") from None
-    except UnicodeError:
-        raise InvalidRequest("The request body is not UTF-8") from None
     except ValueError as error:
         raise InvalidRequest(f"Invalid {g.nsid} input: {error}") from None
 
@@ -181,6 +173,7 @@ def credentials() -> Credentials:
 
 def install(app: Flask) -> None:
     """Errors as JSON, CORS and the rest of the envelope for every answer of *app*."""
+    app.url_map.merge_slashes = False  # another path is not there, rather than moved
     app.before_request(_begin)
     app.after_request(_finish)
     app.register_error_handler(BlobServiceError, _refused)
@@ -234,13 +227,17 @@ def _refused(error: BlobServiceError) -> Response:
 
 def _not_routed(error: HTTPException) -> Response:
     if request.path.startswith("/xrpc/"):
+        # A verb that HTTP does not know: the others reach the method, which refuses them in its own words.
         if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
             return error_response(InvalidRequest("XRPC requests only supports GET and POST"))
         return error_response(MethodNotImplemented())
     refusal = InvalidRequest(error.description or error.name)
     refusal.error = (error.name or "InvalidRequest").replace(" ", "")
     refusal.status = error.code or 400
-    return error_response(refusal)
+    response = error_response(refusal)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
 
 
 def _failed(error: Exception) -> Response:
@@ -277,5 +274,21 @@ def _read_all(max_bytes: int, encodings: tuple[str, ...]) -> bytes:
     return b"".join(parts)
 
 
+def _parsed(text: bytes) -> object:
+    """*text* as JSON. Raises InvalidRequest, RecursionError."""
+    try:
+        value: object = json.loads(text, parse_constant=_refuse_constant)
+        if _SURROGATE.search(text):
+            # Half of a pair is no text: no database and no answer could hold it.
+            json.dumps(value, ensure_ascii=False).encode()
+        return value
+    except json.JSONDecodeError as error:
+        raise InvalidRequest(f"The request body is not JSON: {error}") from None
+    except UnicodeError:
+        raise InvalidRequest("The request body is not UTF-8") from None
+    except ValueError:  # by int(), for what takes it too long
+        raise InvalidRequest("The request body has an integer of thousands of digits") from None
+
+
 def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not JSON")
+    raise InvalidRequest(f"The request body is not JSON: {name}")

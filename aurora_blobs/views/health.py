@@ -6,12 +6,12 @@ from flask import Blueprint, Response, jsonify
 
 from aurora_blobs import __version__
 from aurora_blobs.catalog import schema
-from aurora_blobs.xrpc import services
+from aurora_blobs.xrpc import query, services
 
 bp = Blueprint("health", __name__)
 
 
-@bp.get("/xrpc/_health")
+@query(bp, "_health")
 def health() -> tuple[Response, int]:
     """200 while the database and the store answer."""
     if _database_works() and services().watch.works():
