@@ -65,7 +65,8 @@ def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now
         raise _refused('DPoP "jti" missing')
     if claims.get("htm") != credentials.method:
         raise _refused('DPoP "htm" mismatch')
-    if _address(claims.get("htu")) != _address(credentials.url):
+    address = _address(claims.get("htu"))
+    if address is None or address != _address(credentials.url):
         raise _refused('DPoP "htu" mismatch')
     try:
         issued_at = seconds_claim(claims, "iat")

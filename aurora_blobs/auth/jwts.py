@@ -1,7 +1,6 @@
 """JSON Web Tokens, taken apart strictly and checked with keys that say themselves which algorithm they are for."""
 
 import json
-import math
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
@@ -84,10 +83,12 @@ def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
     value = claims.get(name)
     if value is None:
         return None
-    # bool is an int to Python; 1e999 is infinite.
-    if not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value):
+    if not isinstance(value, int | float) or isinstance(value, bool):  # bool is an int to Python
         raise ValueError(f"{name} is not a number")
-    return int(value)
+    try:
+        return int(value)
+    except OverflowError:  # 1e999 is infinite
+        raise ValueError(f"{name} is not a number") from None
 
 
 def _algorithm(name: str) -> Any:

@@ -54,19 +54,14 @@ class ServiceTokens:
         claims = token.claims
         issuer, audience, method, jti = (claims.get(name) for name in ("iss", "aud", "lxm", "jti"))
         try:
-            expires_at, issued_at = seconds_claim(claims, "exp"), seconds_claim(claims, "iat")
+            expires_at, issued_at, not_before = (seconds_claim(claims, name) for name in ("exp", "iat", "nbf"))
         except ValueError:
             raise BadJwt("poorly formatted jwt") from None
         if not isinstance(issuer, str) or not isinstance(audience, str) or expires_at is None:
             raise BadJwt("poorly formatted jwt")
         if not isinstance(jti, str | None) or not isinstance(method, str | None):
             raise BadJwt("poorly formatted jwt")
-        now = self._clock() // 1_000_000
-        if now >= expires_at:
-            raise JwtExpired("jwt expired")
-        stated_life = 0 if issued_at is None else expires_at - issued_at
-        if max(stated_life, expires_at - now - _SKEW_SECONDS) > MAX_LIFE_SECONDS:
-            raise BadJwt(f"jwt lives longer than {MAX_LIFE_SECONDS} seconds")
+        self._check_times(expires_at, issued_at, not_before)
         if method != nsid:
             raise BadJwtLexiconMethod(nsid, missing=method is None)
         did, _, fragment = issuer.partition("#")
@@ -92,6 +87,16 @@ class ServiceTokens:
             raise BadJwtAudience("jwt audience does not match service did")
         if claims.jti is not None:
             self._use_up(claims.issuer, claims.jti, claims.expires_at)
+
+    def _check_times(self, expires_at: int, issued_at: int | None, not_before: int | None) -> None:
+        now = self._clock() // 1_000_000
+        if now >= expires_at:
+            raise JwtExpired("jwt expired")
+        stated_life = 0 if issued_at is None else expires_at - issued_at
+        if max(stated_life, expires_at - now - _SKEW_SECONDS) > MAX_LIFE_SECONDS:
+            raise BadJwt(f"jwt lives longer than {MAX_LIFE_SECONDS} seconds")
+        if not_before is not None and now < not_before - _SKEW_SECONDS:
+            raise BadJwt("jwt is not yet valid")
 
     def _check_signature(self, token: Token, did: str, fragment: str) -> None:
         key = self._identities.key(did, fragment)

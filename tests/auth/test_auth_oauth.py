@@ -144,13 +144,14 @@ FAILED = "Failed to verify DPoP proof"
         ({}, {"iat": NOW + 181}, "invalid_dpop_proof", None),
         ({}, {"iat": None}, "invalid_dpop_proof", None),
         ({}, {"iat": "now"}, "invalid_dpop_proof", None),
+        ({}, {"iat": 10**400}, "invalid_dpop_proof", None),
         ({}, {"nonce": None}, "use_dpop_nonce", "Resource server requires nonce in DPoP proof"),
         ({}, {"nonce": "guessed"}, "use_dpop_nonce", 'DPoP "nonce" mismatch'),
         ({}, {"nonce": 5}, "use_dpop_nonce", 'DPoP "nonce" mismatch'),
         ({}, {"ath": "x"}, "invalid_dpop_proof", 'DPoP "ath" mismatch'),
         ({}, {"ath": None}, "invalid_dpop_proof", 'DPoP "ath" mismatch'),
     ],
-    ids=range(37),
+    ids=range(38),
 )
 def test_a_proof_that_is_not_quite_right_is_refused_by_name(door, header, changes, name, message):
     proof = WALLET.proof(TOKEN, door.nonce, header=header, **changes)

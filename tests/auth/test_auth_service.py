@@ -110,6 +110,10 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         (SIGNER.token(exp=NOW + 3601), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
         (SIGNER.token(exp=NOW + 3631, iat=None), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
         (SIGNER.token(exp=NOW + 10 * 365 * 86400, iat=NOW + 10 * 365 * 86400), (401, "BadJwt", None)),
+        (SIGNER.token(exp=10**400), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
+        (SIGNER.token(exp=-(10**400)), (401, "JwtExpired", "jwt expired")),
+        (SIGNER.token(nbf=NOW + 31), (401, "BadJwt", "jwt is not yet valid")),
+        (SIGNER.token(nbf="later"), (401, "BadJwt", "poorly formatted jwt")),
         (SIGNER.token(lxm="com.atproto.repo.getRecord"), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
         (SIGNER.token(lxm=""), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
         (SIGNER.token(iss="alice.test"), (401, "BadJwtIss", "jwt iss is not a valid did")),
@@ -122,7 +126,7 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         (SIGNER.token(aud=f"{SERVICE}#x"), (401, "BadJwtAudience", "jwt audience does not match service did")),
         (SIGNER.token(lxm=None), (400, "InvalidToken", "Token could not be verified")),
     ],
-    ids=range(27),
+    ids=range(31),
 )
 def test_a_service_token_that_is_not_quite_right_is_refused_by_name(authenticate, token, expected):
     status, name, message = refusal(authenticate, token)
