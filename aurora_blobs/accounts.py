@@ -79,12 +79,8 @@ class Accounts:
             sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
         return self._tokens_of(account, session_id, jti)
 
-    def log_in(self, identifier: str, password: str, *, allow_taken_down: bool = False) -> LogIn:
-        """Open a session for the account whose handle, DID or email *identifier* is.
-
-        One that was taken down gets, if *allow_taken_down*, an access token that only reads, and no session.
-        Raises AuthenticationRequired, AccountTakedown.
-        """
+    def with_password(self, identifier: str, password: str) -> Account:
+        """The account whose handle, DID or email *identifier* is. Raises AuthenticationRequired unless *password* is its."""
         with self._database.read() as tx:
             if "@" in identifier:
                 account = catalog.find_by_email(tx, identifier.lower())
@@ -92,6 +88,14 @@ class Accounts:
                 account = catalog.find_by_name(tx, identifier)
         if not is_password(password, None if account is None else account.password_hash) or account is None:
             raise AuthenticationRequired("Invalid identifier or password")
+        return account
+
+    def log_in(self, account: Account, *, allow_taken_down: bool = False) -> LogIn:
+        """Open a session for *account*, who has shown the password.
+
+        One that was taken down gets, if *allow_taken_down*, an access token that only reads, and no session.
+        Raises AccountTakedown.
+        """
         if account.takedown_at is None:
             return self.open_session(account)
         if not allow_taken_down:

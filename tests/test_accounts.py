@@ -37,6 +37,10 @@ def create(accounts, handle="alice.test", email="alice@example.com", password=PA
     return accounts.create(handle=handle, email=email, password=password, **more)
 
 
+def log_in(accounts, identifier="alice.test", password=PASSWORD, **more):
+    return accounts.log_in(accounts.with_password(identifier, password), **more)
+
+
 def take_down(database, did):
     with database.write() as tx:
         catalog.set_takedown(tx, did, 1, "spam")
@@ -138,7 +142,7 @@ def test_an_account_that_brings_its_did_starts_deactivated(accounts, clock):
     account = create(accounts, did="did:plc:ewvi7nxzyoun6zhxrhs64oiz")
 
     assert (account.did, account.deactivated_at) == ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", clock.now)
-    assert accounts.log_in("alice.test", PASSWORD).account == account
+    assert log_in(accounts).account == account
 
 
 def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
@@ -160,10 +164,10 @@ def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
 def test_a_log_in_goes_by_handle_did_or_email(accounts, tokens, identifier):
     account = create(accounts)
 
-    log_in = accounts.log_in(identifier, PASSWORD)
+    session = log_in(accounts, identifier)
 
-    access, refresh = tokens.verify_access(log_in.access_token), tokens.verify_refresh(log_in.refresh_token)
-    assert log_in.account == account
+    access, refresh = tokens.verify_access(session.access_token), tokens.verify_refresh(session.refresh_token)
+    assert session.account == account
     assert (access.did, access.scope) == (account.did, "com.atproto.access")
     assert (refresh.did, refresh.session_id) == (account.did, access.session_id)
 
@@ -187,7 +191,7 @@ def test_a_log_in_that_fails_does_not_say_why(accounts, database, identifier, pa
         catalog.make_external(tx, "did:web:external.test", 0)
 
     with pytest.raises(AuthenticationRequired) as refusal:
-        accounts.log_in(identifier, password)
+        log_in(accounts, identifier, password)
 
     assert (refusal.value.status, refusal.value.message) == (401, "Invalid identifier or password")
 
@@ -204,31 +208,31 @@ def test_an_account_that_was_taken_down_logs_in_only_to_read(accounts, database,
     take_down(database, account.did)
 
     with pytest.raises(AccountTakedown):
-        accounts.log_in("alice.test", PASSWORD)
+        log_in(accounts)
     with pytest.raises(AuthenticationRequired):
-        accounts.log_in("alice.test", "wrong password", allow_taken_down=True)
-    log_in = accounts.log_in("alice.test", PASSWORD, allow_taken_down=True)
+        log_in(accounts, password="wrong password", allow_taken_down=True)
+    session = log_in(accounts, allow_taken_down=True)
 
-    access = tokens.verify_access(log_in.access_token, frozenset({TAKENDOWN_SCOPE}))
+    access = tokens.verify_access(session.access_token, frozenset({TAKENDOWN_SCOPE}))
     assert (access.did, access.session_id) == (account.did, None)
     with pytest.raises(AccountTakedown):
-        accounts.renew(tokens.verify_refresh(log_in.refresh_token))
+        accounts.renew(tokens.verify_refresh(session.refresh_token))
 
 
 def test_a_refresh_token_that_came_with_a_takedown_renews_nothing_ever(accounts, database, tokens):
     account = create(accounts)
     take_down(database, account.did)
-    log_in = accounts.log_in("alice.test", PASSWORD, allow_taken_down=True)
+    session = log_in(accounts, allow_taken_down=True)
     with database.write() as tx:
         catalog.set_takedown(tx, account.did, None, None)
 
     with pytest.raises(ExpiredToken):
-        accounts.renew(tokens.verify_refresh(log_in.refresh_token))
+        accounts.renew(tokens.verify_refresh(session.refresh_token))
 
 
 def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     create(accounts)
-    first = accounts.log_in("alice.test", PASSWORD)
+    first = log_in(accounts)
     clock.advance(seconds=1)
 
     second = accounts.renew(tokens.verify_refresh(first.refresh_token))
@@ -242,7 +246,7 @@ def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
 
 def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
     create(accounts)
-    claims = tokens.verify_refresh(accounts.log_in("alice.test", PASSWORD).refresh_token)
+    claims = tokens.verify_refresh(log_in(accounts).refresh_token)
 
     def attempt(_):
         try:
@@ -258,7 +262,7 @@ def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
 
 def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
     create(accounts)
-    here, there = (accounts.log_in("alice.test", PASSWORD) for _ in range(2))
+    here, there = (log_in(accounts) for _ in range(2))
     claims = tokens.verify_refresh(here.refresh_token)
 
     accounts.log_out(claims)
@@ -269,8 +273,8 @@ def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
     accounts.renew(tokens.verify_refresh(there.refresh_token))
     with database.read() as tx:
         ended, open_still = (
-            find_standing(tx, "did:web:alice.test", tokens.verify_access(log_in.access_token).session_id)
-            for log_in in (here, there)
+            find_standing(tx, "did:web:alice.test", tokens.verify_access(session.access_token).session_id)
+            for session in (here, there)
         )
     assert (ended.session, open_still.session) == (False, True)
 
@@ -286,12 +290,12 @@ def test_an_account_that_was_deleted_a_moment_ago_is_not_logged_in(accounts, dat
 
 def test_a_session_of_a_deleted_account_is_not_renewed(accounts, database, tokens):
     create(accounts)
-    log_in = accounts.log_in("alice.test", PASSWORD)
+    session = log_in(accounts)
     with database.write() as tx:
         catalog.delete(tx, "did:web:alice.test")
 
     with pytest.raises(ExpiredToken):
-        accounts.renew(tokens.verify_refresh(log_in.refresh_token))
+        accounts.renew(tokens.verify_refresh(session.refresh_token))
 
 
 def test_deactivation_keeps_its_first_date_and_can_be_undone(accounts, clock):

@@ -58,6 +58,15 @@ def test_a_right_password_costs_nothing_and_other_addresses_are_not_stopped(data
         pass
 
 
+def test_a_right_guess_among_many_wrong_ones_at_once_is_not_told_apart(database, clock):
+    limits = Limits(Config(failures_per_address=Limit(2, 300)), database, clock)
+
+    with pytest.raises(RateLimitExceeded), limits.guessing(HERE):
+        for _ in range(2):
+            with pytest.raises(AuthenticationRequired):
+                guess(limits)
+
+
 def test_another_process_counts_on(database, clock):
     config = Config(failures_per_address=Limit(1, 300))
     other = open_database(f"sqlite:{database.path}", durable=False)

@@ -48,9 +48,9 @@ def create_session() -> dict[str, Any]:
     """Log in."""
     accounts = local_accounts()
     given = json_input(identifier=required(), password=required(), allowTakendown=optional(kind=bool))
-    taken_down = given["allowTakendown"] is True
     with services().limits.guessing(request.remote_addr or ""):
-        log_in = accounts.log_in(given["identifier"], given["password"], allow_taken_down=taken_down)
+        account = accounts.with_password(given["identifier"], given["password"])
+    log_in = accounts.log_in(account, allow_taken_down=given["allowTakendown"] is True)
     return {**_tokens(log_in), **_session(log_in.account)}
 
 
