@@ -52,11 +52,15 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # means that the schema is made, and what a crash left is undone, before there is a worker.
 preload_app = True
 
+# For who asks for an access log. gunicorn's own holds the query and the referrer, in which secrets come along.
+access_log_format = '%(h)s - - %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "-" "%(a)s"'
+
 control_socket_disable = True  # nobody has asked for it, and it would lie in the home folder
 
 
 def on_starting(server: Any) -> None:
     """A connection, an upload and a database take a file each, and the usual soft limit is 1024."""
+    server.log.error_log.addFilter(_without_quotes)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
     if hard != resource.RLIM_INFINITY:
@@ -82,3 +86,10 @@ def post_fork(server: Any, worker: Any) -> None:
 def post_worker_init(worker: Any) -> None:
     """In a worker that is ready, also one in place of another that died: undo what that one left half done."""
     worker.wsgi.extensions["aurora_blobs"].blobs.recover()
+
+
+def _without_quotes(record: Any) -> bool:
+    """gunicorn quotes what it cannot parse, which may be a token; the client is told, the log is not."""
+    if str(record.msg).startswith("Invalid request from "):
+        record.msg = record.msg.partition("'")[0]
+    return True

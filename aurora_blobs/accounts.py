@@ -80,7 +80,7 @@ class Accounts:
         return self._tokens_of(account, session_id, jti)
 
     def with_password(self, identifier: str, password: str) -> Account:
-        """The account whose handle, DID or email *identifier* is. Raises AuthenticationRequired unless *password* is its."""
+        """The account whose handle, DID or email *identifier* is, and whose password. Raises AuthenticationRequired."""
         with self._database.read() as tx:
             if "@" in identifier:
                 account = catalog.find_by_email(tx, identifier.lower())
