@@ -32,10 +32,11 @@ test-long: .venv/developed ## the tests that take minutes: races, crashes, memor
 	@tests/setup.sh
 	$(BIN)/pytest -m long
 
-test-s3-all: .venv/developed ## the S3 tests on each store that can be had: SeaweedFS and Ceph's RGW
-	@tests/setup.sh ceph
+test-s3-all: .venv/developed ## the S3 tests on each store that can be had: SeaweedFS, Ceph's RGW and Swift
+	@tests/setup.sh stores
 	$(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
 	TEST_S3_STORE=ceph $(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
+	TEST_S3_STORE=swift $(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
 
 test-min: .venv-min/installed ## the fast tests on the lowest versions that setup.cfg allows
 	.venv-min/bin/pytest -m 'not live and not long'

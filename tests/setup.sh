@@ -31,11 +31,15 @@ need curl curl
 need openssl openssl
 need systemd-analyze systemd
 need chromium chromium
-if [ "${1:-}" = ceph ]; then  # for `make test-s3-all` alone
+if [ "${1:-}" = stores ]; then  # for `make test-s3-all` alone
     need radosgw radosgw
     need ceph-mon ceph-mon
     need ceph-osd ceph-osd
     need ceph ceph-common
+    for part in proxy account container object; do
+        need swift-$part-server swift-$part
+    done
+    need memcached memcached
 fi
 if [ ${#missing[@]} -gt 0 ]; then
     command -v apt-get > /dev/null || fail "install these and try again: ${missing[*]}"

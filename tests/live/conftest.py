@@ -6,12 +6,13 @@ import pytest
 from ceph import CephRgw
 from faults import FaultyLink
 from seaweed import BUCKET, KEYS, SeaweedFS
+from swift import SwiftS3
 
 from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.backends.s3_client import Patience, S3Client
 
-STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw}
+STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _XML = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
 
 _CODES = {"403": "AccessDenied", "500": "InternalError", "501": "NotImplemented", "503": "SlowDown"}
@@ -20,7 +21,8 @@ class Fault:
     """What happens to requests whose *method* (or any) and *head* (a pattern, or any) fit, *times* times, or always.
 
     kind is one of: stall (never an answer), reset (before the store sees it), reset-after (when the store has done
-    it), truncate (half of the answer's body), damage-up and damage-down (a byte is flipped), slow (*rate* bytes per
+    it), cut-up (the store gets the first piece of the body alone), truncate and stall-half (the client gets half of
+    the answer's body, then the end or silence), damage-up and damage-down (a byte is flipped), slow (*rate* bytes per
     second either way); or the status of an answer in the store's place, with *body* or an error of that status.
     """
 
@@ -128,41 +130,45 @@ class FaultyLink:
         if kind == "reset":
             _reset(client)
             return
-        if b"\r\nexpect:" in head.lower():
-            client.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
-            head = re.sub(rb"(?i)\r\nexpect:[^\r]*", b"", head)
+        waits = b"\r\nexpect:" in head.lower()
         head = re.sub(rb"(?i)\r\nconnection:[^\r]*", b"", head)
         head = head.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
-        left = _content_length(head) - len(body)
+        length = _content_length(head)
         if fault and kind.isdigit():
-            _drain(client, left)
+            if waits:
+                client.sendall(_CONTINUE)
+            _drain(client, length - len(body))
             xml = fault.body or _XML.format(code=_CODES[kind]).encode()
             client.sendall(b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml)) + xml)
             return
         pause = _pacer(fault)
         with socket.create_connection(self._upstream, timeout=60) as store:
-            if kind == "damage-up" and body:
-                body = _damaged(body)
-            store.sendall(head + body)
-            damaged = kind != "damage-up" or bool(body)
-            while left > 0:
-                data = client.recv(min(65536, left))
-                if not data:
+            store.sendall(head)
+            # Whoever waits is told by the store whether it wants the body: some refuse before they have it.
+            answer = _read_head(store) if waits else (_CONTINUE, b"")
+            if answer[0].startswith(_CONTINUE[:12]):
+                if waits:
+                    client.sendall(_CONTINUE)
+                if not _pass_up(client, store, body, length, kind, pause):
                     return
-                left -= len(data)
-                store.sendall(data if damaged else _damaged(data))
-                damaged = True
-                pause(len(data))
-            self._answer(client, store, kind, pause)
+                answer = _read_head(store)
+            self._answer(client, store, answer, kind, pause)
 
-    def _answer(self, client: socket.socket, store: socket.socket, kind: str, pause: Callable[[int], None]) -> None:
-        head, body = _read_head(store)
+    def _answer(
+        self,
+        client: socket.socket,
+        store: socket.socket,
+        begun: tuple[bytes, bytes],
+        kind: str,
+        pause: Callable[[int], None],
+    ) -> None:
+        head, body = begun
         if kind == "reset-after":
             _reset(client)
             return
         client.sendall(head)
         length = _content_length(head)
-        allowed = length // 2 if kind == "truncate" else None
+        allowed = length // 2 if kind in ("truncate", "stall-half") else None
         sent = 0
         # The body may come after the head; where there is none, the store closes.
         while body or (body := store.recv(65536)):
@@ -174,6 +180,8 @@ class FaultyLink:
             sent += len(body)
             pause(len(body))
             if allowed is not None and sent >= allowed:
+                if kind == "stall-half":
+                    self._released.wait(120)
                 return
             body = b""
 
@@ -202,6 +210,24 @@ def _read_head(sock: socket.socket) -> tuple[bytes, bytes]:
 def _content_length(head: bytes) -> int:
     match = re.search(rb"(?i)\r\ncontent-length:\s*([0-9]+)", head)
     return int(match[1]) if match else 0
+
+
+def _pass_up(
+    client: socket.socket, store: socket.socket, body: bytes, length: int, kind: str, pause: Callable[[int], None]
+) -> bool:
+    """Send the request's body on, of which *body* has come already; whether all of it went through."""
+    left = length
+    while left > 0:
+        data = body or client.recv(min(65536, left))
+        if not data or (kind == "cut-up" and left < length):
+            return False
+        if kind == "damage-up" and left == length:
+            data = _damaged(data)
+        store.sendall(data)
+        left -= len(data)
+        pause(len(data))
+        body = b""
+    return True
 
 
 def _drain(client: socket.socket, left: int) -> None:
