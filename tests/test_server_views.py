@@ -111,6 +111,7 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
         "emailConfirmed": False,
         "active": True,
     }
+    assert service.get("com.atproto.repo.describeRepo?repo=alice.test").json["didDoc"] == account["didDoc"]
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from aurora_blobs.fields import Field, limit, optional, required
 from aurora_blobs.importing import CAR_TYPE
 from aurora_blobs.records import Write, Written
 from aurora_blobs.syntax import parse_at_identifier, parse_nsid, parse_record_key
-from aurora_blobs.views.shapes import bare_cid, reference, shown_cid
+from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, bare_cid, reference, shown_cid
 from aurora_blobs.writes import (
     COLLECTION,
     RKEY,
@@ -181,9 +181,9 @@ def describe_repo(repo: str) -> dict[str, Any]:
     """Whose repository it is and which collections it has."""
     account = services().repos.visible(repo)
     return {
-        "handle": account.handle or "handle.invalid",
+        "handle": account.handle or INVALID_HANDLE,
         "did": account.did,
-        "didDoc": {"id": account.did},
+        "didDoc": account_document(account) or {"id": account.did},
         "collections": services().repos.collections(account.did),
         "handleIsCorrect": account.handle is not None,
     }
