@@ -146,7 +146,7 @@ CREATE TABLE IF NOT EXISTS derivative (
 CREATE INDEX IF NOT EXISTS derivative_by_use ON derivative (used_at);
 CREATE INDEX IF NOT EXISTS derivative_by_cid ON derivative (cid);
 
--- One row per job that was begun and can go on where it was: scrub, migrate. position is the last CID done.
+-- One row per job that was begun and can go on where it was: scrub. position is the last CID done.
 CREATE TABLE IF NOT EXISTS job (
     name       TEXT   PRIMARY KEY,
     position   TEXT   NOT NULL,

@@ -38,11 +38,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write made: the record's URI and CID (None for a delete) and the account's revision."""
+    """What a write made: the record's URI and CID, None for a delete."""
 
     uri: str
     cid: str | None
-    rev: str
 
 
 class Records:
@@ -52,10 +51,6 @@ class Records:
         self._database = database
         self._backend = backend
         self._clock = clock
-
-    def now(self) -> int:
-        """Microseconds since the epoch."""
-        return self._clock()
 
     def new_key(self) -> str:
         """A record key for a record that was given none."""
@@ -80,8 +75,8 @@ class Records:
                 record = Record(did, write.collection, write.rkey, cid or "", as_text(write.value), rev)
                 before = records.find(tx, did, write.collection, write.rkey)
                 _check_before(write, before, cid, record.uri)
+                written.append(Written(record.uri, cid))
                 if before is not None and before.cid == cid:
-                    written.append(Written(record.uri, cid, before.rev))
                     continue
                 dropped.update(references.drop_record(tx, did, record.uri))
                 if cid is None:
@@ -90,7 +85,6 @@ class Records:
                     records.put(tx, record)
                     for reference in found:
                         references.add(tx, did, record.uri, reference, rev)
-                written.append(Written(record.uri, cid, rev))
             for _, (_, found) in prepared:
                 for reference in found:
                     self._check_stored(tx, did, reference)

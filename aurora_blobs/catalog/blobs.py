@@ -143,11 +143,6 @@ def mark_lost(tx: Transaction, cid: str, now: int) -> None:
     )
 
 
-def is_stored(tx: Transaction, cid: str) -> bool:
-    """Whether the bytes of *cid* are believed to be in the backend."""
-    return tx.one("SELECT 1 FROM blob WHERE cid = ? AND stored_at IS NOT NULL", cid) is not None
-
-
 def find_size(tx: Transaction, cid: str) -> int | None:
     """The size of *cid*, whether or not its bytes are here; None if nobody ever stored it."""
     row = tx.one("SELECT size FROM blob WHERE cid = ?", cid)

@@ -36,7 +36,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         found.database,
         spool=found.config.data_dir / "spool",
         grace_seconds=found.config.unreferenced_grace,
-        clock=found.records.now,
+        clock=found.clock,
         sweep_pictures=found.pictures.sweep,
     )
     stop = _stop_on_signals() if watch else threading.Event()

@@ -50,5 +50,5 @@ def unrestricted() -> BlobManager:
         services().database,
         spool=services().config.data_dir / "spool",
         rules=UploadRules(max_bytes=MAX_S3_PUT, mime_policy="sniff"),
-        clock=services().records.now,
+        clock=services().clock,
     )

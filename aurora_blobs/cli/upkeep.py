@@ -26,7 +26,7 @@ from aurora_blobs.xrpc import services
 @with_appcontext
 def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json: bool) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is wrong."""
-    database, backend, clock = services().database, services().blobs.backend, services().records.now
+    database, backend, clock = services().database, services().blobs.backend, services().clock
     findings = Findings(as_json)
     check = Fsck(database, backend, services().config.data_dir / "spool", clock, repair=repair)
     findings.take(check.run())
@@ -58,7 +58,7 @@ def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
     job = Scrub(
         services().database,
         services().blobs.backend,
-        services().records.now,
+        services().clock,
         repair=repair,
         bytes_per_second=bytes_per_second,
     )

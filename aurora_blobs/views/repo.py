@@ -107,7 +107,7 @@ def apply_writes() -> dict[str, Any]:
     given = json_input(repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT)
     did = _writable(requester, given["repo"])
     refuse_swap_commit(given["swapCommit"])
-    writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().records.now())
+    writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().clock())
     for write, _ in writes:
         requester.require_write(write.collection, write.action)
     written = services().records.apply(did, [write for write, _ in writes])
