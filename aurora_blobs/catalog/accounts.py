@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from aurora_blobs.db import Row, Transaction
+from aurora_blobs.db import Transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,47 +89,17 @@ def make_external(tx: Transaction, did: str, now: int) -> bool:
 
 def find(tx: Transaction, did: str) -> Account | None:
     """The account of *did*."""
-    return _account(
-        tx.one(
-            """
-            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
-                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-              FROM account
-             WHERE did = ?
-            """,
-            did,
-        )
-    )
+    return _find(tx, did=did)
 
 
 def find_by_handle(tx: Transaction, handle: str) -> Account | None:
     """The local account of *handle*, which is in lower case."""
-    return _account(
-        tx.one(
-            """
-            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
-                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-              FROM account
-             WHERE handle = ?
-            """,
-            handle,
-        )
-    )
+    return _find(tx, handle=handle)
 
 
 def find_by_email(tx: Transaction, email: str) -> Account | None:
     """The local account of *email*, which is in lower case."""
-    return _account(
-        tx.one(
-            """
-            SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
-                   rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-              FROM account
-             WHERE email = ?
-            """,
-            email,
-        )
-    )
+    return _find(tx, email=email)
 
 
 def find_by_name(tx: Transaction, name: str) -> Account | None:
@@ -249,5 +219,19 @@ def delete(tx: Transaction, did: str) -> bool:
     )
 
 
-def _account(row: Row | None) -> Account | None:
+def _find(
+    tx: Transaction, *, did: str | None = None, handle: str | None = None, email: str | None = None
+) -> Account | None:
+    # By the one that is given: nothing equals NULL. Each is looked up in its own index.
+    row = tx.one(
+        """
+        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
+               rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+          FROM account
+         WHERE did = ? OR handle = ? OR email = ?
+        """,
+        did,
+        handle,
+        email,
+    )
     return None if row is None else Account(*row)
