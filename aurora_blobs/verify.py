@@ -35,19 +35,32 @@ def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callabl
 
     Of a pair of stores both copies are looked at, and a right one keeps the blob.
 
-    False where the row has changed since it was read or the bytes are right: an upload healed it.
+    False where row or bytes have changed since they were read, or the bytes are right: an upload healed it.
     """
+    cid = row.cid
+    wrong: list[tuple[BlobBackend, str | None]] = []
+    right: bool | None = None
+    # Read and copied without the write lock, for which every upload would wait.
+    for store in backend.stores:
+        version = store.version(cid)
+        right = is_right(store, cid)
+        if right:
+            break
+        if right is False:
+            try:
+                store.keep_aside(cid)
+            except BlobNotFound:
+                return False
+            wrong.append((store, version))
     with database.write() as tx:
-        if audit.find_row(tx, row.cid) != row:
+        if audit.find_row(tx, cid) != row or any(store.version(cid) != version for store, version in wrong):
             return False
-        # Read again, though it holds up writers: an upload may have replaced the bytes since they were found wrong.
-        moved = False
-        while (right := is_right(backend, row.cid)) is False:
-            backend.quarantine(row.cid)
-            moved = True
-        if right is None:
-            blobs.mark_lost(tx, row.cid, clock())
-        return moved or right is None
+        for store, _ in wrong:
+            store.delete(cid)
+        lost = backend.size(cid) is None
+        if lost:
+            blobs.mark_lost(tx, cid, clock())
+    return lost or bool(wrong)
 
 
 class Verified(io.RawIOBase):

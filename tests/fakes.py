@@ -30,10 +30,13 @@ class MemoryBackend(BlobBackend):
     def delete(self, cid):
         self.held.pop(cid, None)
 
-    def quarantine(self, cid):
+    def version(self, cid):
+        return repr(self.held[cid]) if cid in self.held else None
+
+    def keep_aside(self, cid):
         if cid not in self.held:
             raise BlobNotFound()
-        self.aside.append(self.held.pop(cid))
+        self.aside.append(self.held[cid])
 
     def scan(self, skipped=None):
         for cid in sorted(self.held, key=lambda cid: (shard_of(cid), cid)):

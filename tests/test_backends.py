@@ -161,23 +161,31 @@ def test_many_can_be_deleted_at_once(backend, store):
     assert backend.delete_many([]) == {}
 
 
-def test_a_blob_in_quarantine_is_gone_and_can_be_put_again(backend, store):
+def test_what_is_kept_aside_shows_nowhere_and_is_not_removed_from_its_place(backend, store):
     cid = store(backend, SMALL)
 
-    backend.quarantine(cid)
-
-    assert backend.size(cid) is None
-    assert held(backend) == {}
-    with pytest.raises(BlobNotFound):
-        backend.quarantine(cid)
-    assert content(backend, store(backend, SMALL)) == SMALL
-
-
-def test_a_blob_can_go_to_quarantine_again_and_again(backend, store):
     for _ in range(3):
-        backend.quarantine(store(backend, SMALL))
+        backend.keep_aside(cid)
 
-    assert held(backend) == {}
+    names = []
+    assert [stored.cid for stored in backend.scan(names.append)] == [cid]
+    assert names == []
+    assert content(backend, cid) == SMALL
+
+
+def test_what_is_not_there_cannot_be_kept_aside(backend):
+    with pytest.raises(BlobNotFound):
+        backend.keep_aside(ABSENT)
+
+
+def test_a_version_is_of_what_lies_there(backend, store):
+    cid = store(backend, SMALL)
+    version = backend.version(cid)
+
+    assert version is not None
+    assert backend.version(cid) == version
+    backend.delete(cid)
+    assert backend.version(cid) is backend.version(ABSENT) is None
 
 
 def test_a_scan_names_everything_with_its_size_and_time(backend, store):
@@ -354,14 +362,29 @@ def test_a_scan_passes_over_what_is_no_blob(disk, store, tmp_path):
     )
 
 
-def test_what_is_in_quarantine_is_kept(disk, store, tmp_path):
+@pytest.mark.parametrize("place", ["disk", "mounted_disk"])
+def test_what_is_kept_aside_outlives_the_blob(request, store, place):
+    disk = request.getfixturevalue(place)
     cid = store(disk, SMALL)
 
-    disk.quarantine(cid)
+    disk.keep_aside(cid)
+    disk.delete(cid)
+    store(disk, SMALL)
 
-    (aside,) = (tmp_path / "blobs" / "quarantine").iterdir()
+    (aside,) = (disk.root / "quarantine").iterdir()
     assert aside.name.startswith(cid + ".")
     assert aside.read_bytes() == SMALL
+
+
+def test_other_bytes_of_the_same_size_are_another_version(disk, store):
+    cid = store(disk, SMALL)
+    version = disk.version(cid)
+
+    (disk.root / disk.path(cid)).write_bytes(bytes(len(SMALL)))
+    damaged = disk.version(cid)
+    store(disk, SMALL)
+
+    assert len({version, damaged, disk.version(cid)}) == 3
 
 
 def test_a_probe_of_a_folder_that_is_gone_fails(disk, tmp_path):

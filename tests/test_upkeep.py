@@ -14,6 +14,7 @@ from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
 from aurora_blobs.manager import BlobManager, UploadRules
+from aurora_blobs.verify import set_aside
 
 ALICE = "did:web:alice.test"
 NEVER_SEEN = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -113,6 +114,56 @@ def test_a_flipped_byte_is_seen_by_scrub_set_aside_and_never_served(manager, upl
         manager.describe(ALICE, cid, viewer=ALICE)
     upload(b"right")
     assert scrub() == []
+
+
+class EventfulBackend(MemoryBackend):
+    """Something happens whenever bytes are read, once they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.happens = lambda: None
+
+    def open(self, cid, start=0, stop=None):
+        file = super().open(cid, start, stop)
+        self.happens()
+        return file
+
+
+@pytest.fixture
+def eventful(database, spool_folder, clock):
+    """A manager of such a store, and ``set_aside(cid)`` in it."""
+    with database.write() as tx:
+        accounts.make_external(tx, ALICE, clock())
+    manager = BlobManager(EventfulBackend(), database, spool=spool_folder, rules=UploadRules(), clock=clock)
+
+    def set_wrong_aside(cid):
+        with database.read() as tx:
+            row = audit.find_row(tx, cid)
+        return set_aside(database, manager.backend, row, clock)
+
+    return manager, set_wrong_aside
+
+
+def test_uploads_go_on_while_wrong_bytes_are_read_and_set_aside(eventful):
+    manager, set_wrong_aside = eventful
+    cid = manager.upload(io.BytesIO(b"right"), did=ALICE).cid
+    manager.backend.held[cid] = b"wrong"
+    manager.backend.happens = lambda: manager.upload(io.BytesIO(b"another"), did=ALICE)
+
+    assert set_wrong_aside(cid)
+    assert manager.backend.size(cid) is None
+    assert manager.backend.aside == [b"wrong"]
+
+
+def test_bytes_that_were_replaced_while_they_were_read_stay(eventful):
+    manager, set_wrong_aside = eventful
+    cid = manager.upload(io.BytesIO(b"right"), did=ALICE).cid
+    manager.backend.held[cid] = b"wrong"
+    manager.backend.happens = lambda: manager.backend.held.update({cid: b"right"})
+
+    assert not set_wrong_aside(cid)
+    assert manager.backend.held == {cid: b"right"}
+    assert manager.describe(ALICE, cid, viewer=ALICE).size == 5
 
 
 def test_a_stray_is_reported_and_removed_only_when_asked(database, manager, store, fsck):

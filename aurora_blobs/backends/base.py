@@ -50,8 +50,12 @@ class BlobBackend(ABC):
         """Remove the bytes. Absence is success."""
 
     @abstractmethod
-    def quarantine(self, cid: str) -> None:
-        """Move what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
+    def version(self, cid: str) -> str | None:
+        """What changes when other bytes come to lie under *cid*; None is absence."""
+
+    @abstractmethod
+    def keep_aside(self, cid: str) -> None:
+        """Copy what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
 
     @abstractmethod
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
@@ -70,6 +74,11 @@ class BlobBackend(ABC):
             except BlobServiceError as error:
                 failures[cid] = error
         return failures
+
+    @property
+    def stores(self) -> tuple["BlobBackend", ...]:
+        """The stores that this one is made of, in the order in which a blob is looked for."""
+        return (self,)
 
     def path(self, cid: str) -> str | None:
         """Where a proxy on this machine finds *cid*, below the backend's root; None if it cannot."""

@@ -38,14 +38,9 @@ class DiskBackend(BlobBackend):
         source = blob.land(durable=self._durable)
         target = self._path(blob.cid)
         with disk_errors():
-            try:
-                # A second name, not a rename: the spooled one goes after the row is committed, so that after
-                # a crash in between the next start finds it and undoes this.
-                _link(source, target)
-            except OSError as error:
-                if error.errno not in _CANNOT_LINK:
-                    raise
-                self._copy(source, target)
+            # A second name, not a rename: the spooled one goes after the row is committed, so that after
+            # a crash in between the next start finds it and undoes this.
+            self._link_or_copy(source, target)
         if self._durable:
             _sync_folder(os.path.dirname(target))
 
@@ -70,13 +65,21 @@ class DiskBackend(BlobBackend):
         if self._durable:
             _sync_folder(os.path.dirname(path))
 
-    def quarantine(self, cid: str) -> None:
+    def version(self, cid: str) -> str | None:
+        try:
+            status = os.stat(self._path(cid))
+        except FileNotFoundError:
+            return None
+        return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
+
+    def keep_aside(self, cid: str) -> None:
         aside = self.root / _QUARANTINE
         aside.mkdir(exist_ok=True)
-        try:
-            os.rename(self._path(cid), aside / f"{cid}.{secrets.token_hex(8)}")
-        except FileNotFoundError:
-            raise BlobNotFound() from None
+        with disk_errors():
+            try:
+                self._link_or_copy(Path(self._path(cid)), f"{aside}/{cid}.{secrets.token_hex(8)}")
+            except FileNotFoundError:
+                raise BlobNotFound() from None
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         for shard in sorted(self.root.iterdir()):
@@ -109,6 +112,14 @@ class DiskBackend(BlobBackend):
 
     def path(self, cid: str) -> str | None:
         return f"{shard_of(cid)}/{cid}"
+
+    def _link_or_copy(self, source: Path, target: str) -> None:
+        try:
+            _link(source, target)
+        except OSError as error:
+            if error.errno not in _CANNOT_LINK:
+                raise
+            self._copy(source, target)
 
     def _copy(self, source: Path, target: str) -> None:
         aside = f"{target}.{secrets.token_hex(8)}"

@@ -37,9 +37,17 @@ class PairBackend(BlobBackend):
         self.second.delete(cid)
         self.first.delete(cid)
 
-    def quarantine(self, cid: str) -> None:
-        # As it is read: the one that has it first is the one whose bytes were found wrong.
-        (self.second if self.first.size(cid) is None else self.first).quarantine(cid)
+    def version(self, cid: str) -> str | None:
+        version = self.first.version(cid)
+        return self.second.version(cid) if version is None else version
+
+    def keep_aside(self, cid: str) -> None:
+        # As it is read.
+        (self.second if self.first.size(cid) is None else self.first).keep_aside(cid)
+
+    @property
+    def stores(self) -> tuple[BlobBackend, ...]:
+        return (self.first, self.second)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)

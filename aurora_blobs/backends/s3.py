@@ -84,11 +84,13 @@ class S3Backend(BlobBackend):
                     failures[keys[error["Key"]]] = BackendUnavailable(f"the store kept it: {error.get('Code')}")
         return failures
 
-    def quarantine(self, cid: str) -> None:
+    def version(self, cid: str) -> str | None:
+        return self.bucket.version(self.key(cid))
+
+    def keep_aside(self, cid: str) -> None:
         source = {"Bucket": self.bucket.name, "Key": self.key(cid)}
         aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
         self.bucket.call("copy_object", CopySource=source, Key=aside)
-        self.delete(cid)
 
     def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
         parameters = {

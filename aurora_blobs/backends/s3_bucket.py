@@ -60,6 +60,14 @@ class Bucket:
         except BlobNotFound:
             return None
 
+    def version(self, key: str) -> str | None:
+        """What changes when other bytes come to lie at *key*; None is absence."""
+        try:
+            # Not taken for a digest, which it need not be. Brief, as above.
+            return str(self.call("head_object", brief=True, Key=key)["ETag"])
+        except BlobNotFound:
+            return None
+
     def _body(self, brief: bool, key: str, start: int, stop: int | None) -> Any:
         """The stream of the object at *key* from *start*; None where the object ends at or before it."""
         bounds: dict[str, Any] = {}

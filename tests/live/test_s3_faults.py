@@ -270,18 +270,25 @@ def test_a_store_without_batches_deletes_one_by_one(store, put, link):
     assert list(store.scan()) == []
 
 
-def test_quarantine_takes_an_object_out_of_reach(open_s3, s3_server, store, put, tmp_path):
+def test_what_is_kept_aside_outlives_the_object(s3_server, store, put, tmp_path):
     cid = put(store, b"wrong")
 
-    store.quarantine(cid)
+    store.keep_aside(cid)
+    store.delete(cid)
 
     names = []
-    assert store.size(cid) is None
     assert list(store.scan(names.append)) == names == []
     listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}.")
     assert [entry["Size"] for entry in listed["Contents"]] == [5]
-    with pytest.raises(BlobNotFound):
-        store.quarantine(cid)
+
+
+def test_other_bytes_of_the_same_size_are_another_version(s3_server, store, put):
+    cid = put(store, b"right")
+    version = store.version(cid)
+
+    s3_server.client().put_object(Bucket=BUCKET, Key=store.key(cid), Body=b"wrong")
+
+    assert store.version(cid) not in (version, None)
 
 
 def test_what_is_no_blob_is_named(s3_server, store, put, tmp_path):
