@@ -180,6 +180,14 @@ def gzip_bomb():
     return gzip.compress(bytes(2**20)) * 64
 
 
+def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either(spool):
+    stream = Dribble(b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000, (1000,))  # empty blocks without an end
+
+    refused(spool(stream, max_bytes=1000, encodings=("deflate",)), BlobTooLarge)
+
+    assert stream.asked < 100
+
+
 @pytest.mark.parametrize("sent", [0, 1, HEAD, IN_MEMORY + 7])
 def test_a_body_shorter_than_its_length_is_refused(spool, sent):
     refusal = refused(spool(BODY[:sent], declared_size=IN_MEMORY + 1000), UploadIncomplete)
@@ -389,6 +397,21 @@ def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(spool_folder,
     path.unlink(missing_ok=True)
 
     assert found == []
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(spool, spool_folder, monkeypatch):
+    flock, sweeps = fcntl.flock, iter(["one"])
+
+    def late(file, operation):
+        for _ in sweeps:
+            [swept] = spool_folder.iterdir()
+            swept.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+    with spool(BODY) as blob, blob.open() as file:
+        assert file.read() == BODY
 
 
 def test_no_descriptor_stays_open_after_many_uploads(spool, spool_folder):
