@@ -2,12 +2,14 @@
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException, HTTPMessage
 from pathlib import Path
@@ -40,14 +42,53 @@ class Account:
         return {"Authorization": f"Bearer {self.token}"}
 
 
-class Service:
-    """Started by `start`; stopped, or its death is asked about, by its pid."""
+class Server:
+    """A process that serves HTTP on a free port, and is stopped by its pid."""
 
-    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
-        self.socket: Path | None = None
         self.process: subprocess.Popen[bytes] | None = None
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def _begin(self, command: list[str], log: str, **options: Any) -> None:
+        """Returns when *command* answers; what it prints goes to the file *log*."""
+        with (self.folder / log).open("ab") as output:
+            self.process = subprocess.Popen(command, stdout=output, stderr=output, **options)
+        ended = self.process.poll
+        assert becomes(lambda: self.is_answering() or ended() is not None, 30), "not within 30 seconds"
+        assert ended() is None, (self.folder / log).read_text()
+
+    def is_answering(self) -> bool:
+        """Whether it takes connections."""
+        try:
+            self.connect().close()
+        except OSError:
+            return False
+        return True
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+        return call(self.connect(), method, path, body, headers)
+
+    def stop(self, with_signal: int = signal.SIGTERM) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(with_signal)
+            try:
+                self.process.wait(150)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                raise
+
+
+class Service(Server):
+    """Started by `start`; its death is asked about by its pid."""
+
+    def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
+        super().__init__(folder)
+        self.socket: Path | None = None
         self._arguments = arguments
         self._settings = {"AURORA_BLOBS_DATA_DIR": str(folder / "data"), **settings}
         self._settings.setdefault("AURORA_BLOBS_BIND", f"127.0.0.1:{self.port}")
@@ -59,21 +100,13 @@ class Service:
         return (self.folder / "service.log").read_text()
 
     def start(self) -> "Service":
-        self.folder.mkdir(parents=True, exist_ok=True)
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
-        with (self.folder / "service.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._arguments, "wsgi:app"],
-                cwd=ROOT,
-                env=own | self._settings,
-                stdout=log,
-                stderr=log,
-            )
-        deadline = time.monotonic() + 20
-        while not self.is_answering():
-            assert self.process.poll() is None and time.monotonic() < deadline, self.log
-            time.sleep(0.02)
+        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._arguments, "wsgi:app"]
+        self._begin(command, "service.log", cwd=ROOT, env=self._environ())
         return self
+
+    def _environ(self) -> dict[str, str]:
+        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
+        return own | self._settings
 
     def is_answering(self) -> bool:
         """Whether a worker is ready. A connection alone may be one with what was here before, and is dying."""
@@ -84,7 +117,7 @@ class Service:
 
     def connect(self) -> socket.socket:
         if self.socket is None:
-            return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+            return super().connect()
         connection = socket.socket(socket.AF_UNIX)
         connection.settimeout(60)
         try:
@@ -93,15 +126,6 @@ class Service:
             connection.close()
             raise
         return connection
-
-    def stop(self, with_signal: int = signal.SIGTERM) -> None:
-        if self.process is not None and self.process.poll() is None:
-            self.process.send_signal(with_signal)
-            try:
-                self.process.wait(150)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                raise
 
     def kill(self) -> None:
         """The machine fails: the master and its workers are gone at once."""
@@ -122,14 +146,10 @@ class Service:
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
-        return call(self.connect(), method, path, body, headers)
-
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """The operator's command *words*, with the settings of this service."""
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
-        return subprocess.run(command, cwd=ROOT, env=own | self._settings, capture_output=True, timeout=600)
+        return subprocess.run(command, cwd=ROOT, env=self._environ(), capture_output=True, timeout=600)
 
     def account(self, handle: str = "alice.test") -> Account:
         made = self.call(
@@ -180,6 +200,14 @@ def call(
         client.close()
 
 
+def becomes(condition: Callable[[], object], seconds: float = 20) -> bool:
+    """Whether *condition* is true before *seconds* are over."""
+    deadline = time.monotonic() + seconds
+    while not (true := condition()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return bool(true)
+
+
 def blob_path(did: str, cid: str) -> str:
     return f"{GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
 
@@ -195,7 +223,14 @@ def _is_alive(pid: int) -> bool:
 
 
 def free_port() -> int:
+    """A port on loopback that nothing listens on; below those that the kernel hands out, or a client could get it."""
+    return next(port for port in random.sample(range(12_000, 32_000), 2_000) if is_free(port))
+
+
+def is_free(port: int) -> bool:
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        return True

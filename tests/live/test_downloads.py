@@ -111,14 +111,21 @@ def cache(service, tmp_path):
     cache.stop()
 
 
+def answer_when_stale(cache, path):
+    """The first answer that was not kept, within ten seconds."""
+    deadline = time.monotonic() + 10
+    while (answer := cache.call("GET", path)).headers["X-Cache"] == "HIT" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer
+
+
 def test_a_cache_asks_again_and_is_told_that_nothing_changed(cache, service, account, asked):
     cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
     path = blob_path(account.did, cid)
 
     first = cache.call("GET", path)
     second = cache.call("GET", path)
-    time.sleep(2.5)
-    third = cache.call("GET", path)
+    third = answer_when_stale(cache, path)
 
     assert [answer.headers["X-Cache"] for answer in (first, second, third)] == ["MISS", "HIT", "REVALIDATED"]
     assert first.body == second.body == third.body
@@ -137,9 +144,8 @@ def test_a_cache_learns_of_a_takedown(cache, service, account):
         subject={"$type": "com.atproto.admin.defs#repoBlobRef", "did": account.did, "cid": cid},
         takedown={"applied": True, "ref": "1"},
     )
-    time.sleep(2.5)
 
-    assert cache.call("GET", path).status == 400
+    assert answer_when_stale(cache, path).status == 400
 
 
 def test_a_cache_keeps_nothing_that_is_the_owner_s_alone(cache, service, account):
