@@ -57,6 +57,7 @@ def play(source: str, profile: Path) -> dict[str, Any]:
                 [chromium, *_FLAGS, f"--user-data-dir={profile}", page],
                 stdout=log,
                 stderr=log,
+                env=os.environ | {"TMPDIR": str(profile.parent)},
                 start_new_session=True,  # it has children, which end with it
             )
         try:

@@ -3,7 +3,6 @@
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -12,6 +11,7 @@ from pathlib import Path
 import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
+from service import is_free
 
 BUCKET = "blobs"
 KEYS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testsecret123", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -20,7 +20,7 @@ _GRPC_OFFSET = 10_000  # each part also listens this far above its port
 
 
 class SeaweedFS:
-    """A server with its data below *folder*; `restart` keeps ports and data."""
+    """A server with its data below *folder*."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -51,23 +51,22 @@ class SeaweedFS:
                     f"-bucket={BUCKET}",
                     *(f"-{name}={port}" for name, port in zip(_PORTS, self.ports, strict=True)),
                 ],
-                env={**os.environ, **KEYS, "GOMEMLIMIT": "400MiB"},
+                env={**os.environ, **KEYS, "GOMEMLIMIT": "400MiB", "TMPDIR": str(self.folder)},  # its logs
                 stdout=log,
                 stderr=log,
             )
         self._await_ready()
 
     def stop(self) -> None:
-        """Asks politely for five seconds."""
+        """At once: what it holds is not wanted any more, and asked politely it takes longer than five seconds."""
         if self.process is None:
             return
-        self.process.terminate()
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        self.process.kill()
+        self.process.wait()
         self.process = None
+        for port in self.ports:  # its sockets, whose place cannot be chosen
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + _GRPC_OFFSET}.sock"):
+                left.unlink()
 
     def client(self):
         return store_client(self.url)
@@ -107,17 +106,8 @@ def free_ports(count: int) -> list[int]:
     """Ports on loopback that are free, and so are their companions for gRPC; below those the kernel hands out."""
     chosen: list[int] = []
     for port in random.sample(range(12_000, 22_000), 2_000):
-        if all(_is_free(p) for p in (port, port + _GRPC_OFFSET)):
+        if is_free(port) and is_free(port + _GRPC_OFFSET):
             chosen.append(port)
         if len(chosen) == count:
             return chosen
     raise AssertionError("no free ports")
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True
