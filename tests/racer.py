@@ -137,10 +137,9 @@ class Racer:
             self.depot.delete(COLLECTION, rkey, did=did)
 
 
-def main(folder, name, seed, seconds, kind):
-    depot = open_depot(Path(folder), kind)
-    racers = [Racer(depot, f"{name}{number}", f"{seed}{name}{number}") for number in range(2)]
-    until = time.monotonic() + float(seconds)
+def race(depot, racers, seconds):
+    """Let *racers* loose on *depot*, and a collector with them; how much it collected, by kind."""
+    until = time.monotonic() + seconds
     collected = Counter()
 
     def collect():
@@ -148,8 +147,6 @@ def main(folder, name, seed, seconds, kind):
         while time.monotonic() < until:
             collected.update(found.kind for found in collector.run())
 
-    broken = []
-    threading.excepthook = lambda crash: broken.extend(traceback.format_exception(crash.exc_value))
     threads = [threading.Thread(target=racer.run, args=(until,)) for racer in racers]
     threads.append(threading.Thread(target=collect))
     for thread in threads:
@@ -158,6 +155,15 @@ def main(folder, name, seed, seconds, kind):
         thread.join()
     for racer in racers:
         racer.finish()
+    return collected
+
+
+def main(folder, name, seed, seconds, kind):
+    depot = open_depot(Path(folder), kind)
+    racers = [Racer(depot, f"{name}{number}", f"{seed}{name}{number}") for number in range(2)]
+    broken = []
+    threading.excepthook = lambda crash: broken.extend(traceback.format_exception(crash.exc_value))
+    collected = race(depot, racers, float(seconds))
     depot.database.close()
     print(name, dict(sum((racer.tally for racer in racers), collected)))
     broken += [line for racer in racers for line in racer.broken]

@@ -6,7 +6,6 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -60,7 +59,7 @@ class FaultyLink:
         return fault
 
     def heal(self) -> None:
-        """No more faults; what was stalled is dropped."""
+        """No more faults; what was stalled is dropped, what was slow hurries."""
         with self._lock:
             self._faults.clear()
             self._released.set()
@@ -141,7 +140,7 @@ class FaultyLink:
             xml = fault.body or _XML.format(code=_CODES[kind]).encode()
             client.sendall(b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml)) + xml)
             return
-        pause = _pacer(fault)
+        pause = self._pacer(fault)
         with socket.create_connection(self._upstream, timeout=60) as store:
             store.sendall(head)
             # Whoever waits is told by the store whether it wants the body: some refuse before they have it.
@@ -184,6 +183,11 @@ class FaultyLink:
                     self._released.wait(120)
                 return
             body = b""
+
+    def _pacer(self, fault: Fault | None) -> Callable[[int], object]:
+        rate = fault.rate if fault and fault.kind == "slow" else 0
+        released = self._released
+        return lambda size: released.wait(size / rate) if rate else None
 
     def _fault_for(self, method: str, head: str) -> Fault | None:
         with self._lock:
@@ -246,8 +250,3 @@ def _damaged(data: bytes) -> bytes:
 def _reset(client: socket.socket) -> None:
     client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.close()
-
-
-def _pacer(fault: Fault | None) -> Callable[[int], None]:
-    rate = fault.rate if fault and fault.kind == "slow" else 0
-    return lambda size: time.sleep(size / rate) if rate else None

@@ -131,7 +131,7 @@ def test_a_read_that_breaks_for_good_raises_and_never_ends_early(store, put, lin
 
 def test_a_slow_link_carries_the_bytes(store, put, link, some_bytes):
     data = some_bytes(300_000)
-    link.inject("slow", rate=500_000)
+    link.inject("slow", rate=1_000_000)
 
     assert store.open(put(store, data)).read() == data
 

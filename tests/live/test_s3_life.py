@@ -1,25 +1,37 @@
 """Blobs come and go on a real bucket: collected by the grace time, deleted with their account, raced for."""
 
-import threading
+import random
 import time
-from collections import Counter
 
 import pytest
 from depot import ALICE, BOB, Depot, blob_of
-from racer import GRACE_SECONDS, Racer, collector_of
+from racer import GRACE_SECONDS, Racer, collector_of, now, race
 
+from aurora_blobs.errors import BackendUnavailable, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def bucket(open_s3, tmp_path):
-    depot = Depot(tmp_path, backend=open_s3())
-    depot.add_account(ALICE)
-    depot.add_account(BOB)
-    yield depot
-    depot.database.close()
+def open_depot(tmp_path):
+    """Opens a depot with two accounts, its bytes in a *backend*."""
+    opened = []
+
+    def open_depot(backend, **options):
+        opened.append(Depot(tmp_path, backend=backend, **options))
+        opened[-1].add_account(ALICE)
+        opened[-1].add_account(BOB)
+        return opened[-1]
+
+    yield open_depot
+    for depot in opened:
+        depot.database.close()
+
+
+@pytest.fixture
+def bucket(open_depot, open_s3):
+    return open_depot(open_s3())
 
 
 def collect(depot):
@@ -55,36 +67,19 @@ def test_a_collected_blob_comes_back_with_an_upload(bucket):
     assert bucket.read(entry) == b"again"
 
 
-def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_s3, tmp_path):
-    depot = Depot(tmp_path, clock=lambda: time.time_ns() // 1000, backend=open_s3(), grace_seconds=GRACE_SECONDS)
-    depot.add_account(ALICE)
-    depot.add_account(BOB)
+def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_depot, open_s3):
+    depot = open_depot(open_s3(), clock=now, grace_seconds=GRACE_SECONDS)
     seed = time.time_ns()
     print(f"{seed=}")
     racers = [Racer(depot, f"racer{number}", f"{seed}{number}") for number in range(3)]
-    until = time.monotonic() + 8
-    collected = Counter()
 
-    def collect():
-        while time.monotonic() < until:
-            collected.update(found.kind for found in collector_of(depot).run())
-
-    threads = [threading.Thread(target=racer.run, args=(until,)) for racer in racers]
-    threads.append(threading.Thread(target=collect))
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for racer in racers:
-        racer.finish()
-    print(collected, [racer.tally for racer in racers])
+    print(race(depot, racers, seconds=5), [racer.tally for racer in racers])
 
     assert [racer.broken for racer in racers] == [[], [], []]
     time.sleep(2 * GRACE_SECONDS)
     list(collector_of(depot).run())
     assert depot.stored() == set()
     assert depot.rows()["blob"] == []
-    depot.database.close()
 
 
 def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
@@ -98,3 +93,27 @@ def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
 
     assert found.failure
     assert bucket.read(entry) == b"kept"
+
+
+def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3, link):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    dice = random.Random(seed)
+    depot = open_depot(open_s3(link.url))
+    acknowledged, refusals = {}, set()
+
+    for _ in range(100):
+        link.heal()
+        kind = dice.choice(["reset", "reset-after", "500", "503", "damage-up"])
+        link.inject(kind, times=dice.choice([1, 2, 3, None]))
+        data = dice.randbytes(dice.randrange(1, 400_000))
+        try:
+            acknowledged[depot.upload(data, "*/*")] = data
+        except (BackendUnavailable, ServiceBusy) as refusal:
+            refusals.add(type(refusal))
+    link.heal()
+
+    assert refusals == {BackendUnavailable, ServiceBusy}
+    assert {entry: depot.read(entry) for entry in acknowledged} == acknowledged
+    usage = depot.blobs.usage(ALICE)
+    assert (usage.blob_count, usage.blob_bytes) == (len(acknowledged), sum(map(len, acknowledged.values())))
