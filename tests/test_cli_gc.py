@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from members import jpeg
@@ -103,7 +102,6 @@ def test_a_watching_collector_ends_when_it_is_told(tmp_path, number):
     )
     try:
         assert process.stdout.readline() == "collected 0 blobs, 0 bytes\n"
-        time.sleep(0.1)
         process.send_signal(number)
         assert process.wait(10) == 0
     finally:
