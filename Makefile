@@ -9,7 +9,7 @@ BIN     = .venv/bin
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-long test-s3-all test-min lint bench clean
+.PHONY: help run demo test test-fast test-live test-long test-s3-all test-min lint bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -21,12 +21,17 @@ run: .venv/installed ## start the service on HOST:PORT with its data in DATA
 demo: .venv/installed ## a photo goes in and comes out, step by step, on a server of its own
 	@examples/demo
 
-test: .venv/developed ## every test but the long ones, on real servers that are started for them
-	@tests/setup.sh
-	$(BIN)/pytest -m 'not long'
+test: test-fast test-live ## every test but the long ones
+
+# In memory where that can be: these make a store, of 257 folders each, more than a thousand times.
+test-fast test-min: export PYTEST_DEBUG_TEMPROOT ?= $(wildcard /dev/shm)
 
 test-fast: .venv/developed ## the tests that need no outside server, in seconds
 	$(BIN)/pytest -m 'not live and not long'
+
+test-live: .venv/developed ## the tests on real servers, which are started for them; installs what is missing
+	@tests/setup.sh
+	$(BIN)/pytest -m 'live and not long'
 
 test-long: .venv/developed ## the tests that take minutes: races, crashes, memory, fuzzing
 	@tests/setup.sh
@@ -53,18 +58,19 @@ bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where;
 clean: ## remove the environments and all caches; never the data
 	rm -rf .venv .venv-min .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
 
-.venv/installed: setup.cfg pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+.venv/bin/python .venv-min/bin/python:
+	@$(PYTHON) -m venv $(@:/bin/python=)
+
+.venv/installed: setup.cfg pyproject.toml | .venv/bin/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[brotli,images,s3]'
 	@touch $@
 
-.venv/developed: .venv/installed
+.venv/developed: setup.cfg pyproject.toml | .venv/bin/python
 	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@
+	@touch .venv/installed $@
 
 # uv, because pip has no way to ask for the lowest versions.
-.venv-min/installed: setup.cfg pyproject.toml
-	@test -x .venv-min/bin/python || $(PYTHON) -m venv .venv-min
+.venv-min/installed: setup.cfg pyproject.toml | .venv-min/bin/python
 	@.venv-min/bin/pip install --quiet --disable-pip-version-check uv
 	@.venv-min/bin/uv pip install --quiet --python .venv-min/bin/python --resolution lowest-direct --editable '.[test]'
 	@touch $@

