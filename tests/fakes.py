@@ -1,6 +1,8 @@
 """Small stand-ins that keep the promises of what they stand for."""
 
 import io
+import resource
+from contextlib import contextmanager
 
 from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.cid import shard_of
@@ -77,3 +79,14 @@ class Dribble:
         if not piece and self._error:
             raise self._error
         return piece
+
+
+@contextmanager
+def largest_file(size):
+    """Let this process write no file past *size* bytes: a full disk, without filling one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

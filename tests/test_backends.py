@@ -3,7 +3,6 @@
 import io
 import os
 import random
-import resource
 import shutil
 import tempfile
 import threading
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes import MemoryBackend
+from fakes import MemoryBackend, largest_file
 from leaks import open_files
 
 from aurora_blobs.backends.base import BlobBackend
@@ -294,33 +293,23 @@ def test_the_descriptor_stands_where_the_part_begins(disk, store):
 
 
 def test_a_full_disk_leaves_nothing_under_the_cid(disk, spool_folder):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with spooled(
         io.BytesIO(LARGE[:1000]), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
     ) as blob:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-        try:
-            with pytest.raises(InsufficientStorage):
-                disk.put(blob)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with largest_file(500), pytest.raises(InsufficientStorage):
+            disk.put(blob)
 
         assert disk.size(blob.cid) is None
     assert held(disk) == {}
 
 
 def test_a_full_disk_of_its_own_leaves_nothing(mounted_disk, spool_folder):
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     with spooled(
         io.BytesIO(LARGE), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
     ) as blob:
         blob.land(durable=False)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))
-        try:
-            with pytest.raises(InsufficientStorage):
-                mounted_disk.put(blob)
-        finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        with largest_file(500), pytest.raises(InsufficientStorage):
+            mounted_disk.put(blob)
 
     assert [path for path in mounted_disk.root.rglob("*") if path.is_file()] == []
 
@@ -408,6 +397,16 @@ def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(store
 
     assert put == ["fdatasync", "link", "fsync"]
     assert calls == ["unlink", "fsync"]
+
+
+def test_a_durable_copy_is_on_the_disk_before_it_has_its_name(mounted_disk, store, monkeypatch):
+    calls = []
+    for name in ("fdatasync", "replace", "fsync"):
+        monkeypatch.setattr(os, name, recorded(name, getattr(os, name), calls))
+
+    store(mounted_disk, SMALL)
+
+    assert calls == ["fdatasync", "fdatasync", "replace", "fsync"]  # the first is that of the spool
 
 
 def recorded(name, function, calls):

@@ -4,7 +4,7 @@ import pytest
 from depot import ALICE, BOB, blob_of
 
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.catalog import accounts, sessions, takedowns, tokens
+from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.collect import Collector
@@ -242,6 +242,48 @@ def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):
 
     assert [collected.cid for collected in run] == [third.cid]
     assert depot.read(second)
+
+
+def test_a_blob_that_is_uploaded_again_while_the_collector_comes_to_it_stays(depot):
+    contents = {depot.upload(bytes([number])).cid: bytes([number]) for number in range(2)}
+    depot.clock.pass_seconds(GRACE + 1)
+
+    run = collector(depot).run()
+    first = next(run).cid
+    (second,) = set(contents) - {first}
+    depot.upload(contents[second])
+
+    assert list(run) == []
+    assert depot.stored() == {second}
+
+
+def test_a_blob_that_a_record_names_stays_whatever_its_row_says(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"picture": blob_of(entry)})
+    with depot.database.write() as tx:
+        tx.run("UPDATE blob_metadata SET unreferenced_since = ?", depot.clock())
+    depot.clock.pass_seconds(GRACE + 1)
+
+    assert collect(depot) == []
+    assert depot.stored() == {entry.cid}
+
+
+def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(depot):
+    for number in range(2):
+        depot.upload(bytes([number]))
+    with depot.database.write() as tx:
+        accounts.delete(tx, ALICE)
+    depot.clock.pass_seconds(GRACE + 1)
+
+    run = collector(depot).run()
+    first = next(run).cid
+    (second,) = depot.stored() - {first}
+    with depot.database.write() as tx:  # another collector took it, and an upload to a store on a network began
+        blobs.forget_unheld(tx, second)
+        blobs.pin(tx, second, 1, depot.clock())
+
+    assert list(run) == []
+    assert depot.stored() == {second}
 
 
 def test_two_collectors_at_once_share_the_work(depot):

@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import os
 import signal
 import sqlite3
@@ -303,6 +304,26 @@ def test_the_files_are_for_their_owner_alone(tally, path):
     modes = {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
 
     assert modes == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-lock"), "0o600")
+
+
+def test_a_copy_is_for_its_owner_alone_too(tally, tmp_path):
+    tally.copy_to(tmp_path / "copy")
+
+    assert oct((tmp_path / "copy").stat().st_mode & 0o777) == "0o600"
+
+
+def test_a_writer_waits_for_its_turn_among_the_processes(tally, path):
+    add(tally)
+    with open(f"{path}-lock") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        writer = threading.Thread(target=add, args=(tally,))
+        writer.start()
+        writer.join(0.2)
+        waiting = writer.is_alive()
+    writer.join(60)
+
+    assert waiting
+    assert value(tally) == 2
 
 
 def test_threads_that_ended_leave_no_connection_open(tally, path):

@@ -78,3 +78,13 @@ def test_a_file_that_is_not_there_needs_no_flush(tmp_path):
     SharedFlush(tmp_path / "none").flush()
 
     assert os.listdir(tmp_path) == []
+
+
+def test_a_flush_syncs_the_file(tmp_path, monkeypatch):
+    (tmp_path / "log").write_bytes(b"written")
+    synced = []
+    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+
+    SharedFlush(tmp_path / "log").flush()
+
+    assert synced == [str(tmp_path / "log")]

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from pathlib import Path
 
 import media
 import pytest
@@ -291,6 +292,43 @@ def test_a_helper_that_was_killed_is_started_again(derive, studio):
     studio._helper.wait()
 
     assert derive(data, "image/png").size == (60, 40)
+
+
+def test_the_helper_knows_none_of_the_settings(derive, studio):
+    derive(encoded(quarters(), "PNG"), "image/png")
+
+    assert Path(f"/proc/{studio._helper.pid}/environ").read_bytes() == b""
+
+
+LIMITED = """
+import resource, signal
+from aurora_blobs.images import worker
+worker._limit(worker._address_space() + 100_000_000)
+try:
+    bytes(200_000_000)
+except MemoryError:
+    print("no memory")
+try:
+    open("/dev/null")
+except OSError:
+    print("no file")
+print(resource.getrlimit(resource.RLIMIT_CPU)[0] == worker.CPU_SECONDS, signal.alarm(0) == worker.WALL_SECONDS)
+"""
+
+
+def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
+    limited = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60)
+
+    assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue True\n", "")
+
+
+def test_an_answer_that_is_too_large_is_read_no_further(derive, monkeypatch):
+    noise = encoded(Image.effect_noise((1500, 1500), 100), "PNG")
+    assert len(noise) > 2**20
+    monkeypatch.setattr("aurora_blobs.images.studio._MAX_REPLY", 2**18)
+
+    with pytest.raises(UnusableImage):
+        derive(noise, "image/png", Preset("inside", 1500, 1500))
 
 
 def test_many_threads_share_one_helper(derive):

@@ -245,6 +245,21 @@ def test_a_second_backup_copies_what_is_new(filled, backup):
     assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
 
 
+def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
+    list(backup.make(filled.database, filled.backend, 2, begin))
+    before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
+
+    def fail(path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(filled.database, "copy_to", fail)
+    with pytest.raises(OSError, match="No space"):
+        list(backup.make(filled.database, filled.backend, 2, begin))
+
+    assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == before
+
+
 def test_an_older_database_beside_newer_blobs_has_strays(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin))
     new = filled.upload(b"new").cid

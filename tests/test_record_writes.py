@@ -111,6 +111,13 @@ def test_a_blob_that_was_never_uploaded_is_refused(alice):
     assert message == f"Could not find blob: {link(blob)}"
 
 
+def test_a_blob_that_lost_its_bytes_is_refused(app, alice):
+    blob = alice.blob(text("lost"), "text/x-test")
+    app.extensions["aurora_blobs"].blobs.backend.delete(blob["ref"]["$link"])
+
+    refused(put(alice, {"file": blob}), "BlobNotFound")
+
+
 def test_a_blob_of_another_account_is_refused(app, alice):
     bob = Member.of(app, "bobby.test")
     blob, _ = bob.publish(jpeg("cat"))

@@ -7,12 +7,11 @@ import resource
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
 from hashlib import sha256
 
 import brotli
 import pytest
-from fakes import Dribble
+from fakes import Dribble, largest_file
 from leaks import open_files
 
 from aurora_blobs.cid import cid_of_digest
@@ -262,17 +261,6 @@ def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_pat
         os.link(blob.land(durable=False), tmp_path / "taken")
 
     assert (tmp_path / "taken").read_bytes() == BODY[:size]
-
-
-@contextmanager
-def largest_file(size):
-    """Let this process write no file past *size* bytes: a full disk, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])

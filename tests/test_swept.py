@@ -1,4 +1,4 @@
-"""An upload whose bytes are collected each time it has stored them."""
+"""An upload whose bytes are collected when it has stored them, once or each time."""
 
 import io
 
@@ -6,6 +6,7 @@ import pytest
 from fakes import MemoryBackend
 from members import jpeg
 
+from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.catalog import accounts
 from aurora_blobs.errors import ServiceBusy
 from aurora_blobs.manager import BlobManager, UploadRules
@@ -38,3 +39,27 @@ def test_an_upload_that_gives_up_leaves_no_bytes(database, spool_folder, clock):
         blobs.upload(io.BytesIO(jpeg("cat")), did=ALICE)
 
     assert backend.held == {}
+
+
+class SweptDisk(DiskBackend):
+    """A disk from which the bytes of the first upload are taken as soon as they are there."""
+
+    puts = 0
+
+    def put(self, blob):
+        super().put(blob)
+        self.puts += 1
+        if self.puts == 1:
+            self.delete(blob.cid)
+
+
+def test_bytes_that_were_collected_before_their_row_are_stored_again(database, spool_folder, tmp_path, clock):
+    with database.write() as tx:
+        accounts.make_external(tx, ALICE, clock())
+    backend = SweptDisk(tmp_path / "blobs", durable=False)
+    blobs = BlobManager(backend, database, spool=spool_folder, rules=UploadRules(), clock=clock)
+
+    entry = blobs.upload(io.BytesIO(jpeg("cat")), did=ALICE)
+
+    assert backend.size(entry.cid) == entry.size
+    assert backend.puts == 2

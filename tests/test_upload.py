@@ -6,6 +6,7 @@ import hashlib
 import pytest
 from members import GET_BLOB, UPLOAD, Member, jpeg
 
+from aurora_blobs import flush
 from aurora_blobs.cid import aurora_form, cid_of_digest
 
 
@@ -216,3 +217,26 @@ def test_a_failure_of_ours_tells_nothing_but_its_number(app, client, caplog):
     assert answer.json == {"error": "InternalServerError", "message": "Internal Server Error"}
     assert answer.headers["X-Request-Id"] in caplog.text
     assert "Traceback" in caplog.text
+
+
+def test_a_repeated_upload_is_answered_when_the_first_one_is_on_the_disk(alice, clock, monkeypatch):
+    alice.blob(jpeg("cat"))
+    flushed = []
+    monkeypatch.setattr(flush, "_flush", flushed.append)
+
+    alice.blob(jpeg("cat"))
+    soon = len(flushed)
+    clock.advance(60)
+    alice.blob(jpeg("cat"))
+
+    assert (soon, len(flushed)) == (1, 1)  # by then it had been for long
+
+
+def test_a_repeated_upload_brings_back_bytes_that_were_lost_a_moment_ago(app, alice):
+    blob = alice.blob(jpeg("cat"))
+    backend = app.extensions["aurora_blobs"].blobs.backend
+    backend.delete(blob["ref"]["$link"])
+
+    alice.blob(jpeg("cat"))
+
+    assert backend.size(blob["ref"]["$link"]) == len(jpeg("cat"))
