@@ -1,4 +1,4 @@
-"""The seam between the service and the place where bytes lie: five operations on CIDs."""
+"""The seam between the service and the place where bytes lie: a few operations on CIDs."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
