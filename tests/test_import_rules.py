@@ -20,7 +20,7 @@ ROWS = [
     "backends auth repos",
     "records accounts verify watch",
     "manager moderation importing writes",
-    "maintenance pictures backfill",
+    "maintenance pictures",
     # Flask begins here.
     "xrpc",
     "views",

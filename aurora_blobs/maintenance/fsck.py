@@ -12,6 +12,7 @@ from aurora_blobs.spool import leftovers
 from aurora_blobs.verify import is_right, set_aside
 
 SETTLED = 3_600_000_000  # microseconds after which nothing can be an upload under way any more
+_DELETE_STEP = 100  # strays per transaction: short enough that uploads do not wait for long
 
 
 class Fsck:
@@ -160,6 +161,3 @@ def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> 
             failures = backend.delete_many(strays)
         gone.extend(cid for cid in strays if cid not in failures)
     return gone
-
-
-_DELETE_STEP = 100  # short enough that uploads do not wait for long

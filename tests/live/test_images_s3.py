@@ -5,10 +5,10 @@ import pytest
 from PIL import Image
 from real_media import FILMS, PHOTOS, media
 
-from aurora_blobs.backfill import backfill
 from aurora_blobs.catalog import accounts
 from aurora_blobs.db import open_database
 from aurora_blobs.images.presets import presets
+from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.pictures import Pictures
 
