@@ -9,6 +9,7 @@ import resource
 from typing import Any
 
 import aurora_blobs
+from aurora_blobs.cautions import cautions
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.memory import keep_freed_memory
 
@@ -61,6 +62,8 @@ control_socket_disable = True  # nobody has asked for it, and it would lie in th
 def on_starting(server: Any) -> None:
     """A connection, an upload and a database take a file each, and the usual soft limit is 1024."""
     server.log.error_log.addFilter(_without_quotes)
+    for line in cautions(_config):
+        server.log.warning("%s", line)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
     if hard != resource.RLIM_INFINITY:
