@@ -25,8 +25,8 @@ IN_MEMORY = 256 * 1024  # a body up to this size touches no file before it is kn
 HEAD = 8192  # bytes kept for finding the type; the longest look that a detector takes
 # An encoded body may be a little larger than what it decodes to, never much.
 _ENCODED_SLACK = 64 * 1024
-# The disk begins on a large file while the rest of it still comes, or the sync at its end has all of it to do.
-_SEND_OUT = 8 * 1024 * 1024
+# The disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all of it to do.
+_SEND_OUT = 1024 * 1024
 _SYNC_FILE_RANGE_WRITE = 2  # <fcntl.h>: begin, and do not wait. Promises nothing; the sync does.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux
 if _sync_file_range is not None:
@@ -254,14 +254,14 @@ def _to_file(body: Reader, start: bytes, folder: Path, max_bytes: int, expected:
         with hashing(expected) as digest:
             if expected is not None:
                 file.allocate(expected)
-            digest.update(start)
             file.write(start)
+            digest.update(start)
             while data := body.read(CHUNK):
                 size += len(data)
                 if size > max_bytes:
                     raise BlobTooLarge()
-                digest.update(data)
                 file.write(data)
+                digest.update(data)
             return file, size, cid_of_digest(digest.digest())
     except BaseException:
         file.remove()
