@@ -56,7 +56,6 @@ CREATE TABLE IF NOT EXISTS blob_metadata (
     PRIMARY KEY (creator_did, cid)
 );
 CREATE INDEX IF NOT EXISTS blob_metadata_by_cid ON blob_metadata (cid);
-CREATE INDEX IF NOT EXISTS blob_metadata_by_creation ON blob_metadata (created_at);
 CREATE INDEX IF NOT EXISTS blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid)
     WHERE unreferenced_since IS NOT NULL;
 CREATE INDEX IF NOT EXISTS blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
