@@ -140,13 +140,13 @@ class Recycler:
 
     def _take_back(self, path: Path) -> None:
         try:
-            file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            if self._truncate:
+                os.truncate(path, 0)  # by name: closing a file that was open for writing would be another event
+                return
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return  # gone already, or a folder
-        if self._truncate:
-            os.ftruncate(file, 0)
-        else:
-            os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.posix_fadvise(file, 0, 0, os.POSIX_FADV_DONTNEED)
         os.close(file)
 
 

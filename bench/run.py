@@ -91,7 +91,7 @@ class Everyone:
     def _start(self, name: str) -> Server:
         folder = self._folder / name.replace(" ", "-")
         if name == "sink":
-            return servers.start_sink(self._sink_program, folder)
+            return servers.start_sink(self._sink_program, folder, "--row")
         if name == "discard":
             server = servers.start_sink(self._sink_program, folder, "--discard")
             server.name, server.written = "discard", []
