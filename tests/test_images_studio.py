@@ -235,6 +235,82 @@ def test_an_animation_is_shown_as_often_as_before(derive, mime_type, data, plays
     assert derive(data, mime_type, form="webp").info["loop"] == plays
 
 
+def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
+    """A GIF of 80 x 80 of *frames*: left, top, width and height; 0 for red or 1 for green; what becomes of it."""
+    data = b"GIF89a" + struct.pack("<HH", 80, 80) + b"\x80\0\0" + bytes(RED) + bytes(GREEN)
+    for box, colour, disposal in frames:
+        codes = [4, colour] * (box[2] * box[3]) + [5]  # cleared before each pixel, all are of 3 bits
+        packed = sum(code << 3 * index for index, code in enumerate(codes)).to_bytes(len(codes) * 3 // 8 + 1, "little")
+        blocks = b"".join(bytes([len(part)]) + part for at in range(0, len(packed), 255) if (part := packed[at:][:255]))
+        data += b"\x21\xf9\x04" + bytes([disposal << 2, 9, 0, 0, 0])
+        data += b"\x2c" + struct.pack("<HHHH", *box) + b"\0\x02" + blocks + b"\0"
+    return data + b";"
+
+
+def flat_apng(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
+    """An APNG of 80 x 80 of *frames*: colour, what becomes of it, 0 or 1 for replacing or covering what is there."""
+    header = struct.pack(">IIBBBBB", 80, 80, 8, 6, 0, 0, 0)
+    data = b"\x89PNG\r\n\x1a\n" + media.chunk(b"IHDR", header)
+    data += media.chunk(b"acTL", struct.pack(">II", len(frames), 0))
+    for index, (colour, disposal, blend) in enumerate(frames):
+        numbers = [2 * index - 1, 2 * index] if index else [0]
+        control = struct.pack(">IIIIIHHBB", numbers[0], 80, 80, 0, 0, 1, 10, disposal, blend)
+        pixels = zlib.compress((b"\0" + bytes(colour) * 80) * 80)
+        kind, before = (b"fdAT", struct.pack(">I", numbers[-1])) if index else (b"IDAT", b"")
+        data += media.chunk(b"fcTL", control) + media.chunk(kind, before + pixels)
+    return data + media.chunk(b"IEND", b"")
+
+
+CLEAR = (0, 0, 0, 0)
+LEFT_BEHIND = {
+    "gif, cleared": (
+        "image/gif",
+        flat_gif(((0, 0, 80, 80), 0, 1), ((40, 0, 40, 80), 1, 2), ((0, 0, 40, 40), 1, 1)),
+        ((*GREEN, 255), CLEAR, (*RED, 255), CLEAR),
+    ),
+    "gif, all cleared": (
+        "image/gif",
+        flat_gif(((0, 0, 80, 80), 0, 2), ((40, 0, 40, 80), 1, 2)),
+        (CLEAR, (*GREEN, 255), CLEAR, (*GREEN, 255)),
+    ),
+    "gif, as it was before the first": (
+        "image/gif",
+        flat_gif(((0, 0, 80, 80), 0, 3), ((40, 0, 40, 80), 1, 2)),
+        (CLEAR, (*GREEN, 255), CLEAR, (*GREEN, 255)),
+    ),
+    "gif, as it was": (
+        "image/gif",
+        flat_gif(((0, 0, 80, 80), 0, 1), ((40, 0, 40, 80), 1, 3), ((0, 0, 40, 40), 1, 1)),
+        ((*GREEN, 255), *[(*RED, 255)] * 3),
+    ),
+    "apng, as it was": (
+        "image/apng",
+        flat_apng(((*GREEN, 255), 0, 0), ((*RED, 255), 2, 1), (CLEAR, 0, 1)),
+        [(*GREEN, 255)] * 4,
+    ),
+    "apng, half transparent": (
+        "image/apng",
+        flat_apng((CLEAR, 0, 0), ((*RED, 90), 0, 1)),
+        [(*RED, 90)] * 4,
+    ),
+    "apng, cleared": (
+        "image/apng",
+        flat_apng(((*GREEN, 255), 0, 0), ((*RED, 255), 1, 1), ((*GREEN, 90), 0, 1)),
+        [(*GREEN, 90)] * 4,
+    ),
+}
+
+
+@pytest.mark.parametrize("mime_type, data, expected", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+def test_a_frame_leaves_behind_what_it_says(derive, mime_type, data, expected):
+    image = derive(data, mime_type, form="webp")
+
+    image.seek(image.n_frames - 1)
+    found = [image.convert("RGBA").getpixel((x, y)) for y in (15, 45) for x in (15, 45)]
+    assert [pixel[3] for pixel in found] == [pixel[3] for pixel in expected]
+    assert close([pixel[:3] for pixel in found if pixel[3]], [pixel[:3] for pixel in expected if pixel[3]])
+
+
 def test_a_frame_is_shown_for_as_long_as_a_webp_can(derive):
     image = derive(animated("PNG", duration=60_000_000), "image/apng", form="webp")
 

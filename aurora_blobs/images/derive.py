@@ -3,9 +3,10 @@
 import importlib
 import io
 import warnings
-from typing import BinaryIO
+from collections.abc import Iterator
+from typing import Any, BinaryIO
 
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, PngImagePlugin
 
 from aurora_blobs.images import exif
 from aurora_blobs.images.presets import READABLE, Preset
@@ -15,6 +16,7 @@ MAX_PIXELS = 50_000_000  # of one picture
 # an animated GIF took 2 to 4 of the 10 seconds that a child has.
 MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
 _MOST_PLAYS, _LONGEST = 2**16 - 1, 2**24 - 1  # of an animation, and of a frame in milliseconds; RFC 9649, 2.7.1
+_CLEARED, _AS_BEFORE = 2, 3  # what a frame of a GIF leaves behind; GIF89a, 23
 _GAP = 2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -87,11 +89,8 @@ def _is_short_film(image: Image.Image, preset: Preset) -> bool:
 
 
 def _animation(image: Image.Image, preset: Preset) -> bytes:
-    # In an animated PNG the first picture may be one for programs that cannot animate.
-    first = 1 if image.info.get("default_image") else 0
     frames, durations = [], []
-    for index in range(first, image.n_frames):  # type: ignore[attr-defined]
-        image.seek(index)
+    for _ in _frames(image):
         frames.append(_derived(image, preset).convert("RGBA"))
         # Browsers show a frame of no duration for this long.
         durations.append(min(int(image.info.get("duration", 0)) or 100, _LONGEST))
@@ -103,10 +102,45 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
         append_images=frames[1:],
         duration=durations,
         loop=_plays(image),
+        background=(0, 0, 0, 0),  # not that of a GIF, which browsers ignore
         quality=75,
         method=2,
     )
     return output.getvalue()
+
+
+def _frames(image: Any) -> Iterator[None]:
+    """Go from frame to frame of *image*; whoever iterates loads each, before the next is put on it as browsers do."""
+    # In an animated PNG the first picture may be one for programs that cannot animate.
+    for index in range(1 if image.info.get("default_image") else 0, image.n_frames):
+        image.seek(index)
+        below = None
+        if image.format == "PNG" and image._prev_im is not None:
+            below = image._prev_im.copy()
+            _lay_over(image)
+        yield
+        if image.format == "PNG":
+            # NOTE: loading a frame draws it on what the next one needs if this one is to be taken back.
+            image._prev_im = below
+        elif image.format == "GIF":
+            # NOTE: what is to be cleared gets a colour of the palette, unless the frame has a transparent one.
+            image.im, image._mode = image.convert("RGBA").im, "RGBA"
+            image.info.pop("transparency", None)
+            # Before the first frame there was nothing.
+            if image.disposal_method == _CLEARED or (image.disposal_method == _AS_BEFORE and index == 0):
+                left, top, right, bottom = image.dispose_extent
+                image.dispose = Image.new("RGBA", (right - left, bottom - top)).im
+
+
+def _lay_over(image: Any) -> None:
+    """Put this frame of an animated PNG over the last. NOTE: Pillow's way makes its alpha the square of what it was."""
+    if image.mode not in ("LA", "RGBA") or image.blend_op != PngImagePlugin.Blend.OP_OVER:
+        return
+    whole = image._new(image._prev_im).convert("RGBA")
+    image.blend_op = PngImagePlugin.Blend.OP_SOURCE
+    image.load()
+    whole.alpha_composite(image.convert("RGBA").crop(image.dispose_extent), image.dispose_extent[:2])
+    image.im = whole.convert(image.mode).im
 
 
 def _plays(image: Image.Image) -> int:
