@@ -202,6 +202,68 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
     assert own.headers["Cache-Control"] == "private"
 
 
+@pytest.fixture
+def behind_nginx(start, s3_server, link, tmp_path):
+    """The service, and nginx in front of it that asks the store for bytes, over *link*."""
+    service = start(
+        AURORA_BLOBS_ACCEL_REDIRECT="/_s3/",
+        AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
+        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
+    )
+    host = s3_server.url.removeprefix("http://")
+    addresses = [("http://s3.example.com/", f"{link.url}/"), ("s3.example.com", host)]
+    proxy = nginx.shipped(tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), *addresses).start()
+    yield service, proxy
+    proxy.stop()
+
+
+def test_a_takedown_holds_at_once_behind_nginx(behind_nginx):
+    service, proxy = behind_nginx
+    alice = service.account()
+    cid = service.publish(alice, b"taken down", "text/x-test")
+    path = blob_path(alice.did, cid)
+    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": alice.did, "cid": cid}
+
+    before = proxy.call("GET", path)
+    service.admin(
+        "open sesame", "com.atproto.admin.updateSubjectStatus", subject=subject, takedown={"applied": True, "ref": "1"}
+    )
+    after = [proxy.call(method, path, headers=more) for method, more in (("GET", {}), ("GET", PART), ("HEAD", {}))]
+
+    assert before.body == b"taken down"
+    assert [answer.status for answer in after] == [400, 400, 400]
+    assert after[0].json["error"] == "BlobNotFound"
+
+
+PART = {"Range": "bytes=0-3"}
+
+
+@pytest.mark.parametrize(
+    "kind, status, error",
+    [
+        ("reset", 502, "UpstreamFailure"),
+        ("500", 502, "UpstreamFailure"),
+        ("503", 503, "ServiceUnavailable"),
+        ("403", 502, "UpstreamFailure"),
+    ],
+)
+def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, error):
+    service, proxy = behind_nginx
+    alice = service.account()
+    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+    link.inject(kind)
+
+    failed = proxy.call("GET", path)
+    link.heal()
+    back = proxy.call("GET", path)
+
+    assert (failed.status, failed.json["error"]) == (status, error)
+    assert int(failed.headers["Retry-After"]) > 0
+    assert failed.headers["Access-Control-Allow-Origin"] == "*"
+    assert (back.status, back.body) == (200, b"here")
+
+
 def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, s3_server, tmp_path):
     store = s3_server.client()
     cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
