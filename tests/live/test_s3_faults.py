@@ -37,7 +37,7 @@ def put(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["reset", "reset-after", "500", "503", "stall", "damage-up"])
+@pytest.mark.parametrize("kind", ["reset", "reset-after", "cut-up", "500", "503", "stall", "damage-up"])
 def test_one_fault_under_an_upload_is_survived(store, put, link, kind, some_bytes):
     data = some_bytes(300_000)
     link.inject(kind, method="PUT", times=1)
@@ -55,6 +55,7 @@ def test_one_fault_under_an_upload_is_survived(store, put, link, kind, some_byte
         ("503", ServiceBusy),
         ("stall", BackendTimeout),
         ("damage-up", BackendUnavailable),
+        ("cut-up", BackendUnavailable),
     ],
 )
 def test_a_lasting_fault_under_an_upload_has_a_name_and_leaves_nothing(
@@ -103,13 +104,38 @@ def test_a_store_that_is_away_is_unavailable_until_it_is_back(store, put, link):
     assert store.size(cid) == 4
 
 
-@pytest.mark.parametrize("kind", ["truncate", "reset-after"])
+@pytest.mark.parametrize("kind", ["truncate", "stall-half", "reset-after", "500", "503", "stall"])
 def test_a_read_that_breaks_goes_on_where_it_was(store, put, link, kind, some_bytes):
     data = some_bytes(3_000_000)
     cid = put(store, data)
     link.inject(kind, method="GET", times=1)
 
     assert store.open(cid).read() == data
+
+
+# A deletion holds the database's write lock: it waits for no store that is busy or silent, the next run has it.
+@pytest.mark.parametrize("kind", ["reset", "reset-after", "500"])
+def test_one_fault_under_a_deletion_is_survived(store, put, link, kind):
+    alone, *batch = [put(store, b"%d" % number) for number in range(4)]
+    link.inject(kind, method="DELETE", times=1)
+    link.inject(kind, method="POST", times=1)
+
+    store.delete(alone)
+
+    assert store.delete_many(batch) == {}
+    assert list(store.scan()) == []
+
+
+@pytest.mark.parametrize(
+    "kind, error",
+    [("reset", BackendUnavailable), ("500", BackendUnavailable), ("503", ServiceBusy), ("stall", BackendTimeout)],
+)
+def test_a_lasting_fault_under_a_batch_has_a_name(store, put, link, kind, error):
+    cids = [put(store, b"%d" % number) for number in range(3)]
+    link.inject(kind, method="POST")
+
+    with pytest.raises(error):
+        store.delete_many(cids)
 
 
 def test_a_range_that_breaks_goes_on_where_it_was(store, put, link, some_bytes):

@@ -58,7 +58,7 @@ def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(depot, filled, 
     assert {cid: read(target, cid) for cid in filled} == filled
 
 
-@pytest.mark.parametrize("kind", ["reset", "truncate", "503"])
+@pytest.mark.parametrize("kind", ["reset", "reset-after", "truncate", "stall-half", "500", "503", "stall"])
 def test_a_migration_back_survives_passing_faults(depot, filled, open_s3, link, migrate, kind):
     store = open_s3(link.url)
     migrate(depot.backend, store)
@@ -69,6 +69,19 @@ def test_a_migration_back_survives_passing_faults(depot, filled, open_s3, link, 
     findings, _ = migrate(store, depot.backend)
 
     assert findings == []
+    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+
+
+def test_a_migration_goes_over_a_slow_link_both_ways(depot, filled, open_s3, link, migrate):
+    store = open_s3(link.url)
+    link.inject("slow", rate=200_000)
+
+    there, _ = migrate(depot.backend, store)
+    for cid in filled:
+        depot.backend.delete(cid)
+    back, _ = migrate(store, depot.backend)
+
+    assert there == back == []
     assert {cid: read(depot.backend, cid) for cid in filled} == filled
 
 
