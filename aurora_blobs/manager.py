@@ -13,13 +13,14 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from aurora_blobs.backends.base import BlobBackend
-from aurora_blobs.catalog import accounts, audit, blobs, references, takedowns
+from aurora_blobs.catalog import audit, blobs, references, takedowns
 from aurora_blobs.catalog.audit import Totals
 from aurora_blobs.catalog.blobs import Entry, UploadState, Usage
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
+from aurora_blobs.deletion import delete_account
 from aurora_blobs.errors import (
     AccountNotFound,
     BackendTimeout,
@@ -378,19 +379,9 @@ class BlobManager:
             return None
         return Inspection(size, self.backend.size(cid), held, named, downs)
 
-    def delete_account(self, did: str) -> None:
-        """Remove *did*: its rows at once, then the bytes that nobody else holds. Takedowns of its blobs stay.
-
-        What a store that is away does not let go of stays for the collector.
-        """
-        with self._database.write() as tx:
-            cids = blobs.cids_of(tx, did)
-            accounts.delete(tx, did)
-        try:
-            for cid in cids:
-                self._discard(cid)
-        except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
-            log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
+    def delete_account(self, did: str) -> list[str]:
+        """Remove *did* and what it holds; the CIDs of the bytes that are gone with it."""
+        return delete_account(self._database, self.backend, did)
 
 
 def _facts(blob: Spooled) -> Facts:

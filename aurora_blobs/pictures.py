@@ -106,6 +106,13 @@ class Pictures:
             count += sum(self._throw_out(name) for name, wanted in step if not wanted)
             after = step[-1][0]
 
+    def forget(self, cids: list[str]) -> None:
+        """Throw out what was derived of *cids*."""
+        with self._database.read() as tx:
+            names = [name for cid in cids for name in derivatives.of_blob(tx, cid)]
+        for name in names:
+            self._throw_out(name)
+
     def close(self) -> None:
         """End the helper process."""
         self._studio.close()

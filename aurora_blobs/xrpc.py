@@ -71,6 +71,10 @@ class Services:
     limits: Limits
     watch: StoreWatch
 
+    def delete_account(self, did: str) -> None:
+        """Remove *did* and all that it has: rows, bytes that nobody else holds, and what was derived of them."""
+        self.pictures.forget(self.blobs.delete_account(did))
+
 
 def services() -> Services:
     """The application's."""

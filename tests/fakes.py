@@ -38,7 +38,10 @@ class MemoryBackend(BlobBackend):
     def keep_aside(self, cid):
         if cid not in self.held:
             raise BlobNotFound()
-        self.aside.append(self.held[cid])
+        self.aside.append((cid, self.held[cid]))
+
+    def forget_aside(self, cids):
+        self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
 
     def scan(self, skipped=None):
         for cid in sorted(self.held, key=lambda cid: (shard_of(cid), cid)):

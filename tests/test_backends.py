@@ -179,6 +179,27 @@ def test_what_is_not_there_cannot_be_kept_aside(backend):
         backend.keep_aside(ABSENT)
 
 
+def test_to_forget_what_was_kept_aside_leaves_the_rest_alone(backend, store):
+    cid, other = store(backend, SMALL), store(backend, LARGE)
+    backend.keep_aside(cid)
+
+    for _ in range(2):
+        backend.forget_aside({cid, ABSENT})
+
+    assert held(backend) == {cid: len(SMALL), other: len(LARGE)}
+
+
+def test_what_was_kept_aside_goes_when_it_is_to_be_forgotten(disk, store, tmp_path):
+    gone, kept = store(disk, SMALL), store(disk, LARGE)
+    for cid in (gone, kept, gone):
+        disk.keep_aside(cid)
+
+    disk.forget_aside({gone, ABSENT})
+
+    (aside,) = (tmp_path / "blobs" / "quarantine").iterdir()
+    assert aside.name.startswith(f"{kept}.")
+
+
 def test_a_version_is_of_what_lies_there(backend, store):
     cid = store(backend, SMALL)
     version = backend.version(cid)

@@ -1,7 +1,10 @@
 """A blob's life: temporary, public, dereferenced, listed, and gone with its account."""
 
+import io
+
 import pytest
 from members import Member, jpeg
+from PIL import Image
 
 COLLECTION = "com.example.file"
 WRITES = "com.atproto.repo.applyWrites"
@@ -254,6 +257,33 @@ def test_a_temporary_or_taken_down_blob_is_not_missing(app, alice):
     app.test_cli_runner().invoke(args=["blobs", "takedown", link(blob)])
 
     assert alice.get("com.atproto.repo.listMissingBlobs").json == {"blobs": []}
+
+
+def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
+    picture = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(picture, "JPEG")
+    shown, _ = alice.publish(picture.getvalue())
+    damaged, _ = alice.publish(jpeg("damaged"))
+    alice.blob(jpeg("temporary"))
+    found = services(alice)
+    data = found.config.data_dir
+    thumbnail = f"/img/avatar_thumbnail/plain/{alice.did}/{link(shown)}@jpeg"
+    assert alice.client.get(thumbnail, buffered=True).status_code == 200
+    (data / "blobs" / found.blobs.backend.path(link(damaged))).write_bytes(b"other bytes")
+    app.test_cli_runner().invoke(args=["blobs", "scrub", "--repair"])
+    before = {path.relative_to(data).parts[0] for path in files(data)}
+    aside = list((data / "blobs" / "quarantine").iterdir())
+
+    alice.post("com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x")
+
+    assert (before, len(aside)) == ({"blobs", "images"}, 1)
+    assert files(data) == []
+
+
+def files(data):
+    """What lies in the folders for blobs, uploads and pictures."""
+    found = [path for name in ("blobs", "spool", "images") for path in (data / name).rglob("*") if path.is_file()]
+    return [path for path in found if path.parent.name != "locks"]
 
 
 def test_deleting_an_account_removes_its_bytes_and_leaves_those_of_others(alice, bob):

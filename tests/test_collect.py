@@ -201,7 +201,7 @@ def test_sessions_tokens_and_counters_that_are_over_go(depot):
 
 
 class Away(DiskBackend):
-    def delete(self, cid):
+    def delete_many(self, cids):
         raise BackendUnavailable("the store is away")
 
 
@@ -229,6 +229,26 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(de
     depot.clock.pass_seconds(GRACE + 1)
     assert {collected.cid for collected in collect(depot)} == cids
     assert depot.stored() == set()
+
+
+def test_an_account_is_deleted_in_steps_that_hold_nobody_up(depot):
+    class Counting(DiskBackend):
+        def delete_many(self, cids):
+            steps.append(len(cids))
+            return super().delete_many(cids)
+
+    steps = []
+    for number in range(250):
+        depot.upload(number.to_bytes(2, "big"))
+    shared = depot.upload(b"shared")
+    depot.upload(b"shared", did=BOB)
+    depot.blobs.backend = Counting(depot.backend.root, durable=True)
+
+    gone = depot.blobs.delete_account(ALICE)
+
+    assert (len(gone), sum(steps), len(steps)) == (250, 250, 3)
+    assert depot.stored() == {shared.cid}
+    assert [row[0] for row in depot.rows()["blob"]] == [shared.cid]
 
 
 def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):

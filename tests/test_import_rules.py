@@ -18,7 +18,7 @@ ROWS = [
     "spool catalog lexicons car",
     "backends.base images limits blob_refs",
     "backends auth repos",
-    "records accounts verify watch",
+    "records accounts verify watch deletion",
     "manager moderation importing writes",
     "maintenance pictures",
     # Flask begins here.

@@ -152,7 +152,7 @@ def test_uploads_go_on_while_wrong_bytes_are_read_and_set_aside(eventful):
 
     assert set_wrong_aside(cid)
     assert manager.backend.size(cid) is None
-    assert manager.backend.aside == [b"wrong"]
+    assert [data for _, data in manager.backend.aside] == [b"wrong"]
 
 
 def test_bytes_that_were_replaced_while_they_were_read_stay(eventful):

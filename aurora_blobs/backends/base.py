@@ -1,11 +1,11 @@
 """The seam between the service and the place where bytes lie: a few operations on CIDs."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
 from aurora_blobs.spool import Spooled
 
 CANARY = "probe."  # what the name of a canary begins with; one may be left behind
@@ -58,6 +58,10 @@ class BlobBackend(ABC):
         """Copy what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
 
     @abstractmethod
+    def forget_aside(self, cids: Collection[str]) -> None:
+        """Remove what was kept aside of *cids*."""
+
+    @abstractmethod
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         """Everything held, by shard and in it by CID. *skipped* gets the name of whatever is not a blob."""
 
@@ -66,11 +70,16 @@ class BlobBackend(ABC):
         """Write, read and delete a canary."""
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
-        """Remove the bytes of each of *cids*; those that could not be removed, with the reason."""
-        failures = {}
-        for cid in cids:
+        """Remove the bytes of each of *cids*; those that could not be removed, with the reason.
+
+        A store that is away is not waited for again and again: callers hold the database's write lock.
+        """
+        failures: dict[str, BlobServiceError] = {}
+        for index, cid in enumerate(cids):
             try:
                 self.delete(cid)
+            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+                return failures | dict.fromkeys(cids[index:], error)
             except BlobServiceError as error:
                 failures[cid] = error
         return failures

@@ -5,13 +5,13 @@ import io
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.spool import CHUNK, Spooled, disk_errors
 
 if TYPE_CHECKING:
@@ -57,13 +57,21 @@ class DiskBackend(BlobBackend):
             return None
 
     def delete(self, cid: str) -> None:
-        path = self._path(cid)
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            return
+        self.delete_many([cid])
+
+    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        folders = set()
+        for cid in cids:
+            path = self._path(cid)
+            try:
+                os.unlink(path)
+            except FileNotFoundError:
+                continue
+            folders.add(os.path.dirname(path))
         if self._durable:
-            _sync_folder(os.path.dirname(path))
+            for folder in folders:
+                _sync_folder(folder)
+        return {}
 
     def version(self, cid: str) -> str | None:
         try:
@@ -80,6 +88,12 @@ class DiskBackend(BlobBackend):
                 self._link_or_copy(Path(self._path(cid)), f"{aside}/{cid}.{secrets.token_hex(8)}")
             except FileNotFoundError:
                 raise BlobNotFound() from None
+
+    def forget_aside(self, cids: Collection[str]) -> None:
+        aside = self.root / _QUARANTINE
+        for path in aside.iterdir() if aside.is_dir() else ():
+            if path.name.partition(".")[0] in cids:
+                path.unlink(missing_ok=True)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         for shard in sorted(self.root.iterdir()):

@@ -1,13 +1,13 @@
 """Two stores as one, while blobs move from one to the other: written to the first, read from either."""
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from itertools import groupby
 from typing import BinaryIO
 
 from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.cid import shard_of
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
 
@@ -48,6 +48,14 @@ class PairBackend(BlobBackend):
     @property
     def stores(self) -> tuple[BlobBackend, ...]:
         return (self.first, self.second)
+
+    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        failures = self.second.delete_many(cids)
+        return failures | self.first.delete_many([cid for cid in cids if cid not in failures])
+
+    def forget_aside(self, cids: Collection[str]) -> None:
+        self.second.forget_aside(cids)
+        self.first.forget_aside(cids)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)

@@ -3,7 +3,7 @@
 import os
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, BinaryIO
 
 from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
@@ -91,6 +91,12 @@ class S3Backend(BlobBackend):
         source = {"Bucket": self.bucket.name, "Key": self.key(cid)}
         aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
         self.bucket.call("copy_object", CopySource=source, Key=aside)
+
+    def forget_aside(self, cids: Collection[str]) -> None:
+        aside = f"{self._prefix}{_QUARANTINE}"
+        for listed in self.bucket.objects(aside):
+            if listed.key.removeprefix(aside).partition(".")[0] in cids:
+                self.bucket.call("delete_object", Key=listed.key)
 
     def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
         parameters = {

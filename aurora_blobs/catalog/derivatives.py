@@ -107,6 +107,11 @@ def least_used(tx: Transaction, keep_bytes: int) -> list[str]:
     return [row[0] for row in rows]
 
 
+def of_blob(tx: Transaction, cid: str) -> list[str]:
+    """The names of all that was derived of *cid*."""
+    return [row[0] for row in tx.all("SELECT name FROM derivative WHERE cid = ?", cid)]
+
+
 def page(tx: Transaction, after: str, limit: int) -> list[tuple[str, bool]]:
     """Up to *limit* names after that one, in their order, and whether the blob of each is here and may be seen."""
     rows = tx.all(

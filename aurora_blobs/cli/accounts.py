@@ -78,7 +78,7 @@ def delete(name: str, yes: bool) -> None:
     what = f"{found.did}, {found.blob_count} blobs, {found.blob_bytes} bytes"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True)
-    services().blobs.delete_account(found.did)
+    services().delete_account(found.did)
     click.echo(f"deleted {what}")
 
 

@@ -46,5 +46,5 @@ def delete_account() -> dict[str, Any]:
     """Remove an account and all it has."""
     require("admin")
     given = json_input(did=required(parse_did))
-    services().blobs.delete_account(services().repos.find(given["did"]).did)
+    services().delete_account(services().repos.find(given["did"]).did)
     return {}

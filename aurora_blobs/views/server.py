@@ -110,7 +110,7 @@ def delete_account() -> Response:
     given = json_input(did=required(parse_did), password=required(), token=required())
     with services().limits.guessing(request.remote_addr or ""):
         accounts.check_password(given["did"], given["password"])
-    services().blobs.delete_account(given["did"])
+    services().delete_account(given["did"])
     return nothing()
 
 

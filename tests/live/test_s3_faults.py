@@ -307,6 +307,10 @@ def test_what_is_kept_aside_outlives_the_object(s3_server, store, put, tmp_path)
     listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}.")
     assert [entry["Size"] for entry in listed["Contents"]] == [5]
 
+    store.forget_aside({cid})
+    listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/")
+    assert listed["KeyCount"] == 0
+
 
 def test_other_bytes_of_the_same_size_are_another_version(s3_server, store, put):
     cid = put(store, b"right")

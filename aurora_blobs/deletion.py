@@ -1,0 +1,40 @@
+"""How an account goes: its rows at once, then the bytes that nobody else holds."""
+
+import logging
+
+from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.catalog import accounts, blobs
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
+
+log = logging.getLogger(__name__)
+
+_STEP = 100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
+
+
+def delete_account(database: Database, backend: BlobBackend, did: str) -> list[str]:
+    """Remove *did*, and the bytes that nobody else holds, also those that were kept aside; the CIDs of these.
+
+    Takedowns of its blobs stay, and keep their bytes. What a store that is away does not let go of stays for the
+    collector.
+    """
+    with database.write() as tx:
+        cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
+        accounts.delete(tx, did)
+    gone: list[str] = []
+    try:
+        for start in range(0, len(cids), _STEP):
+            gone += _discard(database, backend, cids[start : start + _STEP])
+        backend.forget_aside(set(gone))
+    except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+        log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
+    return gone
+
+
+def _discard(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
+    """Remove those of *cids* that no account holds, by the locking rule; which ones it was."""
+    with database.write() as tx:
+        unheld = [cid for cid in cids if blobs.forget_unheld(tx, cid)]
+        for failure in backend.delete_many(unheld).values():
+            raise failure  # all rows stay then: one without bytes is the collector's, too
+    return unheld
