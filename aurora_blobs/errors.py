@@ -266,7 +266,7 @@ class InsufficientStorage(BlobServiceError):
 
 
 class ServiceBusy(BlobServiceError):
-    """The database is locked for longer than a client should wait, or a blob was collected under an upload."""
+    """The database is locked for longer than a client should wait, a blob was collected under an upload: try again."""
 
     error, status = "ServiceUnavailable", 503
     retry_after = 5

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 from aurora_blobs.blob_refs import find_references
@@ -11,9 +12,9 @@ from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
-from aurora_blobs.errors import InvalidRequest, RepoNotFound
+from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
 from aurora_blobs.records import as_text
-from aurora_blobs.spool import spooled
+from aurora_blobs.spool import alone, spooled
 from aurora_blobs.syntax import new_tid
 
 CAR_TYPE = "application/vnd.ipld.car"
@@ -88,8 +89,14 @@ class Importer:
 
         The repository is read to its end before anything is written: a bad one changes nothing. What a client writes
         meanwhile stays. Repeated after a failure of ours, it completes what was begun.
-        Raises InvalidRequest, as `Repository.records` does, and RepoNotFound.
+        Raises InvalidRequest, as `Repository.records` does, RepoNotFound, and ServiceBusy while another is under way.
         """
+        with alone(self._spool, f"import.{sha256(repository.did.encode()).hexdigest()}") as is_alone:
+            if not is_alone:
+                raise ServiceBusy("Another import of this repository is under way, please try again.")
+            return self._run(repository)
+
+    def _run(self, repository: Repository) -> Imported:
         rev = self._next_rev(repository.did)
         for _ in repository.records(self._max_bytes):
             pass

@@ -192,14 +192,38 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
         except FileNotFoundError:
             continue
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another sweeper may have taken that file since it was opened, and its upload made it again.
-            if os.path.samestat(os.fstat(file), path.stat()):
+            if _is_mine(file, path):
                 yield path, _cid_in(path.name)
-        except (BlockingIOError, FileNotFoundError):
-            continue
         finally:
             os.close(file)
+
+
+@contextmanager
+def alone(folder: Path, name: str) -> Iterator[bool]:
+    """Has the file *name* in *folder* to itself for the block; yields False where somebody has, in whatever process.
+
+    It goes with the block; one that a crash left is among the `leftovers`.
+    """
+    path = folder / name
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    mine = False
+    try:
+        mine = _is_mine(file, path)
+        yield mine
+    finally:
+        if mine:
+            path.unlink(missing_ok=True)
+        os.close(file)
+
+
+def _is_mine(file: int, path: Path) -> bool:
+    """Lock *file*, which was opened at *path*; False where somebody else has it locked."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # Whoever had it may have unlinked it since it was opened, and another made it again.
+        return os.path.samestat(os.fstat(file), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        return False
 
 
 class BodyReader:

@@ -8,7 +8,7 @@ from cars import DID, Car, car_of
 from depot import BOB, cid_of_bytes, link_of, raw_cid
 
 from aurora_blobs.car import Repository
-from aurora_blobs.errors import InvalidRequest, RepoNotFound
+from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
 from aurora_blobs.importing import Imported
 
 
@@ -177,6 +177,35 @@ def test_what_a_client_writes_during_an_import_stays(depot):
     assert depot.value(DID, "com.example.a", "0900") == {"$type": "com.example.a", "by": "a client"}
     assert "com.example.a/0900-new" in kept(depot)
     assert "com.example.a/0001-old" not in kept(depot)
+
+
+def test_two_imports_of_an_account_do_not_mix(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
+    later = {f"com.example.a/{number:04}": {"n": 2} for number in range(500, 1500)}
+    refused = []
+
+    def interrupt():
+        with pytest.raises(ServiceBusy) as refusal:
+            depot.importer.run(Repository(car_of(later)))
+        refused.append(refusal)
+
+    depot.importer.run(Interrupted(file, interrupt))
+    first = kept(depot)
+    depot.importer.run(Repository(car_of(later)))
+
+    assert len(refused) == 1
+    assert first == {f"com.example.a/{number:04}" for number in range(1000)}
+    assert kept(depot) == set(later)
+    assert depot.value(DID, "com.example.a", "0700") == {"n": 2}
+
+
+def test_another_account_may_import_meanwhile(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
+    other = car_of({"com.example.a/1": {"n": 2}}, BOB)
+
+    depot.importer.run(Interrupted(file, lambda: depot.importer.run(Repository(other))))
+
+    assert depot.keys(BOB) == [("com.example.a", "1")]
 
 
 def test_an_import_ends_when_its_account_is_deleted(depot):
