@@ -23,8 +23,10 @@ SLOW = "4,000 scans"  # of the bombs, the one that takes all the time that there
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    service = Service(folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame").start()
+    service = Service(folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame")
+    service.start()
     try:
+        assert becomes(lambda: len(service.workers()) > 1)  # the first may answer before the second is made
         yield service
     finally:
         service.stop()
