@@ -2,42 +2,50 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import click
 
 _LINE_SECONDS = 10  # between two lines in a pipe
+_BAR_SECONDS = 2  # between two rates in a bar
 
 
 class Meter:
-    """Counts what is done of *blobs* and *bytes*."""
+    """Counts what is done of *blobs* and *bytes*. *clock* gives seconds.
 
-    def __init__(self, blobs: int, size: int, bar: Any) -> None:
+    The rate is that of the last while: a job that goes on where it was passes over what is done in no time.
+    """
+
+    def __init__(self, blobs: int, size: int, bar: Any, clock: Callable[[], float] = time.monotonic) -> None:
         self._blobs = blobs
         self._bytes = size
         self._bar = bar
-        self._done_blobs = 0
-        self._done_bytes = 0
-        self._began = self._told = time.monotonic()
+        self._clock = clock
+        self._done_blobs = self._done_bytes = 0
+        self._marked_bytes = 0
+        self._marked_at = clock()
+        self._rate = ""
 
     def add(self, size: int, *, blobs: int = 1) -> None:
         """*blobs* of *size* bytes together are done."""
         self._done_blobs += blobs
         self._done_bytes += size
-        now = time.monotonic()
+        seconds = self._clock() - self._marked_at
+        if seconds >= (_LINE_SECONDS if self._bar is None else _BAR_SECONDS):
+            rate = (self._done_bytes - self._marked_bytes) / seconds
+            self._rate = f"{amount(rate)}/s"
+            self._marked_bytes, self._marked_at = self._done_bytes, self._clock()
+            if self._bar is None:
+                click.echo(self._line(rate), err=True)
         if self._bar is not None:
-            self._bar.update(size)
-        elif now - self._told >= _LINE_SECONDS:
-            self._told = now
-            click.echo(self._line(now - self._began), err=True)
+            self._bar.update(size, self._rate)
 
-    def _line(self, seconds: float) -> str:
-        rate = self._done_bytes / seconds
+    def _line(self, rate: float) -> str:
         left = (self._bytes - self._done_bytes) / rate if rate else 0
         done = f"{self._done_blobs} of {self._blobs} blobs, {amount(self._done_bytes)} of {amount(self._bytes)}"
-        return f"{done}, {amount(rate)}/s, {time.strftime('%H:%M:%S', time.gmtime(max(0, left)))} left"
+        return f"{done}, {self._rate}, {time.strftime('%H:%M:%S', time.gmtime(max(0, left)))} left"
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def meter(label: str, blobs: int, size: int) -> Iterator[Meter]:
     if not sys.stderr.isatty():
         yield Meter(blobs, size, None)
         return
-    with click.progressbar(length=size, label=label, file=sys.stderr, show_pos=False) as bar:
+    with click.progressbar(length=size, label=label, file=sys.stderr, item_show_func=str) as bar:
         yield Meter(blobs, size, bar)
 
 
