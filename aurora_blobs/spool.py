@@ -26,7 +26,7 @@ HEAD = 8192  # bytes kept for finding the type; the longest look that a detector
 # An encoded body may be a little larger than what it decodes to, never much.
 _ENCODED_SLACK = 64 * 1024
 # The disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all of it to do.
-_SEND_OUT = 1024 * 1024
+_SEND_OUT = 8 * 1024 * 1024  # below it, a blob that turns out to be here already never gets to the disk
 _SYNC_FILE_RANGE_WRITE = 2  # <fcntl.h>: begin, and do not wait. Promises nothing; the sync does.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux
 if _sync_file_range is not None:
