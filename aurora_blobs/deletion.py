@@ -1,6 +1,7 @@
 """How an account goes: its rows at once, then the bytes that nobody else holds."""
 
 import logging
+from collections.abc import Callable
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import accounts, blobs
@@ -12,11 +13,11 @@ log = logging.getLogger(__name__)
 _STEP = 100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
 
 
-def delete_account(database: Database, backend: BlobBackend, did: str) -> list[str]:
+def delete_account(database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]) -> list[str]:
     """Remove *did*, and the bytes that nobody else holds, also those that were kept aside; the CIDs of these.
 
     Takedowns of its blobs stay, and keep their bytes. What a store that is away does not let go of stays for the
-    collector.
+    collector. *clock* gives microseconds since the epoch, UTC.
     """
     with database.write() as tx:
         cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
@@ -24,17 +25,22 @@ def delete_account(database: Database, backend: BlobBackend, did: str) -> list[s
     gone: list[str] = []
     try:
         for start in range(0, len(cids), _STEP):
-            gone += _discard(database, backend, cids[start : start + _STEP])
+            gone += _discard(database, backend, cids[start : start + _STEP], clock)
         backend.forget_aside(set(gone))
     except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone
 
 
-def _discard(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
+def _discard(database: Database, backend: BlobBackend, cids: list[str], clock: Callable[[], int]) -> list[str]:
     """Remove those of *cids* that no account holds, by the locking rule; which ones it was."""
     with database.write() as tx:
+        sizes = {cid: blobs.find_size(tx, cid) or 0 for cid in cids}
         unheld = [cid for cid in cids if blobs.forget_unheld(tx, cid)]
-        for failure in backend.delete_many(unheld).values():
-            raise failure  # all rows stay then: one without bytes is the collector's, too
+        failures = backend.delete_many(unheld)
+        for cid in failures:
+            # Gone or not, nobody knows: the row begins anew, and the collector comes back to it.
+            blobs.pin(tx, cid, sizes[cid], clock())
+    for failure in failures.values():
+        raise failure
     return unheld

@@ -381,7 +381,7 @@ class BlobManager:
 
     def delete_account(self, did: str) -> list[str]:
         """Remove *did* and what it holds; the CIDs of the bytes that are gone with it."""
-        return delete_account(self._database, self.backend, did)
+        return delete_account(self._database, self.backend, did, self._clock)
 
 
 def _facts(blob: Spooled) -> Facts:

@@ -231,6 +231,24 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(de
     assert depot.stored() == set()
 
 
+def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_upload_takes_it_for_here(depot):
+    class Failing(DiskBackend):
+        def delete_many(self, cids):
+            super().delete_many(cids)
+            return {cids[-1]: BackendUnavailable("no answer came, though it is gone")}
+
+    last = sorted(depot.upload(bytes([number])).cid for number in range(3))[-1]
+    ((pinned,),) = [row[2:3] for row in depot.rows()["blob"] if row[0] == last]
+    depot.blobs.backend = Failing(depot.backend.root, durable=False)
+    depot.clock.pass_seconds(1)
+
+    depot.blobs.delete_account(ALICE)
+
+    ((cid, _, created_at, stored_at, _),) = depot.rows()["blob"]
+    assert (cid, stored_at) == (last, None)
+    assert created_at > pinned
+
+
 def test_an_account_is_deleted_in_steps_that_hold_nobody_up(depot):
     class Counting(DiskBackend):
         def delete_many(self, cids):
