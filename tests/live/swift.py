@@ -4,20 +4,19 @@ The old one: it knows neither If-None-Match nor the checksum header, and wants b
 """
 
 import getpass
-import subprocess
-import time
-from pathlib import Path
 
-from botocore.exceptions import BotoCoreError, ClientError
-from seaweed import BUCKET, KEYS, free_ports, store_client
+from cluster import Cluster
+from seaweed import KEYS
 
-_PROXY = """
+_SERVER = """
 [DEFAULT]
 bind_ip = 127.0.0.1
 bind_port = {port}
 workers = 0
 user = {user}
 swift_dir = {folder}
+"""
+_PROXY = """
 [pipeline:main]
 pipeline = catch_errors gatekeeper cache listing_formats s3api tempauth copy slo proxy-server
 [app:proxy-server]
@@ -43,12 +42,6 @@ use = egg:swift#copy
 use = egg:swift#slo
 """
 _STORAGE = """
-[DEFAULT]
-bind_ip = 127.0.0.1
-bind_port = {port}
-workers = 0
-user = {user}
-swift_dir = {folder}
 devices = {folder}/devices
 mount_check = false
 fallocate_reserve = 0
@@ -61,14 +54,11 @@ _HASH = "[swift-hash]\nswift_hash_path_prefix = test\nswift_hash_path_suffix = t
 _KINDS = ("account", "container", "object")
 
 
-class SwiftS3:
-    """A cluster of one device; its data goes with it."""
+class SwiftS3(Cluster):
+    """A cluster of one device."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.ports = free_ports(2 + len(_KINDS))
-        self.url = f"http://127.0.0.1:{self.ports[0]}"
-        self._processes: list[subprocess.Popen[bytes]] = []
+    PORTS = 2 + len(_KINDS)
+    SECONDS = 60
 
     def start(self) -> None:
         """Returns when the bucket takes objects."""
@@ -76,36 +66,18 @@ class SwiftS3:
         (self.folder / "swift.conf").write_text(_HASH)
         for kind, port in zip(_KINDS, self.ports[2:], strict=True):
             builder = f"{kind}.builder"
-            self._run("swift-ring-builder", builder, "create", "2", "1", "0")
-            self._run("swift-ring-builder", builder, "add", f"r1z1-127.0.0.1:{port}/one", "1")
-            self._run("swift-ring-builder", builder, "rebalance")
+            self.run("swift-ring-builder", builder, "create", "2", "1", "0")
+            self.run("swift-ring-builder", builder, "add", f"r1z1-127.0.0.1:{port}/one", "1")
+            self.run("swift-ring-builder", builder, "rebalance")
             self._serve(kind, _STORAGE, port)
-        self._begin("memcached", "-l", "127.0.0.1", "-p", str(self.ports[1]), "-u", getpass.getuser())
+        self.begin("memcached", "-l", "127.0.0.1", "-p", str(self.ports[1]), "-u", getpass.getuser())
         self._serve("proxy", _PROXY, self.ports[0])
-        self._await_ready()
-
-    def stop(self) -> None:
-        for process in reversed(self._processes):
-            process.terminate()
-        for process in reversed(self._processes):
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-        self._processes.clear()
-
-    def client(self):
-        return store_client(self.url)
-
-    def _run(self, *command: str) -> None:
-        done = subprocess.run(command, cwd=self.folder, capture_output=True, timeout=60)
-        assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-1000:])
+        self.await_ready()
 
     def _serve(self, kind: str, template: str, port: int) -> None:
         path = self.folder / f"{kind}-server.conf"
         path.write_text(
-            template.format(
+            (_SERVER + template).format(
                 kind=kind,
                 port=port,
                 cache=self.ports[1],
@@ -115,18 +87,4 @@ class SwiftS3:
                 secret=KEYS["AWS_SECRET_ACCESS_KEY"],
             )
         )
-        self._begin(f"swift-{kind}-server", str(path), "--verbose")
-
-    def _begin(self, *command: str) -> None:
-        with open(self.folder / f"{command[0]}.out", "ab") as log:
-            self._processes.append(subprocess.Popen(command, cwd=self.folder, stdout=log, stderr=log))
-
-    def _await_ready(self) -> None:
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                self.client().create_bucket(Bucket=BUCKET)
-                return
-            except (BotoCoreError, ClientError) as error:
-                assert time.monotonic() < deadline, error
-                time.sleep(0.2)
+        self.begin(f"swift-{kind}-server", str(path), "--verbose")
