@@ -21,9 +21,8 @@ _CACHED_STATEMENTS = 256  # more than the package has, so each is parsed once pe
 # Pages of 4 KiB in the log before whoever commits copies them into the file, with all others waiting. An upload changes
 # a dozen, many of them the same ones: SQLite's own 1000 would have every 80th upload do it.
 _CHECKPOINT_PAGES = 4000
-_IDLE_CONNECTIONS = (
-    16  # kept open for the next; each may hold 2 MB of pages, and a process may have hundreds of threads
-)
+# Kept open for the next; each may hold 2 MB of pages, and a process may have hundreds of threads.
+_IDLE_CONNECTIONS = 16
 
 Row = tuple[Any, ...]
 

@@ -20,23 +20,23 @@ def delete_account(database: Database, backend: BlobBackend, did: str, clock: Ca
     collector. *clock* gives microseconds since the epoch, UTC.
     """
     with database.write() as tx:
-        cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
+        sizes = blobs.sizes_of(tx, did)
         accounts.delete(tx, did)
     gone: list[str] = []
+    held = sorted(sizes.items())  # in the order of their folders
     try:
-        for start in range(0, len(cids), _STEP):
-            gone += _discard(database, backend, cids[start : start + _STEP], clock)
+        for start in range(0, len(held), _STEP):
+            gone += _discard(database, backend, dict(held[start : start + _STEP]), clock)
         backend.forget_aside(set(gone))
     except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone
 
 
-def _discard(database: Database, backend: BlobBackend, cids: list[str], clock: Callable[[], int]) -> list[str]:
-    """Remove those of *cids* that no account holds, by the locking rule; which ones it was."""
+def _discard(database: Database, backend: BlobBackend, sizes: dict[str, int], clock: Callable[[], int]) -> list[str]:
+    """Remove those of *sizes*, by CID, that no account holds, by the locking rule; which ones it was."""
     with database.write() as tx:
-        sizes = {cid: blobs.find_size(tx, cid) or 0 for cid in cids}
-        unheld = [cid for cid in cids if blobs.forget_unheld(tx, cid)]
+        unheld = [cid for cid in sizes if blobs.forget_unheld(tx, cid)]
         failures = backend.delete_many(unheld)
         for cid in failures:
             # Gone or not, nobody knows: the row begins anew, and the collector comes back to it.

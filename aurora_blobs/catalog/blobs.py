@@ -362,6 +362,6 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
     return [Entry(*row) for row in rows]
 
 
-def cids_of(tx: Transaction, did: str) -> list[str]:
-    """The CIDs of all that *did* holds."""
-    return [row[0] for row in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]
+def sizes_of(tx: Transaction, did: str) -> dict[str, int]:
+    """The size of each blob that *did* holds, by its CID."""
+    return dict(tx.all("SELECT cid, size FROM blob_metadata WHERE creator_did = ?", did))

@@ -32,11 +32,12 @@ class Meter:
         """*blobs* of *size* bytes together are done."""
         self._done_blobs += blobs
         self._done_bytes += size
-        seconds = self._clock() - self._marked_at
+        now = self._clock()
+        seconds = now - self._marked_at
         if seconds >= (_LINE_SECONDS if self._bar is None else _BAR_SECONDS):
             rate = (self._done_bytes - self._marked_bytes) / seconds
             self._rate = f"{amount(rate)}/s"
-            self._marked_bytes, self._marked_at = self._done_bytes, self._clock()
+            self._marked_bytes, self._marked_at = self._done_bytes, now
             if self._bar is None:
                 click.echo(self._line(rate), err=True)
         if self._bar is not None:
