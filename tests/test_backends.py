@@ -420,6 +420,13 @@ def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(store
     assert calls == ["unlink", "fsync"]
 
 
+def test_the_folders_are_on_the_disk_before_a_durable_backend_takes_anything(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda folder: synced.append(os.readlink(f"/proc/self/fd/{folder}")))
+    DiskBackend(tmp_path / "data" / "blobs", durable=True)
+    assert synced == [str(tmp_path / "data" / "blobs"), str(tmp_path / "data")]
+
+
 def test_a_durable_copy_is_on_the_disk_before_it_has_its_name(mounted_disk, store, monkeypatch):
     calls = []
     for name in ("fdatasync", "replace", "fsync"):

@@ -33,6 +33,9 @@ class DiskBackend(BlobBackend):
         self._durable = durable
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+        if durable:  # a file is where its folder is found
+            _sync_folder(root)
+            _sync_folder(root.parent)
 
     def put(self, blob: Spooled) -> None:
         source = blob.land(durable=self._durable)
@@ -198,7 +201,7 @@ def _is_blob(name: str, shard: str) -> bool:
         return False
 
 
-def _sync_folder(path: str) -> None:
+def _sync_folder(path: str | Path) -> None:
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
