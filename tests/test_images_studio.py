@@ -1,4 +1,5 @@
 import io
+import itertools
 import os
 import signal
 import struct
@@ -247,24 +248,36 @@ def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
     return data + b";"
 
 
-def flat_apng(*frames: tuple[tuple[int, int, int, int], int, int], delay: tuple[int, int] = (1, 10)) -> bytes:
-    """An APNG of 80 x 80 of *frames*: colour, what becomes of it, 0 or 1 for replacing or covering what is there.
+def flat_apng(*frames: tuple, delay: tuple[int, int] = (1, 10), instead: tuple[int, ...] | None = None) -> bytes:
+    """An APNG of 80 x 80 of *frames*: colour, what becomes of it, 0 or 1 for replacing or covering what is there, box.
 
-    *delay* is the fraction of a second that each is shown.
+    Without its box (left, top, width, height) a frame is whole. *delay* is the fraction of a second that each is shown.
+    *instead* is the colour of the picture for programs that cannot animate, None where that is the first frame.
     """
-    header = struct.pack(">IIBBBBB", 80, 80, 8, 6, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", 80, 80, 8, {1: 0, 3: 2, 4: 6}[len(frames[0][0])], 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + media.chunk(b"IHDR", header)
     data += media.chunk(b"acTL", struct.pack(">II", len(frames), 0))
-    for index, (colour, disposal, blend) in enumerate(frames):
-        numbers = [2 * index - 1, 2 * index] if index else [0]
-        control = struct.pack(">IIIIIHHBB", numbers[0], 80, 80, 0, 0, *delay, disposal, blend)
-        pixels = zlib.compress((b"\0" + bytes(colour) * 80) * 80)
-        kind, before = (b"fdAT", struct.pack(">I", numbers[-1])) if index else (b"IDAT", b"")
-        data += media.chunk(b"fcTL", control) + media.chunk(kind, before + pixels)
+    if instead is not None:
+        data += media.chunk(b"IDAT", flat_rows(instead, 80, 80))
+    numbers = itertools.count()
+    for index, (colour, disposal, blend, *box) in enumerate(frames):
+        left, top, width, height = box or (0, 0, 80, 80)
+        data += media.chunk(
+            b"fcTL", struct.pack(">IIIIIHHBB", next(numbers), width, height, left, top, *delay, disposal, blend)
+        )
+        rows = flat_rows(colour, width, height)
+        if index == 0 and instead is None:
+            data += media.chunk(b"IDAT", rows)
+        else:
+            data += media.chunk(b"fdAT", struct.pack(">I", next(numbers)) + rows)
     return data + media.chunk(b"IEND", b"")
 
 
-CLEAR = (0, 0, 0, 0)
+def flat_rows(colour: tuple[int, ...], width: int, height: int) -> bytes:
+    return zlib.compress((b"\0" + bytes(colour) * width) * height)
+
+
+CLEAR, RIGHT = (0, 0, 0, 0), (40, 0, 40, 80)
 LEFT_BEHIND = {
     "gif, cleared": (
         "image/gif",
@@ -301,6 +314,36 @@ LEFT_BEHIND = {
         flat_apng(((*GREEN, 255), 0, 0), ((*RED, 255), 1, 1), ((*GREEN, 90), 0, 1)),
         [(*GREEN, 90)] * 4,
     ),
+    "apng without alpha, cleared": (
+        "image/apng",
+        flat_apng((GREEN, 1, 0), (RED, 0, 0, *RIGHT)),
+        (CLEAR, (*RED, 255), CLEAR, (*RED, 255)),
+    ),
+    "grey apng, cleared": (
+        "image/apng",
+        flat_apng(((90,), 1, 0), ((150,), 0, 0, *RIGHT)),
+        (CLEAR, (150, 150, 150, 255)) * 2,
+    ),
+    "apng with another picture first": (
+        "image/apng",
+        flat_apng(((*RED, 255), 0, 0, *RIGHT), instead=(*BLUE, 255)),
+        (CLEAR, (*RED, 255), CLEAR, (*RED, 255)),
+    ),
+    "apng with another picture first, half transparent": (
+        "image/apng",
+        flat_apng(((*RED, 90), 0, 1), instead=(*BLUE, 255)),
+        [(*RED, 90)] * 4,
+    ),
+    "apng without alpha with another picture first": (
+        "image/apng",
+        flat_apng((RED, 0, 1, *RIGHT), (GREEN, 0, 1, 40, 0, 40, 40), instead=BLUE),
+        (CLEAR, (*GREEN, 255), CLEAR, (*RED, 255)),
+    ),
+    "apng with another picture first, as it was before the first": (
+        "image/apng",
+        flat_apng(((*RED, 255), 2, 0), ((*GREEN, 255), 0, 0, *RIGHT), instead=(*BLUE, 255)),
+        (CLEAR, (*GREEN, 255), CLEAR, (*GREEN, 255)),
+    ),
 }
 
 
@@ -326,6 +369,14 @@ def test_a_frame_is_shown_for_as_long_as_a_webp_can(derive):
 @pytest.mark.parametrize("mime_type, data", ANIMATIONS.values(), ids=ANIMATIONS)
 def test_an_animation_stands_still_in_other_forms(derive, mime_type, data, form):
     assert getattr(derive(data, mime_type, form=form), "n_frames", 1) == 1
+
+
+@pytest.mark.parametrize("form", ["jpeg", "png", "avif"])
+def test_a_still_of_an_animated_png_is_the_picture_that_it_has_for_one(derive, form):
+    """As in programs that cannot animate. https://www.w3.org/TR/png-3/#apng-frame-based-animation"""
+    frame = (RED, 0, 0, 40, 0, 40, 80)
+
+    assert close(corners(derive(flat_apng(frame, frame, instead=BLUE), "image/apng", form=form)), [BLUE] * 4)
 
 
 @pytest.mark.parametrize("form", WRITABLE)

@@ -90,8 +90,8 @@ def _is_short_film(image: Image.Image, preset: Preset) -> bool:
 
 def _animation(image: Image.Image, preset: Preset) -> bytes:
     frames, durations = [], []
-    for _ in _frames(image):
-        frames.append(_derived(image, preset).convert("RGBA"))
+    for frame in _png_frames(image) if image.format == "PNG" else _frames(image):
+        frames.append(_derived(frame, preset).convert("RGBA"))
         # Browsers show a frame of no duration for this long.
         durations.append(min(int(image.info.get("duration", 0)) or 100, _LONGEST))
     output = io.BytesIO()
@@ -109,20 +109,12 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
     return output.getvalue()
 
 
-def _frames(image: Any) -> Iterator[None]:
-    """Go from frame to frame of *image*; whoever iterates loads each, before the next is put on it as browsers do."""
-    # In an animated PNG the first picture may be one for programs that cannot animate.
-    for index in range(1 if image.info.get("default_image") else 0, image.n_frames):
+def _frames(image: Any) -> Iterator[Image.Image]:
+    """*image* at each of its frames; whoever iterates loads each, before the next is put on it as browsers do."""
+    for index in range(image.n_frames):
         image.seek(index)
-        below = None
-        if image.format == "PNG" and image._prev_im is not None:
-            below = image._prev_im.copy()
-            _lay_over(image)
-        yield
-        if image.format == "PNG":
-            # NOTE: loading a frame draws it on what the next one needs if this one is to be taken back.
-            image._prev_im = below
-        elif image.format == "GIF":
+        yield image
+        if image.format == "GIF":
             # NOTE: what is to be cleared gets a colour of the palette, unless the frame has a transparent one.
             image.im, image._mode = image.convert("RGBA").im, "RGBA"
             image.info.pop("transparency", None)
@@ -132,15 +124,35 @@ def _frames(image: Any) -> Iterator[None]:
                 image.dispose = Image.new("RGBA", (right - left, bottom - top)).im
 
 
-def _lay_over(image: Any) -> None:
-    """Put this frame of an animated PNG over the last. NOTE: Pillow's way makes its alpha the square of what it was."""
-    if image.mode not in ("LA", "RGBA") or image.blend_op != PngImagePlugin.Blend.OP_OVER:
-        return
-    whole = image._new(image._prev_im).convert("RGBA")
-    image.blend_op = PngImagePlugin.Blend.OP_SOURCE
-    image.load()
-    whole.alpha_composite(image.convert("RGBA").crop(image.dispose_extent), image.dispose_extent[:2])
-    image.im = whole.convert(image.mode).im
+def _png_frames(image: Any) -> Iterator[Image.Image]:
+    """The frames of an animated PNG, each on the same canvas. https://www.w3.org/TR/png-3/#apng-frame-based-animation
+
+    NOTE: Pillow would put the first on the picture that is for programs that cannot animate, make what is cleared black
+    where the file has no alpha, and of a half transparent frame the square of its alpha.
+    """
+    shown, whole = Image.new("RGBA", image.size), (0, 0, *image.size)
+    for index in range(1 if image.default_image else 0, image.n_frames):
+        image.seek(index)
+        image._prev_im = None  # then it puts the frame on nothing
+        box, disposal = image.dispose_extent, image.dispose_op
+        frame = _plain(image if box == whole else image.crop(box))
+        before = shown.copy() if disposal == PngImagePlugin.Disposal.OP_PREVIOUS else None
+        _put(shown, frame, box, over=image.blend_op == PngImagePlugin.Blend.OP_OVER)
+        shown.info = {name: image.info.get(name) for name in ("exif", "icc_profile")}
+        yield shown.convert("LA") if frame.mode in ("L", "LA") else shown
+        if before is not None:
+            shown = before
+        elif disposal == PngImagePlugin.Disposal.OP_BACKGROUND:
+            shown.paste((0, 0, 0, 0), box)
+
+
+def _put(shown: Image.Image, frame: Image.Image, box: tuple[int, int, int, int], *, over: bool) -> None:
+    if frame.mode != "RGBA":  # converting to the same mode copies
+        frame = frame.convert("RGBA")
+    if over:
+        shown.alpha_composite(frame, box[:2])
+    else:
+        shown.paste(frame, box)
 
 
 def _plays(image: Image.Image) -> int:

@@ -177,6 +177,12 @@ def test_a_real_animated_png_moves(derive):
     assert derive(data, "image/apng", form="webp").n_frames == frames > 1
 
 
+def test_a_still_of_a_real_animated_png_is_as_imagemagick_makes_it(derive):
+    data = media(ANIMATION).read_bytes()
+
+    assert distance(derive(data, "image/apng"), reference("-", SMALL, data)) < EQUAL
+
+
 @pytest.mark.parametrize("name, facts, location", FILMS.values(), ids=FILMS)
 def test_real_films_tell_their_size_duration_and_place(name, facts, location):
     data = media(name).read_bytes()
