@@ -4,8 +4,11 @@ Where it binds and how wide it runs come from the service's own settings. Whatev
 command line or into GUNICORN_CMD_ARGS; both win over this file.
 """
 
+import errno
 import os
 import resource
+import socket
+from pathlib import Path
 from typing import Any
 
 import aurora_blobs
@@ -13,8 +16,29 @@ from aurora_blobs.cautions import cautions
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.memory import keep_freed_memory
 
+
+def _check_address(config: Config) -> None:
+    """Raises ConfigError for an address that cannot be bound, of which gunicorn says so in many lines, later."""
+    host, _, port = config.bind.rpartition(":")
+    if config.bind.startswith("unix:"):
+        path = Path(config.bind.removeprefix("unix:"))
+        fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
+        is_free = fits and not path.exists() and path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
+        if not is_free and not (fits and path.is_socket()):
+            raise config.refusal("bind", "unix:PATH of up to 107 bytes, in a folder that can be written")
+        return
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), int(port)))
+        except (OSError, UnicodeError) as error:  # a name that is none is not even text for DNS
+            if getattr(error, "errno", None) != errno.EADDRINUSE:  # which may pass: gunicorn tries again
+                raise config.refusal("bind", f"HOST:PORT of this machine: {error}") from None
+
+
 try:
     _config = Config.from_environ(os.environ)
+    _check_address(_config)
 except ConfigError as error:
     raise SystemExit(f"aurora_blobs: {error}") from None
 

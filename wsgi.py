@@ -8,5 +8,5 @@ from aurora_blobs.config import Config, ConfigError
 
 try:
     app = create_app(Config.from_environ(os.environ))
-except (ConfigError, OSError) as error:  # a data folder that cannot be made, or written
+except ConfigError as error:
     sys.exit(f"aurora_blobs: {error}")

@@ -1,5 +1,6 @@
 """Puts the service together: one Flask application from one set of settings."""
 
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.backends import open_backend
 from aurora_blobs.config import Config
-from aurora_blobs.db import open_database
+from aurora_blobs.db import Database, open_database
 from aurora_blobs.images.presets import presets
 from aurora_blobs.importing import Importer
 from aurora_blobs.lexicons import open_lexicons
@@ -35,9 +36,25 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
 
     Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
     """
-    now = clock or (lambda: time.time_ns() // 1000)
+    database = _database(config)
+    try:
+        return _application(config, database, clock or (lambda: time.time_ns() // 1000))
+    except OSError as error:
+        raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
+
+
+def _database(config: Config) -> Database:
     database = open_database(config.database, durable=config.durability == "full")
-    database.upgrade(SCHEMA.read_text())
+    try:
+        database.upgrade(SCHEMA.read_text())
+    except (OSError, sqlite3.Error) as error:
+        if config.database_url is None:
+            raise config.refusal("data_dir", f"a folder that can be written, its database too: {error}") from error
+        raise config.refusal("database_url", f"sqlite:PATH of a database that can be written: {error}") from error
+    return database
+
+
+def _application(config: Config, database: Database, now: Callable[[], int]) -> Flask:
     backend = open_backend(config)
     spool = config.data_dir / "spool"
     rules = UploadRules.of(config)

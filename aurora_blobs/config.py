@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 PREFIX = "AURORA_BLOBS_"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -13,6 +14,7 @@ _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MIN_GRACE_SECONDS = 3600  # https://atproto.com/specs/blob: one hour is a firm lower bound
 MIN_SECRET_BYTES = 16
+_MASK = "********"
 MAX_S3_PUT = 5 * 2**30  # bytes that S3 takes in one request
 _MAX_INTEGER = 2**63 - 1  # of a database
 _MAX_SECONDS = 1000 * 366 * 86_400  # far below that in microseconds
@@ -137,9 +139,19 @@ def _secrets(text: str) -> tuple[str, ...]:
 
 
 def _address(text: str) -> str:
-    match = re.fullmatch(r"unix:.+|.*:([0-9]{1,5})", text)
+    match = re.fullmatch(r"unix:.+|(?:\[[0-9a-fA-F:.]+\]|[^\[\]]*):([0-9]{1,5})", text)
     if not match or int(match[1] or 0) > 65_535:
         raise ValueError("HOST:PORT or unix:PATH")
+    return text
+
+
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or re.search(r"\s", text):
+            raise ValueError
+    except ValueError:  # by urlsplit too, for half an IPv6 address or a port that is none
+        raise ValueError("an http:// or https:// URL") from None
     return text
 
 
@@ -150,7 +162,6 @@ def _flag(text: str) -> bool:
 
 
 _did = _text("a DID, like did:web:pds.example.com", r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]")
-_url = _text("an http:// or https:// URL", r"https?://[^\s/]\S*")
 _bucket = _text("a bucket's name", r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _any_text = _text("anything that is not empty", r"(?s).+")
 
@@ -175,7 +186,9 @@ class Config:
     )
     data_dir: Path = _setting(Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`")
     database_url: str | None = _setting(
-        _text("sqlite:PATH", r"sqlite:.+"), None, "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder"
+        _text("sqlite:PATH", r"sqlite:(?!:memory:).+"),
+        None,
+        "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder",
     )
     storage: str = _setting(_choice("disk", "s3"), "disk", "where bytes lie: `disk` or `s3`")
     storage_fallback: str | None = _setting(
@@ -320,8 +333,7 @@ class Config:
                 try:
                     values[setting.name] = setting.metadata["parse"](text)
                 except ValueError as error:
-                    shown = "(hidden)" if setting.metadata["secret"] else repr(text)
-                    raise ConfigError(f"{variable}={shown}: accepted is {error}") from None
+                    raise _refused(setting, text, str(error)) from None
         config = cls(**values)
         for name, value in (("STORAGE", config.storage), ("STORAGE_FALLBACK", config.storage_fallback)):
             if value == "s3" and config.s3_bucket is None:
@@ -330,10 +342,25 @@ class Config:
             raise ConfigError(f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5GiB where S3 is used")
         return config
 
+    def refusal(self, name: str, accepted: str) -> ConfigError:
+        """What to raise for the field *name*, whose value turns out to be of no use; *accepted* says what would be."""
+        (setting,) = (setting for setting in fields(self) if setting.name == name)
+        return _refused(setting, str(getattr(self, name)), accepted)
+
     @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite:{self.data_dir / 'aurora.sqlite3'}"
+
+
+def _refused(setting: Any, text: str, accepted: str) -> ConfigError:
+    shown = "(hidden)" if setting.metadata["secret"] else repr(_masked(text))
+    return ConfigError(f"{PREFIX}{setting.name.upper()}={shown}: accepted is {accepted}")
+
+
+def _masked(text: str) -> str:
+    """*text* without the password, if it is a URL with one, or was meant to be."""
+    return re.sub(r"(//[^/:@\s]*:)\S+@", rf"\1{_MASK}@", text)
 
 
 def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
@@ -342,7 +369,7 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
     # A secret under a misspelt name is a secret.
     secret = re.search("SECRET|PASS|KEY|TOKEN", variable) or any(known[PREFIX + n].metadata["secret"] for n in near)
     hint = f"is {PREFIX}{near[0]}, or another of README.md's" if near else "are those of README.md"
-    return ConfigError(f"{variable}={'(hidden)' if secret else repr(text)}: no such setting; accepted {hint}")
+    return ConfigError(f"{variable}={'(hidden)' if secret else repr(_masked(text))}: no such setting; accepted {hint}")
 
 
 def effective(config: Config) -> dict[str, str]:
@@ -353,11 +380,11 @@ def effective(config: Config) -> dict[str, str]:
 def _shown(config: Config, setting: Any) -> str:
     value = getattr(config, setting.name)
     if setting.name == "database_url":
-        return config.database
+        return _masked(config.database)
     if value is None:
         return "" if setting.default is None else "0"  # a limit that was switched off is not one that is unset
     if setting.metadata["secret"]:
-        return "********"
+        return _MASK
     if isinstance(value, bool):
         return str(int(value))
-    return ",".join(value) if isinstance(value, tuple) else str(value)
+    return _masked(",".join(value) if isinstance(value, tuple) else str(value))

@@ -85,8 +85,11 @@ BAD = [
     ("BIND", "127.0.0.1:65536"),
     ("BIND", "127.0.0.1:http"),
     ("BIND", "unix:"),
+    ("BIND", "[::1"),
+    ("BIND", "[::1]x:80"),
     ("DATABASE_URL", "mysql://localhost"),
     ("DATABASE_URL", "/srv/a.sqlite3"),
+    ("DATABASE_URL", "sqlite::memory:"),
     ("STORAGE", "tape"),
     ("STORAGE", "Disk"),
     ("S3_BUCKET", "a bucket"),
@@ -112,6 +115,11 @@ BAD = [
     ("JWT_SECRET", f"{SECRET},short"),
     ("SERVICE_DID", "pds.example.com"),
     ("PLC_URL", "plc.directory"),
+    ("PLC_URL", "https://"),
+    ("PLC_URL", "http://[::"),
+    ("PLC_URL", "http://:2582"),
+    ("OAUTH_JWKS_URL", "https://pds.test:99999/"),
+    ("OAUTH_INTROSPECTION_URL", "https://pds.test/a b"),
     ("HANDLE_DOMAINS", "example.com"),
     ("HANDLE_DOMAINS", ".-a.test"),
     ("ACCOUNTS", "none"),
@@ -199,6 +207,37 @@ def test_secrets_are_masked_wherever_settings_are_shown():
 
     assert effective(settings)["AURORA_BLOBS_JWT_SECRET"] == "********"
     assert SECRET not in shown and "correct horse" not in shown
+
+
+@pytest.mark.parametrize(
+    "name, text, shown",
+    [
+        ("PLC_URL", "https://ann:geheim@plc.test/x", "https://ann:********@plc.test/x"),
+        ("S3_ENDPOINT_URL", "http://ann:geheim@[::1]:80", "http://ann:********@[::1]:80"),
+        ("OAUTH_JWKS_URL", "https://:geheim@pds.test", "https://:********@pds.test"),
+        ("OAUTH_ISSUER", "https://ann@pds.test:80", "https://ann@pds.test:80"),
+        ("DATABASE_URL", "sqlite://ann:geheim@host/db", "sqlite://ann:********@host/db"),
+    ],
+)
+def test_a_password_in_a_url_is_masked(name, text, shown):
+    assert effective(config(**{name: text}))[f"AURORA_BLOBS_{name}"] == shown
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("DATABASE_URL", "postgresql://ann:geheim@host/db"),
+        ("PLC_URL", "ftp://ann:geheim@plc.test"),
+        ("PLC_URL", "https://ann:ge/geheim@plc.test"),
+        ("REDIS_URL", "redis://:geheim@host"),
+    ],
+)
+def test_a_password_in_a_url_that_is_refused_is_not_shown(name, text):
+    with pytest.raises(ConfigError) as refusal:
+        config(**{name: text})
+
+    assert str(refusal.value).startswith(f"AURORA_BLOBS_{name}='")
+    assert "geheim" not in str(refusal.value)
 
 
 def test_every_setting_is_shown_with_what_holds():

@@ -34,23 +34,6 @@ def test_a_bad_setting_ends_the_start_with_one_line(tmp_path, variable, value):
     assert done.stderr.count("\n") == 1
 
 
-def test_a_data_folder_that_cannot_be_ends_the_start_with_one_line(tmp_path):
-    (tmp_path / "file").write_text("not a folder")
-
-    done = subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "-b", f"unix:{tmp_path}/socket", "wsgi:app"],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "AURORA_BLOBS_DATA_DIR": str(tmp_path / "file" / "data")},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-
-    assert done.returncode != 0
-    assert done.stderr.startswith("aurora_blobs: [Errno 20] Not a directory: ")
-    assert done.stderr.count("\n") == 1
-
-
 def test_the_settings_reach_gunicorn_and_its_own_arguments_win(tmp_path):
     done = check_config(
         tmp_path,

@@ -11,7 +11,7 @@ from typing import Any
 
 from aurora_blobs.auth.jwts import Key, parse_jwt, seconds_claim, secret_key
 from aurora_blobs.auth.keys import parse_public_key
-from aurora_blobs.config import MIN_SECRET_BYTES, Config, ConfigError
+from aurora_blobs.config import MIN_SECRET_BYTES, Config
 from aurora_blobs.errors import ExpiredToken, InvalidToken
 from aurora_blobs.syntax import parse_did
 
@@ -144,28 +144,36 @@ class SessionTokens:
 
 
 def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionTokens:
-    """Session tokens as *config* says. Raises ConfigError."""
-    secrets, key = open_secrets(config), config.entryway_public_key
+    """Session tokens as *config* says. Raises ConfigError, OSError."""
+    key = config.entryway_public_key
     try:
         entryway_key = None if key is None else parse_public_key(key)
+    except ValueError as error:
+        raise config.refusal("entryway_public_key", f"a public key of secp256k1 or P-256: {error}") from None
+    secrets = open_secrets(config)
+    try:
         return SessionTokens(secrets, config.service_did, clock, entryway_key=entryway_key)
     except ValueError as error:
-        raise ConfigError(f"a key of session tokens cannot be used: {error}") from None
+        raise config.refusal("jwt_secret", f"a secret, or a comma list of them: {error}") from None
 
 
 def open_secrets(config: Config) -> tuple[str, ...]:
     """The secrets of session tokens, the first signs: the configured ones, else the one in the data folder.
 
-    That one is made at its first use, by whichever process comes first. Raises ConfigError.
+    That one is made at its first use, by whichever process comes first. Raises ConfigError, OSError.
     """
     if config.jwt_secret is not None:
         return config.jwt_secret
     path = config.data_dir / "jwt.secret"
     if not path.exists():
         _make_secret(path)
-    secret = path.read_text().strip()
+    try:
+        secret = path.read_text().strip()
+    except UnicodeDecodeError:
+        secret = ""
     if len(secret.encode()) < MIN_SECRET_BYTES:
-        raise ConfigError(f"{path} holds no secret of {MIN_SECRET_BYTES} bytes or more; delete it to have one made")
+        accepted = f"a folder whose {path.name}, if there is one, has {MIN_SECRET_BYTES} bytes or more"
+        raise config.refusal("data_dir", f"{accepted}; delete that file to have one made")
     return (secret,)
 
 

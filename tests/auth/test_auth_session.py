@@ -255,7 +255,7 @@ def test_a_configured_secret_is_used_and_nothing_is_written(tmp_path):
 def test_a_damaged_secret_file_ends_the_start(tmp_path):
     (tmp_path / "jwt.secret").write_text("\n")
 
-    with pytest.raises(ConfigError, match="holds no secret"):
+    with pytest.raises(ConfigError, match="jwt.secret"):
         open_secrets(Config(data_dir=tmp_path))
 
 

@@ -1,0 +1,136 @@
+"""What ends a start: settings that hold by their looks, and cannot be used."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from aurora_blobs.config import ConfigError
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def odd(tmp_path):
+    """A folder with what is not what a setting names."""
+    (tmp_path / "file").write_text("not a folder")
+    (tmp_path / "no-database").write_bytes(b"not a database " * 100)
+    (tmp_path / "dangling").symlink_to(tmp_path / "gone")
+    for name, content in (("short", b"too short\n"), ("no-text", b"\xff" * 40)):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "jwt.secret").write_bytes(content)
+    for name in ("spool", "blobs"):
+        (tmp_path / f"no-{name}").mkdir()
+        (tmp_path / f"no-{name}" / name).write_text("not a folder")
+    (tmp_path / "no-secret" / "jwt.secret").mkdir(parents=True)
+    (tmp_path / "folder" / "aurora.sqlite3").mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("DATA_DIR", "/proc/x"),
+        ("DATA_DIR", "ODD/file"),
+        ("DATA_DIR", "ODD/file/data"),
+        ("DATA_DIR", "ODD/dangling"),
+        ("DATA_DIR", "ODD/" + "x" * 300),
+        ("DATA_DIR", "ODD/short"),
+        ("DATA_DIR", "ODD/no-text"),
+        ("DATA_DIR", "ODD/no-secret"),
+        ("DATA_DIR", "ODD/no-spool"),
+        ("DATA_DIR", "ODD/no-blobs"),
+        ("DATA_DIR", "ODD/folder"),
+        ("DATABASE_URL", "sqlite:ODD/folder"),
+        ("DATABASE_URL", "sqlite:ODD/no-database"),
+        ("DATABASE_URL", "sqlite:ODD/file/db"),
+        ("DATABASE_URL", "sqlite:/proc/x/db"),
+        ("ENTRYWAY_PUBLIC_KEY", "did:key:z" + "1" * 40),
+        ("ENTRYWAY_PUBLIC_KEY", "did:key:z" + "0" * 40),
+        ("ENTRYWAY_PUBLIC_KEY", "02" + "ff" * 32),
+        ("LEXICON_DIR", "ODD/gone"),
+        ("LEXICON_DIR", "ODD/file"),
+    ],
+)
+def test_what_cannot_be_used_is_named_with_its_setting(open_app, odd, name, text):
+    text = text.replace("ODD", str(odd))
+
+    with pytest.raises(ConfigError) as refusal:
+        open_app(**{name: text})
+
+    assert str(refusal.value).startswith(f"AURORA_BLOBS_{name}={text!r}: accepted is ")
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_secret_that_is_a_public_key_is_named_and_not_shown(open_app):
+    key = "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAB"
+
+    with pytest.raises(ConfigError) as refusal:
+        open_app(JWT_SECRET=f"0123456789abcdef,{key}")
+
+    assert str(refusal.value).startswith("AURORA_BLOBS_JWT_SECRET=(hidden): accepted is ")
+    assert key not in str(refusal.value)
+
+
+def started(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    environ = {"PATH": os.environ["PATH"]} | {f"AURORA_BLOBS_{name}": text for name, text in settings.items()}
+    return subprocess.run(
+        [sys.executable, "-m", *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"), ("flask", "--app", "wsgi", "config")],
+    ids=["server", "command"],
+)
+@pytest.mark.parametrize(
+    "name, text",
+    [("DATA_DIR", "ODD/file"), ("DATABASE_URL", "sqlite:ODD/no-database"), ("PLC_URL", "http://[::")],
+)
+def test_a_setting_that_cannot_be_used_ends_the_start_with_one_line(odd, command, name, text):
+    text = text.replace("ODD", str(odd))
+
+    done = started(*command, **{"DATA_DIR": str(odd / "data"), "BIND": f"unix:{odd}/socket", name: text})
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"aurora_blobs: AURORA_BLOBS_{name}={text!r}: accepted is ")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "unix:ODD/gone/socket",
+        "unix:ODD/file/socket",
+        "unix:ODD/file",
+        "unix:ODD",
+        "unix:ODD/" + "x" * 108,
+        "no-such-host.invalid:80",
+        "192.0.2.1:2583",
+    ],
+)
+def test_an_address_that_cannot_be_bound_ends_the_start_with_one_line(odd, address):
+    address = address.replace("ODD", str(odd))
+
+    done = started("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app", DATA_DIR=str(odd / "data"), BIND=address)
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"aurora_blobs: AURORA_BLOBS_BIND={address!r}: accepted is ")
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+def test_an_address_in_use_or_a_socket_left_behind_is_for_gunicorn_to_try_again(odd):
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(odd / "left"))
+        addresses = [f"127.0.0.1:{taken.getsockname()[1]}", f"unix:{odd}/left"]
+
+        checked = [
+            started("gunicorn", "-c", "gunicorn.conf.py", "--check-config", "wsgi:app", DATA_DIR=str(odd), BIND=address)
+            for address in addresses
+        ]
+
+    assert [(done.returncode, done.stderr) for done in checked] == [(0, ""), (0, "")]
