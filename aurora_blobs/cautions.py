@@ -1,18 +1,20 @@
 """Settings that hold, but together do what their operator hardly wants: a line each, for the log of the start."""
 
 import re
+from urllib.parse import urlsplit
 
 from aurora_blobs.config import PREFIX, Config
 
 _MIN_PASSWORD = 8  # characters, as for accounts
-_HERE = re.compile(r"(127\.[0-9.]+|localhost|\[::1\]):[0-9]+")
+_HERE = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
+_ASKED = ("plc_url", "oauth_issuer", "oauth_jwks_url", "oauth_introspection_url")  # who says who may come in
 
 
 def cautions(config: Config) -> list[str]:
     """What an operator should look at, each line beginning with the variable that it is about."""
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
-    is_open = not config.bind.startswith("unix:") and not _HERE.fullmatch(config.bind)
+    is_open = not config.bind.startswith("unix:") and not _HERE.fullmatch(config.bind.rpartition(":")[0])
     oauth = config.oauth_issuer is not None
     found = [
         (
@@ -47,5 +49,15 @@ def cautions(config: Config) -> list[str]:
             is_open and config.proxy_hops > 0,
             f"PROXY_HOPS={config.proxy_hops}: who reaches {config.bind} past the proxy can claim any address",
         ),
+        *(
+            (_is_overheard(getattr(config, name)), f"{name.upper()} is not https: who is on the way can let anybody in")
+            for name in _ASKED
+        ),
     ]
     return [PREFIX + line for is_so, line in found if is_so]
+
+
+def _is_overheard(url: str | None) -> bool:
+    """Whether what is asked at *url* goes over a network in the clear."""
+    parts = urlsplit(url or "")
+    return parts.scheme == "http" and not _HERE.fullmatch(parts.hostname or "")

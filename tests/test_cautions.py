@@ -7,6 +7,7 @@ from aurora_blobs.config import Config
 
 SECRET = ("0123456789abcdef",)
 BESIDE = {"accounts": "external", "jwt_secret": SECRET, "service_did": "did:web:pds.test"}
+OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
 
 
 @pytest.mark.parametrize(
@@ -19,6 +20,10 @@ BESIDE = {"accounts": "external", "jwt_secret": SECRET, "service_did": "did:web:
         ({"oauth_introspection_url": "https://pds.test/introspect"}, "OAUTH_ISSUER"),
         ({"admin_password": "7 chars"}, "ADMIN_PASSWORD"),
         ({"allow_loopback_identity": True}, "ALLOW_LOOPBACK_IDENTITY"),
+        ({"plc_url": "http://plc.test"}, "PLC_URL"),
+        (BESIDE | {"oauth_issuer": "http://pds.test:3000"}, "OAUTH_ISSUER"),
+        (OAUTH | {"oauth_jwks_url": "HTTP://10.0.0.2/jwks"}, "OAUTH_JWKS_URL"),
+        (OAUTH | {"oauth_introspection_url": "http://localhost.test/introspect"}, "OAUTH_INTROSPECTION_URL"),
         ({"bind": "unix:/run/s.sock"}, "PROXY_HOPS"),
         ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
     ],
@@ -37,6 +42,8 @@ def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
         {"bind": "0.0.0.0:80", "admin_password": "8 letter"},
         {"bind": "127.0.0.1:2583", "proxy_hops": 1},
         {"oauth_issuer": "https://pds.test", "oauth_jwks_url": "https://pds.test/jwks"},
+        {"plc_url": "http://localhost:2582"},
+        BESIDE | {"oauth_issuer": "http://127.0.0.1:3000", "oauth_introspection_url": "http://[::1]:3000/introspect"},
     ],
 )
 def test_nobody_is_warned_of_what_the_readme_says(settings):
