@@ -1,16 +1,49 @@
-"""How an account goes: its rows at once, then the bytes that nobody else holds."""
+"""How bytes go that nobody holds any more, one by one or with their account."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import accounts, blobs
-from aurora_blobs.db import Database
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
 
 log = logging.getLogger(__name__)
 
 _STEP = 100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
+
+
+def discard(database: Database, backend: BlobBackend, cids: Sequence[str], clock: Callable[[], int]) -> list[str]:
+    """Remove those of *cids* that no account holds; which ones it was. *clock* as in `delete_account`.
+
+    Raises what the store fails with. What it did not let go of is the collector's then.
+    """
+    with database.write() as tx:
+        gone, failure = discard_within(tx, backend, cids, clock())
+    if failure is not None:
+        raise failure
+    return gone
+
+
+def discard_within(
+    tx: Transaction, backend: BlobBackend, cids: Sequence[str], now: int
+) -> tuple[list[str], BlobServiceError | None]:
+    """As `discard`, by the locking rule: which ones went, and what the store failed with, to raise after the commit.
+
+    Whether the others are gone nobody knows: with the commit their rows begin anew, and an upload that found the bytes
+    in place sends them after all.
+    """
+    unheld = [cid for cid in cids if blobs.may_go(tx, cid)]
+    try:
+        failures = backend.delete_many(unheld)
+    except BlobServiceError as error:
+        failures = dict.fromkeys(unheld, error)
+    for cid in failures:
+        blobs.mark_lost(tx, cid, now)
+    gone = [cid for cid in unheld if cid not in failures]
+    for cid in gone:
+        blobs.forget(tx, cid)
+    return gone, next(iter(failures.values()), None)
 
 
 def delete_account(database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]) -> list[str]:
@@ -20,27 +53,13 @@ def delete_account(database: Database, backend: BlobBackend, did: str, clock: Ca
     collector. *clock* gives microseconds since the epoch, UTC.
     """
     with database.write() as tx:
-        sizes = blobs.sizes_of(tx, did)
+        cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
         accounts.delete(tx, did)
     gone: list[str] = []
-    held = sorted(sizes.items())  # in the order of their folders
     try:
-        for start in range(0, len(held), _STEP):
-            gone += _discard(database, backend, dict(held[start : start + _STEP]), clock)
+        for start in range(0, len(cids), _STEP):
+            gone += discard(database, backend, cids[start : start + _STEP], clock)
         backend.forget_aside(set(gone))
     except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone
-
-
-def _discard(database: Database, backend: BlobBackend, sizes: dict[str, int], clock: Callable[[], int]) -> list[str]:
-    """Remove those of *sizes*, by CID, that no account holds, by the locking rule; which ones it was."""
-    with database.write() as tx:
-        unheld = [cid for cid in sizes if blobs.forget_unheld(tx, cid)]
-        failures = backend.delete_many(unheld)
-        for cid in failures:
-            # Gone or not, nobody knows: the row begins anew, and the collector comes back to it.
-            blobs.pin(tx, cid, sizes[cid], clock())
-    for failure in failures.values():
-        raise failure
-    return unheld

@@ -20,7 +20,7 @@ from aurora_blobs.catalog.references import Named
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.decoding import Reader
-from aurora_blobs.deletion import delete_account
+from aurora_blobs.deletion import delete_account, discard
 from aurora_blobs.errors import (
     AccountNotFound,
     BackendTimeout,
@@ -188,7 +188,7 @@ class BlobManager:
                 return entry
             whole = False
         # The bytes were sent once more, and the row that would lead a collector to them is gone.
-        self._discard(blob.cid)
+        discard(self._database, self.backend, [blob.cid], self._clock)
         raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
 
     def _pin(self, blob: Spooled) -> int:
@@ -218,7 +218,7 @@ class BlobManager:
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
-            self._discard(blob.cid)
+            discard(self._database, self.backend, [blob.cid], self._clock)
             raise
 
     def _new_entry(self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int) -> Entry:
@@ -251,12 +251,6 @@ class BlobManager:
     def _is_fresh(self, entry: Entry) -> bool:
         return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh
 
-    def _discard(self, cid: str) -> None:
-        """Remove what no account holds, by the locking rule."""
-        with self._database.write() as tx:
-            if blobs.forget_unheld(tx, cid):
-                self.backend.delete(cid)
-
     def recover(self) -> int:
         """Undo what uploads that died in the middle left behind; how many files there were.
 
@@ -266,7 +260,7 @@ class BlobManager:
         for path, cid in leftovers(self._spool):
             try:
                 if cid is not None:
-                    self._discard(cid)
+                    discard(self._database, self.backend, [cid], self._clock)
             except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
                 log.warning("an upload of %s died, and cannot be undone now: %s", cid, error.message)
                 break

@@ -10,7 +10,7 @@ from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.spool import CHUNK
 
 
@@ -38,7 +38,7 @@ def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callabl
     False where row or bytes have changed since they were read, or the bytes are right: an upload healed it.
     """
     cid = row.cid
-    wrong: list[tuple[BlobBackend, str | None]] = []
+    seen: list[tuple[BlobBackend, str | None]] = []
     right: bool | None = None
     # Read and copied without the write lock, for which every upload would wait.
     for store in backend.stores:
@@ -51,16 +51,23 @@ def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callabl
                 store.keep_aside(cid)
             except BlobNotFound:
                 return False
-            wrong.append((store, version))
+        seen.append((store, version))
+    wrong = [store for store, version in seen if version is not None]
+    failure: BlobServiceError | None = None
     with database.write() as tx:
-        if audit.find_row(tx, cid) != row or any(store.version(cid) != version for store, version in wrong):
+        if audit.find_row(tx, cid) != row or any(store.version(cid) != version for store, version in seen):
             return False
-        for store, _ in wrong:
-            store.delete(cid)
-        lost = backend.size(cid) is None
-        if lost:
+        for store in wrong:
+            try:
+                store.delete(cid)
+            except BlobServiceError as error:
+                failure = error
+        if not right:
             blobs.mark_lost(tx, cid, clock())
-    return lost or bool(wrong)
+    # After the commit: the store may have removed them, and an upload must not take them for here.
+    if failure is not None:
+        raise failure
+    return not right or bool(wrong)
 
 
 class Verified(io.RawIOBase):

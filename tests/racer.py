@@ -1,6 +1,6 @@
 """One of the processes of the race test: uploads, references, deletes and collects, and looks after its own records.
 
-``python racer.py FOLDER NAME SEED SECONDS local|remote``; ends with status 1 and what broke: a promise,
+``python racer.py FOLDER NAME SEED SECONDS local|remote|mute``; ends with status 1 and what broke: a promise,
 or a thread.
 """
 
@@ -16,7 +16,7 @@ from pathlib import Path
 from depot import ALICE, BOB, Depot, blob_of
 
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.errors import AccountNotFound, BlobNotFound, RepoNotFound, ServiceBusy
+from aurora_blobs.errors import AccountNotFound, BackendTimeout, BlobNotFound, RepoNotFound, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
 
 # Little of each, so that blobs are collected and wanted again in the same moment.
@@ -32,7 +32,17 @@ class Remote(DiskBackend):
     local = False
 
 
-BACKENDS = {"local": DiskBackend, "remote": Remote}
+class Mute(Remote):
+    """Such a store that often removes bytes without an answer."""
+
+    def delete_many(self, cids):
+        failures = super().delete_many(cids)
+        if random.random() < 0.5:
+            raise BackendTimeout()
+        return failures
+
+
+BACKENDS = {"local": DiskBackend, "remote": Remote, "mute": Mute}
 
 
 def now():

@@ -76,7 +76,7 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, 
 
 
 class Away(DiskBackend):
-    def delete(self, cid):
+    def delete_many(self, cids):
         raise BackendUnavailable("the store is away")
 
 

@@ -206,16 +206,17 @@ class Away(DiskBackend):
 
 
 def test_a_store_that_is_away_ends_the_run_and_nothing_is_lost(depot):
-    for number in range(10):
-        depot.upload(bytes([number]))
+    cids = {depot.upload(bytes([number])).cid for number in range(10)}
     depot.clock.pass_seconds(GRACE + 1)
-    before = depot.rows()
 
     told = list(collector(depot, Away(depot.backend.root, durable=False)).run())
 
     assert [collected.failure for collected in told] == ["the store is away"] * 3
-    assert depot.rows() == before
-    assert len(collect(depot)) == 10
+    assert depot.stored() == cids
+    assert [collected.kind for collected in collect(depot)] == ["temporary"] * 7
+    depot.clock.pass_seconds(GRACE + 1)
+    assert [collected.kind for collected in collect(depot)] == ["unheld"] * 3
+    assert depot.stored() == set()
 
 
 def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(depot):
@@ -317,7 +318,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(depot):
     first = next(run).cid
     (second,) = depot.stored() - {first}
     with depot.database.write() as tx:  # another collector took it, and an upload to a store on a network began
-        blobs.forget_unheld(tx, second)
+        blobs.forget(tx, second)
         blobs.pin(tx, second, 1, depot.clock())
 
     assert list(run) == []

@@ -1,11 +1,11 @@
 """Who holds which blob: the rows of `blob` and `blob_metadata`, and an account's counters of them.
 
-The locking rule. Bytes are only ever removed inside a write transaction that has removed, or found missing, their
-`blob` row; the commit comes after the removal. Whoever stores bytes ends with a write transaction that makes sure of
-them: where that is cheap (disk) by looking at them, else (S3) by finding the very row, by cid and created_at, that it
-pinned before it sent them. If they are gone, it stores them again. Committing before removing was measured to lose
-bytes in 2 of 155 races, this order in none. A crash in between leaves a row without bytes, which the next upload,
-`fsck` and the first read find.
+The locking rule. Bytes are only ever removed inside a write transaction that removes their `blob` row, finds it
+missing, or, where the store gives no answer, has it begin anew; the commit comes after the removal. Whoever stores
+bytes ends with a write transaction that makes sure of them: where that is cheap (disk) by looking at them, else (S3)
+by finding the very row, by cid and created_at, that it pinned before it sent them. If they are gone, it stores them
+again. Committing before removing was measured to lose bytes in 2 of 155 races, this order in none. A crash in between
+leaves a row without bytes, which the next upload, `fsck` and the first read find.
 """
 
 from dataclasses import dataclass
@@ -126,7 +126,7 @@ def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
 
 
 def mark_lost(tx: Transaction, cid: str, now: int) -> None:
-    """The bytes of *cid* are not in the backend, or were set aside: the blob counts as missing.
+    """The bytes of *cid* are not in the backend, or nobody knows, or were set aside: the blob counts as missing.
 
     The row begins anew, so that an upload which found the bytes in place a moment ago sends them after all.
     """
@@ -252,14 +252,17 @@ def restart_grace(tx: Transaction, did: str, cid: str, now: int) -> None:
     )
 
 
-def forget_unheld(tx: Transaction, cid: str) -> bool:
-    """Remove the `blob` row if no account holds it and no takedown keeps its bytes; whether the bytes may go."""
+def may_go(tx: Transaction, cid: str) -> bool:
+    """Whether no account holds *cid* and no takedown keeps its bytes."""
     if is_held(tx, cid):
         return False
-    if tx.one("SELECT 1 FROM blob WHERE cid = ? AND stored_at IS NOT NULL", cid) and is_kept_for_takedown(tx, cid):
-        return False
+    stored = tx.one("SELECT 1 FROM blob WHERE cid = ? AND stored_at IS NOT NULL", cid)
+    return stored is None or not is_kept_for_takedown(tx, cid)
+
+
+def forget(tx: Transaction, cid: str) -> None:
+    """Remove the `blob` row, which no account holds."""
     tx.run("DELETE FROM blob WHERE cid = ?", cid)
-    return True
 
 
 def is_held(tx: Transaction, cid: str) -> bool:
@@ -362,6 +365,6 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
     return [Entry(*row) for row in rows]
 
 
-def sizes_of(tx: Transaction, did: str) -> dict[str, int]:
-    """The size of each blob that *did* holds, by its CID."""
-    return dict(tx.all("SELECT cid, size FROM blob_metadata WHERE creator_did = ?", did))
+def cids_of(tx: Transaction, did: str) -> list[str]:
+    """The CIDs of all that *did* holds."""
+    return [row[0] for row in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]

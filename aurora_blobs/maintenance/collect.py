@@ -13,6 +13,7 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import Expired, Unheld
 from aurora_blobs.db import Database, Transaction
+from aurora_blobs.deletion import discard, discard_within
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
 from aurora_blobs.spool import leftovers
 
@@ -114,7 +115,9 @@ class Collector:
             if not expiry.is_expired(tx, blob.did, blob.cid, before):
                 return False
             blobs.let_go(tx, blob.did, blob.cid)
-            self._remove_unheld(tx, blob.cid)
+            _, failure = discard_within(tx, self._backend, [blob.cid], self._clock())
+        if failure is not None:
+            raise failure
         return True
 
     def _unheld(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
@@ -128,7 +131,12 @@ class Collector:
 
     def _remove(self, blob: Unheld) -> bool:
         with self._database.write() as tx:
-            return expiry.is_unheld(tx, blob.cid, blob.created_at) and self._remove_unheld(tx, blob.cid)
+            if not expiry.is_unheld(tx, blob.cid, blob.created_at):
+                return False
+            _, failure = discard_within(tx, self._backend, [blob.cid], self._clock())
+        if failure is not None:
+            raise failure
+        return True
 
     def _spooled(self) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         for path, cid in leftovers(self._spool):
@@ -143,16 +151,8 @@ class Collector:
 
     def _sweep(self, path: Path, cid: str | None) -> bool:
         if cid is not None:
-            with self._database.write() as tx:
-                self._remove_unheld(tx, cid)
+            discard(self._database, self._backend, [cid], self._clock)
         path.unlink(missing_ok=True)
-        return True
-
-    def _remove_unheld(self, tx: Transaction, cid: str) -> bool:
-        """Remove the bytes of *cid* if nobody holds them: before the commit, by the locking rule."""
-        if not blobs.forget_unheld(tx, cid):
-            return False
-        self._backend.delete(cid)
         return True
 
     def _small(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:

@@ -7,6 +7,7 @@ from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
+from aurora_blobs.deletion import discard
 from aurora_blobs.maintenance.walk import Finding, side_by_side
 from aurora_blobs.spool import leftovers
 from aurora_blobs.verify import is_right, set_aside
@@ -96,7 +97,7 @@ class Fsck:
         if self._repair:
             with self._database.write() as tx:
                 if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
-                    blobs.forget_unheld(tx, row.cid)
+                    blobs.forget(tx, row.cid)
         return Finding("abandoned", row.cid, "a row that an upload left, without bytes", self._repair)
 
     def _unconfirmed(self, row: Row) -> Finding | None:
@@ -141,14 +142,9 @@ class Fsck:
         for path, cid in leftovers(self._spool):
             if self._repair:
                 if cid is not None:
-                    self._forget(cid)
+                    discard(self._database, self._backend, [cid], self._clock)
                 path.unlink(missing_ok=True)
             yield Finding("stale upload", path.name, "left in the spool by an upload that died", self._repair)
-
-    def _forget(self, cid: str) -> None:
-        with self._database.write() as tx:
-            if blobs.forget_unheld(tx, cid):
-                self._backend.delete(cid)
 
 
 def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:

@@ -1,0 +1,116 @@
+"""A store removes bytes and its answer never comes: no upload that is under way takes them for here."""
+
+import pytest
+from depot import ALICE, BOB, Depot, cid_of_bytes
+from fakes import Clock, MemoryBackend
+
+from aurora_blobs.catalog import accounts, audit
+from aurora_blobs.errors import BackendTimeout
+from aurora_blobs.maintenance.collect import Collector
+from aurora_blobs.maintenance.fsck import Fsck
+from aurora_blobs.manager import BlobManager, UploadRules
+from aurora_blobs.verify import set_aside
+
+GRACE = 3600
+CID = cid_of_bytes(b"one")
+
+
+class Mute(MemoryBackend):
+    """A store across a network that does as it is told, and does not say so where bytes are removed."""
+
+    local = False
+
+    def delete(self, cid):
+        super().delete(cid)
+        raise BackendTimeout()
+
+    def delete_many(self, cids):
+        for cid in cids:
+            super().delete(cid)
+        raise BackendTimeout()
+
+
+class Interrupted(BlobManager):
+    """*meanwhile* has what happens when an upload has pinned its row and not yet found it again: a call for each."""
+
+    meanwhile = iter(())
+
+    def _pin(self, blob):
+        row = super()._pin(blob)
+        next(self.meanwhile, lambda: None)()
+        return row
+
+
+@pytest.fixture
+def depot(tmp_path):
+    depot = Depot(tmp_path, clock=Clock(), backend=Mute())
+    depot.blobs = Interrupted(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)
+    depot.add_account(ALICE)
+    depot.add_account(BOB)
+    yield depot
+    depot.database.close()
+
+
+def leave(depot, did):
+    """The account goes, what it holds stays."""
+    with depot.database.write() as tx:
+        accounts.delete(tx, did)
+
+
+def temporary(depot):
+    depot.upload(b"one")
+    depot.clock.advance(GRACE + 1)
+
+
+def unheld(depot):
+    temporary(depot)
+    leave(depot, ALICE)
+
+
+def died(depot):
+    """Like `unheld`, and the upload left its file."""
+    unheld(depot)
+    (depot.spool / f"{CID}.0123").write_bytes(b"one")
+
+
+def wrong(depot):
+    temporary(depot)
+    depot.backend.held[CID] = b"two"
+
+
+def collect(depot):
+    collector = Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock)
+    assert [found.failure for found in collector.run()] == [BackendTimeout().message]
+
+
+def repair(depot):
+    with pytest.raises(BackendTimeout):
+        list(Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=True).run())
+
+
+def put_aside(depot):
+    with depot.database.read() as tx:
+        row = audit.find_row(tx, CID)
+    with pytest.raises(BackendTimeout):
+        set_aside(depot.database, depot.backend, row, depot.clock)
+
+
+@pytest.mark.parametrize(
+    "before, removal",
+    [
+        (temporary, collect),
+        (unheld, collect),
+        (died, lambda depot: depot.blobs.recover()),
+        (died, repair),
+        (temporary, lambda depot: depot.blobs.delete_account(ALICE)),
+        (wrong, put_aside),
+    ],
+    ids=["expired", "nobody's", "start", "fsck", "account", "wrong bytes"],
+)
+def test_an_upload_sends_again_what_went_without_an_answer(depot, before, removal):
+    before(depot)
+    depot.blobs.meanwhile = iter([lambda: removal(depot)])
+
+    entry = depot.upload(b"one", did=BOB)
+
+    assert depot.read(entry) == b"one"
