@@ -21,7 +21,9 @@ _SECOND = 1_000_000  # in microseconds
 _FRESH = 3600 * _SECOND  # as the reference PDS: an hour without asking,
 _STALE = 24 * 3600 * _SECOND  # a day if the answer fails to come
 _FAILED = 60 * _SECOND  # how long a DID that could not be resolved is not tried again
-_FORCED = 10 * _SECOND  # between two refreshes that a bad signature asked for: anybody can send one
+# Between two refreshes that a bad signature asked for: anybody can send one. A few may come in a row, so that one
+# stranger's does not keep out the owner of a new key.
+_FORCED, _FORCED_IN_A_ROW = 10 * _SECOND, 6
 _AT_ONCE = 4  # requests of a process under way; each holds a thread that could serve
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
@@ -42,7 +44,7 @@ class Identities:
         self._lock = threading.Lock()
         self._flights: dict[str, Future[str | None]] = {}
         self._free = threading.BoundedSemaphore(_AT_ONCE)
-        self._forced = _Recently(_FORCED)
+        self._forced = _Recently(_FORCED, _FORCED_IN_A_ROW)
         self._failed = _Recently(_FAILED)
 
     def key(self, did: str, fragment: str, *, refresh: bool = False) -> Key:
@@ -153,20 +155,22 @@ class Identities:
 
 
 class _Recently:
-    """What happened within the last *span* (microseconds), by name."""
+    """What happened too lately to happen again, by name: *times* in a row, then once in each *span* (microseconds)."""
 
-    def __init__(self, span: int) -> None:
+    def __init__(self, span: int, times: int = 1) -> None:
         self._span = span
-        self._at: dict[str, int] = {}
+        self._borne = span * (times - 1)
+        self._paid_at: dict[str, int] = {}
         self._lock = threading.Lock()
 
     def is_recent(self, name: str, now: int) -> bool:
-        return now - self._at.get(name, now - self._span) < self._span
+        return self._paid_at.get(name, now) - now > self._borne
 
     def first(self, name: str, now: int) -> bool:
-        """Whether it happens for the first time in a while; from now on it has."""
+        """Whether it may happen; then it has, and counts for one *span*."""
         with self._lock:
             if self.is_recent(name, now):
                 return False
-            self._at = {other: at for other, at in self._at.items() if now - at < self._span} | {name: now}
+            paid_at = max(self._paid_at.get(name, now), now) + self._span
+            self._paid_at = {other: at for other, at in self._paid_at.items() if at > now} | {name: paid_at}
         return True
