@@ -211,7 +211,7 @@ def _unanswered(error: Exception, *, out_of_time: bool) -> _Failure:
     reason = f"{type(error).__name__}: {error}"
     if out_of_time:
         return _Failure(BackendTimeout(), reason, passing=False)
-    if isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)):
+    if isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)) or _timed_out(error):
         return _Failure(BackendTimeout(), reason, passing=True)
     # The rest of BotoCoreError is about settings: no credentials, a bad region.
     return _Failure(_unavailable(), reason, passing=isinstance(error, exceptions.HTTPClientError))
@@ -219,6 +219,13 @@ def _unanswered(error: Exception, *, out_of_time: bool) -> _Failure:
 
 def _unavailable() -> BackendUnavailable:
     return BackendUnavailable("The blob store is not available, please try again later.")
+
+
+def _timed_out(error: BaseException | None) -> bool:
+    """A store that takes no more of a body is one whose connection was closed, to botocore: the cause tells."""
+    while error is not None and not isinstance(error, TimeoutError):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 class _Watched:

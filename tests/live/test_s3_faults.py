@@ -70,6 +70,13 @@ def test_a_lasting_fault_under_an_upload_has_a_name_and_leaves_nothing(
     assert list(open_s3().scan()) == []
 
 
+def test_a_store_that_takes_no_more_of_a_body_is_a_timeout(store, put, link, some_bytes):
+    link.inject("stall", method="PUT")
+
+    with pytest.raises(BackendTimeout):
+        put(store, some_bytes(8_000_000))  # more than the kernel takes ahead of the link
+
+
 @pytest.mark.parametrize("operation", ["size", "delete", "open", "scan", "probe"])
 @pytest.mark.parametrize(
     "kind, error",
