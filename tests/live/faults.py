@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _XML = "<?xml version='1.0'?><Error><Code>{code}</Code><Message>injected</Message></Error>"
 
-_CODES = {"403": "AccessDenied", "500": "InternalError", "501": "NotImplemented", "503": "SlowDown"}
+_CODES = {
+    "301": "PermanentRedirect",
+    "400": "RequestTimeout",
+    "403": "AccessDenied",
+    "404": "NoSuchKey",
+    "412": "PreconditionFailed",
+    "416": "InvalidRange",
+    "429": "TooManyRequests",
+    "500": "InternalError",
+    "501": "NotImplemented",
+    "503": "SlowDown",
+}
 
 
 @dataclass

@@ -245,7 +245,8 @@ PART = {"Range": "bytes=0-3"}
         ("reset", 502, "UpstreamFailure"),
         ("500", 502, "UpstreamFailure"),
         ("503", 503, "ServiceUnavailable"),
-        ("403", 502, "UpstreamFailure"),
+        *((kind, 502, "UpstreamFailure") for kind in ("301", "400", "403", "412", "416", "501")),
+        ("429", 503, "ServiceUnavailable"),
     ],
 )
 def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, error):
@@ -262,6 +263,47 @@ def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, e
     assert int(failed.headers["Retry-After"]) > 0
     assert failed.headers["Access-Control-Allow-Origin"] == "*"
     assert (back.status, back.body) == (200, b"here")
+
+
+def test_what_nginx_does_not_find_in_the_store_is_a_blob_not_found(behind_nginx, link):
+    service, proxy = behind_nginx
+    alice = service.account()
+    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+    link.inject("404")
+
+    lost = proxy.call("GET", path)
+
+    assert (lost.status, lost.json["error"]) == (400, "BlobNotFound")
+
+
+def test_a_range_beyond_the_blob_is_told_its_size_behind_nginx(behind_nginx):
+    service, proxy = behind_nginx
+    alice = service.account()
+    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+
+    beyond = proxy.call("GET", path, headers={"Range": "bytes=4-"})
+
+    assert (beyond.status, beyond.json["error"]) == (416, "RangeNotSatisfiable")
+    assert beyond.headers["Content-Range"] == "bytes */4"
+
+
+@pytest.mark.parametrize(
+    "header, value",
+    [
+        ("If-Match", '"other"'),
+        ("If-None-Match", '"other"'),
+        ("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"),
+        ("If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"),
+    ],
+)
+def test_the_store_is_not_asked_what_the_service_has_decided(behind_nginx, header, value):
+    service, proxy = behind_nginx
+    alice = service.account()
+    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+
+    answer = proxy.call("GET", path, headers={header: value})
+
+    assert (answer.status, answer.body) == (200, b"here")
 
 
 def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, s3_server, tmp_path):
