@@ -15,7 +15,7 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 MIN_GRACE_SECONDS = 3600  # https://atproto.com/specs/blob: one hour is a firm lower bound
 MIN_SECRET_BYTES = 16
 _MASK = "********"
-MAX_S3_PUT = 5 * 2**30  # bytes that S3 takes in one request
+MAX_S3_OBJECT = 5 * 2**40  # bytes
 _MAX_INTEGER = 2**63 - 1  # of a database
 _MAX_SECONDS = 1000 * 366 * 86_400  # far below that in microseconds
 
@@ -338,8 +338,8 @@ class Config:
         for name, value in (("STORAGE", config.storage), ("STORAGE_FALLBACK", config.storage_fallback)):
             if value == "s3" and config.s3_bucket is None:
                 raise ConfigError(f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}{name}=s3")
-        if "s3" in (config.storage, config.storage_fallback) and config.max_blob_size > MAX_S3_PUT:
-            raise ConfigError(f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5GiB where S3 is used")
+        if "s3" in (config.storage, config.storage_fallback) and config.max_blob_size > MAX_S3_OBJECT:
+            raise ConfigError(f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5TiB where S3 is used")
         return config
 
     def refusal(self, name: str, accepted: str) -> ConfigError:

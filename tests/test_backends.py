@@ -466,6 +466,35 @@ class Asked:
         return {"ContentLength": 0}
 
 
+class Huge:
+    """An S3 client that has an object of *size* bytes, and remembers the ranges that were copied of it."""
+
+    def __init__(self, size):
+        self.size = size
+        self.ranges = []
+
+    def call(self, operation, *, CopySourceRange=None, **parameters):
+        self.ranges += [CopySourceRange] if CopySourceRange else []
+        return {"ContentLength": self.size, "UploadId": "upload", "CopyPartResult": {"ETag": '"00"'}}
+
+
+@pytest.mark.parametrize(
+    "size, count, last",
+    [
+        (5 * 2**30, 0, []),
+        (5 * 2**30 + 1, 81, ["bytes=5368709120-5368709120"]),
+        (5 * 2**40, 10_000, ["bytes=5497008384186-5497558138879"]),
+    ],
+    ids=["what one request takes", "a byte more", "the largest object"],
+)
+def test_no_object_has_more_parts_than_s3_takes(size, count, last):
+    client = Huge(size)
+
+    S3Backend(Bucket("bucket", client), prefix="").keep_aside(ABSENT)
+
+    assert (len(client.ranges), client.ranges[-1:]) == (count, last)
+
+
 @pytest.mark.parametrize("operation, named", [("size", ABSENT), ("delete", ABSENT), ("delete_many", [ABSENT])])
 def test_s3_has_little_time_for_what_is_done_under_the_write_lock(operation, named):
     client = Asked()

@@ -3,7 +3,9 @@
 import pytest
 from depot import ALICE, BOB, blob_of
 
+from aurora_blobs.backends.base import Unfinished
 from aurora_blobs.backends.disk import DiskBackend
+from aurora_blobs.backends.pair import PairBackend
 from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
@@ -45,6 +47,33 @@ def test_a_public_blob_stays(depot):
 
     assert collect(depot) == []
     assert depot.read(entry) == b"one"
+
+
+class Interrupted(DiskBackend):
+    """A store with an upload that broke off."""
+
+    left = True
+
+    def unfinished(self, before):
+        self.asked = before
+        yield Unfinished("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", 11, before - 1, self.remove)
+
+    def remove(self):
+        there, self.left = self.left, False
+        return there
+
+
+def test_what_uploads_left_in_either_store_goes_after_the_grace(depot, tmp_path):
+    first, second = (Interrupted(tmp_path / name, durable=False) for name in ("first", "second"))
+    pair = collector(depot, PairBackend(first, second))
+
+    told = list(pair.run(dry_run=True))
+    went = list(pair.run())
+
+    assert [(found.kind, found.size) for found in told] == [("unfinished", 11)] * 2
+    assert went == told
+    assert list(pair.run()) == []
+    assert first.asked == depot.clock() - GRACE * 1_000_000
 
 
 def test_the_grace_begins_when_the_last_reference_goes(depot):

@@ -190,6 +190,15 @@ def test_a_store_in_s3_needs_a_bucket():
     assert config(STORAGE="s3", S3_BUCKET="blobs").s3_bucket == "blobs"
 
 
+def test_a_blob_may_be_as_large_as_an_object():
+    on_s3 = {"STORAGE": "s3", "S3_BUCKET": "blobs"}
+
+    assert config(MAX_BLOB_SIZE="5TiB", **on_s3).max_blob_size == 5 * 2**40
+    with pytest.raises(ConfigError, match="up to 5TiB where S3 is used"):
+        config(MAX_BLOB_SIZE=str(5 * 2**40 + 1), **on_s3)
+    assert config(MAX_BLOB_SIZE="6TiB").max_blob_size == 6 * 2**40
+
+
 def test_the_database_lies_in_the_data_folder_unless_told_otherwise():
     assert config(DATA_DIR="/srv").database == "sqlite:/srv/aurora.sqlite3"
     assert config(DATA_DIR="/srv", DATABASE_URL="sqlite:b.db").database == "sqlite:b.db"

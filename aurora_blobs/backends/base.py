@@ -20,6 +20,19 @@ class Stored:
     modified: int
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """An upload that broke off, of which a store keeps *size* bytes. `since` is in microseconds since the epoch, UTC.
+
+    `remove` has it forgotten, and answers False where it is gone already.
+    """
+
+    cid: str
+    size: int
+    since: int
+    remove: Callable[[], bool]
+
+
 class BlobBackend(ABC):
     """Where bytes lie. What is temporary, taken down, owned or typed is the catalog's, never a backend's.
 
@@ -83,6 +96,10 @@ class BlobBackend(ABC):
             except BlobServiceError as error:
                 failures[cid] = error
         return failures
+
+    def unfinished(self, before: int) -> Iterator[Unfinished]:
+        """Uploads that broke off and do not go by themselves; nothing of them came since *before*, as `since`."""
+        return iter(())
 
     @property
     def stores(self) -> tuple["BlobBackend", ...]:

@@ -4,18 +4,17 @@ import os
 import secrets
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from typing import Any, BinaryIO
 
-from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
+from aurora_blobs.backends.base import CANARY, BlobBackend, Stored, Unfinished
 from aurora_blobs.backends.s3_bucket import Bucket, unexpected
-from aurora_blobs.backends.s3_client import Refused
+from aurora_blobs.backends.s3_client import SLOWEST_PUT, Refused
+from aurora_blobs.backends.s3_parts import MAX_PUT, PART, PartedUpload, uploads
 from aurora_blobs.cid import digest_of, parse_blob_cid, shard_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
-# Bytes per second below which an upload to the store is given up. The kernel takes up to 4 MB ahead of the link,
-# and they must be gone before PATIENT.silence, 15 s, is over.
-SLOWEST_PUT = 512 * 1024
 URL_SECONDS = 300  # how long a link works: a slow client must begin in it, not end
 _QUARANTINE = "quarantine/"  # after the prefix
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
@@ -24,9 +23,12 @@ _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 class S3Backend(BlobBackend):
     """A bucket. An object is whole or absent; its Content-Type is that of its first upload."""
 
-    def __init__(self, bucket: Bucket, *, prefix: str) -> None:
+    def __init__(self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART) -> None:
+        """What is larger than *max_put* bytes goes up in parts of *part_bytes* or, where they are too many, more."""
         self.bucket = bucket
         self._prefix = prefix
+        self._max_put = max_put
+        self._part_bytes = part_bytes
         # Always the same, so that a store which does not delete is not filled up; with the process, since after a fork
         # there are several of this object.
         self._canary = f"{CANARY}{secrets.token_hex(8)}"
@@ -37,21 +39,13 @@ class S3Backend(BlobBackend):
 
         After a BackendTimeout the whole of them may still appear there; never a part.
         """
-        if self._conditional:
-            try:
-                self._put(blob, IfNoneMatch="*")
-                return
-            except Refused as refusal:
-                if refusal.http_status == 412:
-                    if self._is_whole(blob):
-                        return
-                elif refusal.http_status in (400, 501):
-                    # Swift says 501. Without the condition an equal object is written again, which is harmless.
-                    self._conditional = False
-                else:
-                    raise unexpected(refusal) from refusal
         try:
-            self._put(blob)
+            if blob.size <= self._max_put:
+                self._create(partial(self._put, blob), lambda: self._is_whole(blob))
+                return
+            with self._in_parts(self.key(blob.cid), ContentType=blob.mime_type) as upload:
+                upload.send(blob)
+                self._create(upload.complete, upload.is_there)
         except Refused as refusal:
             raise unexpected(refusal) from refusal
 
@@ -90,9 +84,17 @@ class S3Backend(BlobBackend):
         return self.bucket.version(self.key(cid))
 
     def keep_aside(self, cid: str) -> None:
+        size = self.size(cid)
+        if size is None:
+            raise BlobNotFound()
         source = {"Bucket": self.bucket.name, "Key": self.key(cid)}
         aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
-        self.bucket.call("copy_object", CopySource=source, Key=aside)
+        if size <= self._max_put:
+            self.bucket.call("copy_object", CopySource=source, Key=aside)
+            return
+        with self._in_parts(aside) as upload:
+            upload.copy(source, size)
+            upload.complete()
 
     def forget_aside(self, cids: Collection[str]) -> None:
         aside = f"{self._prefix}{_QUARANTINE}"
@@ -119,6 +121,18 @@ class S3Backend(BlobBackend):
             elif skipped is not None and not name.startswith((_QUARANTINE, CANARY)):
                 skipped(name)
 
+    def unfinished(self, before: int) -> Iterator[Unfinished]:
+        for begun in uploads(self.bucket, self._prefix):
+            name = begun.key[len(self._prefix) :]
+            aside = name.removeprefix(_QUARANTINE).partition(".")[0]
+            cid = aside if name.startswith(_QUARANTINE) and _is_cid(aside) else _cid_of(name)
+            if cid is None or begun.since >= before:
+                continue
+            # Of one that goes over a slow link for longer than the grace, a part came a moment ago.
+            size, since = begun.parts()
+            if since < before:
+                yield Unfinished(cid, size, since, begun.remove)
+
     def probe(self) -> None:
         key = f"{self._prefix}{self._canary}.{os.getpid()}"
         self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
@@ -132,6 +146,26 @@ class S3Backend(BlobBackend):
     def key(self, cid: str) -> str:
         """The key of *cid*."""
         return f"{self._prefix}{shard_of(cid)}/{cid}"
+
+    def _in_parts(self, key: str, **options: str) -> PartedUpload:
+        return PartedUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
+
+    def _create(self, write: Callable[..., None], is_there: Callable[[], bool]) -> None:
+        """*write* an object where there is none; one that *is_there* and whole stays."""
+        if self._conditional:
+            try:
+                write(IfNoneMatch="*")
+                return
+            except Refused as refusal:
+                if refusal.http_status == 412:
+                    if is_there():
+                        return
+                elif refusal.http_status in (400, 501):
+                    # Swift says 501. Without the condition an equal object is written again, which is harmless.
+                    self._conditional = False
+                else:
+                    raise
+        write()
 
     def _put(self, blob: Spooled, **condition: Any) -> None:
         self.bucket.call(
@@ -158,7 +192,11 @@ class S3Backend(BlobBackend):
 
 def _cid_of(name: str) -> str | None:
     shard, _, cid = name.partition("/")
+    return cid if _is_cid(cid) and shard_of(cid) == shard else None
+
+
+def _is_cid(text: str) -> bool:
     try:
-        return cid if parse_blob_cid(cid) == cid and shard_of(cid) == shard else None
+        return parse_blob_cid(text) == text
     except ValueError:
-        return None
+        return False

@@ -25,6 +25,9 @@ ATTEMPTS = 3
 # together. A store that says SlowDown is given BUSY_FACTOR times as long.
 PAUSE_SECONDS = 0.2
 BUSY_FACTOR = 5
+# Bytes per second below which an upload to the store is given up. The kernel takes up to 4 MB ahead of the link,
+# and they must be gone before PATIENT.silence is over.
+SLOWEST_PUT = 512 * 1024
 POOL = 256  # as many as a worker has threads; a connection is made when it is first needed
 
 
@@ -50,6 +53,8 @@ _BUSY = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", 
 _DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
 _PASSING = {"RequestTimeout", "ConditionalRequestConflict", "OperationAborted"}
 
+_AWAY = "The blob store is not available, please try again later."
+
 
 class Refused(BlobServiceError):
     """The store understood a call and will not do it: `code` is its name for that, `http_status` the number."""
@@ -58,6 +63,10 @@ class Refused(BlobServiceError):
         super().__init__(code)
         self.code = code
         self.http_status = http_status
+
+
+class Forbidden(BackendUnavailable):
+    """The key is right, and may not do this."""
 
 
 class S3Client:
@@ -93,7 +102,7 @@ class S3Client:
         """The answer to *operation*, named as boto3's method. *body* opens what is sent, once for each attempt.
 
         Raises BlobNotFound, BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage, and Refused for
-        what the caller may have an answer to: 412, and 400 or 501 of a store that knows less than S3 does.
+        what the caller may have an answer to: 412, NoSuchUpload, 400 or 501 of a store that knows less than S3 does.
         """
         patience = self._brief if brief else self._patient
         client = self.boto3_client(patience)
@@ -199,10 +208,12 @@ def _answered(response: Any) -> _Failure:
     if code == "RequestTimeout" or status in (408, 504):
         return _Failure(BackendTimeout(), reason, passing=True)
     if code in _DAMAGED or code in _PASSING or (status >= 500 and status != 501):
-        return _Failure(_unavailable(), reason, passing=True)
-    if status in (400, 412, 416, 501):
+        return _Failure(BackendUnavailable(_AWAY), reason, passing=True)
+    if code == "AccessDenied":
+        return _Failure(Forbidden(_AWAY), reason, passing=False)
+    if code == "NoSuchUpload" or status in (400, 412, 416, 501):
         return _Failure(Refused(code, status), reason, passing=False)
-    return _Failure(_unavailable(), reason, passing=False)
+    return _Failure(BackendUnavailable(_AWAY), reason, passing=False)
 
 
 def _unanswered(error: Exception, *, out_of_time: bool) -> _Failure:
@@ -214,11 +225,7 @@ def _unanswered(error: Exception, *, out_of_time: bool) -> _Failure:
     if isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)) or _timed_out(error):
         return _Failure(BackendTimeout(), reason, passing=True)
     # The rest of BotoCoreError is about settings: no credentials, a bad region.
-    return _Failure(_unavailable(), reason, passing=isinstance(error, exceptions.HTTPClientError))
-
-
-def _unavailable() -> BackendUnavailable:
-    return BackendUnavailable("The blob store is not available, please try again later.")
+    return _Failure(BackendUnavailable(_AWAY), reason, passing=isinstance(error, exceptions.HTTPClientError))
 
 
 def _timed_out(error: BaseException | None) -> bool:

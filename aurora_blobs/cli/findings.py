@@ -7,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from aurora_blobs.cli.output import show
-from aurora_blobs.config import MAX_S3_PUT
+from aurora_blobs.config import MAX_S3_OBJECT
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.xrpc import services
@@ -43,12 +43,12 @@ class Findings:
 def unrestricted() -> BlobManager:
     """The blobs of the service, for what the operator brings in: any type and size, and no quota but an account's own.
 
-    What one request to S3 takes is the limit.
+    What S3 takes is the limit.
     """
     return BlobManager(
         services().blobs.backend,
         services().database,
         spool=services().config.data_dir / "spool",
-        rules=UploadRules(max_bytes=MAX_S3_PUT, mime_policy="sniff"),
+        rules=UploadRules(max_bytes=MAX_S3_OBJECT, mime_policy="sniff"),
         clock=services().clock,
     )

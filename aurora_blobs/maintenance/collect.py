@@ -25,8 +25,8 @@ _MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait
 class Collected:
     """One thing that went, or would go. `since` is in microseconds, None where it is a count of things.
 
-    `kind` is "temporary", "unheld", "spool", "session", "token", "counter" or "picture"; `failure` is None where all
-    went well.
+    `kind` is "temporary", "unheld", "spool", "unfinished", "session", "token", "counter" or "picture"; `failure` is
+    None where all went well.
     """
 
     kind: str
@@ -96,6 +96,7 @@ class Collector:
         yield from self._temporary(before)
         yield from self._unheld(before)
         yield from self._spooled()
+        yield from self._unfinished(before)
         yield from self._small(now)
 
     def _temporary(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
@@ -154,6 +155,17 @@ class Collector:
             discard(self._database, self._backend, [cid], self._clock)
         path.unlink(missing_ok=True)
         return True
+
+    def _unfinished(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+        # By the grace time as well: whoever sends the parts of a blob may be any process, anywhere.
+        for store in self._backend.stores:
+            try:
+                for left in store.unfinished(before):
+                    reason = "its upload to the store broke off"
+                    yield Collected("unfinished", reason, left.cid, None, left.size, left.since), left.remove
+            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+                reason = "the store was to be asked for uploads that broke off"
+                yield Collected("unfinished", reason, failure=error.message), lambda: True
 
     def _small(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         for kind, reason, count, forget in _SMALL:

@@ -45,7 +45,7 @@ def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
     """Opens a store of this test's own. At the *url* of a link that fails it is given up a tenth as late as usual."""
     monkeypatch.setattr(s3_client, "PAUSE_SECONDS", 0.02)
 
-    def open_s3(url: str | None = None) -> S3Backend:
+    def open_s3(url: str | None = None, **sizes: int) -> S3Backend:
         client = S3Client(
             endpoint_url=url or s3_server.url,
             region=None,
@@ -53,7 +53,7 @@ def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
             patient=PATIENT if url is None else Patience(connect=1.5, silence=1.5, total=4),
             brief=BRIEF if url is None else Patience(connect=1.5, silence=1.5, total=2),
         )
-        return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/")
+        return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/", **sizes)
 
     return open_s3
 

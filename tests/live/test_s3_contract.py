@@ -16,6 +16,6 @@ globals().update(
 )
 
 
-@pytest.fixture
-def backend(open_s3):
-    return open_s3()
+@pytest.fixture(params=[{}, {"max_put": 1}], ids=["whole", "in parts"])
+def backend(open_s3, request):
+    return open_s3(**request.param)
