@@ -23,9 +23,8 @@ from aurora_blobs.decoding import Reader
 from aurora_blobs.deletion import delete_account, discard
 from aurora_blobs.errors import (
     AccountNotFound,
-    BackendTimeout,
-    BackendUnavailable,
     BlobNotFound,
+    BlobServiceError,
     InvalidRequest,
     LocationMetadata,
     QuotaExceeded,
@@ -188,7 +187,7 @@ class BlobManager:
                 return entry
             whole = False
         # The bytes were sent once more, and the row that would lead a collector to them is gone.
-        discard(self._database, self.backend, [blob.cid], self._clock)
+        self._undo(blob.cid)
         raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
 
     def _pin(self, blob: Spooled) -> int:
@@ -218,7 +217,7 @@ class BlobManager:
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
-            discard(self._database, self.backend, [blob.cid], self._clock)
+            self._undo(blob.cid)
             raise
 
     def _new_entry(self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int) -> Entry:
@@ -251,6 +250,15 @@ class BlobManager:
     def _is_fresh(self, entry: Entry) -> bool:
         return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh
 
+    def _undo(self, cid: str) -> bool:
+        """Remove what an upload that failed stored; False, and a line in the log, where that cannot be done now."""
+        try:
+            discard(self._database, self.backend, [cid], self._clock)
+        except BlobServiceError as error:
+            log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
+            return False
+        return True
+
     def recover(self) -> int:
         """Undo what uploads that died in the middle left behind; how many files there were.
 
@@ -258,11 +266,7 @@ class BlobManager:
         """
         count = 0
         for path, cid in leftovers(self._spool):
-            try:
-                if cid is not None:
-                    discard(self._database, self.backend, [cid], self._clock)
-            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
-                log.warning("an upload of %s died, and cannot be undone now: %s", cid, error.message)
+            if cid is not None and not self._undo(cid):
                 break
             path.unlink(missing_ok=True)
             count += 1

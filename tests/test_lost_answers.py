@@ -1,11 +1,13 @@
 """A store removes bytes and its answer never comes: no upload that is under way takes them for here."""
 
+from itertools import repeat
+
 import pytest
 from depot import ALICE, BOB, Depot, cid_of_bytes
 from fakes import Clock, MemoryBackend
 
-from aurora_blobs.catalog import accounts, audit
-from aurora_blobs.errors import BackendTimeout
+from aurora_blobs.catalog import accounts, audit, blobs
+from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.manager import BlobManager, UploadRules
@@ -88,6 +90,12 @@ def repair(depot):
         list(Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=True).run())
 
 
+def refuse(depot):
+    depot.add_account(ALICE)
+    with pytest.raises(AccountNotFound):
+        depot.upload(b"one", did=ALICE)
+
+
 def put_aside(depot):
     with depot.database.read() as tx:
         row = audit.find_row(tx, CID)
@@ -102,15 +110,35 @@ def put_aside(depot):
         (unheld, collect),
         (died, lambda depot: depot.blobs.recover()),
         (died, repair),
+        (unheld, refuse),
         (temporary, lambda depot: depot.blobs.delete_account(ALICE)),
         (wrong, put_aside),
     ],
-    ids=["expired", "nobody's", "start", "fsck", "account", "wrong bytes"],
+    ids=["expired", "nobody's", "start", "fsck", "refused upload", "account", "wrong bytes"],
 )
 def test_an_upload_sends_again_what_went_without_an_answer(depot, before, removal):
     before(depot)
-    depot.blobs.meanwhile = iter([lambda: removal(depot)])
+    depot.blobs.meanwhile = iter([lambda: removal(depot), lambda: leave(depot, ALICE)])
 
     entry = depot.upload(b"one", did=BOB)
 
     assert depot.read(entry) == b"one"
+
+
+def collected(depot):
+    with depot.database.write() as tx:
+        blobs.forget(tx, CID)
+
+
+@pytest.mark.parametrize(
+    "meanwhile, error",
+    [(lambda depot: leave(depot, ALICE), AccountNotFound), (collected, ServiceBusy)],
+    ids=["refused", "collected each time"],
+)
+def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(depot, caplog, meanwhile, error):
+    depot.blobs.meanwhile = repeat(lambda: meanwhile(depot))
+
+    with pytest.raises(error):
+        depot.upload(b"one")
+
+    assert f"an upload of {CID} failed, and cannot be undone now: Operation timed out" in caplog.text
