@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from aurora_blobs.catalog import accounts, counters
+from aurora_blobs.catalog import accounts, counters, expiry
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
@@ -40,7 +40,7 @@ class Usage:
 
 def spend(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> Usage:
     """Count one more *name* for *subject* at *now* (microseconds). Raises RateLimitExceeded, which counts nothing."""
-    counters.forget_before(tx, now)
+    expiry.forget_counters(tx, now, expiry.HANDFUL)
     usage = Usage(limit, *counters.add(tx, name, subject, now, limit.seconds * 1_000_000))
     if usage.used > limit.count:
         raise _exceeded(usage, now)

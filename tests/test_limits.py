@@ -2,6 +2,7 @@
 
 import pytest
 
+from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
@@ -148,3 +149,35 @@ def test_a_limit_is_a_number_per_time(text, limit):
 def test_a_limit_that_is_none_ends_the_start(text):
     with pytest.raises(ValueError, match="AURORA_BLOBS_UPLOADS_PER_ADDRESS"):
         Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text})
+
+
+@pytest.mark.parametrize(
+    "table, add",
+    [
+        ("usage_counter", lambda tx, number, now: spend(tx, "uploads", f"d{number}", Limit(9, 60), now)),
+        ("seen_token", lambda tx, number, now: use_token(tx, "did:web:a.test", f"j{number}", now + 60_000_000, now)),
+    ],
+    ids=["counters", "one-time tokens"],
+)
+def test_a_request_forgets_a_handful_of_what_is_over_and_never_all_at_once(database, table, add):
+    with database.write() as tx:
+        for number in range(100):
+            add(tx, number, NOW)
+        add(tx, 100, NOW + 61_000_000)
+        (left,) = tx.one(f"SELECT COUNT(*) FROM {table}")
+        for number in range(101, 150):
+            add(tx, number, NOW + 61_000_000)
+
+        assert 80 < left < 100
+        assert tx.one(f"SELECT COUNT(*) FROM {table}") == (50,)
+
+
+def test_a_token_that_has_expired_is_no_used_one_though_it_is_not_forgotten_yet(database):
+    later = NOW + 61_000_000
+    with database.write() as tx:
+        for number in range(100):
+            use_token(tx, "did:web:a.test", f"j{number}", NOW + 60_000_000, NOW)
+
+        assert not use_token(tx, "did:web:a.test", "j99", NOW + 60_000_000, NOW)
+        assert use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
+        assert not use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)

@@ -42,14 +42,3 @@ def find(tx: Transaction, name: str, subject: str, now: int) -> tuple[int, int] 
         now,
     )
     return None if row is None else (row[0], row[1])
-
-
-def forget_before(tx: Transaction, now: int) -> int:
-    """Remove the counters whose window ended before *now*; how many there were."""
-    return tx.run(
-        """
-        DELETE FROM usage_counter
-         WHERE window_end < ?
-        """,
-        now,
-    )

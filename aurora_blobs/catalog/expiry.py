@@ -4,6 +4,10 @@ from dataclasses import dataclass
 
 from aurora_blobs.db import Transaction
 
+# Rows that are over, which whoever adds one forgets on the way: more than one, so that they get fewer, and not all,
+# which after a busy hour would be thousands within one request.
+HANDFUL = 10
+
 
 @dataclass(frozen=True, slots=True)
 class Expired:
@@ -114,9 +118,20 @@ def is_unheld(tx: Transaction, cid: str, created_at: int) -> bool:
     return row is not None
 
 
-def count_sessions(tx: Transaction, now: int) -> int:
-    """How many log-ins are over."""
-    return _count(tx.one("SELECT COUNT(*) FROM session WHERE expires_at < ?", now))
+def count_over(tx: Transaction, now: int) -> tuple[int, int, int]:
+    """How many log-ins are over, one-time tokens could not be used again anyway, counters are of an ended window."""
+    row = tx.one(
+        """
+        SELECT (SELECT COUNT(*) FROM session WHERE expires_at < ?),
+               (SELECT COUNT(*) FROM seen_token WHERE expires_at < ?),
+               (SELECT COUNT(*) FROM usage_counter WHERE window_end < ?)
+        """,
+        now,
+        now,
+        now,
+    )
+    assert row is not None
+    return row[0], row[1], row[2]
 
 
 def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
@@ -131,13 +146,8 @@ def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
-def count_tokens(tx: Transaction, now: int) -> int:
-    """How many one-time tokens are remembered that could not be used again anyway."""
-    return _count(tx.one("SELECT COUNT(*) FROM seen_token WHERE expires_at < ?", now))
-
-
 def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* of them; how many there were."""
+    """Forget up to *limit* one-time tokens that have expired; how many there were."""
     return tx.run(
         """
         DELETE FROM seen_token
@@ -148,13 +158,8 @@ def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
-def count_counters(tx: Transaction, now: int) -> int:
-    """How many counters are of a window that has ended."""
-    return _count(tx.one("SELECT COUNT(*) FROM usage_counter WHERE window_end < ?", now))
-
-
 def forget_counters(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* of them; how many there were."""
+    """Forget up to *limit* counters of a window that has ended; how many there were."""
     return tx.run(
         """
         DELETE FROM usage_counter
@@ -163,7 +168,3 @@ def forget_counters(tx: Transaction, now: int, limit: int) -> int:
         now,
         limit,
     )
-
-
-def _count(row: tuple[int, ...] | None) -> int:
-    return 0 if row is None else row[0]

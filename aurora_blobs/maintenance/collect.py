@@ -168,9 +168,9 @@ class Collector:
                 yield Collected("unfinished", reason, failure=error.message), lambda: True
 
     def _small(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
-        for kind, reason, count, forget in _SMALL:
-            with self._database.read() as tx:
-                number = count(tx, now)
+        with self._database.read() as tx:
+            numbers = expiry.count_over(tx, now)
+        for number, (kind, reason, forget) in zip(numbers, _SMALL, strict=True):
             if number:
                 yield Collected(kind, reason, count=number), partial(self._forget, forget, now)
 
@@ -182,8 +182,9 @@ class Collector:
         return True
 
 
+# In the order of `expiry.count_over`.
 _SMALL = (
-    ("session", "log-ins that are over", expiry.count_sessions, expiry.forget_sessions),
-    ("token", "one-time tokens that have expired", expiry.count_tokens, expiry.forget_tokens),
-    ("counter", "counters of a time that is over", expiry.count_counters, expiry.forget_counters),
+    ("session", "log-ins that are over", expiry.forget_sessions),
+    ("token", "one-time tokens that have expired", expiry.forget_tokens),
+    ("counter", "counters of a time that is over", expiry.forget_counters),
 )
