@@ -57,6 +57,7 @@ bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where;
 
 clean: ## remove the environments and all caches; never the data
 	rm -rf .venv .venv-min .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build
+	find . -path './$(DATA)' -prune -o -type d -name __pycache__ -prune -exec rm -rf {} +
 
 .venv/bin/python .venv-min/bin/python:
 	@$(PYTHON) -m venv $(@:/bin/python=)
