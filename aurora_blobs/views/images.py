@@ -9,8 +9,8 @@ from aurora_blobs.images.presets import READABLE, WRITABLE
 from aurora_blobs.pictures import name_of
 from aurora_blobs.ranges import is_known
 from aurora_blobs.syntax import parse_did
-from aurora_blobs.views.serving import PUBLIC, SMALL
-from aurora_blobs.xrpc import optional_requester, services
+from aurora_blobs.views.serving import PUBLIC, SMALL, visible_blob
+from aurora_blobs.xrpc import services
 
 bp = Blueprint("images", __name__)
 
@@ -23,20 +23,14 @@ def image(preset: str, did: str, picture: str) -> Response:
     if preset not in sizes:
         raise InvalidRequest(f"there is no preset {preset}: there are {', '.join(sizes)}")
     cid, form = _parse(did, picture)
-    requester = optional_requester()
-    entry = services().blobs.describe(
-        did,
-        cid,
-        viewer=None if requester is None else requester.did,
-        admin=requester is not None and requester.kind == "admin",
-    )
+    entry, public = visible_blob(did, cid)
     if entry.mime_type not in READABLE:
         raise InvalidRequest(f"the blob is not a picture: {entry.mime_type}")
     chosen = form or _acceptable(entry.mime_type)
     response = Response(mimetype=WRITABLE[chosen])
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["X-Content-Type-Options"] = "nosniff"
-    if requester is None:
+    if public:
         response.headers["Cache-Control"] = PUBLIC
     if form is None:
         response.vary.add("Accept")

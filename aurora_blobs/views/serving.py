@@ -8,12 +8,24 @@ from werkzeug.wsgi import wrap_file
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.ranges import content_range, is_known, wanted_part
 from aurora_blobs.views.shapes import shown_cid
-from aurora_blobs.xrpc import services
+from aurora_blobs.xrpc import optional_requester, services
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
 # Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
 SMALL = 64 * 1024
 _BLOCK = 256 * 1024  # bytes per read where sendfile does not work: a store on the network
+
+
+def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
+    """The blob as the caller may see it, and whether it is shown as to everybody. Raises as `BlobManager.describe`."""
+    requester = optional_requester()
+    entry = services().blobs.describe(
+        did,
+        cid,
+        viewer=None if requester is None else requester.did,
+        admin=requester is not None and requester.kind == "admin",
+    )
+    return entry, requester is None
 
 
 def blob_response(entry: Entry, *, public: bool) -> Response:

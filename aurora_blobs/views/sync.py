@@ -7,7 +7,7 @@ from flask import Blueprint, Response
 from aurora_blobs.cid import parse_cid
 from aurora_blobs.fields import limit, optional, required
 from aurora_blobs.syntax import parse_did, parse_tid
-from aurora_blobs.views.serving import blob_response
+from aurora_blobs.views.serving import blob_response, visible_blob
 from aurora_blobs.views.shapes import bare_cid, shown_cid
 from aurora_blobs.xrpc import optional_requester, query, services
 
@@ -19,14 +19,8 @@ _DID = required(parse_did)
 @query(bp, "com.atproto.sync.getBlob", did=_DID, cid=required(parse_cid))
 def get_blob(did: str, cid: str) -> Response:
     """The bytes of a blob that is public, or the caller's own."""
-    requester = optional_requester()
-    entry = services().blobs.describe(
-        did,
-        cid,
-        viewer=None if requester is None else requester.did,
-        admin=requester is not None and requester.kind == "admin",
-    )
-    return blob_response(entry, public=requester is None)
+    entry, public = visible_blob(did, cid)
+    return blob_response(entry, public=public)
 
 
 @query(
