@@ -133,8 +133,8 @@ CREATE TABLE IF NOT EXISTS usage_counter (
 );
 CREATE INDEX IF NOT EXISTS usage_counter_by_end ON usage_counter (window_end);
 
--- One row per derived picture in the cache folder, or per failure to derive it (failure is then its message).
--- name is the file below images/. Rows and files can be deleted at any time.
+-- One row per derived picture in the cache folder, or per failure to derive it (failure is then its message, size 0).
+-- name is the file below images/, size is that file's. Rows and files can be deleted at any time.
 CREATE TABLE IF NOT EXISTS derivative (
     name    TEXT   PRIMARY KEY,
     cid     TEXT   NOT NULL,
@@ -142,8 +142,18 @@ CREATE TABLE IF NOT EXISTS derivative (
     failure TEXT,
     used_at BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS derivative_by_use ON derivative (used_at);
+CREATE INDEX IF NOT EXISTS derivative_kept ON derivative (used_at, name) WHERE failure IS NULL;
+CREATE INDEX IF NOT EXISTS derivative_failed ON derivative (used_at) WHERE failure IS NOT NULL;
 CREATE INDEX IF NOT EXISTS derivative_by_cid ON derivative (cid);
+
+-- One row per table whose sizes are added up, in the transactions that change them: derivative.
+CREATE TABLE IF NOT EXISTS total (
+    name  TEXT   PRIMARY KEY,
+    bytes BIGINT NOT NULL
+);
+INSERT INTO total (name, bytes)
+SELECT 'derivative', COALESCE(SUM(size), 0) FROM derivative WHERE NOT EXISTS (SELECT 1 FROM total)
+    ON CONFLICT (name) DO NOTHING;
 
 -- One row per job that was begun and can go on where it was: scrub. position is the last CID done.
 CREATE TABLE IF NOT EXISTS job (

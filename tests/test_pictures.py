@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import media
 import pytest
@@ -13,7 +13,7 @@ from PIL import Image
 
 from aurora_blobs.app import create_app
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cid import shard_of
 from aurora_blobs.config import Config
@@ -250,14 +250,36 @@ def test_a_failure_is_remembered_for_an_hour(service, clock):
     assert later.json["error"] == "BlobNotFound"  # it was tried again
 
 
-def test_a_file_that_was_cut_short_is_made_again(service, tmp_path):
+DAMAGES = {
+    "cut short": lambda kept: kept[:100],
+    "zeros": lambda kept: bytes(len(kept)),
+    "a bit": lambda kept: kept[:300] + bytes([kept[300] ^ 1]) + kept[301:],
+    "the first bit": lambda kept: bytes([kept[0] ^ 1]) + kept[1:],
+    "longer": lambda kept: kept + b"\0",
+    "nothing": lambda kept: b"",
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_file_that_is_not_what_was_written_is_made_again(service, tmp_path, damage):
     cid = service.upload(photo())
     whole = service.get(cid).data
     (path,) = (tmp_path / "images").glob("??/*.jpeg")
-    path.write_bytes(whole[:100])
+    kept = path.read_bytes()
+    path.write_bytes(damage(kept))
 
     assert service.get(cid).data == whole
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == kept
+
+
+def test_a_file_under_anothers_name_is_made_again(service, tmp_path):
+    one, other = (service.upload(photo(colour=(level, 0, 0))) for level in (20, 90))
+    whole = service.get(one).data
+    assert len(service.get(other).data) == len(whole)
+    first, second = ((tmp_path / "images").glob(f"??/{cid}.*") for cid in (one, other))
+    next(first).write_bytes(next(second).read_bytes())
+
+    assert service.get(one).data == whole
 
 
 def test_the_cache_can_be_deleted(service, tmp_path):
@@ -297,6 +319,7 @@ def test_the_cache_stays_within_its_size_and_forgets_the_least_used(serve, tmp_p
     assert cids[0] in kept and cids[-1] in kept and cids[1] not in kept
     with service.inside.database.read() as tx:
         assert {row[0] for row in tx.all("SELECT cid FROM derivative")} == kept
+        assert derivatives.total_bytes(tx) == sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*"))
 
 
 def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
@@ -311,6 +334,19 @@ def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
 
     assert service.inside.pictures.sweep() == 2
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
+    with service.inside.database.read() as tx:
+        assert derivatives.total_bytes(tx) == sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*"))
+
+
+def test_a_sweep_counts_what_was_not_counted(service, tmp_path):
+    service.get(service.upload(photo()))
+    with service.inside.database.write() as tx:
+        tx.run("DELETE FROM derivative")
+
+    service.inside.pictures.sweep()
+
+    with service.inside.database.read() as tx:
+        assert derivatives.total_bytes(tx) == 0
 
 
 def test_what_was_derived_goes_with_the_blob_when_it_is_collected(service, tmp_path, clock):
@@ -347,10 +383,12 @@ class Caches:
     def upload(self, data: bytes) -> Entry:
         return self._blobs.upload(io.BytesIO(data), did="did:web:a.test")
 
-    def make(self, database=None) -> Pictures:
+    def make(self, database=None, max_bytes: int = 2**30) -> Pictures:
         database = database or self._database
         folder = self._folder / "images"
-        self.made.append(Pictures(self._blobs, database, folder=folder, presets={}, max_bytes=2**30, clock=self._clock))
+        self.made.append(
+            Pictures(self._blobs, database, folder=folder, presets={}, max_bytes=max_bytes, clock=self._clock)
+        )
         return self.made[-1]
 
 
@@ -386,11 +424,57 @@ def test_however_many_ask_at_once_it_is_made_once(caches):
     assert caches.backend.opened == 1
 
 
+def noise(level: int) -> bytes:
+    output = io.BytesIO()
+    Image.effect_noise((200, 200), level).save(output, "PNG")
+    return output.getvalue()
+
+
+def bytes_in(folder) -> int:
+    """What the files in *folder* have together; one that goes meanwhile has nothing."""
+    sizes = 0
+    for path in folder.glob("??/*"):
+        with suppress(FileNotFoundError):
+            sizes += path.stat().st_size
+    return sizes
+
+
+def test_many_that_make_pictures_at_once_never_keep_more_than_there_is_room_for(caches, tmp_path, database):
+    entries = [caches.upload(noise(level)) for level in range(60, 90)]
+    room = 5 * len(taken(caches.make(max_bytes=0).open(entries[0], THUMBNAIL, "webp")))
+    four = [caches.make(max_bytes=room) for _ in range(4)]
+    threads = [
+        threading.Thread(
+            target=lambda part=part: [taken(four[part].open(x, THUMBNAIL, "webp")) for x in entries[part::4]]
+        )
+        for part in range(4)
+    ]
+    most = []
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        most.append(bytes_in(tmp_path / "images"))
+
+    assert 0 < max(most) <= room
+    assert bytes_in(tmp_path / "images") > room / 2
+    with database.read() as tx:
+        assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
+
+
+def test_a_picture_larger_than_the_cache_throws_nothing_out(caches, tmp_path):
+    entry, large = caches.upload(photo()), caches.upload(noise(100))
+    pictures = caches.make(max_bytes=1000)
+    taken(pictures.open(entry, THUMBNAIL, "webp"))
+
+    assert taken(pictures.open(large, THUMBNAIL, "png"))
+    assert cached(tmp_path) == [f"{entry.cid}.cover-128x128.webp"]
+
+
 class FullDatabase:
     """*database*, and not a byte more."""
 
     def __init__(self, database):
-        self.read = database.read
+        self.glance, self.read = database.glance, database.read
 
     @contextmanager
     def write(self):

@@ -12,12 +12,10 @@ from members import ADMIN, Member, jpeg
 
 from aurora_blobs.maintenance.collect import Collector
 
-# What reads a whole table, and may: commands over the whole store, a table of one row, and the cache of pictures, whose
-# size is counted when one was made.
+# What reads a whole table, and may: commands over the whole store, and a table of one row.
 WHOLE = {
     *("audit.totals", "audit.miscounts", "audit.misfits", "audit.missing"),
-    "schema.version",
-    *("derivatives.total_bytes", "derivatives.least_used"),
+    *("derivatives.recount", "schema.version"),
 }
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"

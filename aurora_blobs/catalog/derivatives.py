@@ -1,16 +1,25 @@
 """Every statement on the table `derivative`: the cache of derived pictures, and what could not be derived."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from aurora_blobs.db import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Derivative:
-    """`size` counts bytes; `failure` is why there is no picture, None where there is one; `used_at` in microseconds."""
+    """`size` is its file's, in bytes; `failure` is why there is none, else None; `used_at` in microseconds."""
 
     size: int
     failure: str | None
+    used_at: int
+
+
+class Use(NamedTuple):
+    """A picture that is kept, the bytes of its file, and when it was made or last used, in microseconds."""
+
+    name: str
+    size: int
     used_at: int
 
 
@@ -28,7 +37,8 @@ def find(tx: Transaction, name: str) -> Derivative | None:
 
 
 def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, now: int) -> None:
-    """Note that *name*, derived of *cid*, has *size* bytes or could not be made."""
+    """Note that *name*, derived of *cid*, has a file of *size* bytes or could not be made."""
+    before = tx.one("SELECT size FROM derivative WHERE name = ?", name)
     tx.run(
         """
         INSERT INTO derivative (name, cid, size, failure, used_at)
@@ -42,6 +52,7 @@ def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, no
         failure,
         now,
     )
+    _add(tx, size - (0 if before is None else before[0]))
 
 
 def touch(tx: Transaction, name: str, now: int) -> None:
@@ -57,15 +68,14 @@ def touch(tx: Transaction, name: str, now: int) -> None:
     )
 
 
-def delete(tx: Transaction, name: str) -> None:
-    """Forget *name*."""
-    tx.run(
-        """
-        DELETE FROM derivative
-         WHERE name = ?
-        """,
-        name,
-    )
+def delete(tx: Transaction, uses: list[Use]) -> int:
+    """Forget those of *uses* that were not made or used again meanwhile; how many."""
+    gone = 0
+    for use in uses:
+        if tx.run("DELETE FROM derivative WHERE name = ? AND used_at = ?", use.name, use.used_at):
+            _add(tx, -use.size)
+            gone += 1
+    return gone
 
 
 def delete_failures(tx: Transaction, before: int) -> None:
@@ -81,42 +91,45 @@ def delete_failures(tx: Transaction, before: int) -> None:
 
 def total_bytes(tx: Transaction) -> int:
     """What all of them have together."""
-    row = tx.one(
-        """
-        SELECT COALESCE(SUM(size), 0)
-          FROM derivative
-        """
-    )
+    row = tx.one("SELECT bytes FROM total WHERE name = 'derivative'")
     assert row is not None
     return int(row[0])
 
 
-def least_used(tx: Transaction, keep_bytes: int) -> list[str]:
-    """The names beyond the first *keep_bytes* bytes, counted from the most recently used."""
+def recount(tx: Transaction) -> None:
+    """Add up all of them again: what was removed by hand, or written by another version, was not counted."""
+    tx.run("UPDATE total SET bytes = (SELECT COALESCE(SUM(size), 0) FROM derivative) WHERE name = 'derivative'")
+
+
+def _add(tx: Transaction, size: int) -> None:
+    tx.run("UPDATE total SET bytes = bytes + ? WHERE name = 'derivative'", size)
+
+
+def least_used(tx: Transaction, limit: int) -> list[Use]:
+    """Up to *limit* pictures, the least recently used first."""
     rows = tx.all(
         """
-        SELECT name
-          FROM (SELECT name, used_at, SUM(size) OVER (ORDER BY used_at DESC, name) AS bytes
-                  FROM derivative
-                 WHERE failure IS NULL) AS counted
-         WHERE bytes > ?
-         ORDER BY used_at
+        SELECT name, size, used_at
+          FROM derivative
+         WHERE failure IS NULL AND used_at >= 0
+         ORDER BY used_at, name
+         LIMIT ?
         """,
-        keep_bytes,
+        limit,
     )
-    return [row[0] for row in rows]
+    return [Use(*row) for row in rows]
 
 
-def of_blob(tx: Transaction, cid: str) -> list[str]:
-    """The names of all that was derived of *cid*."""
-    return [row[0] for row in tx.all("SELECT name FROM derivative WHERE cid = ?", cid)]
+def of_blob(tx: Transaction, cid: str) -> list[Use]:
+    """All that was derived of *cid*, and failures to."""
+    return [Use(*row) for row in tx.all("SELECT name, size, used_at FROM derivative WHERE cid = ?", cid)]
 
 
-def page(tx: Transaction, after: str, limit: int) -> list[tuple[str, bool]]:
-    """Up to *limit* names after that one, in their order, and whether the blob of each is here and may be seen."""
+def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
+    """Up to *limit* after that name, by name, and whether the blob of each is here and may be seen."""
     rows = tx.all(
         """
-        SELECT d.name,
+        SELECT d.name, d.size, d.used_at,
                EXISTS (SELECT 1 FROM blob b WHERE b.cid = d.cid)
                AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = d.cid AND t.did = '')
           FROM derivative d
@@ -127,4 +140,4 @@ def page(tx: Transaction, after: str, limit: int) -> list[tuple[str, bool]]:
         after,
         limit,
     )
-    return [(name, bool(wanted)) for name, wanted in rows]
+    return [(Use(*row[:3]), bool(row[3])) for row in rows]
