@@ -289,17 +289,17 @@ class BlobManager:
             raise BlobNotFound()
         return entry
 
-    def open(self, entry: Entry, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, entry: Entry, start: int = 0, stop: int | None = None, *, verify: bool = False) -> BinaryIO:
         """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss.
 
-        With *verify* so does the last read of a blob whose bytes are wrong.
+        With *verify*, or where all are verified, so does the last read of a blob whose bytes are wrong.
         """
         try:
             file = self.backend.open(entry.cid, start, stop)
         except BlobNotFound:
             self.mark_lost(entry.cid)
             raise
-        if self._verify and start == 0 and stop in (None, entry.size):
+        if (verify or self._verify) and start == 0 and stop in (None, entry.size):
             return cast(BinaryIO, Verified(file, entry.cid, entry.size, partial(self._set_aside, entry.cid)))
         return file
 

@@ -91,7 +91,9 @@ class Pictures:
             if not alone:
                 raise ServiceBusy("The picture is being derived for others, please try again.")
             try:
-                data = self._studio.derive(self._blobs.open(entry), entry.mime_type, preset, form)
+                # Verified: a picture of wrong bytes, or that none can be made of them, would outlive their healing.
+                source = self._blobs.open(entry, verify=True)
+                data = self._studio.derive(source, entry.mime_type, preset, form)
             except UnusableImage as error:
                 with _if_possible():
                     self._note_failure(name, entry.cid, error.message)

@@ -12,12 +12,20 @@ from members import Member
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
+from aurora_blobs.images.studio import Studio
 from aurora_blobs.spool import spooled
 
 
 @pytest.fixture
 def clock():
     return Clock()
+
+
+@pytest.fixture(scope="module")
+def studio():
+    studio = Studio()
+    yield studio
+    studio.close()
 
 
 @pytest.fixture

@@ -22,13 +22,6 @@ SMALL = Preset("inside", 60, 60)
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 40), (40, 50, 200), (220, 210, 40)
 
 
-@pytest.fixture(scope="module")
-def studio():
-    studio = Studio()
-    yield studio
-    studio.close()
-
-
 @pytest.fixture
 def derive(studio):
     def derive(data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png") -> Image.Image:
@@ -484,14 +477,6 @@ def test_the_helper_ends_with_its_studio():
     studio.close()
 
     assert helper.returncode == 0
-
-
-def test_a_source_on_disk_is_read_in_place(tmp_path, studio):
-    path = tmp_path / "picture"
-    path.write_bytes(encoded(quarters(), "PNG"))
-
-    with open(path, "rb", buffering=0) as source:
-        assert studio.derive(source, "image/png", SMALL, "jpeg")
 
 
 def test_the_server_never_loads_pillow():

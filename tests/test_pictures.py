@@ -282,6 +282,29 @@ def test_a_file_under_anothers_name_is_made_again(service, tmp_path):
     assert service.get(one).data == whole
 
 
+WRONG = {
+    "another picture": lambda right: photo(320, 240, colour=(0, 0, 250)).ljust(len(right), b"\0"),
+    "no picture": lambda right: bytes(len(right)),
+    "half": lambda right: right[: len(right) // 2],
+    "nothing": lambda right: b"",
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG.values(), ids=WRONG)
+def test_nothing_is_made_of_wrong_bytes_and_their_healing_is_seen_at_once(service, tmp_path, wrong):
+    cid = service.upload(photo())
+    (path,) = (tmp_path / "blobs").glob(f"??/{cid}")
+    path.write_bytes(wrong(photo()))
+
+    refused = service.get(cid, form="@png")
+    service.upload(photo())
+
+    assert (refused.status_code, refused.json["error"]) == (400, "BlobNotFound")
+    healed = service.get(cid, form="@png")
+    assert healed.status_code == 200
+    assert Image.open(io.BytesIO(healed.data)).getpixel((64, 64)) == Image.open(io.BytesIO(photo())).getpixel((64, 64))
+
+
 def test_the_cache_can_be_deleted(service, tmp_path):
     cid = service.upload(photo())
     whole = service.get(cid).data

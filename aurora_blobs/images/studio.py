@@ -1,13 +1,14 @@
 """Has pictures derived in processes that cannot harm this one: limited in memory, time and reach (worker.py)."""
 
 import importlib.util
-import io
 import json
 import os
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -118,13 +119,12 @@ class Studio:
         self._helper = self._requests = None
 
 
-def _as_file(source: BinaryIO) -> BinaryIO:
-    """*source* as a file that another process can read: itself, or a copy that has no name."""
-    if isinstance(source, io.FileIO):
-        return source
-    copy = os.fdopen(os.memfd_create("picture"), "w+b")
-    while data := source.read(2**18):
-        copy.write(data)
-    copy.flush()
-    copy.seek(0)
-    return copy
+@contextmanager
+def _as_file(source: BinaryIO) -> Iterator[BinaryIO]:
+    """*source*, to its end, as a file that another process can read and that has no name."""
+    with os.fdopen(os.memfd_create("picture"), "w+b") as copy:
+        while data := source.read(2**18):
+            copy.write(data)
+        copy.flush()
+        copy.seek(0)
+        yield copy

@@ -20,7 +20,6 @@ from aurora_blobs.errors import UnusableImage
 from aurora_blobs.images.location import has_location
 from aurora_blobs.images.presets import WRITABLE, Preset, presets
 from aurora_blobs.images.probe import Facts, probe
-from aurora_blobs.images.studio import Studio
 
 pytestmark = pytest.mark.live
 
@@ -28,13 +27,6 @@ SMALL = Preset("inside", 400, 400)
 # Of 255. Both shrink with Lanczos; what is left is rounding, and in the lossy forms what they lose.
 EQUAL = 3
 ALIKE = 10
-
-
-@pytest.fixture(scope="module")
-def studio():
-    studio = Studio()
-    yield studio
-    studio.close()
 
 
 @pytest.fixture
