@@ -5,6 +5,7 @@ import os
 import sys
 import threading
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import media
 import pytest
@@ -13,12 +14,13 @@ from PIL import Image
 
 from aurora_blobs.app import create_app
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.catalog import accounts, derivatives
+from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cid import shard_of
 from aurora_blobs.config import Config
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.images.presets import presets
+from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Subject
 from aurora_blobs.pictures import Pictures
@@ -579,6 +581,32 @@ def test_old_rows_are_filled_in_by_a_command(service):
         (row["cid"], row["width"], row["durationMs"]) for row in map(json.loads, first.output.splitlines())
     ) == (sorted([(cids[0], 640, None), (cids[1], 640, 1500)]))
     assert (second.exit_code, second.output) == (0, "")
+
+
+class Replaced(DiskBackend):
+    """When the blob is looked at, its account deletes and uploads it again, and now says what it is."""
+
+    def open(self, cid, start=0, stop=None):
+        file = super().open(cid, start, stop)
+        with self.database.write() as tx:
+            entry = replace(blobs.holders(tx, cid)[0], mime_type="image/jpeg", width=640, height=480)
+            blobs.let_go(tx, entry.did, cid)
+            blobs.hold(tx, entry)
+        return file
+
+
+def test_a_backfill_leaves_what_was_uploaded_again_meanwhile_as_it_is(caches, tmp_path, database, clock):
+    caches.upload(photo())
+    with database.write() as tx:
+        tx.run("UPDATE blob_metadata SET mime_type = 'video/mp4', width = NULL, height = NULL, probed_at = NULL")
+    backend = Replaced(tmp_path / "blobs", durable=False)
+    backend.database = database
+
+    found = list(backfill(backend, database, clock))
+
+    assert found == []
+    with database.read() as tx:
+        assert tx.one("SELECT mime_type, width, height FROM blob_metadata") == ("image/jpeg", 640, 480)
 
 
 def test_a_lost_blob_does_not_stop_the_backfill(service):

@@ -197,13 +197,13 @@ def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[En
     return [Entry(*row) for row in rows]
 
 
-def set_probed(tx: Transaction, entry: Entry, now: int) -> None:
-    """*entry*'s size and duration are what was found when its header was looked at."""
-    tx.run(
+def set_probed(tx: Transaction, entry: Entry, now: int) -> bool:
+    """*entry*'s size and duration are what was found in its header, unless it went, or came again, meanwhile."""
+    changed = tx.run(
         """
         UPDATE blob_metadata
            SET width = ?, height = ?, duration_ms = ?, probed_at = ?
-         WHERE creator_did = ? AND cid = ?
+         WHERE creator_did = ? AND cid = ? AND probed_at IS NULL
         """,
         entry.width,
         entry.height,
@@ -212,6 +212,7 @@ def set_probed(tx: Transaction, entry: Entry, now: int) -> None:
         entry.did,
         entry.cid,
     )
+    return changed > 0
 
 
 def let_go(tx: Transaction, did: str, cid: str) -> None:

@@ -35,9 +35,8 @@ def backfill(backend: BlobBackend, database: Database, clock: Callable[[], int])
                 continue
             seen.append(replace(entry, width=facts.width, height=facts.height, duration_ms=facts.duration_ms))
         with database.write() as tx:
-            for entry in seen:
-                blobs.set_probed(tx, entry, clock())
-        yield from seen
+            written = [entry for entry in seen if blobs.set_probed(tx, entry, clock())]
+        yield from written
         after = (step[-1].did, step[-1].cid)
 
 
