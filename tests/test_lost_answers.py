@@ -3,14 +3,13 @@
 from itertools import repeat
 
 import pytest
-from depot import ALICE, BOB, Depot, cid_of_bytes
+from depot import ALICE, BOB, Depot, cid_of_bytes, interrupted
 from fakes import Clock, MemoryBackend
 
 from aurora_blobs.catalog import accounts, audit, blobs
 from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.fsck import Fsck
-from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.verify import set_aside
 
 GRACE = 3600
@@ -32,21 +31,10 @@ class Mute(MemoryBackend):
         raise BackendTimeout()
 
 
-class Interrupted(BlobManager):
-    """*meanwhile* has what happens when an upload has pinned its row and not yet found it again: a call for each."""
-
-    meanwhile = iter(())
-
-    def _pin(self, blob):
-        row = super()._pin(blob)
-        next(self.meanwhile, lambda: None)()
-        return row
-
-
 @pytest.fixture
 def depot(tmp_path):
     depot = Depot(tmp_path, clock=Clock(), backend=Mute())
-    depot.blobs = Interrupted(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)
+    depot.blobs = interrupted(depot)
     depot.add_account(ALICE)
     depot.add_account(BOB)
     yield depot

@@ -4,7 +4,7 @@ import random
 import time
 
 import pytest
-from depot import ALICE, BOB, Depot, blob_of
+from depot import ALICE, BOB, Depot, blob_of, interrupted
 from racer import GRACE_SECONDS, Racer, collector_of, now, race
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
@@ -120,3 +120,27 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3
     assert {entry: depot.read(entry) for entry in acknowledged} == acknowledged
     usage = depot.blobs.usage(ALICE)
     assert (usage.blob_count, usage.blob_bytes) == (len(acknowledged), sum(map(len, acknowledged.values())))
+
+
+@pytest.mark.parametrize(
+    "removal",
+    [collect, lambda depot: depot.blobs.delete_account(ALICE)],
+    ids=["collector", "account"],
+)
+def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(open_depot, open_s3, link, removal):
+    depot = open_depot(open_s3(link.url))
+    depot.upload(b"one")
+    depot.upload(b"two")
+    depot.blobs = interrupted(depot)
+
+    def meanwhile():
+        depot.clock.pass_seconds(1)
+        link.inject("reset-after", method="DELETE")
+        link.inject("reset-after", method="POST")
+        removal(depot)
+        link.heal()
+
+    depot.blobs.meanwhile = iter([meanwhile])
+    again = depot.upload(b"one", did=BOB)
+
+    assert depot.read(again) == b"one"
