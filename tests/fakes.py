@@ -22,7 +22,7 @@ class MemoryBackend(BlobBackend):
             self.held[blob.cid] = file.read()
 
     def open(self, cid, start=0, stop=None):
-        if cid not in self.held:
+        if cid not in self.held or len(self.held[cid]) < (stop or 0):
             raise BlobNotFound()
         return io.BytesIO(self.held[cid][start:stop])
 

@@ -123,6 +123,14 @@ def test_a_part_is_what_a_slice_would_be(backend, store, start, stop):
     assert content(backend, cid, start, stop) == SMALL[start:stop]
 
 
+@pytest.mark.parametrize("start, stop", [(0, 25), (23, 25), (24, 25), (30, 40)])
+def test_a_part_that_is_not_all_there_is_not_found(backend, store, start, stop):
+    cid = store(backend, SMALL)
+
+    with pytest.raises(BlobNotFound):
+        backend.open(cid, start, stop)
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000, -1, None])
 @pytest.mark.parametrize("start, stop", [(100, 1100), (IN_MEMORY - 3000, IN_MEMORY), (IN_MEMORY, None)])
 def test_a_part_ends_where_it_should_whatever_the_reads(backend, store, size, start, stop):

@@ -52,7 +52,10 @@ class BlobBackend(ABC):
 
     @abstractmethod
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
-        """The bytes ``[start, stop)``, to their end where *stop* is None. Raises BlobNotFound."""
+        """The bytes ``[start, stop)``, to their end where *stop* is None.
+
+        Raises BlobNotFound, also where they end before *stop*.
+        """
 
     @abstractmethod
     def size(self, cid: str) -> int | None:

@@ -157,10 +157,16 @@ class DiskBackend(BlobBackend):
 
 
 class _Span(io.FileIO):
-    """The bytes ``[start, stop)`` of a file, with the file's descriptor at *start* for sendfile."""
+    """The bytes ``[start, stop)`` of a file, with the file's descriptor at *start* for sendfile.
+
+    Raises FileNotFoundError, and BlobNotFound where the file ends before *stop*.
+    """
 
     def __init__(self, path: str, start: int, stop: int | None) -> None:
         super().__init__(path)
+        if stop is not None and os.fstat(self.fileno()).st_size < stop:
+            self.close()
+            raise BlobNotFound()
         self.seek(start)
         self._left = None if stop is None else stop - start
 

@@ -45,7 +45,7 @@ class Bucket:
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
     def open(self, key: str, start: int = 0, stop: int | None = None, *, brief: bool = False) -> BinaryIO:
-        """The bytes ``[start, stop)`` of the object at *key*. Raises BlobNotFound."""
+        """The bytes ``[start, stop)`` of the object at *key*. Raises BlobNotFound, also where it ends before *stop*."""
         if stop is not None and start >= stop:
             if self.size(key) is None:
                 raise BlobNotFound()
@@ -69,19 +69,24 @@ class Bucket:
             return None
 
     def _body(self, brief: bool, key: str, start: int, stop: int | None) -> Any:
-        """The stream of the object at *key* from *start*; None where the object ends at or before it."""
+        """The stream of the object at *key* from *start*; None where it ends there and *stop* is None."""
         bounds: dict[str, Any] = {}
         if start or stop is not None:
             bounds["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
         try:
             answer = self.call("get_object", brief=brief, Key=key, **bounds)
         except Refused as refusal:
-            if refusal.http_status == 416:
+            if refusal.http_status != 416:
+                raise unexpected(refusal) from refusal
+            if stop is None:
                 return None
-            raise unexpected(refusal) from refusal
+            raise BlobNotFound() from refusal
         if bounds and answer["ResponseMetadata"]["HTTPStatusCode"] != 206:
             answer["Body"].close()
             raise BackendUnavailable("the blob store does not answer ranges")
+        if stop is not None and answer["ContentLength"] < stop - start:
+            answer["Body"].close()
+            raise BlobNotFound()
         return answer["Body"]
 
 

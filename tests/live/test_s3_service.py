@@ -53,22 +53,35 @@ def test_bytes_pass_through_whole_and_in_part(start, some_bytes):
     assert (head.status, head.headers["Content-Length"]) == (200, "1000000")
 
 
-def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(start, s3_server, tmp_path):
+def remove(store, key):
+    store.delete_object(Bucket=BUCKET, Key=key)
+
+
+def cut_short(store, key):
+    store.put_object(Bucket=BUCKET, Key=key, Body=b"her")
+
+
+@pytest.mark.parametrize("size", [4, 300_000])
+@pytest.mark.parametrize("damage", [remove, cut_short])
+def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(start, s3_server, tmp_path, some_bytes, size, damage):
     service = start()
     alice = service.account()
-    cid = service.publish(alice, b"here", "text/x-test")
+    data = some_bytes(size)
+    cid = service.publish(alice, data, "application/x-test")
     store = s3_server.client()
     (lost,) = store.list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
-    store.delete_object(Bucket=BUCKET, Key=lost["Key"])
+    damage(store, lost["Key"])
 
+    part = service.call("GET", blob_path(alice.did, cid), headers={"Range": "bytes=3-"})
     gone = service.call("GET", blob_path(alice.did, cid))
     missing = service.call("GET", "/xrpc/com.atproto.repo.listMissingBlobs", headers=alice.headers)
-    service.publish(alice, b"here", "text/x-test")
+    service.publish(alice, data, "application/x-test")
     back = service.call("GET", blob_path(alice.did, cid))
 
+    assert (part.status, part.json["error"]) == (400, "BlobNotFound")
     assert (gone.status, gone.json["error"]) == (400, "BlobNotFound")
     assert [blob["cid"] for blob in missing.json["blobs"]] == [cid]
-    assert (back.status, back.body) == (200, b"here")
+    assert (back.status, back.body) == (200, data)
 
 
 def test_an_object_says_what_it_is(start, s3_server, tmp_path):
