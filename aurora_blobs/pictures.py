@@ -12,7 +12,7 @@ import logging
 import os
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,7 +103,10 @@ class Pictures:
         return Picture(io.BytesIO(data), len(data))
 
     def sweep(self) -> int:
-        """Throw out the pictures of blobs that are no longer here or were taken down; how many there were."""
+        """Throw out the pictures of blobs that are no longer here or were taken down; how many there were.
+
+        So go files without a row, of which there are none unless the database lost some, or is an older copy.
+        """
         count, after = 0, ""
         while True:
             with self._database.read() as tx:
@@ -112,9 +115,14 @@ class Pictures:
                 break
             count += self._throw_out([use for use, wanted in step if not wanted])
             after = step[-1][0].name
+        names = (f"{path.parent.name}/{path.name}" for path in self._folder.glob("??/*"))
+        self._remove_files(Use(name, 0, 0) for name in names if not self._is_known(name))
         with self._database.write() as tx:
             derivatives.recount(tx)
         return count
+
+    def _is_known(self, name: str) -> bool:
+        return derivatives.find(self._database.glance(), name) is not None
 
     def forget(self, cids: list[str]) -> None:
         """Throw out what was derived of *cids*."""
@@ -183,7 +191,7 @@ class Pictures:
         with self._database.write() as tx:
             return derivatives.delete(tx, gone)
 
-    def _remove_files(self, found: list[Use], *, enough: float = float("inf"), ours: str = "") -> list[Use]:
+    def _remove_files(self, found: Iterable[Use], *, enough: float = float("inf"), ours: str = "") -> list[Use]:
         """Those of *found* whose files are gone, until they had *enough* bytes; *ours* is a lock that we have.
 
         None that is being made: its file would come after its row went.

@@ -12,7 +12,7 @@ import pytest
 from leaks import open_files
 from PIL import Image
 
-from aurora_blobs.app import create_app
+from aurora_blobs.app import SCHEMA, create_app
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
@@ -344,7 +344,7 @@ def test_the_cache_stays_within_its_size_and_forgets_the_least_used(serve, tmp_p
     assert cids[0] in kept and cids[-1] in kept and cids[1] not in kept
     with service.inside.database.read() as tx:
         assert {row[0] for row in tx.all("SELECT cid FROM derivative")} == kept
-        assert derivatives.total_bytes(tx) == sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*"))
+        assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
 
 def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
@@ -360,18 +360,34 @@ def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
     assert service.inside.pictures.sweep() == 2
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
     with service.inside.database.read() as tx:
-        assert derivatives.total_bytes(tx) == sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*"))
+        assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
 
-def test_a_sweep_counts_what_was_not_counted(service, tmp_path):
-    service.get(service.upload(photo()))
+def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
+    lost, kept = (service.upload(photo(colour=(level, 0, 0))) for level in (10, 90))
+    for cid in (lost, kept):
+        service.get(cid)
     with service.inside.database.write() as tx:
-        tx.run("DELETE FROM derivative")
+        tx.run("DELETE FROM derivative WHERE cid = ?", lost)
 
     service.inside.pictures.sweep()
 
+    assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
     with service.inside.database.read() as tx:
-        assert derivatives.total_bytes(tx) == 0
+        assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
+
+
+def test_what_earlier_versions_kept_is_counted(service):
+    service.get(service.upload(photo()))
+    with service.inside.database.write() as tx:
+        before = derivatives.total_bytes(tx)
+        tx.run("DELETE FROM total")
+
+    service.inside.database.upgrade(SCHEMA.read_text())
+    service.inside.database.upgrade(SCHEMA.read_text())
+
+    with service.inside.database.read() as tx:
+        assert derivatives.total_bytes(tx) == before > 0
 
 
 def test_what_was_derived_goes_with_the_blob_when_it_is_collected(service, tmp_path, clock):
