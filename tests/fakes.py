@@ -4,7 +4,8 @@ import io
 import resource
 from contextlib import contextmanager
 
-from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.backends.base import BlobBackend, Stored, Unfinished
+from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.cid import shard_of
 from aurora_blobs.errors import BlobNotFound
 
@@ -49,6 +50,20 @@ class MemoryBackend(BlobBackend):
 
     def probe(self):
         pass
+
+
+class Interrupted(DiskBackend):
+    """A store with an upload that broke off."""
+
+    left = True
+
+    def unfinished(self, before):
+        self.asked = before
+        yield Unfinished("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", 11, before - 1, self.remove)
+
+    def remove(self):
+        there, self.left = self.left, False
+        return there
 
 
 class Clock:

@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_bucket import Bucket
+from aurora_blobs.cid import shard_of
 from aurora_blobs.errors import BlobNotFound, InsufficientStorage
 from aurora_blobs.spool import IN_MEMORY, spooled
 
@@ -501,6 +503,41 @@ def test_no_object_has_more_parts_than_s3_takes(size, count, last):
     S3Backend(Bucket("bucket", client), prefix="").keep_aside(ABSENT)
 
     assert (len(client.ranges), client.ranges[-1:]) == (count, last)
+
+
+class Listing:
+    """An S3 client that lists five uploads, two at a time; *tells* which markers say where it goes on."""
+
+    def __init__(self, tells):
+        self.tells = tells
+        self.cids = [f"{ABSENT[:9]}{letter}{ABSENT[10:]}" for letter in "abcde"]
+
+    def call(self, operation, *, KeyMarker="", UploadIdMarker="", **parameters):
+        if operation != "list_multipart_uploads":
+            return {}
+        begun = datetime(2026, 1, 1, tzinfo=UTC)
+        uploads = [{"Key": f"{shard_of(cid)}/{cid}", "UploadId": f"of {cid}", "Initiated": begun} for cid in self.cids]
+        left = [upload for upload in uploads if upload["Key"] > KeyMarker and upload["UploadId"] > UploadIdMarker]
+        markers = {"NextKeyMarker": left[:2][-1]["Key"], "NextUploadIdMarker": left[:2][-1]["UploadId"]}
+        return {
+            "Uploads": left[:2],
+            "IsTruncated": len(left) > 2,
+            **{name: marker for name, marker in markers.items() if name in self.tells},
+        }
+
+
+@pytest.mark.parametrize(
+    "tells",
+    [("NextKeyMarker", "NextUploadIdMarker"), ("NextUploadIdMarker",), ()],
+    ids=["both", "as SeaweedFS", "as Swift"],
+)
+def test_all_pages_of_unfinished_uploads_are_seen(tells):
+    client = Listing(tells)
+    backend = S3Backend(Bucket("bucket", client), prefix="")
+
+    found = [left.cid for left in backend.unfinished(2_000_000_000_000_000)]
+
+    assert found == client.cids
 
 
 @pytest.mark.parametrize("operation, named", [("size", ABSENT), ("delete", ABSENT), ("delete_many", [ABSENT])])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from fakes import Interrupted
 from members import jpeg
 from PIL import Image
 
@@ -73,6 +74,18 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, 
 
     assert "picture\t\t\t0\t1" in run().output
     assert list(images.rglob("*.jpeg")) == []
+
+
+def test_what_an_upload_left_in_the_store_is_told_and_goes(run, app):
+    manager = app.extensions["aurora_blobs"].blobs
+    manager.backend = Interrupted(manager.backend.root, durable=False)
+
+    told, summary = map(json.loads, run("--dry-run", "--json").output.splitlines())
+
+    assert (told["kind"], told["bytes"], told["reason"]) == ("unfinished", 11, "its upload to the store broke off")
+    assert summary["blobs"] == 0
+    assert run().output.startswith(f"unfinished\t{told['cid']}\t")
+    assert run().output == "collected 0 blobs, 0 bytes\n"
 
 
 class Away(DiskBackend):

@@ -2,8 +2,8 @@
 
 import pytest
 from depot import ALICE, BOB, blob_of
+from fakes import Interrupted
 
-from aurora_blobs.backends.base import Unfinished
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.pair import PairBackend
 from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens
@@ -47,20 +47,6 @@ def test_a_public_blob_stays(depot):
 
     assert collect(depot) == []
     assert depot.read(entry) == b"one"
-
-
-class Interrupted(DiskBackend):
-    """A store with an upload that broke off."""
-
-    left = True
-
-    def unfinished(self, before):
-        self.asked = before
-        yield Unfinished("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", 11, before - 1, self.remove)
-
-    def remove(self):
-        there, self.left = self.left, False
-        return there
 
 
 def test_what_uploads_left_in_either_store_goes_after_the_grace(depot, tmp_path):

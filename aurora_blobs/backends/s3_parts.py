@@ -162,11 +162,14 @@ def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
             page = bucket.call("list_multipart_uploads", Prefix=prefix, **more)
         except (Refused, Forbidden):
             return
-        for begun in page.get("Uploads", ()):
+        listed = page.get("Uploads", ())
+        for begun in listed:
             yield Begun(bucket, begun["Key"], begun["UploadId"], _microseconds(begun["Initiated"]))
-        if not page.get("IsTruncated"):
+        if not listed or not page.get("IsTruncated"):
             return
-        more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+        # SeaweedFS marks the upload alone, Swift nothing: other uploads of its last key are seen when this one is gone.
+        markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
+        more = {name: marker for name, marker in markers.items() if marker} or {"KeyMarker": listed[-1]["Key"]}
 
 
 def _microseconds(moment: datetime) -> int:
