@@ -102,6 +102,16 @@ def test_a_truncated_file_is_set_aside_and_healed_by_an_upload(manager, upload, 
     assert fsck() == []
 
 
+def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(manager, upload, plant, fsck):
+    cid = upload(b"whole")
+    entry = manager.describe(ALICE, cid, viewer=ALICE)
+    plant(cid, b"who")
+    with pytest.raises(BlobNotFound):
+        manager.open(entry, 0, entry.size)
+
+    assert fsck() == [("wrong bytes", cid, False)]
+
+
 def test_a_flipped_byte_is_seen_by_scrub_set_aside_and_never_served(manager, upload, plant, fsck, scrub):
     cid = upload(b"right")
     plant(cid, b"riGht")

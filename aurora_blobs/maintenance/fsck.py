@@ -101,14 +101,15 @@ class Fsck:
         return Finding("abandoned", row.cid, "a row that an upload left, without bytes", self._repair)
 
     def _unconfirmed(self, row: Row) -> Finding | None:
-        if not row.held or row.created_at > self._clock() - SETTLED:
+        if not row.held:
             return None  # the collector's, or an upload under way
-        right = is_right(self._backend, row.cid)
-        if not right:
+        if not is_right(self._backend, row.cid):
             repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
             return Finding(
                 "wrong bytes", row.cid, "counted as missing, and what lies there is something else", repaired
             )
+        if row.created_at > self._clock() - SETTLED:
+            return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
                 if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) == row.size:
