@@ -141,7 +141,7 @@ def json_input(**fields: Field) -> dict[str, Any]:
 
 def require(*kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False) -> Requester:
     """Who calls, by one of *kinds* of credentials. Raises what `Authenticator.requester` raises."""
-    _mark_private()
+    g.is_personal = True
     found = services().authenticator.requester(
         credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
     )
@@ -149,11 +149,19 @@ def require(*kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: boo
     return found
 
 
+def require_owner() -> Requester:
+    """Who calls a method about what the caller holds. Raises what `Authenticator.owner` raises."""
+    g.is_personal = True
+    found = services().authenticator.owner(credentials(), g.nsid)
+    g.headers.extend(found.headers)
+    return found
+
+
 def optional_requester() -> Requester | None:
     """Who calls a method that is open to everybody; None for nobody in particular."""
-    if request.authorization is None and "Authorization" not in request.headers:
+    g.is_personal = True
+    if "Authorization" not in request.headers:
         return None
-    _mark_private()
     found = services().authenticator.optional(credentials(), g.nsid)
     if found is not None:
         g.headers.extend(found.headers)
@@ -201,6 +209,7 @@ def error_response(error: BlobServiceError) -> Response:
 
 def _begin() -> Response | None:
     g.headers = Headers()
+    g.is_personal = False
     if request.method != "OPTIONS":
         return None
     response = Response(status=204)
@@ -218,6 +227,9 @@ def _finish(response: Response) -> Response:
     response.headers["Access-Control-Allow-Origin"] = "*"
     for name, value in g.headers:
         response.headers.add(name, value)
+    if g.is_personal:
+        response.headers.setdefault("Cache-Control", "private")
+        response.headers.add("Vary", "Authorization")
     if response.status_code >= 400 and _announces_body() and not drain(request.environ):
         response.headers["Connection"] = "close"
     return response
@@ -250,11 +262,6 @@ def _failed(error: Exception) -> Response:
     response = error_response(BlobServiceError(str(error)))
     response.headers["X-Request-Id"] = request_id
     return response
-
-
-def _mark_private() -> None:
-    g.headers["Cache-Control"] = "private"
-    g.headers["Vary"] = "Authorization"
 
 
 def _announces_body() -> bool:

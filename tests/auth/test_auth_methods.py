@@ -175,3 +175,14 @@ def test_a_method_takes_the_credentials_that_it_should_and_names_why_not_the_oth
 
     said = (answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message"))
     assert said == expected or (expected is None and said[1] in LET_IN), said
+
+
+@pytest.mark.parametrize("nsid", METHODS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_answer_that_depends_on_who_asks_says_so_to_caches(opened, nsid, kind):
+    app, did = opened
+
+    answer = called(app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST"))
+
+    assert answer.headers.getlist("Cache-Control") == ["private"]
+    assert answer.headers.getlist("Vary") == ["Authorization"]

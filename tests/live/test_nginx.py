@@ -82,6 +82,7 @@ def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, st
     assert got.headers.get_all("Content-Security-Policy") == ["default-src 'none'; sandbox"]
     assert got.headers.get_all("X-Content-Type-Options") == ["nosniff"]
     assert got.headers.get_all("Cache-Control") == ["public, max-age=300, must-revalidate"]
+    assert got.headers.get_all("Vary") == ["Authorization"]
     assert got.headers.get_all("Access-Control-Allow-Origin") == ["*"]
     assert got.headers.get_all("Last-Modified") is None
     assert got.headers.get_all("X-Accel-Redirect") is None
