@@ -26,6 +26,15 @@ CREATE TABLE IF NOT EXISTS account (
     blob_bytes      BIGINT NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0)
 );
 
+-- One row per account that was deleted, until expires_at, when every token that was made for it before is over: those are
+-- not its successor's under the same DID, and do not make it anew.
+CREATE TABLE IF NOT EXISTS deleted_account (
+    did        TEXT   PRIMARY KEY,
+    deleted_at BIGINT NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS deleted_account_by_expiry ON deleted_account (expires_at);
+
 -- One row per distinct content. created_at, with cid, tells this row from one that was collected and made again.
 -- stored_at is NULL while the bytes are not in the backend: pinned by an upload that is under way, or found lost.
 -- verified_at is when the bytes were last read and hashed; NULL is never since they were stored.

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
+from aurora_blobs.auth.session import ACCESS_SECONDS
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import accounts, blobs
 from aurora_blobs.db import Database, Transaction
@@ -53,8 +54,10 @@ def delete_account(database: Database, backend: BlobBackend, did: str, clock: Ca
     collector. *clock* gives microseconds since the epoch, UTC.
     """
     with database.write() as tx:
+        now = clock()
         cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
-        accounts.delete(tx, did)
+        if accounts.delete(tx, did):
+            accounts.remember_deletion(tx, did, now, now + ACCESS_SECONDS * 1_000_000)
     gone: list[str] = []
     try:
         for start in range(0, len(cids), _STEP):

@@ -393,6 +393,7 @@ def test_an_admin_deletes_an_account_without_its_password(service, alice):
 
 OK = (200, "")
 DEACTIVATED, TAKEN_DOWN, GONE = (401, "AccountDeactivated"), (401, "AccountTakedown"), (403, "AccountNotFound")
+NO_REPO = (400, "NotFound")
 NO_SERVING = {
     "deactivated": (400, "RepoDeactivated"),
     "taken down": (400, "RepoTakendown"),
@@ -404,8 +405,8 @@ CALLS = {
     "putRecord": (OK, DEACTIVATED, TAKEN_DOWN, GONE),
     "deleteRecord": (OK, DEACTIVATED, TAKEN_DOWN, GONE),
     "applyWrites": (OK, DEACTIVATED, TAKEN_DOWN, GONE),
-    "listMissingBlobs": (OK, OK, OK, GONE),
-    "checkAccountStatus": (OK, OK, OK, GONE),
+    "listMissingBlobs": (OK, OK, OK, NO_REPO),
+    "checkAccountStatus": (OK, OK, OK, NO_REPO),
     "getSession": (OK, OK, OK, GONE),
     "refreshSession": (OK, OK, TAKEN_DOWN, (400, "ExpiredToken")),
     "createSession": (OK, OK, TAKEN_DOWN, (401, "AuthenticationRequired")),

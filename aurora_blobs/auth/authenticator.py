@@ -24,12 +24,14 @@ from aurora_blobs.errors import (
     BlobServiceError,
     ExpiredToken,
     InvalidToken,
+    SubjectNotFound,
 )
 from aurora_blobs.limits import Limits
 
 log = logging.getLogger(__name__)
 
 _ADMIN = frozenset({"admin"})
+_OWNERS = frozenset({"session", "oauth"})
 _OPTIONAL = frozenset({"session", "oauth", "admin"})
 
 
@@ -78,6 +80,18 @@ class Authenticator:
             if found.taken_down and not taken_down:
                 raise AccountTakedown()
             return found
+
+    def owner(self, credentials: Credentials, nsid: str) -> Requester:
+        """Who calls *nsid* for what is its own, whatever the state of its account.
+
+        Raises SubjectNotFound for an account that is not here, and else what `requester` raises.
+        """
+        try:
+            return self.requester(credentials, nsid, _OWNERS, taken_down=True)
+        except AccountNotFound as error:
+            missing = SubjectNotFound("Repo not found")
+            missing.headers = error.headers
+            raise missing from None
 
     def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
         """Who calls *nsid*, a method that is open to everybody; None if nothing was sent to say so.
@@ -156,7 +170,7 @@ class Authenticator:
 
     def _session(self, token: str, scopes: frozenset[str]) -> Requester:
         claims = self._tokens.verify_access(token, scopes)
-        standing = self._standing_or_welcome(claims.did, claims.session_id)
+        standing = self._standing_or_welcome(claims.did, claims.session_id, claims.issued_at)
         if claims.session_id is not None and not standing.session:
             raise ExpiredToken("Token has been revoked")
         return Requester(
@@ -171,7 +185,7 @@ class Authenticator:
 
     def _bound(self, token: str, credentials: Credentials) -> Requester:
         claims = self._oauth.verify(token, credentials)
-        standing = self._standing_or_welcome(claims.did, None)
+        standing = self._standing_or_welcome(claims.did, None, claims.issued_at)
         return Requester(
             claims.did,
             "oauth",
@@ -209,17 +223,28 @@ class Authenticator:
     def _standing(self, did: str, session_id: str | None) -> Standing | None:
         return find_standing(self._database.glance(), did, session_id)
 
-    def _standing_or_welcome(self, did: str, session_id: str | None) -> Standing:
-        """How *did* stands; an account that a PDS vouches for is made at its first token."""
+    def _standing_or_welcome(self, did: str, session_id: str | None, issued_at: int) -> Standing:
+        """How *did* stands by a token made at *issued_at*, in seconds; the first one that a PDS makes brings it."""
         standing = self._standing(did, session_id)
         if standing is None and self._config.accounts == "external":
             with self._database.write() as tx:
-                if accounts.make_external(tx, did, self._clock()):
-                    log.info("the account %s is new here", did)
+                is_new = accounts.make_external(tx, did, self._clock())
                 standing = find_standing(tx, did, session_id)
+                _refuse_predecessor(standing, issued_at)
+            if is_new:
+                log.info("the account %s is new here", did)
         if standing is None:
             raise AccountNotFound()
+        if session_id is None:  # a log-in has ended with its account
+            _refuse_predecessor(standing, issued_at)
         return standing
+
+
+def _refuse_predecessor(standing: Standing | None, issued_at: int) -> None:
+    """Raises AccountNotFound for a token that was made for an account which was deleted since."""
+    deleted_at = None if standing is None else standing.deleted_at
+    if deleted_at is not None and issued_at * 1_000_000 <= deleted_at:
+        raise AccountNotFound()
 
 
 def _service_token(text: str) -> Token | None:

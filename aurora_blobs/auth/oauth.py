@@ -15,7 +15,7 @@ from aurora_blobs.auth.fetch import FetchFailed, fetch
 from aurora_blobs.auth.jwts import Key, Token, parse_jwt, seconds_claim
 from aurora_blobs.auth.keys import JWK_ALGORITHMS, jwk_key
 from aurora_blobs.auth.requester import Credentials
-from aurora_blobs.auth.session import SessionTokens
+from aurora_blobs.auth.session import SessionTokens, issue_time
 from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
@@ -33,10 +33,11 @@ Fetch = Callable[..., bytes]
 
 @dataclass(frozen=True, slots=True)
 class OAuthClaims:
-    """What a token that holds says. *expires_at* is in seconds."""
+    """What a token that holds says. Times are in seconds."""
 
     did: str
     scope: str
+    issued_at: int
     expires_at: int
 
 
@@ -44,6 +45,7 @@ class OAuthClaims:
 class _Bound:
     did: str
     scope: str | None
+    issued_at: int
     expires_at: int
     not_before: int
     thumbprint: str
@@ -107,7 +109,7 @@ class OAuthTokens:
             expires_at = (now + REMEMBER_SECONDS) * 1_000_000
             if not use_token(tx, f"dpop:{proof.thumbprint}", proof.jti, expires_at, self._clock()):
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
-        return OAuthClaims(bound.did, scope, bound.expires_at)
+        return OAuthClaims(bound.did, scope, bound.issued_at, bound.expires_at)
 
     def _read(self, text: str) -> _Bound:
         try:
@@ -127,11 +129,12 @@ class OAuthTokens:
         try:
             did = parse_did(str(claims.get("sub")))
             expires_at, not_before = seconds_claim(claims, "exp"), seconds_claim(claims, "nbf")
+            issued_at = issue_time(claims, expires_at or 0)
         except ValueError:
             raise _invalid("Malformed token") from None
         if expires_at is None or not isinstance(scope, str | None) or claims.get("lxm") is not None:
             raise _invalid("Malformed token")
-        return _Bound(did, scope, expires_at, not_before or 0, thumbprint)
+        return _Bound(did, scope, issued_at, expires_at, not_before or 0, thumbprint)
 
     def _signed(self, token: Token) -> bool:
         if any(key.verifies(token) for key in self._tokens.verifying_keys):

@@ -27,11 +27,12 @@ _REMEMBERED = 4096  # tokens whose signature is not checked again; about 2 KB ea
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
-    """What an access token says. *session_id* is None in a token that a PDS made; *expires_at* is in seconds."""
+    """What an access token says. *session_id* is None in a token that a PDS made; times are in seconds."""
 
     did: str
     scope: str
     session_id: str | None
+    issued_at: int
     expires_at: int
 
 
@@ -89,7 +90,7 @@ class SessionTokens:
     def verify_refresh(self, token: str) -> RefreshClaims:
         """The claims of *token*, a refresh token made here. Raises InvalidToken, ExpiredToken."""
         claims = self._verified(token, _REFRESH_TYPE, self._keys)
-        expires_at, not_before = _times(claims)
+        _, expires_at, not_before = _times(claims)
         self._check_times(expires_at, not_before)
         if claims.get("scope") != _REFRESH_SCOPE:
             raise InvalidToken("Bad token scope")
@@ -108,13 +109,13 @@ class SessionTokens:
 
     def _read_access(self, token: str) -> tuple[SessionClaims, int]:
         claims = self._verified(token, _ACCESS_TYPE, self.verifying_keys)
-        expires_at, not_before = _times(claims)
+        issued_at, expires_at, not_before = _times(claims)
         scope, session_id = claims.get("scope"), claims.get("sid")
         if not isinstance(scope, str):
             raise InvalidToken("Bad token scope")
         if not isinstance(session_id, str | None):
             raise InvalidToken("Malformed token")
-        return SessionClaims(claims["sub"], scope, session_id, expires_at), not_before
+        return SessionClaims(claims["sub"], scope, session_id, issued_at, expires_at), not_before
 
     def _verified(self, token: str, typ: str, keys: tuple[Key, ...]) -> dict[str, Any]:
         try:
@@ -193,14 +194,20 @@ def _make_secret(path: Path) -> None:
         temporary.unlink()
 
 
-def _times(claims: dict[str, Any]) -> tuple[int, int]:
+def issue_time(claims: dict[str, Any], expires_at: int) -> int:
+    """When a token with *claims* was made, in seconds: at the earliest, if it does not say. Raises ValueError."""
+    issued_at = seconds_claim(claims, "iat")
+    return expires_at - ACCESS_SECONDS if issued_at is None else issued_at
+
+
+def _times(claims: dict[str, Any]) -> tuple[int, int, int]:
     try:
         expires_at, not_before = seconds_claim(claims, "exp"), seconds_claim(claims, "nbf")
+        if expires_at is None:
+            raise ValueError("exp is missing")
+        return issue_time(claims, expires_at), expires_at, not_before or 0
     except ValueError:
         raise _unverified() from None
-    if expires_at is None:
-        raise _unverified()
-    return expires_at, not_before or 0
 
 
 def _unverified() -> InvalidToken:

@@ -219,6 +219,20 @@ def delete(tx: Transaction, did: str) -> bool:
     )
 
 
+def remember_deletion(tx: Transaction, did: str, now: int, until: int) -> None:
+    """Know *until* then that *did* was deleted *now*."""
+    tx.run(
+        """
+        INSERT INTO deleted_account (did, deleted_at, expires_at)
+        VALUES (?, ?, ?)
+            ON CONFLICT (did) DO UPDATE SET deleted_at = excluded.deleted_at, expires_at = excluded.expires_at
+        """,
+        did,
+        now,
+        until,
+    )
+
+
 def _find(
     tx: Transaction, *, did: str | None = None, handle: str | None = None, email: str | None = None
 ) -> Account | None:

@@ -118,20 +118,19 @@ def is_unheld(tx: Transaction, cid: str, created_at: int) -> bool:
     return row is not None
 
 
-def count_over(tx: Transaction, now: int) -> tuple[int, int, int]:
-    """How many log-ins are over, one-time tokens could not be used again anyway, counters are of an ended window."""
+def count_over(tx: Transaction, now: int) -> tuple[int, ...]:
+    """How many log-ins, one-time tokens, remembered deletions of accounts and counters are over."""
     row = tx.one(
         """
         SELECT (SELECT COUNT(*) FROM session WHERE expires_at < ?),
                (SELECT COUNT(*) FROM seen_token WHERE expires_at < ?),
+               (SELECT COUNT(*) FROM deleted_account WHERE expires_at < ?),
                (SELECT COUNT(*) FROM usage_counter WHERE window_end < ?)
         """,
-        now,
-        now,
-        now,
+        *[now] * 4,
     )
     assert row is not None
-    return row[0], row[1], row[2]
+    return row
 
 
 def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
@@ -152,6 +151,18 @@ def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
         """
         DELETE FROM seen_token
          WHERE (issuer, jti) IN (SELECT issuer, jti FROM seen_token WHERE expires_at < ? LIMIT ?)
+        """,
+        now,
+        limit,
+    )
+
+
+def forget_deletions(tx: Transaction, now: int, limit: int) -> int:
+    """Forget up to *limit* deletions of accounts that no token is left from before; how many there were."""
+    return tx.run(
+        """
+        DELETE FROM deleted_account
+         WHERE did IN (SELECT did FROM deleted_account WHERE expires_at < ? LIMIT ?)
         """,
         now,
         limit,

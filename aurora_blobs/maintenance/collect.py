@@ -25,8 +25,8 @@ _MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait
 class Collected:
     """One thing that went, or would go. `since` is in microseconds, None where it is a count of things.
 
-    `kind` is "temporary", "unheld", "spool", "unfinished", "session", "token", "counter" or "picture"; `failure` is
-    None where all went well.
+    `kind` is "temporary", "unheld", "spool", "unfinished", "session", "token", "deletion", "counter" or "picture";
+    `failure` is None where all went well.
     """
 
     kind: str
@@ -186,5 +186,6 @@ class Collector:
 _SMALL = (
     ("session", "log-ins that are over", expiry.forget_sessions),
     ("token", "one-time tokens that have expired", expiry.forget_tokens),
+    ("deletion", "deletions of accounts whose tokens are over", expiry.forget_deletions),
     ("counter", "counters of a time that is over", expiry.forget_counters),
 )

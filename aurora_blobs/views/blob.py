@@ -6,7 +6,7 @@ from flask import Blueprint
 
 from aurora_blobs.cid import parse_cid
 from aurora_blobs.fields import limit, optional, required
-from aurora_blobs.xrpc import query, require, services
+from aurora_blobs.xrpc import query, require_owner, services
 
 bp = Blueprint("blob", __name__)
 
@@ -20,7 +20,7 @@ bp = Blueprint("blob", __name__)
 )
 def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
     """The caller's records that reference a blob."""
-    requester = require("session", "oauth", taken_down=True)
+    requester = require_owner()
     uris = services().repos.records_of_blob(requester.did or "", cid, cursor or "", limit)
     shown: dict[str, Any] = {"records": [{"uri": uri} for uri in uris]}
     return {"cursor": uris[-1], **shown} if uris else shown
@@ -29,7 +29,7 @@ def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
 @query(bp, "blue.aurora.blob.getUsage")
 def get_usage() -> dict[str, int]:
     """What the caller holds, and what it may."""
-    requester = require("session", "oauth", taken_down=True)
+    requester = require_owner()
     usage = services().blobs.usage(requester.did or "")
     shown = {
         "blobCount": usage.blob_count,

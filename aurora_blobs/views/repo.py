@@ -26,7 +26,7 @@ from aurora_blobs.writes import (
     refuse_swap_commit,
     write_of,
 )
-from aurora_blobs.xrpc import json_input, procedure, query, require, services, show_usage
+from aurora_blobs.xrpc import json_input, procedure, query, require, require_owner, services, show_usage
 
 bp = Blueprint("repo", __name__)
 
@@ -137,7 +137,7 @@ def import_repo() -> Response:
 @query(bp, "com.atproto.repo.listMissingBlobs", limit=limit(1000, default=500), cursor=optional())
 def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
     """Blobs that records of the caller name and whose bytes are not here."""
-    requester = require("session", "oauth", taken_down=True)
+    requester = require_owner()
     found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
     shown: dict[str, Any] = {
         "blobs": [{"cid": shown_cid(named.cid, services().config), "recordUri": named.record_uri} for named in found]

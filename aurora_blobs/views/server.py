@@ -13,7 +13,7 @@ from aurora_blobs.fields import optional, required
 from aurora_blobs.records import record_cid
 from aurora_blobs.syntax import parse_did
 from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, local_accounts, nothing
-from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, services, show_usage
+from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, require_owner, services, show_usage
 
 bp = Blueprint("server", __name__)
 
@@ -117,7 +117,7 @@ def delete_account() -> Response:
 @query(bp, "com.atproto.server.checkAccountStatus")
 def check_account_status() -> dict[str, Any]:
     """How far a migration has come."""
-    requester = require("session", "oauth", taken_down=True)
+    requester = require_owner()
     account = services().accounts.existing(requester.did or "")
     counts = services().accounts.counts(account.did)
     rev = account.rev or _BEFORE_ALL
