@@ -98,6 +98,17 @@ def test_a_client_logs_in_at_the_pds_and_its_uploads_come_here(beside):
     }
 
 
+def test_what_nginx_refuses_itself_is_in_the_envelope_too(beside):
+    connection = beside.nginx.connect()
+    connection.sendall(f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode())
+    with connection, connection.makefile("rb") as answer:
+        head, _, body = answer.read().partition(b"\r\n\r\n")
+
+    assert head.startswith(b"HTTP/1.1 413 ")
+    assert b"\r\nContent-Type: application/json" in head and b"\r\nAccess-Control-Allow-Origin: *" in head
+    assert json.loads(body) == {"error": "PayloadTooLarge", "message": "request entity too large"}
+
+
 def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
     did, token = beside.facts["did"], beside.facts["accessJwt"]
     uploaded = beside.nginx.call(
