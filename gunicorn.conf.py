@@ -80,6 +80,11 @@ preload_app = True
 # For who asks for an access log. gunicorn's own holds the query and the referrer, in which secrets come along.
 access_log_format = '%(h)s - - %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "-" "%(a)s"'
 
+# Whom to believe about a client is for AURORA_BLOBS_PROXY_HOPS to say. By itself gunicorn takes the scheme and the path
+# from the headers of whoever is on this machine or at a Unix socket.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
 control_socket_disable = True  # nobody has asked for it, and it would lie in the home folder
 
 

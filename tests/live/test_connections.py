@@ -119,3 +119,14 @@ def test_a_length_of_two_meanings_is_refused_and_ends_the_connection(service, fr
 
     assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 ")) and received.count(b"HTTP/1.1 ") == 1
     assert b"hidden.test" not in received
+
+
+@pytest.mark.parametrize(
+    "header", ["SCRIPT_NAME: /xrpc", "PATH_INFO: /nowhere", "X-Forwarded-Ssl: on", "Script-Name: /xrpc"]
+)
+def test_no_header_says_where_we_are(service, header):
+    head = f"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
+
+    received = answers(service, f"{head}X-Forwarded-Proto: http\r\n\r\n".encode())
+
+    assert received.startswith(b"HTTP/1.1 200 "), received

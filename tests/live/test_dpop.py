@@ -1,0 +1,108 @@
+"""DPoP on a real server: the address that a proof is for, behind proxies and without, and nonces that go round."""
+
+import sys
+import time
+
+import pytest
+from service import ROOT, UPLOAD, Service
+
+from aurora_blobs.auth.dpop import Nonces
+from aurora_blobs.auth.jwts import secret_key
+
+sys.path.append(str(ROOT / "tests" / "auth"))
+from auth_kit import Wallet  # noqa: E402
+
+pytestmark = pytest.mark.live
+
+SECRET = "0123456789abcdef0123456789abcdef"
+NONCE_SECRET = bytes(range(32))
+ISSUER, DID = "https://pds.test", "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+WALLET = Wallet()
+HERE = f"http://127.0.0.1{UPLOAD}"  # what the tests' own client sends as Host
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
+
+
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
+    """Starts a service behind so many proxies, once for each number."""
+    started = {}
+
+    def start(hops):
+        if hops not in started:
+            started[hops] = Service(
+                tmp_path_factory.mktemp(f"hops{hops}"),
+                AURORA_BLOBS_PROXY_HOPS=str(hops),
+                AURORA_BLOBS_ACCOUNTS="external",
+                AURORA_BLOBS_JWT_SECRET=SECRET,
+                AURORA_BLOBS_OAUTH_ISSUER=ISSUER,
+                AURORA_BLOBS_DPOP_SECRET=NONCE_SECRET.hex(),
+                AURORA_BLOBS_WORKERS="2",
+                AURORA_BLOBS_DURABILITY="os",
+            ).start()
+        return started[hops]
+
+    yield start
+    for service in started.values():
+        service.stop()
+
+
+def nonce(minutes=0):
+    """The nonce that the service gives out in so many minutes."""
+    return Nonces(NONCE_SECRET, lambda: time.time_ns() // 1000 + minutes * 60_000_000).next()
+
+
+def upload(service, htu, proof_nonce, **headers):
+    now = int(time.time())
+    claims = {"iss": ISSUER, "aud": "did:web:localhost", "sub": DID, "iat": now, "exp": now + 600}
+    token = secret_key(SECRET).sign("at+jwt", claims | {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}})
+    proof = WALLET.proof(token, proof_nonce, htu=htu, iat=now)
+    shown = {"Authorization": f"DPoP {token}", "DPoP": proof, "Content-Type": "image/png", **headers}
+    return service.call("POST", UPLOAD, PNG, shown)
+
+
+def forwarded(proto, host, client="192.0.2.1"):
+    return {"X-Forwarded-Proto": proto, "X-Forwarded-Host": host, "X-Forwarded-For": client}
+
+
+MISMATCH = (401, "invalid_dpop_proof")
+OK = (200, None)
+
+
+@pytest.mark.parametrize(
+    "hops, htu, headers, expected",
+    [
+        (0, "http://127.0.0.1", {}, OK),
+        (0, "http://pds.test", {"Host": "pds.test"}, OK),
+        (0, "https://pds.test", {"Host": "pds.test"}, MISMATCH),
+        (0, "https://pds.test", forwarded("https", "pds.test"), MISMATCH),
+        (0, "http://127.0.0.1", forwarded("https", "pds.test"), OK),
+        (2, "https://pds.test", forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"), OK),
+        (2, "http://inner.test", forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"), MISMATCH),
+        # What the client made up itself stands to the left of what the two proxies say.
+        (2, "https://pds.test", forwarded("http, https, http", "evil.test, pds.test, inner.test"), OK),
+        (2, "http://evil.test", forwarded("http, https, http", "evil.test, pds.test, inner.test"), MISMATCH),
+        (2, "https://pds.test", forwarded("https", "pds.test"), MISMATCH),
+    ],
+)
+def test_a_proof_is_for_the_address_that_the_client_used(start, hops, htu, headers, expected):
+    service = start(hops)
+    answer = upload(service, htu + UPLOAD, nonce(), **headers)
+
+    assert (answer.status, answer.json.get("error")) == expected, answer.body
+
+
+@pytest.mark.parametrize("minutes", [-1, 0])
+def test_nonces_of_the_last_minutes_are_good_in_every_process(start, minutes):
+    answers = [upload(start(0), HERE, nonce(minutes)) for _ in range(8)]
+
+    assert {answer.status for answer in answers} == {200}
+
+
+@pytest.mark.parametrize("minutes", [-60, -4, 3])
+def test_a_nonce_that_went_round_is_answered_with_one_that_is_good(start, minutes):
+    old = upload(start(0), HERE, nonce(minutes))
+    new = upload(start(0), HERE, old.headers["DPoP-Nonce"])
+
+    assert (old.status, old.json["error"]) == (401, "use_dpop_nonce")
+    assert new.status == 200
+    assert new.headers["DPoP-Nonce"] in (nonce(), nonce(-1))
