@@ -125,7 +125,7 @@ def opened(tmp_path_factory):
             database.close()
 
 
-def shown(app, did, kind, nsid, method):
+def shown(app, did, kind, nsid, method, scope="atproto"):
     """The headers that are *kind* for a call of *nsid*."""
     now = int(time.time())
     session = {"sub": did, "aud": SERVICE, "scope": "com.atproto.access", "exp": now + 60}
@@ -142,7 +142,7 @@ def shown(app, did, kind, nsid, method):
     if kind == "the administrator":
         return {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
     oauth = app.extensions["aurora_blobs"].authenticator._oauth
-    claims = {"iss": "https://pds.test", "aud": SERVICE, "sub": did, "exp": now + 60, "scope": "atproto"}
+    claims = {"iss": "https://pds.test", "aud": SERVICE, "sub": did, "exp": now + 60, "scope": scope}
     token = key.sign("at+jwt", claims | {"cnf": {"jkt": WALLET.thumbprint}})
     nonce = dict(oauth.headers())["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
@@ -172,6 +172,54 @@ def test_a_method_takes_the_credentials_that_it_should_and_names_why_not_the_oth
     expected = METHODS[nsid][KINDS.index(kind)]
 
     answer = called(app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST"))
+
+    said = (answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message"))
+    assert said == expected or (expected is None and said[1] in LET_IN), said
+
+
+TAKEN_DOWN = (401, "AccountTakedown", "Account has been taken down")
+DEACTIVATED = (401, "AccountDeactivated", "Account is deactivated")
+# What each method says to an account that is deactivated, and to one that is taken down; None lets in.
+STATES = {
+    "com.atproto.repo.uploadBlob": (None, TAKEN_DOWN),
+    "com.atproto.repo.listMissingBlobs": (None, None),
+    "com.atproto.server.checkAccountStatus": (None, None),
+    "blue.aurora.blob.getUsage": (None, None),
+    "com.atproto.sync.getBlob": (None, None),
+    "com.atproto.sync.listBlobs": (None, None),
+    "com.atproto.repo.importRepo": (None, TAKEN_DOWN),
+    "com.atproto.repo.createRecord": (DEACTIVATED, TAKEN_DOWN),
+    "com.atproto.repo.putRecord": (DEACTIVATED, TAKEN_DOWN),
+    "com.atproto.repo.deleteRecord": (DEACTIVATED, TAKEN_DOWN),
+    "com.atproto.repo.applyWrites": (DEACTIVATED, TAKEN_DOWN),
+}
+
+
+@pytest.fixture(params=["deactivated", "taken down"])
+def state(opened, request):
+    """The state that the account is in."""
+    app, did = opened
+    change = {
+        "deactivated": lambda tx, since: accounts.set_deactivated(tx, did, since),
+        "taken down": lambda tx, since: accounts.set_takedown(tx, did, since, since and "ref"),
+    }[request.param]
+    database = app.extensions["aurora_blobs"].database
+    with database.write() as tx:
+        change(tx, 1)
+    yield request.param
+    with database.write() as tx:
+        change(tx, None)
+
+
+@pytest.mark.parametrize("nsid", STATES)
+@pytest.mark.parametrize("kind", ["a session", "OAuth"])
+def test_a_method_looks_at_the_state_of_the_account_where_that_matters(opened, state, nsid, kind):
+    app, did = opened
+    scope = "atproto blob:*/* repo:* account:repo?action=manage"
+    method = "GET" if nsid in QUERIES else "POST"
+    expected = STATES[nsid][("deactivated", "taken down").index(state)]
+
+    answer = called(app, did, nsid, shown(app, did, kind, nsid, method, scope))
 
     said = (answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message"))
     assert said == expected or (expected is None and said[1] in LET_IN), said

@@ -134,6 +134,35 @@ def test_a_service_token_that_is_not_quite_right_is_refused_by_name(authenticate
     assert (status, name, message) == (*expected[:2], expected[2] or message)
 
 
+WRONG = {
+    "iss": "alice.test",
+    "aud": "did:web:other.test",
+    "lxm": "com.atproto.repo.getRecord",
+    "exp": NOW - 1,
+    "jti": 7,
+}
+RIGHT = {"iss": ACCOUNT, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
+
+
+@pytest.mark.parametrize(
+    "typ, signer, right, name",
+    [
+        ("at+jwt", Signer(), [], "BadJwtType"),
+        ("JWT", Signer(), [], "BadJwt"),
+        ("JWT", Signer(), ["jti"], "JwtExpired"),
+        ("JWT", Signer(), ["jti", "exp"], "BadJwtLexiconMethod"),
+        ("JWT", Signer(), ["jti", "exp", "lxm"], "BadJwtIss"),
+        ("JWT", Signer(), ["jti", "exp", "lxm", "iss"], "BadJwtSignature"),
+        ("JWT", SIGNER, ["jti", "exp", "lxm", "iss"], "BadJwtAudience"),
+    ],
+    ids=["type", "shape", "time", "method", "issuer", "signature", "audience"],
+)
+def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(authenticate, typ, signer, right, name):
+    token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
+
+    assert refusal(authenticate, token)[1] == name
+
+
 def test_a_token_without_a_method_is_refused_where_a_service_must_sign(authenticate):
     refused = refusal(authenticate, SIGNER.token(lxm=None), UPLOAD, frozenset({"admin"}))
 

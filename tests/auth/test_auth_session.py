@@ -9,10 +9,10 @@ from base64 import b64encode, urlsafe_b64encode
 
 import pytest
 from auth_kit import ACCOUNT as DID
-from auth_kit import NOW, SECRET, SERVICE, UPLOAD, credentials, refusal
+from auth_kit import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
 
 from aurora_blobs.auth import Authenticator
-from aurora_blobs.auth.jwts import secret_key
+from aurora_blobs.auth.jwts import Key, secret_key
 from aurora_blobs.auth.session import SessionTokens, open_secrets
 from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config, ConfigError
@@ -89,6 +89,7 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
         (minted(scope="com.atproto.takendown"), BAD_SCOPE),
         (minted(scope="com.atproto.signupQueued"), BAD_SCOPE),
         (minted(scope="com.atproto.access atproto"), BAD_SCOPE),
+        (minted(scope="com.example.unknown"), BAD_SCOPE),
         (minted(scope=None), BAD_SCOPE),
         (minted(scope=["com.atproto.access"]), BAD_SCOPE),
         (minted(sub="alice.test"), MALFORMED),
@@ -101,7 +102,7 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
         (minted(sub="did:web:bob.test"), (403, "AccountNotFound", "Account not found")),
         (minted(sid="ended"), (400, "ExpiredToken", "Token has been revoked")),
     ],
-    ids=range(29),
+    ids=range(30),
 )
 def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(authenticator, token, expected):
     assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == expected
@@ -118,6 +119,10 @@ HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
         unsigned({"typ": "at+jwt"}, claims(), SIGNED.rpartition(".")[2]),
         unsigned({"alg": ["HS256"], "typ": "at+jwt"}, claims(), SIGNED.rpartition(".")[2]),
         unsigned(HEADER, claims(), "AAAA"),
+        Key("HS384", SECRET.encode()).sign("at+jwt", claims()),
+        Key("HS512", SECRET.encode()).sign("at+jwt", claims()),
+        Signer("ES256").key.sign("at+jwt", claims()),
+        Signer("ES256K").key.sign("at+jwt", claims()),
         SIGNED + "=",
         SIGNED[:-1],
         SIGNED + ".",
@@ -129,7 +134,7 @@ HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
         "e30.eyJ4IjpOYU59.AAAA",
         urlsafe_b64encode(b'{"a":' + b"[" * 5000).decode().rstrip("=") + ".e30.AAAA",
     ],
-    ids=range(15),
+    ids=range(19),
 )
 def test_a_forged_or_broken_token_could_not_be_verified(authenticator, token):
     assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == UNVERIFIED
