@@ -19,32 +19,38 @@ def discard(database: Database, backend: BlobBackend, cids: Sequence[str], clock
 
     Raises what the store fails with. What it did not let go of is the collector's then.
     """
+    return discard_if(lambda tx: True, database, backend, cids, clock) or []
+
+
+def discard_if(
+    check: Callable[[Transaction], bool],
+    database: Database,
+    backend: BlobBackend,
+    cids: Sequence[str],
+    clock: Callable[[], int],
+) -> list[str] | None:
+    """As `discard`, by the locking rule, where *check* says yes in the same transaction; None where it does not.
+
+    Whether those are gone that the store failed at nobody knows: with the commit, before it is raised, their rows begin
+    anew, and an upload that found the bytes in place sends them after all.
+    """
     with database.write() as tx:
-        gone, failure = discard_within(tx, backend, cids, clock())
-    if failure is not None:
+        if not check(tx):
+            return None
+        now = clock()
+        unheld = [cid for cid in cids if blobs.may_go(tx, cid)]
+        try:
+            failures = backend.delete_many(unheld)
+        except BlobServiceError as error:
+            failures = dict.fromkeys(unheld, error)
+        for cid in failures:
+            blobs.mark_lost(tx, cid, now)
+        gone = [cid for cid in unheld if cid not in failures]
+        for cid in gone:
+            blobs.forget(tx, cid)
+    for failure in failures.values():
         raise failure
     return gone
-
-
-def discard_within(
-    tx: Transaction, backend: BlobBackend, cids: Sequence[str], now: int
-) -> tuple[list[str], BlobServiceError | None]:
-    """As `discard`, by the locking rule: which ones went, and what the store failed with, to raise after the commit.
-
-    Whether the others are gone nobody knows: with the commit their rows begin anew, and an upload that found the bytes
-    in place sends them after all.
-    """
-    unheld = [cid for cid in cids if blobs.may_go(tx, cid)]
-    try:
-        failures = backend.delete_many(unheld)
-    except BlobServiceError as error:
-        failures = dict.fromkeys(unheld, error)
-    for cid in failures:
-        blobs.mark_lost(tx, cid, now)
-    gone = [cid for cid in unheld if cid not in failures]
-    for cid in gone:
-        blobs.forget(tx, cid)
-    return gone, next(iter(failures.values()), None)
 
 
 def delete_account(database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]) -> list[str]:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import blobs, expiry
-from aurora_blobs.catalog.expiry import Expired, Unheld
+from aurora_blobs.catalog.expiry import Expired
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.deletion import discard, discard_within
+from aurora_blobs.deletion import discard, discard_if
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
 from aurora_blobs.spool import leftovers
 
@@ -108,18 +108,8 @@ class Collector:
                 return
             for blob in step:
                 found = Collected("temporary", "no record names it", blob.cid, blob.did, blob.size, blob.since)
-                yield found, partial(self._let_go, blob, before)
+                yield found, partial(self._discard, blob.cid, partial(_let_go, blob=blob, before=before))
             after = (step[-1].since, step[-1].did, step[-1].cid)
-
-    def _let_go(self, blob: Expired, before: int) -> bool:
-        with self._database.write() as tx:
-            if not expiry.is_expired(tx, blob.did, blob.cid, before):
-                return False
-            blobs.let_go(tx, blob.did, blob.cid)
-            _, failure = discard_within(tx, self._backend, [blob.cid], self._clock())
-        if failure is not None:
-            raise failure
-        return True
 
     def _unheld(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         after: str | None = ""
@@ -128,16 +118,11 @@ class Collector:
                 step, after = expiry.unheld(tx, before, after, _STEP)
             for blob in step:
                 found = Collected("unheld", "no account holds it", blob.cid, None, blob.size, blob.created_at)
-                yield found, partial(self._remove, blob)
+                is_over = partial(expiry.is_unheld, cid=blob.cid, created_at=blob.created_at)
+                yield found, partial(self._discard, blob.cid, is_over)
 
-    def _remove(self, blob: Unheld) -> bool:
-        with self._database.write() as tx:
-            if not expiry.is_unheld(tx, blob.cid, blob.created_at):
-                return False
-            _, failure = discard_within(tx, self._backend, [blob.cid], self._clock())
-        if failure is not None:
-            raise failure
-        return True
+    def _discard(self, cid: str, check: Callable[[Transaction], bool]) -> bool:
+        return discard_if(check, self._database, self._backend, [cid], self._clock) is not None
 
     def _spooled(self) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         for path, cid in leftovers(self._spool):
@@ -180,6 +165,13 @@ class Collector:
             with self._database.write() as tx:
                 forgotten = forget(tx, now, _STEP)
         return True
+
+
+def _let_go(tx: Transaction, blob: Expired, before: int) -> bool:
+    if not expiry.is_expired(tx, blob.did, blob.cid, before):
+        return False
+    blobs.let_go(tx, blob.did, blob.cid)
+    return True
 
 
 # In the order of `expiry.count_over`.
