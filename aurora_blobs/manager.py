@@ -187,7 +187,7 @@ class BlobManager:
                 return entry
             whole = False
         # The bytes were sent once more, and the row that would lead a collector to them is gone.
-        self._undo(blob.cid)
+        self._undo_or_leave(blob)
         raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
 
     def _pin(self, blob: Spooled) -> int:
@@ -217,7 +217,7 @@ class BlobManager:
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
-            self._undo(blob.cid)
+            self._undo_or_leave(blob)
             raise
 
     def _new_entry(self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int) -> Entry:
@@ -249,6 +249,10 @@ class BlobManager:
 
     def _is_fresh(self, entry: Entry) -> bool:
         return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh
+
+    def _undo_or_leave(self, blob: Spooled) -> None:
+        if not self._undo(blob.cid):
+            blob.leave()
 
     def _undo(self, cid: str) -> bool:
         """Remove what an upload that failed stored; False, and a line in the log, where that cannot be done now."""

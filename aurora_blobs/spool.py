@@ -75,6 +75,9 @@ class _File:
 
     def remove(self) -> None:
         self.path.unlink(missing_ok=True)
+        self.close()
+
+    def close(self) -> None:
         os.close(self._fd)
 
 
@@ -103,6 +106,7 @@ class Spooled:
         self._folder = folder
         self._content = content
         self._landed: _File | None = None
+        self._is_left = False
 
     def land(self, *, durable: bool) -> Path:
         """The file that holds the bytes, named ``<cid>.…`` so that a crash tells what it may have left.
@@ -134,10 +138,16 @@ class Spooled:
         """The bytes, from their start."""
         return open(self.land(durable=False), "rb")
 
+    def leave(self) -> None:
+        """What was stored of it cannot be removed now: have its file outlive the block, for `leftovers` to find."""
+        self._is_left = True
+
     def close(self) -> None:
-        """Remove what is left in the spool; `spooled` calls this at the end of its block."""
+        """Remove what is in the spool, unless it was to be left; `spooled` calls this at the end of its block."""
         file = self._content if isinstance(self._content, _File) else self._landed
-        if file is not None:
+        if file is not None and self._is_left:
+            file.close()
+        elif file is not None:
             file.remove()
 
 
@@ -151,7 +161,7 @@ def spooled(
     declared_size: int | None,
     encodings: tuple[str, ...] = (),
 ) -> Iterator[Spooled]:
-    """Read *stream* to its end; the block has the result, and nothing of it is left after the block.
+    """Read *stream* to its end; the block has the result, and nothing of it is left after the block, save by `leave`.
 
     *inspect* gets the first `HEAD` bytes, before anything else is read, and names the media type or refuses by
     raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings* are undone first;

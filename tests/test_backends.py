@@ -19,7 +19,7 @@ from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_bucket import Bucket
 from aurora_blobs.cid import shard_of
-from aurora_blobs.errors import BlobNotFound, InsufficientStorage
+from aurora_blobs.errors import BackendUnavailable, BlobNotFound, InsufficientStorage
 from aurora_blobs.spool import IN_MEMORY, spooled
 
 ABSENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -314,6 +314,18 @@ def test_a_reader_keeps_its_bytes_when_the_blob_is_deleted(disk, store):
     with disk.open(cid) as file:
         disk.delete(cid)
         assert file.read() == LARGE
+
+
+def test_a_file_that_cannot_be_removed_does_not_keep_the_others(disk, store):
+    first, last = store(disk, b"first"), store(disk, b"last")
+    (disk.root / disk.path(ABSENT)).mkdir()
+
+    failures = disk.delete_many([first, ABSENT, last])
+
+    assert {cid: type(error) for cid, error in failures.items()} == {ABSENT: BackendUnavailable}
+    assert (disk.size(first), disk.size(last)) == (None, None)
+    with pytest.raises(BackendUnavailable, match="^a blob cannot be removed: Is a directory$"):
+        disk.delete(ABSENT)
 
 
 def test_the_descriptor_stands_where_the_part_begins(disk, store):

@@ -6,6 +6,7 @@ import pytest
 from depot import ALICE, BOB, Depot, cid_of_bytes, interrupted
 from fakes import Clock, MemoryBackend
 
+from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.catalog import accounts, audit, blobs
 from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
@@ -130,3 +131,39 @@ def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(depot, caplog, 
         depot.upload(b"one")
 
     assert f"an upload of {CID} failed, and cannot be undone now: Operation timed out" in caplog.text
+
+
+class Blocked(DiskBackend):
+    """*meanwhile* happens once a blob is stored."""
+
+    meanwhile = staticmethod(lambda: None)
+
+    def put(self, blob):
+        super().put(blob)
+        self.meanwhile()
+
+
+def test_what_a_disk_does_not_remove_of_a_refused_upload_is_collected_later(tmp_path, caplog):
+    def block():
+        leave(depot, ALICE)
+        path.unlink()
+        path.mkdir()
+
+    depot = Depot(tmp_path, backend=Blocked(tmp_path / "blobs", durable=True))
+    depot.add_account(ALICE)
+    path = tmp_path / "blobs" / depot.backend.path(CID)
+    depot.backend.meanwhile = block
+
+    with pytest.raises(AccountNotFound):
+        depot.upload(b"one")
+
+    assert [record.getMessage() for record in caplog.records] == [
+        f"an upload of {CID} failed, and cannot be undone now: a blob cannot be removed: Is a directory"
+    ]
+    path.rmdir()
+    path.write_bytes(b"one")
+    collector = Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock)
+    assert [(found.kind, found.failure) for found in collector.run()] == [("spool", None)]
+    assert depot.stored() == set()
+    assert list(depot.spool.iterdir()) == []
+    depot.database.close()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
-from aurora_blobs.errors import BlobNotFound, BlobServiceError
+from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.spool import CHUNK, Spooled, disk_errors
 
 if TYPE_CHECKING:
@@ -60,9 +60,11 @@ class DiskBackend(BlobBackend):
             return None
 
     def delete(self, cid: str) -> None:
-        self.delete_many([cid])
+        for failure in self.delete_many([cid]).values():
+            raise failure
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        failures: dict[str, BlobServiceError] = {}
         folders = set()
         for cid in cids:
             path = self._path(cid)
@@ -70,11 +72,17 @@ class DiskBackend(BlobBackend):
                 os.unlink(path)
             except FileNotFoundError:
                 continue
+            except OSError as error:
+                failures[cid] = BackendUnavailable(f"a blob cannot be removed: {error.strerror}")
+                continue
             folders.add(os.path.dirname(path))
         if self._durable:
             for folder in folders:
-                _sync_folder(folder)
-        return {}
+                try:
+                    _sync_folder(folder)
+                except OSError as error:
+                    raise BackendUnavailable(f"a removal does not get to the disk: {error.strerror}") from error
+        return failures
 
     def version(self, cid: str) -> str | None:
         try:
