@@ -11,7 +11,7 @@ from urllib.parse import quote, unquote
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.jwts import Key
 from aurora_blobs.auth.keys import verification_key
-from aurora_blobs.catalog import accounts, identity
+from aurora_blobs.catalog import accounts, expiry, identity
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.did_document import account_document
@@ -113,9 +113,9 @@ class Identities:
             self._free.release()
         now = self._clock()
         with self._database.write() as tx:
-            identity.forget_before(tx, now - _STALE)
+            identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
             if text is None:
-                identity.remember_failure(tx, did, now)
+                identity.remember_failure(tx, did, now - _STALE, now)
             else:
                 identity.remember(tx, did, text, now)
         return text

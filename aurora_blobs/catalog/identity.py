@@ -41,27 +41,29 @@ def remember(tx: Transaction, did: str, document: str, now: int) -> None:
     )
 
 
-def remember_failure(tx: Transaction, did: str, now: int) -> None:
-    """Keep that *did* could not be resolved; a document that is remembered stays as it is."""
+def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
+    """Keep that *did* could not be resolved; a document that was fetched since *then* stays as it is."""
     tx.run(
         """
         INSERT INTO identity (did, document, fetched_at)
         VALUES (?, NULL, ?)
             ON CONFLICT (did) DO UPDATE
-           SET fetched_at = excluded.fetched_at
-         WHERE identity.document IS NULL
+           SET document = NULL, fetched_at = excluded.fetched_at
+         WHERE identity.document IS NULL OR identity.fetched_at < ?
         """,
         did,
         now,
+        then,
     )
 
 
-def forget_before(tx: Transaction, then: int) -> int:
-    """Remove what was fetched before *then*; how many DIDs that were."""
+def forget_before(tx: Transaction, then: int, limit: int) -> int:
+    """Forget up to *limit* DIDs that were last resolved before *then*; how many there were."""
     return tx.run(
         """
         DELETE FROM identity
-         WHERE fetched_at < ?
+         WHERE did IN (SELECT did FROM identity WHERE fetched_at < ? LIMIT ?)
         """,
         then,
+        limit,
     )

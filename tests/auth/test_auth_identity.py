@@ -11,7 +11,7 @@ from auth_kit import Signer, refusal, send, serving
 from aurora_blobs.auth import fetch as fetching
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.identity import Identities
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, identity
 from aurora_blobs.config import Config
 
 PLC = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
@@ -85,6 +85,34 @@ def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clo
 
     with database.read() as tx:
         assert tx.all("SELECT did FROM identity") == [("did:web:localhost",)]
+
+
+@pytest.fixture
+def many_forgettable(database):
+    """A hundred DIDs that nobody has asked for since 1970."""
+    with database.write() as tx:
+        for number in range(100):
+            identity.remember(tx, f"did:web:host{number}.test", "{}", number)
+
+
+def test_a_request_forgets_a_handful_and_never_all_at_once(identities, database, many_forgettable):
+    identities.key(PLC, "atproto")
+
+    with database.read() as tx:
+        assert tx.one("SELECT COUNT(*) FROM identity") == (91,)
+
+
+def test_a_failure_is_remembered_though_an_old_answer_is_not_forgotten_yet(
+    identities, directory, clock, many_forgettable
+):
+    identities.key(PLC, "atproto")
+    clock.seconds += DAY + 1
+    directory.answer = lambda handler: send(handler, b"away", 503)
+
+    for _ in range(3):
+        assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
+
+    assert len(directory.paths) == 2
 
 
 def test_a_failure_is_remembered_for_a_minute(identities, directory, clock):
