@@ -161,6 +161,16 @@ def test_an_export_needs_one_place_to_go(run, alice, tmp_path):
     assert run("blobs", "export", "--did", alice.did, "--tar", str(tmp_path)).exit_code == 2
 
 
+def test_a_dash_is_no_folder_to_export_to(run, alice, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    refused = run("blobs", "export", "--did", alice.did, "-")
+
+    assert refused.exit_code == 2
+    assert "Error: - is no FOLDER: --tar writes to standard output" in refused.output
+    assert not (tmp_path / "-").exists()
+
+
 def test_a_backup_is_made_and_restored(run, alice, cid, backend, tmp_path):
     folder = str(tmp_path / "backup")
 

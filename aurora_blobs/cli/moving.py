@@ -71,6 +71,8 @@ def export_blobs(folder: Path | None, did: str, tar: bool) -> None:
     """
     if (folder is None) != tar:
         raise click.UsageError("give a FOLDER or --tar")
+    if folder == Path("-"):
+        raise click.UsageError("- is no FOLDER: --tar writes to standard output")
     account = services().repos.find(did)
     job = Export(services().database, services().blobs, account.did)
     findings = Findings(False, err=tar)
