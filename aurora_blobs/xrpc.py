@@ -141,20 +141,14 @@ def json_input(**fields: Field) -> dict[str, Any]:
 
 def require(*kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False) -> Requester:
     """Who calls, by one of *kinds* of credentials. Raises what `Authenticator.requester` raises."""
-    g.is_personal = True
-    found = services().authenticator.requester(
-        credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
+    return services().authenticator.requester(
+        _personal_credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
     )
-    g.headers.extend(found.headers)
-    return found
 
 
 def require_owner() -> Requester:
     """Who calls a method about what the caller holds. Raises what `Authenticator.owner` raises."""
-    g.is_personal = True
-    found = services().authenticator.owner(credentials(), g.nsid)
-    g.headers.extend(found.headers)
-    return found
+    return services().authenticator.owner(_personal_credentials(), g.nsid)
 
 
 def optional_requester() -> Requester | None:
@@ -162,10 +156,7 @@ def optional_requester() -> Requester | None:
     g.is_personal = True
     if "Authorization" not in request.headers:
         return None
-    found = services().authenticator.optional(credentials(), g.nsid)
-    if found is not None:
-        g.headers.extend(found.headers)
-    return found
+    return services().authenticator.optional(_personal_credentials(), g.nsid)
 
 
 def show_usage(usage: Usage | None) -> None:
@@ -181,6 +172,14 @@ def credentials() -> Credentials:
     # Only a proof names a URL, and putting it together takes a tenth of the time of a small upload's view.
     url = "" if proof is None else request.url
     return Credentials(headers.get("Authorization"), proof, request.method, url, request.remote_addr or "")
+
+
+def _personal_credentials() -> Credentials:
+    """`credentials`, on which the answer then depends."""
+    g.is_personal = True
+    shown = credentials()
+    g.headers.extend(services().authenticator.headers(shown))
+    return shown
 
 
 def install(app: Flask) -> None:

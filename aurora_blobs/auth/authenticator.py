@@ -1,8 +1,7 @@
 """Decides who is asking, and refuses who may not: one function for what a method requires, one for what it allows."""
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 from aurora_blobs.auth.admin import require_admin
 from aurora_blobs.auth.identity import Identities
@@ -21,7 +20,6 @@ from aurora_blobs.errors import (
     AuthenticationRequired,
     AuthMissing,
     BadJwt,
-    BlobServiceError,
     ExpiredToken,
     InvalidToken,
     SubjectNotFound,
@@ -59,6 +57,12 @@ class Authenticator:
         moderation = config.moderation_did
         self._moderators = frozenset(() if moderation is None else (moderation, f"{moderation}#atproto_labeler"))
 
+    def headers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
+        """What the answer to *credentials* carries whether or not they hold: what a client with DPoP looks for."""
+        if self._oauth.enabled and (credentials.authorization or "").lower().startswith("dpop "):
+            return self._oauth.headers()
+        return ()
+
     def requester(
         self,
         credentials: Credentials,
@@ -75,11 +79,10 @@ class Authenticator:
         """
         if credentials.authorization is None:
             raise AuthenticationRequired() if accepts == _ADMIN else AuthMissing()
-        with self._answering(credentials):
-            found = self._checked(credentials, nsid, accepts, scopes)
-            if found.taken_down and not taken_down:
-                raise AccountTakedown()
-            return found
+        found = self._checked(credentials, nsid, accepts, scopes)
+        if found.taken_down and not taken_down:
+            raise AccountTakedown()
+        return found
 
     def owner(self, credentials: Credentials, nsid: str) -> Requester:
         """Who calls *nsid* for what is its own, whatever the state of its account.
@@ -88,10 +91,8 @@ class Authenticator:
         """
         try:
             return self.requester(credentials, nsid, _OWNERS, taken_down=True)
-        except AccountNotFound as error:
-            missing = SubjectNotFound("Repo not found")
-            missing.headers = error.headers
-            raise missing from None
+        except AccountNotFound:
+            raise SubjectNotFound("Repo not found") from None
 
     def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
         """Who calls *nsid*, a method that is open to everybody; None if nothing was sent to say so.
@@ -101,11 +102,10 @@ class Authenticator:
         """
         if credentials.authorization is None:
             return None
-        with self._answering(credentials):
-            try:
-                return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
-            except AccountNotFound:
-                return None
+        try:
+            return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
+        except AccountNotFound:
+            return None
 
     def refresh(self, credentials: Credentials) -> RefreshClaims:
         """The refresh token that was sent; whether it was used before is for the caller to see.
@@ -133,16 +133,6 @@ class Authenticator:
         claims = self._service_tokens.read(token, nsid)
         self._service_tokens.verify(token, claims)
         return claims.issuer
-
-    @contextmanager
-    def _answering(self, credentials: Credentials) -> Iterator[None]:
-        """Gives what the block raises the headers that a client with DPoP looks for."""
-        try:
-            yield
-        except BlobServiceError as error:
-            if self._oauth.enabled and (credentials.authorization or "").lower().startswith("dpop "):
-                error.headers = (*error.headers, *self._oauth.headers())
-            raise
 
     def _checked(
         self, credentials: Credentials, nsid: str, accepts: frozenset[str], scopes: frozenset[str]
@@ -193,7 +183,6 @@ class Authenticator:
             claims.expires_at,
             deactivated=standing.deactivated,
             taken_down=standing.taken_down,
-            headers=self._oauth.headers(),
         )
 
     def _service(self, token: Token, nsid: str) -> Requester:

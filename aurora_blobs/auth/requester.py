@@ -25,7 +25,7 @@ class Requester:
     """Somebody whose credentials hold.
 
     *did* is None for the administrator. *scope* is the token's, *expires_at* its end in seconds since the epoch,
-    None for what does not expire. *headers* go into the answer.
+    None for what does not expire.
     """
 
     did: str | None
@@ -35,7 +35,6 @@ class Requester:
     session_id: str | None = None
     deactivated: bool = False
     taken_down: bool = False
-    headers: tuple[tuple[str, str], ...] = ()
 
     def may_upload(self, mime_type: str) -> bool:
         """Whether the token allows a blob of *mime_type*, written as the client wrote it."""

@@ -44,18 +44,18 @@ def session(app, **changes):
     return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims | changes)}
 
 
-def bound(nonce, scope="atproto blob:image/*", method="POST"):
+def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=ACCOUNT):
     now = int(time.time())
     claims = {
         "iss": "https://pds.test",
         "aud": "did:web:localhost",
-        "sub": ACCOUNT,
+        "sub": did,
         "exp": now + 60,
         "cnf": {"jkt": WALLET.thumbprint},
         "scope": scope,
     }
     token = secret_key(SECRET).sign("at+jwt", claims)
-    proof = WALLET.proof(token, nonce, htu="http://localhost" + UPLOAD, iat=now, htm=method)
+    proof = WALLET.proof(token, nonce, htu="http://localhost" + path, iat=now, htm=method)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
 
 
@@ -73,6 +73,17 @@ def test_a_client_with_dpop_asks_for_a_nonce_and_then_uploads(make):
     assert second.status_code == 200, second.json
     assert second.headers["DPoP-Nonce"]
     assert second.headers["Vary"] == "Authorization"
+
+
+def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
+    client = make(oauth_issuer="https://pds.test").test_client()
+    nonce = client.post(UPLOAD, headers=bound(None)).headers["DPoP-Nonce"]
+    path = "/xrpc/com.atproto.sync.listBlobs"
+
+    answer = client.get(f"{path}?did={ACCOUNT}", headers=bound(nonce, method="GET", path=path, did="did:web:bob.test"))
+
+    assert (answer.status_code, answer.json) == (200, {"cids": []})
+    assert answer.headers["DPoP-Nonce"]
 
 
 @pytest.mark.parametrize(
