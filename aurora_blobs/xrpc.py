@@ -226,6 +226,9 @@ def _finish(response: Response) -> Response:
     response.headers["Access-Control-Allow-Origin"] = "*"
     for name, value in g.headers:
         response.headers.add(name, value)
+    exposed = response.headers.getlist("Access-Control-Expose-Headers")
+    if exposed:
+        response.headers["Access-Control-Expose-Headers"] = ", ".join(exposed)
     if g.is_personal:
         response.headers.setdefault("Cache-Control", "private")
         response.headers.add("Vary", "Authorization")
