@@ -95,6 +95,13 @@ class RepoDeactivated(BlobServiceError):
     error, status = "RepoDeactivated", 400
 
 
+class PreconditionFailed(BlobServiceError):
+    error, status = "PreconditionFailed", 412
+
+    def __init__(self) -> None:
+        super().__init__("The blob is not the one that If-Match names")
+
+
 class RangeNotSatisfiable(BlobServiceError):
     error, status = "RangeNotSatisfiable", 416
 

@@ -13,14 +13,14 @@ _TAG = re.compile(r'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))?\s*(?:,|$)'
 _HUGE = 10**18  # stands for every number of more digits: no blob is as large
 
 
-def is_known(if_none_match: str, etag: str) -> bool:
-    """Whether *etag*, quotes included, is in the list *if_none_match*: the client has the blob, 304 is the answer.
+def is_listed(tags: str, etag: str) -> bool:
+    """Whether *etag*, quotes included, is in *tags*, the list of an If-Match or If-None-Match.
 
     Tags are compared weakly: a cache that compressed the blob has made its tag a weak one. A list that breaks the
     grammar says what its whole part says.
     """
     position = 0
-    while position < len(if_none_match) and (match := _TAG.match(if_none_match, position)):
+    while position < len(tags) and (match := _TAG.match(tags, position)):
         if match[1] or match[2] == etag:
             return True
         position = match.end()

@@ -3,7 +3,7 @@
 import pytest
 
 from aurora_blobs.errors import RangeNotSatisfiable
-from aurora_blobs.ranges import content_range, is_known, wanted_part
+from aurora_blobs.ranges import content_range, is_listed, wanted_part
 
 ETAG = '"bafkrei"'
 SIZE = 1000
@@ -117,7 +117,7 @@ def test_if_range_that_fails_saves_from_an_unsatisfiable_range():
     ],
 )
 def test_if_none_match_compares_weakly(if_none_match, known):
-    assert is_known(if_none_match, ETAG) is known
+    assert is_listed(if_none_match, ETAG) is known
 
 
 def test_content_range_counts_the_last_byte_in():

@@ -134,6 +134,18 @@ def test_what_the_client_has_is_not_sent_again(service, publish, method, form):
     assert got.headers.getlist("Vary") == ["Authorization"]
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("form, status", [('"{}"', 200), ('"x", "{}"', 200), ("*", 200), ('"x"', 412), ("", 412)])
+def test_who_insists_on_a_blob_gets_that_or_nothing(service, publish, method, form, status):
+    path, cid = publish(SMALL)
+
+    got = service.test_client().open(path, method=method, headers={"If-Match": form.format(cid)})
+
+    assert got.status_code == status
+    if method == "GET":
+        assert got.data == SMALL if status == 200 else got.json["error"] == "PreconditionFailed"
+
+
 def test_the_owner_s_own_view_is_private(service, alice, publish):
     path, _ = publish(SMALL)
 
@@ -166,8 +178,11 @@ class TestBehindNginx:
     def config(self, config):
         return replace(config, accel_redirect="/_blobs/")
 
-    @pytest.mark.parametrize("method", ["GET", "HEAD"])
-    @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=5-9"}], ids=["whole", "part"])
+    @pytest.mark.parametrize(
+        "method, headers",
+        [("GET", {}), ("GET", {"Range": "bytes=5-9"}), ("HEAD", {})],
+        ids=["whole", "part", "head"],
+    )
     def test_the_bytes_are_left_to_nginx(self, service, publish, config, method, headers):
         path, cid = publish(BIG)
 
@@ -186,6 +201,25 @@ class TestBehindNginx:
 
         assert got.status_code == 304
         assert "X-Accel-Redirect" not in got.headers
+
+    @pytest.mark.parametrize(
+        "method, headers, status",
+        [
+            ("GET", {"Range": "bytes=abc"}, 200),
+            ("GET", {"Range": "bytes=0-0,9-9"}, 200),
+            ("GET", {"Range": "bytes=0-4,5-9"}, 206),
+            ("GET", {"Range": f"bytes=0-{'9' * 40}"}, 206),
+            ("HEAD", {"Range": "bytes=5-9"}, 200),
+            ("GET", {"If-Match": "*"}, 200),
+            ("GET", {"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}, 200),
+        ],
+    )
+    def test_what_nginx_would_understand_otherwise_is_not_left_to_it(self, service, publish, method, headers, status):
+        path, _ = publish(BIG)
+
+        with service.test_client().open(path, method=method, headers=headers) as got:
+            assert got.status_code == status
+            assert "X-Accel-Redirect" not in got.headers
 
     def test_a_range_beyond_the_end_is_refused(self, service, publish):
         path, _ = publish(BIG)

@@ -7,7 +7,7 @@ from aurora_blobs.cid import parse_blob_cid
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.images.presets import READABLE, WRITABLE
 from aurora_blobs.pictures import name_of
-from aurora_blobs.ranges import is_known
+from aurora_blobs.ranges import is_listed
 from aurora_blobs.syntax import parse_did
 from aurora_blobs.views.serving import PUBLIC, SMALL, visible_blob
 from aurora_blobs.xrpc import services
@@ -36,7 +36,7 @@ def image(preset: str, did: str, picture: str) -> Response:
         response.vary.add("Accept")
     # Weak: another version of the encoder may make other bytes of the same picture.
     response.set_etag(name_of(cid, sizes[preset], chosen), weak=True)
-    if is_known(request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")):
+    if is_listed(request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")):
         response.status_code = 304
         return response
     derived = services().pictures.open(entry, sizes[preset], chosen)

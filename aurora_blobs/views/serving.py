@@ -1,18 +1,21 @@
 """A blob's bytes as an HTTP answer: the whole, a part, or word that the client has them already."""
 
+import re
 from urllib.parse import urlsplit
 
 from flask import Response, request
 from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.ranges import content_range, is_known, wanted_part
+from aurora_blobs.errors import PreconditionFailed
+from aurora_blobs.ranges import content_range, is_listed, wanted_part
 from aurora_blobs.views.shapes import shown_cid
 from aurora_blobs.xrpc import optional_requester, services
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
 # Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
 SMALL = 64 * 1024
+_RANGE_FOR_NGINX = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _BLOCK = 256 * 1024  # bytes per read where sendfile does not work: a store on the network
 
 
@@ -33,12 +36,14 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
 
     Not through werkzeug's conditional responses: they read a part 8 KiB at a time, in Python.
 
-    Raises BlobNotFound, RangeNotSatisfiable.
+    Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
     blobs = services().blobs
     config = services().config
     etag = f'"{entry.cid}"'
     asked = request.headers
+    if "If-Match" in asked and not is_listed(asked["If-Match"], etag):
+        raise PreconditionFailed()
     response = Response(mimetype=entry.mime_type)
     headers = response.headers
     headers["ETag"] = etag
@@ -46,7 +51,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     headers["X-Content-Type-Options"] = "nosniff"
     if public:
         headers["Cache-Control"] = PUBLIC
-    if is_known(asked.get("If-None-Match", ""), etag):
+    if is_listed(asked.get("If-None-Match", ""), etag):
         response.status_code = 304
         return response
     headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config)}"'
@@ -54,7 +59,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     if request.method == "GET":
         part = wanted_part(asked.get("Range"), size=entry.size, etag=etag, if_range=asked.get("If-Range"))
     path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
-    if path is not None:
+    if path is not None and _is_for_nginx(part):
         blobs.check_held(entry)
         headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
         return response
@@ -72,6 +77,17 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     if request.method == "GET":
         _attach(response, entry, start, stop)
     return response
+
+
+def _is_for_nginx(part: tuple[int, int] | None) -> bool:
+    """Whether nginx makes of the request's conditions what was made of them here, *part*.
+
+    It knows no tag that If-Match could name, and looks at a Range where there is nothing to look at.
+    """
+    asked = request.headers
+    if "If-Match" in asked or "If-Unmodified-Since" in asked:
+        return False
+    return "Range" not in asked or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked["Range"]) is not None)
 
 
 def _hand_over(response: Response, entry: Entry) -> bool:
