@@ -25,6 +25,7 @@ from aurora_blobs.moderation import Moderation
 from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
+from aurora_blobs.shelf import OpenShelf
 from aurora_blobs.views import admin, blob, health, identity, images, repo, server, sync
 from aurora_blobs.watch import StoreWatch
 
@@ -36,15 +37,16 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
 
     Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
     """
-    database = _database(config)
+    shelf = OpenShelf(config.data_dir / "public", durable=config.durability == "full")
+    database = _database(config, shelf)
     try:
-        return _application(config, database, clock or (lambda: time.time_ns() // 1000))
+        return _application(config, database, shelf, clock or (lambda: time.time_ns() // 1000))
     except OSError as error:
         raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
 
 
-def _database(config: Config) -> Database:
-    database = open_database(config.database, durable=config.durability == "full")
+def _database(config: Config, shelf: OpenShelf) -> Database:
+    database = open_database(config.database, durable=config.durability == "full", shelf=shelf)
     try:
         database.upgrade(SCHEMA.read_text())
     except (OSError, sqlite3.Error) as error:
@@ -54,7 +56,7 @@ def _database(config: Config) -> Database:
     return database
 
 
-def _application(config: Config, database: Database, now: Callable[[], int]) -> Flask:
+def _application(config: Config, database: Database, shelf: OpenShelf, now: Callable[[], int]) -> Flask:
     backend = open_backend(config)
     spool = config.data_dir / "spool"
     rules = UploadRules.of(config)
@@ -90,6 +92,7 @@ def _application(config: Config, database: Database, now: Callable[[], int]) -> 
         now,
         Limits(config, database, now),
         StoreWatch(backend),
+        shelf,
     )
     xrpc.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):

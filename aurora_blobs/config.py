@@ -184,7 +184,9 @@ class Config:
     threads: int = _setting(
         _integer(1, 4096), 256, "threads per process, made as they are needed: how many slow uploads it can bear"
     )
-    data_dir: Path = _setting(Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`")
+    data_dir: Path = _setting(
+        Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`, `public/`"
+    )
     database_url: str | None = _setting(
         _text("sqlite:PATH", r"sqlite:(?!:memory:).+"),
         None,

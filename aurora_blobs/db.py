@@ -13,6 +13,7 @@ from weakref import WeakSet
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.flush import SharedFlush
+from aurora_blobs.shelf import OpenShelf
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
@@ -32,6 +33,7 @@ class Transaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
+        self.hidden: list[tuple[str, str | None]] = []
 
     def one(self, sql: str, *values: object) -> Row | None:
         """The first row, or None."""
@@ -45,6 +47,10 @@ class Transaction:
     def run(self, sql: str, *values: object) -> int:
         """Change rows; how many there were."""
         return self._execute(sql, values).rowcount
+
+    def hide(self, did: str, cid: str | None = None) -> None:
+        """With the commit not everybody may fetch *cid* of *did* any more; None is all that the account holds."""
+        self.hidden.append((did, cid))
 
 
 class _Glance(Transaction):
@@ -72,9 +78,13 @@ class Database:
     of the file is the most recent.
     """
 
-    def __init__(self, path: Path, *, durable: bool) -> None:
-        """*durable*: a commit is on the disk when it returns, else when the kernel gets to it."""
+    def __init__(self, path: Path, *, durable: bool, shelf: OpenShelf | None = None) -> None:
+        """*durable*: a commit is on the disk when it returns, else when the kernel gets to it.
+
+        What a transaction hides is taken from *shelf* first.
+        """
         self.path = path
+        self._shelf = shelf
         self._flush = SharedFlush(Path(f"{path}-wal")) if durable else None
         self._idle: list[sqlite3.Connection] = []
         self._inside = threading.local()  # .transaction is True in a thread that is in one
@@ -103,14 +113,19 @@ class Database:
         """All or nothing: committed when the block ends, rolled back when it raises.
 
         Raises ServiceBusy, InsufficientStorage. Holds the only write lock: no network in here, and no file
-        work save the deletion that the locking rule in catalog/blobs.py asks for.
+        work save the deletion that the locking rule in catalog/blobs.py asks for, and the links of `OpenShelf`.
         """
         with self._turn(), self._borrowed() as connection:
             changes_before = connection.total_changes
             _translated(connection, "BEGIN IMMEDIATE")
             try:
-                yield Transaction(connection)
-                _translated(connection, "COMMIT")
+                tx = Transaction(connection)
+                yield tx
+                if self._shelf is None or not tx.hidden:
+                    _translated(connection, "COMMIT")
+                else:
+                    with self._shelf.without(tx.hidden):
+                        _translated(connection, "COMMIT")
             except sqlite3.OperationalError as error:
                 raise _translation(error) from error
             finally:
@@ -119,6 +134,8 @@ class Database:
             has_changed = connection.total_changes != changes_before
         if has_changed:
             self.settle()
+        if self._shelf is not None and tx.hidden:
+            self._shelf.sweep()
 
     def settle(self) -> None:
         """Whatever was committed until now, by whatever process, is on the disk when this returns.
@@ -248,9 +265,9 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_database(url: str, *, durable: bool) -> Database:
+def open_database(url: str, *, durable: bool, shelf: OpenShelf | None = None) -> Database:
     """The database at *url*, ``sqlite:PATH``. The file is made by `Database.upgrade`."""
-    return Database(Path(url.removeprefix("sqlite:")), durable=durable)
+    return Database(Path(url.removeprefix("sqlite:")), durable=durable, shelf=shelf)
 
 
 def _translated(connection: sqlite3.Connection, statement: str) -> None:

@@ -1,4 +1,4 @@
-"""One flush of a file for all who wait for one."""
+"""Flushes: of a file, once for all who wait for it, and of a folder."""
 
 import os
 import threading
@@ -41,6 +41,15 @@ class SharedFlush:
             self._running = False
             self._changed.notify_all()
         self._done = mine
+
+
+def sync_folder(path: str | Path) -> None:
+    """The names in the folder *path* are on the disk when it returns. Raises OSError."""
+    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def _flush(path: Path) -> None:

@@ -40,6 +40,7 @@ from aurora_blobs.patience import drain
 from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
+from aurora_blobs.shelf import OpenShelf
 from aurora_blobs.spool import BodyReader
 from aurora_blobs.watch import StoreWatch
 
@@ -70,6 +71,7 @@ class Services:
     clock: Callable[[], int]
     limits: Limits
     watch: StoreWatch
+    shelf: OpenShelf
 
     def delete_account(self, did: str) -> None:
         """Remove *did* and all that it has: rows, bytes that nobody else holds, and what was derived of them."""

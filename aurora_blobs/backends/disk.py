@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
 from aurora_blobs.cid import parse_blob_cid, shard_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
+from aurora_blobs.flush import sync_folder
 from aurora_blobs.spool import CHUNK, Spooled, disk_errors
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ class DiskBackend(BlobBackend):
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
         if durable:  # a file is where its folder is found
-            _sync_folder(root)
-            _sync_folder(root.parent)
+            sync_folder(root)
+            sync_folder(root.parent)
 
     def put(self, blob: Spooled) -> None:
         source = blob.land(durable=self._durable)
@@ -45,7 +46,7 @@ class DiskBackend(BlobBackend):
             # a crash in between the next start finds it and undoes this.
             self._link_or_copy(source, target)
         if self._durable:
-            _sync_folder(os.path.dirname(target))
+            sync_folder(os.path.dirname(target))
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
@@ -79,7 +80,7 @@ class DiskBackend(BlobBackend):
         if self._durable:
             for folder in folders:
                 try:
-                    _sync_folder(folder)
+                    sync_folder(folder)
                 except OSError as error:
                     raise BackendUnavailable(f"a removal does not get to the disk: {error.strerror}") from error
         return failures
@@ -213,11 +214,3 @@ def _is_blob(name: str, shard: str) -> bool:
         return parse_blob_cid(name) == name and shard_of(name) == shard
     except ValueError:
         return False
-
-
-def _sync_folder(path: str | Path) -> None:
-    folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -147,6 +147,8 @@ def counts(tx: Transaction, did: str) -> Counts:
 
 def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
     """Deactivate *did* as of *since*, or activate it with None; False where there is no such account."""
+    if since is not None:
+        tx.hide(did)
     return bool(
         tx.run(
             """
@@ -162,6 +164,8 @@ def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
 
 def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) -> bool:
     """Take *did* down as of *since* under *ref*, or lift it with two Nones; False where there is no such account."""
+    if since is not None:
+        tx.hide(did)
     return bool(
         tx.run(
             """
@@ -208,6 +212,7 @@ def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
 
 def delete(tx: Transaction, did: str) -> bool:
     """Remove *did* with its sessions, records, references and blob rows; False where there is no such account."""
+    tx.hide(did)
     return bool(
         tx.run(
             """

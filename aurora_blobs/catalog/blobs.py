@@ -141,6 +141,13 @@ def mark_lost(tx: Transaction, cid: str, now: int) -> None:
         now,
         cid,
     )
+    hide_from_all(tx, cid)
+
+
+def hide_from_all(tx: Transaction, cid: str) -> None:
+    """Nobody may fetch *cid* any more, whichever account holds it."""
+    for (did,) in tx.all("SELECT creator_did FROM blob_metadata WHERE cid = ?", cid):
+        tx.hide(did, cid)
 
 
 def find_size(tx: Transaction, cid: str) -> int | None:
@@ -237,6 +244,7 @@ def let_go(tx: Transaction, did: str, cid: str) -> None:
             row[0],
             did,
         )
+        tx.hide(did, cid)
 
 
 def restart_grace(tx: Transaction, did: str, cid: str, now: int) -> None:

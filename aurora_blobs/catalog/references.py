@@ -60,7 +60,7 @@ def publish(tx: Transaction, did: str, cid: str) -> None:
 
 def retire(tx: Transaction, did: str, cid: str, now: int) -> None:
     """Temporary from *now* on, if no record of the account names the blob."""
-    tx.run(
+    retired = tx.run(
         """
         UPDATE blob_metadata
            SET unreferenced_since = ?
@@ -73,6 +73,8 @@ def retire(tx: Transaction, did: str, cid: str, now: int) -> None:
         did,
         cid,
     )
+    if retired:
+        tx.hide(did, cid)
 
 
 def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[str]:

@@ -1,5 +1,6 @@
 """Blobs that must not be served, stored or referenced: the rows of `takedown`."""
 
+from aurora_blobs.catalog.blobs import hide_from_all
 from aurora_blobs.db import Transaction
 
 EVERY_ACCOUNT = ""
@@ -19,6 +20,10 @@ def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
         ref,
         now,
     )
+    if did == EVERY_ACCOUNT:
+        hide_from_all(tx, cid)
+    else:
+        tx.hide(did, cid)
 
 
 def lift(tx: Transaction, cid: str, did: str) -> bool:

@@ -116,6 +116,7 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
     findings = Findings(as_json)
     spool = services().config.data_dir / "spool"
+    services().shelf.clear()
     with ExitStack() as stack:
         begin = _metered(stack, "restore")
         findings.take(kept.restore(services().database, services().blobs.backend, spool, jobs, begin))

@@ -61,6 +61,14 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
     if path is not None and _is_for_nginx(part):
         blobs.check_held(entry)
+        if public and config.cid_format == "atproto":  # the form in which nginx names it
+            services().shelf.put(
+                entry.did,
+                entry.cid,
+                entry.mime_type,
+                f"../blobs/{path}",
+                is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
+            )
         headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
         return response
     headers["Accept-Ranges"] = "bytes"

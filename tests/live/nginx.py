@@ -44,6 +44,7 @@ def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]
         ("listen 80;", "listen 127.0.0.1:PORT;"),
         ("unix:/run/aurora-blobs/gunicorn.sock", f"unix:{upstream}"),
         ("/var/lib/aurora-blobs/blobs/", f"{blobs}/"),
+        ("/var/lib/aurora-blobs/public", f"{blobs.parent}/public"),
         ("http {\n", f"http {{\n{_TEMPORARY}"),
         *changes,
     ):

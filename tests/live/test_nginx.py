@@ -10,16 +10,27 @@ from pathlib import Path
 
 import pytest
 from nginx import shipped
-from service import UPLOAD, Service, becomes, blob_path
+from service import GET_BLOB, UPLOAD, Service, becomes, blob_path
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
+from aurora_blobs.shelf import EXTENSIONS
 
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + bytes(range(256)) * 8192  # 2 MiB
 LIMIT = 5_242_880
+UPDATE = "com.atproto.admin.updateSubjectStatus"
+ASKED = "asked=1"  # a parameter that means nothing, and has nginx ask the service
+SAMPLES = {
+    "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
+    "image/png": PNG,
+    "image/webp": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
+    "image/gif": b"GIF89a",
+    "video/mp4": b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
+    "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm",
+}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +46,7 @@ def service(folder):
         AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
+        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
     ).start()
     yield service
     service.stop()
@@ -47,6 +59,14 @@ def nginx(folder, service):
     nginx = shipped(folder / "nginx", folder / "gunicorn.sock", blobs, ("[0-9]{8,}", "[0-9]{6,}")).start()
     yield nginx
     nginx.stop()
+
+
+@pytest.fixture(scope="module")
+def alone(folder, nginx):
+    """The same nginx without a service: it answers with what lies open, and else with 502."""
+    alone = shipped(folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs").start()
+    yield alone
+    alone.stop()
 
 
 @pytest.fixture(scope="module")
@@ -88,11 +108,100 @@ def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, st
     assert got.headers.get_all("X-Accel-Redirect") is None
 
 
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("name", EXTENSIONS.values())
+def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(nginx, alone, service, account, name, method):
+    mime_type = {extension: mime_type for mime_type, extension in EXTENSIONS.items()}[name]
+    content = (SAMPLES.get(mime_type, b"?") + name.encode()).ljust(70_000, b"!")
+    path = blob_path(account.did, service.publish(account, content, mime_type))
+
+    asked, opened = nginx.call(method, f"{path}&{ASKED}"), alone.call(method, path)
+
+    assert asked.status == opened.status == 200
+    assert asked.headers["Content-Type"] == mime_type
+    assert asked.body == opened.body == (content if method == "GET" else b"")
+    del asked.headers["Date"], opened.headers["Date"]
+    assert sorted(asked.headers.items()) == sorted(opened.headers.items())
+
+
+@pytest.mark.parametrize("part", ["bytes=5-9", "bytes=2000000-", "bytes=-7", "bytes=0-99999999"])
+def test_a_part_of_what_lies_open_is_sent_as_the_service_sends_it(nginx, alone, blob, part):
+    path, cid = blob
+
+    for headers in ({"Range": part}, {"Range": part, "If-Range": f'"{cid}"'}, {"Range": part, "If-Range": '"x"'}):
+        asked = nginx.call("GET", f"{path}&{ASKED}", headers=headers)
+        opened = alone.call("GET", path, headers=headers)
+        assert (asked.status, asked.body) == (opened.status, opened.body)
+        assert asked.headers["Content-Range"] == opened.headers["Content-Range"]
+        assert opened.headers.get_all("ETag") == [f'"{cid}"']
+
+
+def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, blob):
+    path, cid = blob
+    nginx.call("GET", path)
+    encoded = account.did.replace(":", "%3A")
+
+    for query in (f"did={account.did}&cid={cid}", f"cid={cid}&did={account.did}", f"did={encoded}&cid={cid}"):
+        assert alone.call("GET", f"{GET_BLOB}?{query}").body == BIG
+
+
+@pytest.mark.parametrize(
+    "method, more, headers",
+    [
+        ("GET", "", {"Authorization": "Bearer x"}),
+        ("GET", "", {"If-None-Match": '"x"'}),
+        ("GET", "", {"If-Match": '"x"'}),
+        ("GET", "", {"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}),
+        ("GET", "", {"Range": "bytes=0-0,5-6"}),
+        ("GET", "", {"Range": "lines=0-1"}),
+        ("HEAD", "", {"Range": "bytes=0-0"}),
+        ("POST", "", {}),
+        ("GET", "&cid=x", {}),
+        ("GET", "/../x", {}),
+    ],
+)
+def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(nginx, alone, blob, method, more, headers):
+    path, _ = blob
+    nginx.call("GET", path)
+
+    assert alone.call(method, path + more, headers=headers).status == 502
+
+
+def test_what_is_hidden_lies_open_no_more(nginx, alone, service, account):
+    cid = service.publish(account, PNG + b"for a while", "image/png")
+    path = blob_path(account.did, cid)
+    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": account.did, "cid": cid}
+    nginx.call("GET", path)
+    assert alone.call("GET", path).status == 200
+
+    service.admin("open sesame", UPDATE, subject=subject, takedown={"applied": True})
+    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == ("BlobNotFound", 502)
+
+    assert service.run("blobs", "takedown", cid, "--did", account.did, "--lift").returncode == 0
+    assert (nginx.call("GET", path).status, alone.call("GET", path).status) == (200, 200)
+
+    assert service.run("blobs", "takedown", cid).returncode == 0
+    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == ("BlobNotFound", 502)
+
+
 def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
     path, cid = blob
 
     assert nginx.call("GET", path, headers={"If-None-Match": f'"{cid}"'}).status == 304
     assert nginx.call("GET", path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}).status == 200
+    assert nginx.call("GET", path, headers={"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}).status == 200
+
+
+@pytest.mark.parametrize("tags, status", [('"{}"', 206), ('"another", "{}"', 206), ("*", 206), ('"another"', 412)])
+def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, tags, status):
+    """As Firefox resumes one."""
+    path, cid = blob
+
+    got = nginx.call("GET", path, headers={"Range": "bytes=9-", "If-Match": tags.format(cid)})
+
+    assert (got.status, got.headers["Content-Type"]) == (
+        (206, "image/png") if status == 206 else (412, "application/json; charset=utf-8")
+    )
 
 
 @pytest.mark.parametrize("if_range, status", [('"{}"', 206), ('"another"', 200)])
@@ -105,13 +214,16 @@ def test_a_download_is_resumed_if_it_is_the_same(nginx, blob, if_range, status):
 def test_ranges_are_answered_as_without_nginx(nginx, service, blob):
     path, _ = blob
     beyond = {"Range": f"bytes={len(BIG)}-"}
-    several = {"Range": "bytes=0-0,100-200"}
 
-    refused = nginx.call("GET", path, headers=beyond)
+    for _ in ("asked of the service", "lies open"):
+        refused = nginx.call("GET", path, headers=beyond)
 
-    assert (refused.status, refused.json["error"]) == (416, "RangeNotSatisfiable")
-    assert refused.headers["Content-Range"] == f"bytes */{len(BIG)}"
-    assert nginx.call("GET", path, headers=several).body == BIG
+        assert (refused.status, refused.json["error"]) == (416, "RangeNotSatisfiable")
+        assert refused.headers.get_all("Content-Range") == [f"bytes */{len(BIG)}"]
+        assert refused.headers.get_all("Access-Control-Allow-Origin") == ["*"]
+        for ignored in ("bytes=0-0,100-200", "bytes=abc", "lines=0-1", "bytes=-"):
+            assert nginx.call("GET", path, headers={"Range": ignored}).body == BIG
+        assert nginx.call("HEAD", path, headers=beyond).status == 200
 
 
 def test_head_has_the_size_and_no_body(nginx, blob):
