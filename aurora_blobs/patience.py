@@ -29,11 +29,18 @@ class PatientSocket(socket.socket):
         """Takes *accepted* over; it is of no use afterwards."""
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
         super().__init__(family, kind, protocol, accepted.detach())
-        self.settimeout(IDLE_SECONDS)
+        super().settimeout(IDLE_SECONDS)
         self.begin()
 
     def setblocking(self, flag: bool, /) -> None:
         """Does nothing: it never blocks, and never for longer than it should. gunicorn asks for each six times."""
+
+    def settimeout(self, seconds: float | None, /) -> None:
+        """How long a read may wait, at most `IDLE_SECONDS`. Only noted: gunicorn sets it three times a request."""
+        self._patience = float(IDLE_SECONDS) if seconds is None else min(seconds, IDLE_SECONDS)
+
+    def gettimeout(self) -> float:
+        return self._patience
 
     def begin(self, close_after: Callable[[], None] = lambda: None) -> None:
         """A request begins: a new measure of how fast its body comes.
@@ -44,8 +51,7 @@ class PatientSocket(socket.socket):
         self._waited = 0.0
         self._received = 0
         self._deadline: float | None = None
-        if self.gettimeout() != IDLE_SECONDS:
-            self.settimeout(IDLE_SECONDS)
+        self.settimeout(IDLE_SECONDS)
 
     def end_in(self, seconds: float) -> None:
         """Reads end so many seconds from now, whatever the client does."""
@@ -54,28 +60,18 @@ class PatientSocket(socket.socket):
     def recv(self, size: int, flags: int = 0, /) -> bytes:
         if self._deadline is not None and time.monotonic() >= self._deadline:
             raise TimeoutError("the time for the request body is up")
-        try:
-            data = self.recv_now(size)
-        except BlockingIOError:
-            data = self._recv_later(size)
-        self._received += len(data)
-        return data
+        while True:
+            try:
+                data = self.recv_now(size)
+            except BlockingIOError:
+                self._await_readable()
+                continue
+            self._received += len(data)
+            return data
 
     def recv_now(self, size: int) -> bytes:
         """What has come already. Raises BlockingIOError where there is nothing."""
         return os.read(self.fileno(), size)
-
-    def _recv_later(self, size: int) -> bytes:
-        began = time.monotonic()
-        if self._deadline is not None:
-            self.settimeout(min(IDLE_SECONDS, max(0.001, self._deadline - began)))
-        elif self._waited >= IDLE_SECONDS:
-            if self._received < self._waited * MIN_BYTES_PER_SECOND:
-                raise TimeoutError("the request body comes too slowly")
-            self._waited, self._received = 0.0, 0
-        data = super().recv(size)
-        self._waited += time.monotonic() - began
-        return data
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
         # Not the standard library's: its time limit is for all of *data* together, however steadily it is taken.
@@ -101,10 +97,27 @@ class PatientSocket(socket.socket):
             sent += piece
         return sent
 
-    def _await_writable(self) -> None:
+    def is_ready(self, event: int, seconds: float) -> bool:
+        """Whether *event*, of `select.poll`, is there, or comes within *seconds*."""
         poll = select.poll()
-        poll.register(self, select.POLLOUT)
-        if not poll.poll(1000 * IDLE_SECONDS):
+        poll.register(self, event)
+        return bool(poll.poll(1000 * seconds))
+
+    def _await_readable(self) -> None:
+        began = time.monotonic()
+        seconds = self._patience
+        if self._deadline is not None:
+            seconds = min(seconds, max(0.001, self._deadline - began))
+        elif self._waited >= IDLE_SECONDS:
+            if self._received < self._waited * MIN_BYTES_PER_SECOND:
+                raise TimeoutError("the request body comes too slowly")
+            self._waited, self._received = 0.0, 0
+        if not self.is_ready(select.POLLIN, seconds):
+            raise TimeoutError("the client sends nothing")
+        self._waited += time.monotonic() - began
+
+    def _await_writable(self) -> None:
+        if not self.is_ready(select.POLLOUT, IDLE_SECONDS):
             raise TimeoutError("the client takes nothing")
 
 

@@ -25,7 +25,7 @@ _HEAD_CHUNK = 16 * 1024  # more than any usual head: a small body comes along in
 _HEAD_END = b"\r\n\r\n"
 # A request that comes this soon after the answer to the one before is taken by the same thread: by way of the poller
 # and another thread it costs a fifth more CPU. Not for long, because others may be waiting for a thread.
-_NEXT_MILLISECONDS = 2
+_NEXT_SECONDS = 0.002
 _STAY_SECONDS = 0.1
 
 
@@ -116,7 +116,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         unreader = conn.parser.unreader
         conn.head = unreader.take_buffered()
         is_whole = _HEAD_END in conn.head
-        if not is_whole and _is_readable(conn.sock, _NEXT_MILLISECONDS):
+        if not is_whole and conn.sock.is_ready(select.POLLIN, _NEXT_SECONDS):
             is_whole = self._is_head_read(conn) and bool(conn.head)
         unreader.unread(conn.head)
         return is_whole
@@ -167,9 +167,3 @@ def _direct_body(conn: TConn, length: int) -> DirectBody:
     held = unreader.take_buffered()
     unreader.unread(held[length:])  # the start of another request: the client did not wait for our answer
     return DirectBody(conn.sock, held[:length], length)
-
-
-def _is_readable(connection: PatientSocket, milliseconds: int) -> bool:
-    poll = select.poll()
-    poll.register(connection, select.POLLIN)
-    return bool(poll.poll(milliseconds))
