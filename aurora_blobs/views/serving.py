@@ -38,26 +38,25 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
-    blobs = services().blobs
-    config = services().config
+    blobs, config = services().blobs, services().config
+    environ = request.environ
+    is_get = request.method == "GET"
     etag = f'"{entry.cid}"'
-    asked = request.headers
-    if "If-Match" in asked and not is_listed(asked["If-Match"], etag):
+    if "HTTP_IF_MATCH" in environ and not is_listed(environ["HTTP_IF_MATCH"], etag):
         raise PreconditionFailed()
-    response = Response(mimetype=entry.mime_type)
-    headers = response.headers
-    headers["ETag"] = etag
-    headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
-    headers["X-Content-Type-Options"] = "nosniff"
+    headers = {
+        "ETag": etag,
+        "Content-Security-Policy": "default-src 'none'; sandbox",
+        "X-Content-Type-Options": "nosniff",
+    }
     if public:
         headers["Cache-Control"] = PUBLIC
-    if is_listed(asked.get("If-None-Match", ""), etag):
-        response.status_code = 304
-        return response
+    if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
+        return Response(status=304, headers=headers, mimetype=entry.mime_type)
     headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config)}"'
-    part = None
-    if request.method == "GET":
-        part = wanted_part(asked.get("Range"), size=entry.size, etag=etag, if_range=asked.get("If-Range"))
+    asked, part = environ.get("HTTP_RANGE"), None
+    if is_get:
+        part = wanted_part(asked, size=entry.size, etag=etag, if_range=environ.get("HTTP_IF_RANGE"))
     path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
     if path is not None and _is_for_nginx(part):
         blobs.check_held(entry)
@@ -70,19 +69,19 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
                 is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
             )
         headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
-        return response
+        return Response(headers=headers, mimetype=entry.mime_type)
     headers["Accept-Ranges"] = "bytes"
     # A Range that is to be ignored would not be ignored by the store.
-    if request.method == "GET" and (part is not None or "Range" not in asked) and _hand_over(response, entry):
-        return response
+    if is_get and (part is not None or asked is None) and (handed := _handed_over(entry, headers)) is not None:
+        return handed
     start, stop = part or (0, entry.size)
     if part is not None:
-        response.status_code = 206
         headers["Content-Range"] = content_range(start, stop, entry.size)
     headers["Content-Length"] = str(stop - start)
-    if blobs.backend.local or request.method == "HEAD":
+    if blobs.backend.local or not is_get:
         blobs.check_held(entry)
-    if request.method == "GET":
+    response = Response(status=200 if part is None else 206, headers=headers, mimetype=entry.mime_type)
+    if is_get:
         _attach(response, entry, start, stop)
     return response
 
@@ -98,37 +97,38 @@ def _is_for_nginx(part: tuple[int, int] | None) -> bool:
     return "Range" not in asked or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked["Range"]) is not None)
 
 
-def _hand_over(response: Response, entry: Entry) -> bool:
-    """Leave the bytes to the store, through nginx or by a redirect; False if the store or the settings do not."""
+def _handed_over(entry: Entry, headers: dict[str, str]) -> Response | None:
+    """The answer that leaves the bytes to the store, through nginx or by a redirect; None if it or the settings do not.
+
+    *headers* are those of an answer with the bytes.
+    """
     config = services().config
     if config.accel_redirect is None and config.s3_redirect is None:
-        return False
-    headers = response.headers
+        return None
     link = services().blobs.backend.url(
         entry.cid, mime_type=entry.mime_type, disposition=headers["Content-Disposition"]
     )
     if link is None:
-        return False
+        return None
     services().blobs.check_held(entry)
     if config.accel_redirect is not None:
         # nginx knows where the store is, and asks it for what the client asked us for.
         parts = urlsplit(link)
         headers["X-Accel-Redirect"] = f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
-        return True
-    response.status_code = 302
-    headers["Location"] = link
-    headers["Cache-Control"] = "private, no-store"  # the link is good for minutes
+        return Response(headers=headers, mimetype=entry.mime_type)
+    # The link is good for minutes, and what is said of the blob is not said of this answer.
+    response = Response(status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"})
     for name in ("Content-Disposition", "Content-Type", "ETag"):
-        del headers[name]  # of the blob, and this is not it
-    return True
+        del response.headers[name]
+    return response
 
 
 def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:
     # Opened last: nothing between here and the server closing it may fail.
     file = services().blobs.open(entry, start, stop)
+    response.direct_passthrough = True
     if stop - start <= SMALL:
         with file:
             response.response = [file.read()]
     else:
         response.response = wrap_file(request.environ, file, _BLOCK)
-        response.direct_passthrough = True
