@@ -6,9 +6,9 @@ import fcntl
 import mmap
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,12 +21,15 @@ from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InsufficientStor
 # a large body over TCP than 256 KiB, and no more over a Unix socket, which has 200 KiB at most; 2 MiB are not
 # worth the memory.
 CHUNK = 1024 * 1024
-IN_MEMORY = 256 * 1024  # a body up to this size touches no file before it is known to be wanted
+# A body that is kept in memory touches no file before it is known to be wanted: each up to this size, and larger
+# ones that say how large they are, as long as all of a process together fit into `ROOM`.
+IN_MEMORY = 256 * 1024
+ROOM = 20 * 1024 * 1024  # four at once of the size that the reference PDS allows
 HEAD = 8192  # bytes kept for finding the type; the longest look that a detector takes
 # An encoded body may be a little larger than what it decodes to, never much.
 _ENCODED_SLACK = 64 * 1024
 # The disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all of it to do.
-_SEND_OUT = 8 * 1024 * 1024  # below it, a blob that turns out to be here already never gets to the disk
+_SEND_OUT = 8 * 1024 * 1024  # below it, a blob that turns out to be here already never gets to the disk, or to a file
 _SYNC_FILE_RANGE_WRITE = 2  # <fcntl.h>: begin, and do not wait. Promises nothing; the sync does.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux
 if _sync_file_range is not None:
@@ -98,7 +101,9 @@ class Spooled:
     `cid` names them, `size` counts them, `head` is the first `HEAD` of them, `mime_type` what `inspect` made of it.
     """
 
-    def __init__(self, cid: str, size: int, mime_type: str, head: bytes, folder: Path, content: bytes | _File) -> None:
+    def __init__(
+        self, cid: str, size: int, mime_type: str, head: bytes, folder: Path, content: list[bytes] | _File
+    ) -> None:
         self.cid = cid
         self.head = head
         self.size = size
@@ -120,7 +125,10 @@ class Spooled:
                 self._landed.rename(target)
             else:
                 self._landed = _File(target)
-                self._landed.write(self._content)
+                if self.size > IN_MEMORY:
+                    self._landed.allocate(self.size)
+                for piece in self._content:
+                    self._landed.write(piece)
         if durable:
             self._landed.sync()
         return self._landed.path
@@ -128,10 +136,12 @@ class Spooled:
     @contextmanager
     def view(self) -> Iterator[bytes | mmap.mmap]:
         """The bytes, to look at a few of them: in memory, or mapped."""
-        if isinstance(self._content, bytes):
-            yield self._content
+        if self.size <= IN_MEMORY and not isinstance(self._content, _File):
+            yield b"".join(self._content)
         else:
-            with self._content.map() as mapped:
+            self.land(durable=False)
+            assert self._landed is not None
+            with self._landed.map() as mapped:
                 yield mapped
 
     def open(self) -> BinaryIO:
@@ -173,21 +183,16 @@ def spooled(
     if declared_size is not None and declared_size > max_bytes + slack:
         raise BlobTooLarge()
     body = decoded(BodyReader(stream, declared_size, max_bytes + slack), encodings, max_bytes + slack)
-    head = start = _read_up_to(body, HEAD)
+    head = _read_up_to(body, HEAD)
     mime_type = inspect(head)
-    if len(head) == HEAD:
-        start += _read_up_to(body, IN_MEMORY + 1 - HEAD)
-    if len(start) > max_bytes:
-        raise BlobTooLarge()
-    if len(start) <= IN_MEMORY:
-        blob = Spooled(cid_of_digest(sha256(start).digest()), len(start), mime_type, head, folder, start)
-    else:
-        file, size, cid = _to_file(body, start, folder, max_bytes, None if encodings else declared_size)
-        blob = Spooled(cid, size, mime_type, head, folder, file)
-    try:
-        yield blob
-    finally:
-        blob.close()
+    expected = None if encodings else declared_size
+    with _room(expected) as in_memory:
+        content, size, cid = _read(body, head, folder, max_bytes, expected, in_memory)
+        blob = Spooled(cid, size, mime_type, head, folder, content)
+        try:
+            yield blob
+        finally:
+            blob.close()
 
 
 def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
@@ -281,25 +286,57 @@ def _read_up_to(body: Reader, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _to_file(body: Reader, start: bytes, folder: Path, max_bytes: int, expected: int | None) -> tuple[_File, int, str]:
-    size = len(start)
-    file = _File(folder / f"upload.{secrets.token_hex(8)}")
+def _read(
+    body: Reader, head: bytes, folder: Path, max_bytes: int, expected: int | None, in_memory: int
+) -> tuple[list[bytes] | _File, int, str]:
+    """All of *body*, which began with *head*: its pieces, or a file where they are more than *in_memory*; size, CID."""
+    size = 0
+    pieces: list[bytes] = []
+    file = None
+    data = head
     try:
         with hashing(expected) as digest:
-            if expected is not None:
-                file.allocate(expected)
-            file.write(start)
-            digest.update(start)
-            while data := body.read(CHUNK):
+            while data:
                 size += len(data)
                 if size > max_bytes:
                     raise BlobTooLarge()
-                file.write(data)
+                pieces.append(data)
+                if file is None and size > in_memory:
+                    file = _File(folder / f"upload.{secrets.token_hex(8)}")
+                    if expected is not None:
+                        file.allocate(expected)
+                if file is not None:
+                    for piece in pieces:
+                        file.write(piece)
+                    pieces.clear()
                 digest.update(data)
-            return file, size, cid_of_digest(digest.digest())
+                data = body.read(CHUNK)
+            return file or pieces, size, cid_of_digest(digest.digest())
     except BaseException:
-        file.remove()
+        if file is not None:
+            file.remove()
         raise
+
+
+_lent = 0  # bytes of `ROOM`
+_lending = threading.Lock()
+
+
+@contextmanager
+def _room(size: int | None) -> Iterator[int]:
+    """How much of a body of *size* bytes, None if nobody knows, may be in memory until the block ends."""
+    global _lent
+    if size is None or not IN_MEMORY < size < _SEND_OUT:
+        yield IN_MEMORY
+        return
+    with _lending:
+        is_free = _lent + size <= ROOM
+        _lent += size * is_free
+    try:
+        yield size if is_free else IN_MEMORY
+    finally:
+        with _lending:
+            _lent -= size * is_free
 
 
 def _cid_in(name: str) -> str | None:

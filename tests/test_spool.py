@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import tracemalloc
+from contextlib import ExitStack
 from hashlib import sha256
 
 import brotli
@@ -16,7 +17,7 @@ from leaks import open_files
 
 from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
-from aurora_blobs.spool import CHUNK, HEAD, IN_MEMORY, leftovers, spooled
+from aurora_blobs.spool import CHUNK, HEAD, IN_MEMORY, ROOM, leftovers, spooled
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
 EDGES = [1000, HEAD, IN_MEMORY, IN_MEMORY + 1, 1_000_000]
@@ -92,6 +93,30 @@ def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, sp
 def test_a_small_body_touches_no_file_before_it_lands(spool, spool_folder, size):
     with spool(BODY[:size]):
         assert list(spool_folder.iterdir()) == []
+
+
+def test_larger_ones_touch_none_as_long_as_there_is_room_for_all(spool, spool_folder):
+    size = 5 * 2**20
+    data = bytes(size)
+
+    with ExitStack() as uploads:
+        for _ in range(ROOM // size):
+            uploads.enter_context(spool(data, declared_size=size))
+        in_memory = list(spool_folder.iterdir())
+        with spool(data, declared_size=size) as blob, blob.open() as file:
+            assert file.read() == data
+        with spool(data, declared_size=size):
+            assert len(list(spool_folder.iterdir())) == 1
+    with spool(data, declared_size=size):
+        afterwards = list(spool_folder.iterdir())
+
+    assert in_memory == afterwards == []
+
+
+@pytest.mark.parametrize("declared", [None, ROOM], ids=["of no known length", "that is to be long"])
+def test_other_bodies_are_in_a_file_from_a_certain_size_on(spool, spool_folder, declared):
+    with spool(bytes(declared or IN_MEMORY + 1), declared_size=declared):
+        assert len(list(spool_folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("limit", EDGES)
@@ -263,23 +288,23 @@ def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_pat
     assert (tmp_path / "taken").read_bytes() == BODY[:size]
 
 
-@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
-def test_a_full_disk_is_known_by_its_name(spool, declared):
+def test_a_full_disk_is_known_by_its_name(spool):
     with largest_file(2 * IN_MEMORY):
-        refused(spool(BODY, declared_size=len(BODY) if declared else None), InsufficientStorage)
+        refused(spool(BODY), InsufficientStorage)
 
 
 def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(spool):
     stream = Dribble(BODY)
 
     with largest_file(2 * IN_MEMORY):
-        refused(spool(stream, declared_size=len(BODY)), InsufficientStorage)
+        refused(spool(stream, declared_size=ROOM), InsufficientStorage)
 
     assert stream.asked == 2
 
 
-def test_a_full_disk_is_known_when_a_small_body_lands(spool):
-    with largest_file(500), pytest.raises(InsufficientStorage), spool(BODY[:1000]) as blob:
+@pytest.mark.parametrize("size", [1000, len(BODY)])
+def test_a_full_disk_is_known_when_a_body_in_memory_lands(spool, size):
+    with largest_file(500), pytest.raises(InsufficientStorage), spool(BODY[:size], declared_size=size) as blob:
         blob.land(durable=True)
 
 
@@ -323,7 +348,7 @@ def upload(stream, **how):
     return spooled(stream, folder=Path(sys.argv[1]), inspect=lambda head: "a/b", max_bytes=10**9, **how)
 
 if sys.argv[2] == "reading":
-    with upload(Stalling(600_000), declared_size=1_000_000):
+    with upload(Stalling(600_000), declared_size=10_000_000):
         pass
 else:
     with upload(io.BytesIO(bytes(int(sys.argv[3]))), declared_size=None) as blob:
@@ -420,7 +445,7 @@ def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spoo
         coding = chance.choice(["", "", *ENCODE])
         body = ENCODE[coding](data) if coding else data
         sizes = [chance.choice([1, 100, 8191, 8192, 65536, 300_000]) for _ in range(300)]
-        limit = chance.choice([len(data), len(data) - 1, 10**9])
+        limit = chance.choice([len(data), max(0, len(data) - 1), 10**9])
         stream = Dribble(body, sizes)
         declared = chance.choice([None, len(body)])
         upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=(coding,) * bool(coding))

@@ -13,12 +13,12 @@ from service import UPLOAD, Service, becomes, blob_path
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
-BODY = PNG + os.urandom(3_000_000)
+BODY = PNG + os.urandom(9_000_000)  # too large to be in memory
 
 
 @pytest.fixture
 def service(tmp_path):
-    service = Service(tmp_path).start()
+    service = Service(tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="10MB").start()
     yield service
     service.stop()
 
