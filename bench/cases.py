@@ -62,7 +62,7 @@ def load(bench: Bench, server: Server, socket: str, connections: int, seconds: f
     """One run of the load client; what it counted, and the CPU that *server* used for it."""
     command = [str(bench.client), "--target", server.targets[socket], "--connections", str(connections)]
     command += ["--seconds", str(seconds), *work]
-    for header in server.headers:
+    for header in server.headers if "--get" not in work else ():  # blobs are fetched by strangers
         command += ["--header", header]
     if shutil.disk_usage(bench.folder).free < _LEAST_FREE:
         raise SystemExit(f"bench: stopped: less than {_LEAST_FREE >> 30} GiB are free at {bench.folder}")
