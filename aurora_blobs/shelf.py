@@ -74,6 +74,11 @@ class OpenShelf:
             if self._durable:
                 sync_folder(self._folder.parent)
 
+    def links(self) -> Iterator[tuple[str, str]]:
+        """DID and CID of each link."""
+        for link in self._folder.glob("did:*/*"):
+            yield link.parent.name, link.stem
+
     def sweep(self) -> None:
         """Delete what `without` has moved away."""
         with suppress(FileNotFoundError):

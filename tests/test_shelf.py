@@ -261,6 +261,24 @@ def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
     assert links() == set()
 
 
+def test_fsck_finds_what_should_not_lie_open(app, alice, bob, links):
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    bob.publish(jpeg("cat"))
+    alice.fetch(cid)
+    bob.fetch(cid)
+    with app.extensions["aurora_blobs"].database.write() as tx:
+        tx.run("UPDATE account SET takedown_at = 1 WHERE did = ?", alice.did)
+    fsck = app.test_cli_runner().invoke
+
+    found = fsck(args=["blobs", "fsck"])
+    assert (found.exit_code, len(links())) == (1, 2)
+    assert f"exposed: {alice.did} {cid}: nginx serves it, and should not" in found.output
+    assert fsck(args=["blobs", "fsck", "--repair"]).exit_code == 1
+
+    assert links() == {(bob.did, cid, jpeg("cat"))}
+    assert fsck(args=["blobs", "fsck"]).exit_code == 0
+
+
 def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(app, alice, links, monkeypatch):
     seed = random.randrange(2**32)
     print(f"seed {seed}")

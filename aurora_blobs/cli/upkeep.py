@@ -10,7 +10,7 @@ from aurora_blobs.cli.findings import Findings, unrestricted
 from aurora_blobs.cli.output import json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.config import parse_size
-from aurora_blobs.maintenance.fsck import Fsck, delete_strays
+from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
@@ -30,6 +30,7 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
     findings = Findings(as_json)
     check = Fsck(database, backend, services().config.data_dir / "spool", clock, repair=repair)
     findings.take(check.run())
+    findings.take(exposed(database, services().shelf, services().blobs.describe, repair=repair))
     summary: dict[str, object] = {"blobs": check.seen, "bytes": check.seen_bytes}
     if delete:
         strays = [finding.subject for finding in findings.all if finding.kind == "stray"]

@@ -8,7 +8,9 @@ from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
 from aurora_blobs.deletion import discard
+from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.maintenance.walk import Finding, side_by_side
+from aurora_blobs.shelf import OpenShelf
 from aurora_blobs.spool import leftovers
 from aurora_blobs.verify import is_right, set_aside
 
@@ -146,6 +148,20 @@ class Fsck:
                     discard(self._database, self._backend, [cid], self._clock)
                 path.unlink(missing_ok=True)
             yield Finding("stale upload", path.name, "left in the spool by an upload that died", self._repair)
+
+
+def exposed(
+    database: Database, shelf: OpenShelf, describe: Callable[[str, str], object], *, repair: bool
+) -> Iterator[Finding]:
+    """What nginx serves without asking and *describe* refuses to everybody: the database was changed by hand."""
+    for did, cid in shelf.links():
+        try:
+            describe(did, cid)
+        except BlobServiceError as error:
+            if repair:
+                with database.write() as tx:
+                    tx.hide(did, cid)
+            yield Finding("exposed", f"{did} {cid}", f"nginx serves it, and should not: {error.message}", repair)
 
 
 def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
