@@ -74,6 +74,23 @@ def shard_of(cid: str) -> str:
     return f"{_VALUE[cid[7]] << 5 & 0xE0 | _VALUE[cid[8]]:02x}"
 
 
+def place_of(cid: str) -> str:
+    """Where *cid* lies below the root of a store: ``<shard>/<cid>``."""
+    return f"{shard_of(cid)}/{cid}"
+
+
+def cid_at(place: str) -> str | None:
+    """The CID whose `place_of` *place* is; None where no blob lies."""
+    cid = place.rpartition("/")[2]
+    return cid if _CID.fullmatch(cid) and place == place_of(cid) else None
+
+
+def cid_in(name: str) -> str | None:
+    """The CID in *name*, ``<cid>.…``; None if that is no name of a blob's file."""
+    cid = name.partition(".")[0]
+    return cid if _CID.fullmatch(cid) else None
+
+
 _VALUE = {character: value for value, character in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
 
 

@@ -21,7 +21,7 @@ from typing import BinaryIO, cast
 from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.derivatives import Use
-from aurora_blobs.cid import shard_of
+from aurora_blobs.cid import place_of
 from aurora_blobs.db import Database
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.images.presets import Preset
@@ -222,7 +222,7 @@ class Pictures:
 
 def name_of(cid: str, preset: Preset, form: str) -> str:
     """Where a derivative lies in the cache's folder: it tells all that it depends on, so it may be its ETag too."""
-    return f"{shard_of(cid)}/{cid}.{preset.fit}-{preset.width}x{preset.height}.{form}"
+    return f"{place_of(cid)}.{preset.fit}-{preset.width}x{preset.height}.{form}"
 
 
 def _checked(path: Path, name: str, size: int) -> BinaryIO | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from aurora_blobs.cid import cid_of_digest, parse_blob_cid
+from aurora_blobs.cid import cid_in, cid_of_digest
 from aurora_blobs.decoding import Reader, decoded
 from aurora_blobs.digest import hashing
 from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InsufficientStorage, UploadIncomplete
@@ -208,7 +208,7 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
             continue
         try:
             if _is_mine(file, path):
-                yield path, _cid_in(path.name)
+                yield path, cid_in(path.name)
         finally:
             os.close(file)
 
@@ -337,10 +337,3 @@ def _room(size: int | None) -> Iterator[int]:
     finally:
         with _lending:
             _lent -= size * is_free
-
-
-def _cid_in(name: str) -> str | None:
-    try:
-        return parse_blob_cid(name.partition(".")[0])
-    except ValueError:
-        return None

@@ -219,10 +219,10 @@ def listed(bench: Bench, name: str, paths: list[str], suffix: str) -> Path:
 
 def below_store(path: str) -> str:
     """Where nginx has the file that *path*, of getBlob, serves."""
-    from aurora_blobs.cid import shard_of
+    from aurora_blobs.cid import place_of
 
     cid = path.rpartition("cid=")[2]
-    return f"/{shard_of(cid)}/{cid}"
+    return f"/{place_of(cid)}"
 
 
 def _written_bytes(server: Server) -> int:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from aurora_blobs.backends.base import BlobBackend, Stored, Unfinished
 from aurora_blobs.backends.disk import DiskBackend
-from aurora_blobs.cid import shard_of
+from aurora_blobs.cid import place_of
 from aurora_blobs.errors import BlobNotFound
 
 
@@ -45,7 +45,7 @@ class MemoryBackend(BlobBackend):
         self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
 
     def scan(self, skipped=None):
-        for cid in sorted(self.held, key=lambda cid: (shard_of(cid), cid)):
+        for cid in sorted(self.held, key=place_of):
             yield Stored(cid, len(self.held[cid]), 0)
 
     def probe(self):

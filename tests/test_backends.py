@@ -18,7 +18,7 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.s3 import S3Backend
 from aurora_blobs.backends.s3_bucket import Bucket
-from aurora_blobs.cid import shard_of
+from aurora_blobs.cid import place_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, InsufficientStorage
 from aurora_blobs.spool import IN_MEMORY, spooled
 
@@ -528,7 +528,7 @@ class Listing:
         if operation != "list_multipart_uploads":
             return {}
         begun = datetime(2026, 1, 1, tzinfo=UTC)
-        uploads = [{"Key": f"{shard_of(cid)}/{cid}", "UploadId": f"of {cid}", "Initiated": begun} for cid in self.cids]
+        uploads = [{"Key": place_of(cid), "UploadId": f"of {cid}", "Initiated": begun} for cid in self.cids]
         left = [upload for upload in uploads if upload["Key"] > KeyMarker and upload["UploadId"] > UploadIdMarker]
         markers = {"NextKeyMarker": left[:2][-1]["Key"], "NextUploadIdMarker": left[:2][-1]["UploadId"]}
         return {

@@ -53,11 +53,19 @@ def test_cids_are_those_of_the_dag_cbor_library():
         assert cid.parse_blob_cid(text) == text
         assert cid.digest_of(text) == digest
         assert cid.shard_of(text) == digest[:1].hex()
+        assert cid.cid_at(cid.place_of(text)) == cid.cid_in(f"{text}.part") == text
 
 
 @pytest.mark.parametrize("first_byte", range(256))
 def test_each_first_byte_of_a_digest_has_a_folder(first_byte):
     assert cid.shard_of(cid.cid_of_digest(bytes([first_byte]) + bytes(31))) == f"{first_byte:02x}"
+
+
+@pytest.mark.parametrize(
+    "place", [HELLO, f"00/{HELLO}", f"x/{cid.place_of(HELLO)}", cid.place_of(HELLO) + ".part", "b9/x", ""]
+)
+def test_no_blob_lies_elsewhere(place):
+    assert cid.cid_at(place) is None
 
 
 def test_the_early_form_names_the_same_blob():

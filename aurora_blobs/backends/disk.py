@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aurora_blobs.backends.base import CANARY, BlobBackend, Stored
-from aurora_blobs.cid import parse_blob_cid, shard_of
+from aurora_blobs.cid import cid_at, place_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.flush import sync_folder
 from aurora_blobs.spool import CHUNK, Spooled, disk_errors
@@ -116,9 +116,10 @@ class DiskBackend(BlobBackend):
                     skipped(shard.name)
                 continue
             for entry in sorted(os.scandir(shard), key=lambda entry: entry.name):
-                if not _is_blob(entry.name, shard.name):
+                place = f"{shard.name}/{entry.name}"
+                if cid_at(place) is None:
                     if skipped is not None:
-                        skipped(f"{shard.name}/{entry.name}")
+                        skipped(place)
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)
@@ -137,7 +138,7 @@ class DiskBackend(BlobBackend):
                 canary.unlink(missing_ok=True)
 
     def path(self, cid: str) -> str | None:
-        return f"{shard_of(cid)}/{cid}"
+        return place_of(cid)
 
     def _link_or_copy(self, source: Path, target: str) -> None:
         try:
@@ -162,7 +163,7 @@ class DiskBackend(BlobBackend):
             raise
 
     def _path(self, cid: str) -> str:
-        return f"{self.root}/{shard_of(cid)}/{cid}"
+        return f"{self.root}/{place_of(cid)}"
 
 
 class _Span(io.FileIO):
@@ -207,10 +208,3 @@ def _link(source: Path, target: str) -> None:
             os.replace(second, target)
         finally:
             second.unlink(missing_ok=True)  # a rename leaves two names of one file alone, and says nothing
-
-
-def _is_blob(name: str, shard: str) -> bool:
-    try:
-        return parse_blob_cid(name) == name and shard_of(name) == shard
-    except ValueError:
-        return False

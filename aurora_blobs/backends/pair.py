@@ -6,7 +6,7 @@ from itertools import groupby
 from typing import BinaryIO
 
 from aurora_blobs.backends.base import BlobBackend, Stored
-from aurora_blobs.cid import shard_of
+from aurora_blobs.cid import place_of
 from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
@@ -67,5 +67,5 @@ class PairBackend(BlobBackend):
         self.second.probe()
 
 
-def _order(stored: Stored) -> tuple[str, str]:
-    return shard_of(stored.cid), stored.cid
+def _order(stored: Stored) -> str:
+    return place_of(stored.cid)

@@ -11,7 +11,7 @@ from aurora_blobs.backends.base import CANARY, BlobBackend, Stored, Unfinished
 from aurora_blobs.backends.s3_bucket import Bucket, unexpected
 from aurora_blobs.backends.s3_client import SLOWEST_PUT, Refused
 from aurora_blobs.backends.s3_parts import MAX_PUT, PART, PartedUpload, uploads
-from aurora_blobs.cid import digest_of, parse_blob_cid, shard_of
+from aurora_blobs.cid import cid_at, cid_in, digest_of, place_of
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.spool import Spooled
 
@@ -115,7 +115,7 @@ class S3Backend(BlobBackend):
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         for listed in self.bucket.objects(self._prefix):
             name = listed.key[len(self._prefix) :]
-            cid = _cid_of(name)
+            cid = cid_at(name)
             if cid is not None:
                 yield Stored(cid, listed.size, listed.modified)
             elif skipped is not None and not name.startswith((_QUARANTINE, CANARY)):
@@ -124,8 +124,7 @@ class S3Backend(BlobBackend):
     def unfinished(self, before: int) -> Iterator[Unfinished]:
         for begun in uploads(self.bucket, self._prefix):
             name = begun.key[len(self._prefix) :]
-            aside = name.removeprefix(_QUARANTINE).partition(".")[0]
-            cid = aside if name.startswith(_QUARANTINE) and _is_cid(aside) else _cid_of(name)
+            cid = cid_in(name.removeprefix(_QUARANTINE)) if name.startswith(_QUARANTINE) else cid_at(name)
             if cid is None or begun.since >= before:
                 continue
             # Of one that goes over a slow link for longer than the grace, a part came a moment ago.
@@ -145,7 +144,7 @@ class S3Backend(BlobBackend):
 
     def key(self, cid: str) -> str:
         """The key of *cid*."""
-        return f"{self._prefix}{shard_of(cid)}/{cid}"
+        return f"{self._prefix}{place_of(cid)}"
 
     def _in_parts(self, key: str, **options: str) -> PartedUpload:
         return PartedUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
@@ -188,15 +187,3 @@ class S3Backend(BlobBackend):
             return False  # deleted in this moment
         digest = b64encode(digest_of(blob.cid)).decode()
         return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256") == digest)
-
-
-def _cid_of(name: str) -> str | None:
-    shard, _, cid = name.partition("/")
-    return cid if _is_cid(cid) and shard_of(cid) == shard else None
-
-
-def _is_cid(text: str) -> bool:
-    try:
-        return parse_blob_cid(text) == text
-    except ValueError:
-        return False
