@@ -2,14 +2,13 @@
 
 import hmac
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
-from aurora_blobs.auth.jwts import Token, parse_jwt, seconds_claim
+from aurora_blobs.auth.jwts import Token, base64url, parse_jwt, seconds_claim
 from aurora_blobs.auth.keys import jwk_key
 from aurora_blobs.auth.requester import Credentials
 from aurora_blobs.errors import OAuthRefused
@@ -50,7 +49,7 @@ class Nonces:
         return self._clock() // (_NONCE_SECONDS * 1_000_000)
 
     def _nonce(self, minute: int) -> str:
-        return _base64url(hmac.digest(self._secret, minute.to_bytes(8, "big"), "sha256"))
+        return base64url(hmac.digest(self._secret, minute.to_bytes(8, "big"), "sha256"))
 
 
 def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now: int) -> Proof:
@@ -79,7 +78,7 @@ def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now
         raise OAuthRefused("use_dpop_nonce", "Resource server requires nonce in DPoP proof")
     if not isinstance(nonce, str) or not nonces.accepts(nonce):
         raise OAuthRefused("use_dpop_nonce", 'DPoP "nonce" mismatch')
-    if claims.get("ath") != _base64url(sha256(access_token.encode()).digest()):
+    if claims.get("ath") != base64url(sha256(access_token.encode()).digest()):
         raise _refused('DPoP "ath" mismatch')
     return Proof(_thumbprint(token.header["jwk"]), jti)
 
@@ -112,11 +111,7 @@ def _address(url: object) -> tuple[str, str, int | None, str] | None:
 
 def _thumbprint(jwk: dict[str, Any]) -> str:
     members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return _base64url(sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
+    return base64url(sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
 
 
 def _refused(message: str) -> OAuthRefused:

@@ -45,8 +45,8 @@ class Key:
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
         """A token of the type *typ* with *claims*."""
         header = {"alg": self.algorithm, "typ": typ}
-        signed = ".".join(_encoded(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
-        return f"{signed}.{_encoded(_algorithm(self.algorithm).sign(signed.encode(), self.material))}"
+        signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
+        return f"{signed}.{base64url(_algorithm(self.algorithm).sign(signed.encode(), self.material))}"
 
 
 def secret_key(secret: str) -> Key:
@@ -91,6 +91,11 @@ def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
         raise ValueError(f"{name} is not a number") from None
 
 
+def base64url(data: bytes) -> str:
+    """*data* as a token writes bytes: RFC 7515, without padding."""
+    return urlsafe_b64encode(data).decode().rstrip("=")
+
+
 def _algorithm(name: str) -> Any:
     return _JWS.get_algorithm_by_name(name)
 
@@ -98,16 +103,12 @@ def _algorithm(name: str) -> Any:
 _JWS = PyJWS()
 
 
-def _encoded(data: bytes) -> str:
-    return urlsafe_b64encode(data).decode().rstrip("=")
-
-
 def _decoded(segment: str) -> bytes:
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
         raise ValueError("not base64url")
     data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
     # The last character has bits that no byte needs; another text would say the same.
-    if _encoded(data) != segment:
+    if base64url(data) != segment:
         raise ValueError("not canonical base64url")
     return data
 

@@ -2,7 +2,6 @@
 
 import json
 import threading
-from base64 import urlsafe_b64encode
 from contextlib import contextmanager
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from jwt import PyJWS
 
 from aurora_blobs.auth import Credentials
-from aurora_blobs.auth.jwts import Key
+from aurora_blobs.auth.jwts import Key, base64url
 from aurora_blobs.errors import BlobServiceError
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -112,10 +111,6 @@ def send(handler, body, status=200, **headers):
     handler.send_header("Content-Length", str(len(data)))
     handler.end_headers()
     handler.wfile.write(data)
-
-
-def base64url(data):
-    return urlsafe_b64encode(data).decode().rstrip("=")
 
 
 def signed(key, header, claims):
