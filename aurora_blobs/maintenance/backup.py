@@ -6,7 +6,7 @@ folder copies what is new.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing
 from pathlib import Path
 
 from aurora_blobs.backends.base import BlobBackend
@@ -71,10 +71,5 @@ class Backup:
             yield from job.run(begin(job.progress))
 
 
-@contextmanager
-def _opened(path: Path) -> Iterator[Database]:
-    database = open_database(f"sqlite:{path}", durable=True)
-    try:
-        yield database
-    finally:
-        database.close()
+def _opened(path: Path) -> closing[Database]:
+    return closing(open_database(f"sqlite:{path}", durable=True))

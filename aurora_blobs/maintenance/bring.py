@@ -5,6 +5,7 @@ Aurora Locus, which does not say whose a blob is.
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -144,13 +145,9 @@ class Bring:
         return self._kept[did]
 
     def _read_store(self, did: str) -> dict[str, KeptBlob]:
-        store = open_database(f"sqlite:{self._stores[did]}", durable=False)
-        try:
-            with store.read() as tx:
-                kept = {parse_blob_cid(row.cid): row for row in reference_pds.blobs(tx)}
-                named = reference_pds.references(tx)
-        finally:
-            store.close()
+        with closing(open_database(f"sqlite:{self._stores[did]}", durable=False)) as store, store.read() as tx:
+            kept = {parse_blob_cid(row.cid): row for row in reference_pds.blobs(tx)}
+            named = reference_pds.references(tx)
         with self._database.write() as tx:
             for uri, cid, rev in named:
                 mime_type = kept[cid].mime_type if cid in kept else None
