@@ -7,7 +7,7 @@ from aurora_blobs.auth.session import ACCESS_SECONDS
 from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import accounts, blobs
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +69,6 @@ def delete_account(database: Database, backend: BlobBackend, did: str, clock: Ca
         for start in range(0, len(cids), _STEP):
             gone += discard(database, backend, cids[start : start + _STEP], clock)
         backend.forget_aside(set(gone))
-    except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+    except STORE_AWAY as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone

@@ -294,3 +294,7 @@ class BackendTimeout(BlobServiceError):
 
     def __init__(self, message: str = "Operation timed out, please try again.") -> None:
         super().__init__(message)
+
+
+# Of these the next blob would hear the same: a job over many ends, or waits, where one of them comes.
+STORE_AWAY = (BackendUnavailable, BackendTimeout, ServiceBusy)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 from aurora_blobs.spool import Spooled
 
 CANARY = "probe."  # what the name of a canary begins with; one may be left behind
@@ -94,7 +94,7 @@ class BlobBackend(ABC):
         for index, cid in enumerate(cids):
             try:
                 self.delete(cid)
-            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+            except STORE_AWAY as error:
                 return failures | dict.fromkeys(cids[index:], error)
             except BlobServiceError as error:
                 failures[cid] = error

@@ -17,12 +17,12 @@ from aurora_blobs.catalog.reference_pds import KeptBlob
 from aurora_blobs.catalog.references import Reference
 from aurora_blobs.cid import parse_blob_cid
 from aurora_blobs.db import Database, open_database
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, InsufficientStorage, ServiceBusy
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.manager import BlobManager
 from aurora_blobs.syntax import parse_did
 
-_OURS = (BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage)  # end the run: all the rest would fail
+_OURS = (*STORE_AWAY, InsufficientStorage)  # end the run: all the rest would fail
 _UNFINISHED = {"tempt", "tmp"}  # uploads that no record of the reference PDS ever named
 
 

@@ -14,7 +14,7 @@ from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import Expired
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.deletion import discard, discard_if
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
+from aurora_blobs.errors import STORE_AWAY
 from aurora_blobs.spool import leftovers
 
 _STEP = 500  # rows per statement
@@ -77,7 +77,7 @@ class Collector:
                 continue
             try:
                 taken = take()
-            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+            except STORE_AWAY as error:
                 yield replace(found, failure=error.message)
                 failures += 1
                 if failures == _MAX_FAILURES:
@@ -148,7 +148,7 @@ class Collector:
                 for left in store.unfinished(before):
                     reason = "its upload to the store broke off"
                     yield Collected("unfinished", reason, left.cid, None, left.size, left.since), left.remove
-            except (BackendUnavailable, BackendTimeout, ServiceBusy) as error:
+            except STORE_AWAY as error:
                 reason = "the store was to be asked for uploads that broke off"
                 yield Collected("unfinished", reason, failure=error.message), lambda: True
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from aurora_blobs.catalog import audit
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.manager import BlobManager
 
@@ -57,7 +57,7 @@ class Heal:
                     declared_size=int(length) if length.isdigit() else None,
                     cid=cid,
                 )
-        except (BackendUnavailable, BackendTimeout, ServiceBusy):
+        except STORE_AWAY:
             raise
         except BlobServiceError as error:
             return error.message
