@@ -58,10 +58,9 @@ def _database(config: Config, shelf: OpenShelf) -> Database:
 
 def _application(config: Config, database: Database, shelf: OpenShelf, now: Callable[[], int]) -> Flask:
     backend = open_backend(config)
-    spool = config.data_dir / "spool"
     rules = UploadRules.of(config)
     verify = config.verify_on_read == "on"
-    blobs = BlobManager(backend, database, spool=spool, rules=rules, clock=now, verify=verify)
+    blobs = BlobManager(backend, database, spool=config.spool, rules=rules, clock=now, verify=verify)
     blobs.recover()
     pictures = Pictures(
         blobs,
@@ -87,7 +86,7 @@ def _application(config: Config, database: Database, shelf: OpenShelf, now: Call
         identities,
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
-        Importer(database, spool=spool, max_bytes=config.max_import_size, clock=now),
+        Importer(database, spool=config.spool, max_bytes=config.max_import_size, clock=now),
         pictures,
         now,
         Limits(config, database, now),

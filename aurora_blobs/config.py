@@ -350,6 +350,11 @@ class Config:
         return _refused(setting, str(getattr(self, name)), accepted)
 
     @property
+    def spool(self) -> Path:
+        """The folder of uploads on their way."""
+        return self.data_dir / "spool"
+
+    @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite:{self.data_dir / 'aurora.sqlite3'}"

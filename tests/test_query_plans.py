@@ -172,7 +172,7 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
         Collector(
             services.blobs.backend,
             services.database,
-            spool=services.config.data_dir / "spool",
+            spool=services.config.spool,
             grace_seconds=86_400,
             clock=clock,
         ).run()

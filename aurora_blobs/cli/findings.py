@@ -48,7 +48,7 @@ def unrestricted() -> BlobManager:
     return BlobManager(
         services().blobs.backend,
         services().database,
-        spool=services().config.data_dir / "spool",
+        spool=services().config.spool,
         rules=UploadRules(max_bytes=MAX_S3_OBJECT, mime_policy="sniff"),
         clock=services().clock,
     )

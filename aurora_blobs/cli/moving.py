@@ -115,11 +115,10 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
     if not yes:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
     findings = Findings(as_json)
-    spool = services().config.data_dir / "spool"
     services().shelf.clear()
     with ExitStack() as stack:
         begin = _metered(stack, "restore")
-        findings.take(kept.restore(services().database, services().blobs.backend, spool, jobs, begin))
+        findings.take(kept.restore(services().database, services().blobs.backend, services().config.spool, jobs, begin))
     findings.finish(asdict(kept.progress), _words(kept.progress))
 
 
