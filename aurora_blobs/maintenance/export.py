@@ -13,7 +13,7 @@ from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.maintenance.walk import Finding
+from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
 from aurora_blobs.manager import BlobManager
 from aurora_blobs.spool import CHUNK
 
@@ -61,13 +61,13 @@ class Export:
                 try:
                     source = self._blobs.backend.open(entry.cid, 0, entry.size)
                 except BlobNotFound:
-                    yield Finding("lost", entry.cid, f"its {entry.size} bytes are not in the store")
+                    yield lost(entry.cid, entry.size)
                     continue
                 with source:
                     hashed = _Hashed(source)
                     tar.addfile(_member(entry.cid, entry.size, entry.created_at), hashed)
                 if hashed.cid != entry.cid:
-                    yield _wrong(entry)
+                    yield wrong_bytes(entry.cid)
                     continue
                 self._list(entry)
                 progress(entry.size)
@@ -78,12 +78,12 @@ class Export:
         try:
             source = self._blobs.backend.open(entry.cid)
         except BlobNotFound:
-            return Finding("lost", entry.cid, f"its {entry.size} bytes are not in the store")
+            return lost(entry.cid, entry.size)
         with source:
             hashed = _Hashed(source)
             while data := hashed.read(CHUNK):
                 target.write(data)
-        return None if hashed.cid == entry.cid else _wrong(entry)
+        return None if hashed.cid == entry.cid else wrong_bytes(entry.cid)
 
     def _list(self, entry: Entry) -> None:
         with self._database.read() as tx:
@@ -110,10 +110,6 @@ class _Hashed:
     @property
     def cid(self) -> str:
         return cid_of_digest(self._digest.digest())
-
-
-def _wrong(entry: Entry) -> Finding:
-    return Finding("wrong bytes", entry.cid, "the bytes in the store are not those of its CID")
 
 
 def _member(name: str, size: int, created_at: int) -> tarfile.TarInfo:

@@ -9,7 +9,7 @@ from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
 from aurora_blobs.deletion import discard
 from aurora_blobs.errors import BlobServiceError
-from aurora_blobs.maintenance.walk import Finding, side_by_side
+from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
 from aurora_blobs.shelf import OpenShelf
 from aurora_blobs.spool import leftovers
 from aurora_blobs.verify import is_right, set_aside
@@ -78,7 +78,7 @@ class Fsck:
                 return None
             if self._repair:
                 blobs.mark_lost(tx, row.cid, self._clock())
-        return Finding("lost", row.cid, f"its {row.size} bytes are not in the store", self._repair)
+        return lost(row.cid, row.size, repaired=self._repair)
 
     def _wrong_size(self, row: Row) -> Finding | None:
         with self._database.read() as tx:

@@ -7,7 +7,7 @@ from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
-from aurora_blobs.maintenance.walk import Finding, Pace, rows
+from aurora_blobs.maintenance.walk import Finding, Pace, lost, rows, wrong_bytes
 from aurora_blobs.verify import is_right, set_aside
 
 JOB = "scrub"
@@ -73,5 +73,5 @@ class Scrub:
                 return None  # collected, or healed, meanwhile
         repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
         if right is None:
-            return Finding("lost", row.cid, f"its {row.size} bytes are not in the store", repaired)
-        return Finding("wrong bytes", row.cid, "the bytes in the store are not those of its CID", repaired)
+            return lost(row.cid, row.size, repaired=repaired)
+        return wrong_bytes(row.cid, repaired=repaired)

@@ -24,6 +24,16 @@ class Finding:
     repaired: bool = False
 
 
+def lost(cid: str, size: int, *, repaired: bool = False) -> Finding:
+    """There are no bytes under *cid*, which should have *size*."""
+    return Finding("lost", cid, f"its {size} bytes are not in the store", repaired)
+
+
+def wrong_bytes(cid: str, *, repaired: bool = False) -> Finding:
+    """There are others under *cid*."""
+    return Finding("wrong bytes", cid, "the bytes in the store are not those of its CID", repaired)
+
+
 class Pace:
     """Holds whoever calls `spend` to *bytes_per_second* on average; 0 is no limit."""
 
