@@ -3,6 +3,7 @@
 import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Any, BinaryIO, cast
 
@@ -39,7 +40,7 @@ class Bucket:
         while True:
             page = self.call("list_objects_v2", Prefix=prefix, **more)
             for entry in page.get("Contents", ()):
-                yield Listed(entry["Key"], entry["Size"], int(entry["LastModified"].timestamp() * 1_000_000))
+                yield Listed(entry["Key"], entry["Size"], microseconds(entry["LastModified"]))
             if not page.get("IsTruncated"):
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
@@ -130,6 +131,11 @@ class _Object(io.RawIOBase):
         if self._broken > _RESUMES:
             raise failure
         self._body = self._get(self._key, self._position, self._stop)
+
+
+def microseconds(moment: datetime) -> int:
+    """A time that the store says, since the epoch, UTC."""
+    return int(moment.timestamp() * 1_000_000)
 
 
 def unexpected(refusal: Refused) -> BackendUnavailable:

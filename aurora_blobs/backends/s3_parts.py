@@ -5,12 +5,11 @@ from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
 from functools import partial
 from hashlib import md5, sha256
 from typing import Any, BinaryIO, cast
 
-from aurora_blobs.backends.s3_bucket import Bucket, unexpected
+from aurora_blobs.backends.s3_bucket import Bucket, microseconds, unexpected
 from aurora_blobs.backends.s3_client import SLOWEST_PUT, Forbidden, Refused
 from aurora_blobs.cid import digest_of
 from aurora_blobs.errors import BackendUnavailable, BlobServiceError
@@ -138,7 +137,7 @@ class Begun:
             page = self.bucket.call("list_parts", Key=self.key, UploadId=self.upload_id, **more)
             for part in page.get("Parts", ()):
                 size += part["Size"]
-                since = max(since, _microseconds(part["LastModified"]))
+                since = max(since, microseconds(part["LastModified"]))
             if not page.get("IsTruncated"):
                 return size, since
             more = {"PartNumberMarker": page["NextPartNumberMarker"]}
@@ -164,16 +163,12 @@ def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
             return
         listed = page.get("Uploads", ())
         for begun in listed:
-            yield Begun(bucket, begun["Key"], begun["UploadId"], _microseconds(begun["Initiated"]))
+            yield Begun(bucket, begun["Key"], begun["UploadId"], microseconds(begun["Initiated"]))
         if not listed or not page.get("IsTruncated"):
             return
         # SeaweedFS marks the upload alone, Swift nothing: other uploads of its last key are seen when this one is gone.
         markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
         more = {name: marker for name, marker in markers.items() if marker} or {"KeyMarker": listed[-1]["Key"]}
-
-
-def _microseconds(moment: datetime) -> int:
-    return int(moment.timestamp() * 1_000_000)
 
 
 class _Part(io.RawIOBase):
