@@ -10,6 +10,7 @@ import time
 
 import pytest
 from leaks import open_files
+from threads import in_threads
 
 from aurora_blobs import db, flush
 from aurora_blobs.config import ConfigError
@@ -91,25 +92,6 @@ def add(database, times=1):
         with database.write() as tx:
             now = tx.one("SELECT value FROM tally WHERE name = ?", "n")[0]
             tx.run("UPDATE tally SET value = ? WHERE name = ?", now + 1, "n")
-
-
-def in_threads(function, count):
-    """Run *function* in *count* threads; the errors that they raised."""
-    errors, start = [], threading.Barrier(count)
-
-    def run():
-        start.wait(10)
-        try:
-            function()
-        except Exception as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=run) for _ in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-    return errors
 
 
 def intact(database):

@@ -1,10 +1,10 @@
 """A flush that threads share serves each of them."""
 
 import os
-import threading
 import time
 
 import pytest
+from threads import in_threads
 
 from aurora_blobs import flush
 from aurora_blobs.flush import SharedFlush
@@ -34,11 +34,7 @@ def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_
             shared.flush()
             calls.append((came, time.monotonic()))
 
-    threads = [threading.Thread(target=call) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert in_threads(call, 8) == []
 
     assert len(calls) == 40
     assert all(any(came <= began and ended <= left for began, ended in flushes) for came, left in calls)
@@ -48,11 +44,7 @@ def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_
 def test_flushes_never_overlap(flushes, tmp_path):
     shared = SharedFlush(tmp_path / "log")
 
-    threads = [threading.Thread(target=shared.flush) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert in_threads(shared.flush, 8) == []
 
     assert all(ended <= began for (_, ended), (began, _) in zip(flushes, flushes[1:], strict=False))
 

@@ -7,6 +7,7 @@ import time
 
 import pytest
 from auth_kit import Signer, refusal, send, serving
+from threads import in_threads
 
 from aurora_blobs.auth import fetch as fetching
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
@@ -134,11 +135,8 @@ def test_many_who_ask_at_once_cost_one_request(identities, directory):
 
     directory.answer = slowly
     found = []
-    threads = [threading.Thread(target=lambda: found.append(identities.document(PLC))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+
+    assert in_threads(lambda: found.append(identities.document(PLC)), 8) == []
 
     assert len(found) == 8 and len(directory.paths) == 1
 

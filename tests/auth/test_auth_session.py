@@ -4,12 +4,12 @@ import hmac
 import json
 import os
 import stat
-import threading
 from base64 import b64encode, urlsafe_b64encode
 
 import pytest
 from auth_kit import ACCOUNT as DID
 from auth_kit import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
+from threads import in_threads
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.jwts import Key, secret_key
@@ -239,11 +239,7 @@ def test_the_secret_is_made_once_for_its_owner_alone(tmp_path):
     config = Config(data_dir=tmp_path / "data")
     made = []
 
-    threads = [threading.Thread(target=lambda: made.append(open_secrets(config))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    assert in_threads(lambda: made.append(open_secrets(config)), 8) == []
 
     assert len(set(made)) == 1 and len(made[0][0]) == 64
     assert os.listdir(config.data_dir) == ["jwt.secret"]
