@@ -38,6 +38,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         self._is_tls = self.cfg.is_ssl  # worked out anew each time it is asked for
+        # The settings as plain attributes: gunicorn has each looked up in Python, twenty times a request.
+        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
         util.write_error = _write_error  # what the server itself refuses is refused in the same words
         super().init_process()
 
