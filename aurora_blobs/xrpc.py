@@ -227,10 +227,11 @@ def _begin() -> Response | None:
 def _finish(response: Response) -> Response:
     headers = response.headers
     headers.add("Access-Control-Allow-Origin", "*")
-    headers.extend(g.headers)
-    exposed = headers.getlist("Access-Control-Expose-Headers")
-    if exposed:
-        headers["Access-Control-Expose-Headers"] = ", ".join(exposed)
+    if g.headers:
+        headers.extend(g.headers)
+        exposed = headers.getlist("Access-Control-Expose-Headers")
+        if exposed:
+            headers["Access-Control-Expose-Headers"] = ", ".join(exposed)
     if g.is_personal:
         headers.setdefault("Cache-Control", "private")
         headers.add("Vary", "Authorization")
