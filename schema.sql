@@ -47,6 +47,14 @@ CREATE TABLE IF NOT EXISTS blob (
 );
 CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
+-- One row per blob of 8 MiB and more: start is made of its size and its first 8 KiB (spool.py), so that an upload is
+-- known to be new, most of the time, while it comes.
+CREATE TABLE IF NOT EXISTS blob_start (
+    cid   TEXT   PRIMARY KEY REFERENCES blob (cid) ON DELETE CASCADE,
+    start BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS blob_start_by_start ON blob_start (start);
+
 -- One row per account and content that it holds. unreferenced_since is NULL while a record of the account references
 -- the blob (public), else when it became temporary or was last uploaded again.
 -- width and height (pixels, as shown) and duration_ms are NULL where they do not apply or could not be read;

@@ -156,6 +156,7 @@ class BlobManager:
             max_bytes=self.rules.max_bytes,
             declared_size=declared_size,
             encodings=encodings,
+            is_for_disk=lambda start: self.backend.syncs and not blobs.begins_like_one(self._database.glance(), start),
         ) as blob:
             if cid not in (None, blob.cid):
                 raise InvalidRequest(f"The bytes are those of {blob.cid}")
@@ -207,6 +208,8 @@ class BlobManager:
                     return None
                 if not state.stored:
                     blobs.mark_stored(tx, blob.cid, blob.size, now)
+                    if blob.start is not None:
+                        blobs.note_start(tx, blob.cid, blob.start)
                 if state.entry is not None:
                     blobs.restart_grace(tx, did, blob.cid, now)
                     return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)

@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
@@ -28,8 +29,9 @@ ROOM = 20 * 1024 * 1024  # four at once of the size that the reference PDS allow
 HEAD = 8192  # bytes kept for finding the type; the longest look that a detector takes
 # An encoded body may be a little larger than what it decodes to, never much.
 _ENCODED_SLACK = 64 * 1024
-# The disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all of it to do.
-_SEND_OUT = 8 * 1024 * 1024  # below it, a blob that turns out to be here already never gets to the disk, or to a file
+# From here on the disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all
+# of it to do; unless the blob seems to be here already, for then it need not get to the disk.
+LARGE = 8 * 1024 * 1024
 _SYNC_FILE_RANGE_WRITE = 2  # <fcntl.h>: begin, and do not wait. Promises nothing; the sync does.
 _sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux
 if _sync_file_range is not None:
@@ -39,8 +41,10 @@ if _sync_file_range is not None:
 class _File:
     """A file in the spool, locked for as long as its upload lives, so that `leftovers` can tell."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_for_disk: bool = False) -> None:
+        """*is_for_disk*: the disk begins on it while it is written."""
         self.path = path
+        self._is_for_disk = is_for_disk
         self._written = self._sent_out = 0
         with disk_errors():
             while True:
@@ -61,7 +65,7 @@ class _File:
             while view:
                 view = view[os.write(self._fd, view) :]
         self._written += len(data)
-        if self._written - self._sent_out >= _SEND_OUT and _sync_file_range is not None:
+        if self._is_for_disk and self._written - self._sent_out >= LARGE and _sync_file_range is not None:
             _sync_file_range(self._fd, self._sent_out, self._written - self._sent_out, _SYNC_FILE_RANGE_WRITE)
             self._sent_out = self._written
 
@@ -99,6 +103,7 @@ class Spooled:
     """Bytes that were counted and hashed. Made by `spooled` alone; valid inside its block.
 
     `cid` names them, `size` counts them, `head` is the first `HEAD` of them, `mime_type` what `inspect` made of it.
+    `start` is what `spooled` asks about where they are `LARGE`, else None.
     """
 
     def __init__(
@@ -107,6 +112,7 @@ class Spooled:
         self.cid = cid
         self.head = head
         self.size = size
+        self.start = _start_of(head, size)
         self.mime_type = mime_type
         self._folder = folder
         self._content = content
@@ -170,12 +176,14 @@ def spooled(
     max_bytes: int,
     declared_size: int | None,
     encodings: tuple[str, ...] = (),
+    is_for_disk: Callable[[int], bool] = lambda start: True,
 ) -> Iterator[Spooled]:
     """Read *stream* to its end; the block has the result, and nothing of it is left after the block, save by `leave`.
 
     *inspect* gets the first `HEAD` bytes, before anything else is read, and names the media type or refuses by
     raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings* are undone first;
-    *max_bytes* holds for what comes out.
+    *max_bytes* holds for what comes out. *is_for_disk* tells of a large body by its start, a number of 64 bits made of
+    its size and head, whether the disk may begin on it.
 
     Raises BlobTooLarge (by the declared size before anything is read), UploadIncomplete, InsufficientStorage.
     """
@@ -186,8 +194,10 @@ def spooled(
     head = _read_up_to(body, HEAD)
     mime_type = inspect(head)
     expected = None if encodings else declared_size
+    start = None if expected is None else _start_of(head, expected)
+    early = start is None or is_for_disk(start)
     with _room(expected) as in_memory:
-        content, size, cid = _read(body, head, folder, max_bytes, expected, in_memory)
+        content, size, cid = _read(body, head, folder, max_bytes, expected, in_memory, early)
         blob = Spooled(cid, size, mime_type, head, folder, content)
         try:
             yield blob
@@ -287,7 +297,7 @@ def _read_up_to(body: Reader, size: int) -> bytes:
 
 
 def _read(
-    body: Reader, head: bytes, folder: Path, max_bytes: int, expected: int | None, in_memory: int
+    body: Reader, head: bytes, folder: Path, max_bytes: int, expected: int | None, in_memory: int, is_for_disk: bool
 ) -> tuple[list[bytes] | _File, int, str]:
     """All of *body*, which began with *head*: its pieces, or a file where they are more than *in_memory*; size, CID."""
     size = 0
@@ -302,7 +312,7 @@ def _read(
                     raise BlobTooLarge()
                 pieces.append(data)
                 if file is None and size > in_memory:
-                    file = _File(folder / f"upload.{secrets.token_hex(8)}")
+                    file = _File(folder / f"upload.{secrets.token_hex(8)}", is_for_disk=is_for_disk)
                     if expected is not None:
                         file.allocate(expected)
                 if file is not None:
@@ -318,6 +328,12 @@ def _read(
         raise
 
 
+def _start_of(head: bytes, size: int) -> int | None:
+    if size < LARGE:
+        return None
+    return int.from_bytes(sha256(b"%d %b" % (size, head)).digest()[:8], "big", signed=True)
+
+
 _lent = 0  # bytes of `ROOM`
 _lending = threading.Lock()
 
@@ -326,7 +342,7 @@ _lending = threading.Lock()
 def _room(size: int | None) -> Iterator[int]:
     """How much of a body of *size* bytes, None if nobody knows, may be in memory until the block ends."""
     global _lent
-    if size is None or not IN_MEMORY < size < _SEND_OUT:
+    if size is None or not IN_MEMORY < size < LARGE:
         yield IN_MEMORY
         return
     with _lending:

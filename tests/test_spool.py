@@ -15,9 +15,10 @@ import pytest
 from fakes import Dribble, largest_file
 from leaks import open_files
 
+from aurora_blobs import spool as spool_module
 from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
-from aurora_blobs.spool import CHUNK, HEAD, IN_MEMORY, ROOM, leftovers, spooled
+from aurora_blobs.spool import CHUNK, HEAD, IN_MEMORY, LARGE, ROOM, leftovers, spooled
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
 EDGES = [1000, HEAD, IN_MEMORY, IN_MEMORY + 1, 1_000_000]
@@ -33,7 +34,7 @@ def name_of(data):
 def spool(spool_folder):
     """`spooled` into the spool folder, with the arguments that a test does not care about filled in."""
 
-    def spool(stream, *, inspect=lambda head: "test/fake", max_bytes=10**9, declared_size=None, encodings=()):
+    def spool(stream, *, inspect=lambda head: "test/fake", max_bytes=10**9, declared_size=None, encodings=(), **asked):
         return spooled(
             io.BytesIO(stream) if isinstance(stream, bytes) else stream,
             folder=spool_folder,
@@ -41,6 +42,7 @@ def spool(spool_folder):
             max_bytes=max_bytes,
             declared_size=declared_size,
             encodings=encodings,
+            **asked,
         )
 
     return spool
@@ -117,6 +119,35 @@ def test_larger_ones_touch_none_as_long_as_there_is_room_for_all(spool, spool_fo
 def test_other_bodies_are_in_a_file_from_a_certain_size_on(spool, spool_folder, declared):
     with spool(bytes(declared or IN_MEMORY + 1), declared_size=declared):
         assert len(list(spool_folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("is_for_disk", [True, False])
+def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(spool, monkeypatch, is_for_disk):
+    asked, sent_out = [], []
+    monkeypatch.setattr(spool_module, "_sync_file_range", lambda *given: sent_out.append(given[2]))
+
+    def is_wanted(start):
+        asked.append(start)
+        return is_for_disk
+
+    with spool(bytes(2 * LARGE), declared_size=2 * LARGE, is_for_disk=is_wanted) as blob:
+        assert asked == [blob.start]
+        with blob.open() as file:
+            assert file.read() == bytes(2 * LARGE)
+
+    assert bool(sent_out) == is_for_disk
+
+
+def test_only_large_bodies_have_a_start_and_it_is_of_their_size_and_head(spool):
+    def start_of(data, declared_size=None):
+        with spool(data, declared_size=declared_size) as blob:
+            return blob.start
+
+    large = bytes(LARGE)
+
+    assert start_of(large[1:], LARGE - 1) is None
+    assert start_of(large) == start_of(large, LARGE) == start_of(large[:-1] + b"!")
+    assert len({start_of(large), start_of(large + b"\0"), start_of(b"!" + large[1:])}) == 3
 
 
 @pytest.mark.parametrize("limit", EDGES)

@@ -6,7 +6,7 @@ import hashlib
 import pytest
 from members import GET_BLOB, UPLOAD, Member, jpeg
 
-from aurora_blobs import flush
+from aurora_blobs import flush, spool
 from aurora_blobs.cid import aurora_form, cid_of_digest
 
 
@@ -116,6 +116,32 @@ def test_the_same_bytes_are_stored_once_for_two_accounts(app, alice):
     assert alice.blob(jpeg("cat")) == bob.blob(jpeg("cat"))
 
     assert len([name for name in files(app) if name.startswith("blobs/")]) == 1
+
+
+def test_a_large_blob_that_is_here_does_not_get_to_the_disk_again(open_app, monkeypatch, clock):
+    alice = Member.of(open_app(MAX_BLOB_SIZE="20MB"), "alice.test")
+    sent_out = []
+    monkeypatch.setattr(spool, "_sync_file_range", lambda *given: sent_out.append(given[2]))
+    cat, dog = jpeg("cat" * 4_000_000), jpeg("cat" * 3_999_999 + "dog")
+
+    def upload(data):
+        sent_out.clear()
+        answer = alice.upload(data)
+        return answer.json["blob"]["ref"]["$link"], bool(sent_out)
+
+    first, was_sent_out = upload(cat)
+    assert was_sent_out
+    assert upload(cat) == (first, False)
+    # Begins alike and is another: slower, and stored all the same.
+    other, was_sent_out = upload(dog)
+    assert other != first and not was_sent_out
+    assert [alice.fetch(cid, **alice.headers).data for cid in (first, other)] == [cat, dog]
+
+    clock.advance(10 * 86_400)
+    app = alice.client.application
+    app.test_cli_runner().invoke(args=["blobs", "gc"])
+    with app.extensions["aurora_blobs"].database.read() as tx:
+        assert tx.all("SELECT * FROM blob_start") == []
 
 
 def test_an_upload_heals_bytes_that_were_lost(app, alice):

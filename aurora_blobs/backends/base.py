@@ -42,6 +42,8 @@ class BlobBackend(ABC):
 
     # Whether `size` is cheap enough to be asked inside a transaction: a file system, not a network.
     local = False
+    # Whether `put` waits until the disk of this machine has the bytes.
+    syncs = False
 
     @abstractmethod
     def put(self, blob: Spooled) -> None:

@@ -31,7 +31,7 @@ class DiskBackend(BlobBackend):
     def __init__(self, root: Path, *, durable: bool) -> None:
         """*durable*: `put` returns when file and folder are on the disk."""
         self.root = root
-        self._durable = durable
+        self.syncs = durable
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
         if durable:  # a file is where its folder is found
@@ -39,13 +39,13 @@ class DiskBackend(BlobBackend):
             sync_folder(root.parent)
 
     def put(self, blob: Spooled) -> None:
-        source = blob.land(durable=self._durable)
+        source = blob.land(durable=self.syncs)
         target = self._path(blob.cid)
         with disk_errors():
             # A second name, not a rename: the spooled one goes after the row is committed, so that after
             # a crash in between the next start finds it and undoes this.
             self._link_or_copy(source, target)
-        if self._durable:
+        if self.syncs:
             sync_folder(os.path.dirname(target))
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
@@ -77,7 +77,7 @@ class DiskBackend(BlobBackend):
                 failures[cid] = BackendUnavailable(f"a blob cannot be removed: {error.strerror}")
                 continue
             folders.add(os.path.dirname(path))
-        if self._durable:
+        if self.syncs:
             for folder in folders:
                 try:
                     sync_folder(folder)
@@ -155,7 +155,7 @@ class DiskBackend(BlobBackend):
                 os.fchmod(copy.fileno(), os.fstat(original.fileno()).st_mode & 0o777)
                 shutil.copyfileobj(original, copy, CHUNK)
                 copy.flush()
-                if self._durable:
+                if self.syncs:
                     os.fdatasync(copy.fileno())
             os.replace(aside, target)
         except BaseException:

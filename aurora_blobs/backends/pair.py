@@ -18,6 +18,7 @@ class PairBackend(BlobBackend):
         self.first = first
         self.second = second
         self.local = first.local and second.local
+        self.syncs = first.syncs
 
     def put(self, blob: Spooled) -> None:
         self.first.put(blob)

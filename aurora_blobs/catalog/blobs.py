@@ -125,6 +125,24 @@ def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
     )
 
 
+def note_start(tx: Transaction, cid: str, start: int) -> None:
+    """Know from now on how *cid*, a large blob, begins."""
+    tx.run(
+        """
+        INSERT INTO blob_start (cid, start)
+        VALUES (?, ?)
+            ON CONFLICT (cid) DO NOTHING
+        """,
+        cid,
+        start,
+    )
+
+
+def begins_like_one(tx: Transaction, start: int) -> bool:
+    """Whether there is a large blob that begins so, and is likely to be the same."""
+    return tx.one("SELECT 1 FROM blob_start WHERE start = ? LIMIT 1", start) is not None
+
+
 def mark_lost(tx: Transaction, cid: str, now: int) -> None:
     """The bytes of *cid* are not in the backend, or nobody knows, or were set aside: the blob counts as missing.
 
