@@ -68,8 +68,10 @@ def stored(service):
 
 def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
     before = stored(service)
+    # In chunks: one of this length that says so is in memory until all of it is here.
     head = (
-        f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\nContent-Length: 5000000\r\n\r\n"
+        f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\n"
+        f"Transfer-Encoding: chunked\r\n\r\n{4_000_000:x}\r\n"
     )
 
     connection = service.connect()
