@@ -92,11 +92,12 @@ class OpenShelf:
         if cid is None:
             gone = self._folder / _GONE
             gone.mkdir(exist_ok=True)
-            shelf.rename(gone / secrets.token_hex(8))
+            with suppress(FileNotFoundError):
+                shelf.rename(gone / secrets.token_hex(8))
             return True
         found = [path for extension in EXTENSIONS.values() if os.path.lexists(path := shelf / f"{cid}.{extension}")]
         for path in found:
-            path.unlink()
+            path.unlink(missing_ok=True)
         return bool(found)
 
     @contextmanager

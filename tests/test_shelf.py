@@ -238,6 +238,21 @@ def test_the_links_of_an_account_go_at_once_however_many(tmp_path):
     assert [path for path in (tmp_path / "public").rglob("*") if not path.name.startswith(".")] == []
 
 
+@pytest.mark.parametrize("cid", ["cid", None], ids=["a link", "an account's"])
+def test_a_link_that_the_operator_deletes_in_that_moment_is_no_fault(tmp_path, monkeypatch, cid):
+    opened = OpenShelf(tmp_path / "public", durable=True)
+    opened.put("did:web:b", "cid", "image/png", "../blobs/x", lambda: True)
+    if cid is not None:
+        (tmp_path / "public" / "did:web:a").mkdir()
+    monkeypatch.setattr(os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
+
+    with opened.without([("did:web:a", cid)]):
+        pass
+
+    assert list(opened.links()) == [("did:web:b", "cid")]
+
+
 def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
     opened = OpenShelf(tmp_path / "public", durable=True)
 
