@@ -91,10 +91,11 @@ def _is_for_nginx(part: tuple[int, int] | None) -> bool:
 
     It knows no tag that If-Match could name, and looks at a Range where there is nothing to look at.
     """
-    asked = request.headers
-    if "If-Match" in asked or "If-Unmodified-Since" in asked:
+    environ = request.environ
+    if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
         return False
-    return "Range" not in asked or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked["Range"]) is not None)
+    asked = environ.get("HTTP_RANGE")
+    return asked is None or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked) is not None)
 
 
 def _handed_over(entry: Entry, headers: dict[str, str]) -> Response | None:
