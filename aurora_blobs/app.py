@@ -46,7 +46,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
 
 
 def _database(config: Config, shelf: OpenShelf) -> Database:
-    database = open_database(config.database, durable=config.durability == "full", shelf=shelf)
+    database = open_database(config.database, durable=config.durability == "full", before_commit=shelf.before_commit)
     try:
         database.upgrade(SCHEMA.read_text())
     except (OSError, sqlite3.Error) as error:

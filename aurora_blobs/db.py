@@ -4,8 +4,8 @@ import fcntl
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
@@ -13,7 +13,6 @@ from weakref import WeakSet
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.flush import SharedFlush
-from aurora_blobs.shelf import OpenShelf
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
@@ -34,6 +33,7 @@ class Transaction:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
         self.hidden: list[tuple[str, str | None]] = []
+        self.after_commit: list[Callable[[], None]] = []
 
     def one(self, sql: str, *values: object) -> Row | None:
         """The first row, or None."""
@@ -49,8 +49,21 @@ class Transaction:
         return self._execute(sql, values).rowcount
 
     def hide(self, did: str, cid: str | None = None) -> None:
-        """With the commit not everybody may fetch *cid* of *did* any more; None is all that the account holds."""
+        """This transaction hides *cid* of *did* from the public, or with None all that the account holds.
+
+        The database's before-commit hook finds it in `hidden`.
+        """
         self.hidden.append((did, cid))
+
+
+# Given the transaction that is about to be committed: its block has the commit inside. What it adds to
+# `Transaction.after_commit` is called when the commit is durable and the write lock is free.
+CommitHook = Callable[[Transaction], AbstractContextManager[None]]
+
+
+def no_hook(tx: Transaction) -> AbstractContextManager[None]:
+    """The commit alone."""
+    return nullcontext()
 
 
 class _Glance(Transaction):
@@ -78,13 +91,13 @@ class Database:
     of the file is the most recent.
     """
 
-    def __init__(self, path: Path, *, durable: bool, shelf: OpenShelf | None = None) -> None:
+    def __init__(self, path: Path, *, durable: bool, before_commit: CommitHook = no_hook) -> None:
         """*durable*: a commit is on the disk when it returns, else when the kernel gets to it.
 
-        What a transaction hides is taken from *shelf* first.
+        Each commit of `write` runs inside *before_commit*.
         """
         self.path = path
-        self._shelf = shelf
+        self._before_commit = before_commit
         self._flush = SharedFlush(Path(f"{path}-wal")) if durable else None
         self._idle: list[sqlite3.Connection] = []
         self._inside = threading.local()  # .transaction is True in a thread that is in one
@@ -113,7 +126,7 @@ class Database:
         """All or nothing: committed when the block ends, rolled back when it raises.
 
         Raises ServiceBusy, InsufficientStorage. Holds the only write lock: no network in here, and no file
-        work save the deletion that the locking rule in catalog/blobs.py asks for, and the links of `OpenShelf`.
+        work save the deletion that the locking rule in catalog/blobs.py asks for, and the before-commit hook's.
         """
         with self._turn(), self._borrowed() as connection:
             changes_before = connection.total_changes
@@ -121,11 +134,8 @@ class Database:
             try:
                 tx = Transaction(connection)
                 yield tx
-                if self._shelf is None or not tx.hidden:
+                with self._before_commit(tx):
                     _translated(connection, "COMMIT")
-                else:
-                    with self._shelf.without(tx.hidden):
-                        _translated(connection, "COMMIT")
             except sqlite3.OperationalError as error:
                 raise _translation(error) from error
             finally:
@@ -134,8 +144,8 @@ class Database:
             has_changed = connection.total_changes != changes_before
         if has_changed:
             self.settle()
-        if self._shelf is not None and tx.hidden:
-            self._shelf.sweep()
+        for call in tx.after_commit:
+            call()
 
     def settle(self) -> None:
         """Whatever was committed until now, by whatever process, is on the disk when this returns.
@@ -265,9 +275,9 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_database(url: str, *, durable: bool, shelf: OpenShelf | None = None) -> Database:
+def open_database(url: str, *, durable: bool, before_commit: CommitHook = no_hook) -> Database:
     """The database at *url*, ``sqlite:PATH``. The file is made by `Database.upgrade`."""
-    return Database(Path(url.removeprefix("sqlite:")), durable=durable, shelf=shelf)
+    return Database(Path(url.removeprefix("sqlite:")), durable=durable, before_commit=before_commit)
 
 
 def _translated(connection: sqlite3.Connection, statement: str) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from aurora_blobs.db import Transaction
 from aurora_blobs.flush import sync_folder
 
 # What nginx looks for, in this order (deploy/nginx.conf). A blob of another type is asked for every time.
@@ -52,6 +53,16 @@ class OpenShelf:
             if is_public():
                 shelf.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(f"../{target}")
+
+    @contextmanager
+    def before_commit(self, tx: Transaction) -> Iterator[None]:
+        """The hook of the database: what *tx* hides has no link from before its commit on."""
+        if not tx.hidden:
+            yield
+            return
+        with self.without(tx.hidden):
+            yield
+        tx.after_commit.append(self.sweep)
 
     @contextmanager
     def without(self, hidden: Sequence[tuple[str, str | None]]) -> Iterator[None]:

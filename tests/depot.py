@@ -9,7 +9,7 @@ from aurora_blobs.app import SCHEMA
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.cid import cid_of_digest
-from aurora_blobs.db import open_database
+from aurora_blobs.db import no_hook, open_database
 from aurora_blobs.importing import Importer
 from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.moderation import Moderation, Subject
@@ -53,10 +53,10 @@ class Clock:
 
 
 class Depot:
-    def __init__(self, folder: Path, clock=None, backend=None, **rules):
+    def __init__(self, folder: Path, clock=None, backend=None, before_commit=no_hook, **rules):
         self.clock = clock or Clock()
         self.spool = folder / "spool"
-        self.database = open_database(f"sqlite:{folder / 'db.sqlite3'}", durable=False)
+        self.database = open_database(f"sqlite:{folder / 'db.sqlite3'}", durable=False, before_commit=before_commit)
         self.database.upgrade(SCHEMA.read_text())
         self.backend = backend or DiskBackend(folder / "blobs", durable=False)
         self.blobs = BlobManager(

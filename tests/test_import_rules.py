@@ -14,9 +14,8 @@ PACKAGE = TESTS.parent / "aurora_blobs"
 # A module imports from rows above its own, and within its own package. A new module gets a place in a row.
 ROWS = [
     "errors cid digest syntax signatures config fields memory patience did_document flush",
-    "shelf",
     "db cautions decoding mime dag_cbor ranges passwords signup lexicon_schema worker",
-    "spool catalog lexicons car",
+    "spool catalog lexicons car shelf",
     "backends.base images limits blob_refs",
     "backends auth repos",
     "records accounts verify watch deletion",
