@@ -25,6 +25,7 @@ from aurora_blobs.moderation import Moderation
 from aurora_blobs.pictures import Pictures
 from aurora_blobs.records import Records
 from aurora_blobs.repos import Repos
+from aurora_blobs.services import Services
 from aurora_blobs.shelf import OpenShelf
 from aurora_blobs.views import admin, blob, health, identity, images, repo, server, sync
 from aurora_blobs.watch import StoreWatch
@@ -75,7 +76,7 @@ def _application(config: Config, database: Database, shelf: OpenShelf, now: Call
     repos = Repos(database, now, open_to_reports=config.accounts == "external")
     app = Flask("aurora_blobs", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["aurora_blobs"] = xrpc.Services(
+    app.extensions["aurora_blobs"] = Services(
         config,
         database,
         blobs,

@@ -4,12 +4,21 @@ https://atproto.com/specs/data-model#blob-type
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
-from aurora_blobs.catalog.references import Reference
 from aurora_blobs.cid import parse_cid
 
 MAX_SAFE_INTEGER = 2**53 - 1  # what every implementation of the protocol can count to
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A blob as a record names it. `mime_type` and `size` are None in the legacy form, which may not state them."""
+
+    cid: str
+    mime_type: str | None
+    size: int | None
 
 
 def find_references(value: object) -> Iterator[Reference]:

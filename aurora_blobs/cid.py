@@ -64,6 +64,11 @@ def aurora_form(cid: str) -> str:
     return _AURORA + digest_of(cid).hex()
 
 
+def shown_cid(cid: str, form: str) -> str:
+    """*cid*, a blob's, in *form*: ``atproto``, or ``aurora`` for `aurora_form`."""
+    return aurora_form(cid) if form == "aurora" else cid
+
+
 def shard_of(cid: str) -> str:
     """The folder of *cid*, two hex digits.
 

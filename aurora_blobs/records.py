@@ -7,10 +7,9 @@ from typing import Any, Literal
 
 from aurora_blobs import dag_cbor
 from aurora_blobs.backends.base import BlobBackend
-from aurora_blobs.blob_refs import MAX_SAFE_INTEGER, find_references, legacy_reference
+from aurora_blobs.blob_refs import MAX_SAFE_INTEGER, Reference, find_references, legacy_reference
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.catalog.records import Record
-from aurora_blobs.catalog.references import Reference
 from aurora_blobs.cid import parse_blob_cid, parse_cid
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import BlobNotFound, InvalidMimeType, InvalidRequest, InvalidSize, InvalidSwap, RepoNotFound

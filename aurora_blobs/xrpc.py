@@ -8,20 +8,15 @@ import logging
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, g, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from aurora_blobs.accounts import Accounts
-from aurora_blobs.auth import Authenticator, Credentials, Requester
-from aurora_blobs.auth.identity import Identities
+from aurora_blobs.auth import Credentials, Requester
 from aurora_blobs.auth.session import ACCESS_SCOPES
-from aurora_blobs.config import Config
-from aurora_blobs.db import Database
 from aurora_blobs.decoding import decoded, parse_encodings
 from aurora_blobs.errors import (
     BlobServiceError,
@@ -31,18 +26,10 @@ from aurora_blobs.errors import (
     RangeNotSatisfiable,
 )
 from aurora_blobs.fields import Field, from_json, from_query
-from aurora_blobs.importing import Importer
-from aurora_blobs.lexicons import Lexicons
-from aurora_blobs.limits import Limits, Usage
-from aurora_blobs.manager import BlobManager
-from aurora_blobs.moderation import Moderation
+from aurora_blobs.limits import Usage
 from aurora_blobs.patience import drain
-from aurora_blobs.pictures import Pictures
-from aurora_blobs.records import Records
-from aurora_blobs.repos import Repos
-from aurora_blobs.shelf import OpenShelf
+from aurora_blobs.services import services
 from aurora_blobs.spool import BodyReader
-from aurora_blobs.watch import StoreWatch
 
 log = logging.getLogger("aurora_blobs")
 
@@ -50,38 +37,6 @@ MAX_JSON_BYTES = 1_000_000  # as on the reference PDS
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 View = Callable[..., Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What the views work with; one per application."""
-
-    config: Config
-    database: Database
-    blobs: BlobManager
-    records: Records
-    repos: Repos
-    accounts: Accounts
-    authenticator: Authenticator
-    identities: Identities
-    lexicons: Lexicons
-    moderation: Moderation
-    importer: Importer
-    pictures: Pictures
-    clock: Callable[[], int]
-    limits: Limits
-    watch: StoreWatch
-    shelf: OpenShelf
-
-    def delete_account(self, did: str) -> None:
-        """Remove *did* and all that it has: rows, bytes that nobody else holds, and what was derived of them."""
-        self.pictures.forget(self.blobs.delete_account(did))
-
-
-def services() -> Services:
-    """The application's."""
-    found: Services = current_app.extensions["aurora_blobs"]
-    return found
 
 
 def query(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:

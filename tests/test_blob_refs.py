@@ -2,8 +2,7 @@
 
 import pytest
 
-from aurora_blobs.blob_refs import MAX_SAFE_INTEGER, find_references
-from aurora_blobs.catalog.references import Reference
+from aurora_blobs.blob_refs import MAX_SAFE_INTEGER, Reference, find_references
 from aurora_blobs.cid import aurora_form
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"

@@ -7,8 +7,8 @@ from fakes import MemoryBackend
 
 from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.backends.pair import PairBackend
+from aurora_blobs.blob_refs import Reference
 from aurora_blobs.catalog import accounts, audit, references
-from aurora_blobs.catalog.references import Reference
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration

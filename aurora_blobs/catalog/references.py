@@ -2,16 +2,8 @@
 
 from dataclasses import dataclass
 
+from aurora_blobs.blob_refs import Reference
 from aurora_blobs.db import Transaction
-
-
-@dataclass(frozen=True, slots=True)
-class Reference:
-    """A blob as a record names it. `mime_type` and `size` are None in the legacy form, which may not state them."""
-
-    cid: str
-    mime_type: str | None
-    size: int | None
 
 
 def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> None:

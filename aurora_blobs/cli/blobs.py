@@ -6,12 +6,11 @@ import click
 
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
-from aurora_blobs.cid import parse_blob_cid
+from aurora_blobs.cid import parse_blob_cid, shown_cid
 from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.moderation import Subject
-from aurora_blobs.views.shapes import shown_cid
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 
 @click.group(cls=Group)
@@ -37,7 +36,7 @@ def show_blob(cid: str, as_json: bool) -> None:
     if shown is None:
         raise click.ClickException(f"no account holds {cid}, no record names it and nobody took it down")
     values: dict[str, Any] = {
-        "cid": shown_cid(cid, services().config),
+        "cid": shown_cid(cid, services().config.cid_format),
         "size": shown.size,
         "bytes": "stored" if shown.stored_size is not None else "not here",
     }
@@ -109,7 +108,7 @@ def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
 
 def _row(entry: Entry) -> dict[str, Any]:
     return {
-        "cid": shown_cid(entry.cid, services().config),
+        "cid": shown_cid(entry.cid, services().config.cid_format),
         "did": entry.did,
         "mimeType": entry.mime_type,
         "size": entry.size,

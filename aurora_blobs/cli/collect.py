@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 from aurora_blobs.cli.output import json_option, moment, show, show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.collect import Collected, Collector
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or more
 

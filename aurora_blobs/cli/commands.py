@@ -10,7 +10,7 @@ from aurora_blobs.cli.collect import gc
 from aurora_blobs.cli.moving import backup, export_blobs, import_blobs
 from aurora_blobs.cli.output import json_option, show
 from aurora_blobs.cli.upkeep import fsck, migrate, scrub
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 
 @click.command("init-db")

@@ -10,7 +10,7 @@ from aurora_blobs.cli.output import show
 from aurora_blobs.config import MAX_S3_OBJECT
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.manager import BlobManager, UploadRules
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 
 class Findings:

@@ -17,8 +17,8 @@ from aurora_blobs.maintenance.backup import Backup
 from aurora_blobs.maintenance.bring import Bring, Found, in_bucket, in_folder
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.migrate import Progress
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_did
-from aurora_blobs.xrpc import services
 
 _folder = click.Path(file_okay=False, path_type=Path)
 _jobs = click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs copied at a time.")

@@ -14,7 +14,7 @@ from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 
 @click.command("fsck")

@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from aurora_blobs.backends.s3_bucket import Bucket
+from aurora_blobs.blob_refs import Reference
 from aurora_blobs.catalog import accounts, blobs, reference_pds, references, takedowns
 from aurora_blobs.catalog.reference_pds import KeptBlob
-from aurora_blobs.catalog.references import Reference
 from aurora_blobs.cid import parse_blob_cid
 from aurora_blobs.db import Database, open_database
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage

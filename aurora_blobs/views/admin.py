@@ -8,8 +8,9 @@ from aurora_blobs.cid import parse_blob_cid
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.fields import optional, required
 from aurora_blobs.moderation import Subject, parse_subject
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_at_uri, parse_did
-from aurora_blobs.xrpc import json_input, procedure, query, require, services
+from aurora_blobs.xrpc import json_input, procedure, query, require
 
 bp = Blueprint("admin", __name__)
 

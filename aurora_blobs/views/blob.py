@@ -6,7 +6,8 @@ from flask import Blueprint
 
 from aurora_blobs.cid import parse_cid
 from aurora_blobs.fields import limit, optional, required
-from aurora_blobs.xrpc import query, require_owner, services
+from aurora_blobs.services import services
+from aurora_blobs.xrpc import query, require_owner
 
 bp = Blueprint("blob", __name__)
 

@@ -6,7 +6,8 @@ from flask import Blueprint, Response, jsonify
 
 from aurora_blobs import __version__
 from aurora_blobs.catalog import schema
-from aurora_blobs.xrpc import query, services
+from aurora_blobs.services import services
+from aurora_blobs.xrpc import query
 
 bp = Blueprint("health", __name__)
 

@@ -10,9 +10,10 @@ from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.did_document import did_web_answers, service_document
 from aurora_blobs.errors import HandleNotFound, InvalidRequest
 from aurora_blobs.fields import required
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_at_identifier, parse_handle
 from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, local_accounts, own_url
-from aurora_blobs.xrpc import optional_requester, query, services
+from aurora_blobs.xrpc import optional_requester, query
 
 bp = Blueprint("identity", __name__)
 

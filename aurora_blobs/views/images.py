@@ -8,9 +8,9 @@ from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.images.presets import READABLE, WRITABLE
 from aurora_blobs.pictures import name_of
 from aurora_blobs.ranges import is_listed
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_did
 from aurora_blobs.views.serving import PUBLIC, SMALL, visible_blob
-from aurora_blobs.xrpc import services
 
 bp = Blueprint("images", __name__)
 

@@ -8,14 +8,15 @@ from flask import Blueprint, Response, request
 
 from aurora_blobs.auth import Requester
 from aurora_blobs.catalog.records import Record
-from aurora_blobs.cid import parse_cid
+from aurora_blobs.cid import parse_cid, shown_cid
 from aurora_blobs.decoding import parse_encodings
 from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.fields import Field, limit, optional, required
 from aurora_blobs.importing import CAR_TYPE
 from aurora_blobs.records import Write, Written
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_at_identifier, parse_nsid, parse_record_key
-from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, bare_cid, reference, shown_cid
+from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, bare_cid, reference
 from aurora_blobs.writes import (
     COLLECTION,
     RKEY,
@@ -26,7 +27,7 @@ from aurora_blobs.writes import (
     refuse_swap_commit,
     write_of,
 )
-from aurora_blobs.xrpc import json_input, procedure, query, require, require_owner, services, show_usage
+from aurora_blobs.xrpc import json_input, procedure, query, require, require_owner, show_usage
 
 bp = Blueprint("repo", __name__)
 
@@ -140,7 +141,10 @@ def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
     requester = require_owner()
     found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
     shown: dict[str, Any] = {
-        "blobs": [{"cid": shown_cid(named.cid, services().config), "recordUri": named.record_uri} for named in found]
+        "blobs": [
+            {"cid": shown_cid(named.cid, services().config.cid_format), "recordUri": named.record_uri}
+            for named in found
+        ]
     }
     return {"cursor": shown["blobs"][-1]["cid"], **shown} if found else shown
 

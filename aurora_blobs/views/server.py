@@ -11,9 +11,10 @@ from aurora_blobs.did_document import names_host
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
 from aurora_blobs.fields import optional, required
 from aurora_blobs.records import record_cid
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_did
 from aurora_blobs.views.shapes import INVALID_HANDLE, account_document, local_accounts, nothing
-from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, require_owner, services, show_usage
+from aurora_blobs.xrpc import credentials, json_input, procedure, query, require, require_owner, show_usage
 
 bp = Blueprint("server", __name__)
 

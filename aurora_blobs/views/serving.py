@@ -7,10 +7,11 @@ from flask import Response, request
 from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.cid import shown_cid
 from aurora_blobs.errors import PreconditionFailed
 from aurora_blobs.ranges import content_range, is_listed, wanted_part
-from aurora_blobs.views.shapes import shown_cid
-from aurora_blobs.xrpc import optional_requester, services
+from aurora_blobs.services import services
+from aurora_blobs.xrpc import optional_requester
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
 # Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
@@ -53,7 +54,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         headers["Cache-Control"] = PUBLIC
     if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
         return Response(status=304, headers=headers, mimetype=entry.mime_type)
-    headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config)}"'
+    headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config.cid_format)}"'
     asked, part = environ.get("HTTP_RANGE"), None
     if is_get:
         part = wanted_part(asked, size=entry.size, etag=etag, if_range=environ.get("HTTP_IF_RANGE"))

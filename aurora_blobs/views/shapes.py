@@ -8,24 +8,19 @@ from aurora_blobs import did_document
 from aurora_blobs.accounts import Accounts
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.cid import aurora_form, parse_blob_cid
+from aurora_blobs.cid import parse_blob_cid, shown_cid
 from aurora_blobs.config import Config
 from aurora_blobs.errors import MethodNotImplemented
-from aurora_blobs.xrpc import services
+from aurora_blobs.services import services
 
 INVALID_HANDLE = "handle.invalid"  # what the protocol shows where there is none
-
-
-def shown_cid(cid: str, config: Config) -> str:
-    """*cid*, a blob's, in the form that the settings ask for."""
-    return aurora_form(cid) if config.cid_format == "aurora" else cid
 
 
 def reference(entry: Entry, config: Config) -> dict[str, Any]:
     """The typed reference of *entry*. https://atproto.com/specs/data-model#blob-type"""
     return {
         "$type": "blob",
-        "ref": {"$link": shown_cid(entry.cid, config)},
+        "ref": {"$link": shown_cid(entry.cid, config.cid_format)},
         "mimeType": entry.mime_type,
         "size": entry.size,
     }

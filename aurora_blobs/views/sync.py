@@ -4,12 +4,13 @@ from typing import Any
 
 from flask import Blueprint, Response
 
-from aurora_blobs.cid import parse_cid
+from aurora_blobs.cid import parse_cid, shown_cid
 from aurora_blobs.fields import limit, optional, required
+from aurora_blobs.services import services
 from aurora_blobs.syntax import parse_did, parse_tid
 from aurora_blobs.views.serving import blob_response, visible_blob
-from aurora_blobs.views.shapes import bare_cid, shown_cid
-from aurora_blobs.xrpc import optional_requester, query, services
+from aurora_blobs.views.shapes import bare_cid
+from aurora_blobs.xrpc import optional_requester, query
 
 bp = Blueprint("sync", __name__)
 
@@ -40,5 +41,5 @@ def list_blobs(did: str, since: str | None, limit: int, cursor: str | None) -> d
         admin=requester is not None and requester.kind == "admin",
     )
     cids = services().repos.blobs(did, bare_cid(cursor), since or "", limit)
-    shown: dict[str, Any] = {"cids": [shown_cid(cid, services().config) for cid in cids]}
+    shown: dict[str, Any] = {"cids": [shown_cid(cid, services().config.cid_format) for cid in cids]}
     return {"cursor": shown["cids"][-1], **shown} if cids else shown

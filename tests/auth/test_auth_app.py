@@ -9,6 +9,7 @@ from auth_kit import ACCOUNT, Wallet
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
+from aurora_blobs.blob_refs import Reference
 from aurora_blobs.catalog import accounts, references
 from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.config import Config, Limit
@@ -217,7 +218,7 @@ def test_a_migration_is_not_stopped_by_a_limit_per_day(make):
     with app.extensions["aurora_blobs"].database.write() as tx:
         for number, picture in enumerate(pictures):
             uri = f"at://{ACCOUNT}/app.bsky.feed.post/{number}"
-            named = references.Reference(cid_of_digest(sha256(picture).digest()), "image/png", len(picture))
+            named = Reference(cid_of_digest(sha256(picture).digest()), "image/png", len(picture))
             references.add(tx, ACCOUNT, uri, named, "3jzfcijpj2z2a")
 
     client, headers = app.test_client(), session(app)
