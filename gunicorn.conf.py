@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import aurora_blobs
-from aurora_blobs.cautions import cautions
 from aurora_blobs.config import Config, ConfigError
-from aurora_blobs.memory import keep_freed_memory
+from aurora_blobs.server.config_warnings import cautions
+from aurora_blobs.server.malloc_tuning import keep_freed_memory
 
 
 def _check_address(config: Config) -> None:
@@ -51,7 +51,7 @@ workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), 8)
 
 # A thread waits for nothing but a body that is on its way, and a stalled one keeps it for 20 seconds. Threads that
 # are not needed are never made.
-worker_class = "aurora_blobs.worker.Worker"
+worker_class = "aurora_blobs.server.worker.Worker"
 threads = _config.threads
 
 # Connections that a process holds, idle ones included; beyond it they wait in the backlog.

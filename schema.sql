@@ -47,7 +47,7 @@ CREATE TABLE IF NOT EXISTS blob (
 );
 CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
--- One row per blob of 8 MiB and more: start is made of its size and its first 8 KiB (spool.py), so that an upload is
+-- One row per blob of 8 MiB and more: start is made of its size and its first 8 KiB (intake/spool.py), so that an upload is
 -- known to be new, most of the time, while it comes.
 CREATE TABLE IF NOT EXISTS blob_start (
     cid   TEXT   PRIMARY KEY REFERENCES blob (cid) ON DELETE CASCADE,

@@ -8,27 +8,27 @@ from pathlib import Path
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aurora_blobs import cli, xrpc
-from aurora_blobs.accounts import Accounts
+from aurora_blobs import cli
+from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.moderation import Moderation
+from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.api import admin, blob, health, identity, images, repo, server, sync, xrpc
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
-from aurora_blobs.backends import open_backend
+from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.public_links import OpenShelf
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, open_database
-from aurora_blobs.images.presets import presets
-from aurora_blobs.importing import Importer
-from aurora_blobs.lexicons import open_lexicons
-from aurora_blobs.limits import Limits
-from aurora_blobs.manager import BlobManager, UploadRules
-from aurora_blobs.moderation import Moderation
-from aurora_blobs.pictures import Pictures
-from aurora_blobs.records import Records
-from aurora_blobs.repos import Repos
+from aurora_blobs.protocol.lexicons import open_lexicons
+from aurora_blobs.rate_limits import Limits
+from aurora_blobs.records.index import Records
+from aurora_blobs.records.repo_import import Importer
 from aurora_blobs.services import Services
-from aurora_blobs.shelf import OpenShelf
-from aurora_blobs.views import admin, blob, health, identity, images, repo, server, sync
-from aurora_blobs.watch import StoreWatch
+from aurora_blobs.storage import open_backend
+from aurora_blobs.storage.health import StoreWatch
+from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.thumbnails.presets import presets
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 

@@ -5,21 +5,21 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from aurora_blobs.accounts import Accounts
+from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.moderation import Moderation
+from aurora_blobs.accounts.queries import Repos
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.public_links import OpenShelf
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
-from aurora_blobs.importing import Importer
-from aurora_blobs.lexicons import Lexicons
-from aurora_blobs.limits import Limits
-from aurora_blobs.manager import BlobManager
-from aurora_blobs.moderation import Moderation
-from aurora_blobs.pictures import Pictures
-from aurora_blobs.records import Records
-from aurora_blobs.repos import Repos
-from aurora_blobs.shelf import OpenShelf
-from aurora_blobs.watch import StoreWatch
+from aurora_blobs.protocol.lexicons import Lexicons
+from aurora_blobs.rate_limits import Limits
+from aurora_blobs.records.index import Records
+from aurora_blobs.records.repo_import import Importer
+from aurora_blobs.storage.health import StoreWatch
+from aurora_blobs.thumbnails.cache import Pictures
 
 
 @dataclass(frozen=True, slots=True)

@@ -219,7 +219,7 @@ def listed(bench: Bench, name: str, paths: list[str], suffix: str) -> Path:
 
 def below_store(path: str) -> str:
     """Where nginx has the file that *path*, of getBlob, serves."""
-    from aurora_blobs.cid import place_of
+    from aurora_blobs.protocol.cid import place_of
 
     cid = path.rpartition("cid=")[2]
     return f"/{place_of(cid)}"

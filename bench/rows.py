@@ -146,7 +146,7 @@ def _records(cids: list[str], did: str, others: list[str], count: int) -> Iterat
 
 
 def _cid(digest: int) -> str:
-    from aurora_blobs.cid import cid_of_digest
+    from aurora_blobs.protocol.cid import cid_of_digest
 
     return cid_of_digest(digest.to_bytes(32, "big"))
 

@@ -277,9 +277,9 @@ def _wait(server: Server) -> None:
 
 def collect(folder: Path, *, limit: int) -> float:
     """Seconds that the collector takes for the next *limit* blobs in the data folder *folder*."""
-    from aurora_blobs.backends.disk import DiskBackend
     from aurora_blobs.db import open_database
     from aurora_blobs.maintenance.collect import Collector
+    from aurora_blobs.storage.disk import DiskBackend
 
     database = open_database(f"sqlite:{folder / 'aurora.sqlite3'}", durable=True)
     try:

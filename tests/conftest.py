@@ -4,16 +4,16 @@ import io
 from importlib import resources
 
 import pytest
-from depot import ALICE, BOB, Depot
-from fakes import Clock
-from leaks import open_files
-from members import Member
+from support.depot import ALICE, BOB, Depot
+from support.fakes import Clock
+from support.leaks import open_files
+from support.members import Member
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
-from aurora_blobs.images.studio import Studio
-from aurora_blobs.spool import spooled
+from aurora_blobs.intake.spool import spooled
+from aurora_blobs.thumbnails.pool import Studio
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-import settings_table
+from support import settings_table
 
 ROOT = Path(__file__).parent.parent
 

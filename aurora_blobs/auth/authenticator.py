@@ -11,7 +11,7 @@ from aurora_blobs.auth.requester import Credentials, Requester, parse_authorizat
 from aurora_blobs.auth.service import ServiceTokens
 from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts
-from aurora_blobs.catalog.standing import Standing, find_standing
+from aurora_blobs.catalog.account_status import Standing, find_standing
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.errors import (
@@ -24,7 +24,7 @@ from aurora_blobs.errors import (
     InvalidToken,
     SubjectNotFound,
 )
-from aurora_blobs.limits import Limits
+from aurora_blobs.rate_limits import Limits
 
 log = logging.getLogger(__name__)
 

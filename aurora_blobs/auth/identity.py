@@ -14,8 +14,8 @@ from aurora_blobs.auth.keys import verification_key
 from aurora_blobs.catalog import accounts, expiry, identity
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
-from aurora_blobs.did_document import account_document
 from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
+from aurora_blobs.protocol.did_document import account_document
 
 _SECOND = 1_000_000  # in microseconds
 _FRESH = 3600 * _SECOND  # as the reference PDS: an hour without asking,

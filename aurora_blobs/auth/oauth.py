@@ -20,7 +20,7 @@ from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.errors import OAuthRefused, ServiceBusy
-from aurora_blobs.syntax import parse_did
+from aurora_blobs.protocol.syntax import parse_did
 
 _REMEMBERED = 4096  # tokens whose signature is not checked again
 _KEYS_FRESH = 3600 * 1_000_000  # microseconds that a key set is used without asking,

@@ -3,7 +3,7 @@
 import re
 from urllib.parse import parse_qs, quote, unquote
 
-from aurora_blobs.syntax import parse_nsid
+from aurora_blobs.protocol.syntax import parse_nsid
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REPO_ACTIONS = ("create", "update", "delete")

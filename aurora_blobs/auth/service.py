@@ -17,7 +17,7 @@ from aurora_blobs.errors import (
     JwtExpired,
     UntrustedIss,
 )
-from aurora_blobs.syntax import parse_did
+from aurora_blobs.protocol.syntax import parse_did
 
 MAX_LIFE_SECONDS = 3600  # com.atproto.server.getServiceAuth makes none that lives longer
 _SKEW_SECONDS = 30  # that the issuer's clock may be ahead

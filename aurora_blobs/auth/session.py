@@ -13,7 +13,7 @@ from aurora_blobs.auth.jwts import Key, parse_jwt, seconds_claim, secret_key
 from aurora_blobs.auth.keys import parse_public_key
 from aurora_blobs.config import MIN_SECRET_BYTES, Config
 from aurora_blobs.errors import ExpiredToken, InvalidToken
-from aurora_blobs.syntax import parse_did
+from aurora_blobs.protocol.syntax import parse_did
 
 ACCESS_SECONDS = 120 * 60
 REFRESH_SECONDS = 90 * 24 * 60 * 60

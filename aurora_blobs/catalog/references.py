@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from aurora_blobs.blob_refs import Reference
 from aurora_blobs.db import Transaction
+from aurora_blobs.protocol.blob_refs import Reference
 
 
 def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> None:

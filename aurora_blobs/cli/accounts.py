@@ -5,10 +5,10 @@ from typing import Any
 
 import click
 
+from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
 from aurora_blobs.config import parse_size
-from aurora_blobs.moderation import Subject
 from aurora_blobs.services import services
 
 _NAME = click.argument("name", metavar="ACCOUNT")

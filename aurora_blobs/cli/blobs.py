@@ -4,12 +4,12 @@ from typing import Any
 
 import click
 
+from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
-from aurora_blobs.cid import parse_blob_cid, shown_cid
 from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
-from aurora_blobs.moderation import Subject
+from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
 
 

@@ -6,10 +6,10 @@ from dataclasses import asdict
 
 import click
 
+from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.cli.output import show
 from aurora_blobs.config import MAX_S3_OBJECT
 from aurora_blobs.maintenance.walk import Finding
-from aurora_blobs.manager import BlobManager, UploadRules
 from aurora_blobs.services import services
 
 

@@ -9,16 +9,16 @@ from pathlib import Path
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.backends import open_bucket
 from aurora_blobs.cli.findings import Findings, unrestricted
 from aurora_blobs.cli.output import Group, json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.maintenance.backup import Backup
-from aurora_blobs.maintenance.bring import Bring, Found, in_bucket, in_folder
+from aurora_blobs.maintenance.blob_import import Bring, Found, in_bucket, in_folder
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.migrate import Progress
+from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.services import services
-from aurora_blobs.syntax import parse_did
+from aurora_blobs.storage import open_bucket
 
 _folder = click.Path(file_okay=False, path_type=Path)
 _jobs = click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs copied at a time.")

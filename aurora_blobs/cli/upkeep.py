@@ -5,7 +5,6 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.backends import open_store
 from aurora_blobs.cli.findings import Findings, unrestricted
 from aurora_blobs.cli.output import json_option
 from aurora_blobs.cli.progress import amount, meter
@@ -15,6 +14,7 @@ from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
 from aurora_blobs.services import services
+from aurora_blobs.storage import open_store
 
 
 @click.command("fsck")

@@ -3,12 +3,12 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import blobs
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.images.probe import probe
+from aurora_blobs.media.probe import probe
+from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per transaction
 _BLOCK = 64 * 1024  # bytes asked for at once: most headers are whole in the first

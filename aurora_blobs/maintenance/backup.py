@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
-from aurora_blobs.backends.base import BlobBackend
-from aurora_blobs.backends.disk import DiskBackend
 from aurora_blobs.db import Database, open_database
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
+from aurora_blobs.storage.base import BlobBackend
+from aurora_blobs.storage.disk import DiskBackend
 
 Begin = Callable[[Progress], Callable[[int], None]]
 DATABASE = "aurora.sqlite3"

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
-from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.blobs.deletion import discard, discard_if
 from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import Expired
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.deletion import discard, discard_if
 from aurora_blobs.errors import STORE_AWAY
-from aurora_blobs.spool import leftovers
+from aurora_blobs.intake.spool import leftovers
+from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per statement
 _MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait

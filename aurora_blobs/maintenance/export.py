@@ -8,14 +8,14 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import references
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.cid import cid_of_digest
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
-from aurora_blobs.manager import BlobManager
-from aurora_blobs.spool import CHUNK
+from aurora_blobs.protocol.cid import cid_of_digest
 
 MANIFEST = "manifest.json"
 _MAX_RECORDS = 1000  # of one blob in the manifest

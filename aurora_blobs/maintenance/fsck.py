@@ -3,16 +3,16 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aurora_blobs.backends.base import BlobBackend, Stored
+from aurora_blobs.blobs.deletion import discard
+from aurora_blobs.blobs.public_links import OpenShelf
+from aurora_blobs.blobs.verify import is_right, set_aside
 from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
-from aurora_blobs.deletion import discard
 from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.intake.spool import leftovers
 from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
-from aurora_blobs.shelf import OpenShelf
-from aurora_blobs.spool import leftovers
-from aurora_blobs.verify import is_right, set_aside
+from aurora_blobs.storage.base import BlobBackend, Stored
 
 SETTLED = 3_600_000_000  # microseconds after which nothing can be an upload under way any more
 _DELETE_STEP = 100  # strays per transaction: short enough that uploads do not wait for long

@@ -6,11 +6,11 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 
+from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import audit
 from aurora_blobs.db import Database
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 from aurora_blobs.maintenance.walk import Finding
-from aurora_blobs.manager import BlobManager
 
 _STEP = 1000  # pairs per statement
 _SILENCE_SECONDS = 30  # a guess: the other server may have to fetch the bytes itself

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurora_blobs.backends.base import BlobBackend
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
+from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.walk import Finding, side_by_side
-from aurora_blobs.spool import spooled
+from aurora_blobs.storage.base import BlobBackend
 
 _UNKNOWN_TYPE = "application/octet-stream"
 

@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Iterator
 
-from aurora_blobs.backends.base import BlobBackend
+from aurora_blobs.blobs.verify import is_right, set_aside
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
 from aurora_blobs.maintenance.walk import Finding, Pace, lost, rows, wrong_bytes
-from aurora_blobs.verify import is_right, set_aside
+from aurora_blobs.storage.base import BlobBackend
 
 JOB = "scrub"
 _SAVE_SECONDS = 5  # what a killed run reads again at most

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from aurora_blobs.backends.base import BlobBackend, Stored
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
-from aurora_blobs.cid import cid_of_digest, shard_of
 from aurora_blobs.db import Database
+from aurora_blobs.protocol.cid import cid_of_digest, shard_of
+from aurora_blobs.storage.base import BlobBackend, Stored
 
 _STEP = 1000  # rows per statement
 

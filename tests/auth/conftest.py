@@ -1,5 +1,5 @@
 import pytest
-from auth_kit import ACCOUNT, SECRET, SERVICE, Clock
+from support.auth_kit import ACCOUNT, SECRET, SERVICE, Clock
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens

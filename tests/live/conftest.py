@@ -3,15 +3,15 @@ import random
 from pathlib import Path
 
 import pytest
-from ceph import CephRgw
-from faults import FaultyLink
-from seaweed import BUCKET, KEYS, SeaweedFS
-from swift import SwiftS3
+from support.ceph import CephRgw
+from support.faults import FaultyLink
+from support.seaweed import BUCKET, KEYS, SeaweedFS
+from support.swift import SwiftS3
 
-from aurora_blobs.backends import s3_client
-from aurora_blobs.backends.s3 import S3Backend
-from aurora_blobs.backends.s3_bucket import Bucket
-from aurora_blobs.backends.s3_client import BRIEF, PATIENT, Patience, S3Client
+from aurora_blobs.storage import s3_client
+from aurora_blobs.storage.s3 import S3Backend
+from aurora_blobs.storage.s3_bucket import Bucket
+from aurora_blobs.storage.s3_client import BRIEF, PATIENT, Patience, S3Client
 
 STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
 

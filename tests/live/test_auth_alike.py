@@ -6,8 +6,8 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
-from pds import ReferencePds
-from service import UPLOAD, Answer, Service
+from support.pds import ReferencePds
+from support.service import UPLOAD, Answer, Service
 
 from aurora_blobs.auth.jwts import secret_key
 

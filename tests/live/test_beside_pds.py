@@ -9,11 +9,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from nginx import Nginx, own
-from pds import PASSWORD, ReferencePds, node
-from service import ROOT, UPLOAD, Service, blob_path
+from support.nginx import Nginx, own
+from support.pds import PASSWORD, ReferencePds, node
+from support.service import ROOT, UPLOAD, Service, blob_path
 
-from aurora_blobs.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from atproto import Client
 from atproto.exceptions import BadRequestError, UnauthorizedError
-from service import ROOT, Service
+from support.service import ROOT, Service
 
-from aurora_blobs.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 

@@ -4,7 +4,7 @@ import socket
 from contextlib import suppress
 
 import pytest
-from service import UPLOAD, Service
+from support.service import UPLOAD, Service
 
 pytestmark = pytest.mark.live
 

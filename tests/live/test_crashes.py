@@ -7,9 +7,9 @@ from hashlib import sha256
 from http.client import HTTPException
 
 import pytest
-from service import UPLOAD, Service, blob_path
+from support.service import UPLOAD, Service, blob_path
 
-from aurora_blobs.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 

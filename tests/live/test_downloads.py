@@ -6,9 +6,9 @@ import subprocess
 import time
 
 import pytest
-from browser import play
-from nginx import own
-from service import ROOT, Service, becomes, blob_path
+from support.browser import play
+from support.nginx import own
+from support.service import ROOT, Service, becomes, blob_path
 
 pytestmark = pytest.mark.live
 

@@ -1,16 +1,13 @@
 """DPoP on a real server: the address that a proof is for, behind proxies and without, and nonces that go round."""
 
-import sys
 import time
 
 import pytest
-from service import ROOT, UPLOAD, Service
+from support.auth_kit import Wallet
+from support.service import UPLOAD, Service
 
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.jwts import secret_key
-
-sys.path.append(str(ROOT / "tests" / "auth"))
-from auth_kit import Wallet  # noqa: E402
 
 pytestmark = pytest.mark.live
 

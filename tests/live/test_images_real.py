@@ -2,7 +2,7 @@ import io
 
 import pytest
 from PIL import Image, ImageSequence
-from real_media import (
+from support.real_media import (
     ANIMATION,
     CAMERAS,
     FILMS,
@@ -17,9 +17,9 @@ from real_media import (
 )
 
 from aurora_blobs.errors import UnusableImage
-from aurora_blobs.images.location import has_location
-from aurora_blobs.images.presets import WRITABLE, Preset, presets
-from aurora_blobs.images.probe import Facts, probe
+from aurora_blobs.media.location import has_location
+from aurora_blobs.media.probe import Facts, probe
+from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 
 pytestmark = pytest.mark.live
 

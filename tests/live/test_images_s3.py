@@ -3,14 +3,14 @@ from importlib import resources
 
 import pytest
 from PIL import Image
-from real_media import FILMS, PHOTOS, media
+from support.real_media import FILMS, PHOTOS, media
 
+from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.catalog import accounts
 from aurora_blobs.db import open_database
-from aurora_blobs.images.presets import presets
 from aurora_blobs.maintenance.backfill import backfill
-from aurora_blobs.manager import BlobManager, UploadRules
-from aurora_blobs.pictures import Pictures
+from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.thumbnails.presets import presets
 
 pytestmark = pytest.mark.live
 

@@ -7,11 +7,11 @@ import threading
 import time
 from pathlib import Path
 
-import bombs
 import pytest
 from PIL import Image
-from real_media import PHOTOS, media
-from service import Service, becomes
+from support import bombs
+from support.real_media import PHOTOS, media
+from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 

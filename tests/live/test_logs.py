@@ -4,7 +4,7 @@ import json
 from base64 import b64encode
 
 import pytest
-from service import UPLOAD, Service
+from support.service import UPLOAD, Service
 
 pytestmark = pytest.mark.live
 

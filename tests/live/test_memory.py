@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from service import UPLOAD, Service, blob_path
+from support.service import UPLOAD, Service, blob_path
 
 pytestmark = pytest.mark.live
 

@@ -7,8 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import quote
 
 import pytest
-from cars import car_of
-from service import UPLOAD, Service, blob_path
+from support.cars import car_of
+from support.service import UPLOAD, Service, blob_path
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

@@ -9,12 +9,12 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-from nginx import shipped
-from service import GET_BLOB, UPLOAD, Service, becomes, blob_path
+from support.nginx import shipped
+from support.service import GET_BLOB, UPLOAD, Service, becomes, blob_path
 
 from aurora_blobs.app import create_app
+from aurora_blobs.blobs.public_links import EXTENSIONS
 from aurora_blobs.config import Config
-from aurora_blobs.shelf import EXTENSIONS
 
 pytestmark = pytest.mark.live
 

@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from service import ROOT, Service
+from support.service import ROOT, Service
 from test_readme import blocks
 
 pytestmark = pytest.mark.live

@@ -9,10 +9,10 @@ import time
 from hashlib import sha256
 
 import pytest
-from samples import picture
-from service import ROOT, UPLOAD, Service, blob_path
+from support.samples import picture
+from support.service import ROOT, UPLOAD, Service, blob_path
 
-from aurora_blobs.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 

@@ -3,7 +3,7 @@
 import inspect
 
 import pytest
-import test_backends
+from storage import test_backends
 
 pytestmark = pytest.mark.live
 

@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-from seaweed import BUCKET
+from support.seaweed import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobNotFound, ServiceBusy
-from aurora_blobs.spool import spooled
+from aurora_blobs.intake.spool import spooled
 
 pytestmark = pytest.mark.live
 

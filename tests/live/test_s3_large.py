@@ -5,8 +5,8 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from seaweed import BUCKET, KEYS
-from service import UPLOAD, Service, blob_path, call
+from support.seaweed import BUCKET, KEYS
+from support.service import UPLOAD, Service, blob_path, call
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

@@ -4,8 +4,8 @@ import random
 import time
 
 import pytest
-from depot import ALICE, BOB, Depot, blob_of, interrupted
-from racer import GRACE_SECONDS, Racer, collector_of, now, race
+from support.depot import ALICE, BOB, Depot, blob_of, interrupted
+from support.racer import GRACE_SECONDS, Racer, collector_of, now, race
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector

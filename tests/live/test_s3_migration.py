@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from seaweed import BUCKET, KEYS
-from service import ROOT, UPLOAD, Service, blob_path
+from support.seaweed import BUCKET, KEYS
+from support.service import ROOT, UPLOAD, Service, blob_path
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config

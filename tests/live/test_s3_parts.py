@@ -8,13 +8,13 @@ import time
 import tracemalloc
 
 import pytest
-from depot import ALICE, Depot
-from seaweed import BUCKET
+from support.depot import ALICE, Depot
+from support.seaweed import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
+from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.migrate import Migration
-from aurora_blobs.spool import spooled
 
 pytestmark = pytest.mark.live
 

@@ -3,10 +3,10 @@
 import http.client
 import urllib.request
 
-import nginx
 import pytest
-from seaweed import BUCKET, KEYS
-from service import UPLOAD, Service, becomes, blob_path
+from support import nginx
+from support.seaweed import BUCKET, KEYS
+from support.service import UPLOAD, Service, becomes, blob_path
 
 pytestmark = pytest.mark.live
 

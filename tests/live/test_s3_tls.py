@@ -10,10 +10,10 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from faults import FaultyLink
+from support.faults import FaultyLink
 
 from aurora_blobs.errors import BackendUnavailable
-from aurora_blobs.spool import spooled
+from aurora_blobs.intake.spool import spooled
 
 pytestmark = pytest.mark.live
 

@@ -3,14 +3,14 @@
 import io
 
 import pytest
-from depot import ALICE, Depot
-from seaweed import BUCKET
+from support.depot import ALICE, Depot
+from support.seaweed import BUCKET
 
+from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.maintenance.scrub import Scrub
-from aurora_blobs.manager import BlobManager, UploadRules
 
 pytestmark = pytest.mark.live
 

@@ -4,9 +4,9 @@ import os
 import time
 
 import pytest
-from nginx import shipped
-from service import UPLOAD, Service
-from slow import SlowClients, kinds
+from support.nginx import shipped
+from support.service import UPLOAD, Service
+from support.slow import SlowClients, kinds
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from service import UPLOAD, Service, becomes, blob_path
+from support.service import UPLOAD, Service, becomes, blob_path
 
 pytestmark = pytest.mark.live
 

@@ -10,9 +10,9 @@ from hashlib import sha256
 
 import brotli
 import pytest
-from service import UPLOAD, Service
+from support.service import UPLOAD, Service
 
-from aurora_blobs.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 

@@ -1,0 +1,214 @@
+"""Local accounts: who may have one, how they log in and out, and the states they can be in."""
+
+import json
+import secrets
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aurora_blobs.accounts.handle_policy import local_handle, parse_email
+from aurora_blobs.auth.passwords import hash_password, is_password
+from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
+from aurora_blobs.catalog import accounts as catalog
+from aurora_blobs.catalog import records, sessions
+from aurora_blobs.catalog.accounts import Account, Counts
+from aurora_blobs.catalog.sessions import Session
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import (
+    AccountTakedown,
+    AuthenticationRequired,
+    ExpiredToken,
+    HandleNotAvailable,
+    InvalidRequest,
+)
+
+_PAGE = 500  # accounts per statement when all are listed
+
+
+@dataclass(frozen=True, slots=True)
+class LogIn:
+    """A session that was opened or renewed, with its tokens."""
+
+    account: Account
+    access_token: str
+    refresh_token: str
+
+
+class Accounts:
+    """The accounts of this service. Those that a PDS keeps cannot log in here, but have the same states."""
+
+    def __init__(self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]) -> None:
+        self._config = config
+        self._database = database
+        self._tokens = tokens
+        self._clock = clock
+
+    def create(
+        self, *, handle: str, email: str, password: str, did: str | None = None, any_name: bool = False
+    ) -> Account:
+        """Make an account: ``did:web`` of its handle, or *did*, which the caller has shown to be its own.
+
+        An account that brings its DID is deactivated until its data is here. *any_name* lets the operator give
+        away reserved names. Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
+        InvalidRequest.
+        """
+        handle = local_handle(handle, self._config.handle_domains, self._config.service_did, any_name=any_name)
+        email = parse_email(email)
+        password_hash = hash_password(password)  # before the transaction: it is slow
+        now = self._clock()
+        new_did = f"did:web:{handle}" if did is None else did
+        with self._database.write() as tx:
+            if not catalog.create(
+                tx,
+                new_did,
+                handle=handle,
+                email=email,
+                password_hash=password_hash,
+                now=now,
+                deactivated_at=None if did is None else now,
+            ):
+                raise _taken(tx, new_did, handle, email)
+            return _existing(tx, new_did)
+
+    def open_session(self, account: Account) -> LogIn:
+        """Log *account* in, however it has shown that it may. Raises InvalidRequest if it was deleted since."""
+        session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
+        with self._database.write() as tx:
+            _existing(tx, account.did)
+            sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
+        return self._tokens_of(account, session_id, jti)
+
+    def with_password(self, identifier: str, password: str) -> Account:
+        """The account whose handle, DID or email *identifier* is, and whose password. Raises AuthenticationRequired."""
+        with self._database.read() as tx:
+            if "@" in identifier:
+                account = catalog.find_by_email(tx, identifier.lower())
+            else:
+                account = catalog.find_by_name(tx, identifier)
+        if not is_password(password, None if account is None else account.password_hash) or account is None:
+            raise AuthenticationRequired("Invalid identifier or password")
+        return account
+
+    def log_in(self, account: Account, *, allow_taken_down: bool = False) -> LogIn:
+        """Open a session for *account*, who has shown the password.
+
+        One that was taken down gets, if *allow_taken_down*, an access token that only reads, and no session.
+        Raises AccountTakedown.
+        """
+        if account.takedown_at is None:
+            return self.open_session(account)
+        if not allow_taken_down:
+            raise AccountTakedown()
+        access_token = self._tokens.access(account.did, session_id=None, scope=TAKENDOWN_SCOPE)
+        # The lexicon wants a refresh token; this one names no session, so it renews nothing.
+        return LogIn(account, access_token, self._tokens.refresh(account.did, session_id="", jti=""))
+
+    def renew(self, claims: RefreshClaims) -> LogIn:
+        """New tokens for a session; the refresh token that *claims* come from is spent.
+
+        Raises ExpiredToken for one that was spent or whose session has ended, AccountTakedown.
+        """
+        jti = secrets.token_urlsafe(32)
+        with self._database.write() as tx:
+            account = catalog.find(tx, claims.did)
+            if account is not None and account.takedown_at is not None:
+                raise AccountTakedown()
+            expires_at = _session_end(self._clock())
+            if account is None or not sessions.rotate(tx, claims.session_id, claims.jti, jti, expires_at):
+                raise ExpiredToken("Token has been revoked")
+        return self._tokens_of(account, claims.session_id, jti)
+
+    def log_out(self, claims: RefreshClaims) -> None:
+        """End a session: none of its tokens are good any more. A session that has ended stays so."""
+        with self._database.write() as tx:
+            sessions.end(tx, claims.session_id)
+
+    def access_token(self, account: Account) -> str:
+        """An access token for the operator, good for two hours; it belongs to no session."""
+        return self._tokens.access(account.did, session_id=None)
+
+    def find(self, name: str) -> Account | None:
+        """The account whose DID or handle *name* is."""
+        with self._database.read() as tx:
+            return catalog.find_by_name(tx, name)
+
+    def existing(self, did: str) -> Account:
+        """The account of *did*. Raises InvalidRequest."""
+        with self._database.read() as tx:
+            return _existing(tx, did)
+
+    def all(self) -> Iterator[Account]:
+        """Every account, by DID."""
+        after = ""
+        while True:
+            with self._database.read() as tx:
+                page = catalog.page(tx, after, _PAGE)
+            yield from page
+            if len(page) < _PAGE:
+                return
+            after = page[-1].did
+
+    def profile(self, did: str) -> dict[str, Any]:
+        """What *did* says of itself: the value of its profile record, {} if there is none."""
+        with self._database.read() as tx:
+            record = records.find(tx, did, "app.bsky.actor.profile", "self")
+        value: dict[str, Any] = {} if record is None else json.loads(record.value)
+        return value
+
+    def counts(self, did: str) -> Counts:
+        """How many records and blobs *did* has."""
+        with self._database.read() as tx:
+            return catalog.counts(tx, did)
+
+    def check_password(self, did: str, password: str) -> None:
+        """Raises AuthenticationRequired unless *password* is that of *did*, InvalidRequest for no account."""
+        if not is_password(password, self.existing(did).password_hash):
+            raise AuthenticationRequired("Invalid did or password")
+
+    def deactivate(self, did: str) -> None:
+        """Stop serving and changing what *did* holds, until it is activated; the first time counts."""
+        with self._database.write() as tx:
+            if _existing(tx, did).deactivated_at is None:
+                catalog.set_deactivated(tx, did, self._clock())
+
+    def activate(self, did: str) -> None:
+        """Undo `deactivate`. Raises InvalidRequest for no account."""
+        with self._database.write() as tx:
+            catalog.set_deactivated(tx, _existing(tx, did).did, None)
+
+    def set_quota(self, did: str, quota_bytes: int | None) -> None:
+        """Let *did* hold *quota_bytes*; 0 is no limit, None the service's default."""
+        with self._database.write() as tx:
+            catalog.set_quota(tx, did, quota_bytes)
+
+    def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
+        """Let *did* upload so often in a day; 0 is no limit, None the service's default."""
+        with self._database.write() as tx:
+            catalog.set_uploads_per_day(tx, did, uploads)
+
+    def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:
+        return LogIn(
+            account,
+            self._tokens.access(account.did, session_id=session_id),
+            self._tokens.refresh(account.did, session_id=session_id, jti=jti),
+        )
+
+
+def _existing(tx: Transaction, did: str) -> Account:
+    account = catalog.find(tx, did)
+    if account is None:
+        raise InvalidRequest("account not found")
+    return account
+
+
+def _taken(tx: Transaction, did: str, handle: str, email: str) -> HandleNotAvailable | InvalidRequest:
+    if catalog.find_by_handle(tx, handle) is not None:
+        return HandleNotAvailable(f"Handle already taken: {handle}")
+    if catalog.find_by_email(tx, email) is not None:
+        return InvalidRequest(f"Email already taken: {email}")
+    return InvalidRequest(f"Account already exists: {did}")
+
+
+def _session_end(now: int) -> int:
+    return now + REFRESH_SECONDS * 1_000_000

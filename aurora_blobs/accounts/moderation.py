@@ -1,0 +1,136 @@
+"""What an administrator decides about accounts and blobs, as com.atproto.admin words it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.catalog import accounts, blobs, takedowns
+from aurora_blobs.db import Database
+from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
+from aurora_blobs.protocol.cid import parse_blob_cid
+from aurora_blobs.protocol.syntax import parse_did
+
+_REPO = "com.atproto.admin.defs#repoRef"
+_BLOB = "com.atproto.admin.defs#repoBlobRef"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An account, or a blob of one: `cid` is None for the account."""
+
+    did: str
+    cid: str | None
+
+
+def parse_subject(value: dict[str, Any]) -> Subject:
+    """*value*, the `subject` of updateSubjectStatus. Raises InvalidRequest."""
+    try:
+        kind = _text(value, "$type")
+        if kind not in (_REPO, _BLOB):
+            raise InvalidRequest(f"Invalid subject ({kind}), accepted are {_REPO} and {_BLOB}")
+        did = parse_did(_text(value, "did"))
+        return Subject(did, parse_blob_cid(_text(value, "cid")) if kind == _BLOB else None)
+    except ValueError as error:
+        raise InvalidRequest(f"Invalid subject: {error}") from None
+
+
+class Moderation:
+    """Takes down and lifts; every change is kept until the next. *clock* gives microseconds since the epoch."""
+
+    def __init__(self, database: Database, repos: Repos, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._repos = repos
+        self._clock = clock
+
+    def update(self, subject: Subject, takedown: dict[str, Any] | None, deactivated: dict[str, Any] | None) -> None:
+        """Apply or lift what is given; both are ``{"applied": …}``, a takedown with a `ref` of the admin's choice.
+
+        Raises InvalidRequest, SubjectNotFound for an account that is not here.
+        """
+        take_down = _applied(takedown, "takedown")
+        deactivate = _applied(deactivated, "deactivated")
+        if subject.cid is not None and deactivate is not None:
+            raise InvalidRequest("Only an account can be deactivated or activated")
+        if take_down and deactivate is False:
+            raise InvalidRequest("Cannot activate and takedown an account at the same time")
+        try:
+            self._repos.reported(subject.did)
+        except RepoNotFound:
+            raise SubjectNotFound("Repo not found") from None
+        if take_down is not None:
+            self.take_down(subject, _ref(takedown)) if take_down else self.lift(subject)
+        if deactivate is not None:
+            with self._database.write() as tx:
+                accounts.set_deactivated(tx, subject.did, self._clock() if deactivate else None)
+
+    def take_down(self, subject: Subject, ref: str | None) -> None:
+        """Take *subject* down, for `takedowns.EVERY_ACCOUNT` too, whether or not a blob's bytes were ever seen.
+
+        *ref* is the admin's; None stands for the time.
+        """
+        now = self._clock()
+        if ref is None:
+            ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
+        with self._database.write() as tx:
+            if subject.cid is None:
+                accounts.set_takedown(tx, subject.did, now, ref)
+            else:
+                takedowns.apply(tx, subject.cid, subject.did, ref, now)
+
+    def lift(self, subject: Subject) -> bool:
+        """Undo `take_down`; whether there was one. A blob's bytes, if they are still here, are served again."""
+        with self._database.write() as tx:
+            if subject.cid is not None:
+                return takedowns.lift(tx, subject.cid, subject.did)
+            account = accounts.find(tx, subject.did)
+            accounts.set_takedown(tx, subject.did, None, None)
+            return account is not None and account.takedown_at is not None
+
+    def status(self, subject: Subject) -> dict[str, Any]:
+        """What holds for *subject*, in the shape of getSubjectStatus. Raises SubjectNotFound."""
+        with self._database.read() as tx:
+            account = accounts.find(tx, subject.did)
+            if account is None:
+                raise SubjectNotFound("Repo not found")
+            if subject.cid is None:
+                return {
+                    "subject": {"$type": _REPO, "did": subject.did},
+                    "takedown": _shown(account.takedown_at is not None, account.takedown_ref),
+                    "deactivated": {"applied": account.deactivated_at is not None},
+                }
+            ref = takedowns.find_ref(tx, subject.cid, subject.did)
+            state = blobs.find_upload_state(tx, subject.did, subject.cid)
+        if ref is None and (state is None or state.entry is None):
+            raise SubjectNotFound("Subject not found")
+        return {
+            "subject": {"$type": _BLOB, "did": subject.did, "cid": subject.cid},
+            "takedown": _shown(ref is not None, ref),
+        }
+
+
+def _applied(change: dict[str, Any] | None, name: str) -> bool | None:
+    if change is None:
+        return None
+    if not isinstance(change.get("applied"), bool):
+        raise InvalidRequest(f"{name}.applied has to be true or false")
+    return bool(change["applied"])
+
+
+def _ref(change: dict[str, Any] | None) -> str | None:
+    ref = None if change is None else change.get("ref")
+    if ref is not None and not isinstance(ref, str):
+        raise InvalidRequest("takedown.ref has to be a string")
+    return ref
+
+
+def _shown(applied: bool, ref: str | None) -> dict[str, Any]:
+    return {"applied": applied} if ref is None else {"applied": applied, "ref": ref}
+
+
+def _text(value: dict[str, Any], key: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str):
+        raise ValueError(f'Missing required key "{key}"')
+    return text

@@ -1,0 +1,89 @@
+"""What of an account everybody may see: whether it is available, its records, the blobs that they name."""
+
+from collections.abc import Callable
+
+from aurora_blobs.catalog import accounts, records, references
+from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
+from aurora_blobs.db import Database
+from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
+from aurora_blobs.protocol.syntax import parse_did
+
+
+def check_available(did: str, *, taken_down: bool, deactivated: bool) -> None:
+    """Raises RepoTakendown, RepoDeactivated."""
+    if taken_down:
+        raise RepoTakendown(f"Repo has been takendown: {did}")
+    if deactivated:
+        raise RepoDeactivated(f"Repo has been deactivated: {did}")
+
+
+class Repos:
+    """The accounts of this service, seen from outside.
+
+    *open_to_reports*: an account that the PDS beside us reports on is made when it is not here yet.
+    """
+
+    def __init__(self, database: Database, clock: Callable[[], int], *, open_to_reports: bool) -> None:
+        self._database = database
+        self._clock = clock
+        self._open_to_reports = open_to_reports
+
+    def find(self, name: str) -> Account:
+        """The account whose DID or handle *name* is. Raises RepoNotFound."""
+        with self._database.read() as tx:
+            account = accounts.find_by_name(tx, name)
+        if account is None:
+            raise RepoNotFound(f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {name}")
+        return account
+
+    def visible(self, name: str, *, viewer: str | None = None, admin: bool = False) -> Account:
+        """The account, if *viewer* (a DID, None for everybody) or an admin may see what it holds.
+
+        Raises RepoNotFound, RepoTakendown, RepoDeactivated.
+        """
+        account = self.find(name)
+        if not admin and viewer != account.did:
+            check_available(
+                account.did,
+                taken_down=account.takedown_at is not None,
+                deactivated=account.deactivated_at is not None,
+            )
+        return account
+
+    def reported(self, name: str) -> str:
+        """The DID of the account on whose records an admin reports. Raises RepoNotFound."""
+        if self._open_to_reports and name.startswith("did:"):
+            with self._database.write() as tx:
+                accounts.make_external(tx, parse_did(name), self._clock())
+        return self.find(name).did
+
+    def record(self, did: str, collection: str, rkey: str, cid: str | None) -> Record:
+        """The record, of that CID where one is given. Raises RecordNotFound."""
+        with self._database.read() as tx:
+            record = records.find(tx, did, collection, rkey)
+        if record is None or cid not in (None, record.cid):
+            raise RecordNotFound(f"Could not locate record: at://{did}/{collection}/{rkey}")
+        return record
+
+    def records(self, did: str, collection: str, cursor: str, limit: int, reverse: bool) -> list[Record]:
+        """Up to *limit* records past *cursor*, record keys descending, or ascending with *reverse*."""
+        with self._database.read() as tx:
+            if reverse:
+                return records.oldest_first(tx, did, collection, cursor, limit)
+            return records.newest_first(tx, did, collection, cursor or AFTER_EVERY_KEY, limit)
+
+    def collections(self, did: str) -> list[str]:
+        """The collections in which *did* has records."""
+        with self._database.read() as tx:
+            return records.collections(tx, did)
+
+    def blobs(self, did: str, cursor: str, since: str, limit: int) -> list[str]:
+        """Up to *limit* CIDs past *cursor* that records of *did* name whose rev is greater than *since*."""
+        with self._database.read() as tx:
+            return references.cids(tx, did, cursor, since, limit)
+
+    def records_of_blob(self, did: str, cid: str, cursor: str, limit: int) -> list[str]:
+        """Up to *limit* URIs past *cursor* of records of *did* that name *cid*."""
+        with self._database.read() as tx:
+            return references.record_uris(tx, did, cid, cursor, limit)

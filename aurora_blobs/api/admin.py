@@ -1,0 +1,51 @@
+"""com.atproto.admin: takedowns, account states, deletion."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from aurora_blobs.accounts.moderation import Subject, parse_subject
+from aurora_blobs.api.xrpc import json_input, procedure, query, require
+from aurora_blobs.errors import InvalidRequest
+from aurora_blobs.protocol.cid import parse_blob_cid
+from aurora_blobs.protocol.lexicon_params import optional, required
+from aurora_blobs.protocol.syntax import parse_at_uri, parse_did
+from aurora_blobs.services import services
+
+bp = Blueprint("admin", __name__)
+
+
+@procedure(bp, "com.atproto.admin.updateSubjectStatus")
+def update_subject_status() -> dict[str, Any]:
+    """Take an account or a blob down or lift it, deactivate an account or activate it."""
+    require("admin")
+    given = json_input(subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict))
+    services().moderation.update(parse_subject(given["subject"]), given["takedown"], given["deactivated"])
+    shown = {"subject": given["subject"]}
+    return shown if given["takedown"] is None else {**shown, "takedown": given["takedown"]}
+
+
+@query(
+    bp,
+    "com.atproto.admin.getSubjectStatus",
+    did=optional(parse_did),
+    uri=optional(parse_at_uri),
+    blob=optional(parse_blob_cid),
+)
+def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[str, Any]:
+    """Whether an account or a blob is taken down, an account deactivated."""
+    require("admin")
+    if blob is not None and did is None:
+        raise InvalidRequest("Must provide a did to request blob state")
+    if did is None:
+        raise InvalidRequest("No provided subject, accepted are did, and did with blob")
+    return services().moderation.status(Subject(did, blob))
+
+
+@procedure(bp, "com.atproto.admin.deleteAccount")
+def delete_account() -> dict[str, Any]:
+    """Remove an account and all it has."""
+    require("admin")
+    given = json_input(did=required(parse_did))
+    services().delete_account(services().repos.find(given["did"]).did)
+    return {}

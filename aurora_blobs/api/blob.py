@@ -1,0 +1,40 @@
+"""blue.aurora.blob: what an account wants to know of its blobs and no lexicon of others asks."""
+
+from typing import Any
+
+from flask import Blueprint
+
+from aurora_blobs.api.xrpc import query, require_owner
+from aurora_blobs.protocol.cid import parse_cid
+from aurora_blobs.protocol.lexicon_params import limit, optional, required
+from aurora_blobs.services import services
+
+bp = Blueprint("blob", __name__)
+
+
+@query(
+    bp,
+    "blue.aurora.blob.listRecords",
+    cid=required(parse_cid),
+    limit=limit(100, default=50),
+    cursor=optional(),
+)
+def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
+    """The caller's records that reference a blob."""
+    requester = require_owner()
+    uris = services().repos.records_of_blob(requester.did or "", cid, cursor or "", limit)
+    shown: dict[str, Any] = {"records": [{"uri": uri} for uri in uris]}
+    return {"cursor": uris[-1], **shown} if uris else shown
+
+
+@query(bp, "blue.aurora.blob.getUsage")
+def get_usage() -> dict[str, int]:
+    """What the caller holds, and what it may."""
+    requester = require_owner()
+    usage = services().blobs.usage(requester.did or "")
+    shown = {
+        "blobCount": usage.blob_count,
+        "blobBytes": usage.blob_bytes,
+        "temporaryBytes": usage.temporary_bytes,
+    }
+    return {**shown, "quotaBytes": usage.quota_bytes} if usage.quota_bytes else shown

@@ -1,0 +1,29 @@
+"""Whether the service works, for whoever watches it."""
+
+import sqlite3
+
+from flask import Blueprint, Response, jsonify
+
+from aurora_blobs import __version__
+from aurora_blobs.api.xrpc import query
+from aurora_blobs.catalog import schema
+from aurora_blobs.services import services
+
+bp = Blueprint("health", __name__)
+
+
+@query(bp, "_health")
+def health() -> tuple[Response, int]:
+    """200 while the database and the store answer."""
+    if _database_works() and services().watch.works():
+        return jsonify(version=__version__), 200
+    return jsonify(version=__version__, error="Service Unavailable"), 503
+
+
+def _database_works() -> bool:
+    try:
+        with services().database.read() as tx:
+            schema.version(tx)
+    except sqlite3.Error:
+        return False
+    return True

@@ -1,0 +1,235 @@
+"""com.atproto.repo: blobs come in, and records that name them are kept."""
+
+import json
+from functools import partial
+from typing import Any
+
+from flask import Blueprint, Response, request
+
+from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, bare_cid, reference
+from aurora_blobs.api.xrpc import json_input, procedure, query, require, require_owner, show_usage
+from aurora_blobs.auth import Requester
+from aurora_blobs.catalog.records import Record
+from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
+from aurora_blobs.intake.decoding import parse_encodings
+from aurora_blobs.protocol.cid import parse_cid, shown_cid
+from aurora_blobs.protocol.lexicon_params import Field, limit, optional, required
+from aurora_blobs.protocol.syntax import parse_at_identifier, parse_nsid, parse_record_key
+from aurora_blobs.records.index import Write, Written
+from aurora_blobs.records.repo_import import CAR_TYPE
+from aurora_blobs.records.write_parsing import (
+    COLLECTION,
+    RKEY,
+    SWAP_COMMIT,
+    SWAP_RECORD,
+    VALIDATE,
+    parse_writes,
+    refuse_swap_commit,
+    write_of,
+)
+from aurora_blobs.services import services
+
+bp = Blueprint("repo", __name__)
+
+_REPO = required(parse_at_identifier)
+_RECORD = required(kind=dict)
+
+
+@procedure(bp, "com.atproto.repo.uploadBlob")
+def upload_blob() -> dict[str, Any]:
+    """Store the body as a blob of the caller."""
+    requester = require("session", "service", "oauth")
+    declared_type = request.headers.get("Content-Type")
+    if declared_type is not None:
+        requester.require_upload(declared_type.partition(";")[0].strip())
+    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+        raise InvalidRequest("A request body is expected but none was provided")
+    entry = services().blobs.upload(
+        request.environ["wsgi.input"],
+        did=requester.did or "",
+        declared_type=declared_type,
+        declared_size=request.content_length,
+        encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
+        address=request.remote_addr,
+        check_type=requester.require_upload,
+    )
+    show_usage(services().limits.uploads(entry.did, request.remote_addr or ""))
+    return {"blob": reference(entry, services().config)}
+
+
+@procedure(bp, "com.atproto.repo.createRecord")
+def create_record() -> dict[str, Any]:
+    """Keep a new record."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(
+        repo=_REPO,
+        collection=COLLECTION,
+        rkey=optional(parse_record_key),
+        validate=VALIDATE,
+        record=_RECORD,
+        swapCommit=SWAP_COMMIT,
+    )
+    rkey = given["rkey"] or services().records.new_key()
+    return _write_one(requester, given, "create", rkey)
+
+
+@procedure(bp, "com.atproto.repo.putRecord")
+def put_record() -> dict[str, Any]:
+    """Keep a record, new or in place of another."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(
+        repo=_REPO,
+        collection=COLLECTION,
+        rkey=RKEY,
+        validate=VALIDATE,
+        record=_RECORD,
+        swapRecord=SWAP_RECORD,
+        swapCommit=SWAP_COMMIT,
+    )
+    return _write_one(requester, given, "put", given["rkey"], given["swapRecord"])
+
+
+@procedure(bp, "com.atproto.repo.deleteRecord")
+def delete_record() -> dict[str, Any]:
+    """Forget a record; one that is not there is forgotten already."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT)
+    did = _writable(requester, given["repo"])
+    requester.require_write(given["collection"], "delete")
+    refuse_swap_commit(given["swapCommit"])
+    services().records.apply(did, [Write("delete", given["collection"], given["rkey"], None, given["swapRecord"])])
+    return {}
+
+
+@procedure(bp, "com.atproto.repo.applyWrites")
+def apply_writes() -> dict[str, Any]:
+    """Make up to 200 changes, all or none."""
+    requester = require("session", "oauth", "admin")
+    given = json_input(repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT)
+    did = _writable(requester, given["repo"])
+    refuse_swap_commit(given["swapCommit"])
+    writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().clock())
+    for write, _ in writes:
+        requester.require_write(write.collection, write.action)
+    written = services().records.apply(did, [write for write, _ in writes])
+    results = [
+        {"$type": f"com.atproto.repo.applyWrites#{write.action}Result", **_shown(done, status)}
+        for (write, status), done in zip(writes, written, strict=True)
+    ]
+    return {"results": results}
+
+
+@procedure(bp, "com.atproto.repo.importRepo")
+def import_repo() -> Response:
+    """Take over the records of a repository; their blobs may come later."""
+    requester = require("session", "oauth", "admin", scopes=frozenset({"com.atproto.access"}))
+    requester.require_import()
+    if request.mimetype != CAR_TYPE:
+        raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype or 'none'}")
+    services().importer.receive(
+        request.environ["wsgi.input"],
+        admit=partial(_check_importable, requester),
+        declared_size=request.content_length,
+        encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
+    )
+    return Response()
+
+
+@query(bp, "com.atproto.repo.listMissingBlobs", limit=limit(1000, default=500), cursor=optional())
+def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
+    """Blobs that records of the caller name and whose bytes are not here."""
+    requester = require_owner()
+    found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
+    shown: dict[str, Any] = {
+        "blobs": [
+            {"cid": shown_cid(named.cid, services().config.cid_format), "recordUri": named.record_uri}
+            for named in found
+        ]
+    }
+    return {"cursor": shown["blobs"][-1]["cid"], **shown} if found else shown
+
+
+@query(
+    bp,
+    "com.atproto.repo.getRecord",
+    repo=_REPO,
+    collection=required(parse_nsid),
+    rkey=required(parse_record_key),
+    cid=optional(parse_cid),
+)
+def get_record(repo: str, collection: str, rkey: str, cid: str | None) -> dict[str, Any]:
+    """One record."""
+    did = services().repos.visible(repo).did
+    return _shown_record(services().repos.record(did, collection, rkey, cid))
+
+
+@query(
+    bp,
+    "com.atproto.repo.listRecords",
+    repo=_REPO,
+    collection=required(parse_nsid),
+    limit=limit(100, default=50),
+    cursor=optional(),
+    reverse=Field(bool, default=False),
+)
+def list_records(repo: str, collection: str, limit: int, cursor: str | None, reverse: bool) -> dict[str, Any]:
+    """The records of a collection, newest key first unless *reverse*."""
+    did = services().repos.visible(repo).did
+    found = services().repos.records(did, collection, cursor or "", limit, reverse)
+    shown = {"records": [_shown_record(record) for record in found]}
+    return {"cursor": found[-1].rkey, **shown} if found else shown
+
+
+@query(bp, "com.atproto.repo.describeRepo", repo=_REPO)
+def describe_repo(repo: str) -> dict[str, Any]:
+    """Whose repository it is and which collections it has."""
+    account = services().repos.visible(repo)
+    return {
+        "handle": account.handle or INVALID_HANDLE,
+        "did": account.did,
+        "didDoc": account_document(account) or {"id": account.did},
+        "collections": services().repos.collections(account.did),
+        "handleIsCorrect": account.handle is not None,
+    }
+
+
+def _write_one(
+    requester: Requester, given: dict[str, Any], action: Any, rkey: str, swap: object = SWAP_RECORD.default
+) -> dict[str, Any]:
+    did = _writable(requester, given["repo"])
+    # What a put will be is not known before the write, so it takes both.
+    for needed in ("create", "update") if action == "put" else (action,):
+        requester.require_write(given["collection"], needed)
+    refuse_swap_commit(given["swapCommit"])
+    collection = given["collection"]
+    value = services().records.with_typed_pictures(did, collection, rkey, given["record"])
+    write, status = write_of(services().lexicons, action, collection, rkey, value, given["validate"], swap)
+    return _shown(services().records.apply(did, [write])[0], status)
+
+
+def _writable(requester: Requester, repo: str) -> str:
+    """The DID of *repo*, in which the requester may write."""
+    if requester.kind == "admin":
+        return services().repos.reported(repo)
+    if services().repos.find(repo).did != requester.did:
+        raise AuthenticationRequired()
+    requester.require_active()
+    return requester.did or ""
+
+
+def _check_importable(requester: Requester, did: str) -> None:
+    if requester.kind == "admin":
+        services().repos.reported(did)
+    elif did != requester.did:
+        raise InvalidRequest(f"The repository is of {did}, not of {requester.did}")
+
+
+def _shown(written: Written, status: str | None) -> dict[str, Any]:
+    if written.cid is None:
+        return {}
+    shown = {"uri": written.uri, "cid": written.cid}
+    return shown if status is None else {**shown, "validationStatus": status}
+
+
+def _shown_record(record: Record) -> dict[str, Any]:
+    return {"uri": record.uri, "cid": record.cid, "value": json.loads(record.value)}

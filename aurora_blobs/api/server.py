@@ -1,0 +1,177 @@
+"""com.atproto.server: local accounts, their sessions and states, and what this service is."""
+
+from typing import Any
+
+from flask import Blueprint, Response, g, request
+
+from aurora_blobs.accounts.local import LogIn
+from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, nothing
+from aurora_blobs.api.xrpc import credentials, json_input, procedure, query, require, require_owner, show_usage
+from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
+from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
+from aurora_blobs.protocol.did_document import names_host
+from aurora_blobs.protocol.lexicon_params import optional, required
+from aurora_blobs.protocol.syntax import parse_did
+from aurora_blobs.records.index import record_cid
+from aurora_blobs.services import services
+
+bp = Blueprint("server", __name__)
+
+_FULL = frozenset({ACCESS_SCOPE})  # what an app password may not do
+_BEFORE_ALL = "2222222222222"  # the first TID, for an account without records
+
+
+@procedure(bp, "com.atproto.server.createAccount")
+def create_account() -> dict[str, Any]:
+    """Make an account and log it in."""
+    accounts = local_accounts()
+    given = json_input(
+        handle=required(), email=optional(), password=optional(), did=optional(parse_did), plcOp=optional(kind=dict)
+    )
+    if given["plcOp"] is not None:
+        raise InvalidRequest('Unsupported input: "plcOp"')
+    if given["email"] is None:
+        raise InvalidRequest("Email is required")
+    if given["password"] is None:
+        raise InvalidPassword("Password is required")
+    show_usage(services().limits.sign_up(request.remote_addr or ""))
+    if given["did"] is not None:
+        _check_brought(given["did"])
+    account = accounts.create(
+        handle=given["handle"], email=given["email"], password=given["password"], did=given["did"]
+    )
+    return {**_names(account), **_tokens(accounts.open_session(account))}
+
+
+@procedure(bp, "com.atproto.server.createSession")
+def create_session() -> dict[str, Any]:
+    """Log in."""
+    accounts = local_accounts()
+    given = json_input(identifier=required(), password=required(), allowTakendown=optional(kind=bool))
+    with services().limits.guessing(request.remote_addr or ""):
+        account = accounts.with_password(given["identifier"], given["password"])
+    log_in = accounts.log_in(account, allow_taken_down=given["allowTakendown"] is True)
+    return {**_tokens(log_in), **_session(log_in.account)}
+
+
+@procedure(bp, "com.atproto.server.refreshSession")
+def refresh_session() -> dict[str, Any]:
+    """New tokens for a refresh token, which is spent by it."""
+    log_in = local_accounts().renew(services().authenticator.refresh(credentials()))
+    return {**_tokens(log_in), **_session(log_in.account)}
+
+
+@procedure(bp, "com.atproto.server.deleteSession")
+def delete_session() -> Response:
+    """Log out."""
+    local_accounts().log_out(services().authenticator.refresh(credentials()))
+    return nothing()
+
+
+@query(bp, "com.atproto.server.getSession")
+def get_session() -> dict[str, Any]:
+    """Whose session it is."""
+    accounts = local_accounts()
+    requester = require("session", scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, taken_down=True)
+    return _session(accounts.existing(requester.did or ""))
+
+
+@procedure(bp, "com.atproto.server.deactivateAccount")
+def deactivate_account() -> Response:
+    """Stop serving and changing what the account holds. When to delete it is not for us to decide."""
+    accounts = local_accounts()
+    requester = require("session", scopes=_FULL)
+    json_input(deleteAfter=optional())
+    accounts.deactivate(requester.did or "")
+    return nothing()
+
+
+@procedure(bp, "com.atproto.server.activateAccount")
+def activate_account() -> Response:
+    """Undo deactivateAccount."""
+    accounts = local_accounts()
+    requester = require("session", scopes=_FULL)
+    accounts.activate(requester.did or "")
+    return nothing()
+
+
+@procedure(bp, "com.atproto.server.requestAccountDelete")
+def request_account_delete() -> Response:
+    """Nothing is mailed, and deleteAccount takes any token: what a client asks for next will work."""
+    local_accounts()
+    require("session", scopes=_FULL, taken_down=True)
+    return nothing()
+
+
+@procedure(bp, "com.atproto.server.deleteAccount")
+def delete_account() -> Response:
+    """Remove an account and all it has; the password shows that it may be."""
+    accounts = local_accounts()
+    given = json_input(did=required(parse_did), password=required(), token=required())
+    with services().limits.guessing(request.remote_addr or ""):
+        accounts.check_password(given["did"], given["password"])
+    services().delete_account(given["did"])
+    return nothing()
+
+
+@query(bp, "com.atproto.server.checkAccountStatus")
+def check_account_status() -> dict[str, Any]:
+    """How far a migration has come."""
+    requester = require_owner()
+    account = services().accounts.existing(requester.did or "")
+    counts = services().accounts.counts(account.did)
+    rev = account.rev or _BEFORE_ALL
+    return {
+        "activated": account.deactivated_at is None,
+        "validDid": _is_valid_did(account),
+        # There are no commits: this names the index as it is at that revision.
+        "repoCommit": record_cid({"did": account.did, "rev": rev}),
+        "repoRev": rev,
+        "repoBlocks": counts.records,
+        "indexedRecords": counts.records,
+        "privateStateValues": 0,
+        "expectedBlobs": counts.expected_blobs,
+        "importedBlobs": counts.imported_blobs,
+    }
+
+
+@query(bp, "com.atproto.server.describeServer")
+def describe_server() -> dict[str, Any]:
+    """What this service is and takes."""
+    config = services().config
+    return {
+        "did": config.service_did,
+        "availableUserDomains": list(config.handle_domains) if config.accounts == "local" else [],
+        "inviteCodeRequired": False,
+        "blobUploadLimit": config.max_blob_size,
+        "links": {},
+        "contact": {},
+    }
+
+
+def _check_brought(did: str) -> None:
+    """Raises AuthenticationRequired unless the caller shows by a service token that *did* is its own."""
+    if credentials().authorization is None or services().authenticator.newcomer(credentials(), g.nsid) != did:
+        raise AuthenticationRequired(f"Missing auth to create account with did: {did}")
+
+
+def _is_valid_did(account: Account) -> bool:
+    document = account_document(account) or services().identities.document(account.did)
+    return document is not None and names_host(document, request.host)
+
+
+def _tokens(log_in: LogIn) -> dict[str, Any]:
+    return {"accessJwt": log_in.access_token, "refreshJwt": log_in.refresh_token}
+
+
+def _names(account: Account) -> dict[str, Any]:
+    names: dict[str, Any] = {"did": account.did, "handle": account.handle or INVALID_HANDLE}
+    document = account_document(account)
+    return names if document is None else {**names, "didDoc": document}
+
+
+def _session(account: Account) -> dict[str, Any]:
+    # No mail is ever sent, so no address is ever confirmed.
+    session = {**_names(account), "email": account.email, "emailConfirmed": False, "active": account.active}
+    return session if account.active else {**session, "status": account.status}

@@ -1,0 +1,45 @@
+"""com.atproto.sync: everybody fetches what is public."""
+
+from typing import Any
+
+from flask import Blueprint, Response
+
+from aurora_blobs.api.serializers import bare_cid
+from aurora_blobs.api.serving import blob_response, visible_blob
+from aurora_blobs.api.xrpc import optional_requester, query
+from aurora_blobs.protocol.cid import parse_cid, shown_cid
+from aurora_blobs.protocol.lexicon_params import limit, optional, required
+from aurora_blobs.protocol.syntax import parse_did, parse_tid
+from aurora_blobs.services import services
+
+bp = Blueprint("sync", __name__)
+
+_DID = required(parse_did)
+
+
+@query(bp, "com.atproto.sync.getBlob", did=_DID, cid=required(parse_cid))
+def get_blob(did: str, cid: str) -> Response:
+    """The bytes of a blob that is public, or the caller's own."""
+    entry, public = visible_blob(did, cid)
+    return blob_response(entry, public=public)
+
+
+@query(
+    bp,
+    "com.atproto.sync.listBlobs",
+    did=_DID,
+    since=optional(parse_tid),
+    limit=limit(1000, default=500),
+    cursor=optional(),
+)
+def list_blobs(did: str, since: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
+    """The CIDs that records of the account name."""
+    requester = optional_requester()
+    services().repos.visible(
+        did,
+        viewer=None if requester is None else requester.did,
+        admin=requester is not None and requester.kind == "admin",
+    )
+    cids = services().repos.blobs(did, bare_cid(cursor), since or "", limit)
+    shown: dict[str, Any] = {"cids": [shown_cid(cid, services().config.cid_format) for cid in cids]}
+    return {"cursor": shown["cids"][-1], **shown} if cids else shown

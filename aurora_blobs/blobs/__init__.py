@@ -1,0 +1,1 @@
+"""What happens to a blob: upload, verification, deletion, public links."""

@@ -1,0 +1,103 @@
+"""Whether stored bytes are those of their CID, and what becomes of them if not: set aside, never served."""
+
+import io
+from collections.abc import Callable
+from hashlib import sha256
+from typing import BinaryIO
+
+from aurora_blobs.catalog import audit, blobs
+from aurora_blobs.catalog.audit import Row
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BlobNotFound, BlobServiceError
+from aurora_blobs.intake.spool import CHUNK
+from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.storage.base import BlobBackend
+
+
+def is_right(backend: BlobBackend, cid: str, spend: Callable[[int], None] = lambda size: None) -> bool | None:
+    """Whether the bytes under *cid*, all of them read, are those of *cid*; None if there are none.
+
+    *spend* gets the size of each piece and may take its time.
+    """
+    digest = sha256()
+    try:
+        with backend.open(cid) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+                spend(len(data))
+    except BlobNotFound:
+        return None
+    return cid_of_digest(digest.digest()) == cid
+
+
+def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
+    """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
+
+    Of a pair of stores both copies are looked at, and a right one keeps the blob.
+
+    False where row or bytes have changed since they were read, or the bytes are right: an upload healed it.
+    """
+    cid = row.cid
+    seen: list[tuple[BlobBackend, str | None]] = []
+    right: bool | None = None
+    # Read and copied without the write lock, for which every upload would wait.
+    for store in backend.stores:
+        version = store.version(cid)
+        right = is_right(store, cid)
+        if right:
+            break
+        if right is False:
+            try:
+                store.keep_aside(cid)
+            except BlobNotFound:
+                return False
+        seen.append((store, version))
+    wrong = [store for store, version in seen if version is not None]
+    failure: BlobServiceError | None = None
+    with database.write() as tx:
+        if audit.find_row(tx, cid) != row or any(store.version(cid) != version for store, version in seen):
+            return False
+        for store in wrong:
+            try:
+                store.delete(cid)
+            except BlobServiceError as error:
+                failure = error
+        if not right:
+            blobs.mark_lost(tx, cid, clock())
+    # After the commit: the store may have removed them, and an upload must not take them for here.
+    if failure is not None:
+        raise failure
+    return not right or bool(wrong)
+
+
+class Verified(io.RawIOBase):
+    """A blob's bytes, hashed as they are read. The last piece is handed out only if all were right."""
+
+    def __init__(self, file: BinaryIO, cid: str, size: int, found_wrong: Callable[[], None]) -> None:
+        """*found_wrong* is called before BlobNotFound is raised."""
+        self._file = file
+        self._cid = cid
+        self._left = size
+        self._found_wrong = found_wrong
+        self._digest = sha256()
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if self._left == 0:
+            return b""
+        if size is None or size < 0:
+            size = self._left
+        data = self._file.read(min(size, self._left))
+        self._digest.update(data)
+        self._left -= len(data)
+        whole = self._left == 0
+        if not data or (whole and cid_of_digest(self._digest.digest()) != self._cid):
+            self._found_wrong()
+            raise BlobNotFound()
+        return data
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()

@@ -1,0 +1,6 @@
+"""The database seam: transactions of plain SQL, a module for each engine."""
+
+from aurora_blobs.db.sqlite import Database as Database
+from aurora_blobs.db.sqlite import Transaction as Transaction
+from aurora_blobs.db.sqlite import no_hook as no_hook
+from aurora_blobs.db.sqlite import open_database as open_database

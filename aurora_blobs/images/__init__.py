@@ -1,1 +1,0 @@
-"""What the bytes of pictures and films say, and smaller pictures made of them."""

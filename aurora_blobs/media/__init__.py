@@ -1,0 +1,1 @@
+"""What the bytes of pictures and films say of themselves."""

@@ -1,0 +1,183 @@
+"""The media type of a blob: what its first bytes show, weighed against what the client declared."""
+
+import re
+
+from aurora_blobs.errors import InvalidMimeType, InvalidRequest
+from aurora_blobs.media.signatures import UNKNOWN, detect
+from aurora_blobs.protocol.syntax import parse_mime_type
+
+# Inside a family a claim is a near miss, not a lie: the bytes win.
+_FAMILIES = (frozenset({"video/mp4", "video/quicktime"}), frozenset({"image/png", "image/apng"}))
+
+# Claims that are as true as what the bytes show: another name of the same, or what a container is used for.
+_FONT = r"(font|application)/.*(sfnt|ttf|otf|opentype|truetype)"
+_OFFICE = r"application/(zip|vnd\..+)"
+_AS_TRUE = {
+    found: re.compile(pattern)
+    for found, pattern in {
+        "application/epub+zip": r"application/zip",
+        "application/gzip": r"application/(x-gzip|.+\+gzip)",
+        "application/ogg": r"(audio|video)/ogg|audio/opus",
+        "application/rtf": r"text/(rtf|plain)",
+        "application/vnd.oasis.opendocument.presentation": _OFFICE,
+        "application/vnd.oasis.opendocument.spreadsheet": _OFFICE,
+        "application/vnd.oasis.opendocument.text": _OFFICE,
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation": _OFFICE,
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": _OFFICE,
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document": _OFFICE,
+        "application/x-bzip2": r"application/x-bzip",
+        "application/x-cfb": r"application/(msword|vnd\..+|x-msi|x-ole-storage)",
+        "application/x-deb": r"application/vnd\.debian\.binary-package",
+        "application/x-elf": r"application/x-(executable|sharedlib|pie-executable)",
+        "application/x-msdownload": r"application/(vnd\.microsoft\.portable-executable|x-dosexec)",
+        "application/x-rar-compressed": r"application/(vnd\.rar|x-rar)",
+        "application/x-sqlite3": r"application/(vnd\.sqlite3|.+\+sqlite3)",
+        "application/xml": r"text/(xml|plain|html)|.+\+xml",
+        "application/zip": r"application/(vnd\..+|.+\+zip|java-archive|x-zip-compressed)",
+        "audio/aiff": r"audio/x-aiff",
+        "audio/flac": r"audio/x-flac",
+        "audio/midi": r"audio/x-midi",
+        "audio/mpeg": r"audio/mp3",
+        "audio/ogg": r"application/ogg|audio/opus",
+        "audio/wav": r"audio/(x-wav|wave|vnd\.wave)",
+        "audio/x-m4a": r"audio/(m4a|mp4)",
+        "font/otf": _FONT,
+        "font/ttf": _FONT,
+        "font/woff": r"application/.*woff",
+        "font/woff2": r"application/.*woff2",
+        "image/bmp": r"image/x-(ms-)?bmp",
+        "image/heic": r"image/heif",
+        "image/heif": r"image/(heic|avif)",
+        "image/jpx": r"image/jp2",
+        "image/tiff": r"image/x-(adobe|nikon|sony|canon)-.+",
+        "image/x-icon": r"image/vnd\.microsoft\.icon",
+        "text/vtt": r"text/plain",
+        "video/matroska": r"(video|audio)/(x-)?matroska",
+        "video/mp4": r"audio/mp4|application/mp4|video/x-m4v",
+        "video/ogg": r"application/ogg",
+        "video/webm": r"audio/webm",
+        "video/vnd.avi": r"video/(x-msvideo|avi|msvideo)",
+        "video/x-ms-asf": r"(video|audio)/x-ms-.+",
+    }.items()
+}
+
+_EXTENSIONS = {
+    extension: mime_type
+    for mime_type, extensions in {
+        "application/gzip": "gz",
+        "application/json": "json",
+        "application/pdf": "pdf",
+        "application/vnd.ipld.car": "car",
+        "application/zip": "zip",
+        "audio/flac": "flac",
+        "audio/mpeg": "mp3",
+        "audio/ogg": "oga ogg opus",
+        "audio/wav": "wav",
+        "audio/x-m4a": "m4a",
+        "image/apng": "apng",
+        "image/avif": "avif",
+        "image/bmp": "bmp",
+        "image/gif": "gif",
+        "image/heic": "heic",
+        "image/jpeg": "jpg jpeg jpe jfif",
+        "image/jxl": "jxl",
+        "image/png": "png",
+        "image/svg+xml": "svg",
+        "image/tiff": "tif tiff",
+        "image/webp": "webp",
+        "image/x-icon": "ico",
+        "text/html": "html htm",
+        "text/plain": "txt",
+        "text/vtt": "vtt",
+        "video/3gpp": "3gp",
+        "video/matroska": "mkv",
+        "video/mp4": "mp4",
+        "video/ogg": "ogv",
+        "video/quicktime": "mov qt",
+        "video/webm": "webm",
+        "video/x-m4v": "m4v",
+    }.items()
+    for extension in extensions.split()
+}
+
+
+def choose_mime_type(declared: str | None, head: bytes, *, policy: str, allowed: tuple[str, ...]) -> str:
+    """The type under which a blob is kept: *declared* is the client's Content-Type, *head* the first 8192 bytes.
+
+    None, an empty text, a wildcard and application/octet-stream claim nothing. Under ``sniff`` the bytes win over
+    a claim; under ``strict`` a claim that they contradict is refused, and an image or a video must show that it is one.
+
+    Raises InvalidMimeType where they contradict, or where *allowed* does not have the type; InvalidRequest for a
+    *declared* that is no media type.
+    """
+    claim = _claim(declared)
+    if not head and "*/*" in allowed:
+        return claim or UNKNOWN
+    found = detect(head)
+    if policy == "strict" and claim is not None:
+        chosen = _reconciled(claim, found, head, allowed)
+    else:
+        chosen = found or claim or UNKNOWN
+    if not is_allowed(chosen, allowed):
+        raise InvalidMimeType(f"{chosen} is not accepted here{_accepted(allowed)}")
+    return chosen
+
+
+def is_consistent(stated: str, head: bytes) -> bool:
+    """Whether a blob that begins with *head* may be kept under *stated*, the type that a record states for it."""
+    found = detect(head)
+    return found is None or _is_near(stated, found) or _is_true(stated, found)
+
+
+def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
+    """Whether *allowed*, of types, ``type/*`` and ``*/*``, has *mime_type*. A PNG may be animated."""
+    return (
+        mime_type in allowed
+        or "*/*" in allowed
+        or f"{mime_type.partition('/')[0]}/*" in allowed
+        or (mime_type == "image/apng" and "image/png" in allowed)
+    )
+
+
+def mime_type_of_filename(name: str) -> str | None:
+    """What the extension of *name* claims, for a caller that has a file and no declaration."""
+    _, dot, extension = name.rpartition(".")
+    return _EXTENSIONS.get(extension.lower()) if dot else None
+
+
+def _claim(declared: str | None) -> str | None:
+    if declared is None or not declared.strip():
+        return None
+    if (by_extension := _EXTENSIONS.get(declared.strip().lower())) is not None:
+        return by_extension
+    try:
+        claim = parse_mime_type(declared)
+    except ValueError as error:
+        raise InvalidRequest(str(error)) from None
+    return None if "*" in claim or claim == UNKNOWN else claim
+
+
+def _reconciled(claim: str, found: str | None, head: bytes, allowed: tuple[str, ...]) -> str:
+    if found is None:
+        if claim == "image/svg+xml" and b"<svg" in head:
+            return claim  # a text, which has no signature
+        if claim.startswith(("image/", "video/")):
+            raise InvalidMimeType(f"the bytes are not {claim}, as declared{_accepted(allowed)}")
+        return claim
+    if _is_near(claim, found):
+        return found
+    if _is_true(claim, found):
+        return claim
+    raise InvalidMimeType(f"the bytes are {found}, not {claim}, as declared{_accepted(allowed)}")
+
+
+def _is_near(claim: str, found: str) -> bool:
+    return any(claim in family and found in family for family in _FAMILIES)
+
+
+def _is_true(claim: str, found: str) -> bool:
+    return claim == found or (found in _AS_TRUE and _AS_TRUE[found].fullmatch(claim) is not None)
+
+
+def _accepted(allowed: tuple[str, ...]) -> str:
+    return "" if "*/*" in allowed else f"; accepted: {', '.join(allowed)}"

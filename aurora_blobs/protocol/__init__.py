@@ -1,0 +1,1 @@
+"""What AT Protocol writes down: identifiers, encodings, documents, schemas."""

@@ -1,0 +1,68 @@
+"""The blobs that a record names: its references to them, in the form of today and in that of before 2023.
+
+https://atproto.com/specs/data-model#blob-type
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from aurora_blobs.protocol.cid import parse_cid
+
+MAX_SAFE_INTEGER = 2**53 - 1  # what every implementation of the protocol can count to
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A blob as a record names it. `mime_type` and `size` are None in the legacy form, which may not state them."""
+
+    cid: str
+    mime_type: str | None
+    size: int | None
+
+
+def find_references(value: object) -> Iterator[Reference]:
+    """Every blob that *value*, a record's JSON, names, wherever it does; in the legacy form too.
+
+    CIDs are in the ``bafkrei…`` form where they are a blob's, else as they stand.
+    """
+    stack = [value]
+    while stack:
+        value = stack.pop()
+        if isinstance(value, dict):
+            reference = _typed(value) or legacy_reference(value)
+            if reference is not None:
+                yield reference
+            else:
+                stack.extend(reversed(value.values()))
+        elif isinstance(value, list):
+            stack.extend(reversed(value))
+
+
+def _typed(value: dict[str, Any]) -> Reference | None:
+    if value.get("$type") != "blob" or value.keys() != {"$type", "ref", "mimeType", "size"}:
+        return None
+    ref, mime_type, size = value["ref"], value["mimeType"], value["size"]
+    if not isinstance(ref, dict) or ref.keys() != {"$link"} or not isinstance(ref["$link"], str):
+        return None
+    if not isinstance(mime_type, str) or "/" not in mime_type:
+        return None
+    if not isinstance(size, int) or isinstance(size, bool) or not -1 <= size <= MAX_SAFE_INTEGER:
+        return None
+    try:
+        return Reference(parse_cid(ref["$link"]), mime_type, size)
+    except ValueError:
+        return None
+
+
+def legacy_reference(value: dict[str, Any]) -> Reference | None:
+    """*value* as a reference of the form before 2023, ``{"cid", "mimeType"}``; None if it is not one."""
+    if value.keys() != {"cid", "mimeType"}:
+        return None
+    cid, mime_type = value["cid"], value["mimeType"]
+    if not isinstance(cid, str) or not isinstance(mime_type, str) or not mime_type:
+        return None
+    try:
+        return Reference(parse_cid(cid), mime_type, None)
+    except ValueError:
+        return None

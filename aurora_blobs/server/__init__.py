@@ -1,0 +1,1 @@
+"""What gunicorn runs: its worker, its time limits, its memory."""

@@ -1,0 +1,51 @@
+"""Whether the store works, found out with a canary, and not more often than every few seconds however many ask."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.storage.base import BlobBackend
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 5
+
+
+class StoreWatch:
+    """The last canary's fate. One thread at a time sends a canary; whoever asks meanwhile gets the last answer."""
+
+    def __init__(self, backend: BlobBackend, seconds: Callable[[], float] = time.monotonic) -> None:
+        """*seconds* is a clock that does not jump."""
+        self._backend = backend
+        self._seconds = seconds
+        self._probing = threading.Lock()
+        self._probed_at: float | None = None
+        self._works = True
+
+    def works(self) -> bool:
+        """Whether the store took a canary and gave it back, at most `FRESH_SECONDS` ago."""
+        if not self._is_fresh() and self._probing.acquire(blocking=self._probed_at is None):
+            try:
+                if not self._is_fresh():
+                    self._probe()
+            finally:
+                self._probing.release()
+        return self._works
+
+    def _is_fresh(self) -> bool:
+        return self._probed_at is not None and self._seconds() - self._probed_at < FRESH_SECONDS
+
+    def _probe(self) -> None:
+        try:
+            self._backend.probe()
+        except (BlobServiceError, OSError) as error:
+            if self._works:
+                log.warning("the store does not work: %s", error)
+            self._works = False
+        else:
+            if not self._works:
+                log.warning("the store works again")
+            self._works = True
+        self._probed_at = self._seconds()

@@ -1,0 +1,189 @@
+"""Bytes as objects in an S3-compatible store, under ``<prefix><xx>/<cid>``, xx as on disk."""
+
+import os
+import secrets
+from base64 import b64encode
+from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
+from typing import Any, BinaryIO
+
+from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
+from aurora_blobs.intake.spool import Spooled
+from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
+from aurora_blobs.storage.base import CANARY, BlobBackend, Stored, Unfinished
+from aurora_blobs.storage.s3_bucket import Bucket, unexpected
+from aurora_blobs.storage.s3_client import SLOWEST_PUT, Refused
+from aurora_blobs.storage.s3_parts import MAX_PUT, PART, PartedUpload, uploads
+
+URL_SECONDS = 300  # how long a link works: a slow client must begin in it, not end
+_QUARANTINE = "quarantine/"  # after the prefix
+_DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
+
+
+class S3Backend(BlobBackend):
+    """A bucket. An object is whole or absent; its Content-Type is that of its first upload."""
+
+    def __init__(self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART) -> None:
+        """What is larger than *max_put* bytes goes up in parts of *part_bytes* or, where they are too many, more."""
+        self.bucket = bucket
+        self._prefix = prefix
+        self._max_put = max_put
+        self._part_bytes = part_bytes
+        # Always the same, so that a store which does not delete is not filled up; with the process, since after a fork
+        # there are several of this object.
+        self._canary = f"{CANARY}{secrets.token_hex(8)}"
+        self._conditional = True  # until the store says that it does not know If-None-Match
+
+    def put(self, blob: Spooled) -> None:
+        """Make the bytes durable under ``blob.cid``.
+
+        After a BackendTimeout the whole of them may still appear there; never a part.
+        """
+        try:
+            if blob.size <= self._max_put:
+                self._create(partial(self._put, blob), lambda: self._is_whole(blob))
+                return
+            with self._in_parts(self.key(blob.cid), ContentType=blob.mime_type) as upload:
+                upload.send(blob)
+                self._create(upload.complete, upload.is_there)
+        except Refused as refusal:
+            raise unexpected(refusal) from refusal
+
+    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+        return self.bucket.open(self.key(cid), start, stop)
+
+    def size(self, cid: str) -> int | None:
+        return self.bucket.size(self.key(cid))
+
+    def delete(self, cid: str) -> None:
+        # Brief: callers hold the database's write lock.
+        self.bucket.call("delete_object", brief=True, Key=self.key(cid))
+
+    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        if len(cids) == 1:  # in the way that no store refuses
+            return super().delete_many(cids)
+        failures: dict[str, BlobServiceError] = {}
+        for start in range(0, len(cids), _DELETE_AT_ONCE):
+            batch = cids[start : start + _DELETE_AT_ONCE]
+            keys = {self.key(cid): cid for cid in batch}
+            listed = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
+            try:
+                # Brief, as above.
+                answer = self.bucket.call("delete_objects", brief=True, Delete=listed)
+            except Refused:
+                # Swift and older MinIO want a Content-MD5, which boto3 no longer sends.
+                failures |= super().delete_many(batch)
+                continue
+            # A batch is answered with 200 whatever became of its keys.
+            for error in answer.get("Errors", ()):
+                if error.get("Code") != "NoSuchKey":
+                    failures[keys[error["Key"]]] = BackendUnavailable(f"the store kept it: {error.get('Code')}")
+        return failures
+
+    def version(self, cid: str) -> str | None:
+        return self.bucket.version(self.key(cid))
+
+    def keep_aside(self, cid: str) -> None:
+        size = self.size(cid)
+        if size is None:
+            raise BlobNotFound()
+        source = {"Bucket": self.bucket.name, "Key": self.key(cid)}
+        aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
+        if size <= self._max_put:
+            self.bucket.call("copy_object", CopySource=source, Key=aside)
+            return
+        with self._in_parts(aside) as upload:
+            upload.copy(source, size)
+            upload.complete()
+
+    def forget_aside(self, cids: Collection[str]) -> None:
+        aside = f"{self._prefix}{_QUARANTINE}"
+        for listed in self.bucket.objects(aside):
+            if listed.key.removeprefix(aside).partition(".")[0] in cids:
+                self.bucket.call("delete_object", Key=listed.key)
+
+    def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
+        parameters = {
+            "Bucket": self.bucket.name,
+            "Key": self.key(cid),
+            "ResponseContentType": mime_type,
+            "ResponseContentDisposition": disposition,
+        }
+        client = self.bucket.client.boto3_client()
+        return str(client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS))
+
+    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+        for listed in self.bucket.objects(self._prefix):
+            name = listed.key[len(self._prefix) :]
+            cid = cid_at(name)
+            if cid is not None:
+                yield Stored(cid, listed.size, listed.modified)
+            elif skipped is not None and not name.startswith((_QUARANTINE, CANARY)):
+                skipped(name)
+
+    def unfinished(self, before: int) -> Iterator[Unfinished]:
+        for begun in uploads(self.bucket, self._prefix):
+            name = begun.key[len(self._prefix) :]
+            cid = cid_in(name.removeprefix(_QUARANTINE)) if name.startswith(_QUARANTINE) else cid_at(name)
+            if cid is None or begun.since >= before:
+                continue
+            # Of one that goes over a slow link for longer than the grace, a part came a moment ago.
+            size, since = begun.parts()
+            if since < before:
+                yield Unfinished(cid, size, since, begun.remove)
+
+    def probe(self) -> None:
+        key = f"{self._prefix}{self._canary}.{os.getpid()}"
+        self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
+        try:
+            with self.bucket.open(key, brief=True) as file:
+                if file.read() != b"canary":
+                    raise BackendUnavailable("the canary came back changed")
+        finally:
+            self.bucket.call("delete_object", brief=True, Key=key)
+
+    def key(self, cid: str) -> str:
+        """The key of *cid*."""
+        return f"{self._prefix}{place_of(cid)}"
+
+    def _in_parts(self, key: str, **options: str) -> PartedUpload:
+        return PartedUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
+
+    def _create(self, write: Callable[..., None], is_there: Callable[[], bool]) -> None:
+        """*write* an object where there is none; one that *is_there* and whole stays."""
+        if self._conditional:
+            try:
+                write(IfNoneMatch="*")
+                return
+            except Refused as refusal:
+                if refusal.http_status == 412:
+                    if is_there():
+                        return
+                elif refusal.http_status in (400, 501):
+                    # Swift says 501. Without the condition an equal object is written again, which is harmless.
+                    self._conditional = False
+                else:
+                    raise
+        write()
+
+    def _put(self, blob: Spooled, **condition: Any) -> None:
+        self.bucket.call(
+            "put_object",
+            extra_seconds=blob.size / SLOWEST_PUT,
+            body=blob.open,
+            Key=self.key(blob.cid),
+            ContentLength=blob.size,
+            ContentType=blob.mime_type,
+            # The CID's own digest: a store that checks it cannot hold other bytes under this name.
+            ChecksumSHA256=b64encode(digest_of(blob.cid)).decode(),
+            **condition,
+        )
+
+    def _is_whole(self, blob: Spooled) -> bool:
+        # A store that keeps no checksum cannot tell: there the bytes at hand, which are right, are sent once more.
+        try:
+            head = self.bucket.call("head_object", Key=self.key(blob.cid), ChecksumMode="ENABLED")
+        except BlobNotFound:
+            return False  # deleted in this moment
+        digest = b64encode(digest_of(blob.cid)).decode()
+        return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256") == digest)

@@ -1,0 +1,1 @@
+"""Smaller pictures, made in processes of their own and cached."""

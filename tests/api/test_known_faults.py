@@ -1,0 +1,312 @@
+"""Faults that blob stores of the network are known for, each with what happens here instead."""
+
+import gzip
+import io
+import threading
+import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.depot import ALICE, BOB, Depot, blob_of, cid_of_bytes
+from support.fakes import Dribble, MemoryBackend
+from support.members import ADMIN, UPLOAD, Member, jpeg
+
+from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
+from aurora_blobs.maintenance.collect import Collector
+from aurora_blobs.maintenance.scrub import Scrub
+
+
+def link(blob):
+    return blob["ref"]["$link"]
+
+
+def files(depot):
+    return sorted(path.name for path in depot.backend.root.rglob("*") if path.is_file())
+
+
+def collect(depot):
+    return list(
+        Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock).run()
+    )
+
+
+def test_temporary_blobs_are_collected(depot):
+    depot.upload(b"one")
+    depot.clock.pass_seconds(3601)
+
+    collect(depot)
+
+    assert files(depot) == []
+
+
+@pytest.mark.parametrize("public", [True, False])
+def test_uploading_again_leaves_one_copy_and_nothing_else(depot, public):
+    data = bytes(1_000_000)
+    entry = depot.upload(data)
+    [depot.write("com.example.a", "1", {"file": blob_of(entry)}) for _ in range(public)]
+
+    with ThreadPoolExecutor(20) as pool:
+        cids = set(pool.map(lambda _: depot.upload(data).cid, range(20)))
+
+    assert cids == {entry.cid}
+    assert files(depot) == [entry.cid]
+    assert list(depot.spool.iterdir()) == []
+    assert depot.blobs.usage(ALICE).blob_count == 1
+
+
+def test_a_refused_upload_of_taken_down_bytes_leaves_nothing(depot):
+    depot.take_down(cid_of_bytes(bytes(1_000_000)), ALICE)
+
+    with pytest.raises(Exception, match="takendown"):
+        depot.upload(bytes(1_000_000))
+
+    assert files(depot) == list(depot.spool.iterdir()) == []
+    assert depot.rows()["blob"] == []
+
+
+@pytest.mark.parametrize("size", [1_001, 10_000_000])
+def test_a_chunked_upload_over_the_limit_leaves_nothing(tmp_path, size):
+    depot = Depot(tmp_path, max_bytes=1_000)
+    depot.add_account(ALICE)
+
+    with pytest.raises(BlobTooLarge):
+        depot.blobs.upload(Dribble(bytes(size), sizes=(100,)), did=ALICE, declared_type="application/x-test")
+
+    assert files(depot) == list(depot.spool.iterdir()) == []
+    depot.database.close()
+
+
+def test_a_takedown_outlives_the_record_the_row_and_the_account(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+    depot.take_down(entry.cid, ALICE)
+    depot.delete("com.example.a", "1")
+    depot.blobs.delete_account(ALICE)
+    depot.add_account(ALICE)
+
+    with pytest.raises(Exception, match="takendown"):
+        depot.upload(b"one")
+
+
+def test_a_cid_can_be_blocked_before_it_is_uploaded(depot):
+    depot.take_down(cid_of_bytes(b"one"), "")
+
+    for did in (ALICE, BOB):
+        with pytest.raises(Exception, match="takendown"):
+            depot.upload(b"one", did=did)
+
+
+def test_lost_bytes_are_reported_missing_and_healed_by_an_upload(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+    depot.backend.delete(entry.cid)
+
+    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
+    assert depot.upload(b"one") == depot.entry(ALICE, entry.cid)
+    assert depot.blobs.list_missing(ALICE, "", 10) == []
+    assert depot.read(entry) == b"one"
+
+
+def test_wrong_bytes_are_found_served_no_more_and_healed_by_an_upload(depot):
+    entry = depot.upload(b"right")
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+    (path,) = [path for path in depot.backend.root.rglob("*") if path.is_file()]
+    path.write_bytes(b"wrong")
+
+    scrub = Scrub(depot.database, depot.backend, depot.clock, repair=True, bytes_per_second=0)
+    (finding,) = scrub.run(lambda size: None)
+
+    assert (finding.kind, finding.subject) == ("wrong bytes", entry.cid)
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(ALICE, entry.cid)
+    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
+    depot.upload(b"right")
+    assert depot.read(depot.blobs.describe(ALICE, entry.cid)) == b"right"
+
+
+def test_every_reference_is_checked_and_not_just_the_first(depot):
+    entry = depot.upload(b"one")
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+
+    for change in ({"size": 4}, {"mimeType": "text/plain"}):
+        with pytest.raises(Exception, match="does not match stored blob"):
+            depot.write("com.example.a", "2", {"file": {**blob_of(entry), **change}})
+
+
+def test_an_upload_under_another_type_answers_with_a_reference_that_can_be_used(depot):
+    depot.upload(b"one", "text/plain")
+    again = depot.upload(b"one", "text/html")
+
+    assert again.mime_type == "text/plain"
+    depot.write("com.example.a", "1", {"file": blob_of(again)})
+
+
+@pytest.mark.parametrize(
+    "headers, data",
+    [
+        ({"Authorization": "Bearer garbage"}, b""),
+        ({"Authorization": "Bearer a.b.c"}, b""),
+        ({"Content-Encoding": "gzip"}, b"not gzip at all"),
+        ({"Content-Encoding": "gzip"}, gzip.compress(jpeg("cat"))[:-4]),
+    ],
+    ids=["no token", "no JWT", "no gzip", "half a gzip"],
+)
+def test_what_a_client_gets_wrong_is_the_clients_fault(alice, headers, data):
+    answer = alice.client.post(UPLOAD, data=data, headers={**alice.headers, "Content-Type": "image/jpeg", **headers})
+
+    assert answer.status_code == 400
+    assert answer.json["error"] != "InternalServerError"
+
+
+def test_a_takedown_for_an_account_that_is_not_here_is_not_found(client):
+    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": "did:web:nobody.test", "cid": cid_of_bytes(b"")}
+
+    answer = client.post(
+        "/xrpc/com.atproto.admin.updateSubjectStatus",
+        json={"subject": subject, "takedown": {"applied": True}},
+        auth=ADMIN,
+    )
+
+    assert (answer.status_code, answer.json["error"]) == (400, "NotFound")
+
+
+class Remote(MemoryBackend):
+    """A store that is not on this machine; *meanwhile* is called where the network would take its time."""
+
+    local = False
+
+    def __init__(self):
+        super().__init__()
+        self.meanwhile = {"put": lambda: None, "size": lambda: None}
+
+    def put(self, blob):
+        self.meanwhile["put"]()
+        super().put(blob)
+
+    def size(self, cid):
+        found = super().size(cid)
+        self.meanwhile["size"]()
+        return found
+
+
+@pytest.fixture
+def remote(tmp_path):
+    depot = Depot(tmp_path, backend=Remote())
+    depot.add_account(ALICE)
+    yield depot
+    depot.database.close()
+
+
+@pytest.mark.parametrize("when", ["put", "size"])
+def test_bytes_that_go_while_they_are_uploaded_again_are_stored_again(remote, when):
+    entry = remote.upload(b"one")
+    remote.clock.pass_seconds(3601)
+    rounds = []
+
+    def meanwhile():
+        if not rounds:
+            rounds.append(1)
+            remote.backend.meanwhile = {"put": lambda: None, "size": lambda: None}
+            collect(remote)
+
+    remote.backend.meanwhile[when] = meanwhile
+    again = remote.upload(b"one")
+
+    assert again.cid == entry.cid
+    assert remote.read(again) == b"one"
+    assert remote.blobs.describe(ALICE, entry.cid, viewer=ALICE) == again
+
+
+def test_no_transaction_is_open_while_bytes_go_to_a_store(remote):
+    wrote = []
+
+    def meanwhile():
+        writer = threading.Thread(target=lambda: (remote.add_account(BOB), wrote.append(True)))
+        writer.start()
+        writer.join(5)
+
+    remote.backend.meanwhile["put"] = meanwhile
+    remote.upload(b"one")
+
+    assert wrote == [True]
+
+
+def test_a_large_upload_is_never_in_memory(tmp_path):
+    depot = Depot(tmp_path, max_bytes=100_000_000)
+    depot.add_account(ALICE)
+
+    class Zeros:
+        left = 64_000_000
+
+        def read(self, size):
+            size = min(size, self.left)
+            self.left -= size
+            return bytes(size)
+
+    tracemalloc.start()
+    entry = depot.blobs.upload(Zeros(), did=ALICE, declared_type="application/x-test")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert entry.size == 64_000_000
+    assert peak < 4_000_000
+    depot.database.close()
+
+
+def test_a_missing_blob_is_named_as_the_lexicon_names_it(alice):
+    answer = alice.fetch(cid_of_bytes(b"nothing"))
+
+    assert (answer.status_code, answer.json) == (400, {"error": "BlobNotFound", "message": "Blob not found"})
+
+
+def test_uploads_are_limited_by_account_and_not_by_address(open_app):
+    app = open_app(UPLOADS_PER_DAY="2")
+    alice, bob = Member.of(app, "alice.test"), Member.of(app, "bobby.test")
+
+    assert [alice.upload(jpeg(number)).status_code for number in range(3)] == [200, 200, 429]
+    assert [bob.upload(jpeg(number)).status_code for number in range(3)] == [200, 200, 429]
+
+
+def test_a_blob_stays_temporary_when_its_record_is_refused(depot):
+    one, two = depot.upload(b"one"), depot.upload(b"two")
+
+    with pytest.raises(Exception, match="does not match stored blob"):
+        depot.write("com.example.a", "1", {"one": blob_of(one), "two": {**blob_of(two), "size": 4}})
+
+    assert depot.entry(ALICE, one.cid).unreferenced_since is not None
+    with pytest.raises(Exception, match="Blob not found"):
+        depot.blobs.describe(ALICE, one.cid)
+
+
+def test_a_refused_upload_tells_when_to_come_back(open_app):
+    alice = Member.of(open_app(UPLOADS_PER_DAY="1"), "alice.test")
+    alice.upload(jpeg("one"))
+
+    answer = alice.upload(jpeg("two"))
+
+    assert answer.json == {"error": "RateLimitExceeded", "message": "Rate Limit Exceeded"}
+    assert 0 < int(answer.headers["Retry-After"]) <= 86_400
+
+
+@pytest.mark.parametrize(
+    "rules, error", [({"quota_bytes": 100}, QuotaExceeded), ({"uploads_per_day": 10}, RateLimitExceeded)]
+)
+def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
+    depot = Depot(tmp_path, **rules)
+    depot.add_account(ALICE)
+
+    def upload(number):
+        try:
+            return depot.blobs.upload(
+                io.BytesIO(number.to_bytes(10, "big")), did=ALICE, declared_type="application/x-test"
+            ).cid
+        except error:
+            return None
+
+    with ThreadPoolExecutor(8) as pool:
+        kept = {cid for cid in pool.map(upload, range(40)) if cid is not None}
+
+    assert len(kept) == 10
+    assert depot.stored() == kept
+    assert depot.blobs.usage(ALICE).blob_bytes == 100
+    depot.database.close()

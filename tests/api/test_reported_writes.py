@@ -1,0 +1,106 @@
+"""A PDS tells of its writes as administrator: the calls that README.md names, and what it does when one fails."""
+
+import pytest
+from api.test_import_repo import CAR, IMPORT, reference
+from support.cars import car_of
+from support.members import ADMIN, jpeg
+
+WRITES = "com.atproto.repo.applyWrites"
+COLLECTION = "com.example.file"
+
+
+@pytest.fixture
+def report(client, alice):
+    def report(*writes, repo=alice.did):
+        return client.post(f"/xrpc/{WRITES}", json={"repo": repo, "writes": writes, "validate": False}, auth=ADMIN)
+
+    return report
+
+
+def create(rkey, value):
+    return {"$type": f"{WRITES}#create", "collection": COLLECTION, "rkey": rkey, "value": value}
+
+
+def delete(rkey):
+    return {"$type": f"{WRITES}#delete", "collection": COLLECTION, "rkey": rkey}
+
+
+def link(blob):
+    return blob["ref"]["$link"]
+
+
+def keys(member):
+    answer = member.get("com.atproto.repo.listRecords", repo=member.did, collection=COLLECTION)
+    return sorted(record["uri"].rpartition("/")[2] for record in answer.json["records"])
+
+
+def test_a_reported_record_makes_its_blob_public(report, alice):
+    blob = alice.blob(jpeg("cat"))
+
+    assert report(create("1", {"file": blob})).status_code == 200
+    assert alice.fetch(link(blob)).data == jpeg("cat")
+
+
+def test_a_report_that_is_refused_leaves_nothing(report, alice):
+    blob = alice.blob(jpeg("cat"))
+
+    answer = report(create("1", {"file": blob}), create("2", {"file": {**blob, "size": 1}}))
+
+    assert (answer.status_code, answer.json["error"]) == (400, "InvalidSize")
+    assert keys(alice) == []
+    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
+
+
+def test_a_report_may_be_repeated(report, alice):
+    blob = alice.blob(jpeg("cat"))
+    report(create("old", {"n": 1}))
+    writes = [create("1", {"file": blob}), delete("old")]
+
+    answers = [report(*writes) for _ in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200]
+    assert answers[0].json == answers[2].json
+    assert keys(alice) == ["1"]
+    assert "already exists" in report(create("1", {"another": "record"})).json["message"]
+
+
+def test_a_report_is_taken_back_when_the_commit_fails(report, alice):
+    blob = alice.blob(jpeg("cat"))
+    report(create("old", {"file": blob}))
+    report(create("new", {"n": 1}), delete("old"))
+
+    assert report(create("old", {"file": blob}), delete("new")).status_code == 200
+    assert keys(alice) == ["old"]
+    assert alice.fetch(link(blob)).data == jpeg("cat")
+
+
+def test_the_repository_itself_sets_everything_right(client, report, alice):
+    alice.blob(jpeg("cat"))
+    report(create("phantom", {"n": 1}))
+    repository = car_of({f"{COLLECTION}/real": {"file": reference(jpeg("cat"))}}, alice.did)
+
+    answer = client.post(IMPORT, data=repository.getvalue(), headers={"Content-Type": CAR}, auth=ADMIN)
+
+    assert answer.status_code == 200
+    assert keys(alice) == ["real"]
+    assert [alice.fetch(cid).data for cid in listed(alice)] == [jpeg("cat")]
+
+
+def listed(member):
+    return member.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={member.did}").json["cids"]
+
+
+def test_a_pds_reports_for_an_account_that_was_not_here_yet(open_app):
+    client = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame").test_client()
+    did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+
+    answer = client.post(f"/xrpc/{WRITES}", json={"repo": did, "writes": [create("1", {"n": 1})]}, auth=ADMIN)
+
+    assert answer.status_code == 200
+    assert client.get(f"/xrpc/com.atproto.repo.describeRepo?repo={did}").json["collections"] == [COLLECTION]
+
+
+def test_nobody_else_reports(client, alice):
+    for auth in (None, ("admin", "wrong"), ("alice", "open sesame")):
+        answer = client.post(f"/xrpc/{WRITES}", json={"repo": alice.did, "writes": []}, auth=auth)
+        assert answer.status_code == 401

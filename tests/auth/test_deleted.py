@@ -1,0 +1,193 @@
+"""Accounts that were deleted: what their tokens are still good for, and for how long that is remembered."""
+
+import re
+
+import pytest
+from support.auth_kit import SERVICE, Wallet
+
+from aurora_blobs.auth.jwts import secret_key
+from aurora_blobs.catalog import accounts
+from aurora_blobs.db import open_database
+from aurora_blobs.maintenance.collect import Collector
+
+SECRET = "0123456789abcdef0123456789abcdef"
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+CID = "bafkreigc3ug6prjy36grchshsym3ckkgjubgtufol7iyzki5got737vjlq"
+UPLOAD = "com.atproto.repo.uploadBlob"
+WALLET = Wallet()
+NOT_HERE = (403, "AccountNotFound", "Account not found")
+NO_REPO = (400, "NotFound", "Repo not found")
+
+
+@pytest.fixture
+def app(open_app):
+    return open_app(ACCOUNTS="external", JWT_SECRET=SECRET, SERVICE_DID=SERVICE, OAUTH_ISSUER="https://pds.test")
+
+
+@pytest.fixture
+def services(app):
+    return app.extensions["aurora_blobs"]
+
+
+def session(now, **changes):
+    claims = {"sub": DID, "aud": SERVICE, "scope": "com.atproto.access", "iat": now, "exp": now + 7200} | changes
+    claims = {name: value for name, value in claims.items() if value is not None}
+    return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims)}
+
+
+def bound(app, issued_at, now, method="POST", nsid=UPLOAD, **changes):
+    claims = {"iss": "https://pds.test", "aud": SERVICE, "sub": DID, "iat": issued_at, "exp": issued_at + 3600}
+    claims |= {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}} | changes
+    token = secret_key(SECRET).sign("at+jwt", {name: value for name, value in claims.items() if value is not None})
+    nonce = dict(app.extensions["aurora_blobs"].authenticator._oauth.headers())["DPoP-Nonce"]
+    proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
+    return {"Authorization": f"DPoP {token}", "DPoP": proof}
+
+
+def upload(app, headers):
+    return app.test_client().post(f"/xrpc/{UPLOAD}", data=b"\x89PNG\r\n\x1a\n1234", headers=headers)
+
+
+def said(answer):
+    return answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message")
+
+
+def is_here(services):
+    with services.database.read() as tx:
+        return accounts.find(tx, DID) is not None
+
+
+def test_a_token_from_before_the_deletion_does_not_bring_the_account_back(app, services, clock):
+    before = session(clock.seconds)
+    assert upload(app, before).status_code == 200
+    services.delete_account(DID)
+
+    assert said(upload(app, before)) == NOT_HERE
+    assert not is_here(services)
+
+
+def test_a_bound_token_from_before_the_deletion_does_not_either(app, services, clock):
+    issued_at = clock.seconds
+    assert upload(app, bound(app, issued_at, issued_at)).status_code == 200
+    services.delete_account(DID)
+
+    answer = upload(app, bound(app, issued_at, clock.seconds))
+
+    assert said(answer) == NOT_HERE
+    assert answer.headers["DPoP-Nonce"]
+    assert not is_here(services)
+
+
+@pytest.mark.parametrize("kind", ["session", "OAuth"])
+def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_refused(app, services, clock, kind):
+    before = session(clock.seconds)
+    upload(app, before)
+    services.delete_account(DID)
+    clock.seconds += 1
+    made = {"session": lambda now: session(now), "OAuth": lambda now: bound(app, now, now)}[kind]
+
+    assert upload(app, made(clock.seconds)).status_code == 200
+    assert said(upload(app, before)) == NOT_HERE
+    assert is_here(services)
+
+
+@pytest.mark.parametrize("minutes, expected", [(30, NOT_HERE), (120, (200, None, None))], ids=["before", "after"])
+def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_an_old_one(
+    app, services, clock, minutes, expected
+):
+    upload(app, session(clock.seconds))
+    services.delete_account(DID)
+    clock.seconds += minutes * 60 + 1
+
+    assert said(upload(app, session(clock.seconds, iat=None, exp=clock.seconds + 3600))) == expected
+
+
+@pytest.mark.parametrize("issued_at", ["now", True, [1]], ids=repr)
+def test_a_time_of_issue_that_is_none_is_refused(app, clock, issued_at):
+    answer = upload(app, session(clock.seconds, iat=issued_at))
+
+    assert said(answer) == (400, "InvalidToken", "Token could not be verified")
+
+
+def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app, services, clock):
+    upload(app, session(clock.seconds))
+    services.delete_account(DID)
+    collector = Collector(
+        services.blobs.backend,
+        services.database,
+        spool=services.config.spool,
+        grace_seconds=86_400,
+        clock=clock,
+    )
+
+    clock.seconds += 7190
+    early = [step.kind for step in collector.run()]
+    clock.seconds += 20
+    late = [step.kind for step in collector.run()]
+
+    assert ("deletion" in early, "deletion" in late) == (False, True)
+    assert [step.kind for step in collector.run()] == []
+
+
+def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app, clock):
+    app = open_app()
+    found = app.extensions["aurora_blobs"]
+    alice = {"handle": "alice.test", "email": "alice@example.com", "password": "correct horse"}
+    token = found.accounts.access_token(found.accounts.create(**alice))  # the operator's: of no session
+    found.delete_account("did:web:alice.test")
+    clock.seconds += 1
+    successor = found.accounts.create(**alice | {"email": "other@example.com"})
+
+    assert said(upload(app, {"Authorization": f"Bearer {token}"})) == NOT_HERE
+    newer = found.accounts.access_token(successor)
+    assert upload(app, {"Authorization": f"Bearer {newer}"}).status_code == 200
+
+
+def test_a_database_of_before_remembers_deletions_after_an_upgrade(open_app, tmp_path, request, clock):
+    schema = (request.config.rootpath / "schema.sql").read_text()
+    older = re.sub(r"CREATE \w+ IF NOT EXISTS deleted_account.*?;\n", "", schema, flags=re.DOTALL)
+    assert "deleted_account" not in older
+    database = open_database(f"sqlite:{tmp_path / 'old.sqlite3'}", durable=False)
+    database.upgrade(older)
+    with database.write() as tx:
+        accounts.make_external(tx, DID, 0)
+    database.close()
+
+    settings = {"DATABASE_URL": f"sqlite:{tmp_path / 'old.sqlite3'}", "JWT_SECRET": SECRET, "SERVICE_DID": SERVICE}
+    app = open_app(ACCOUNTS="external", **settings)
+    upgraded = [app.test_cli_runner().invoke(args=["init-db"]).exit_code for _ in range(2)]
+    before = session(clock.seconds)
+    uploaded = upload(app, before)
+    app.extensions["aurora_blobs"].delete_account(DID)
+
+    assert (upgraded, uploaded.status_code) == ([0, 0], 200)
+    assert said(upload(app, before)) == NOT_HERE
+
+
+# What an account's own calls say once it is deleted, by the reference PDS; what is ours says what is most like it.
+DELETED = {
+    "com.atproto.repo.uploadBlob": NOT_HERE,
+    "com.atproto.repo.createRecord": NOT_HERE,
+    "com.atproto.repo.importRepo": NOT_HERE,
+    "com.atproto.repo.listMissingBlobs": NO_REPO,
+    "com.atproto.server.checkAccountStatus": NO_REPO,
+    "blue.aurora.blob.getUsage": NO_REPO,
+    "blue.aurora.blob.listRecords": NO_REPO,
+    "com.atproto.sync.getBlob": (400, "RepoNotFound", f"Could not find repo for DID: {DID}"),
+    "com.atproto.sync.listBlobs": (400, "RepoNotFound", f"Could not find repo for DID: {DID}"),
+}
+
+
+@pytest.mark.parametrize("nsid, expected", DELETED.items())
+@pytest.mark.parametrize("kind", ["session", "OAuth"])
+def test_a_deleted_account_is_told_that_it_is_gone(app, services, clock, nsid, expected, kind):
+    issued_at = clock.seconds
+    upload(app, session(issued_at))
+    services.delete_account(DID)
+    client = app.test_client()
+    call, method = (client.post, "POST") if expected == NOT_HERE else (client.get, "GET")
+    made = {"session": lambda: session(issued_at), "OAuth": lambda: bound(app, issued_at, issued_at, method, nsid)}
+
+    answer = call(f"/xrpc/{nsid}", query_string={"did": DID, "cid": CID}, headers=made[kind]())
+
+    assert said(answer) == expected

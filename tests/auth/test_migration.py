@@ -1,0 +1,188 @@
+"""Accounts that bring their DID, and what is found out about DIDs that are not ours."""
+
+import json
+
+import pytest
+from support.auth_kit import NOW, SERVICE, UPLOAD, Signer, send, serving
+
+from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.protocol.did_document import names_host
+
+DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+CREATE = "com.atproto.server.createAccount"
+
+
+@pytest.fixture
+def signer():
+    return Signer()
+
+
+@pytest.fixture
+def documents():
+    """What the PLC directory answers, by DID."""
+    return {}
+
+
+@pytest.fixture
+def client(open_app, documents):
+    def answer(handler):
+        document = documents.get(handler.path.removeprefix("/"))
+        send(handler, document or {}, 200 if document else 404)
+
+    with serving(answer) as address:
+        app = open_app(SERVICE_DID=SERVICE, PLC_URL=f"http://{address}", ALLOW_LOOPBACK_IDENTITY="1")
+        yield app.test_client()
+
+
+def create(client, token=None, did=DID, handle="alice.test"):
+    headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+    body = {"handle": handle, "email": f"{handle}@example.com", "password": "correct horse", "did": did}
+    return client.post(f"/xrpc/{CREATE}", json=body, headers=headers)
+
+
+def token(signer, **changes):
+    return signer.token(**({"iss": DID, "lxm": CREATE, "exp": NOW + 60, "iat": NOW} | changes))
+
+
+def pds_at(url):
+    return [{"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": url}]
+
+
+def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, signer):
+    documents[DID] = signer.document(DID)
+
+    made = create(client, token(signer))
+
+    assert (made.status_code, made.json["did"], made.json["handle"]) == (200, DID, "alice.test")
+    assert "didDoc" not in made.json
+    headers = {"Authorization": f"Bearer {made.json['accessJwt']}"}
+    session = client.get("/xrpc/com.atproto.server.getSession", headers=headers).json
+    assert (session["active"], session["status"]) == (False, "deactivated")
+    uploaded = client.post(
+        "/xrpc/com.atproto.repo.uploadBlob", data=b"GIF89a", headers={**headers, "Content-Type": "image/gif"}
+    )
+    assert uploaded.status_code == 200
+    assert client.post("/xrpc/com.atproto.server.activateAccount", headers=headers).status_code == 200
+    assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["active"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "error"),
+    [
+        ({"lxm": "com.atproto.repo.uploadBlob"}, 401, "BadJwtLexiconMethod"),
+        ({"aud": "did:web:elsewhere.test"}, 401, "BadJwtAudience"),
+        ({"exp": NOW - 1}, 401, "JwtExpired"),
+        ({"iss": "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"}, 401, "AuthenticationRequired"),
+    ],
+    ids=["for another method", "for another service", "expired", "of somebody unknown"],
+)
+def test_a_did_is_brought_by_its_owner_alone(client, documents, signer, changes, status, error):
+    documents[DID] = signer.document(DID)
+
+    answer = create(client, token(signer, **changes))
+
+    assert (answer.status_code, answer.json["error"]) == (status, error)
+
+
+def test_a_did_that_another_key_signs_for_is_refused(client, documents, signer):
+    documents[DID] = Signer().document(DID)
+
+    assert create(client, token(signer)).json["error"] == "BadJwtSignature"
+
+
+def test_a_token_of_one_did_brings_no_other(client, documents, signer):
+    other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
+    documents[DID] = signer.document(DID)
+
+    answer = create(client, token(signer), did=other)
+
+    assert (answer.status_code, answer.json["error"]) == (401, "AuthenticationRequired")
+    assert answer.json["message"] == f"Missing auth to create account with did: {other}"
+
+
+def test_a_session_token_brings_no_did(client):
+    local = client.post(
+        f"/xrpc/{CREATE}", json={"handle": "bob.test", "email": "b@example.com", "password": "correct horse"}
+    ).json
+
+    answer = create(client, local["accessJwt"])
+
+    assert (answer.status_code, answer.json["error"]) == (400, "InvalidToken")
+
+
+def test_a_did_is_brought_once(client, documents, signer):
+    documents[DID] = signer.document(DID)
+    create(client, token(signer))
+
+    again = create(client, token(signer), handle="bob.test")
+
+    assert (again.status_code, again.json["message"]) == (400, f"Account already exists: {DID}")
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [
+        ("active", (200, None)),
+        ("deactivated", (200, None)),
+        ("taken down", (401, "AccountTakedown")),
+        ("deleted", (403, "AccountNotFound")),
+    ],
+)
+def test_a_service_token_uploads_as_the_state_of_its_account_allows(client, documents, signer, state, expected):
+    documents[DID] = signer.document(DID)
+    create(client, token(signer))
+    services = client.application.extensions["aurora_blobs"]
+    enter = {
+        "active": services.accounts.activate,
+        "deactivated": services.accounts.deactivate,
+        "taken down": lambda did: services.moderation.take_down(Subject(did, None), "spam"),
+        "deleted": services.blobs.delete_account,
+    }
+    enter[state](DID)
+
+    answer = client.post(
+        "/xrpc/com.atproto.repo.uploadBlob",
+        data=b"GIF89a",
+        headers={"Authorization": f"Bearer {token(signer, lxm=UPLOAD)}", "Content-Type": "image/gif"},
+    )
+
+    assert (answer.status_code, answer.json.get("error")) == expected
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "valid"),
+    [("https://localhost", True), ("http://localhost:2583/", True), ("https://old.example.com", False)],
+)
+def test_a_did_that_is_not_ours_is_valid_once_it_names_this_host(client, documents, signer, endpoint, valid):
+    documents[DID] = signer.document(DID) | {"service": pds_at(endpoint)}
+    access = create(client, token(signer)).json["accessJwt"]
+
+    status = client.get("/xrpc/com.atproto.server.checkAccountStatus", headers={"Authorization": f"Bearer {access}"})
+
+    assert status.json["validDid"] is valid
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        None,
+        {},
+        "x",
+        [None],
+        [{"id": "#other", "serviceEndpoint": "https://pds.test"}],
+        pds_at(None),
+        pds_at({"uri": "https://pds.test"}),
+        pds_at("https://[pds.test"),
+        pds_at("https://pds.test.evil.example"),
+    ],
+    ids=json.dumps,
+)
+def test_a_document_of_any_shape_may_be_asked_where_its_pds_is(service):
+    assert not names_host({"id": DID, "service": service}, "pds.test:443")
+
+
+@pytest.mark.parametrize("name", ["#atproto_pds", f"{DID}#atproto_pds"])
+def test_a_pds_is_named_in_either_form(name):
+    service = [{"id": name, "serviceEndpoint": "https://PDS.test:8443/"}]
+
+    assert names_host({"id": DID, "service": service}, "pds.test")

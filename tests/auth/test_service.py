@@ -1,0 +1,343 @@
+"""Service tokens: who is let in with one, and how everybody else is refused."""
+
+import json
+from base64 import urlsafe_b64encode
+
+import pytest
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from support.auth_kit import ACCOUNT, NOW, SERVICE, UPLOAD, Signer, base58, credentials, refusal
+from support.threads import in_threads
+
+from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.auth.identity import Identities
+from aurora_blobs.auth.jwts import Key, parse_jwt
+from aurora_blobs.auth.keys import parse_public_key
+from aurora_blobs.auth.session import SessionTokens
+from aurora_blobs.catalog import accounts
+from aurora_blobs.config import Config
+from aurora_blobs.db import open_database
+
+KINDS = frozenset({"session", "service", "oauth"})
+SIGNER = Signer()
+
+
+class Web:
+    """The network: a document per host, and a count of who was asked."""
+
+    def __init__(self, **documents):
+        self.documents = {ACCOUNT: SIGNER.document(ACCOUNT)} | documents
+        self.asked = []
+
+    def __call__(self, url, **_):
+        did = "did:web:" + url.split("/")[2]
+        self.asked.append(did)
+        if did not in self.documents:
+            raise FetchFailed("no such host")
+        return json.dumps(self.documents[did]).encode()
+
+
+@pytest.fixture
+def web():
+    return Web()
+
+
+@pytest.fixture
+def authenticate(database, clock, tokens, web):
+    config = Config(service_did=SERVICE, moderation_did="did:web:mod.test")
+    authenticator = Authenticator(
+        config,
+        database,
+        clock,
+        tokens,
+        identities=Identities(config, database, clock, web),
+    )
+
+    def authenticate(token, nsid=UPLOAD, accepts=KINDS):
+        return authenticator.requester(credentials(f"Bearer {token}"), nsid, accepts)
+
+    return authenticate
+
+
+def test_an_account_may_upload_with_a_token_signed_by_its_key(authenticate):
+    requester = authenticate(SIGNER.token())
+
+    assert (requester.did, requester.kind, requester.expires_at) == (ACCOUNT, "service", NOW + 60)
+    assert requester.may_upload("image/png")
+
+
+@pytest.mark.parametrize("algorithm", ["ES256K", "ES256"])
+@pytest.mark.parametrize("typ", ["JWT", None, "at+jwt+x"])
+def test_both_curves_of_the_protocol_sign(authenticate, web, algorithm, typ):
+    signer = Signer(algorithm)
+    web.documents[ACCOUNT] = signer.document(ACCOUNT)
+
+    assert authenticate(signer.token(typ)).did == ACCOUNT
+
+
+@pytest.mark.parametrize(
+    "algorithm, kind",
+    [("ES256K", "EcdsaSecp256k1VerificationKey2019"), ("ES256", "EcdsaSecp256r1VerificationKey2019")],
+)
+@pytest.mark.parametrize("form", [PublicFormat.CompressedPoint, PublicFormat.UncompressedPoint], ids=str)
+def test_keys_of_the_types_of_2019_are_read(authenticate, web, algorithm, kind, form):
+    signer = Signer(algorithm)
+    web.documents[ACCOUNT] = signer.document(ACCOUNT, type=kind, publicKeyMultibase=base58(signer.point(form)))
+
+    assert authenticate(signer.token()).did == ACCOUNT
+
+
+LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
+
+
+@pytest.mark.parametrize(
+    "token, expected",
+    [
+        (SIGNER.token(iss=None), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(aud=None), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(aud=[SERVICE]), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(exp=None), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(exp="soon"), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(jti=7), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(lxm=7), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token("at+jwt"), (401, "BadJwtType", 'Invalid jwt type "at+jwt"')),
+        (SIGNER.token("refresh+jwt"), (401, "BadJwtType", 'Invalid jwt type "refresh+jwt"')),
+        (SIGNER.token("dpop+jwt"), (401, "BadJwtType", 'Invalid jwt type "dpop+jwt"')),
+        (SIGNER.token("application/AT+JWT"), (401, "BadJwtType", 'Invalid jwt type "application/AT+JWT"')),
+        (SIGNER.token(exp=NOW), (401, "JwtExpired", "jwt expired")),
+        (SIGNER.token(exp=NOW - 1), (401, "JwtExpired", "jwt expired")),
+        (SIGNER.token(exp=NOW + 3601), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
+        (SIGNER.token(exp=NOW + 3631, iat=None), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
+        (SIGNER.token(exp=NOW + 10 * 365 * 86400, iat=NOW + 10 * 365 * 86400), (401, "BadJwt", None)),
+        (SIGNER.token(exp=10**400), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
+        (SIGNER.token(exp=-(10**400)), (401, "JwtExpired", "jwt expired")),
+        (SIGNER.token(nbf=NOW + 31), (401, "BadJwt", "jwt is not yet valid")),
+        (SIGNER.token(nbf="later"), (401, "BadJwt", "poorly formatted jwt")),
+        (SIGNER.token(lxm="com.atproto.repo.getRecord"), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
+        (SIGNER.token(lxm=""), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
+        (SIGNER.token(iss="alice.test"), (401, "BadJwtIss", "jwt iss is not a valid did")),
+        (SIGNER.token(iss=f"{ACCOUNT}#other"), (401, "BadJwtIss", "jwt iss is not a valid did")),
+        (SIGNER.token(iss=f"{ACCOUNT}#atproto_labeler"), (403, "AccountNotFound", "Account not found")),
+        (SIGNER.token(iss="did:web:stranger.test"), (403, "AccountNotFound", "Account not found")),
+        (Signer().token(), (401, "BadJwtSignature", "jwt signature does not match jwt issuer")),
+        (Signer("ES256").token(), (401, "BadJwtSignature", "could not verify jwt signature")),
+        (SIGNER.token(aud="did:web:other.test"), (401, "BadJwtAudience", "jwt audience does not match service did")),
+        (SIGNER.token(aud=f"{SERVICE}#x"), (401, "BadJwtAudience", "jwt audience does not match service did")),
+        (SIGNER.token(lxm=None), (400, "InvalidToken", "Token could not be verified")),
+    ],
+    ids=range(31),
+)
+def test_a_service_token_that_is_not_quite_right_is_refused_by_name(authenticate, token, expected):
+    status, name, message = refusal(authenticate, token)
+
+    assert (status, name, message) == (*expected[:2], expected[2] or message)
+
+
+WRONG = {
+    "iss": "alice.test",
+    "aud": "did:web:other.test",
+    "lxm": "com.atproto.repo.getRecord",
+    "exp": NOW - 1,
+    "jti": 7,
+}
+RIGHT = {"iss": ACCOUNT, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
+
+
+@pytest.mark.parametrize(
+    "typ, signer, right, name",
+    [
+        ("at+jwt", Signer(), [], "BadJwtType"),
+        ("JWT", Signer(), [], "BadJwt"),
+        ("JWT", Signer(), ["jti"], "JwtExpired"),
+        ("JWT", Signer(), ["jti", "exp"], "BadJwtLexiconMethod"),
+        ("JWT", Signer(), ["jti", "exp", "lxm"], "BadJwtIss"),
+        ("JWT", Signer(), ["jti", "exp", "lxm", "iss"], "BadJwtSignature"),
+        ("JWT", SIGNER, ["jti", "exp", "lxm", "iss"], "BadJwtAudience"),
+    ],
+    ids=["type", "shape", "time", "method", "issuer", "signature", "audience"],
+)
+def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(authenticate, typ, signer, right, name):
+    token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
+
+    assert refusal(authenticate, token)[1] == name
+
+
+def test_a_token_without_a_method_is_refused_where_a_service_must_sign(authenticate):
+    refused = refusal(authenticate, SIGNER.token(lxm=None), UPLOAD, frozenset({"admin"}))
+
+    assert refused == (401, "BadJwtLexiconMethod", f"missing {LXM}")
+
+
+def test_the_public_key_is_no_shared_secret(authenticate):
+    pem = SIGNER.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    claims = parse_jwt(SIGNER.token()).claims
+
+    for secret in (pem, SIGNER.point(), SIGNER.multikey.encode()):
+        forged = Key("HS256", secret).sign("JWT", claims)
+        assert refusal(authenticate, forged)[1] == "BadJwtSignature"
+
+
+def test_a_token_is_good_once_and_a_restart_does_not_forget_that(authenticate, database, clock, tokens, web):
+    token = SIGNER.token()
+    assert authenticate(token).did == ACCOUNT
+    used = (401, "BadJwt", "jwt has been used before")
+    assert refusal(authenticate, token) == used
+
+    reopened = open_database(f"sqlite:{database.path}", durable=False)
+    config = Config(service_did=SERVICE)
+    other = Authenticator(config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web))
+
+    assert refusal(other.requester, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
+    reopened.close()
+
+
+def test_of_many_who_use_a_token_at_once_one_is_let_in(authenticate):
+    token = SIGNER.token()
+    authenticate(SIGNER.token())
+    let_in = []
+
+    errors = in_threads(lambda: let_in.append(authenticate(token).did), 8)
+
+    assert let_in == [ACCOUNT]
+    assert [error.message for error in errors] == ["jwt has been used before"] * 7
+
+
+def test_a_refused_token_is_not_used_up(authenticate, web):
+    web.documents[ACCOUNT] = Signer().document(ACCOUNT)
+    token = SIGNER.token()
+    assert refusal(authenticate, token)[1] == "BadJwtSignature"
+
+    web.documents[ACCOUNT] = SIGNER.document(ACCOUNT)
+
+    assert authenticate(token).did == ACCOUNT
+
+
+def test_the_same_token_with_the_other_signature_is_still_a_replay(authenticate):
+    token = SIGNER.token()
+    head, _, signature = token.rpartition(".")
+    order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
+    raw = parse_jwt(token).signature
+    flipped = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
+    twin = f"{head}.{urlsafe_b64encode(flipped).decode().rstrip('=')}"
+    assert authenticate(twin).did == ACCOUNT
+
+    assert refusal(authenticate, token)[2] == "jwt has been used before"
+
+
+def test_a_key_that_was_rotated_is_asked_for_once_more(authenticate, web, clock):
+    assert authenticate(SIGNER.token()).did == ACCOUNT
+    rotated = Signer()
+    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+
+    assert authenticate(rotated.token()).did == ACCOUNT
+    assert web.asked == [ACCOUNT] * 2
+    assert refusal(authenticate, SIGNER.token())[1] == "BadJwtSignature"
+
+
+def test_a_strangers_bad_signature_does_not_keep_a_new_key_out(authenticate, web):
+    assert refusal(authenticate, Signer().token())[1] == "BadJwtSignature"
+    rotated = Signer()
+    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+
+    assert authenticate(rotated.token()).did == ACCOUNT
+
+
+def test_a_key_of_the_other_curve_may_follow(authenticate, web):
+    authenticate(SIGNER.token())
+    rotated = Signer("ES256")
+    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+
+    assert authenticate(rotated.token()).did == ACCOUNT
+
+
+def test_bad_signatures_do_not_make_us_ask_again_and_again(authenticate, web, clock):
+    for _ in range(20):
+        refusal(authenticate, Signer().token())
+    assert len(web.asked) == 1 + 6
+
+    clock.seconds += 10
+    for _ in range(20):
+        refusal(authenticate, Signer().token())
+    assert len(web.asked) == 1 + 7
+
+
+def test_strangers_send_us_nowhere(authenticate, web):
+    for number in range(5):
+        refusal(authenticate, SIGNER.token(iss=f"did:web:victim{number}.test"))
+
+    assert web.asked == []
+
+
+def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_is_not(authenticate, database):
+    with database.write() as tx:
+        accounts.set_deactivated(tx, ACCOUNT, 1)
+    assert authenticate(SIGNER.token()).deactivated
+
+    with database.write() as tx:
+        accounts.set_takedown(tx, ACCOUNT, 1, "ref")
+
+    assert refusal(authenticate, SIGNER.token()) == (401, "AccountTakedown", "Account has been taken down")
+
+
+def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, web, clock):
+    del web.documents[ACCOUNT]
+    assert refusal(authenticate, SIGNER.token()) == (401, "AuthenticationRequired", "could not resolve iss did")
+
+    clock.seconds += 61
+    web.documents[ACCOUNT] = SIGNER.document(ACCOUNT, fragment="other")
+
+    late = SIGNER.token(exp=clock.seconds + 60)
+    assert refusal(authenticate, late) == (401, "AuthenticationRequired", "missing or bad key in did doc")
+
+
+ADMIN = frozenset({"admin"})
+MODERATE = "com.atproto.admin.updateSubjectStatus"
+
+
+@pytest.mark.parametrize(
+    "issuer, fragment",
+    [("did:web:mod.test", "atproto"), ("did:web:mod.test#atproto_labeler", "atproto_label")],
+)
+def test_the_moderation_service_may_do_what_the_administrator_may(authenticate, web, issuer, fragment):
+    web.documents["did:web:mod.test"] = SIGNER.document("did:web:mod.test", fragment=fragment)
+
+    requester = authenticate(SIGNER.token(iss=issuer, lxm=MODERATE), MODERATE, ADMIN)
+
+    assert (requester.did, requester.kind) == (None, "admin")
+
+
+def test_nobody_else_moderates(authenticate, clock, tokens):
+    untrusted = refusal(authenticate, SIGNER.token(lxm=MODERATE), MODERATE, ADMIN)
+    session = refusal(authenticate, tokens.access(ACCOUNT, session_id=None), MODERATE, ADMIN)
+
+    assert untrusted == (401, "UntrustedIss", "Untrusted issuer")
+    assert session == (401, "BadJwtType", 'Invalid jwt type "at+jwt"')
+
+
+@pytest.mark.parametrize("algorithm", ["ES256K", "ES256"])
+def test_a_session_token_of_the_entryway_is_taken(database, clock, algorithm):
+    entryway = Signer(algorithm)
+    tokens = SessionTokens(("f" * 32,), SERVICE, clock, entryway_key=parse_public_key(f"did:key:{entryway.multikey}"))
+    claims = {"sub": ACCOUNT, "aud": SERVICE, "scope": "com.atproto.access", "exp": NOW + 60}
+
+    assert tokens.verify_access(entryway.key.sign("at+jwt", claims)).did == ACCOUNT
+    assert refusal(tokens.verify_access, Signer(algorithm).key.sign("at+jwt", claims))[1] == "InvalidToken"
+
+
+def test_the_key_of_an_entryway_may_be_hex_as_the_pds_writes_it():
+    signer = Signer()
+
+    assert parse_public_key(signer.point().hex()) == parse_public_key(f"did:key:{signer.multikey}")
+
+
+def test_a_pds_brings_its_accounts_with_their_first_session_token(database, clock, tokens):
+    external = Authenticator(Config(service_did=SERVICE, accounts="external"), database, clock, tokens)
+    bob = "did:web:bob.test"
+    refused = refusal(external.requester, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS)
+    assert refused == (403, "AccountNotFound", "Account not found")
+
+    token = tokens.access(bob, session_id=None)
+
+    assert external.requester(credentials(f"Bearer {token}"), UPLOAD, KINDS).did == bob
+    with database.read() as tx:
+        assert accounts.find(tx, bob).handle is None

@@ -1,0 +1,303 @@
+"""Session tokens: contract of the access and refresh tokens, and of who is let in with them."""
+
+import hmac
+import json
+import os
+import stat
+from base64 import b64encode, urlsafe_b64encode
+
+import pytest
+from support.auth_kit import ACCOUNT as DID
+from support.auth_kit import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
+from support.threads import in_threads
+
+from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth.jwts import Key, secret_key
+from aurora_blobs.auth.session import SessionTokens, open_secrets
+from aurora_blobs.catalog import accounts, sessions
+from aurora_blobs.config import Config, ConfigError
+
+
+def claims(**changes):
+    base = {"sub": DID, "aud": SERVICE, "scope": "com.atproto.access", "iat": NOW, "exp": NOW + 7200}
+    return {name: value for name, value in (base | changes).items() if value is not None}
+
+
+def minted(typ="at+jwt", secret=SECRET, **changes):
+    return secret_key(secret).sign(typ, claims(**changes))
+
+
+def unsigned(header, body, signature=""):
+    def part(value):
+        return urlsafe_b64encode(json.dumps(value).encode()).decode().rstrip("=")
+
+    return f"{part(header)}.{part(body)}.{signature}"
+
+
+SESSION = frozenset({"session"})
+UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
+MALFORMED = (400, "InvalidToken", "Malformed token")
+BAD_SCOPE = (400, "InvalidToken", "Bad token scope")
+
+
+@pytest.mark.parametrize(
+    "header, expected",
+    [
+        (None, (401, "AuthMissing", "Authentication Required")),
+        ("Bearer", (400, "InvalidToken", "Malformed authorization header")),
+        ("Bearer a b", (400, "InvalidToken", "Malformed authorization header")),
+        ("Bearer  a", (400, "InvalidToken", "Malformed authorization header")),
+        ("", (400, "InvalidToken", "Malformed authorization header")),
+        ("Digest abc", (400, "InvalidToken", "Unsupported authorization type: Digest")),
+        ("Basic YWRtaW46eA==", (400, "InvalidToken", "Unexpected authorization type")),
+        ("Bearer garbage", UNVERIFIED),
+        ("bearer ..", UNVERIFIED),
+    ],
+    ids=repr,
+)
+def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, expected):
+    assert refusal(authenticator.requester, credentials(header), UPLOAD, SESSION) == expected
+
+
+@pytest.mark.parametrize("scope", ["com.atproto.access", "com.atproto.appPass", "com.atproto.appPassPrivileged"])
+@pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
+def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
+    requester = authenticator.requester(credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION)
+
+    assert (requester.did, requester.kind, requester.scope) == (DID, "session", scope)
+    assert requester.expires_at == NOW + 7200
+
+
+@pytest.mark.parametrize(
+    "token, expected",
+    [
+        (minted(exp=NOW), (400, "ExpiredToken", "Token has expired")),
+        (minted(exp=NOW - 0.5), (400, "ExpiredToken", "Token has expired")),
+        (minted(aud="did:web:other.test"), UNVERIFIED),
+        (minted(aud=None), UNVERIFIED),
+        (minted(aud=[SERVICE]), MALFORMED),
+        (minted(typ="JWT"), UNVERIFIED),
+        (minted(typ="refresh+jwt"), UNVERIFIED),
+        (minted(typ="dpop+jwt"), UNVERIFIED),
+        (minted(typ=None), UNVERIFIED),
+        (minted(secret="another secret of a good length!"), UNVERIFIED),
+        (minted(exp=None), UNVERIFIED),
+        (minted(exp="tomorrow"), UNVERIFIED),
+        (minted(exp=True), UNVERIFIED),
+        (minted(nbf=NOW + 60), UNVERIFIED),
+        (minted(scope="com.atproto.refresh"), BAD_SCOPE),
+        (minted(scope="com.atproto.takendown"), BAD_SCOPE),
+        (minted(scope="com.atproto.signupQueued"), BAD_SCOPE),
+        (minted(scope="com.atproto.access atproto"), BAD_SCOPE),
+        (minted(scope="com.example.unknown"), BAD_SCOPE),
+        (minted(scope=None), BAD_SCOPE),
+        (minted(scope=["com.atproto.access"]), BAD_SCOPE),
+        (minted(sub="alice.test"), MALFORMED),
+        (minted(sub=DID + "\n"), MALFORMED),
+        (minted(sub=["did:web:alice.test"]), MALFORMED),
+        (minted(sub=None), MALFORMED),
+        (minted(cnf={"jkt": "x"}), MALFORMED),
+        (minted(lxm=UPLOAD), MALFORMED),
+        (minted(sid=5), MALFORMED),
+        (minted(sub="did:web:bob.test"), (403, "AccountNotFound", "Account not found")),
+        (minted(sid="ended"), (400, "ExpiredToken", "Token has been revoked")),
+    ],
+    ids=range(30),
+)
+def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(authenticator, token, expected):
+    assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == expected
+
+
+HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        unsigned({"alg": "none", "typ": "at+jwt"}, claims()),
+        unsigned({"alg": "none", "typ": "at+jwt"}, claims(), SIGNED.rpartition(".")[2]),
+        unsigned({"typ": "at+jwt"}, claims(), SIGNED.rpartition(".")[2]),
+        unsigned({"alg": ["HS256"], "typ": "at+jwt"}, claims(), SIGNED.rpartition(".")[2]),
+        unsigned(HEADER, claims(), "AAAA"),
+        Key("HS384", SECRET.encode()).sign("at+jwt", claims()),
+        Key("HS512", SECRET.encode()).sign("at+jwt", claims()),
+        Signer("ES256").key.sign("at+jwt", claims()),
+        Signer("ES256K").key.sign("at+jwt", claims()),
+        SIGNED + "=",
+        SIGNED[:-1],
+        SIGNED + ".",
+        SIGNED.replace(".", ".~", 1),
+        SIGNED[:-1] + chr(ord(SIGNED[-1]) + 1),
+        unsigned(HEADER, [1], "AAAA"),
+        unsigned(HEADER, {"sub": "x" * 20_000}, "AAAA"),
+        "e30.bnVsbA.AAAA",
+        "e30.eyJ4IjpOYU59.AAAA",
+        urlsafe_b64encode(b'{"a":' + b"[" * 5000).decode().rstrip("=") + ".e30.AAAA",
+    ],
+    ids=range(19),
+)
+def test_a_forged_or_broken_token_could_not_be_verified(authenticator, token):
+    assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == UNVERIFIED
+
+
+@pytest.mark.parametrize("extension", [{"crit": ["b64"], "b64": False}, {"crit": []}, {"b64": False}], ids=repr)
+def test_a_token_with_critical_extensions_is_refused_even_if_signed(tokens, extension):
+    key = secret_key(SECRET)
+    header = {"alg": "HS256", "typ": "at+jwt"} | extension
+    signed = unsigned(header, claims()).rstrip(".")
+    signature = urlsafe_b64encode(hmac.digest(key.material, signed.encode(), "sha256")).decode()
+
+    assert refusal(tokens.verify_access, f"{signed}.{signature.rstrip('=')}") == UNVERIFIED
+
+
+@pytest.mark.parametrize("kid", ["unknown", "../../dev/null", 7], ids=repr)
+def test_a_kid_chooses_no_key(tokens, kid):
+    signed = unsigned({"alg": "HS256", "typ": "at+jwt", "kid": kid}, claims()).rstrip(".")
+    signature = urlsafe_b64encode(hmac.digest(b"", signed.encode(), "sha256")).decode().rstrip("=")
+
+    assert refusal(tokens.verify_access, f"{signed}.{signature}") == UNVERIFIED
+
+
+def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_may_upload(authenticator, database):
+    with database.write() as tx:
+        accounts.set_deactivated(tx, DID, 1)
+
+    requester = authenticator.requester(credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
+
+    assert refusal(requester.require_active) == (401, "AccountDeactivated", "Account is deactivated")
+    with database.write() as tx:
+        accounts.set_takedown(tx, DID, 1, "ref")
+    taken_down = (401, "AccountTakedown", "Account has been taken down")
+    assert refusal(authenticator.requester, credentials(f"Bearer {minted()}"), UPLOAD, SESSION) == taken_down
+
+
+def test_a_method_may_let_an_account_that_was_taken_down_in(authenticator, database):
+    with database.write() as tx:
+        accounts.set_takedown(tx, DID, 1, "ref")
+
+    requester = authenticator.requester(credentials(f"Bearer {minted()}"), UPLOAD, SESSION, taken_down=True)
+
+    assert requester.taken_down
+
+
+def test_ending_a_session_ends_its_access_tokens_at_once(authenticator, database, tokens):
+    access = credentials(f"Bearer {tokens.access(DID, session_id='s1')}")
+    assert authenticator.requester(access, UPLOAD, SESSION).session_id == "s1"
+
+    with database.write() as tx:
+        sessions.end(tx, "s1")
+
+    assert refusal(authenticator.requester, access, UPLOAD, SESSION)[2] == "Token has been revoked"
+
+
+def test_a_token_that_was_good_expires_all_the_same(tokens, clock):
+    token = tokens.access(DID, session_id=None)
+    assert tokens.verify_access(token).did == DID
+
+    clock.seconds += 7199
+    assert tokens.verify_access(token).did == DID
+    clock.seconds += 1
+
+    assert refusal(tokens.verify_access, token) == (400, "ExpiredToken", "Token has expired")
+
+
+def test_a_method_may_ask_for_a_full_session(authenticator):
+    app_password = credentials(f"Bearer {minted(scope='com.atproto.appPass')}")
+    full = frozenset({"com.atproto.access"})
+
+    assert refusal(authenticator.requester, app_password, UPLOAD, SESSION, scopes=full) == BAD_SCOPE
+
+
+def test_a_refresh_token_names_its_session_and_itself(tokens):
+    token = tokens.refresh(DID, session_id="s1", jti="j1")
+
+    found = tokens.verify_refresh(token)
+
+    assert (found.did, found.session_id, found.jti, found.expires_at) == (DID, "s1", "j1", NOW + 90 * 86400)
+
+
+def test_neither_token_is_taken_for_the_other(tokens, authenticator):
+    access, refresh = tokens.access(DID, session_id="s1"), tokens.refresh(DID, session_id="s1", jti="j1")
+
+    assert refusal(tokens.verify_refresh, access) == UNVERIFIED
+    assert refusal(tokens.verify_access, refresh) == UNVERIFIED
+    assert authenticator.refresh(credentials(f"Bearer {refresh}")).jti == "j1"
+    assert refusal(authenticator.refresh, credentials(f"Bearer {access}")) == UNVERIFIED
+
+
+def test_secrets_rotate_the_first_signs_and_all_verify(clock):
+    old, new = SECRET, "f" * 32
+    before = SessionTokens((old,), SERVICE, clock).access(DID, session_id=None)
+    rotated, after = SessionTokens((new, old), SERVICE, clock), SessionTokens((new,), SERVICE, clock)
+
+    assert rotated.verify_access(before).did == DID
+    assert after.verify_access(rotated.access(DID, session_id=None)).did == DID
+    assert refusal(after.verify_access, before) == UNVERIFIED
+
+
+def test_the_secret_is_made_once_for_its_owner_alone(tmp_path):
+    config = Config(data_dir=tmp_path / "data")
+    made = []
+
+    assert in_threads(lambda: made.append(open_secrets(config)), 8) == []
+
+    assert len(set(made)) == 1 and len(made[0][0]) == 64
+    assert os.listdir(config.data_dir) == ["jwt.secret"]
+    assert stat.S_IMODE((config.data_dir / "jwt.secret").stat().st_mode) == 0o600
+
+
+def test_a_configured_secret_is_used_and_nothing_is_written(tmp_path):
+    config = Config(data_dir=tmp_path / "data", jwt_secret=(SECRET,))
+
+    assert open_secrets(config) == (SECRET,)
+    assert not config.data_dir.exists()
+
+
+def test_a_damaged_secret_file_ends_the_start(tmp_path):
+    (tmp_path / "jwt.secret").write_text("\n")
+
+    with pytest.raises(ConfigError, match="jwt.secret"):
+        open_secrets(Config(data_dir=tmp_path))
+
+
+ADMIN = frozenset({"admin"})
+ADMIN_REFUSED = (401, "AuthenticationRequired", "Authentication Required")
+
+
+def basic(pair):
+    return credentials("Basic " + b64encode(pair.encode()).decode())
+
+
+def test_the_administrator_is_let_in_by_password(authenticator):
+    requester = authenticator.requester(basic("admin:open sesame"), "x", ADMIN)
+
+    assert (requester.did, requester.kind) == (None, "admin")
+
+
+@pytest.mark.parametrize("pair", ["admin:wrong", "admin:", "root:open sesame", "admin", "admin:open sesam\xe9"])
+def test_the_administrator_is_refused_with_anything_else(authenticator, pair):
+    assert refusal(authenticator.requester, basic(pair), "x", ADMIN) == ADMIN_REFUSED
+
+
+@pytest.mark.parametrize("header", [None, "Basic !!!!", "Basic \xe9"])
+def test_admin_credentials_that_are_none_are_refused_alike(authenticator, header):
+    assert refusal(authenticator.requester, credentials(header), "x", ADMIN) == ADMIN_REFUSED
+
+
+@pytest.mark.parametrize("pair", ["admin:", "admin:None", "admin:open sesame"])
+def test_without_an_admin_password_everybody_is_refused(database, clock, tokens, pair):
+    authenticator = Authenticator(Config(service_did=SERVICE), database, clock, tokens)
+
+    assert refusal(authenticator.requester, basic(pair), "x", ADMIN) == ADMIN_REFUSED
+
+
+def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticator, database):
+    with database.write() as tx:
+        accounts.set_takedown(tx, DID, 1, "ref")
+    owner = minted(scope="com.atproto.takendown")
+
+    assert authenticator.optional(credentials(None), "x") is None
+    assert authenticator.optional(credentials(f"Bearer {owner}"), "x").did == DID
+    assert authenticator.optional(basic("admin:open sesame"), "x").kind == "admin"
+    assert authenticator.optional(credentials(f"Bearer {minted(sub='did:web:bob.test')}"), "x") is None
+    assert refusal(authenticator.optional, credentials("Bearer garbage"), "x") == UNVERIFIED

@@ -1,0 +1,416 @@
+"""The open shelf: a link is there for what everybody may fetch, and for nothing else."""
+
+import os
+import random
+import re
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+import pytest
+from support.depot import ALICE, BOB, Depot, blob_of
+from support.members import ADMIN, GET_BLOB, Member, jpeg
+
+from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.blobs import public_links as shelf
+from aurora_blobs.blobs.public_links import EXTENSIONS, OpenShelf
+from aurora_blobs.db import sqlite as db
+from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
+from aurora_blobs.maintenance.collect import Collector
+
+COLLECTION = "com.example.file"
+UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
+DAY = 86_400
+
+
+@pytest.fixture
+def app(open_app):
+    return open_app(ADMIN_PASSWORD="open sesame", ACCEL_REDIRECT="/_blobs/", ALLOWED_MIME_TYPES="*/*")
+
+
+@pytest.fixture
+def bob(app):
+    return Member.of(app, "bobby.test")
+
+
+@pytest.fixture
+def links(app):
+    """``links()`` is what nginx would find now: of each link the DID, the CID and the bytes behind it."""
+    folder = app.extensions["aurora_blobs"].config.data_dir / "public"
+
+    def links():
+        return {(path.parent.name, path.stem, path.read_bytes()) for path in folder.glob("did:*/*") if path.exists()}
+
+    return links
+
+
+def cid_of(blob):
+    return blob["ref"]["$link"]
+
+
+def update(member, subject, **given):
+    answer = member.client.post(UPDATE, json={"subject": subject, **given}, auth=ADMIN)
+    assert answer.status_code == 200, answer.text
+
+
+def of_blob(member, cid):
+    return {"$type": "com.atproto.admin.defs#repoBlobRef", "did": member.did, "cid": cid}
+
+
+def of_account(member):
+    return {"$type": "com.atproto.admin.defs#repoRef", "did": member.did}
+
+
+def run(member, *words):
+    result = member.client.application.test_cli_runner().invoke(args=words)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("mime_type, extension", EXTENSIONS.items())
+def test_what_a_stranger_has_fetched_lies_open(app, alice, links, mime_type, extension):
+    data = f"the bytes of {extension}".encode()
+    services = app.extensions["aurora_blobs"]
+    cid = cid_of(alice.publish(data, "application/octet-stream")[0])
+    with services.database.write() as tx:
+        tx.run("UPDATE blob_metadata SET mime_type = ? WHERE cid = ?", mime_type, cid)
+    assert links() == set()
+
+    alice.fetch(cid)
+
+    assert links() == {(alice.did, cid, data)}
+    assert os.path.lexists(services.config.data_dir / "public" / alice.did / f"{cid}.{extension}")
+
+
+def test_a_blob_of_another_type_is_asked_for_every_time(alice, links):
+    cid = cid_of(alice.publish(b"WEBVTT\n", "text/vtt")[0])
+
+    assert alice.fetch(cid).status_code == 200
+
+    assert links() == set()
+
+
+def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
+    cid = cid_of(alice.blob(jpeg("cat")))
+
+    answers = [alice.fetch(cid, **headers) for headers in ({}, alice.headers)]
+
+    assert [answer.status_code for answer in answers] == [400, 200]
+    assert links() == set()
+
+
+def test_without_nginx_nothing_lies_open(open_app):
+    alice = Member.of(open_app(), "alice.test")
+
+    assert alice.fetch(cid_of(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
+
+    assert not (alice.client.application.extensions["aurora_blobs"].config.data_dir / "public").exists()
+
+
+def replace_it(member, rkey):
+    member.post("com.atproto.repo.putRecord", repo=member.did, collection=COLLECTION, rkey=rkey, record={"text": "hi"})
+
+
+def apply_writes(member, rkey):
+    delete = {"$type": "com.atproto.repo.applyWrites#delete", "collection": COLLECTION, "rkey": rkey}
+    member.post("com.atproto.repo.applyWrites", repo=member.did, writes=[delete])
+
+
+def lose_the_bytes(member, cid):
+    services = member.client.application.extensions["aurora_blobs"]
+    os.unlink(services.config.data_dir / "blobs" / services.blobs.backend.path(cid))
+
+
+def change_the_bytes(member, cid):
+    services = member.client.application.extensions["aurora_blobs"]
+    path = services.config.data_dir / "blobs" / services.blobs.backend.path(cid)
+    path.write_bytes(b"!" * path.stat().st_size)
+    member.client.application.test_cli_runner().invoke(args=["blobs", "scrub", "--repair"])
+
+
+HIDING = {
+    "its takedown": lambda who, cid, rkey: update(who, of_blob(who, cid), takedown={"applied": True}),
+    "a takedown for every account": lambda who, cid, rkey: run(who, "blobs", "takedown", cid),
+    "its account's takedown": lambda who, cid, rkey: update(who, of_account(who), takedown={"applied": True}),
+    "an admin's deactivation": lambda who, cid, rkey: update(who, of_account(who), deactivated={"applied": True}),
+    "its owner's deactivation": lambda who, cid, rkey: who.post("com.atproto.server.deactivateAccount"),
+    "deleteRecord": lambda who, cid, rkey: who.post(
+        "com.atproto.repo.deleteRecord", repo=who.did, collection=COLLECTION, rkey=rkey
+    ),
+    "putRecord": lambda who, cid, rkey: replace_it(who, rkey),
+    "applyWrites": lambda who, cid, rkey: apply_writes(who, rkey),
+    "deleteAccount": lambda who, cid, rkey: who.post(
+        "com.atproto.server.deleteAccount", did=who.did, password="correct horse", token="x"
+    ),
+    "an admin's deleteAccount": lambda who, cid, rkey: who.client.post(
+        "/xrpc/com.atproto.admin.deleteAccount", json={"did": who.did}, auth=ADMIN
+    ),
+    "lost bytes": lambda who, cid, rkey: lose_the_bytes(who, cid),
+    "a scrub that found other bytes": lambda who, cid, rkey: change_the_bytes(who, cid),
+}
+
+
+@pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
+def test_what_hides_a_blob_takes_it_away(alice, bob, links, hide):
+    blob, rkey = alice.publish(jpeg("cat"))
+    other = cid_of(bob.publish(jpeg("dog"))[0])
+    alice.fetch(cid_of(blob))
+    bob.fetch(other)
+    assert {cid for _, cid, _ in links()} == {cid_of(blob), other}
+
+    hide(alice, cid_of(blob), rkey)
+
+    assert links() == {(bob.did, other, jpeg("dog"))}
+    assert alice.fetch(cid_of(blob)).status_code == 400
+    assert links() == {(bob.did, other, jpeg("dog"))}
+
+
+def test_of_one_content_what_one_account_may_not_show_another_still_shows(alice, bob, links):
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    bob.publish(jpeg("cat"))
+    alice.fetch(cid)
+    bob.fetch(cid)
+
+    update(alice, of_blob(alice, cid), takedown={"applied": True})
+
+    assert links() == {(bob.did, cid, jpeg("cat"))}
+
+
+def test_what_is_shown_again_lies_open_again_when_it_was_asked_for(alice, links):
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    alice.fetch(cid)
+    update(alice, of_account(alice), takedown={"applied": True})
+    update(alice, of_account(alice), takedown={"applied": False})
+    assert links() == set()
+
+    alice.fetch(cid)
+
+    assert links() == {(alice.did, cid, jpeg("cat"))}
+
+
+def test_collected_bytes_are_not_held_by_a_link(app, alice, links, clock):
+    blob, rkey = alice.publish(jpeg("cat"))
+    alice.fetch(cid_of(blob))
+    alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey=rkey)
+    clock.advance(2 * DAY)
+
+    run(alice, "blobs", "gc")
+
+    data = app.extensions["aurora_blobs"].config.data_dir
+    assert [path for path in data.glob("*/*/*") if path.is_file() or path.is_symlink()] == []
+
+
+def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(alice, links, monkeypatch):
+    """So that no crash in between can leave it there."""
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    alice.fetch(cid)
+    seen = []
+    commit, sync = db._translated, shelf.sync_folder
+    monkeypatch.setattr(shelf, "sync_folder", lambda path: (seen.append(f"sync {path.name}"), sync(path)))
+    monkeypatch.setattr(db, "_translated", lambda to, sql: (seen.append((sql, len(links()))), commit(to, sql)))
+
+    update(alice, of_blob(alice, cid), takedown={"applied": True})
+
+    assert seen[-3:] == [("BEGIN IMMEDIATE", 1), f"sync {alice.did}", ("COMMIT", 0)]
+
+
+def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
+    opened = OpenShelf(tmp_path / "public", durable=True)
+    asked = []
+
+    def put():
+        opened.put("did:web:a", "cid", "image/png", "../blobs/x", lambda: asked.append("now") or True)
+
+    with opened.without([("did:web:a", "cid")]):
+        put()
+        assert not os.path.lexists(tmp_path / "public" / "did:web:a" / "cid.png")
+
+    put()
+    assert os.readlink(tmp_path / "public" / "did:web:a" / "cid.png") == "../../blobs/x"
+    assert asked == ["now"]
+
+
+def test_the_links_of_an_account_go_at_once_however_many(tmp_path):
+    opened = OpenShelf(tmp_path / "public", durable=True)
+    for number in range(100):
+        opened.put("did:web:a", f"cid{number}", "image/png", "../blobs/x", lambda: True)
+
+    with opened.without([("did:web:a", "cid7"), ("did:web:a", None), ("did:web:a", "cid8")]):
+        assert not (tmp_path / "public" / "did:web:a").exists()
+    opened.sweep()
+
+    assert [path for path in (tmp_path / "public").rglob("*") if not path.name.startswith(".")] == []
+
+
+@pytest.mark.parametrize("cid", ["cid", None], ids=["a link", "an account's"])
+def test_a_link_that_the_operator_deletes_in_that_moment_is_no_fault(tmp_path, monkeypatch, cid):
+    opened = OpenShelf(tmp_path / "public", durable=True)
+    opened.put("did:web:b", "cid", "image/png", "../blobs/x", lambda: True)
+    if cid is not None:
+        (tmp_path / "public" / "did:web:a").mkdir()
+    monkeypatch.setattr(os.path, "isdir", lambda path: True)
+    monkeypatch.setattr(os.path, "lexists", lambda path: True)
+
+    with opened.without([("did:web:a", cid)]):
+        pass
+
+    assert list(opened.links()) == [("did:web:b", "cid")]
+
+
+def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
+    opened = OpenShelf(tmp_path / "public", durable=True)
+
+    opened.put("did:web:" + "a" * 2000, "cid", "image/png", "../blobs/x", lambda: True)
+    with opened.without([("did:web:" + "a" * 2000, "cid"), ("did:web:" + "a" * 2000, None)]):
+        pass
+
+    assert list(tmp_path.rglob("*.png")) == []
+
+
+def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    update(alice, of_blob(alice, cid), takedown={"applied": True})
+    run(alice, "backup", "make", str(tmp_path / "backup"))
+    update(alice, of_blob(alice, cid), takedown={"applied": False})
+    alice.fetch(cid)
+    assert len(links()) == 1
+
+    run(alice, "backup", "restore", str(tmp_path / "backup"), "--yes")
+
+    assert links() == set()
+
+
+def test_fsck_finds_what_should_not_lie_open(app, alice, bob, links):
+    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    bob.publish(jpeg("cat"))
+    alice.fetch(cid)
+    bob.fetch(cid)
+    with app.extensions["aurora_blobs"].database.write() as tx:
+        tx.run("UPDATE account SET takedown_at = 1 WHERE did = ?", alice.did)
+    fsck = app.test_cli_runner().invoke
+
+    found = fsck(args=["blobs", "fsck"])
+    assert (found.exit_code, len(links())) == (1, 2)
+    assert f"exposed: {alice.did} {cid}: nginx serves it, and should not" in found.output
+    assert fsck(args=["blobs", "fsck", "--repair"]).exit_code == 1
+
+    assert links() == {(bob.did, cid, jpeg("cat"))}
+    assert fsck(args=["blobs", "fsck"]).exit_code == 0
+
+
+def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(app, alice, links, monkeypatch):
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chosen = random.Random(seed)
+    cids = [cid_of(alice.publish(jpeg(f"cat {number}"))[0]) for number in range(3)]
+    blobs = app.extensions["aurora_blobs"].blobs
+    describe = blobs.describe
+
+    def describe_slowly(did, cid, **who):
+        entry = describe(did, cid, **who)
+        time.sleep(chosen.random() / 500)  # in which it may be taken down
+        return entry
+
+    monkeypatch.setattr(blobs, "describe", describe_slowly)
+    done = threading.Event()
+    answers = []
+
+    def fetch(client):
+        while not done.is_set():
+            where = {"did": alice.did, "cid": chosen.choice(cids)}
+            answers.append(client.get(GET_BLOB, query_string=where).status_code)
+
+    strangers = [threading.Thread(target=fetch, args=[app.test_client()]) for _ in range(4)]
+    for stranger in strangers:
+        stranger.start()
+    shown = 0
+    try:
+        end = time.monotonic() + 2
+        while time.monotonic() < end:
+            cid = chosen.choice(cids)
+            update(alice, of_blob(alice, cid), takedown={"applied": True})
+            for _ in range(5):
+                assert cid not in {found for _, found, _ in links()}
+                time.sleep(0.001)
+            update(alice, of_blob(alice, cid), takedown={"applied": False})
+            shown += len(links())
+    finally:
+        done.set()
+        for stranger in strangers:
+            stranger.join()
+
+    assert set(answers) == {200, 400}
+    assert shown > 0
+
+
+PUBLIC = """
+    SELECT m.creator_did, m.cid
+      FROM blob_metadata m JOIN blob b ON b.cid = m.cid JOIN account a ON a.did = m.creator_did
+     WHERE m.unreferenced_since IS NULL AND b.stored_at IS NOT NULL
+       AND a.takedown_at IS NULL AND a.deactivated_at IS NULL
+       AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN ('', m.creator_did))
+"""
+
+
+def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_path):
+    """2,000 acts on one store; what is public before a commit and not after it is in `hidden`."""
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    chosen = random.Random(seed)
+    vanished, untold = [], []
+
+    @contextmanager
+    def compare(tx):
+        with closing(sqlite3.connect(depot.database.path)) as others:
+            gone = set(others.execute(PUBLIC)) - set(tx.all(PUBLIC))
+        vanished.extend(gone)
+        untold.extend((did, cid) for did, cid in gone if not {(did, cid), (did, None)} & set(tx.hidden))
+        yield
+
+    depot = Depot(tmp_path, before_commit=compare)
+    contents = {depot.cid_of(data): data for data in (b"cat", b"dog", b"owl")}
+
+    def name_in_records(did, cid):
+        depot.add_account(did)
+        with suppress(BlobServiceError):
+            depot.write(COLLECTION, chosen.choice("ab"), {"file": blob_of(depot.upload(contents[cid], did=did))}, did)
+
+    def lose(did, cid):
+        depot.backend.delete(cid)
+        depot.blobs.mark_lost(cid)
+
+    def collect(did, cid):
+        depot.clock.pass_seconds(2 * DAY)
+        list(Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=DAY, clock=depot.clock).run())
+
+    def lift_all(did, cid):
+        for subject, of in ((cid, did), (cid, ""), (None, did)):
+            depot.lift(subject, of)
+        depot.moderation.update(Subject(did, None), None, {"applied": False})
+
+    acts = [name_in_records, lift_all] * 4 + [
+        lambda did, cid: depot.delete(COLLECTION, chosen.choice("ab"), did),
+        lambda did, cid: depot.take_down(cid, chosen.choice([did, ""])),
+        lambda did, cid: depot.take_down(None, did),
+        lambda did, cid: depot.moderation.update(Subject(did, None), None, {"applied": True}),
+        lambda did, cid: depot.blobs.delete_account(did),
+        lose,
+        collect,
+    ]
+    for _ in range(2000):
+        with suppress(SubjectNotFound, RepoNotFound):
+            chosen.choice(acts)(chosen.choice([ALICE, BOB]), chosen.choice([*contents]))
+    depot.database.close()
+
+    assert len(vanished) > 100
+    assert untold == []
+
+
+def test_nginx_looks_for_the_same_types():
+    text = (Path(__file__).parents[2] / "deploy" / "nginx.conf").read_text()
+    types = dict(re.findall(r"^ +(\w+/[\w-]+) +(\w+);$", text, re.MULTILINE))
+    tried = re.findall(r"/\$open_blob\.(\w+)", text)
+
+    assert types == EXTENSIONS
+    assert tried == list(EXTENSIONS.values())

@@ -1,0 +1,44 @@
+"""Uploads, references, deletions and collectors in several processes at once: nothing referenced is ever lost."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.depot import ALICE, BOB
+from support.racer import GRACE_SECONDS, collector_of, open_depot
+
+TESTS = Path(__file__).parents[1]
+
+
+@pytest.mark.parametrize("kind", ["local", "remote", "mute"])
+@pytest.mark.parametrize("seconds", [3, pytest.param(75, marks=pytest.mark.long)])
+def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, kind):
+    seed = os.environ.get("RACE_SEED", str(time.time_ns()))
+    print(f"RACE_SEED={seed}")
+    depot = open_depot(tmp_path, "local")
+    depot.add_account(ALICE)
+    depot.add_account(BOB)
+
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-m", "support.racer", tmp_path, name, seed, str(seconds), kind],
+            cwd=TESTS,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for name in ("one", "two")
+    ]
+    told = [racer.communicate(timeout=seconds + 60)[0] for racer in racers]
+    print("".join(told))
+
+    assert [racer.returncode for racer in racers] == [0, 0]
+    time.sleep(2 * GRACE_SECONDS)
+    list(collector_of(depot).run())
+    assert depot.stored() == set()
+    assert [path for path in depot.backend.root.rglob("*") if path.is_file()] == list(depot.spool.iterdir()) == []
+    assert depot.rows() == {"record": [], "record_blob": [], "blob": [], "blob_metadata": []}
+    assert [depot.blobs.usage(did).blob_bytes for did in (ALICE, BOB)] == [0, 0]
+    depot.database.close()

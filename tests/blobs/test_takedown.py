@@ -1,0 +1,322 @@
+"""A takedown of a blob or an account: what it stops, what outlives what, and what a lift gives back."""
+
+import pytest
+from support.members import ADMIN, GET_BLOB, Member, jpeg
+
+CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
+STATUS = "/xrpc/com.atproto.admin.getSubjectStatus"
+COLLECTION = "com.example.file"
+DAY = 86_400
+
+
+def link(blob):
+    return blob["ref"]["$link"]
+
+
+@pytest.fixture
+def admin(app):
+    return Admin(app.test_client())
+
+
+@pytest.fixture
+def bob(app):
+    return Member.of(app, "bobby.test")
+
+
+class Admin:
+    def __init__(self, client):
+        self.client = client
+
+    def update(self, **given):
+        return self.client.post(UPDATE, json=given, auth=ADMIN)
+
+    def status(self, **parameters):
+        return self.client.get(STATUS, query_string=parameters, auth=ADMIN)
+
+    def take_down(self, did, cid, ref="test-blob"):
+        answer = self.update(subject=blob_of(did, cid), takedown={"applied": True, "ref": ref})
+        assert answer.status_code == 200, answer.text
+        return answer.json
+
+    def lift(self, did, cid):
+        answer = self.update(subject=blob_of(did, cid), takedown={"applied": False})
+        assert answer.status_code == 200, answer.text
+
+    def take_down_account(self, did, applied=True):
+        answer = self.update(subject=repo_of(did), takedown={"applied": applied, "ref": "test-account"})
+        assert answer.status_code == 200, answer.text
+
+
+def blob_of(did, cid):
+    return {"$type": "com.atproto.admin.defs#repoBlobRef", "did": did, "cid": cid}
+
+
+def repo_of(did):
+    return {"$type": "com.atproto.admin.defs#repoRef", "did": did}
+
+
+def stored(member):
+    return {stored.cid for stored in member.client.application.extensions["aurora_blobs"].blobs.backend.scan()}
+
+
+def delete(member, rkey):
+    member.post("com.atproto.repo.deleteRecord", repo=member.did, collection=COLLECTION, rkey=rkey)
+
+
+def test_a_takedown_is_echoed_and_shown(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+
+    answer = admin.take_down(alice.did, link(blob))
+
+    assert answer == {
+        "subject": blob_of(alice.did, link(blob)),
+        "takedown": {"applied": True, "ref": "test-blob"},
+    }
+    assert admin.status(did=alice.did, blob=link(blob)).json == answer
+
+
+def test_a_blob_that_is_taken_down_is_served_to_nobody(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+    where = {"did": alice.did, "cid": link(blob)}
+
+    for asked in ({}, {"headers": alice.headers}, {"auth": ADMIN}):
+        answer = alice.client.get(GET_BLOB, query_string=where, **asked)
+        assert (answer.status_code, answer.json["message"]) == (400, "Blob not found")
+
+
+def test_a_blob_that_is_taken_down_stays_listed(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+
+    assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json["cids"] == [link(blob)]
+
+
+def test_a_blob_that_is_taken_down_cannot_be_referenced(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+
+    answer = alice.record({"file": blob})
+
+    assert answer.json == {"error": "BlobNotFound", "message": f"Could not find blob: {link(blob)}"}
+
+
+def test_a_blob_that_is_taken_down_cannot_be_uploaded_again(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+
+    answer = alice.upload(jpeg("cat"))
+
+    assert answer.json == {"error": "InvalidRequest", "message": "Blob has been takendown, cannot re-upload"}
+
+
+def test_another_account_may_have_the_bytes_that_were_taken_down_for_one(admin, alice, bob):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+
+    assert bob.publish(jpeg("cat"))[0] == blob
+    assert bob.fetch(link(blob)).data == jpeg("cat")
+
+
+def test_a_lift_gives_everything_back(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+    admin.lift(alice.did, link(blob))
+
+    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.record({"file": blob}).status_code == 200
+    assert alice.upload(jpeg("cat")).status_code == 200
+    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"] == {"applied": False}
+
+
+def test_a_temporary_blob_can_be_taken_down_and_lifted(admin, alice):
+    blob = alice.blob(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+    assert alice.record({"file": blob}).json["error"] == "BlobNotFound"
+
+    admin.lift(alice.did, link(blob))
+
+    assert alice.record({"file": blob}).status_code == 200
+
+
+def test_a_takedown_outlives_its_record_and_its_bytes_are_kept(app, admin, alice, clock):
+    blob, rkey = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+    delete(alice, rkey)
+    clock.advance(3600)
+    assert alice.upload(jpeg("cat")).json["message"] == "Blob has been takendown, cannot re-upload"
+
+    clock.advance(10 * DAY)
+    app.test_cli_runner().invoke(args=["blobs", "gc"])
+
+    assert stored(alice) == {link(blob)}
+    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["applied"] is True
+
+    admin.lift(alice.did, link(blob))
+    app.test_cli_runner().invoke(args=["blobs", "gc"])
+    assert stored(alice) == set()
+
+
+def test_a_takedown_outlives_the_account(app, admin, alice, clock):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob))
+    alice.post("com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x")
+    clock.advance(1)  # a token of the same second could be the old account's
+
+    again = Member.of(app, "alice.test")
+
+    assert again.did == alice.did
+    assert again.upload(jpeg("cat")).json["message"] == "Blob has been takendown, cannot re-upload"
+
+
+def test_a_takedown_may_come_before_the_bytes(admin, alice):
+    blob = alice.blob(jpeg("other"))
+    admin.take_down(alice.did, CID)
+
+    assert admin.status(did=alice.did, blob=CID).json["takedown"] == {"applied": True, "ref": "test-blob"}
+    assert alice.record({"file": {**blob, "ref": {"$link": CID}}}).json["error"] == "BlobNotFound"
+
+
+def test_bytes_that_were_never_seen_can_be_taken_down_for_every_account(app, alice, bob):
+    cid = link(alice.blob(jpeg("cat")))
+    fresh = jpeg("never seen")
+    run = app.test_cli_runner().invoke
+    unseen = link(bob.blob(fresh))
+    assert run(args=["blobs", "takedown", unseen, "--ref", "case 7"]).exit_code == 0
+
+    assert alice.upload(fresh).status_code == 400
+    assert bob.upload(fresh).status_code == 400
+    assert bob.upload(jpeg("cat")).status_code == 200
+
+    assert run(args=["blobs", "takedown", unseen, "--lift"]).exit_code == 0
+    assert alice.upload(fresh).status_code == 200
+    assert run(args=["blobs", "takedown", cid, "--lift"]).exit_code == 0
+
+
+def test_a_refused_upload_leaves_nothing(admin, alice):
+    spool = alice.client.application.extensions["aurora_blobs"].config.spool
+    large = jpeg("x" * 1_000_000)
+    blob = alice.blob(jpeg("cat"))
+    taken = link(alice.blob(large))
+    admin.take_down(alice.did, taken)
+
+    assert alice.upload(large).status_code == 400
+
+    assert list(spool.iterdir()) == []
+    assert stored(alice) == {link(blob), taken}
+
+
+def test_a_takedown_again_is_harmless_and_so_is_a_lift(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down(alice.did, link(blob), "first")
+    admin.take_down(alice.did, link(blob), "second")
+    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["ref"] == "second"
+
+    admin.lift(alice.did, link(blob))
+    admin.lift(alice.did, link(blob))
+    assert alice.fetch(link(blob)).status_code == 200
+
+
+def test_a_takedown_without_a_reference_has_the_time_as_one(admin, alice):
+    blob, _ = alice.publish(jpeg("cat"))
+
+    admin.update(subject=blob_of(alice.did, link(blob)), takedown={"applied": True})
+
+    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["ref"].startswith("2025-06-15T")
+
+
+def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(admin, alice, bob):
+    blob, _ = alice.publish(jpeg("cat"))
+    admin.take_down_account(alice.did)
+    where = {"did": alice.did, "cid": link(blob)}
+
+    for asked in ({}, {"headers": bob.headers}):
+        answer = alice.client.get(GET_BLOB, query_string=where, **asked)
+        assert answer.json == {"error": "RepoTakendown", "message": f"Repo has been takendown: {alice.did}"}
+        answer = alice.client.get("/xrpc/com.atproto.sync.listBlobs", query_string={"did": alice.did}, **asked)
+        assert answer.json["error"] == "RepoTakendown"
+    for asked in ({"headers": alice.headers}, {"auth": ADMIN}):
+        assert alice.client.get(GET_BLOB, query_string=where, buffered=True, **asked).data == jpeg("cat")
+
+    admin.take_down_account(alice.did, applied=False)
+    assert alice.fetch(link(blob)).data == jpeg("cat")
+
+
+def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):
+    admin.take_down_account(alice.did)
+
+    assert (alice.upload(jpeg("cat")).status_code, alice.upload(jpeg("cat")).json["error"]) == (401, "AccountTakedown")
+    assert alice.record({}).json["error"] == "AccountTakedown"
+
+
+@pytest.mark.parametrize(
+    "given, error, message",
+    [
+        (
+            {"subject": {"$type": "com.example#x", "did": "did:web:alice.test"}},
+            "InvalidRequest",
+            "Invalid subject (com.example#x), ",
+        ),
+        (
+            {"subject": {"did": "did:web:alice.test"}},
+            "InvalidRequest",
+            'Invalid subject: Missing required key "$type"',
+        ),
+        (
+            {"subject": {"$type": "com.atproto.admin.defs#repoBlobRef"}},
+            "InvalidRequest",
+            'Invalid subject: Missing required key "did"',
+        ),
+        (
+            {"subject": repo_of("did:web:stranger.test"), "takedown": {"applied": True}},
+            "NotFound",
+            "Repo not found",
+        ),
+        (
+            {
+                "subject": repo_of("did:web:alice.test"),
+                "takedown": {"applied": True},
+                "deactivated": {"applied": False},
+            },
+            "InvalidRequest",
+            "Cannot activate and takedown an account at the same time",
+        ),
+    ],
+    ids=["unknown type", "no type", "no did", "unknown account", "both at once"],
+)
+def test_an_update_that_makes_no_sense_is_refused(admin, alice, given, error, message):
+    answer = admin.update(**given)
+
+    assert (answer.status_code, answer.json["error"]) == (400, error)
+    assert answer.json["message"].startswith(message)
+
+
+def test_an_update_without_a_change_is_echoed(admin, alice):
+    answer = admin.update(subject=repo_of(alice.did))
+
+    assert (answer.status_code, answer.json) == (200, {"subject": repo_of(alice.did)})
+
+
+@pytest.mark.parametrize(
+    "parameters, error, message",
+    [
+        ({"blob": CID}, "InvalidRequest", "Must provide a did to request blob state"),
+        ({}, "InvalidRequest", "No provided subject"),
+        ({"did": "did:web:alice.test", "blob": CID}, "NotFound", "Subject not found"),
+        ({"did": "did:web:stranger.test"}, "NotFound", "Repo not found"),
+    ],
+    ids=["blob alone", "nothing", "unknown blob", "unknown account"],
+)
+def test_a_status_of_nothing_is_refused(admin, alice, parameters, error, message):
+    answer = admin.status(**parameters)
+
+    assert (answer.status_code, answer.json["error"]) == (400, error)
+    assert answer.json["message"].startswith(message)
+
+
+def test_nobody_but_an_admin_takes_down(alice):
+    answer = alice.client.post(UPDATE, json={"subject": repo_of(alice.did)}, headers=alice.headers)
+
+    assert answer.status_code in (400, 401)
+    assert alice.client.post(UPDATE, json={}, auth=("admin", "wrong")).status_code == 401

@@ -1,0 +1,122 @@
+import pytest
+
+from aurora_blobs.catalog import accounts, sessions
+from aurora_blobs.catalog.account_status import find_standing
+
+DID = "did:web:alice.test"
+NOW = 1_700_000_000_000_000
+
+
+@pytest.fixture
+def tx(database):
+    with database.write() as tx:
+        yield tx
+
+
+def create(tx, did=DID, handle="alice.test", email="alice@example.com"):
+    return accounts.create(tx, did, handle=handle, email=email, password_hash="hash", now=NOW)
+
+
+def session(jti="one"):
+    return sessions.Session(id="s1", did=DID, refresh_jti=jti, created_at=NOW, expires_at=NOW + 90)
+
+
+def test_an_account_is_found_by_each_of_its_names(tx):
+    create(tx)
+
+    found = accounts.find(tx, DID)
+
+    assert found is not None and found.active
+    assert (found.handle, found.email, found.created_at) == ("alice.test", "alice@example.com", NOW)
+    assert found == accounts.find_by_handle(tx, "alice.test") == accounts.find_by_email(tx, "alice@example.com")
+    assert found == accounts.find_by_name(tx, DID) == accounts.find_by_name(tx, "Alice.TEST")
+    assert accounts.find_by_name(tx, "bob.test") is None
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"did": DID, "handle": "bob.test", "email": "bob@example.com"},
+        {"did": "did:web:bob.test", "handle": "alice.test", "email": "bob@example.com"},
+        {"did": "did:web:bob.test", "handle": "bob.test", "email": "alice@example.com"},
+    ],
+    ids=["same did", "same handle", "same email"],
+)
+def test_a_name_belongs_to_one_account(tx, other):
+    assert create(tx)
+
+    assert not create(tx, **other)
+    assert len(accounts.page(tx, "", 10)) == 1
+
+
+def test_an_external_account_is_made_once_and_keeps_what_it_has(tx):
+    assert accounts.make_external(tx, DID, NOW)
+    accounts.set_quota(tx, DID, 1000)
+
+    assert not accounts.make_external(tx, DID, NOW + 1)
+
+    found = accounts.find(tx, DID)
+    assert (found.handle, found.created_at, found.quota_bytes) == (None, NOW, 1000)
+
+
+def test_pages_follow_each_other(tx):
+    dids = [f"did:web:user{number}.test" for number in range(5)]
+    for did in dids:
+        accounts.make_external(tx, did, NOW)
+
+    first = accounts.page(tx, "", 2)
+    rest = accounts.page(tx, first[-1].did, 10)
+
+    assert [account.did for account in first + rest] == dids
+
+
+def test_states_come_and_go(tx):
+    create(tx)
+
+    accounts.set_deactivated(tx, DID, NOW)
+    accounts.set_takedown(tx, DID, NOW, "spam")
+    both = accounts.find(tx, DID)
+    accounts.set_deactivated(tx, DID, None)
+    accounts.set_takedown(tx, DID, None, None)
+
+    assert (both.deactivated_at, both.takedown_at, both.takedown_ref, both.active) == (NOW, NOW, "spam", False)
+    assert accounts.find(tx, DID).active
+
+
+def test_what_changes_nobody_says_so(tx):
+    assert not accounts.set_deactivated(tx, DID, NOW)
+    assert not accounts.set_takedown(tx, DID, NOW, "spam")
+    assert not accounts.set_quota(tx, DID, 1)
+    assert not accounts.set_uploads_per_day(tx, DID, 1)
+    assert not accounts.delete(tx, DID)
+
+
+def test_a_refresh_token_is_good_once(tx):
+    create(tx)
+    sessions.add(tx, session())
+
+    assert sessions.rotate(tx, "s1", "one", "two", NOW + 180)
+    assert not sessions.rotate(tx, "s1", "one", "three", NOW + 180)
+
+    assert sessions.rotate(tx, "s1", "two", "three", NOW + 180)
+
+
+def test_an_ended_session_is_gone(tx):
+    create(tx)
+    sessions.add(tx, session())
+
+    assert sessions.end(tx, "s1")
+    assert not sessions.end(tx, "s1")
+    assert not find_standing(tx, DID, "s1").session
+    assert not sessions.rotate(tx, "s1", "one", "two", NOW)
+
+
+def test_deleting_an_account_takes_its_rows_along(tx):
+    create(tx)
+    sessions.add(tx, session())
+
+    assert accounts.delete(tx, DID)
+
+    assert accounts.find(tx, DID) is None
+    assert not sessions.end(tx, "s1")
+    assert accounts.counts(tx, DID) == accounts.Counts(records=0, expected_blobs=0, imported_blobs=0)

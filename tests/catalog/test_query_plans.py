@@ -1,0 +1,193 @@
+"""What a request costs does not grow with the tables: no statement on its way reads one from end to end."""
+
+import ast
+import re
+import sqlite3
+from contextlib import closing
+from importlib import resources
+
+import pytest
+from support.cars import car_of
+from support.members import ADMIN, Member, jpeg
+
+from aurora_blobs.maintenance.collect import Collector
+
+# What reads a whole table, and may: commands over the whole store, and a table of one row.
+WHOLE = {
+    *("audit.totals", "audit.miscounts", "audit.misfits", "audit.missing"),
+    *("derivatives.recount", "schema.version"),
+}
+WRITES = "com.atproto.repo.applyWrites"
+COLLECTION = "com.example.file"
+
+
+@pytest.fixture
+def statements(app):
+    """Every statement that the application runs, with its values: one at a time, they all have the same connection."""
+    seen = []
+    database = app.extensions["aurora_blobs"].database
+    with database._borrowed() as connection:
+        connection.set_trace_callback(seen.append)
+    yield seen
+    connection.set_trace_callback(None)
+
+
+def plan_of(connection, statement):
+    return [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {statement}")]
+
+
+def scans(app, statements):
+    """Those of *statements* that read a whole table, each with its plan."""
+    changing = [text for text in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", text)]
+    path = app.extensions["aurora_blobs"].database.path
+    with closing(sqlite3.connect(path)) as connection:
+        plans = {re.sub(r"'[^']*'|\d+", "?", text): plan_of(connection, text) for text in changing}
+    return {text: plan for text, plan in plans.items() if is_scan(plan)}
+
+
+def is_scan(plan):
+    return any(re.match(r"SCAN (?!CONSTANT|\()", step) for step in plan)
+
+
+def statements_of_catalog():
+    """The function, and its statement, of every one in the catalog but what is asked of another program's database."""
+    for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir()):
+        if file.suffix == ".py" and file.stem != "reference_pds":
+            for function in ast.parse(file.read_text()).body:
+                for node in ast.walk(function):
+                    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("tx.one", "tx.all", "tx.run"):
+                        yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])
+
+
+def test_the_check_finds_a_scan(app, statements):
+    with app.extensions["aurora_blobs"].database.read() as tx:
+        tx.all("SELECT cid FROM blob WHERE size = 7")
+
+    assert len(scans(app, statements)) == 1
+
+
+@pytest.fixture
+def plans(app):
+    """The name of a function of the catalog and the plan of its statement, for each statement."""
+    with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
+        return [
+            (name, [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))])
+            for name, sql in statements_of_catalog()
+        ]
+
+
+def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
+    assert len(plans) > 90
+    assert {name for name, plan in plans if is_scan(plan)} == WHOLE
+
+
+@pytest.mark.parametrize(
+    "name, bound",
+    [
+        ("records.newest_first", "did=? AND collection=? AND rkey<?"),
+        ("records.oldest_first", "did=? AND collection=? AND rkey>?"),
+        ("references.cids", "did=? AND cid>?"),
+        ("references.named", "did=? AND cid>?"),
+        ("references.record_uris", "did=? AND cid=?"),
+        ("blobs.page", "(creator_did,cid)>(?,?)"),
+        ("accounts.page", "did>?"),
+        ("expiry.expired", "(unreferenced_since,creator_did,cid)>(?,?,?) AND unreferenced_since<?"),
+    ],
+)
+def test_a_page_begins_where_the_last_one_ended(plans, name, bound):
+    (plan,) = [plan for found, plan in plans if found == name]
+
+    assert f"({bound})" in plan[0]
+
+
+def test_no_request_reads_a_whole_table(app, statements):
+    alice = Member.of(app, "alice.test")
+    admin = app.test_client()
+    blob, _ = alice.publish(jpeg("cat"))
+    other = alice.blob(jpeg("dog"))
+    cid = blob["ref"]["$link"]
+    admin_post = {"auth": ADMIN, "path": "/xrpc/com.atproto.admin.updateSubjectStatus"}
+    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": alice.did, "cid": cid}
+    rev = app.extensions["aurora_blobs"].repos.find(alice.did).rev
+
+    answers = [
+        alice.upload(jpeg("cat")),
+        alice.record({"file": other}, rkey="2"),
+        alice.post("com.atproto.repo.putRecord", repo=alice.did, collection=COLLECTION, rkey="2", record={"a": 1}),
+        alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey="2"),
+        alice.post(
+            WRITES,
+            repo="alice.test",
+            writes=[{"$type": f"{WRITES}#create", "collection": COLLECTION, "value": {"file": blob}}],
+        ),
+        alice.client.post(
+            "/xrpc/com.atproto.repo.importRepo",
+            data=car_of({f"{COLLECTION}/1": {"file": 1}, f"{COLLECTION}/2": {"file": 2}}, alice.did).getvalue(),
+            headers={**alice.headers, "Content-Type": "application/vnd.ipld.car"},
+        ),
+        alice.record({"file": blob}, rkey="3"),
+        alice.fetch(cid),
+        alice.get("com.atproto.sync.getBlob", did=alice.did, cid=cid),
+        alice.get("com.atproto.sync.listBlobs", did=alice.did),
+        alice.get("com.atproto.sync.listBlobs", did=alice.did, cursor="b", since=rev, limit=10),
+        alice.get("com.atproto.repo.listMissingBlobs", cursor="b"),
+        alice.get("com.atproto.repo.getRecord", repo="alice.test", collection=COLLECTION, rkey="3"),
+        alice.get("com.atproto.repo.listRecords", repo=alice.did, collection=COLLECTION),
+        alice.get("com.atproto.repo.listRecords", repo=alice.did, collection=COLLECTION, cursor="1", reverse="true"),
+        alice.get("com.atproto.repo.describeRepo", repo=alice.did),
+        alice.get("com.atproto.server.checkAccountStatus"),
+        alice.get("com.atproto.server.getSession"),
+        alice.get("blue.aurora.blob.listRecords", cid=cid),
+        alice.get("blue.aurora.blob.listRecords", cid=cid, cursor="at://"),
+        alice.get("blue.aurora.blob.getUsage"),
+        alice.post("com.atproto.server.deactivateAccount"),
+        alice.post("com.atproto.server.activateAccount"),
+        alice.client.post(
+            "/xrpc/com.atproto.server.createSession", json={"identifier": "alice.test", "password": "correct horse"}
+        ),
+        alice.client.post(
+            "/xrpc/com.atproto.server.createSession",
+            json={"identifier": "alice.test@example.com", "password": "correct horse"},
+        ),
+        admin.post(**admin_post, json={"subject": subject, "takedown": {"applied": True}}),
+        admin.get(f"/xrpc/com.atproto.admin.getSubjectStatus?did={alice.did}&blob={cid}", auth=ADMIN),
+        admin.post(**admin_post, json={"subject": subject, "takedown": {"applied": False}}),
+    ]
+    assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
+    deleted = admin.post("/xrpc/com.atproto.admin.deleteAccount", json={"did": alice.did}, auth=ADMIN)
+    assert deleted.status_code == 200
+
+    assert len(statements) > 100
+    assert scans(app, statements) == {}
+
+
+def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
+    alice = Member.of(app, "alice.test")
+    alice.blob(jpeg("cat"))
+    clock.advance(86_401)
+    services = app.extensions["aurora_blobs"]
+    statements.clear()
+
+    found = list(
+        Collector(
+            services.blobs.backend,
+            services.database,
+            spool=services.config.spool,
+            grace_seconds=86_400,
+            clock=clock,
+        ).run()
+    )
+
+    assert [step.kind for step in found] == ["temporary"]
+    assert scans(app, statements) == {}
+
+
+def test_a_row_that_goes_with_its_account_is_found_by_an_index(app, statements):
+    """SQLite looks for rows that reference what is deleted; without an index it reads the whole table for each."""
+    with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
+        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        keys = [(table, row[3]) for table in tables for row in connection.execute(f"PRAGMA foreign_key_list({table})")]
+        plans = {key: plan_of(connection, f"SELECT 1 FROM {key[0]} WHERE {key[1]} = 'x'") for key in keys}
+
+    assert len(plans) >= 5
+    assert [key for key, plan in plans.items() if any(step.startswith("SCAN") for step in plan)] == []

@@ -1,0 +1,209 @@
+"""``flask --app wsgi account …``."""
+
+import json
+
+import pytest
+from support.members import Member, jpeg
+
+DID = "did:web:alice.test"
+
+
+@pytest.fixture
+def run(app):
+    """``run("list", …)`` is the exit code and the output of an account command."""
+
+    def run(*arguments, answer=None):
+        result = app.test_cli_runner().invoke(args=["account", *arguments], input=answer)
+        assert result.exception is None or isinstance(result.exception, SystemExit)
+        return result.exit_code, result.output
+
+    return run
+
+
+def create(run, handle="alice.test", *more):
+    return run("create", "--handle", handle, "--email", f"{handle}@example.com", "--password", "correct horse", *more)
+
+
+def test_an_account_is_made_and_can_log_in(run, client):
+    assert create(run) == (0, f"did     {DID}\nhandle  alice.test\n")
+
+    session = {"identifier": "alice.test", "password": "correct horse"}
+    assert client.post("/xrpc/com.atproto.server.createSession", json=session).json["did"] == DID
+
+
+def test_the_operator_gives_away_what_is_reserved(run):
+    code, output = create(run, "admin.test", "--json")
+
+    assert (code, json.loads(output)) == (0, {"did": "did:web:admin.test", "handle": "admin.test"})
+
+
+def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
+    code, output = run(
+        "create", "--handle", "alice.test", "--email", "a@example.com", answer="correct horse\ncorrect horse\n"
+    )
+
+    assert code == 0 and "correct horse" not in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("show", "bob.test"), "Error: no account bob.test"),
+        (("token", "did:web:bob.test"), "Error: no account did:web:bob.test"),
+        (("delete", "bob.test", "--yes"), "Error: no account bob.test"),
+        (("quota", "bob.test", "1GB"), "Error: no account bob.test"),
+        (("takedown", "bob.test"), "Error: no account bob.test"),
+        (
+            ("quota", "alice.test", "much"),
+            "Error: SIZE 'much': accepted is bytes as a plain number, or like 50MB or 50MiB, or default",
+        ),
+        (
+            ("quota", "alice.test", "--uploads-per-day", "-1"),
+            "Error: --uploads-per-day '-1': accepted is a whole number, or default",
+        ),
+        (
+            ("create", "--handle", "alice.test", "--email", "b@example.com", "--password", "correct horse"),
+            "Error: Handle already taken: alice.test",
+        ),
+        (
+            ("create", "--handle", "bob.example", "--email", "b@example.com", "--password", "correct horse"),
+            "Error: Not a supported handle domain: handles here end in .test",
+        ),
+        (
+            ("create", "--handle", "bob.test", "--email", "b@example.com", "--password", "short"),
+            "Error: Password too short. Minimum length is 8 characters.",
+        ),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_a_status(run, arguments, line):
+    create(run)
+
+    assert run(*arguments) == (1, f"{line}\n")
+
+
+def test_a_quota_command_without_a_limit_shows_how_it_is_used(run):
+    create(run)
+
+    code, output = run("quota", "alice.test")
+
+    assert code == 2 and "say SIZE, --uploads-per-day, or both" in output
+
+
+def test_accounts_are_listed_one_a_line(run):
+    create(run)
+    create(run, "bob.test")
+    run("takedown", "bob.test", "--ref", "spam")
+
+    code, output = run("list")
+    as_json = [json.loads(line) for line in run("list", "--json")[1].splitlines()]
+
+    assert code == 0
+    assert [line.split("\t")[:5] for line in output.splitlines()] == [
+        [DID, "alice.test", "active", "0", "0"],
+        ["did:web:bob.test", "bob.test", "takendown", "0", "0"],
+    ]
+    assert as_json[1] == {
+        "did": "did:web:bob.test",
+        "handle": "bob.test",
+        "state": "takendown",
+        "blobs": 0,
+        "bytes": 0,
+        "createdAt": "2025-06-15T15:06:40+00:00",
+    }
+
+
+def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
+    member = Member.of(app, "alice.test")
+    member.publish(jpeg("public"))
+    member.blob(jpeg("temporary"))
+    run("quota", "alice.test", "1MB")
+
+    code, output = run("show", DID, "--json")
+
+    shown = json.loads(output)
+    total, temporary = len(jpeg("public")) + len(jpeg("temporary")), len(jpeg("temporary"))
+    assert (code, shown["blobs"], shown["bytes"], shown["usedBytes"]) == (0, 2, total, total)
+    assert (shown["records"], shown["referencedBlobs"], shown["storedBlobs"]) == (1, 1, 2)
+    assert (shown["temporaryBytes"], shown["quotaBytes"], shown["quotaIsDefault"]) == (temporary, 1_000_000, False)
+    assert "quotaBytes" in run("show", DID)[1]
+
+
+def test_a_token_lets_its_account_in(run, client):
+    create(run)
+
+    code, token = run("token", "ALICE.test")
+
+    headers = {"Authorization": f"Bearer {token.strip()}"}
+    assert code == 0
+    assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["did"] == DID
+
+
+def test_a_quota_holds_at_once_and_can_be_taken_back(run, app):
+    member = Member.of(app, "alice.test")
+
+    code, output = run("quota", "alice.test", "10", "--uploads-per-day", "5", "--json")
+    refused = member.upload(jpeg("too much for ten bytes"))
+    run("quota", "alice.test", "default", "--uploads-per-day", "default")
+
+    limits = {"quotaBytes": 10, "quotaIsDefault": False, "uploadsPerDay": 5, "uploadsPerDayIsDefault": False}
+    assert (code, json.loads(output)) == (0, {"did": DID, "usedBytes": 0, **limits})
+    assert refused.json["error"] == "QuotaExceeded"
+    assert json.loads(run("show", "alice.test", "--json")[1])["quotaIsDefault"]
+    assert member.upload(jpeg("no limit")).status_code == 200
+
+
+def test_uploads_per_day_are_limited_without_touching_the_quota(run, app):
+    member = Member.of(app, "alice.test")
+    run("quota", "alice.test", "--uploads-per-day", "1")
+
+    statuses = [member.upload(jpeg(number)).status_code for number in range(2)]
+
+    assert statuses == [200, 429]
+    assert json.loads(run("show", "alice.test", "--json")[1])["quotaIsDefault"]
+
+
+def test_a_takedown_stops_serving_until_it_is_lifted(run, app):
+    member = Member.of(app, "alice.test")
+    blob, _ = member.publish(jpeg("cat"))
+    cid = blob["ref"]["$link"]
+
+    applied = run("takedown", "alice.test", "--ref", "spam")
+    refused, shown = member.fetch(cid), json.loads(run("show", "alice.test", "--json")[1])
+    lifted, again = (run("takedown", "alice.test", "--lift") for _ in range(2))
+
+    assert (applied, lifted) == ((0, f"{DID} is taken down\n"), (0, f"{DID} is not taken down any more\n"))
+    assert again == (0, f"{DID} was not taken down\n")
+    assert (refused.json["error"], shown["takedownRef"], shown["state"]) == ("RepoTakendown", "spam", "takendown")
+    assert member.fetch(cid).status_code == 200
+
+
+@pytest.mark.parametrize("answer", ["n\n", "\n", ""], ids=["no", "nothing", "no terminal"])
+def test_an_account_is_not_deleted_without_a_yes(run, answer):
+    create(run)
+
+    code, _ = run("delete", "alice.test", answer=answer)
+
+    assert code == 1
+    assert run("show", "alice.test")[0] == 0
+
+
+@pytest.mark.parametrize(("arguments", "answer"), [(("--yes",), None), ((), "y\n")], ids=["--yes", "asked"])
+def test_a_deleted_account_is_gone_with_its_bytes(run, app, arguments, answer):
+    Member.of(app, "alice.test").publish(jpeg("cat"))
+
+    code, output = run("delete", "alice.test", *arguments, answer=answer)
+
+    assert code == 0 and output.endswith(f"deleted {DID}, 1 blobs, {len(jpeg('cat'))} bytes\n")
+    assert run("list") == (0, "")
+    assert list(app.extensions["aurora_blobs"].blobs.backend.scan()) == []
+
+
+def test_where_a_pds_makes_the_accounts_none_is_made_here(open_app):
+    runner = open_app(ACCOUNTS="external").test_cli_runner()
+
+    result = runner.invoke(
+        args=["account", "create", "--handle", "a.test", "--email", "a@b.c", "--password", "correct horse"]
+    )
+
+    line = "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts\n"
+    assert (result.exit_code, result.output) == (1, line)

@@ -1,0 +1,493 @@
+import fcntl
+import gzip
+import io
+import os
+import random
+import signal
+import subprocess
+import sys
+import tracemalloc
+from contextlib import ExitStack
+from hashlib import sha256
+
+import brotli
+import pytest
+from support.fakes import Dribble, largest_file
+from support.leaks import open_files
+
+from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
+from aurora_blobs.intake import spool as spool_module
+from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, ROOM, leftovers, spooled
+from aurora_blobs.protocol.cid import cid_of_digest
+
+SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
+EDGES = [1000, HEAD, IN_MEMORY, IN_MEMORY + 1, 1_000_000]
+BODY = random.Random(3).randbytes(3 * IN_MEMORY + 5)
+ENCODE = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=1)}
+
+
+def name_of(data):
+    return cid_of_digest(sha256(data).digest())
+
+
+@pytest.fixture
+def spool(spool_folder):
+    """`spooled` into the spool folder, with the arguments that a test does not care about filled in."""
+
+    def spool(stream, *, inspect=lambda head: "test/fake", max_bytes=10**9, declared_size=None, encodings=(), **asked):
+        return spooled(
+            io.BytesIO(stream) if isinstance(stream, bytes) else stream,
+            folder=spool_folder,
+            inspect=inspect,
+            max_bytes=max_bytes,
+            declared_size=declared_size,
+            encodings=encodings,
+            **asked,
+        )
+
+    return spool
+
+
+def refused(manager, error):
+    """The refusal of *manager*, whose block must never run."""
+    with pytest.raises(error) as refusal, manager:
+        pytest.fail("the block ran")
+    return refusal.value
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_is_counted_hashed_and_kept(spool, size, declared):
+    data = BODY[:size]
+
+    with spool(data, declared_size=size if declared else None) as blob, blob.open() as file:
+        assert (blob.cid, blob.size, blob.mime_type) == (name_of(data), size, "test/fake")
+        assert file.read() == data
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("landings", [0, 1], ids=["not landed", "landed"])
+def test_the_bytes_can_be_looked_at_where_they_are(spool, size, landings):
+    data = BODY[:size]
+
+    with spool(data) as blob:
+        for _ in range(landings):
+            blob.land(durable=False)
+        with blob.view() as view:
+            assert view[:] == data
+        assert blob.head == data[:HEAD]
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, spool_folder, size):
+    data = BODY[:size]
+
+    with spool(data) as blob:
+        path = blob.land(durable=True)
+        assert path.parent == spool_folder
+        assert path.name.startswith(blob.cid + ".")
+        assert path.read_bytes() == data
+        assert blob.land(durable=False) == path
+        assert list(spool_folder.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("size", [0, 1000, IN_MEMORY])
+def test_a_small_body_touches_no_file_before_it_lands(spool, spool_folder, size):
+    with spool(BODY[:size]):
+        assert list(spool_folder.iterdir()) == []
+
+
+def test_larger_ones_touch_none_as_long_as_there_is_room_for_all(spool, spool_folder):
+    size = 5 * 2**20
+    data = bytes(size)
+
+    with ExitStack() as uploads:
+        for _ in range(ROOM // size):
+            uploads.enter_context(spool(data, declared_size=size))
+        in_memory = list(spool_folder.iterdir())
+        with spool(data, declared_size=size) as blob, blob.open() as file:
+            assert file.read() == data
+        with spool(data, declared_size=size):
+            assert len(list(spool_folder.iterdir())) == 1
+    with spool(data, declared_size=size):
+        afterwards = list(spool_folder.iterdir())
+
+    assert in_memory == afterwards == []
+
+
+@pytest.mark.parametrize("declared", [None, ROOM], ids=["of no known length", "that is to be long"])
+def test_other_bodies_are_in_a_file_from_a_certain_size_on(spool, spool_folder, declared):
+    with spool(bytes(declared or IN_MEMORY + 1), declared_size=declared):
+        assert len(list(spool_folder.iterdir())) == 1
+
+
+@pytest.mark.parametrize("is_for_disk", [True, False])
+def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(spool, monkeypatch, is_for_disk):
+    asked, sent_out = [], []
+    monkeypatch.setattr(spool_module, "_sync_file_range", lambda *given: sent_out.append(given[2]))
+
+    def is_wanted(start):
+        asked.append(start)
+        return is_for_disk
+
+    with spool(bytes(2 * LARGE), declared_size=2 * LARGE, is_for_disk=is_wanted) as blob:
+        assert asked == [blob.start]
+        with blob.open() as file:
+            assert file.read() == bytes(2 * LARGE)
+
+    assert bool(sent_out) == is_for_disk
+
+
+def test_only_large_bodies_have_a_start_and_it_is_of_their_size_and_head(spool):
+    def start_of(data, declared_size=None):
+        with spool(data, declared_size=declared_size) as blob:
+            return blob.start
+
+    large = bytes(LARGE)
+
+    assert start_of(large[1:], LARGE - 1) is None
+    assert start_of(large) == start_of(large, LARGE) == start_of(large[:-1] + b"!")
+    assert len({start_of(large), start_of(large + b"\0"), start_of(b"!" + large[1:])}) == 3
+
+
+@pytest.mark.parametrize("limit", EDGES)
+@pytest.mark.parametrize("declared", [True, False], ids=["declared", "chunked"])
+def test_a_body_of_exactly_the_limit_passes(spool, limit, declared):
+    with spool(bytes(limit), max_bytes=limit, declared_size=limit if declared else None) as blob:
+        assert blob.size == limit
+
+
+@pytest.mark.parametrize("limit", EDGES)
+def test_one_byte_over_the_limit_by_its_length_is_refused_unread(spool, limit):
+    stream = Dribble(bytes(limit + 1))
+
+    refused(spool(stream, max_bytes=limit, declared_size=limit + 1), BlobTooLarge)
+
+    assert stream.asked == 0
+
+
+@pytest.mark.parametrize("limit", EDGES)
+def test_one_byte_over_the_limit_in_chunks_is_refused(spool, limit):
+    refused(spool(bytes(limit + 1), max_bytes=limit), BlobTooLarge)
+
+
+@pytest.mark.parametrize("limit", EDGES)
+def test_an_endless_body_is_refused_at_the_limit(spool, limit):
+    class Endless:
+        given = 0
+
+        def read(self, size, /):
+            self.given += size
+            return bytes(size)
+
+    refused(spool(endless := Endless(), max_bytes=limit), BlobTooLarge)
+
+    assert endless.given <= limit + CHUNK
+
+
+@pytest.mark.parametrize("coding", ENCODE)
+@pytest.mark.parametrize("limit", EDGES)
+def test_the_limit_holds_for_the_decoded_bytes(spool, coding, limit):
+    encode = ENCODE[coding]
+
+    with spool(encode(bytes(limit)), max_bytes=limit, encodings=(coding,)) as blob:
+        assert (blob.size, blob.cid) == (limit, name_of(bytes(limit)))
+    refused(spool(encode(bytes(limit + 1)), max_bytes=limit, encodings=(coding,)), BlobTooLarge)
+
+
+@pytest.mark.parametrize("size", [IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, IN_MEMORY + 2])
+@pytest.mark.parametrize("coding", ENCODE)
+def test_a_small_limit_holds_where_decoded_bytes_move_to_a_file(spool, coding, size):
+    refused(spool(ENCODE[coding](bytes(size)), max_bytes=1000, encodings=(coding,)), BlobTooLarge)
+
+
+@pytest.mark.parametrize("coding", ENCODE)
+@pytest.mark.parametrize("size", SIZES)
+def test_an_encoded_body_is_the_blob_that_it_decodes_to(spool, coding, size):
+    encoded = ENCODE[coding](BODY[:size])
+
+    with spool(encoded, declared_size=len(encoded), encodings=(coding,)) as blob, blob.open() as file:
+        assert (blob.cid, blob.size) == (name_of(BODY[:size]), size)
+        assert file.read() == BODY[:size]
+
+
+@pytest.mark.parametrize("limit", [1000, IN_MEMORY, 1_000_000])
+def test_noise_that_compression_made_longer_than_the_limit_passes(spool, limit):
+    data = random.Random(5).randbytes(limit)
+    encoded = gzip.compress(data)
+    assert len(encoded) > limit
+
+    with spool(encoded, max_bytes=limit, declared_size=len(encoded), encodings=("gzip",)) as blob:
+        assert blob.cid == name_of(data)
+
+
+@pytest.mark.parametrize("coding", ENCODE)
+def test_a_bomb_is_read_no_further_than_the_limit(spool, coding):
+    bomb = ENCODE[coding](bytes(64 * 2**20))
+    tracemalloc.start()
+
+    try:
+        refused(spool(bomb, max_bytes=1_000_000, encodings=(coding,)), BlobTooLarge)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 8 * 2**20  # bytes; the bomb has 64 MiB
+
+
+def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either(spool):
+    stream = Dribble(b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000, (1000,))  # empty blocks without an end
+
+    refused(spool(stream, max_bytes=1000, encodings=("deflate",)), BlobTooLarge)
+
+    assert stream.asked < 100
+
+
+@pytest.mark.parametrize("sent", [0, 1, HEAD, IN_MEMORY + 7])
+def test_a_body_shorter_than_its_length_is_refused(spool, sent):
+    refusal = refused(spool(BODY[:sent], declared_size=IN_MEMORY + 1000), UploadIncomplete)
+
+    assert refusal.message == f"the request body is {IN_MEMORY + 1000 - sent} bytes shorter than its Content-Length"
+
+
+def test_an_encoded_body_shorter_than_its_length_is_refused(spool):
+    encoded = gzip.compress(b"whole")
+
+    refused(spool(encoded, declared_size=len(encoded) + 1, encodings=("gzip",)), UploadIncomplete)
+
+
+@pytest.mark.parametrize("length", [0, 5, IN_MEMORY + 5])
+def test_what_comes_after_the_declared_length_is_not_read(spool, length):
+    stream = io.BytesIO(BODY)
+
+    with spool(stream, declared_size=length) as blob:
+        assert blob.cid == name_of(BODY[:length])
+    assert stream.tell() == length
+
+
+@pytest.mark.parametrize("sent", [0, 5, HEAD, IN_MEMORY + 7], ids=lambda sent: f"after {sent}")
+@pytest.mark.parametrize(
+    "error", [OSError("gone"), EOFError(), ValueError("parser")], ids=lambda error: type(error).__name__
+)
+def test_a_connection_that_breaks_is_an_incomplete_upload(spool, sent, error):
+    refusal = refused(spool(Dribble(BODY[:sent], error=error)), UploadIncomplete)
+
+    assert refusal.__cause__ is error
+
+
+def test_the_type_is_told_from_the_head_before_anything_else_is_read(spool):
+    stream = Dribble(BODY, [100] * 1000)
+    heads = []
+
+    def inspect(head):
+        heads.append(head)
+        raise InvalidMimeType("no")
+
+    refused(spool(stream, inspect=inspect), InvalidMimeType)
+
+    assert heads == [BODY[:HEAD]]
+    assert stream.asked == HEAD // 100 + 1
+
+
+@pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY + 1])
+@pytest.mark.parametrize("coding", ["", *ENCODE])
+def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size, coding):
+    heads = []
+    body = ENCODE[coding](BODY[:size]) if coding else BODY[:size]
+
+    with spool(body, inspect=lambda head: heads.append(head) or "a/b", encodings=(coding,) * bool(coding)) as blob:
+        assert blob.mime_type == "a/b"
+    assert heads == [BODY[:size][:HEAD]]
+
+
+@pytest.mark.parametrize("size", [0, 1000, IN_MEMORY + 1])
+@pytest.mark.parametrize("landings", [0, 1, 2])
+def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, landings):
+    with pytest.raises(ZeroDivisionError), spool(BODY[:size]) as blob:
+        for _ in range(landings):
+            blob.land(durable=False)
+        raise ZeroDivisionError
+
+    assert list(spool_folder.iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
+def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_path, size):
+    with spool(BODY[:size]) as blob:
+        os.link(blob.land(durable=False), tmp_path / "taken")
+
+    assert (tmp_path / "taken").read_bytes() == BODY[:size]
+
+
+def test_a_full_disk_is_known_by_its_name(spool):
+    with largest_file(2 * IN_MEMORY):
+        refused(spool(BODY), InsufficientStorage)
+
+
+def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(spool):
+    stream = Dribble(BODY)
+
+    with largest_file(2 * IN_MEMORY):
+        refused(spool(stream, declared_size=ROOM), InsufficientStorage)
+
+    assert stream.asked == 2
+
+
+@pytest.mark.parametrize("size", [1000, len(BODY)])
+def test_a_full_disk_is_known_when_a_body_in_memory_lands(spool, size):
+    with largest_file(500), pytest.raises(InsufficientStorage), spool(BODY[:size], declared_size=size) as blob:
+        blob.land(durable=True)
+
+
+@pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
+def test_the_files_of_a_living_upload_are_no_leftovers(spool, spool_folder, size):
+    with spool(BODY[:size]) as blob:
+        blob.land(durable=False)
+        assert list(leftovers(spool_folder)) == []
+
+
+def test_leftovers_tell_the_cid_under_which_they_may_have_been_stored(spool_folder):
+    cid = name_of(b"left")
+    names = [f"{cid}.0123456789abcdef", f"{cid}.0123456789abcdef~", "upload.0123456789abcdef"]
+    for name in names:
+        (spool_folder / name).write_bytes(b"left")
+
+    found = list(leftovers(spool_folder))
+    for name in names:
+        (spool_folder / name).unlink()
+
+    assert found == [(spool_folder / names[0], cid), (spool_folder / names[1], cid), (spool_folder / names[2], None)]
+
+
+DYING = """
+import io, os, sys
+from pathlib import Path
+from aurora_blobs.intake.spool import spooled
+
+class Stalling:
+    def __init__(self, size):
+        self.left = size
+    def read(self, size):
+        if not self.left:
+            print("stalled", flush=True)
+            sys.stdin.read()
+        data = bytes(min(size, self.left))
+        self.left -= len(data)
+        return data
+
+def upload(stream, **how):
+    return spooled(stream, folder=Path(sys.argv[1]), inspect=lambda head: "a/b", max_bytes=10**9, **how)
+
+if sys.argv[2] == "reading":
+    with upload(Stalling(600_000), declared_size=10_000_000):
+        pass
+else:
+    with upload(io.BytesIO(bytes(int(sys.argv[3]))), declared_size=None) as blob:
+        blob.land(durable=True)
+        print("landed", flush=True)
+        sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, cid",
+    [
+        (("reading",), None),
+        (("landed", "10"), name_of(bytes(10))),
+        (("landed", "300000"), name_of(bytes(300_000))),
+    ],
+    ids=["while it read", "landed, from memory", "landed, from a file"],
+)
+def test_an_upload_that_was_killed_leaves_a_file_that_is_found(spool_folder, arguments, cid):
+    command = [sys.executable, "-c", DYING, spool_folder, *arguments]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        while_alive = list(leftovers(spool_folder))
+        process.send_signal(signal.SIGKILL)
+
+    found = list(leftovers(spool_folder))
+    for path, _ in found:
+        path.unlink()
+
+    assert while_alive == []
+    assert [found_cid for _, found_cid in found] == [cid]
+
+
+def test_a_sweep_between_two_uploads_harms_neither(spool, spool_folder):
+    with spool(BODY) as first:
+        for path, _ in leftovers(spool_folder):
+            path.unlink()
+        with spool(BODY[:1000]) as second:
+            second.land(durable=False)
+            for path, _ in leftovers(spool_folder):
+                path.unlink()
+            with first.open() as one, second.open() as two:
+                assert (one.read(), two.read()) == (BODY, BODY[:1000])
+
+
+@pytest.mark.parametrize("again", [True, False], ids=["made again", "gone"])
+def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(spool_folder, monkeypatch, again):
+    path = spool_folder / "upload.0123"
+    path.write_bytes(b"left")
+    lock = fcntl.flock
+
+    def meanwhile(file, how):
+        path.unlink()
+        [path.write_bytes(b"alive") for _ in range(again)]
+        lock(file, how)
+
+    monkeypatch.setattr(fcntl, "flock", meanwhile)
+    found = list(leftovers(spool_folder))
+    path.unlink(missing_ok=True)
+
+    assert found == []
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(spool, spool_folder, monkeypatch):
+    flock, sweeps = fcntl.flock, iter(["one"])
+
+    def late(file, operation):
+        for _ in sweeps:
+            [swept] = spool_folder.iterdir()
+            swept.unlink()
+        flock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+
+    with spool(BODY) as blob, blob.open() as file:
+        assert file.read() == BODY
+
+
+def test_no_descriptor_stays_open_after_many_uploads(spool, spool_folder):
+    for size in SIZES * 3:
+        with spool(BODY[:size]) as blob:
+            blob.land(durable=False)
+
+    assert open_files(spool_folder) == []
+
+
+def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spool_folder):
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+
+    for _ in range(200):
+        data = BODY[: chance.choice([*SIZES, chance.randrange(len(BODY))])]
+        coding = chance.choice(["", "", *ENCODE])
+        body = ENCODE[coding](data) if coding else data
+        sizes = [chance.choice([1, 100, 8191, 8192, 65536, 300_000]) for _ in range(300)]
+        limit = chance.choice([len(data), max(0, len(data) - 1), 10**9])
+        stream = Dribble(body, sizes)
+        declared = chance.choice([None, len(body)])
+        upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=(coding,) * bool(coding))
+        assert outcome(upload) == (name_of(data) if len(data) <= limit else "too large")
+        assert list(spool_folder.iterdir()) == []
+
+
+def outcome(upload):
+    try:
+        with upload as blob, blob.open() as file:
+            assert name_of(file.read()) == blob.cid
+            return blob.cid
+    except BlobTooLarge:
+        return "too large"

@@ -1,0 +1,277 @@
+"""import, export, backup and restore: everything arrives, and what does not is said."""
+
+import io
+import json
+import sqlite3
+import tarfile
+
+import pytest
+from support.depot import ALICE, BOB, blob_of, cid_of_bytes
+
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.maintenance.backup import Backup
+from aurora_blobs.maintenance.blob_import import Bring, in_folder
+from aurora_blobs.maintenance.export import Export
+from aurora_blobs.maintenance.fsck import Fsck
+from aurora_blobs.protocol.cid import aurora_form
+from aurora_blobs.storage.disk import DiskBackend
+
+CAROL = "did:plc:carolcarolcarolcarolcaro"
+PHOTO, NOTE = b"\xff\xd8\xff\xe0 a photo", b"a note"
+
+
+def skip(size):
+    pass
+
+
+@pytest.fixture
+def bring(depot, tmp_path):
+    """Imports the folder ``pds``; the findings' details, and how many came."""
+
+    def bring(did=None, databases=None):
+        job = Bring(depot.database, depot.blobs, depot.clock, did=did, databases=databases)
+        findings = [finding.detail for finding in job.run(in_folder(tmp_path / "pds"), skip)]
+        return findings, job.brought, job.present
+
+    return bring
+
+
+@pytest.fixture
+def lay(tmp_path):
+    """Writes a file of the other server."""
+
+    def lay(name, data):
+        path = tmp_path / "pds" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+    return lay
+
+
+@pytest.mark.parametrize("layout", ["{did}/{cid}", "blocks/{did}/{cid}"], ids=["folder", "bucket"])
+def test_the_layouts_of_the_reference_pds_are_read(depot, bring, lay, layout):
+    for data in (PHOTO, NOTE):
+        lay(layout.format(did=CAROL, cid=cid_of_bytes(data)), data)
+
+    assert bring() == ([], 2, 0)
+    assert depot.read(depot.entry(CAROL, cid_of_bytes(PHOTO))) == PHOTO
+    assert depot.entry(CAROL, cid_of_bytes(PHOTO)).mime_type == "image/jpeg"
+    assert bring() == ([], 0, 2)
+
+
+def test_the_layout_of_early_aurora_locus_needs_an_account(depot, bring, lay):
+    name = aurora_form(cid_of_bytes(NOTE))
+    lay(f"{name[:2]}/{name}", NOTE)
+
+    assert bring() == (["its place does not say whose it is: give --did"], 0, 0)
+    assert bring(did=ALICE) == ([], 1, 0)
+    assert depot.read(depot.entry(ALICE, cid_of_bytes(NOTE))) == NOTE
+
+
+def test_wrong_bytes_are_not_taken(depot, bring, lay):
+    lay(f"{CAROL}/{cid_of_bytes(PHOTO)}", NOTE)
+
+    assert bring() == ([f"The bytes are those of {cid_of_bytes(NOTE)}"], 0, 0)
+    assert list(depot.backend.scan()) == []
+
+
+def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
+    lay(f"tempt/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+    lay(f"{CAROL}/notes.txt", NOTE)
+
+    assert bring() == ([], 0, 0)
+
+
+@pytest.fixture
+def actors(tmp_path):
+    """The database of an account as the reference PDS has it: a photo that a record names, a note taken down."""
+    folder = tmp_path / "actors" / "ab" / CAROL
+    folder.mkdir(parents=True)
+    store = sqlite3.connect(folder / "store.sqlite")
+    store.executescript(
+        """
+        CREATE TABLE blob (cid varchar PRIMARY KEY, mimeType varchar NOT NULL, size integer NOT NULL, tempKey varchar,
+                           width integer, height integer, createdAt varchar NOT NULL, takedownRef varchar);
+        CREATE TABLE record_blob (blobCid varchar NOT NULL, recordUri varchar NOT NULL);
+        CREATE TABLE record (uri varchar PRIMARY KEY, cid varchar NOT NULL, collection varchar NOT NULL,
+                             rkey varchar NOT NULL, repoRev varchar NOT NULL, indexedAt varchar NOT NULL);
+        """
+    )
+    store.executemany(
+        "INSERT INTO blob VALUES (?, ?, ?, NULL, NULL, NULL, '2024-01-01', ?)",
+        [(cid_of_bytes(PHOTO), "image/jpeg", 12, None), (cid_of_bytes(NOTE), "text/x-note", 6, "mod-7")],
+    )
+    uri = f"at://{CAROL}/app.bsky.feed.post/3kabc"
+    store.execute("INSERT INTO record_blob VALUES (?, ?)", (cid_of_bytes(PHOTO), uri))
+    store.execute("INSERT INTO record VALUES (?, 'bafy', 'app.bsky.feed.post', '3kabc', '3krev', '2024')", (uri,))
+    store.commit()
+    store.close()
+    return tmp_path / "actors"
+
+
+def test_types_references_and_takedowns_come_from_the_account_s_database(depot, bring, lay, actors):
+    lay(f"{CAROL}/{cid_of_bytes(PHOTO)}", PHOTO)
+    lay(f"quarantine/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+
+    assert bring(databases=actors) == ([], 2, 0)
+    assert depot.blobs.describe(CAROL, cid_of_bytes(PHOTO)).mime_type == "image/jpeg"
+    assert depot.listed(CAROL) == [cid_of_bytes(PHOTO)]
+    assert depot.entry(CAROL, cid_of_bytes(NOTE)).mime_type == "text/x-note"
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(CAROL, cid_of_bytes(NOTE), viewer=CAROL)
+
+
+def test_a_takedown_comes_for_a_blob_that_is_here_already(depot, bring, lay, actors):
+    depot.add_account(CAROL)
+    entry = depot.upload(NOTE, did=CAROL)
+    lay(f"quarantine/{CAROL}/{entry.cid}", NOTE)
+
+    assert bring(databases=actors) == ([], 0, 1)
+
+    with pytest.raises(BlobNotFound):
+        depot.blobs.describe(CAROL, entry.cid, viewer=CAROL)
+
+
+def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
+    lay(f"quarantine/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+
+    assert bring() == (["in quarantine, and no --db says that it is taken down"], 0, 0)
+
+
+@pytest.fixture
+def filled(depot):
+    """Alice holds a photo that a record names and a note; Bob a blob of his own."""
+    photo = depot.upload(PHOTO, "image/jpeg")
+    depot.write("com.example.file", "3kabc", {"file": blob_of(photo)})
+    depot.upload(NOTE, "text/x-note")
+    depot.upload(b"bob's", did=BOB)
+    return depot
+
+
+def test_an_export_is_complete_and_says_what_everything_is(filled, tmp_path):
+    out = tmp_path / "out"
+    job = Export(filled.database, filled.blobs, ALICE)
+
+    assert list(job.to_folder(out, skip)) == []
+
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert {blob["cid"]: (out / blob["cid"]).read_bytes() for blob in manifest["blobs"]} == {
+        cid_of_bytes(PHOTO): PHOTO,
+        cid_of_bytes(NOTE): NOTE,
+    }
+    assert manifest["did"] == ALICE
+    (photo,) = [blob for blob in manifest["blobs"] if blob["cid"] == cid_of_bytes(PHOTO)]
+    assert photo["mimeType"] == "image/jpeg"
+    assert photo["records"] == [f"at://{ALICE}/com.example.file/3kabc"]
+    assert sorted(path.name for path in out.iterdir()) == sorted(
+        [cid_of_bytes(PHOTO), cid_of_bytes(NOTE), "manifest.json"]
+    )
+
+
+def test_an_export_can_be_a_tar(filled):
+    stream = io.BytesIO()
+
+    assert list(Export(filled.database, filled.blobs, ALICE).to_tar(stream, skip)) == []
+
+    stream.seek(0)
+    with tarfile.open(fileobj=stream) as tar:
+        held = {member.name: tar.extractfile(member).read() for member in tar}
+    assert held[cid_of_bytes(PHOTO)] == PHOTO
+    assert held[cid_of_bytes(NOTE)] == NOTE
+    assert len(json.loads(held["manifest.json"])["blobs"]) == 2
+
+
+def test_an_export_says_what_is_lost_or_wrong(filled, tmp_path):
+    filled.backend.delete(cid_of_bytes(PHOTO))
+    (filled.backend.root / filled.backend.path(cid_of_bytes(NOTE))).write_bytes(b"A NOTE")
+
+    for findings in (
+        Export(filled.database, filled.blobs, ALICE).to_folder(tmp_path / "out", skip),
+        Export(filled.database, filled.blobs, ALICE).to_tar(io.BytesIO(), skip),
+    ):
+        assert {(finding.kind, finding.subject) for finding in findings} == {
+            ("lost", cid_of_bytes(PHOTO)),
+            ("wrong bytes", cid_of_bytes(NOTE)),
+        }
+
+
+def test_an_export_can_be_imported(filled, bring, tmp_path):
+    list(Export(filled.database, filled.blobs, ALICE).to_folder(tmp_path / "pds" / BOB, skip))
+
+    assert bring() == ([], 2, 0)
+    assert filled.entry(BOB, cid_of_bytes(NOTE)).size == len(NOTE)
+
+
+@pytest.fixture
+def backup(tmp_path):
+    return Backup(tmp_path / "backup")
+
+
+def begin(progress):
+    return skip
+
+
+def kinds(depot, **options):
+    check = Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=False)
+    return [(finding.kind, finding.subject) for finding in check.run()]
+
+
+def lose_everything(depot):
+    for stored in list(depot.backend.scan()):
+        depot.backend.delete(stored.cid)
+    with depot.database.write() as tx:
+        for table in ("record_blob", "record", "blob_metadata", "blob", "account"):
+            tx.run(f"DELETE FROM {table}")
+
+
+def test_a_restored_backup_is_what_was_there(filled, backup):
+    before = filled.rows()
+    assert list(backup.make(filled.database, filled.backend, 2, begin)) == []
+    lose_everything(filled)
+
+    assert list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin)) == []
+
+    assert filled.rows() == before
+    assert kinds(filled) == []
+    assert filled.read(filled.entry(ALICE, cid_of_bytes(PHOTO))) == PHOTO
+
+
+def test_a_second_backup_copies_what_is_new(filled, backup):
+    list(backup.make(filled.database, filled.backend, 2, begin))
+    filled.upload(b"new")
+
+    list(backup.make(filled.database, filled.backend, 2, begin))
+
+    assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
+
+
+def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
+    list(backup.make(filled.database, filled.backend, 2, begin))
+    before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
+
+    def fail(path):
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(filled.database, "copy_to", fail)
+    with pytest.raises(OSError, match="No space"):
+        list(backup.make(filled.database, filled.backend, 2, begin))
+
+    assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == before
+
+
+def test_an_older_database_beside_newer_blobs_has_strays(filled, backup):
+    list(backup.make(filled.database, filled.backend, 2, begin))
+    new = filled.upload(b"new").cid
+
+    list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin))
+
+    assert kinds(filled) == [("stray", new)]
+
+
+def test_a_newer_database_beside_older_blobs_lists_what_is_lost(filled, backup, tmp_path):
+    list(backup.make(filled.database, filled.backend, 2, begin))
+    new = filled.upload(b"new").cid
+    filled.backend = DiskBackend(tmp_path / "backup" / "blobs", durable=False)
+
+    assert kinds(filled) == [("lost", new)]

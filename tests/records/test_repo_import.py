@@ -1,0 +1,250 @@
+"""An imported repository: its records are kept, its blobs are awaited, and what it drops is dropped."""
+
+import io
+import random
+
+import pytest
+from support.cars import DID, Car, car_of
+from support.depot import BOB, cid_of_bytes, link_of, raw_cid
+
+from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
+from aurora_blobs.protocol.car import Repository
+from aurora_blobs.records.repo_import import Imported
+
+
+def blob(data, mime_type="application/x-test"):
+    return {"$type": "blob", "ref": raw_cid(data), "mimeType": mime_type, "size": len(data)}
+
+
+@pytest.fixture
+def importer(depot):
+    return lambda records, did=DID: depot.importer.run(Repository(car_of(records, did)))
+
+
+def kept(depot, did=DID):
+    return {f"{collection}/{rkey}" for collection, rkey in depot.keys(did)}
+
+
+def test_every_record_is_kept(depot, importer):
+    values = {f"com.example.{name}/{number:04}": {"n": number} for name in ("a", "a.b", "b") for number in range(450)}
+
+    assert importer(values) == Imported(written=1350)
+    assert kept(depot) == set(values)
+
+
+def test_blobs_of_imported_records_are_awaited_without_being_here(depot, importer):
+    importer({"com.example.a/1": {"pictures": [blob(b"one"), blob(b"two")]}})
+
+    assert depot.listed(DID) == sorted([cid_of_bytes(b"one"), cid_of_bytes(b"two")])
+    assert [named.cid for named in depot.blobs.list_missing(DID, "", 10)] == depot.listed(DID)
+
+
+def test_an_awaited_blob_is_public_as_soon_as_it_is_uploaded(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}})
+
+    entry = depot.upload(b"one")
+
+    assert entry.unreferenced_since is None
+    assert depot.blobs.describe(DID, entry.cid) == entry
+    assert depot.blobs.list_missing(DID, "", 10) == []
+
+
+def test_a_blob_that_was_uploaded_before_its_record_was_imported_is_public(depot, importer):
+    entry = depot.upload(b"one")
+    importer({"com.example.a/1": {"picture": blob(b"one")}})
+
+    assert depot.blobs.describe(DID, entry.cid).unreferenced_since is None
+
+
+def test_an_awaited_blob_keeps_the_type_that_the_record_states(depot, importer):
+    importer({"com.example.a/1": {"file": blob(b"WEBVTT\n", "text/vtt"), "b": blob(b"odd", "application/x-odd")}})
+
+    assert depot.upload(b"odd", "application/octet-stream").mime_type == "application/x-odd"
+    assert depot.upload(b"WEBVTT\n", "*/*").mime_type == "text/vtt"
+
+
+def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_record(depot, importer):
+    png = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"IHDR" + bytes(100)
+    importer({"com.example.a/1": {"picture": blob(png, "video/mp4")}})
+
+    assert depot.upload(png, "image/png").mime_type == "image/png"
+
+
+def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(depot, importer):
+    importer({"com.example.a/1": {"pictures": [blob(bytes([number])) for number in range(20)]}})
+    depot.limit_uploads(DID, 3)
+
+    for number in range(20):
+        depot.upload(bytes([number]))
+    for number in range(20, 23):
+        depot.upload(bytes([number]))
+    with pytest.raises(Exception, match="Rate Limit Exceeded"):
+        depot.upload(bytes([23]))
+
+
+def test_a_legacy_reference_is_read(depot, importer):
+    importer({"app.bsky.actor.profile/self": {"avatar": {"cid": link_of(b"old"), "mimeType": "application/x-old"}}})
+
+    assert depot.listed(DID) == [cid_of_bytes(b"old")]
+    assert depot.upload(b"old", "application/x-old").unreferenced_since is None
+
+
+def test_importing_again_changes_nothing(depot, importer):
+    values = {f"com.example.a/{number:04}": {"picture": blob(bytes([number % 256]))} for number in range(500)}
+    importer(values)
+    before = depot.rows()
+
+    assert importer(values) == Imported(unchanged=500)
+    assert depot.rows() == before
+
+
+def test_importing_again_drops_what_is_gone(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/2": {"picture": blob(b"two")}})
+    one, two = depot.upload(b"one"), depot.upload(b"two")
+
+    assert importer({"com.example.a/2": {"picture": blob(b"two")}}) == Imported(unchanged=1, dropped=1)
+
+    assert kept(depot) == {"com.example.a/2"}
+    assert depot.listed(DID) == [two.cid]
+    assert depot.entry(DID, one.cid).unreferenced_since == depot.clock.now
+    assert depot.entry(DID, two.cid).unreferenced_since is None
+
+
+def test_importing_again_follows_a_changed_reference(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}})
+    one = depot.upload(b"one")
+
+    assert importer({"com.example.a/1": {"picture": blob(b"two")}}) == Imported(written=1)
+
+    assert depot.listed(DID) == [cid_of_bytes(b"two")]
+    assert depot.entry(DID, one.cid).unreferenced_since is not None
+
+
+def test_a_blob_that_moved_to_another_record_stays_public(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/3": {"n": 1}})
+    one = depot.upload(b"one")
+
+    importer({"com.example.a/3": {"picture": blob(b"one")}})
+
+    assert depot.entry(DID, one.cid).unreferenced_since is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_repository_may_follow_any_other(depot, importer, seed):
+    print(f"{seed=}")
+    rng = random.Random(seed)
+    names = ["com.example.a", "com.example.a.b", "com.example.ab", "com.example.b"]
+    keys = [f"{name}/{rkey}" for name in names for rkey in ("-", "~", ".a", "0", "self", *map(str, range(200)))]
+
+    for _ in range(4):
+        values = {key: {"picture": blob(bytes([rng.randrange(9)]))} for key in rng.sample(keys, rng.randrange(800))}
+        importer(values)
+
+        assert kept(depot) == set(values)
+        assert depot.listed(DID) == sorted({link_of(value["picture"]["ref"]) for value in values.values()})
+    for number in range(9):
+        depot.upload(bytes([number]))
+    importer({})
+    assert kept(depot) == set()
+    assert all(entry.unreferenced_since is not None for entry in depot.blobs.entries(DID))
+
+
+class Interrupted(Repository):
+    """A repository in whose second reading, which is the one that counts, *interrupt* is called."""
+
+    def __init__(self, file, interrupt):
+        super().__init__(file)
+        self.interrupts = {1_600: interrupt}
+        self.read = 0
+
+    def records(self, max_bytes):
+        for record in super().records(max_bytes):
+            self.interrupts.get(self.read, lambda: None)()
+            self.read += 1
+            yield record
+
+
+def test_what_a_client_writes_during_an_import_stays(depot):
+    def interrupt():
+        depot.clock.pass_seconds(1)
+        depot.write("com.example.a", "0900", {"by": "a client"})
+        depot.write("com.example.a", "0900-new", {"by": "a client"})
+
+    depot.write("com.example.a", "0001-old", {"by": "a client"})
+    file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
+    depot.importer.run(Interrupted(file, interrupt))
+
+    assert depot.value(DID, "com.example.a", "0900") == {"$type": "com.example.a", "by": "a client"}
+    assert "com.example.a/0900-new" in kept(depot)
+    assert "com.example.a/0001-old" not in kept(depot)
+
+
+def test_two_imports_of_an_account_do_not_mix(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
+    later = {f"com.example.a/{number:04}": {"n": 2} for number in range(500, 1500)}
+    refused = []
+
+    def interrupt():
+        with pytest.raises(ServiceBusy) as refusal:
+            depot.importer.run(Repository(car_of(later)))
+        refused.append(refusal)
+
+    depot.importer.run(Interrupted(file, interrupt))
+    first = kept(depot)
+    depot.importer.run(Repository(car_of(later)))
+
+    assert len(refused) == 1
+    assert first == {f"com.example.a/{number:04}" for number in range(1000)}
+    assert kept(depot) == set(later)
+    assert depot.value(DID, "com.example.a", "0700") == {"n": 2}
+
+
+def test_another_account_may_import_meanwhile(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
+    other = car_of({"com.example.a/1": {"n": 2}}, BOB)
+
+    depot.importer.run(Interrupted(file, lambda: depot.importer.run(Repository(other))))
+
+    assert depot.keys(BOB) == [("com.example.a", "1")]
+
+
+def test_an_import_ends_when_its_account_is_deleted(depot):
+    file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
+
+    with pytest.raises(RepoNotFound):
+        depot.importer.run(Interrupted(file, lambda: depot.blobs.delete_account(DID)))
+
+    assert kept(depot) == set()
+
+
+def test_a_bad_repository_changes_nothing(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}})
+    before = depot.rows()
+    car = Car()
+    root = car.repository({f"com.example.a/{number}": {"n": number} for number in range(300)})
+    del car.blocks[list(car.blocks)[250]]
+
+    with pytest.raises(InvalidRequest, match="missing block"):
+        depot.importer.run(Repository(car.file(root)))
+
+    assert depot.rows() == before
+
+
+def test_a_repository_of_nobody_here_is_refused(importer):
+    with pytest.raises(RepoNotFound):
+        importer({}, "did:web:nobody.test")
+
+
+def test_another_accounts_records_are_left_alone(depot, importer):
+    importer({"com.example.a/1": {"picture": blob(b"one")}}, BOB)
+
+    importer({"com.example.a/2": {}})
+    importer({})
+
+    assert kept(depot, BOB) == {"com.example.a/1"}
+    assert depot.listed(BOB) == [cid_of_bytes(b"one")]
+
+
+def test_a_file_of_other_bytes_is_no_repository():
+    with pytest.raises(InvalidRequest):
+        Repository(io.BytesIO(b"\x89PNG\r\n\x1a\n" * 100))

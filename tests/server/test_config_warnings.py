@@ -1,0 +1,50 @@
+"""Settings that an operator is warned of."""
+
+import pytest
+
+from aurora_blobs.config import Config
+from aurora_blobs.server.config_warnings import cautions
+
+SECRET = ("0123456789abcdef",)
+BESIDE = {"accounts": "external", "jwt_secret": SECRET, "service_did": "did:web:pds.test"}
+OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
+
+
+@pytest.mark.parametrize(
+    "settings, variable",
+    [
+        (BESIDE | {"jwt_secret": None}, "JWT_SECRET"),
+        (BESIDE | {"service_did": "did:web:localhost"}, "SERVICE_DID"),
+        ({"oauth_issuer": "https://pds.test"}, "OAUTH_JWKS_URL"),
+        ({"oauth_jwks_url": "https://pds.test/jwks"}, "OAUTH_ISSUER"),
+        ({"oauth_introspection_url": "https://pds.test/introspect"}, "OAUTH_ISSUER"),
+        ({"admin_password": "7 chars"}, "ADMIN_PASSWORD"),
+        ({"allow_loopback_identity": True}, "ALLOW_LOOPBACK_IDENTITY"),
+        ({"plc_url": "http://plc.test"}, "PLC_URL"),
+        (BESIDE | {"oauth_issuer": "http://pds.test:3000"}, "OAUTH_ISSUER"),
+        (OAUTH | {"oauth_jwks_url": "HTTP://10.0.0.2/jwks"}, "OAUTH_JWKS_URL"),
+        (OAUTH | {"oauth_introspection_url": "http://localhost.test/introspect"}, "OAUTH_INTROSPECTION_URL"),
+        ({"bind": "unix:/run/s.sock"}, "PROXY_HOPS"),
+        ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
+    ],
+)
+def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
+    (line,) = cautions(Config(**settings))
+
+    assert line.startswith(f"AURORA_BLOBS_{variable}")
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        BESIDE | {"oauth_issuer": "https://pds.test", "bind": "unix:/run/s.sock", "proxy_hops": 1},
+        {"bind": "0.0.0.0:80", "admin_password": "8 letter"},
+        {"bind": "127.0.0.1:2583", "proxy_hops": 1},
+        {"oauth_issuer": "https://pds.test", "oauth_jwks_url": "https://pds.test/jwks"},
+        {"plc_url": "http://localhost:2582"},
+        BESIDE | {"oauth_issuer": "http://127.0.0.1:3000", "oauth_introspection_url": "http://[::1]:3000/introspect"},
+    ],
+)
+def test_nobody_is_warned_of_what_the_readme_says(settings):
+    assert cautions(Config(**settings)) == []

@@ -1,0 +1,98 @@
+"""Health sees a failing store, and asks it seldom."""
+
+import threading
+from dataclasses import replace
+
+import pytest
+from support.fakes import MemoryBackend
+
+from aurora_blobs.errors import BackendTimeout
+from aurora_blobs.storage.health import FRESH_SECONDS, StoreWatch
+
+
+class MoodyBackend(MemoryBackend):
+    """Fails while `failing` is set, and counts canaries."""
+
+    def __init__(self):
+        super().__init__()
+        self.failing = False
+        self.canaries = 0
+
+    def probe(self):
+        self.canaries += 1
+        if self.failing:
+            raise BackendTimeout()
+
+
+class Seconds:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def backend():
+    return MoodyBackend()
+
+
+@pytest.fixture
+def seconds():
+    return Seconds()
+
+
+@pytest.fixture
+def watch(backend, seconds):
+    return StoreWatch(backend, seconds)
+
+
+def test_a_store_is_asked_at_most_every_few_seconds(watch, backend, seconds):
+    for _ in range(10):
+        assert watch.works()
+    assert backend.canaries == 1
+
+    seconds.now += FRESH_SECONDS
+
+    assert watch.works()
+    assert backend.canaries == 2
+
+
+def test_a_failure_is_seen_and_so_is_its_end(watch, backend, seconds):
+    answers = [watch.works()]
+    for backend.failing in (True, False):
+        seconds.now += FRESH_SECONDS
+        answers.append(watch.works())
+
+    assert answers == [True, False, True]
+
+
+def test_nobody_waits_for_a_canary_that_is_under_way(watch, backend, seconds):
+    assert watch.works()
+    seconds.now += FRESH_SECONDS
+    under_way, let_go = threading.Event(), threading.Event()
+
+    def probe():
+        under_way.set()
+        let_go.wait(10)
+
+    backend.probe = probe
+    prober = threading.Thread(target=watch.works)
+    prober.start()
+    under_way.wait(10)
+
+    assert watch.works()
+
+    let_go.set()
+    prober.join(10)
+
+
+def test_health_is_bad_while_the_store_does_not_work(app, client):
+    backend = MoodyBackend()
+    backend.failing = True
+    services = app.extensions["aurora_blobs"]
+    app.extensions["aurora_blobs"] = replace(services, watch=StoreWatch(backend))
+
+    answer = client.get("/xrpc/_health")
+
+    assert answer.status_code == 503
+    assert answer.json["error"] == "Service Unavailable"

@@ -1,0 +1,148 @@
+"""A whole store for tests, on disk, without HTTP: accounts, blobs, records, and a look at the rows."""
+
+import io
+import json
+from hashlib import sha256
+from pathlib import Path
+
+from aurora_blobs.accounts.moderation import Moderation, Subject
+from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.app import SCHEMA
+from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.catalog import accounts, blobs, records, references
+from aurora_blobs.db import no_hook, open_database
+from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.records.index import Records, Write
+from aurora_blobs.records.repo_import import Importer
+from aurora_blobs.storage.disk import DiskBackend
+
+ALICE = "did:web:alice.test"
+BOB = "did:web:bob.test"
+
+
+def cid_of_bytes(data):
+    return cid_of_digest(sha256(data).digest())
+
+
+def raw_cid(data):
+    """The CID of *data* as a repository's block has it."""
+    return b"\x01\x55\x12\x20" + sha256(data).digest()
+
+
+def link_of(data):
+    """The text of *data*'s CID; *data* may be the CID's bytes."""
+    return cid_of_digest(data[4:]) if data.startswith(b"\x01\x55\x12\x20") else cid_of_bytes(data)
+
+
+def blob_of(entry):
+    """The reference to *entry* in a record's JSON."""
+    return {"$type": "blob", "ref": {"$link": entry.cid}, "mimeType": entry.mime_type, "size": entry.size}
+
+
+class Clock:
+    """Stands still until it is told; in microseconds."""
+
+    def __init__(self):
+        self.now = 1_750_000_000_000_000
+
+    def __call__(self):
+        return self.now
+
+    def pass_seconds(self, seconds):
+        self.now += int(seconds * 1_000_000)
+
+
+class Depot:
+    def __init__(self, folder: Path, clock=None, backend=None, before_commit=no_hook, **rules):
+        self.clock = clock or Clock()
+        self.spool = folder / "spool"
+        self.database = open_database(f"sqlite:{folder / 'db.sqlite3'}", durable=False, before_commit=before_commit)
+        self.database.upgrade(SCHEMA.read_text())
+        self.backend = backend or DiskBackend(folder / "blobs", durable=False)
+        self.blobs = BlobManager(
+            self.backend, self.database, spool=self.spool, rules=UploadRules(**rules), clock=self.clock
+        )
+        self.records = Records(self.database, self.backend, self.clock)
+        self.importer = Importer(self.database, spool=self.spool, max_bytes=10**9, clock=self.clock)
+        self.repos = Repos(self.database, self.clock, open_to_reports=True)
+        self.moderation = Moderation(self.database, self.repos, self.clock)
+
+    def add_account(self, did):
+        with self.database.write() as tx:
+            accounts.make_external(tx, did, self.clock())
+
+    def upload(self, data, mime_type="application/x-test", did=ALICE):
+        return self.blobs.upload(io.BytesIO(data), did=did, declared_type=mime_type, declared_size=len(data))
+
+    def write(self, collection, rkey, value, did=ALICE):
+        (written,) = self.records.apply(did, [Write("put", collection, rkey, {"$type": collection, **value})])
+        return written
+
+    def delete(self, collection, rkey, did=ALICE):
+        self.records.apply(did, [Write("delete", collection, rkey)])
+
+    def read(self, entry):
+        with self.blobs.open(entry) as file:
+            return file.read()
+
+    def take_down(self, cid, did, ref="ref"):
+        self.moderation.take_down(Subject(did, cid), ref)
+
+    def lift(self, cid, did):
+        return self.moderation.lift(Subject(did, cid))
+
+    def replace(self, collection, rkey, to, value, did=ALICE):
+        """The record *rkey* goes and *to* comes, in one go."""
+        writes = [Write("delete", collection, rkey), Write("create", collection, to, {"$type": collection, **value})]
+        self.records.apply(did, writes)
+
+    @staticmethod
+    def cid_of(data):
+        return cid_of_bytes(data)
+
+    def limit_uploads(self, did, number):
+        with self.database.write() as tx:
+            accounts.set_uploads_per_day(tx, did, number)
+
+    def keys(self, did):
+        with self.database.read() as tx:
+            return [tuple(row) for row in tx.all("SELECT collection, rkey FROM record WHERE did = ?", did)]
+
+    def value(self, did, collection, rkey):
+        with self.database.read() as tx:
+            return json.loads(records.find(tx, did, collection, rkey).value)
+
+    def listed(self, did):
+        with self.database.read() as tx:
+            return references.cids(tx, did, "", "", 10_000)
+
+    def entry(self, did, cid):
+        with self.database.read() as tx:
+            return next((entry for entry in blobs.holders(tx, cid) if entry.did == did), None)
+
+    def rows(self):
+        """Every row of what an account has, but for the revision it is at."""
+        with self.database.read() as tx:
+            return {
+                table: sorted(tx.all(f"SELECT * FROM {table}"), key=repr)
+                for table in ("record", "record_blob", "blob", "blob_metadata")
+            }
+
+    def stored(self):
+        return {stored.cid for stored in self.backend.scan()}
+
+
+class Interrupted(BlobManager):
+    """*meanwhile* has what happens when an upload has pinned its row and not yet found it again: a call for each."""
+
+    meanwhile = iter(())
+
+    def _pin(self, blob):
+        row = super()._pin(blob)
+        next(self.meanwhile, lambda: None)()
+        return row
+
+
+def interrupted(depot):
+    """The manager of *depot*, as an `Interrupted`."""
+    return Interrupted(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)

@@ -1,0 +1,110 @@
+"""Small stand-ins that keep the promises of what they stand for."""
+
+import io
+import resource
+from contextlib import contextmanager
+
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.protocol.cid import place_of
+from aurora_blobs.storage.base import BlobBackend, Stored, Unfinished
+from aurora_blobs.storage.disk import DiskBackend
+
+
+class MemoryBackend(BlobBackend):
+    """Bytes in a dict."""
+
+    local = True
+
+    def __init__(self):
+        self.held, self.aside = {}, []
+
+    def put(self, blob):
+        with blob.open() as file:
+            self.held[blob.cid] = file.read()
+
+    def open(self, cid, start=0, stop=None):
+        if cid not in self.held or len(self.held[cid]) < (stop or 0):
+            raise BlobNotFound()
+        return io.BytesIO(self.held[cid][start:stop])
+
+    def size(self, cid):
+        return len(self.held[cid]) if cid in self.held else None
+
+    def delete(self, cid):
+        self.held.pop(cid, None)
+
+    def version(self, cid):
+        return repr(self.held[cid]) if cid in self.held else None
+
+    def keep_aside(self, cid):
+        if cid not in self.held:
+            raise BlobNotFound()
+        self.aside.append((cid, self.held[cid]))
+
+    def forget_aside(self, cids):
+        self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
+
+    def scan(self, skipped=None):
+        for cid in sorted(self.held, key=place_of):
+            yield Stored(cid, len(self.held[cid]), 0)
+
+    def probe(self):
+        pass
+
+
+class Interrupted(DiskBackend):
+    """A store with an upload that broke off."""
+
+    left = True
+
+    def unfinished(self, before):
+        self.asked = before
+        yield Unfinished("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", 11, before - 1, self.remove)
+
+    def remove(self):
+        there, self.left = self.left, False
+        return there
+
+
+class Clock:
+    """Microseconds since the epoch: one more at each look, and more when a test says so."""
+
+    def __init__(self):
+        self.now = 1_750_000_000_000_000
+
+    def __call__(self):
+        self.now += 1
+        return self.now
+
+    def advance(self, seconds):
+        self.now += seconds * 1_000_000
+
+
+class Dribble:
+    """A stream that gives its *data* in pieces of the given sizes, whatever is asked for; *error* comes after them."""
+
+    def __init__(self, data, sizes=(1 << 30,), error=None):
+        self._data = data
+        self._sizes = iter(sizes)
+        self._last = 1 << 30
+        self._error = error
+        self.asked = 0
+
+    def read(self, size, /):
+        self.asked += 1
+        self._last = next(self._sizes, self._last)
+        piece, self._data = self._data[: min(size, self._last)], self._data[min(size, self._last) :]
+        if not piece and self._error:
+            raise self._error
+        return piece
+
+
+@contextmanager
+def largest_file(size):
+    """Let this process write no file past *size* bytes: a full disk, without filling one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -1,0 +1,67 @@
+"""Debian's nginx with deploy/nginx.conf, or with a few lines of a test's own, on a free port and in a folder."""
+
+import os
+import pwd
+import re
+import shutil
+from pathlib import Path
+
+from support.service import ROOT, Server
+
+NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"  # setup.sh installs it
+_OWN = pwd.getpwuid(os.getuid()).pw_name
+
+
+class Nginx(Server):
+    """With *configuration*, in which PORT is the port."""
+
+    def __init__(self, folder: Path, configuration: str) -> None:
+        super().__init__(folder)
+        (folder / "nginx.conf").write_text(configuration.replace("PORT", str(self.port)))
+
+    @property
+    def log(self) -> str:
+        return (self.folder / "error.log").read_text()
+
+    @property
+    def access_log(self) -> str:
+        return (self.folder / "access.log").read_text()
+
+    def start(self) -> "Nginx":
+        command = [NGINX, "-p", str(self.folder), "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
+        self._begin(command, "stderr.log")
+        return self
+
+
+def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]) -> Nginx:
+    """The shipped configuration; only where it finds things, and *changes*, differ."""
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    for old, new in (
+        ("user www-data aurora-blobs;", f"user {_OWN};" if os.getuid() == 0 else ""),
+        ("pid /run/nginx.pid;", "pid nginx.pid;"),
+        ("/var/log/nginx/", ""),
+        ("        listen [::]:80;\n", ""),
+        ("listen 80;", "listen 127.0.0.1:PORT;"),
+        ("unix:/run/aurora-blobs/gunicorn.sock", f"unix:{upstream}"),
+        ("/var/lib/aurora-blobs/blobs/", f"{blobs}/"),
+        ("/var/lib/aurora-blobs/public", f"{blobs.parent}/public"),
+        ("http {\n", f"http {{\n{_TEMPORARY}"),
+        *changes,
+    ):
+        assert old in text, old
+        text = text.replace(old, new)
+    assert not re.search(r"^[^#]*\s/(run|var|etc)/", text, re.MULTILINE)
+    return Nginx(folder, text)
+
+
+def own(folder: Path, http: str) -> Nginx:
+    """A server of the test's own; *http* is the inside of the http block, with PORT for the port."""
+    user = f"user {_OWN};" if os.getuid() == 0 else ""
+    return Nginx(
+        folder, f"{user}\npid nginx.pid;\nevents {{}}\nhttp {{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n"
+    )
+
+
+_TEMPORARY = "".join(
+    f"    {name}_temp_path {name}_temp;\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+)

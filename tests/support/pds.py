@@ -1,0 +1,56 @@
+"""The reference PDS with its directory of identities, on loopback, from the install that setup.sh made."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from support.service import ROOT
+
+PDS = Path(os.environ.get("ATPROTO_PDS_DIR") or ROOT / ".cache" / "pds")
+PASSWORD = "bench-password"
+
+
+def node() -> Path:
+    """Node 22, which the PDS needs, and which comes from npm with it."""
+    return next(PDS.glob("node_modules/node-linux-*/bin/node"))
+
+
+class ReferencePds:
+    """Stopped by closing its input. *facts* are its ports, secrets and one account; *url* is where clients find it."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self.facts: dict[str, Any] = {}
+        self._folder = folder
+        self._url = url
+        self._process: subprocess.Popen[str] | None = None
+
+    def start(self) -> "ReferencePds":
+        self._folder.mkdir(parents=True)
+        with (self._folder / "log").open("w") as log:
+            self._process = subprocess.Popen(
+                [node(), ROOT / "bench" / "reference" / "run.mjs", PDS, self._folder, self._url],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()  # comes when it is ready, or empty when it has died
+        assert line, (self._folder / "log").read_text()
+        self.facts = json.loads(line)
+        return self
+
+    @property
+    def url(self) -> str:
+        """The PDS itself, without what is in front of it."""
+        return f"http://127.0.0.1:{self.facts['port']}"
+
+    @property
+    def plc_url(self) -> str:
+        return f"http://127.0.0.1:{self.facts['plcPort']}"
+
+    def stop(self) -> None:
+        if self._process is not None:
+            self._process.communicate(timeout=60)

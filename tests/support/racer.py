@@ -1,0 +1,185 @@
+"""One of the processes of the race test: uploads, references, deletes and collects, and looks after its own records.
+
+``python racer.py FOLDER NAME SEED SECONDS local|remote|mute``; ends with status 1 and what broke: a promise,
+or a thread.
+"""
+
+import random
+import sys
+import threading
+import time
+import traceback
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+from support.depot import ALICE, BOB, Depot, blob_of
+
+from aurora_blobs.errors import AccountNotFound, BackendTimeout, BlobNotFound, RepoNotFound, ServiceBusy
+from aurora_blobs.maintenance.collect import Collector
+from aurora_blobs.storage.disk import DiskBackend
+
+# Little of each, so that blobs are collected and wanted again in the same moment.
+GRACE_SECONDS = 0.002
+CONTENTS = 4
+MAX_RECORDS = 1  # of a racer, before it deletes some
+COLLECTION = "com.example.race"
+
+
+class Remote(DiskBackend):
+    """A disk that is treated like a store on the network."""
+
+    local = False
+
+
+class Mute(Remote):
+    """Such a store that often removes bytes without an answer."""
+
+    def delete_many(self, cids):
+        failures = super().delete_many(cids)
+        if random.random() < 0.5:
+            raise BackendTimeout()
+        return failures
+
+
+BACKENDS = {"local": DiskBackend, "remote": Remote, "mute": Mute}
+
+
+def now():
+    return time.time_ns() // 1000
+
+
+def content(number):
+    return bytes([number]) * (1_000 + 300_000 * (number % 2))  # in memory and through a file
+
+
+def open_depot(folder, kind):
+    backend = BACKENDS[kind](folder / "blobs", durable=False)
+    return Depot(folder, clock=now, backend=backend, grace_seconds=GRACE_SECONDS)
+
+
+def collector_of(depot):
+    return Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE_SECONDS, clock=now)
+
+
+class Racer:
+    def __init__(self, depot, name, seed):
+        self.depot = depot
+        self.name = name
+        self.random = random.Random(seed)
+        self.own_account = f"did:web:{name}.test"
+        self.records = {}  # (did, rkey) -> number of the content
+        self.serial = 0
+        self.broken = []
+        self.tally = Counter()
+
+    def run(self, until):
+        steps = [self.publish] * 4 + [self.look] * 3 + [self.delete] * 3 + [self.upload, self.move, self.leave]
+        while time.monotonic() < until:
+            step = self.random.choice(steps) if len(self.records) <= MAX_RECORDS else self.delete
+            try:
+                step()
+                self.tally[step.__name__] += 1
+            except ServiceBusy:
+                self.tally["busy"] += 1
+
+    def upload(self):
+        did, number = self.random.choice((ALICE, BOB)), self.random.randrange(CONTENTS)
+        return did, number, self.depot.upload(content(number), did=did)
+
+    def publish(self):
+        did, number, entry = self.upload()
+        self.serial += 1
+        rkey = f"{self.name}-{self.serial}"
+        try:
+            self.depot.write(COLLECTION, rkey, {"file": blob_of(entry)}, did=did)
+        except BlobNotFound:
+            self.tally["collected before its record"] += 1
+        else:
+            self.records[did, rkey] = number
+
+    def look(self):
+        if self.records:
+            did, rkey = self.random.choice(list(self.records))
+            self.check(did, rkey)
+
+    def check(self, did, rkey):
+        data = content(self.records[did, rkey])
+        cid = self.depot.cid_of(data)
+        try:
+            entry = self.depot.blobs.describe(did, cid)
+            if sha256(self.depot.read(entry)).digest() != sha256(data).digest():
+                self.broken.append(f"{cid} of {did} has other bytes")
+        except BlobNotFound:
+            self.broken.append(f"{cid} of {did}, named by {rkey}, is lost")
+
+    def delete(self):
+        if self.records:
+            did, rkey = self.random.choice(list(self.records))
+            self.depot.delete(COLLECTION, rkey, did=did)
+            del self.records[did, rkey]
+
+    def move(self):
+        """One record goes and another takes its blob over, in one go."""
+        if self.records:
+            did, rkey = self.random.choice(list(self.records))
+            number = self.records[did, rkey]
+            self.serial += 1
+            to = f"{self.name}-{self.serial}"
+            entry = self.depot.blobs.describe(did, self.depot.cid_of(content(number)))
+            self.depot.replace(COLLECTION, rkey, to, {"file": blob_of(entry)}, did=did)
+            self.records[did, to] = self.records.pop((did, rkey))
+
+    def leave(self):
+        """An account comes, publishes what others have too, and is deleted."""
+        self.depot.add_account(self.own_account)
+        try:
+            entry = self.depot.upload(content(self.random.randrange(CONTENTS)), did=self.own_account)
+            self.depot.write(COLLECTION, "1", {"file": blob_of(entry)}, did=self.own_account)
+        except (BlobNotFound, AccountNotFound, RepoNotFound):
+            self.tally["collected before its record"] += 1
+        self.depot.blobs.delete_account(self.own_account)
+
+    def finish(self):
+        for did, rkey in self.records:
+            self.check(did, rkey)
+        for did, rkey in list(self.records):
+            self.depot.delete(COLLECTION, rkey, did=did)
+
+
+def race(depot, racers, seconds):
+    """Let *racers* loose on *depot*, and a collector with them; how much it collected, by kind."""
+    until = time.monotonic() + seconds
+    collected = Counter()
+
+    def collect():
+        collector = collector_of(depot)
+        while time.monotonic() < until:
+            collected.update(found.kind for found in collector.run())
+
+    threads = [threading.Thread(target=racer.run, args=(until,)) for racer in racers]
+    threads.append(threading.Thread(target=collect))
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for racer in racers:
+        racer.finish()
+    return collected
+
+
+def main(folder, name, seed, seconds, kind):
+    depot = open_depot(Path(folder), kind)
+    racers = [Racer(depot, f"{name}{number}", f"{seed}{name}{number}") for number in range(2)]
+    broken = []
+    threading.excepthook = lambda crash: broken.extend(traceback.format_exception(crash.exc_value))
+    collected = race(depot, racers, float(seconds))
+    depot.database.close()
+    print(name, dict(sum((racer.tally for racer in racers), collected)))
+    broken += [line for racer in racers for line in racer.broken]
+    print("\n".join(broken[:20]))
+    return bool(broken)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

@@ -1,0 +1,182 @@
+"""Bytes that show a media type at their start, and bytes that do not; made here, by Pillow where it can."""
+
+import io
+import struct
+import zipfile
+import zlib
+
+from PIL import Image
+
+from aurora_blobs.intake.spool import HEAD
+
+HTML = b"<!DOCTYPE html><html><body><script>alert(1)</script></body></html>"
+PROGRAM = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0" + bytes(44)
+
+
+def picture(format, frames=1, **options):
+    images = [Image.new("RGB", (16, 16), (shade * 40, 99, 7)) for shade in range(frames)]
+    file = io.BytesIO()
+    images[0].save(file, format, save_all=frames > 1, append_images=images[1:], **options)
+    return file.getvalue()
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def png(*chunks):
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", zlib.compress(b"\0\0"))
+
+
+def atom(kind, data=b""):
+    return struct.pack(">I", 8 + len(data)) + kind + data
+
+
+def ftyp(major, *brands):
+    return atom(b"ftyp", major + struct.pack(">I", 512) + b"".join(brands)) + atom(b"free", bytes(40))
+
+
+def ebml(doc_type, *, before=b"", size_bytes=1):
+    element = b"\x42\x82" + (len(doc_type) | 1 << 7 * size_bytes).to_bytes(size_bytes) + doc_type
+    elements = b"\x42\x86\x81\x01" + before + element
+    return b"\x1a\x45\xdf\xa3" + (len(elements) | 1 << 28).to_bytes(4) + elements + b"\x18\x53\x80\x67\x01"
+
+
+def archive(*names):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as zipped:
+        for name in names:
+            zipped.writestr(name, "content")
+    return file.getvalue()
+
+
+void = b"\xec\x50\x00" + bytes(4096)  # an EBML element of padding, its size in two bytes: 0x1000
+
+SHOWN = {
+    "jpeg": (picture("JPEG"), "image/jpeg"),
+    "progressive jpeg": (picture("JPEG", progressive=True), "image/jpeg"),
+    "jpeg, its three bytes alone": (b"\xff\xd8\xff", "image/jpeg"),
+    "jpeg without APP0": (b"\xff\xd8\xff\xdb\0\x43" + bytes(66), "image/jpeg"),
+    "png": (picture("PNG"), "image/png"),
+    "png by hand": (png(), "image/png"),
+    "png, cut off after its header": (png()[:33], "image/png"),
+    "apng": (picture("PNG", frames=3), "image/apng"),
+    "apng with a long profile": (png(chunk(b"iCCP", bytes(3000)), chunk(b"acTL", bytes(8))), "image/apng"),
+    "png that says acTL in a text": (png(chunk(b"tEXt", b"acTL\0acTL")), "image/png"),
+    "png with acTL after the picture": (png() + chunk(b"acTL", bytes(8)), "image/png"),
+    "png with a chunk past the head": (png(chunk(b"iCCP", bytes(HEAD))), "image/png"),
+    "gif": (picture("GIF"), "image/gif"),
+    "animated gif": (picture("GIF", frames=3), "image/gif"),
+    "gif of 1987": (b"GIF87a\x01\0\x01\0\0\0\0;", "image/gif"),
+    "webp": (picture("WEBP"), "image/webp"),
+    "lossless webp": (picture("WEBP", lossless=True), "image/webp"),
+    "animated webp": (picture("WEBP", frames=3), "image/webp"),
+    "avif": (picture("AVIF"), "image/avif"),
+    "bmp": (picture("BMP"), "image/bmp"),
+    "tiff": (picture("TIFF"), "image/tiff"),
+    "ico": (picture("ICO"), "image/x-icon"),
+    "jpeg xl, bare": (b"\xff\x0a\xfa\x1f\x01", "image/jxl"),
+    "jpeg xl, boxed": (b"\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
+    "mp4 isom": (ftyp(b"isom", b"isom", b"iso2", b"avc1", b"mp41"), "video/mp4"),
+    "mp4 mp42": (ftyp(b"mp42", b"isom", b"mp42"), "video/mp4"),
+    "mp4 iso5 with dash": (ftyp(b"iso5", b"iso5", b"dash"), "video/mp4"),
+    "mp4 avc1": (ftyp(b"avc1", b"iso2"), "video/mp4"),
+    "mp4 cmfc": (ftyp(b"cmfc", b"iso6"), "video/mp4"),
+    "mp4 MSNV of a camera": (ftyp(b"MSNV", b"MSNV", b"mp42"), "video/mp4"),
+    "mp4 with a long list of brands": (ftyp(b"isom", *[b"iso2"] * 3000), "video/mp4"),
+    "mp4 whose list names 3gp": (ftyp(b"isom", b"3gp4"), "video/mp4"),
+    "quicktime": (ftyp(b"qt  ", b"qt  "), "video/quicktime"),
+    "quicktime that lists mp42": (ftyp(b"qt  ", b"qt  ", b"mp42"), "video/quicktime"),
+    "old quicktime, moov first": (atom(b"moov", atom(b"mvhd", bytes(100))), "video/quicktime"),
+    "old quicktime, mdat first": (atom(b"mdat", bytes(100)), "video/quicktime"),
+    "old quicktime, mdat of unknown size": (b"\0\0\0\0mdat" + bytes(100), "video/quicktime"),
+    "old quicktime, large mdat": (b"\0\0\0\x01mdat\0\0\0\x01" + bytes(100), "video/quicktime"),
+    "old quicktime, wide first": (atom(b"wide") + atom(b"mdat", bytes(100)), "video/quicktime"),
+    "old quicktime, free first": (atom(b"free", bytes(8)) + atom(b"moov", bytes(100)), "video/quicktime"),
+    "old quicktime, skip first": (atom(b"skip", bytes(8)) + atom(b"moov", bytes(100)), "video/quicktime"),
+    "old quicktime, pnot first": (atom(b"pnot", bytes(12)) + atom(b"moov", bytes(100)), "video/quicktime"),
+    "3gp": (ftyp(b"3gp4", b"isom", b"mp42"), "video/3gpp"),
+    "3gp of another release": (ftyp(b"3gr6", b"isom"), "video/3gpp"),
+    "3g2": (ftyp(b"3g2a", b"isom"), "video/3gpp2"),
+    "m4a": (ftyp(b"M4A ", b"M4A ", b"mp42", b"isom"), "audio/x-m4a"),
+    "m4b": (ftyp(b"M4B ", b"mp42", b"isom"), "audio/mp4"),
+    "m4v": (ftyp(b"M4V ", b"M4V ", b"mp42", b"isom"), "video/x-m4v"),
+    "heic": (ftyp(b"heic", b"mif1", b"heic"), "image/heic"),
+    "heic, ten bit": (ftyp(b"heix", b"mif1"), "image/heic"),
+    "heif": (ftyp(b"mif1", b"mif1", b"heic"), "image/heif"),
+    "heif sequence": (ftyp(b"msf1", b"hevc"), "image/heif-sequence"),
+    "avif by hand": (ftyp(b"avif", b"mif1", b"miaf"), "image/avif"),
+    "avif sequence": (ftyp(b"avis", b"msf1"), "image/avif"),
+    "webm": (ebml(b"webm"), "video/webm"),
+    "webm with a padded name": (ebml(b"webm\0\0"), "video/webm"),
+    "webm, a size of eight bytes": (ebml(b"webm", size_bytes=8), "video/webm"),
+    "webm, its name far in": (ebml(b"webm", before=void), "video/webm"),
+    "matroska": (ebml(b"matroska"), "video/matroska"),
+    "matroska that says webm elsewhere": (ebml(b"matroska", before=b"\xec\x87\x42\x82\x84webm"), "video/matroska"),
+    "wav": (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + bytes(16), "audio/wav"),
+    "avi": (b"RIFF\x24\0\0\0AVI LIST" + bytes(16), "video/vnd.avi"),
+    "mpeg transport stream": ((b"G" + bytes(187)) * 4, "video/mp2t"),
+    "mpeg transport stream of a camera": ((bytes(4) + b"G" + bytes(187)) * 4, "video/mp2t"),
+    "flac": (b"fLaC\0\0\0\x22" + bytes(34), "audio/flac"),
+    "truetype font": (b"\0\x01\0\0\0\x12\x01\0" + bytes(40), "font/ttf"),
+    "web font": (b"wOF2\0\x01\0\0" + bytes(40), "font/woff2"),
+    "mp3": (b"ID3\x04\0\0\0\0\0\0" + bytes(40), "audio/mpeg"),
+    "ogg": (b"OggS\0\x02" + bytes(40), "application/ogg"),
+    "ogg vorbis": (b"OggS\0\x02" + bytes(22) + b"\x01vorbis" + bytes(9), "audio/ogg"),
+    "ogg opus": (b"OggS\0\x02" + bytes(22) + b"OpusHead" + bytes(9), "audio/ogg"),
+    "ogg theora": (b"OggS\0\x02" + bytes(22) + b"\x80theora" + bytes(9), "video/ogg"),
+    "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "application/pdf"),
+    "pdf, its start all text": (b"%PDF-1.4\n1 0 obj <</Type /Catalog /Pages 2 0 R>>", "application/pdf"),
+    "zip": (archive("a.txt"), "application/zip"),
+    "empty zip": (archive(), "application/zip"),
+    "docx": (
+        archive("[Content_Types].xml", "_rels/.rels", "word/document.xml"),
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+    ),
+    "gzip": (zlib.compressobj(wbits=31).flush(), "application/gzip"),
+    "tar": (b"a" * 100 + bytes(157) + b"ustar\0" + bytes(249), "application/x-tar"),
+    "old word": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + b"\xec\xa5\xc1\0", "application/x-cfb"),
+    "elf": (b"\x7fELF\x02\x01\x01" + bytes(9), "application/x-elf"),
+    "windows program": (PROGRAM, "application/x-msdownload"),
+    "wasm": (b"\0asm\x01\0\0\0", "application/wasm"),
+    "webvtt": (b"WEBVTT\n\n00:00.000 --> 00:01.000\nhello", "text/vtt"),
+    "webvtt, the word alone": (b"WEBVTT", "text/vtt"),
+    "webvtt after a byte order mark": (b"\xef\xbb\xbfWEBVTT - title\n", "text/vtt"),
+    "xml": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "application/xml"),
+}  # fmt: skip
+
+NOT_SHOWN = {
+    "nothing": b"",
+    "one byte": b"\xff",
+    "html": HTML,
+    "json": b'{"hello":"world"}',
+    "text": b"hello world!",
+    "svg without a prolog": b'<svg xmlns="http://www.w3.org/2000/svg"/>',
+    "script": b"#!/bin/sh\necho",
+    "utf-16": "hello".encode("utf-16"),
+    "car": b"\x3a\xa2eroots\x81\xd8*X%\0\x01q\x12 " + bytes(40),
+    "png signature alone": b"\x89PNG\r\n\x1a\n",
+    "png signature cut short": b"\x89PNG text",
+    "png with unix line ends": b"\x89PNG\n\x1a\n" + bytes(20),
+    "a text that begins as a gif": b"GIFT certificate",
+    "gif of another year": b"GIF88a" + bytes(20),
+    "a text that begins as a bmp": b"BMW is a car, and not a picture of one",
+    "a text that begins as a program": b"MZ is what a program begins with",
+    "a text that begins as a database": b"SQLite is a database in a library",
+    "a text that begins as flash": b"CWS is short for many things, all of them long",
+    "webvtt with more to the word": b"WEBVTTX\n",
+    "a text that begins as a transport stream": b"G" * 100 + b" is a letter " * 30,
+    "a text about a ftyp": b"the ftyp box comes first",
+    "a text about a free lunch": b"the free lunch is a story for children",
+    "a text about a mdat": b"abc mdat",
+    "ftyp without a brand": b"\0\0\0\x08ftyp",
+    "ftyp whose brand is no text": b"\0\0\0\x10ftyp\x01\x02\x03\x04" + bytes(8),
+    "riff of no known kind": b"RIFF\x24\0\0\0SFBKLIST",
+    "ebml of no known kind": ebml(b"other"),
+    "ebml, cut off": b"\x1a\x45\xdf\xa3",
+    "ebml, cut off in a size": b"\x1a\x45\xdf\xa3\x9f\x42\x82",
+    "ebml of zeros": b"\x1a\x45\xdf\xa3" + bytes(40),
+    "ebml that names webm past its header": b"\x1a\x45\xdf\xa3\x84\x42\x86\x81\x01<b>webm</b>",
+    "windows font of no name": bytes(8) + b"\x02\0\x01" + bytes(23) + b"LP" + bytes(40),
+}

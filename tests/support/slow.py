@@ -1,0 +1,64 @@
+"""Clients that stop half way: opened by the hundred, fed a byte at a time if they trickle, and watched to their end."""
+
+import resource
+import socket
+import time
+from collections.abc import Callable
+
+from support.service import UPLOAD, Account
+
+_POST = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n".encode()
+
+
+def kinds(account: Account) -> dict[str, bytes]:
+    """What a client of each kind sends before it stops."""
+    head = _POST + f"Authorization: {account.headers['Authorization']}\r\nContent-Type: image/png\r\n".encode()
+    return {
+        "silent": b"",
+        "half a head": head,
+        "half a body": head + b"Content-Length: 1000000\r\n\r\n\x89PNG\r\n\x1a\n" + bytes(500_000),
+        "half a chunk": head + b"Transfer-Encoding: chunked\r\n\r\n100000\r\n\x89PNG\r\n\x1a\n" + bytes(5000),
+    }
+
+
+class SlowClients:
+    """*count* of them, each begun with one of *starts*; a crowd of its own is the way to leave them all."""
+
+    def __init__(self, connect: Callable[[], socket.socket], starts: list[bytes], count: int) -> None:
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        self._open = []
+        for number in range(count):
+            client = connect()
+            client.sendall(starts[number % len(starts)])
+            client.setblocking(False)
+            self._open.append(client)
+
+    def __enter__(self) -> "SlowClients":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for client in self._open:
+            client.close()
+
+    def seconds_until_dropped(self, limit: float, trickle: bytes = b"") -> float:
+        """How long it takes until the server has closed every one; each is sent *trickle* twice a second."""
+        began = time.monotonic()
+        while self._open and time.monotonic() - began < limit:
+            self._open = [client for client in self._open if not _is_dropped(client, trickle)]
+            time.sleep(0.5)
+        assert not self._open, f"{len(self._open)} still connected after {limit} s"
+        return time.monotonic() - began
+
+
+def _is_dropped(client: socket.socket, trickle: bytes) -> bool:
+    try:
+        client.sendall(trickle)
+        while client.recv(65536):
+            pass
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass
+    client.close()
+    return True

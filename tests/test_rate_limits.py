@@ -1,0 +1,183 @@
+"""Limits: what is counted, for whom, and what a client is told."""
+
+import pytest
+
+from aurora_blobs.catalog.tokens import use_token
+from aurora_blobs.config import Config, Limit
+from aurora_blobs.db import open_database
+from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
+from aurora_blobs.rate_limits import Limits, network_of, spend
+
+NOW = 1_750_000_000_000_000
+HERE = "192.0.2.1"
+
+
+class Clock:
+    now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+def guess(limits, address=HERE):
+    with limits.guessing(address):
+        raise AuthenticationRequired("wrong")
+
+
+def test_who_guesses_passwords_is_stopped_and_may_try_again_later(database, clock):
+    limits = Limits(Config(failures_per_address=Limit(3, 300)), database, clock)
+    for _ in range(3):
+        with pytest.raises(AuthenticationRequired):
+            guess(limits)
+
+    with pytest.raises(RateLimitExceeded) as caught:
+        guess(limits)
+
+    assert caught.value.retry_after == 300
+    assert dict(caught.value.headers)["RateLimit-Remaining"] == "0"
+    clock.now += 300_000_000
+    with pytest.raises(AuthenticationRequired):
+        guess(limits)
+
+
+def test_a_right_password_costs_nothing_and_other_addresses_are_not_stopped(database, clock):
+    limits = Limits(Config(failures_per_address=Limit(1, 300)), database, clock)
+    for _ in range(5):
+        with limits.guessing(HERE):
+            pass
+    with pytest.raises(AuthenticationRequired):
+        guess(limits)
+
+    with limits.guessing("192.0.2.2"):
+        pass
+    with pytest.raises(RateLimitExceeded), limits.guessing(HERE):
+        pass
+
+
+def test_a_right_guess_among_many_wrong_ones_at_once_is_not_told_apart(database, clock):
+    limits = Limits(Config(failures_per_address=Limit(2, 300)), database, clock)
+
+    with pytest.raises(RateLimitExceeded), limits.guessing(HERE):
+        for _ in range(2):
+            with pytest.raises(AuthenticationRequired):
+                guess(limits)
+
+
+def test_another_process_counts_on(database, clock):
+    config = Config(failures_per_address=Limit(1, 300))
+    other = open_database(f"sqlite:{database.path}", durable=False)
+    with pytest.raises(AuthenticationRequired):
+        guess(Limits(config, database, clock))
+
+    with pytest.raises(RateLimitExceeded):
+        guess(Limits(config, other, clock))
+    other.close()
+
+
+def test_sign_ups_are_counted_if_a_setting_says_so(database, clock):
+    assert Limits(Config(signups_per_address=None), database, clock).sign_up(HERE) is None
+    limits = Limits(Config(signups_per_address=Limit(2, 3600)), database, clock)
+
+    headers = dict(limits.sign_up(HERE).headers())
+    limits.sign_up(HERE)
+
+    assert headers["RateLimit-Limit"] == "2"
+    assert headers["RateLimit-Remaining"] == "1"
+    assert headers["RateLimit-Reset"] == str(NOW // 1_000_000 + 3600)
+    assert headers["RateLimit-Policy"] == "2;w=3600"
+    assert "RateLimit-Remaining" in headers["Access-Control-Expose-Headers"]
+    with pytest.raises(RateLimitExceeded):
+        limits.sign_up(HERE)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", ""])
+def test_this_machine_signs_up_as_many_as_it_likes(database, clock, address):
+    limits = Limits(Config(signups_per_address=Limit(1, 3600)), database, clock)
+
+    assert [limits.sign_up(address) for _ in range(3)] == [None] * 3
+
+
+def test_what_is_refused_is_not_counted(database, clock):
+    for expected in (1, 2):
+        with database.write() as tx:
+            assert spend(tx, "x", "y", Limit(2, 60), NOW).used == expected
+    for _ in range(3):
+        with pytest.raises(RateLimitExceeded), database.write() as tx:
+            spend(tx, "x", "y", Limit(2, 60), NOW)
+
+    with database.write() as tx:
+        assert spend(tx, "x", "y", Limit(9, 60), NOW).used == 3
+
+
+def test_counters_whose_time_is_over_are_removed(database):
+    for number in range(5):
+        with database.write() as tx:
+            spend(tx, "x", str(number), Limit(2, 60), NOW + number)
+
+    with database.write() as tx:
+        spend(tx, "x", "late", Limit(2, 60), NOW + 120_000_000)
+        assert tx.all("SELECT subject FROM usage_counter") == [("late",)]
+
+
+@pytest.mark.parametrize(
+    "address, network",
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+        ("unix:", "unix:"),
+    ],
+)
+def test_an_address_stands_for_a_customer(address, network):
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize("text, limit", [("0", None), ("30/5m", Limit(30, 300)), ("1000/1d", Limit(1000, 86400))])
+def test_a_limit_is_a_number_per_time(text, limit):
+    assert Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text}).uploads_per_address == limit
+
+
+@pytest.mark.parametrize("text", ["30", "30/", "/5m", "-1/5m", "0/5m", "30/0", "x"])
+def test_a_limit_that_is_none_ends_the_start(text):
+    with pytest.raises(ValueError, match="AURORA_BLOBS_UPLOADS_PER_ADDRESS"):
+        Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text})
+
+
+@pytest.mark.parametrize(
+    "table, add",
+    [
+        ("usage_counter", lambda tx, number, now: spend(tx, "uploads", f"d{number}", Limit(9, 60), now)),
+        ("seen_token", lambda tx, number, now: use_token(tx, "did:web:a.test", f"j{number}", now + 60_000_000, now)),
+    ],
+    ids=["counters", "one-time tokens"],
+)
+def test_a_request_forgets_a_handful_of_what_is_over_and_never_all_at_once(database, table, add):
+    with database.write() as tx:
+        for number in range(100):
+            add(tx, number, NOW)
+        add(tx, 100, NOW + 61_000_000)
+        (left,) = tx.one(f"SELECT COUNT(*) FROM {table}")
+        for number in range(101, 150):
+            add(tx, number, NOW + 61_000_000)
+
+        assert 80 < left < 100
+        assert tx.one(f"SELECT COUNT(*) FROM {table}") == (50,)
+
+
+def test_a_token_that_has_expired_is_no_used_one_though_it_is_not_forgotten_yet(database):
+    later = NOW + 61_000_000
+    with database.write() as tx:
+        for number in range(100):
+            use_token(tx, "did:web:a.test", f"j{number}", NOW + 60_000_000, NOW)
+
+        assert not use_token(tx, "did:web:a.test", "j99", NOW + 60_000_000, NOW)
+        assert use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
+        assert not use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
