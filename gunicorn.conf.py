@@ -14,7 +14,7 @@ from typing import Any
 
 import aurora_blobs
 from aurora_blobs.config import Config, ConfigError
-from aurora_blobs.server.config_warnings import cautions
+from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
 
 
@@ -24,16 +24,25 @@ def _check_address(config: Config) -> None:
     if config.bind.startswith("unix:"):
         path = Path(config.bind.removeprefix("unix:"))
         fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
-        is_free = fits and not path.exists() and path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)
+        is_free = (
+            fits
+            and not path.exists()
+            and path.parent.is_dir()
+            and os.access(path.parent, os.W_OK | os.X_OK)
+        )
         if not is_free and not (fits and path.is_socket()):
-            raise config.refusal("bind", "unix:PATH of up to 107 bytes, in a folder that can be written")
+            raise config.refusal(
+                "bind", "unix:PATH of up to 107 bytes, in a folder that can be written"
+            )
         return
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host.strip("[]"), int(port)))
         except (OSError, UnicodeError) as error:  # a name that is none is not even text for DNS
-            if getattr(error, "errno", None) != errno.EADDRINUSE:  # which may pass: gunicorn tries again
+            if (
+                getattr(error, "errno", None) != errno.EADDRINUSE
+            ):  # which may pass: gunicorn tries again
                 raise config.refusal("bind", f"HOST:PORT of this machine: {error}") from None
 
 
@@ -92,7 +101,7 @@ control_socket_disable = True  # nobody has asked for it, and it would lie in th
 def on_starting(server: Any) -> None:
     """A connection, an upload and a database take a file each, and the usual soft limit is 1024."""
     server.log.error_log.addFilter(_without_quotes)
-    for line in cautions(_config):
+    for line in config_warnings(_config):
         server.log.warning("%s", line)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
@@ -108,7 +117,9 @@ def when_ready(server: Any) -> None:
     curl = f"curl {address}"
     if address.startswith("unix:"):
         curl = f"curl --unix-socket {address.removeprefix('unix:')} http://localhost"
-    print(f"aurora_blobs {aurora_blobs.__version__} listens on {address}, its data in {_config.data_dir}. Try:")
+    print(
+        f"aurora_blobs {aurora_blobs.__version__} listens on {address}, its data in {_config.data_dir}. Try:"
+    )
     print(f"  {curl}/xrpc/_health", flush=True)
 
 

@@ -17,17 +17,17 @@ from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
-from aurora_blobs.blobs.public_links import OpenShelf
+from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, open_database
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
-from aurora_blobs.records.repo_import import Importer
+from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.services import Services
 from aurora_blobs.storage import open_backend
-from aurora_blobs.storage.health import StoreWatch
-from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.storage.health import StoreHealth
+from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
 
 SCHEMA = Path(__file__).with_name("schema.sql")
@@ -38,32 +38,46 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
 
     Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
     """
-    shelf = OpenShelf(config.data_dir / "public", durable=config.durability == "full")
-    database = _database(config, shelf)
+    public_links = PublicLinks(config.data_dir / "public", durable=config.durability == "full")
+    database = _database(config, public_links)
     try:
-        return _application(config, database, shelf, clock or (lambda: time.time_ns() // 1000))
+        return _application(
+            config, database, public_links, clock or (lambda: time.time_ns() // 1000)
+        )
     except OSError as error:
         raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
 
 
-def _database(config: Config, shelf: OpenShelf) -> Database:
-    database = open_database(config.database, durable=config.durability == "full", before_commit=shelf.before_commit)
+def _database(config: Config, public_links: PublicLinks) -> Database:
+    database = open_database(
+        config.database,
+        durable=config.durability == "full",
+        before_commit=public_links.before_commit,
+    )
     try:
         database.upgrade(SCHEMA.read_text())
     except (OSError, sqlite3.Error) as error:
         if config.database_url is None:
-            raise config.refusal("data_dir", f"a folder that can be written, its database too: {error}") from error
-        raise config.refusal("database_url", f"sqlite:PATH of a database that can be written: {error}") from error
+            raise config.refusal(
+                "data_dir", f"a folder that can be written, its database too: {error}"
+            ) from error
+        raise config.refusal(
+            "database_url", f"sqlite:PATH of a database that can be written: {error}"
+        ) from error
     return database
 
 
-def _application(config: Config, database: Database, shelf: OpenShelf, now: Callable[[], int]) -> Flask:
+def _application(
+    config: Config, database: Database, public_links: PublicLinks, now: Callable[[], int]
+) -> Flask:
     backend = open_backend(config)
     rules = UploadRules.of(config)
     verify = config.verify_on_read == "on"
-    blobs = BlobManager(backend, database, spool=config.spool, rules=rules, clock=now, verify=verify)
+    blobs = BlobManager(
+        backend, database, spool=config.spool, rules=rules, clock=now, verify=verify
+    )
     blobs.recover()
-    pictures = Pictures(
+    thumbnails = ThumbnailCache(
         blobs,
         database,
         folder=config.data_dir / "images",
@@ -87,12 +101,12 @@ def _application(config: Config, database: Database, shelf: OpenShelf, now: Call
         identities,
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
-        Importer(database, spool=config.spool, max_bytes=config.max_import_size, clock=now),
-        pictures,
+        RepoImporter(database, spool=config.spool, max_bytes=config.max_import_size, clock=now),
+        thumbnails,
         now,
         Limits(config, database, now),
-        StoreWatch(backend),
-        shelf,
+        StoreHealth(backend),
+        public_links,
     )
     xrpc.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):

@@ -118,9 +118,12 @@ def _mime_types(text: str) -> tuple[str, ...]:
 def _presets(text: str) -> tuple[str, ...]:
     found = tuple(part.strip() for part in text.split(","))
     if not all(
-        re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*=(inside|cover):[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", p) for p in found
+        re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*=(inside|cover):[1-9][0-9]{0,3}x[1-9][0-9]{0,3}", p)
+        for p in found
     ):
-        raise ValueError("a comma list like card=inside:1200x630,icon=cover:64x64, sides up to 9999 pixels")
+        raise ValueError(
+            "a comma list like card=inside:1200x630,icon=cover:64x64, sides up to 9999 pixels"
+        )
     return found
 
 
@@ -134,7 +137,9 @@ def _domains(text: str) -> tuple[str, ...]:
 def _secrets(text: str) -> tuple[str, ...]:
     secrets = tuple(part.strip() for part in text.split(","))
     if any(len(part.encode()) < MIN_SECRET_BYTES for part in secrets):
-        raise ValueError(f"a secret of {MIN_SECRET_BYTES} bytes or more, or a comma list of them, the first signs")
+        raise ValueError(
+            f"a secret of {MIN_SECRET_BYTES} bytes or more, or a comma list of them, the first signs"
+        )
     return secrets
 
 
@@ -148,7 +153,12 @@ def _address(text: str) -> str:
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.port == 0 or re.search(r"\s", text):
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.port == 0
+            or re.search(r"\s", text)
+        ):
             raise ValueError
     except ValueError:  # by urlsplit too, for half an IPv6 address or a port that is none
         raise ValueError("an http:// or https:// URL") from None
@@ -166,8 +176,14 @@ _bucket = _text("a bucket's name", r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}")
 _any_text = _text("anything that is not empty", r"(?s).+")
 
 
-def _setting(parse: Callable[[str], Any], default: Any, meaning: str, *, secret: bool = False) -> Any:
-    return field(default=default, repr=not secret, metadata={"parse": parse, "meaning": meaning, "secret": secret})
+def _setting(
+    parse: Callable[[str], Any], default: Any, meaning: str, *, secret: bool = False
+) -> Any:
+    return field(
+        default=default,
+        repr=not secret,
+        metadata={"parse": parse, "meaning": meaning, "secret": secret},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,10 +198,14 @@ class Config:
         _integer(1, 256), None, "gunicorn's processes; unset: one per core, at least 2, at most 8"
     )
     threads: int = _setting(
-        _integer(1, 4096), 256, "threads per process, made as they are needed: how many slow uploads it can bear"
+        _integer(1, 4096),
+        256,
+        "threads per process, made as they are needed: how many slow uploads it can bear",
     )
     data_dir: Path = _setting(
-        Path, Path("data"), "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`, `public/`"
+        Path,
+        Path("data"),
+        "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`, `public/`",
     )
     database_url: str | None = _setting(
         _text("sqlite:PATH", r"sqlite:(?!:memory:).+"),
@@ -202,7 +222,9 @@ class Config:
     s3_prefix: str = _setting(_any_text, "", "what the keys begin with, like `blobs/`")
     s3_endpoint_url: str | None = _setting(_url, None, "the store's address; unset: AWS")
     s3_region: str | None = _setting(_any_text, None, "the region; unset: from boto3's usual chain")
-    s3_addressing_style: str = _setting(_choice("auto", "path", "virtual"), "auto", "`auto`, `path` or `virtual`")
+    s3_addressing_style: str = _setting(
+        _choice("auto", "path", "virtual"), "auto", "`auto`, `path` or `virtual`"
+    )
     s3_redirect: str | None = _setting(
         _choice("presigned"),
         None,
@@ -213,10 +235,20 @@ class Config:
         "off",
         "`on`: a blob is hashed while it is sent whole; one that is wrong is never sent to its end, and set aside",
     )
-    max_blob_size: int = _setting(_positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`")
+    max_blob_size: int = _setting(
+        _positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`"
+    )
     allowed_mime_types: tuple[str, ...] = _setting(
         _mime_types,
-        ("image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm"),
+        (
+            "image/jpeg",
+            "image/png",
+            "image/gif",
+            "image/webp",
+            "video/mp4",
+            "video/quicktime",
+            "video/webm",
+        ),
         "comma list; `image/*` and `*/*` allowed",
     )
     mime_policy: str = _setting(
@@ -238,7 +270,10 @@ class Config:
     )
     service_did: str = _setting(_did, "did:web:localhost", "`aud` of session and service tokens")
     entryway_public_key: str | None = _setting(
-        _text("did:key:z…, or a secp256k1 public key in hex", r"did:key:z\w{20,100}|([0-9a-f]{2}){33,65}"),
+        _text(
+            "did:key:z…, or a secp256k1 public key in hex",
+            r"did:key:z\w{20,100}|([0-9a-f]{2}){33,65}",
+        ),
         None,
         "with this key, too, a session token may be signed (ES256K or ES256): that of the PDS's entryway",
     )
@@ -246,7 +281,9 @@ class Config:
         _did, None, "whose service tokens may do what the administrator may; unset: nobody's"
     )
     oauth_issuer: str | None = _setting(
-        _url, None, "the authorization server whose DPoP-bound tokens are taken, as in their `iss`; unset: none"
+        _url,
+        None,
+        "the authorization server whose DPoP-bound tokens are taken, as in their `iss`; unset: none",
     )
     oauth_jwks_url: str | None = _setting(
         _url, None, "that server's public keys; unset: its tokens are signed as session tokens are"
@@ -268,10 +305,14 @@ class Config:
         secret=True,
     )
     allow_loopback_identity: bool = _setting(
-        _flag, False, "for development: `1` lets a `did:web` be resolved on this machine, `localhost` over http"
+        _flag,
+        False,
+        "for development: `1` lets a `did:web` be resolved on this machine, `localhost` over http",
     )
     plc_url: str = _setting(_url, "https://plc.directory", "where `did:plc` is resolved")
-    handle_domains: tuple[str, ...] = _setting(_domains, (".test",), "where local accounts may have handles")
+    handle_domains: tuple[str, ...] = _setting(
+        _domains, (".test",), "where local accounts may have handles"
+    )
     admin_password: str | None = _setting(
         _any_text, None, "HTTP Basic, user `admin`; unset: admin calls are refused", secret=True
     )
@@ -280,17 +321,27 @@ class Config:
         "local",
         "`local`: this service keeps accounts and sessions; `external`: tokens come from a PDS",
     )
-    unreferenced_grace: int = _setting(_grace, 86_400, "how long a blob that no record references is kept; 1h or more")
+    unreferenced_grace: int = _setting(
+        _grace, 86_400, "how long a blob that no record references is kept; 1h or more"
+    )
     quota: int = _setting(parse_size, 0, "bytes an account may hold; 0: no limit")
-    uploads_per_day: int = _setting(_integer(0, 10**9 - 1), 0, "uploads an account may make in a day; 0: no limit")
+    uploads_per_day: int = _setting(
+        _integer(0, 10**9 - 1), 0, "uploads an account may make in a day; 0: no limit"
+    )
     uploads_per_address: Limit | None = _setting(
-        _limit, None, "uploads from one address, like `1000/1d`, blobs that a record waits for not counted; 0: no limit"
+        _limit,
+        None,
+        "uploads from one address, like `1000/1d`, blobs that a record waits for not counted; 0: no limit",
     )
     signups_per_address: Limit | None = _setting(
-        _limit, Limit(100, 300), "accounts that may be created from one address but this machine's; 0: no limit"
+        _limit,
+        Limit(100, 300),
+        "accounts that may be created from one address but this machine's; 0: no limit",
     )
     failures_per_address: Limit | None = _setting(
-        _limit, Limit(30, 300), "wrong passwords, the administrator's included, from one address; 0: no limit"
+        _limit,
+        Limit(30, 300),
+        "wrong passwords, the administrator's included, from one address; 0: no limit",
     )
     proxy_hops: int = _setting(_integer(0, 10), 0, "trusted `X-Forwarded-*` hops")
     accel_redirect: str | None = _setting(
@@ -304,9 +355,13 @@ class Config:
         "`refuse`: a picture or film whose metadata says where it was taken is not accepted",
     )
     image_presets: tuple[str, ...] = _setting(
-        _presets, (), "comma list of sizes for `/img/`, like `card=inside:1200x630,icon=cover:64x64`"
+        _presets,
+        (),
+        "comma list of sizes for `/img/`, like `card=inside:1200x630,icon=cover:64x64`",
     )
-    image_cache_size: int = _setting(parse_size, 2**30, "bytes of derived pictures that are kept; 0: none")
+    image_cache_size: int = _setting(
+        parse_size, 2**30, "bytes of derived pictures that are kept; 0: none"
+    )
     durability: str = _setting(
         _choice("full", "os"),
         "full",
@@ -317,7 +372,9 @@ class Config:
         parse_size, 500_000_000, "bytes that an imported repository may have; 0: no imports"
     )
     lexicon_dir: Path | None = _setting(
-        Path, None, "folder of lexicon files whose record types are checked too, for the blobs in them"
+        Path,
+        None,
+        "folder of lexicon files whose record types are checked too, for the blobs in them",
     )
 
     @classmethod
@@ -337,11 +394,21 @@ class Config:
                 except ValueError as error:
                     raise _refused(setting, text, str(error)) from None
         config = cls(**values)
-        for name, value in (("STORAGE", config.storage), ("STORAGE_FALLBACK", config.storage_fallback)):
+        for name, value in (
+            ("STORAGE", config.storage),
+            ("STORAGE_FALLBACK", config.storage_fallback),
+        ):
             if value == "s3" and config.s3_bucket is None:
-                raise ConfigError(f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}{name}=s3")
-        if "s3" in (config.storage, config.storage_fallback) and config.max_blob_size > MAX_S3_OBJECT:
-            raise ConfigError(f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5TiB where S3 is used")
+                raise ConfigError(
+                    f"{PREFIX}S3_BUCKET is unset: accepted is a bucket's name, since {PREFIX}{name}=s3"
+                )
+        if (
+            "s3" in (config.storage, config.storage_fallback)
+            and config.max_blob_size > MAX_S3_OBJECT
+        ):
+            raise ConfigError(
+                f"{PREFIX}MAX_BLOB_SIZE={config.max_blob_size}: accepted is up to 5TiB where S3 is used"
+            )
         return config
 
     def refusal(self, name: str, accepted: str) -> ConfigError:
@@ -374,9 +441,13 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
     names = [name.removeprefix(PREFIX) for name in known]
     near = get_close_matches(variable.removeprefix(PREFIX).upper(), names, 1)
     # A secret under a misspelt name is a secret.
-    secret = re.search("SECRET|PASS|KEY|TOKEN", variable) or any(known[PREFIX + n].metadata["secret"] for n in near)
+    secret = re.search("SECRET|PASS|KEY|TOKEN", variable) or any(
+        known[PREFIX + n].metadata["secret"] for n in near
+    )
     hint = f"is {PREFIX}{near[0]}, or another of README.md's" if near else "are those of README.md"
-    return ConfigError(f"{variable}={'(hidden)' if secret else repr(_masked(text))}: no such setting; accepted {hint}")
+    return ConfigError(
+        f"{variable}={'(hidden)' if secret else repr(_masked(text))}: no such setting; accepted {hint}"
+    )
 
 
 def effective(config: Config) -> dict[str, str]:
@@ -389,7 +460,9 @@ def _shown(config: Config, setting: Any) -> str:
     if setting.name == "database_url":
         return _masked(config.database)
     if value is None:
-        return "" if setting.default is None else "0"  # a limit that was switched off is not one that is unset
+        return (
+            "" if setting.default is None else "0"
+        )  # a limit that was switched off is not one that is unset
     if setting.metadata["secret"]:
         return _MASK
     if isinstance(value, bool):

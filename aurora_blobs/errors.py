@@ -47,7 +47,9 @@ class LocationMetadata(BlobServiceError):
     error, status = "LocationMetadata", 400
 
     def __init__(self) -> None:
-        super().__init__("The file's metadata says where it was taken: remove the location and upload it again")
+        super().__init__(
+            "The file's metadata says where it was taken: remove the location and upload it again"
+        )
 
 
 class UnusableImage(BlobServiceError):
@@ -228,7 +230,9 @@ class BadJwtLexiconMethod(BlobServiceError):
     error, status = "BadJwtLexiconMethod", 401
 
     def __init__(self, nsid: str, *, missing: bool) -> None:
-        super().__init__(f'{"missing" if missing else "bad"} jwt lexicon method ("lxm"). must match: {nsid}')
+        super().__init__(
+            f'{"missing" if missing else "bad"} jwt lexicon method ("lxm"). must match: {nsid}'
+        )
 
 
 class BadJwtIss(BlobServiceError):

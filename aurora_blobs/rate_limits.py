@@ -111,7 +111,7 @@ class Limits:
         return min(found, key=lambda usage: usage.limit.count - usage.used, default=None)
 
     @contextmanager
-    def guessing(self, address: str) -> Iterator[None]:
+    def password_attempt(self, address: str) -> Iterator[None]:
         """The block checks a password: who failed too often may not try, and a failure in it is counted.
 
         Raises RateLimitExceeded.
@@ -121,7 +121,7 @@ class Limits:
             yield
             return
         subject, now = network_of(address), self._clock()
-        check(self._database.glance(), "failures", subject, limit, now)
+        check(self._database.one_shot(), "failures", subject, limit, now)
         try:
             yield
         except AuthenticationRequired:
@@ -129,7 +129,7 @@ class Limits:
                 spend(tx, "failures", subject, limit, now)
             raise
         # Who sends many guesses at once gets them all to this point: of the right one he learns nothing either.
-        check(self._database.glance(), "failures", subject, limit, now)
+        check(self._database.one_shot(), "failures", subject, limit, now)
 
 
 def _usage(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> Usage:

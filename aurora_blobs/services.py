@@ -11,15 +11,15 @@ from aurora_blobs.accounts.queries import Repos
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
-from aurora_blobs.blobs.public_links import OpenShelf
+from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
-from aurora_blobs.records.repo_import import Importer
-from aurora_blobs.storage.health import StoreWatch
-from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.records.repo_import import RepoImporter
+from aurora_blobs.storage.health import StoreHealth
+from aurora_blobs.thumbnails.cache import ThumbnailCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +36,16 @@ class Services:
     identities: Identities
     lexicons: Lexicons
     moderation: Moderation
-    importer: Importer
-    pictures: Pictures
+    importer: RepoImporter
+    thumbnails: ThumbnailCache
     clock: Callable[[], int]
     limits: Limits
-    watch: StoreWatch
-    shelf: OpenShelf
+    store_health: StoreHealth
+    public_links: PublicLinks
 
     def delete_account(self, did: str) -> None:
         """Remove *did* and all that it has: rows, bytes that nobody else holds, and what was derived of them."""
-        self.pictures.forget(self.blobs.delete_account(did))
+        self.thumbnails.forget(self.blobs.delete_account(did))
 
 
 def services() -> Services:

@@ -58,14 +58,24 @@ class Bench:
         return [self.servers[name] for name in names if name in self.servers]
 
 
-def load(bench: Bench, server: Server, socket: str, connections: int, seconds: float, *work: str) -> dict[str, Any]:
+def load(
+    bench: Bench, server: Server, socket: str, connections: int, seconds: float, *work: str
+) -> dict[str, Any]:
     """One run of the load client; what it counted, and the CPU that *server* used for it."""
-    command = [str(bench.client), "--target", server.targets[socket], "--connections", str(connections)]
+    command = [
+        str(bench.client),
+        "--target",
+        server.targets[socket],
+        "--connections",
+        str(connections),
+    ]
     command += ["--seconds", str(seconds), *work]
     for header in server.headers if "--get" not in work else ():  # blobs are fetched by strangers
         command += ["--header", header]
     if shutil.disk_usage(bench.folder).free < _LEAST_FREE:
-        raise SystemExit(f"bench: stopped: less than {_LEAST_FREE >> 30} GiB are free at {bench.folder}")
+        raise SystemExit(
+            f"bench: stopped: less than {_LEAST_FREE >> 30} GiB are free at {bench.folder}"
+        )
     machine.warm()
     before = machine.cpu_seconds(server.pids)
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
@@ -93,7 +103,9 @@ def compare(bench: Bench, work: str, cells: list[tuple[int, int, dict[str, Run]]
                 samples.setdefault((size, connections, name), []).append(run(bench.seconds))
         bench.say(f"  {work}: round {turn + 1} of {bench.rounds}")
     for (size, connections, name), counted in sorted(samples.items()):
-        bench.rows.append({"work": work, "who": name, "size": size, "connections": connections} | _row(counted))
+        bench.rows.append(
+            {"work": work, "who": name, "size": size, "connections": connections} | _row(counted)
+        )
 
 
 def _row(counted: list[dict[str, Any]]) -> dict[str, Any]:
@@ -104,7 +116,10 @@ def _row(counted: list[dict[str, Any]]) -> dict[str, Any]:
         one["cpu_ms"] = one["server_cpu_seconds"] * 1e3 / one["requests"]
         one["client_cores"] = one["client_cpu_seconds"] / one["seconds"]
     row = {name: median([one[name] for one in counted]) for name in _MEASURES}
-    return row | {"failed": sum(one["failed"] for one in counted), "rates": [one["rate"] for one in counted]}
+    return row | {
+        "failed": sum(one["failed"] for one in counted),
+        "rates": [one["rate"] for one in counted],
+    }
 
 
 _MEASURES = ("rate", "megabytes", "p50_ms", "p99_ms", "cpu_ms", "client_cores")
@@ -126,7 +141,11 @@ def sockets(server: Server) -> list[str]:
 def _cells(bench: Bench, work: str, sizes: Iterable[int]) -> list[tuple[int, int]]:
     cells = [(size, connections) for size in sizes for connections in bench.connections]
     # The S3 server keeps all that it gets: 64 bodies of 100 MiB at once would take minutes and fill the disk.
-    return [(size, connections) for size, connections in cells if "S3" not in work or size * connections <= 1000 * MIB]
+    return [
+        (size, connections)
+        for size, connections in cells
+        if "S3" not in work or size * connections <= 1000 * MIB
+    ]
 
 
 def uploads(bench: Bench) -> None:
@@ -138,11 +157,21 @@ def duplicates(bench: Bench) -> None:
     """The same body again and again: ours alone and behind nginx, and the reference."""
     _uploads(bench, "duplicate", ("ours", "ours behind nginx", "reference"), "--same")
     ours = bench.servers["ours"]
-    arguments = ("--upload", UPLOAD, "--size", str(MIB), "--header", "Content-Type: image/png", "--same")
+    arguments = (
+        "--upload",
+        UPLOAD,
+        "--size",
+        str(MIB),
+        "--header",
+        "Content-Type: image/png",
+        "--same",
+    )
     load(bench, ours, "tcp", 1, 0, *arguments)
     before = _written_bytes(ours)
     counted = load(bench, ours, "tcp", 8, bench.seconds, *arguments)
-    bench.facts["bytes written per duplicate"] = (_written_bytes(ours) - before) / counted["requests"]
+    bench.facts["bytes written per duplicate"] = (_written_bytes(ours) - before) / counted[
+        "requests"
+    ]
 
 
 def s3(bench: Bench) -> None:
@@ -153,7 +182,15 @@ def s3(bench: Bench) -> None:
 
 def _uploads(bench: Bench, work: str, names: tuple[str, ...], *options: str) -> None:
     def run_of(server: Server, socket: str, size: int, connections: int) -> Run:
-        arguments = ("--upload", UPLOAD, "--size", str(size), "--header", "Content-Type: image/png", *options)
+        arguments = (
+            "--upload",
+            UPLOAD,
+            "--size",
+            str(size),
+            "--header",
+            "Content-Type: image/png",
+            *options,
+        )
         return lambda seconds: load(bench, server, socket, connections, seconds, *arguments)
 
     cells = []
@@ -195,7 +232,9 @@ def _downloads(bench: Bench, work: str, names: tuple[str, ...], ranges: dict[int
     cells = []
     for size, connections in _cells(bench, work, ranges or bench.sizes):
         contestants = {
-            f"{server.name}, {socket}": run_of(server, socket, files[server.name, size], connections)
+            f"{server.name}, {socket}": run_of(
+                server, socket, files[server.name, size], connections
+            )
             for server in bench.having(*names, "nginx")
             for socket in sockets(server)
             if (server.name, size) in files
@@ -206,7 +245,9 @@ def _downloads(bench: Bench, work: str, names: tuple[str, ...], ranges: dict[int
 
 def image(size: int, number: int) -> bytes:
     """A PNG in its first bytes, *size* bytes in all, another one for each *number*."""
-    start = bytes.fromhex("89504e470d0a1a0a0000000d494844520000040000000400080200000000f07fbcd1")[:33]
+    start = bytes.fromhex("89504e470d0a1a0a0000000d494844520000040000000400080200000000f07fbcd1")[
+        :33
+    ]
     start += max(0, size - 57).to_bytes(4, "big") + b"IDAT" + f"{size}.{number}.".encode()
     return (start + random.Random(number).randbytes(size))[:size]
 
@@ -241,7 +282,14 @@ def memory(bench: Bench) -> None:
     for server in bench.having("ours", "reference"):
         idle = machine.proportional_bytes(server.pids)
         with bench.recycling(server), machine.PeakMemory(server.pids) as watched:
-            arguments = ("--upload", UPLOAD, "--size", str(100 * MIB), "--header", "Content-Type: image/png")
+            arguments = (
+                "--upload",
+                UPLOAD,
+                "--size",
+                str(100 * MIB),
+                "--header",
+                "Content-Type: image/png",
+            )
             load(bench, server, "tcp", 8, 0.1, "--least", "2", *arguments)
         bench.facts[f"{server.name}: idle memory, MB"] = idle / 1e6
         bench.facts[f"{server.name}: memory above idle, MB"] = (watched.peak - idle) / 1e6
@@ -252,7 +300,14 @@ def cpu(bench: Bench) -> None:
     bench.facts["SHA-256 of 100 MiB, ms"] = machine.sha256_seconds(100 * MIB) * 1e3
     if any(row["work"] == "upload" and row["size"] == 100 * MIB for row in bench.rows):
         return
-    arguments = ("--upload", UPLOAD, "--size", str(100 * MIB), "--header", "Content-Type: image/png")
+    arguments = (
+        "--upload",
+        UPLOAD,
+        "--size",
+        str(100 * MIB),
+        "--header",
+        "Content-Type: image/png",
+    )
     server = bench.servers["ours"]
 
     def run_of(socket: str) -> Run:
@@ -264,13 +319,17 @@ def cpu(bench: Bench) -> None:
 
 
 @contextlib.contextmanager
-def trickling(server: Server, socket: str, count: int, size: int, bytes_per_second: int) -> Iterator[None]:
+def trickling(
+    server: Server, socket: str, count: int, size: int, bytes_per_second: int
+) -> Iterator[None]:
     """*count* uploads of *size* bytes that come in at *bytes_per_second* each, while the block runs."""
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {size}\r\n"
     head += "".join(f"{header}\r\n" for header in server.headers) + "\r\n"
     program = Path(__file__).with_name("trickle.py")
     command = [str(program), server.targets[socket], str(count), str(bytes_per_second)]
-    process = subprocess.Popen([sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
     assert process.stdin and process.stdout
     process.stdin.write(head.encode() + image(size, 0))
     process.stdin.close()
@@ -292,7 +351,9 @@ def slow_clients(bench: Bench) -> None:
                 usual.append(load(bench, server, "tcp", 1, bench.seconds, *arguments)["p50_ms"])
                 with trickling(server, "tcp", 64, MIB, 20_000):
                     time.sleep(1)
-                    troubled.append(load(bench, server, "tcp", 1, bench.seconds, *arguments)["p50_ms"])
+                    troubled.append(
+                        load(bench, server, "tcp", 1, bench.seconds, *arguments)["p50_ms"]
+                    )
         bench.facts[f"{server.name}: fast upload, usual p50 ms"] = median(usual)
         bench.facts[f"{server.name}: fast upload among 64 slow, p50 ms"] = median(troubled)
 

@@ -14,7 +14,11 @@ from cases import Bench, Run, load, median
 from servers import PROJECT, Missing, Server
 
 _PHOTO = "forensics-samples-files/usr/share/forensics-samples/original-files/pic1/IMG_20200827_231612.jpg"
-_FIRST = (("avatar_thumbnail", "webp", 128), ("feed_fullsize", "jpeg", 1000), ("feed_fullsize", "webp", 1000))
+_FIRST = (
+    ("avatar_thumbnail", "webp", 128),
+    ("feed_fullsize", "jpeg", 1000),
+    ("feed_fullsize", "webp", 1000),
+)
 
 
 def thumbnails(bench: Bench) -> None:
@@ -24,7 +28,9 @@ def thumbnails(bench: Bench) -> None:
     except FileNotFoundError:
         raise Missing("a photo that tests/media.sh brings") from None
     ours = bench.servers["ours"]
-    ours.fetch(_published(ours, photo, "avatar", "png"))  # the helper process starts once, and is not measured
+    ours.fetch(
+        _published(ours, photo, "avatar", "png")
+    )  # the helper process starts once, and is not measured
     for preset, form, side in _FIRST:
         _first(bench, ours, photo, preset, form, side)
     _kept(bench, ours, photo)
@@ -39,7 +45,9 @@ def _first(bench: Bench, ours: Server, photo: bytes, preset: str, form: str, sid
         mine.append(_seconds(lambda path=path: ours.fetch(path)))
         bare.append(_seconds(lambda other=other: _shrunk(other, side, form)))
     bench.facts[f"first {preset} of 12 MP, {form}, ms"] = median(mine) * 1e3
-    bench.facts[f"first {preset} of 12 MP, {form}: times Pillow alone"] = median(mine) / median(bare)
+    bench.facts[f"first {preset} of 12 MP, {form}: times Pillow alone"] = median(mine) / median(
+        bare
+    )
 
 
 def _kept(bench: Bench, ours: Server, photo: bytes) -> None:
@@ -49,7 +57,9 @@ def _kept(bench: Bench, ours: Server, photo: bytes) -> None:
 
     def run_of(server: Server, socket: str, connections: int) -> Run:
         listed = cases.listed(bench, f"thumbnail-{server.name}", [paths[server.name]], "")
-        return lambda seconds: load(bench, server, socket, connections, seconds, "--get", str(listed))
+        return lambda seconds: load(
+            bench, server, socket, connections, seconds, "--get", str(listed)
+        )
 
     cells = []
     for connections in bench.connections:

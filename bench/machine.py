@@ -98,7 +98,9 @@ class Recycler:
         self._stop = threading.Event()
         self._inotify = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         mask = _IN_CLOSE_WRITE if truncate else _IN_MOVED_TO | _IN_CREATE
-        self._folders = {_libc.inotify_add_watch(self._inotify, bytes(path), mask): path for path in folders}
+        self._folders = {
+            _libc.inotify_add_watch(self._inotify, bytes(path), mask): path for path in folders
+        }
         self._thread = threading.Thread(target=self._run)
         self._seen: list[Path] = []
 
@@ -141,7 +143,9 @@ class Recycler:
     def _take_back(self, path: Path) -> None:
         try:
             if self._truncate:
-                os.truncate(path, 0)  # by name: closing a file that was open for writing would be another event
+                os.truncate(
+                    path, 0
+                )  # by name: closing a file that was open for writing would be another event
                 return
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -181,17 +185,29 @@ def fresh_folder(parent: Path) -> None:
     file = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     if _libc.ioctl(file, 0x80086601, ctypes.byref(flags)) == 0:  # FS_IOC_GETFLAGS
         flags.value |= 0x00020000  # FS_TOPDIR_FL
-        _libc.ioctl(file, 0x40086602, ctypes.byref(flags))  # FS_IOC_SETFLAGS; other file systems refuse
+        _libc.ioctl(
+            file, 0x40086602, ctypes.byref(flags)
+        )  # FS_IOC_SETFLAGS; other file systems refuse
     os.close(file)
 
 
 def describe(folder: Path) -> dict[str, str]:
     """The machine and the versions that the figures are of; *folder* is where the stores are."""
-    cpu = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    cpu = [
+        line
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    ]
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
-    mount = max((m for m in mounts if str(folder.resolve()).startswith(m[1])), key=lambda m: len(m[1]))
+    mount = max(
+        (m for m in mounts if str(folder.resolve()).startswith(m[1])), key=lambda m: len(m[1])
+    )
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    known = {"python": platform.python_version(), "sqlite": sqlite3.sqlite_version, "openssl": ssl.OPENSSL_VERSION}
+    known = {
+        "python": platform.python_version(),
+        "sqlite": sqlite3.sqlite_version,
+        "openssl": ssl.OPENSSL_VERSION,
+    }
     for package in ("gunicorn", "flask", "werkzeug"):
         known[package] = importlib.metadata.version(package)
     return {

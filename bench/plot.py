@@ -28,7 +28,9 @@ def as_svg(rows: list[dict[str, Any]], title: str, connections: int = 8) -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
         f'font-size="12">\n<rect width="{width}" height="{height}" fill="white"/>\n'
-        f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>\n' + "\n".join(panels) + "\n</svg>\n"
+        f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>\n'
+        + "\n".join(panels)
+        + "\n</svg>\n"
     )
 
 
@@ -47,9 +49,13 @@ def _panel(rows: list[dict[str, Any]], title: str, left: int) -> str:
     for power in range(low, high + 1):
         at = y(10**power)
         parts.append(f'<path d="M{left} {at:.1f}h{_WIDTH}" stroke="#e0e0e0"/>')
-        parts.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{10**power:,g}</text>')
+        parts.append(
+            f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{10**power:,g}</text>'
+        )
     for size in SIZES:
-        parts.append(f'<text x="{x(size):.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{name_of(size)}</text>')
+        parts.append(
+            f'<text x="{x(size):.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{name_of(size)}</text>'
+        )
     labels = []
     for who, (name, colour, dashed) in _LINES.items():
         points = sorted((row["size"], row["megabytes"]) for row in rows if row["who"] == who)
@@ -57,7 +63,9 @@ def _panel(rows: list[dict[str, Any]], title: str, left: int) -> str:
             continue
         line = " ".join(f"{x(size):.1f},{y(rate):.1f}" for size, rate in points)
         dash = ' stroke-dasharray="5 4"' if dashed else ""
-        parts.append(f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>')
+        parts.append(
+            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"{dash}/>'
+        )
         labels.append((y(points[-1][1]), name, colour))
     at = -math.inf
     for wanted, name, colour in sorted(labels):

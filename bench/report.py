@@ -32,7 +32,9 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
         "the load client used at most.",
         table(*_figures(bench)),
         table(("required", "bound", "measured", ""), _required(bench)),
-        table(("also measured", ""), ((name, f"{value:.4g}") for name, value in bench.facts.items())),
+        table(
+            ("also measured", ""), ((name, f"{value:.4g}") for name, value in bench.facts.items())
+        ),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -45,7 +47,9 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             "p50 ms", "p99 ms", "CPU ms", "client")  # fmt: skip
     lines: list[tuple[str, ...]] = []
     for (work, size, connections), by_name in rows.items():
-        tcp = next((by_name[name] for name in ("ours, tcp", "ours on S3, tcp") if name in by_name), None)
+        tcp = next(
+            (by_name[name] for name in ("ours, tcp", "ours on S3, tcp") if name in by_name), None
+        )
         unix = by_name.get("ours, unix") or by_name.get("ours on S3, unix")
         limits = [_rate(by_name[name], size) for name in _LIMITS if name in by_name]
         times = ratio(bench, work, size, connections, "ours, tcp", "reference, tcp")
@@ -96,9 +100,14 @@ def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
         return ""
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     texts = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in cells
     ]
-    return "\n".join([texts[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *texts[1:]])
+    return "\n".join(
+        [texts[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *texts[1:]]
+    )
 
 
 _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -121,8 +130,13 @@ def publish(bench: Bench, machine: dict[str, str], out: Path, project: Path) -> 
 
 def _summary(bench: Bench, machine: dict[str, str]) -> str:
     head, lines = _figures(bench)
-    shown = [head.index(name) for name in ("work", "size", "TCP", "behind nginx", "limit", "reference", "p99 ms")]
-    chosen = [line for line in lines if line[2] == "8" and line[0] in ("upload", "duplicate", "download")]
+    shown = [
+        head.index(name)
+        for name in ("work", "size", "TCP", "behind nginx", "limit", "reference", "p99 ms")
+    ]
+    chosen = [
+        line for line in lines if line[2] == "8" and line[0] in ("upload", "duplicate", "download")
+    ]
     marks = [line.mark for line in required(bench) if line.measured is not None]
     return "\n\n".join(
         (

@@ -40,7 +40,9 @@ def name_of(size: int) -> str:
     return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
 
 
-def ratio(bench: Bench, work: str, size: int, connections: int, who: str, other: str) -> float | None:
+def ratio(
+    bench: Bench, work: str, size: int, connections: int, who: str, other: str
+) -> float | None:
     """How many times the rate of *other* that of *who* is: the median of the ratios inside each round."""
     rates = {
         row["who"]: row["rates"]
@@ -60,11 +62,15 @@ def _uploads(bench: Bench) -> Iterator[Line]:
     }  # fmt: skip
     for (size, connections), bound in bounds.items():
         measured = ratio(bench, "upload", size, connections, ours, reference)
-        yield _at_least(f"upload {name_of(size)}, {connections} at once: times the reference", bound, measured)
+        yield _at_least(
+            f"upload {name_of(size)}, {connections} at once: times the reference", bound, measured
+        )
     for size in (MIB, 5 * MIB, 100 * MIB):
         for connections in (1, 8):
             for socket in ("tcp", "unix"):
-                measured = ratio(bench, "upload", size, connections, f"ours, {socket}", f"sink, {socket}")
+                measured = ratio(
+                    bench, "upload", size, connections, f"ours, {socket}", f"sink, {socket}"
+                )
                 what = f"upload {name_of(size)}, {connections} at once, {socket}: times the sink with the same fsyncs"
                 yield _at_least(what, 0.7, measured)
     for size in bench.sizes:
@@ -73,12 +79,16 @@ def _uploads(bench: Bench) -> Iterator[Line]:
             what = f"duplicate upload {name_of(size)}, {connections} at once: times the reference"
             yield _at_least(what, 3, measured)
     # A row alone would be 4096; a heartbeat or a log line of the server in that second is none of it.
-    yield _at_most("duplicate upload: bytes written", 100, bench.facts.get("bytes written per duplicate"), "B")
+    yield _at_most(
+        "duplicate upload: bytes written", 100, bench.facts.get("bytes written per duplicate"), "B"
+    )
     alone = bench.facts.get("SHA-256 of 100 MiB, ms")
     for socket, bound in (("unix", 2.0), ("tcp", 2.7)):
         used = _value(bench, "upload", 100 * MIB, 1, f"ours, {socket}", "cpu_ms")
         measured = used / alone if used and alone else None
-        yield _at_most(f"server CPU of a 100 MiB upload, {socket}: times SHA-256 alone", bound, measured)
+        yield _at_most(
+            f"server CPU of a 100 MiB upload, {socket}: times SHA-256 alone", bound, measured
+        )
 
 
 def _downloads(bench: Bench) -> Iterator[Line]:
@@ -101,26 +111,41 @@ def _downloads(bench: Bench) -> Iterator[Line]:
             yield _at_least(f"{where}: times nginx serving the file", 0.75, measured)
             part = _value(bench, "range", size, connections, ours, "rate")
             whole = _value(bench, "download", size, connections, ours, "rate")
-            yield _at_least(f"{where}: a range, times the whole", 0.9, part / whole if part and whole else None)
+            yield _at_least(
+                f"{where}: a range, times the whole", 0.9, part / whole if part and whole else None
+            )
 
 
 def _facts(bench: Bench) -> Iterator[Line]:
     facts = bench.facts
-    yield _at_most("memory above idle, 8 x 100 MiB at once", 64, facts.get("ours: memory above idle, MB"), "MB")
+    yield _at_most(
+        "memory above idle, 8 x 100 MiB at once", 64, facts.get("ours: memory above idle, MB"), "MB"
+    )
     for name, what in (("ours behind nginx", "behind nginx"), ("ours", "alone (served at all)")):
         usual = facts.get(f"{name}: fast upload, usual p50 ms")
         troubled = facts.get(f"{name}: fast upload among 64 slow, p50 ms")
         measured = troubled / usual if usual and troubled else None
         bound = 1.5 if name == "ours behind nginx" else float("inf")
-        yield _at_most(f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured)
+        yield _at_most(
+            f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured
+        )
     yield _at_most("start to first answer", 0.6, facts.get("start to first answer, s"), "s")
     for what in ("upload", "getBlob", "listBlobs", "gc"):
-        yield _at_most(f"{what} with 1,000,000 rows: times 1,000 rows", 1.5, facts.get(f"rows: {what}"))
+        yield _at_most(
+            f"{what} with 1,000,000 rows: times 1,000 rows", 1.5, facts.get(f"rows: {what}")
+        )
 
 
-def _value(bench: Bench, work: str, size: int, connections: int, who: str, measure: str) -> float | None:
+def _value(
+    bench: Bench, work: str, size: int, connections: int, who: str, measure: str
+) -> float | None:
     for row in bench.rows:
-        if (row["work"], row["size"], row["connections"], row["who"]) == (work, size, connections, who):
+        if (row["work"], row["size"], row["connections"], row["who"]) == (
+            work,
+            size,
+            connections,
+            who,
+        ):
             value: float = row[measure]
             return value
     return None

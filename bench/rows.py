@@ -94,9 +94,12 @@ def fill(database: Path, did: str, count: int) -> None:
     connection = sqlite3.connect(database, isolation_level=None, timeout=60)
     connection.execute("PRAGMA synchronous = OFF")
     connection.execute("BEGIN IMMEDIATE")
-    connection.executemany("INSERT INTO account (did, created_at) VALUES (?, ?)", ((other, now) for other in others))
     connection.executemany(
-        "INSERT INTO blob (cid, size, created_at, stored_at) VALUES (?, 1024, ?, ?)", ((cid, now, now) for cid in cids)
+        "INSERT INTO account (did, created_at) VALUES (?, ?)", ((other, now) for other in others)
+    )
+    connection.executemany(
+        "INSERT INTO blob (cid, size, created_at, stored_at) VALUES (?, 1024, ?, ?)",
+        ((cid, now, now) for cid in cids),
     )
     connection.executemany(
         "INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)"
@@ -105,7 +108,10 @@ def fill(database: Path, did: str, count: int) -> None:
     )
     connection.executemany(
         "INSERT INTO record (did, collection, rkey, cid, value, rev) VALUES (?, 'com.example.file', ?, ?, '{}', ?)",
-        ((owner, f"r{number}", cid, _rev(number)) for number, cid, owner in _records(cids, did, others, count)),
+        (
+            (owner, f"r{number}", cid, _rev(number))
+            for number, cid, owner in _records(cids, did, others, count)
+        ),
     )
     connection.executemany(
         "INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size) VALUES (?, ?, ?, ?, 'image/png', 1024)",
@@ -134,12 +140,16 @@ def _is_collectable(number: int, count: int) -> bool:
     return number % (count // _COLLECTABLE) == 0
 
 
-def _holding(number: int, cid: str, did: str, others: list[str], count: int, now: int) -> tuple[object, ...]:
+def _holding(
+    number: int, cid: str, did: str, others: list[str], count: int, now: int
+) -> tuple[object, ...]:
     since = number + 1 if _is_collectable(number, count) else None
     return _owner(number, did, others), cid, now, since
 
 
-def _records(cids: list[str], did: str, others: list[str], count: int) -> Iterator[tuple[int, str, str]]:
+def _records(
+    cids: list[str], did: str, others: list[str], count: int
+) -> Iterator[tuple[int, str, str]]:
     for number, cid in enumerate(cids):
         if not _is_collectable(number, count):
             yield number, cid, _owner(number, did, others)

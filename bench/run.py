@@ -102,7 +102,10 @@ class Everyone:
             self.start("ours")
             store = self._folder / "ours" / "blobs"
             return servers.start_nginx(
-                folder, self._log, PLAIN_NGINX.replace("STORE", str(store)).replace("USER", _NGINX_USER), "nginx"
+                folder,
+                self._log,
+                PLAIN_NGINX.replace("STORE", str(store)).replace("USER", _NGINX_USER),
+                "nginx",
             )
         if name == "ours behind nginx":
             return servers.start_behind_nginx(folder, self._log)
@@ -120,7 +123,10 @@ def main() -> int:
     only = arguments.only.split(",") if arguments.only else list(GROUPS)
     unknown = set(only) - set(GROUPS)
     if unknown:
-        print(f"bench: no such part: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}", file=sys.stderr)
+        print(
+            f"bench: no such part: {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}",
+            file=sys.stderr,
+        )
         return 2
     try:
         load, _ = servers.build()
@@ -150,7 +156,9 @@ def main() -> int:
     text = report.as_markdown(bench, facts)
     (out / "results.json").write_text(json.dumps(report.as_json(bench, facts), indent=1) + "\n")
     (out / "results.md").write_text(text)
-    (out / "results.svg").write_text(plot.as_svg(bench.rows, f"8 at once, {facts['cpu']}, {facts['date']}"))
+    (out / "results.svg").write_text(
+        plot.as_svg(bench.rows, f"8 at once, {facts['cpu']}, {facts['date']}")
+    )
     print(f"\n{text}\nWritten: {out}/results.json, .md, .svg")
     if arguments.publish:
         report.publish(bench, facts, out, PROJECT)
@@ -176,12 +184,20 @@ def _run(only: list[str], bench: Bench, everyone: Everyone) -> None:
 
 
 def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--only", metavar="PARTS", help=f"a comma list of {', '.join(GROUPS)}")
     parser.add_argument("--sizes", metavar="BYTES", help="a comma list of some of the sizes")
-    parser.add_argument("--quick", action="store_true", help="one short round, 1 and 8 at once: a few minutes")
-    parser.add_argument("--rounds", type=int, metavar="N", help="how often each figure is measured; 3 if not given")
-    parser.add_argument("--publish", action="store_true", help="also put table and plot into the README")
+    parser.add_argument(
+        "--quick", action="store_true", help="one short round, 1 and 8 at once: a few minutes"
+    )
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="how often each figure is measured; 3 if not given"
+    )
+    parser.add_argument(
+        "--publish", action="store_true", help="also put table and plot into the README"
+    )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--folder", help="where the stores are made; bench/out/stores if not given")
     parser.add_argument("--keep", action="store_true", help="leave stores and logs behind")

@@ -39,7 +39,9 @@ class Server:
     did: str = ""
     written: list[Path] = field(default_factory=list)  # the folders where uploads end
     durable: bool = True
-    also: list["Server"] = field(default_factory=list)  # servers that work for this one, measured with it
+    also: list["Server"] = field(
+        default_factory=list
+    )  # servers that work for this one, measured with it
     below: list["Server"] = field(default_factory=list)  # those that work for it and are not
 
     @property
@@ -66,7 +68,9 @@ class Server:
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
         """One request over TCP; the JSON of the answer. Raises RuntimeError for an error."""
         own = dict(header.split(": ", 1) for header in self.headers)
-        data = self._ask(method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()})
+        data = self._ask(
+            method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()}
+        )
         return json.loads(data) if data else None
 
     def fetch(self, path: str) -> bytes:
@@ -92,7 +96,9 @@ class Server:
 
     def publish(self, body: bytes, mime_type: str = "image/png") -> str:
         """Upload *body* and refer to it in a record; the path that serves it to everyone."""
-        blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type=mime_type)["blob"]
+        blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type=mime_type)[
+            "blob"
+        ]
         record = {
             "repo": self.did,
             "collection": "com.example.file",
@@ -118,13 +124,17 @@ def build() -> tuple[Path, Path]:
     """Compile the load client and the sink; their paths. Raises Missing without a C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
-        raise Missing("a C compiler: the load client would be the bottleneck in any other language (Debian: gcc)")
+        raise Missing(
+            "a C compiler: the load client would be the bottleneck in any other language (Debian: gcc)"
+        )
     out = HERE / "out"
     out.mkdir(exist_ok=True)
     for name in ("load", "sink"):
         source, program = HERE / f"{name}.c", out / name
         if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run([compiler, "-O2", "-o", program, source, "-lpthread", "-ldl"], check=True)
+            subprocess.run(
+                [compiler, "-O2", "-o", program, source, "-lpthread", "-ldl"], check=True
+            )
     return out / "load", out / "sink"
 
 
@@ -132,7 +142,9 @@ def start_sink(program: Path, folder: Path, *options: str) -> Server:
     """The C sink; see the head of sink.c for *options*."""
     targets = {"tcp": f"127.0.0.1:{free_port()}", "unix": f"unix:{folder}.socket"}
     process = subprocess.Popen(
-        [program, folder, *targets.values(), *options], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [program, folder, *targets.values(), *options],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert process.stdout
     if process.stdout.readline() != b"ready\n":
@@ -161,16 +173,24 @@ def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
     server = spawn_ours(folder, log, name=name, **settings)
     _wait(server)
     handle = f"bench-{secrets.token_hex(4)}.test"
-    account = {"handle": handle, "email": f"{handle}@example.com", "password": secrets.token_hex(16)}
+    account = {
+        "handle": handle,
+        "email": f"{handle}@example.com",
+        "password": secrets.token_hex(16),
+    }
     path = "/xrpc/com.atproto.server.createAccount"
-    server.use_account(server.call("POST", path, json.dumps(account).encode(), Content_Type="application/json"))
+    server.use_account(
+        server.call("POST", path, json.dumps(account).encode(), Content_Type="application/json")
+    )
     if settings.get("STORAGE") != "s3":
         server.written = sorted(path for path in (folder / "blobs").iterdir() if path.is_dir())
     return server
 
 
 def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
-    environ = {key: value for key, value in os.environ.items() if not key.startswith("AURORA_BLOBS_")}
+    environ = {
+        key: value for key, value in os.environ.items() if not key.startswith("AURORA_BLOBS_")
+    }
     own = {"DATA_DIR": str(folder), "MAX_BLOB_SIZE": str(LARGEST)} | settings
     return environ | {f"AURORA_BLOBS_{setting}": value for setting, value in own.items()}
 
@@ -188,10 +208,20 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 
     ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1")
     upstream = Path(ours.targets["unix"].removeprefix("unix:"))
-    front = nginx.shipped(folder / "nginx", upstream, folder / "blobs", ("5200k", f"{LARGEST + MIB}"))
+    front = nginx.shipped(
+        folder / "nginx", upstream, folder / "blobs", ("5200k", f"{LARGEST + MIB}")
+    )
     front.start()
     target = {"tcp": f"127.0.0.1:{front.port}"}
-    return Server("ours behind nginx", target, front.process, ours.headers, ours.did, ours.written, also=[ours])
+    return Server(
+        "ours behind nginx",
+        target,
+        front.process,
+        ours.headers,
+        ours.did,
+        ours.written,
+        also=[ours],
+    )
 
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
@@ -204,7 +234,11 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
     store = seaweed.SeaweedFS(folder / "s3")
     store.start()
     os.environ.update(seaweed.KEYS)
-    settings = {"S3_ENDPOINT_URL": store.url, "S3_BUCKET": seaweed.BUCKET, "S3_ADDRESSING_STYLE": "path"}
+    settings = {
+        "S3_ENDPOINT_URL": store.url,
+        "S3_BUCKET": seaweed.BUCKET,
+        "S3_ADDRESSING_STYLE": "path",
+    }
     server = start_ours(folder, log, name="ours on S3", STORAGE="s3", **settings)
     server.below = [Server("S3", {}, store.process)]
     return server
@@ -272,7 +306,9 @@ def _wait(server: Server) -> None:
         with contextlib.suppress(OSError), socket.create_connection((host, int(port)), 1):
             return
         time.sleep(0.01)
-    raise Missing(f"a start of {server.name}: it ended, or was not there after {_START_SECONDS} s; see the log")
+    raise Missing(
+        f"a start of {server.name}: it ended, or was not there after {_START_SECONDS} s; see the log"
+    )
 
 
 def collect(folder: Path, *, limit: int) -> float:

@@ -13,7 +13,7 @@ from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
 from aurora_blobs.intake.spool import spooled
-from aurora_blobs.thumbnails.pool import Studio
+from aurora_blobs.thumbnails.pool import WorkerPool
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def clock():
 
 @pytest.fixture(scope="module")
 def studio():
-    studio = Studio()
+    studio = WorkerPool()
     yield studio
     studio.close()
 
@@ -78,7 +78,7 @@ def open_app(tmp_path, clock):
     yield open_app
     for app in opened:
         services = app.extensions["aurora_blobs"]
-        services.pictures.close()
+        services.thumbnails.close()
         services.database.close()
         assert list(services.config.spool.iterdir()) == []
 

@@ -32,7 +32,12 @@ def row(who, rates):
 def bench(tmp_path):
     measured = [row("ours, tcp", [300.0, 90.0, 320.0]), row("reference, tcp", [90.0, 45.0, 80.0])]
     return Bench(
-        Path("load"), tmp_path, {}, seconds=1, rounds=3, rows=[*measured, row("sink, tcp", [500.0, 95.0, 800.0])]
+        Path("load"),
+        tmp_path,
+        {},
+        seconds=1,
+        rounds=3,
+        rows=[*measured, row("sink, tcp", [500.0, 95.0, 800.0])],
     )
 
 
@@ -46,7 +51,10 @@ def test_the_rows_that_it_fills_in_fit_the_schema(tmp_path):
 
     with database.read() as tx:
         assert tx.one("SELECT COUNT(*) FROM blob") == (1000,)
-        assert tx.one("SELECT blob_count, blob_bytes FROM account WHERE did = ?", DID) == (500, 512_000)
+        assert tx.one("SELECT blob_count, blob_bytes FROM account WHERE did = ?", DID) == (
+            500,
+            512_000,
+        )
     database.close()
     assert sqlite3.connect(tmp_path / "db").execute("PRAGMA foreign_key_check").fetchall() == []
 
@@ -55,7 +63,10 @@ def test_a_ratio_is_the_median_of_those_inside_the_rounds(bench):
     marks = {line.what: (line.measured, line.mark) for line in required(bench)}
 
     assert marks["upload 1 MiB, 8 at once: times the reference"] == (pytest.approx(10 / 3), "met")
-    assert marks["upload 1 MiB, 8 at once, tcp: times the sink with the same fsyncs"] == (0.6, "NOT MET")
+    assert marks["upload 1 MiB, 8 at once, tcp: times the sink with the same fsyncs"] == (
+        0.6,
+        "NOT MET",
+    )
     assert marks["upload 5 MiB, 1 at once: times the reference"] == (None, "not measured")
 
 

@@ -21,7 +21,11 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.allowed_mime_types == (
         "image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm",
     )  # fmt: skip
-    assert (settings.storage, settings.mime_policy, settings.cid_format) == ("disk", "strict", "atproto")
+    assert (settings.storage, settings.mime_policy, settings.cid_format) == (
+        "disk",
+        "strict",
+        "atproto",
+    )
     assert (settings.unreferenced_grace, settings.quota) == (86_400, 0)
     assert settings.admin_password is None and settings.jwt_secret is None
 
@@ -160,7 +164,10 @@ def test_a_name_that_is_no_setting_ends_the_start():
     "name, hint",
     [
         ("MAX_BLOBSIZE", "accepted is AURORA_BLOBS_MAX_BLOB_SIZE, or another of README.md's"),
-        ("ALLOWED_MIMETYPES", "accepted is AURORA_BLOBS_ALLOWED_MIME_TYPES, or another of README.md's"),
+        (
+            "ALLOWED_MIMETYPES",
+            "accepted is AURORA_BLOBS_ALLOWED_MIME_TYPES, or another of README.md's",
+        ),
         ("quota", "accepted is AURORA_BLOBS_QUOTA, or another of README.md's"),
         ("XYZZY", "accepted are those of README.md"),
     ],
@@ -173,7 +180,8 @@ def test_a_name_that_is_no_setting_is_told_what_may_be_meant(name, hint):
 
 
 @pytest.mark.parametrize(
-    "name", ["JWT_SECRETS", "ADMIN_PASS", "PASSWORD", "S3_SECRET_KEY", "ADMIN_PASWORD", "JWT_SERCET"]
+    "name",
+    ["JWT_SECRETS", "ADMIN_PASS", "PASSWORD", "S3_SECRET_KEY", "ADMIN_PASWORD", "JWT_SERCET"],
 )
 def test_a_misspelt_secret_is_not_shown(name):
     with pytest.raises(ConfigError) as refusal:
@@ -261,11 +269,15 @@ def test_every_setting_is_shown_with_what_holds():
 @pytest.mark.parametrize("name, text, value", [good for good in GOOD if good[0] != "JWT_SECRET"])
 def test_what_is_shown_can_be_set(name, text, value):
     settings = config(**{name: text})
-    shown = {variable: shown for variable, shown in effective(settings).items() if shown != "********"}
+    shown = {
+        variable: shown for variable, shown in effective(settings).items() if shown != "********"
+    }
 
     again = Config.from_environ(shown)
 
-    assert effective(again) | {"AURORA_BLOBS_ADMIN_PASSWORD": ""} == shown | {"AURORA_BLOBS_ADMIN_PASSWORD": ""}
+    assert effective(again) | {"AURORA_BLOBS_ADMIN_PASSWORD": ""} == shown | {
+        "AURORA_BLOBS_ADMIN_PASSWORD": ""
+    }
 
 
 @pytest.mark.parametrize("setting", fields(Config), ids=lambda setting: setting.name)

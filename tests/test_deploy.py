@@ -23,7 +23,10 @@ def test_systemd_finds_no_fault(tmp_path):
         (tmp_path / unit.name).write_text(text)
 
     checked = subprocess.run(
-        ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "verify", *sorted(tmp_path.iterdir())],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -33,7 +36,10 @@ def test_systemd_finds_no_fault(tmp_path):
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.service")), ids=lambda unit: unit.name)
 def test_systemd_finds_little_that_a_unit_may_do(unit):
     rated = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", unit], capture_output=True, text=True, timeout=60
+        ["systemd-analyze", "security", "--offline=true", unit],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
     assert float(re.search(r"exposure level for \S+: ([\d.]+)", rated.stdout)[1]) < 2.5
@@ -42,7 +48,9 @@ def test_systemd_finds_little_that_a_unit_may_do(unit):
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.timer")), ids=lambda unit: unit.name)
 def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
     service = unit.with_suffix(".service").read_text()
-    arguments = shlex.split(re.search(r"ExecStart=/opt/aurora-blobs/.venv/bin/flask --app wsgi (.*)", service)[1])
+    arguments = shlex.split(
+        re.search(r"ExecStart=/opt/aurora-blobs/.venv/bin/flask --app wsgi (.*)", service)[1]
+    )
     app = create_app(Config(data_dir=tmp_path))
 
     command = app.cli

@@ -95,14 +95,22 @@ def own_imports(tree):
 
 
 def third_parties(tree):
-    return {name.partition(".")[0] for name in imported(tree)} - set(sys.stdlib_module_names) - {"aurora_blobs"}
+    return (
+        {name.partition(".")[0] for name in imported(tree)}
+        - set(sys.stdlib_module_names)
+        - {"aurora_blobs"}
+    )
 
 
 def texts(tree):
     """The string literals in *tree* that are no docstrings, an f-string as its fixed parts."""
     documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and id(node) not in documentation
+        ):
             yield node.value
 
 
@@ -116,7 +124,9 @@ def test_a_module_imports_from_rows_above_or_from_its_own_package(module):
     package = module.partition(".")[0]
 
     wrong = [
-        name for name in own_imports(TREES[module]) if row_of(name) >= row_of(module) and not covers(package, name)
+        name
+        for name in own_imports(TREES[module])
+        if row_of(name) >= row_of(module) and not covers(package, name)
     ]
 
     assert wrong == []
@@ -136,7 +146,9 @@ def test_a_third_party_is_imported_at_its_home_alone(module):
 def test_flask_is_at_the_rim_alone():
     inside = [module for module in SOURCES if row_of(module) < FLASK_BEGINS]
 
-    assert [module for module in inside if {"flask", "werkzeug"} & third_parties(TREES[module])] == []
+    assert [
+        module for module in inside if {"flask", "werkzeug"} & third_parties(TREES[module])
+    ] == []
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore", "PIL"])
@@ -146,7 +158,9 @@ def test_what_costs_start_time_is_imported_when_it_is_needed(package):
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
-STATEMENT = re.compile(r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|DROP|ALTER|WITH|PRAGMA|BEGIN|COMMIT) ")
+STATEMENT = re.compile(
+    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|DROP|ALTER|WITH|PRAGMA|BEGIN|COMMIT) "
+)
 
 
 WITHOUT_SQL = [module for module in SOURCES if module.partition(".")[0] not in ("db", "catalog")]
@@ -178,7 +192,8 @@ def allowed_environ(module):
 
 # These read from a client, where each WSGI server raises its own kind.
 @pytest.mark.parametrize(
-    "module", [module for module in SOURCES if module not in ("intake.spool", "server.client_timeouts")]
+    "module",
+    [module for module in SOURCES if module not in ("intake.spool", "server.client_timeouts")],
 )
 def test_not_every_exception_is_caught(module):
     caught = [ast.unparse(node.type or ast.Name("everything")) for node in handlers(TREES[module])]
@@ -191,8 +206,11 @@ def handlers(tree):
 
 
 @pytest.mark.parametrize("module", SOURCES)
-def test_a_file_can_be_read_in_one_sitting(module):
-    assert len(SOURCES[module].read_text().splitlines()) <= 400
+def test_a_module_says_first_what_it_is_for(module):
+    first, _, rest = (ast.get_docstring(TREES[module]) or "").partition("\n")
+
+    assert first.endswith((".", ":"))
+    assert rest[:1] in ("", "\n")
 
 
 @pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.name)

@@ -25,7 +25,7 @@ def clock():
 
 
 def guess(limits, address=HERE):
-    with limits.guessing(address):
+    with limits.password_attempt(address):
         raise AuthenticationRequired("wrong")
 
 
@@ -48,21 +48,21 @@ def test_who_guesses_passwords_is_stopped_and_may_try_again_later(database, cloc
 def test_a_right_password_costs_nothing_and_other_addresses_are_not_stopped(database, clock):
     limits = Limits(Config(failures_per_address=Limit(1, 300)), database, clock)
     for _ in range(5):
-        with limits.guessing(HERE):
+        with limits.password_attempt(HERE):
             pass
     with pytest.raises(AuthenticationRequired):
         guess(limits)
 
-    with limits.guessing("192.0.2.2"):
+    with limits.password_attempt("192.0.2.2"):
         pass
-    with pytest.raises(RateLimitExceeded), limits.guessing(HERE):
+    with pytest.raises(RateLimitExceeded), limits.password_attempt(HERE):
         pass
 
 
 def test_a_right_guess_among_many_wrong_ones_at_once_is_not_told_apart(database, clock):
     limits = Limits(Config(failures_per_address=Limit(2, 300)), database, clock)
 
-    with pytest.raises(RateLimitExceeded), limits.guessing(HERE):
+    with pytest.raises(RateLimitExceeded), limits.password_attempt(HERE):
         for _ in range(2):
             with pytest.raises(AuthenticationRequired):
                 guess(limits)
@@ -140,9 +140,13 @@ def test_an_address_stands_for_a_customer(address, network):
     assert network_of(address) == network
 
 
-@pytest.mark.parametrize("text, limit", [("0", None), ("30/5m", Limit(30, 300)), ("1000/1d", Limit(1000, 86400))])
+@pytest.mark.parametrize(
+    "text, limit", [("0", None), ("30/5m", Limit(30, 300)), ("1000/1d", Limit(1000, 86400))]
+)
 def test_a_limit_is_a_number_per_time(text, limit):
-    assert Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text}).uploads_per_address == limit
+    assert (
+        Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text}).uploads_per_address == limit
+    )
 
 
 @pytest.mark.parametrize("text", ["30", "30/", "/5m", "-1/5m", "0/5m", "30/0", "x"])
@@ -154,8 +158,16 @@ def test_a_limit_that_is_none_ends_the_start(text):
 @pytest.mark.parametrize(
     "table, add",
     [
-        ("usage_counter", lambda tx, number, now: spend(tx, "uploads", f"d{number}", Limit(9, 60), now)),
-        ("seen_token", lambda tx, number, now: use_token(tx, "did:web:a.test", f"j{number}", now + 60_000_000, now)),
+        (
+            "usage_counter",
+            lambda tx, number, now: spend(tx, "uploads", f"d{number}", Limit(9, 60), now),
+        ),
+        (
+            "seen_token",
+            lambda tx, number, now: use_token(
+                tx, "did:web:a.test", f"j{number}", now + 60_000_000, now
+            ),
+        ),
     ],
     ids=["counters", "one-time tokens"],
 )

@@ -12,7 +12,9 @@ ROOT = Path(__file__).parent.parent
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(
+        rf"^```{language}\n(.*?)^```$", (ROOT / "README.md").read_text(), re.DOTALL | re.MULTILINE
+    )
 
 
 def test_the_settings_table_is_that_of_the_settings():
@@ -24,8 +26,15 @@ def test_the_python_example_runs_as_printed(tmp_path):
     [example] = blocks("python")
 
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", example], cwd=tmp_path, capture_output=True, text=True, check=False
+        [sys.executable, "-W", "error", "-c", example],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
     )
 
     assert done.stderr == ""
-    assert done.stdout.split()[1:] == ["image/jpeg", str(os.stat(ROOT / "examples/rocket.jpg").st_size)]
+    assert done.stdout.split()[1:] == [
+        "image/jpeg",
+        str(os.stat(ROOT / "examples/rocket.jpg").st_size),
+    ]

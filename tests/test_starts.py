@@ -76,9 +76,16 @@ def test_a_secret_that_is_a_public_key_is_named_and_not_shown(open_app):
 
 
 def started(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    environ = {"PATH": os.environ["PATH"]} | {f"AURORA_BLOBS_{name}": text for name, text in settings.items()}
+    environ = {"PATH": os.environ["PATH"]} | {
+        f"AURORA_BLOBS_{name}": text for name, text in settings.items()
+    }
     return subprocess.run(
-        [sys.executable, "-m", *command], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", *command],
+        cwd=ROOT,
+        env=environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
 
@@ -89,12 +96,18 @@ def started(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
 )
 @pytest.mark.parametrize(
     "name, text",
-    [("DATA_DIR", "ODD/file"), ("DATABASE_URL", "sqlite:ODD/no-database"), ("PLC_URL", "http://[::")],
+    [
+        ("DATA_DIR", "ODD/file"),
+        ("DATABASE_URL", "sqlite:ODD/no-database"),
+        ("PLC_URL", "http://[::"),
+    ],
 )
 def test_a_setting_that_cannot_be_used_ends_the_start_with_one_line(odd, command, name, text):
     text = text.replace("ODD", str(odd))
 
-    done = started(*command, **{"DATA_DIR": str(odd / "data"), "BIND": f"unix:{odd}/socket", name: text})
+    done = started(
+        *command, **{"DATA_DIR": str(odd / "data"), "BIND": f"unix:{odd}/socket", name: text}
+    )
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"aurora_blobs: AURORA_BLOBS_{name}={text!r}: accepted is ")
@@ -116,7 +129,9 @@ def test_a_setting_that_cannot_be_used_ends_the_start_with_one_line(odd, command
 def test_an_address_that_cannot_be_bound_ends_the_start_with_one_line(odd, address):
     address = address.replace("ODD", str(odd))
 
-    done = started("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app", DATA_DIR=str(odd / "data"), BIND=address)
+    done = started(
+        "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app", DATA_DIR=str(odd / "data"), BIND=address
+    )
 
     assert done.returncode == 1
     assert done.stderr.startswith(f"aurora_blobs: AURORA_BLOBS_BIND={address!r}: accepted is ")
@@ -129,7 +144,15 @@ def test_an_address_in_use_or_a_socket_left_behind_is_for_gunicorn_to_try_again(
         addresses = [f"127.0.0.1:{taken.getsockname()[1]}", f"unix:{odd}/left"]
 
         checked = [
-            started("gunicorn", "-c", "gunicorn.conf.py", "--check-config", "wsgi:app", DATA_DIR=str(odd), BIND=address)
+            started(
+                "gunicorn",
+                "-c",
+                "gunicorn.conf.py",
+                "--check-config",
+                "wsgi:app",
+                DATA_DIR=str(odd),
+                BIND=address,
+            )
             for address in addresses
         ]
 

@@ -27,7 +27,9 @@ def local_handle(text: str, domains: tuple[str, ...], service_did: str, *, any_n
         raise InvalidHandle(str(error)) from None
     names = [handle.removesuffix(domain) for domain in domains if handle.endswith(domain)]
     if not names:
-        raise UnsupportedDomain(f"Not a supported handle domain: handles here end in {', '.join(domains)}")
+        raise UnsupportedDomain(
+            f"Not a supported handle domain: handles here end in {', '.join(domains)}"
+        )
     name = min(names, key=len)  # of the longest domain, if one is part of another
     if "." in name:
         raise InvalidHandle("Invalid characters in handle: no dot is allowed before the domain")

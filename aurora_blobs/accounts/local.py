@@ -38,14 +38,22 @@ class LogIn:
 class Accounts:
     """The accounts of this service. Those that a PDS keeps cannot log in here, but have the same states."""
 
-    def __init__(self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]
+    ) -> None:
         self._config = config
         self._database = database
         self._tokens = tokens
         self._clock = clock
 
     def create(
-        self, *, handle: str, email: str, password: str, did: str | None = None, any_name: bool = False
+        self,
+        *,
+        handle: str,
+        email: str,
+        password: str,
+        did: str | None = None,
+        any_name: bool = False,
     ) -> Account:
         """Make an account: ``did:web`` of its handle, or *did*, which the caller has shown to be its own.
 
@@ -53,7 +61,9 @@ class Accounts:
         away reserved names. Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
         InvalidRequest.
         """
-        handle = local_handle(handle, self._config.handle_domains, self._config.service_did, any_name=any_name)
+        handle = local_handle(
+            handle, self._config.handle_domains, self._config.service_did, any_name=any_name
+        )
         email = parse_email(email)
         password_hash = hash_password(password)  # before the transaction: it is slow
         now = self._clock()
@@ -69,13 +79,13 @@ class Accounts:
                 deactivated_at=None if did is None else now,
             ):
                 raise _taken(tx, new_did, handle, email)
-            return _existing(tx, new_did)
+            return _require(tx, new_did)
 
     def open_session(self, account: Account) -> LogIn:
         """Log *account* in, however it has shown that it may. Raises InvalidRequest if it was deleted since."""
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
         with self._database.write() as tx:
-            _existing(tx, account.did)
+            _require(tx, account.did)
             sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
         return self._tokens_of(account, session_id, jti)
 
@@ -86,7 +96,10 @@ class Accounts:
                 account = catalog.find_by_email(tx, identifier.lower())
             else:
                 account = catalog.find_by_name(tx, identifier)
-        if not is_password(password, None if account is None else account.password_hash) or account is None:
+        if (
+            not is_password(password, None if account is None else account.password_hash)
+            or account is None
+        ):
             raise AuthenticationRequired("Invalid identifier or password")
         return account
 
@@ -102,7 +115,9 @@ class Accounts:
             raise AccountTakedown()
         access_token = self._tokens.access(account.did, session_id=None, scope=TAKENDOWN_SCOPE)
         # The lexicon wants a refresh token; this one names no session, so it renews nothing.
-        return LogIn(account, access_token, self._tokens.refresh(account.did, session_id="", jti=""))
+        return LogIn(
+            account, access_token, self._tokens.refresh(account.did, session_id="", jti="")
+        )
 
     def renew(self, claims: RefreshClaims) -> LogIn:
         """New tokens for a session; the refresh token that *claims* come from is spent.
@@ -115,7 +130,9 @@ class Accounts:
             if account is not None and account.takedown_at is not None:
                 raise AccountTakedown()
             expires_at = _session_end(self._clock())
-            if account is None or not sessions.rotate(tx, claims.session_id, claims.jti, jti, expires_at):
+            if account is None or not sessions.rotate(
+                tx, claims.session_id, claims.jti, jti, expires_at
+            ):
                 raise ExpiredToken("Token has been revoked")
         return self._tokens_of(account, claims.session_id, jti)
 
@@ -133,10 +150,10 @@ class Accounts:
         with self._database.read() as tx:
             return catalog.find_by_name(tx, name)
 
-    def existing(self, did: str) -> Account:
+    def require(self, did: str) -> Account:
         """The account of *did*. Raises InvalidRequest."""
         with self._database.read() as tx:
-            return _existing(tx, did)
+            return _require(tx, did)
 
     def all(self) -> Iterator[Account]:
         """Every account, by DID."""
@@ -163,19 +180,19 @@ class Accounts:
 
     def check_password(self, did: str, password: str) -> None:
         """Raises AuthenticationRequired unless *password* is that of *did*, InvalidRequest for no account."""
-        if not is_password(password, self.existing(did).password_hash):
+        if not is_password(password, self.require(did).password_hash):
             raise AuthenticationRequired("Invalid did or password")
 
     def deactivate(self, did: str) -> None:
         """Stop serving and changing what *did* holds, until it is activated; the first time counts."""
         with self._database.write() as tx:
-            if _existing(tx, did).deactivated_at is None:
+            if _require(tx, did).deactivated_at is None:
                 catalog.set_deactivated(tx, did, self._clock())
 
     def activate(self, did: str) -> None:
         """Undo `deactivate`. Raises InvalidRequest for no account."""
         with self._database.write() as tx:
-            catalog.set_deactivated(tx, _existing(tx, did).did, None)
+            catalog.set_deactivated(tx, _require(tx, did).did, None)
 
     def set_quota(self, did: str, quota_bytes: int | None) -> None:
         """Let *did* hold *quota_bytes*; 0 is no limit, None the service's default."""
@@ -195,14 +212,16 @@ class Accounts:
         )
 
 
-def _existing(tx: Transaction, did: str) -> Account:
+def _require(tx: Transaction, did: str) -> Account:
     account = catalog.find(tx, did)
     if account is None:
         raise InvalidRequest("account not found")
     return account
 
 
-def _taken(tx: Transaction, did: str, handle: str, email: str) -> HandleNotAvailable | InvalidRequest:
+def _taken(
+    tx: Transaction, did: str, handle: str, email: str
+) -> HandleNotAvailable | InvalidRequest:
     if catalog.find_by_handle(tx, handle) is not None:
         return HandleNotAvailable(f"Handle already taken: {handle}")
     if catalog.find_by_email(tx, email) is not None:

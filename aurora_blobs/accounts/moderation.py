@@ -44,7 +44,9 @@ class Moderation:
         self._repos = repos
         self._clock = clock
 
-    def update(self, subject: Subject, takedown: dict[str, Any] | None, deactivated: dict[str, Any] | None) -> None:
+    def update(
+        self, subject: Subject, takedown: dict[str, Any] | None, deactivated: dict[str, Any] | None
+    ) -> None:
         """Apply or lift what is given; both are ``{"applied": …}``, a takedown with a `ref` of the admin's choice.
 
         Raises InvalidRequest, SubjectNotFound for an account that is not here.

@@ -24,7 +24,9 @@ class Repos:
     *open_to_reports*: an account that the PDS beside us reports on is made when it is not here yet.
     """
 
-    def __init__(self, database: Database, clock: Callable[[], int], *, open_to_reports: bool) -> None:
+    def __init__(
+        self, database: Database, clock: Callable[[], int], *, open_to_reports: bool
+    ) -> None:
         self._database = database
         self._clock = clock
         self._open_to_reports = open_to_reports
@@ -34,7 +36,9 @@ class Repos:
         with self._database.read() as tx:
             account = accounts.find_by_name(tx, name)
         if account is None:
-            raise RepoNotFound(f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {name}")
+            raise RepoNotFound(
+                f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {name}"
+            )
         return account
 
     def visible(self, name: str, *, viewer: str | None = None, admin: bool = False) -> Account:
@@ -66,7 +70,9 @@ class Repos:
             raise RecordNotFound(f"Could not locate record: at://{did}/{collection}/{rkey}")
         return record
 
-    def records(self, did: str, collection: str, cursor: str, limit: int, reverse: bool) -> list[Record]:
+    def records(
+        self, did: str, collection: str, cursor: str, limit: int, reverse: bool
+    ) -> list[Record]:
         """Up to *limit* records past *cursor*, record keys descending, or ascending with *reverse*."""
         with self._database.read() as tx:
             if reverse:

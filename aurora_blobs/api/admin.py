@@ -19,8 +19,12 @@ bp = Blueprint("admin", __name__)
 def update_subject_status() -> dict[str, Any]:
     """Take an account or a blob down or lift it, deactivate an account or activate it."""
     require("admin")
-    given = json_input(subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict))
-    services().moderation.update(parse_subject(given["subject"]), given["takedown"], given["deactivated"])
+    given = json_input(
+        subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict)
+    )
+    services().moderation.update(
+        parse_subject(given["subject"]), given["takedown"], given["deactivated"]
+    )
     shown = {"subject": given["subject"]}
     return shown if given["takedown"] is None else {**shown, "takedown": given["takedown"]}
 

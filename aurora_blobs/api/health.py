@@ -15,7 +15,7 @@ bp = Blueprint("health", __name__)
 @query(bp, "_health")
 def health() -> tuple[Response, int]:
     """200 while the database and the store answer."""
-    if _database_works() and services().watch.works():
+    if _database_works() and services().store_health.works():
         return jsonify(version=__version__), 200
     return jsonify(version=__version__, error="Service Unavailable"), 503
 

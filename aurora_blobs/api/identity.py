@@ -32,11 +32,22 @@ def get_profile(actor: str) -> dict[str, Any]:
     """What a local account says of itself: some clients want it as soon as they have logged in."""
     accounts, requester = local_accounts(), optional_requester()
     account = accounts.find(actor)
-    if account is None or not (account.active or (requester is not None and requester.did == account.did)):
+    if account is None or not (
+        account.active or (requester is not None and requester.did == account.did)
+    ):
         raise InvalidRequest("Profile not found")
     profile = accounts.profile(account.did)
-    texts = {name: profile[name] for name in ("displayName", "description") if isinstance(profile.get(name), str)}
-    return {"did": account.did, "handle": account.handle or INVALID_HANDLE, **texts, **_pictures(account, profile)}
+    texts = {
+        name: profile[name]
+        for name in ("displayName", "description")
+        if isinstance(profile.get(name), str)
+    }
+    return {
+        "did": account.did,
+        "handle": account.handle or INVALID_HANDLE,
+        **texts,
+        **_pictures(account, profile),
+    }
 
 
 @bp.get("/.well-known/did.json")

@@ -19,7 +19,7 @@ bp = Blueprint("images", __name__)
 def image(preset: str, did: str, picture: str) -> Response:
     """A smaller picture of a blob that is public, or the caller's own."""
     g.nsid = "com.atproto.sync.getBlob"  # the same bytes for the same callers
-    sizes = services().pictures.presets
+    sizes = services().thumbnails.presets
     if preset not in sizes:
         raise InvalidRequest(f"there is no preset {preset}: there are {', '.join(sizes)}")
     cid, form = _parse(did, picture)
@@ -36,10 +36,12 @@ def image(preset: str, did: str, picture: str) -> Response:
         response.vary.add("Accept")
     # Weak: another version of the encoder may make other bytes of the same picture.
     response.set_etag(name_of(cid, sizes[preset], chosen), weak=True)
-    if is_listed(request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")):
+    if is_listed(
+        request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")
+    ):
         response.status_code = 304
         return response
-    derived = services().pictures.open(entry, sizes[preset], chosen)
+    derived = services().thumbnails.open(entry, sizes[preset], chosen)
     response.content_length = derived.size
     if derived.size <= SMALL:
         with derived.file as file:

@@ -27,7 +27,9 @@ def is_listed(tags: str, etag: str) -> bool:
     return False
 
 
-def wanted_part(ranges: str | None, *, size: int, etag: str, if_range: str | None) -> tuple[int, int] | None:
+def wanted_part(
+    ranges: str | None, *, size: int, etag: str, if_range: str | None
+) -> tuple[int, int] | None:
     """The bytes ``[start, stop)`` of *size* that the Range header *ranges* asks for; None is the whole.
 
     The whole is also the answer to a header that breaks the grammar, has another unit, or comes with an If-Range

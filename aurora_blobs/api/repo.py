@@ -93,11 +93,15 @@ def put_record() -> dict[str, Any]:
 def delete_record() -> dict[str, Any]:
     """Forget a record; one that is not there is forgotten already."""
     requester = require("session", "oauth", "admin")
-    given = json_input(repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT)
+    given = json_input(
+        repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT
+    )
     did = _writable(requester, given["repo"])
     requester.require_write(given["collection"], "delete")
     refuse_swap_commit(given["swapCommit"])
-    services().records.apply(did, [Write("delete", given["collection"], given["rkey"], None, given["swapRecord"])])
+    services().records.apply(
+        did, [Write("delete", given["collection"], given["rkey"], None, given["swapRecord"])]
+    )
     return {}
 
 
@@ -105,10 +109,14 @@ def delete_record() -> dict[str, Any]:
 def apply_writes() -> dict[str, Any]:
     """Make up to 200 changes, all or none."""
     requester = require("session", "oauth", "admin")
-    given = json_input(repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT)
+    given = json_input(
+        repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT
+    )
     did = _writable(requester, given["repo"])
     refuse_swap_commit(given["swapCommit"])
-    writes = parse_writes(services().lexicons, given["writes"], given["validate"], services().clock())
+    writes = parse_writes(
+        services().lexicons, given["writes"], given["validate"], services().clock()
+    )
     for write, _ in writes:
         requester.require_write(write.collection, write.action)
     written = services().records.apply(did, [write for write, _ in writes])
@@ -142,7 +150,10 @@ def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
     found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
     shown: dict[str, Any] = {
         "blobs": [
-            {"cid": shown_cid(named.cid, services().config.cid_format), "recordUri": named.record_uri}
+            {
+                "cid": shown_cid(named.cid, services().config.cid_format),
+                "recordUri": named.record_uri,
+            }
             for named in found
         ]
     }
@@ -172,7 +183,9 @@ def get_record(repo: str, collection: str, rkey: str, cid: str | None) -> dict[s
     cursor=optional(),
     reverse=Field(bool, default=False),
 )
-def list_records(repo: str, collection: str, limit: int, cursor: str | None, reverse: bool) -> dict[str, Any]:
+def list_records(
+    repo: str, collection: str, limit: int, cursor: str | None, reverse: bool
+) -> dict[str, Any]:
     """The records of a collection, newest key first unless *reverse*."""
     did = services().repos.visible(repo).did
     found = services().repos.records(did, collection, cursor or "", limit, reverse)
@@ -194,7 +207,11 @@ def describe_repo(repo: str) -> dict[str, Any]:
 
 
 def _write_one(
-    requester: Requester, given: dict[str, Any], action: Any, rkey: str, swap: object = SWAP_RECORD.default
+    requester: Requester,
+    given: dict[str, Any],
+    action: Any,
+    rkey: str,
+    swap: object = SWAP_RECORD.default,
 ) -> dict[str, Any]:
     did = _writable(requester, given["repo"])
     # What a put will be is not known before the write, so it takes both.
@@ -203,7 +220,9 @@ def _write_one(
     refuse_swap_commit(given["swapCommit"])
     collection = given["collection"]
     value = services().records.with_typed_pictures(did, collection, rkey, given["record"])
-    write, status = write_of(services().lexicons, action, collection, rkey, value, given["validate"], swap)
+    write, status = write_of(
+        services().lexicons, action, collection, rkey, value, given["validate"], swap
+    )
     return _shown(services().records.apply(did, [write])[0], status)
 
 

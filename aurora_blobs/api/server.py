@@ -6,7 +6,15 @@ from flask import Blueprint, Response, g, request
 
 from aurora_blobs.accounts.local import LogIn
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, nothing
-from aurora_blobs.api.xrpc import credentials, json_input, procedure, query, require, require_owner, show_usage
+from aurora_blobs.api.xrpc import (
+    credentials,
+    json_input,
+    procedure,
+    query,
+    require,
+    require_owner,
+    show_usage,
+)
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
@@ -27,7 +35,11 @@ def create_account() -> dict[str, Any]:
     """Make an account and log it in."""
     accounts = local_accounts()
     given = json_input(
-        handle=required(), email=optional(), password=optional(), did=optional(parse_did), plcOp=optional(kind=dict)
+        handle=required(),
+        email=optional(),
+        password=optional(),
+        did=optional(parse_did),
+        plcOp=optional(kind=dict),
     )
     if given["plcOp"] is not None:
         raise InvalidRequest('Unsupported input: "plcOp"')
@@ -48,8 +60,10 @@ def create_account() -> dict[str, Any]:
 def create_session() -> dict[str, Any]:
     """Log in."""
     accounts = local_accounts()
-    given = json_input(identifier=required(), password=required(), allowTakendown=optional(kind=bool))
-    with services().limits.guessing(request.remote_addr or ""):
+    given = json_input(
+        identifier=required(), password=required(), allowTakendown=optional(kind=bool)
+    )
+    with services().limits.password_attempt(request.remote_addr or ""):
         account = accounts.with_password(given["identifier"], given["password"])
     log_in = accounts.log_in(account, allow_taken_down=given["allowTakendown"] is True)
     return {**_tokens(log_in), **_session(log_in.account)}
@@ -74,7 +88,7 @@ def get_session() -> dict[str, Any]:
     """Whose session it is."""
     accounts = local_accounts()
     requester = require("session", scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, taken_down=True)
-    return _session(accounts.existing(requester.did or ""))
+    return _session(accounts.require(requester.did or ""))
 
 
 @procedure(bp, "com.atproto.server.deactivateAccount")
@@ -109,7 +123,7 @@ def delete_account() -> Response:
     """Remove an account and all it has; the password shows that it may be."""
     accounts = local_accounts()
     given = json_input(did=required(parse_did), password=required(), token=required())
-    with services().limits.guessing(request.remote_addr or ""):
+    with services().limits.password_attempt(request.remote_addr or ""):
         accounts.check_password(given["did"], given["password"])
     services().delete_account(given["did"])
     return nothing()
@@ -119,7 +133,7 @@ def delete_account() -> Response:
 def check_account_status() -> dict[str, Any]:
     """How far a migration has come."""
     requester = require_owner()
-    account = services().accounts.existing(requester.did or "")
+    account = services().accounts.require(requester.did or "")
     counts = services().accounts.counts(account.did)
     rev = account.rev or _BEFORE_ALL
     return {
@@ -152,7 +166,10 @@ def describe_server() -> dict[str, Any]:
 
 def _check_brought(did: str) -> None:
     """Raises AuthenticationRequired unless the caller shows by a service token that *did* is its own."""
-    if credentials().authorization is None or services().authenticator.newcomer(credentials(), g.nsid) != did:
+    if (
+        credentials().authorization is None
+        or services().authenticator.newcomer(credentials(), g.nsid) != did
+    ):
         raise AuthenticationRequired(f"Missing auth to create account with did: {did}")
 
 
@@ -173,5 +190,10 @@ def _names(account: Account) -> dict[str, Any]:
 
 def _session(account: Account) -> dict[str, Any]:
     # No mail is ever sent, so no address is ever confirmed.
-    session = {**_names(account), "email": account.email, "emailConfirmed": False, "active": account.active}
+    session = {
+        **_names(account),
+        "email": account.email,
+        "emailConfirmed": False,
+        "active": account.active,
+    }
     return session if account.active else {**session, "status": account.status}

@@ -54,7 +54,9 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         headers["Cache-Control"] = PUBLIC
     if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
         return Response(status=304, headers=headers, mimetype=entry.mime_type)
-    headers["Content-Disposition"] = f'attachment; filename="{shown_cid(entry.cid, config.cid_format)}"'
+    headers["Content-Disposition"] = (
+        f'attachment; filename="{shown_cid(entry.cid, config.cid_format)}"'
+    )
     asked, part = environ.get("HTTP_RANGE"), None
     if is_get:
         part = wanted_part(asked, size=entry.size, etag=etag, if_range=environ.get("HTTP_IF_RANGE"))
@@ -62,7 +64,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     if path is not None and _is_for_nginx(part):
         blobs.check_held(entry)
         if public and config.cid_format == "atproto":  # the form in which nginx names it
-            services().shelf.put(
+            services().public_links.add(
                 entry.did,
                 entry.cid,
                 entry.mime_type,
@@ -73,15 +75,21 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         return Response(headers=headers, mimetype=entry.mime_type)
     headers["Accept-Ranges"] = "bytes"
     # A Range that is to be ignored would not be ignored by the store.
-    if is_get and (part is not None or asked is None) and (handed := _handed_over(entry, headers)) is not None:
+    if (
+        is_get
+        and (part is not None or asked is None)
+        and (handed := _handed_over(entry, headers)) is not None
+    ):
         return handed
     start, stop = part or (0, entry.size)
     if part is not None:
         headers["Content-Range"] = content_range(start, stop, entry.size)
     headers["Content-Length"] = str(stop - start)
-    if blobs.backend.local or not is_get:
+    if blobs.backend.stat_is_cheap or not is_get:
         blobs.check_held(entry)
-    response = Response(status=200 if part is None else 206, headers=headers, mimetype=entry.mime_type)
+    response = Response(
+        status=200 if part is None else 206, headers=headers, mimetype=entry.mime_type
+    )
     if is_get:
         _attach(response, entry, start, stop)
     return response
@@ -116,10 +124,14 @@ def _handed_over(entry: Entry, headers: dict[str, str]) -> Response | None:
     if config.accel_redirect is not None:
         # nginx knows where the store is, and asks it for what the client asked us for.
         parts = urlsplit(link)
-        headers["X-Accel-Redirect"] = f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
+        headers["X-Accel-Redirect"] = (
+            f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
+        )
         return Response(headers=headers, mimetype=entry.mime_type)
     # The link is good for minutes, and what is said of the blob is not said of this answer.
-    response = Response(status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"})
+    response = Response(
+        status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"}
+    )
     for name in ("Content-Disposition", "Content-Type", "ETag"):
         del response.headers[name]
     return response

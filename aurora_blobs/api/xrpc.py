@@ -41,7 +41,9 @@ View = Callable[..., Any]
 
 def query(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
     """The decorated view answers GET and HEAD of *nsid* and gets its parameters by name."""
-    return _method(blueprint, nsid, ("GET", "HEAD"), "Incorrect HTTP method ({}) expected GET", fields)
+    return _method(
+        blueprint, nsid, ("GET", "HEAD"), "Incorrect HTTP method ({}) expected GET", fields
+    )
 
 
 def procedure(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
@@ -57,7 +59,9 @@ def _method(
             method = request.method
             if method not in verbs:
                 known = method in ("GET", "HEAD", "POST")
-                raise InvalidRequest(refusal.format(method) if known else "XRPC requests only supports GET and POST")
+                raise InvalidRequest(
+                    refusal.format(method) if known else "XRPC requests only supports GET and POST"
+                )
             g.nsid = nsid
             parameters = {}
             if fields:
@@ -70,7 +74,11 @@ def _method(
             return view(**parameters)
 
         blueprint.add_url_rule(
-            f"/xrpc/{nsid}", nsid.replace(".", "_"), run, methods=_VERBS, provide_automatic_options=False
+            f"/xrpc/{nsid}",
+            nsid.replace(".", "_"),
+            run,
+            methods=_VERBS,
+            provide_automatic_options=False,
         )
         return view
 
@@ -95,7 +103,9 @@ def json_input(**fields: Field) -> dict[str, Any]:
         raise InvalidRequest(f"Invalid {g.nsid} input: {error}") from None
 
 
-def require(*kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False) -> Requester:
+def require(
+    *kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False
+) -> Requester:
     """Who calls, by one of *kinds* of credentials. Raises what `Authenticator.requester` raises."""
     return services().authenticator.requester(
         _personal_credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
@@ -226,13 +236,16 @@ def _failed(error: Exception) -> Response:
 
 def _announces_body() -> bool:
     environ = request.environ
-    return "HTTP_TRANSFER_ENCODING" in environ or ("CONTENT_LENGTH" in environ and bool(request.content_length))
+    return "HTTP_TRANSFER_ENCODING" in environ or (
+        "CONTENT_LENGTH" in environ and bool(request.content_length)
+    )
 
 
 def _has_body() -> bool:
     # An empty chunked body is no body.
     return _announces_body() and (
-        bool(request.content_length) or bool(BodyReader(request.environ["wsgi.input"], None, 1).read(1))
+        bool(request.content_length)
+        or bool(BodyReader(request.environ["wsgi.input"], None, 1).read(1))
     )
 
 

@@ -11,7 +11,7 @@ from aurora_blobs.auth.requester import Credentials, Requester, parse_authorizat
 from aurora_blobs.auth.service import ServiceTokens
 from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts
-from aurora_blobs.catalog.account_status import Standing, find_standing
+from aurora_blobs.catalog.account_status import AccountStatus, find_account_status
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.errors import (
@@ -55,7 +55,9 @@ class Authenticator:
         self._service_tokens = ServiceTokens(config.service_did, identities, database, clock)
         self._oauth = oauth or OAuthTokens(config, tokens, database, clock)
         moderation = config.moderation_did
-        self._moderators = frozenset(() if moderation is None else (moderation, f"{moderation}#atproto_labeler"))
+        self._moderators = frozenset(
+            () if moderation is None else (moderation, f"{moderation}#atproto_labeler")
+        )
 
     def headers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
         """What the answer to *credentials* carries whether or not they hold: what a client with DPoP looks for."""
@@ -140,7 +142,7 @@ class Authenticator:
         assert credentials.authorization is not None
         scheme, token = parse_authorization(credentials.authorization)
         if scheme == "basic" and "admin" in accepts:
-            with self._limits.guessing(credentials.address):
+            with self._limits.password_attempt(credentials.address):
                 require_admin(token, self._config.admin_password)
             return Requester(None, "admin")
         if scheme == "bearer" and "session" in accepts:
@@ -209,16 +211,18 @@ class Authenticator:
         self._service_tokens.verify(signed, claims, self._moderators)
         return Requester(None, "admin", expires_at=claims.expires_at)
 
-    def _standing(self, did: str, session_id: str | None) -> Standing | None:
-        return find_standing(self._database.glance(), did, session_id)
+    def _standing(self, did: str, session_id: str | None) -> AccountStatus | None:
+        return find_account_status(self._database.one_shot(), did, session_id)
 
-    def _standing_or_welcome(self, did: str, session_id: str | None, issued_at: int) -> Standing:
+    def _standing_or_welcome(
+        self, did: str, session_id: str | None, issued_at: int
+    ) -> AccountStatus:
         """How *did* stands by a token made at *issued_at*, in seconds; the first one that a PDS makes brings it."""
         standing = self._standing(did, session_id)
         if standing is None and self._config.accounts == "external":
             with self._database.write() as tx:
                 is_new = accounts.make_external(tx, did, self._clock())
-                standing = find_standing(tx, did, session_id)
+                standing = find_account_status(tx, did, session_id)
                 _refuse_predecessor(standing, issued_at)
             if is_new:
                 log.info("the account %s is new here", did)
@@ -229,7 +233,7 @@ class Authenticator:
         return standing
 
 
-def _refuse_predecessor(standing: Standing | None, issued_at: int) -> None:
+def _refuse_predecessor(standing: AccountStatus | None, issued_at: int) -> None:
     """Raises AccountNotFound for a token that was made for an account which was deleted since."""
     deleted_at = None if standing is None else standing.deleted_at
     if deleted_at is not None and issued_at * 1_000_000 <= deleted_at:

@@ -43,7 +43,10 @@ class Nonces:
     def accepts(self, nonce: str) -> bool:
         """Whether *nonce* was given out within the last minutes."""
         minute = self._minute()
-        return any(hmac.compare_digest(nonce.encode(), self._nonce(minute + step).encode()) for step in (-1, 0, 1))
+        return any(
+            hmac.compare_digest(nonce.encode(), self._nonce(minute + step).encode())
+            for step in (-1, 0, 1)
+        )
 
     def _minute(self) -> int:
         return self._clock() // (_NONCE_SECONDS * 1_000_000)
@@ -71,7 +74,10 @@ def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now
         issued_at = seconds_claim(claims, "iat")
     except ValueError:
         issued_at = None
-    if issued_at is None or not now - _MAX_AGE_SECONDS - _SKEW_SECONDS <= issued_at <= now + _SKEW_SECONDS:
+    if (
+        issued_at is None
+        or not now - _MAX_AGE_SECONDS - _SKEW_SECONDS <= issued_at <= now + _SKEW_SECONDS
+    ):
         raise _refused('DPoP "iat" missing, too old or in the future')
     nonce = claims.get("nonce")
     if nonce is None:
@@ -111,7 +117,9 @@ def _address(url: object) -> tuple[str, str, int | None, str] | None:
 
 def _thumbprint(jwk: dict[str, Any]) -> str:
     members = {name: jwk[name] for name in _THUMBPRINT_MEMBERS[jwk["kty"]]}
-    return base64url(sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest())
+    return base64url(
+        sha256(json.dumps(members, sort_keys=True, separators=(",", ":")).encode()).digest()
+    )
 
 
 def _refused(message: str) -> OAuthRefused:

@@ -11,7 +11,9 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-_SECONDS = 5  # for a whole request, after the name was looked up; a guess, PLC answers in a tenth of it
+_SECONDS = (
+    5  # for a whole request, after the name was looked up; a guess, PLC answers in a tenth of it
+)
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # They carry an IPv4 address within, which routers on the way may take for the destination.
@@ -47,7 +49,9 @@ def fetch(
         host = parts.hostname or ""
         addresses = lookup(host, port, type=socket.SOCK_STREAM)
         deadline = time.monotonic() + _SECONDS
-        with _connected(addresses, host if parts.scheme == "https" else None, allowed, deadline) as connected:
+        with _connected(
+            addresses, host if parts.scheme == "https" else None, allowed, deadline
+        ) as connected:
             client = http.client.HTTPConnection(host, port)
             client.sock = _Timed(connected, deadline)
             sent = {
@@ -56,7 +60,9 @@ def fetch(
                 "Accept-Encoding": "identity",
             }
             target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            client.request("GET" if body is None else "POST", target, body, sent | dict(headers or {}))
+            client.request(
+                "GET" if body is None else "POST", target, body, sent | dict(headers or {})
+            )
             return _read(client.getresponse())
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise FetchFailed(f"{url}: {error}") from error
@@ -119,7 +125,10 @@ def _arm(connected: socket.socket, deadline: float) -> None:
 
 
 def _connected(
-    addresses: list[Any], tls_name: str | None, allowed: Callable[[str], bool] | None, deadline: float
+    addresses: list[Any],
+    tls_name: str | None,
+    allowed: Callable[[str], bool] | None,
+    deadline: float,
 ) -> socket.socket:
     # The address that is checked is the one that is connected to: a second look-up could answer otherwise.
     usable = [entry for entry in addresses if allowed is None or allowed(entry[4][0])]

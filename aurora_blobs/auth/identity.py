@@ -35,7 +35,9 @@ Fetch = Callable[..., bytes]
 class Identities:
     """Resolves DIDs; *fetch_url* is `fetch`, or what a test puts in its place."""
 
-    def __init__(self, config: Config, database: Database, clock: Callable[[], int], fetch_url: Fetch = fetch) -> None:
+    def __init__(
+        self, config: Config, database: Database, clock: Callable[[], int], fetch_url: Fetch = fetch
+    ) -> None:
         self._plc_url = config.plc_url.rstrip("/")
         self._loopback = config.allow_loopback_identity
         self._database = database
@@ -57,7 +59,10 @@ class Identities:
             raise AuthenticationRequired("could not resolve iss did")
         methods = document.get("verificationMethod")
         for method in methods if isinstance(methods, list) else ():
-            if isinstance(method, dict) and method.get("id") in (f"#{fragment}", f"{did}#{fragment}"):
+            if isinstance(method, dict) and method.get("id") in (
+                f"#{fragment}",
+                f"{did}#{fragment}",
+            ):
                 try:
                     return verification_key(method)
                 except ValueError:
@@ -123,7 +128,11 @@ class Identities:
     def _resolved(self, did: str) -> str:
         with self._database.read() as tx:
             account = accounts.find(tx, did)
-        if account is not None and account.handle is not None and did == f"did:web:{account.handle}":
+        if (
+            account is not None
+            and account.handle is not None
+            and did == f"did:web:{account.handle}"
+        ):
             # The host is ours: to ask it would be to ask ourselves.
             return json.dumps(account_document(did, account.handle, f"https://{account.handle}"))
         if did.startswith("did:plc:"):
@@ -172,5 +181,7 @@ class _Recently:
             if self.is_recent(name, now):
                 return False
             paid_at = max(self._paid_at.get(name, now), now) + self._span
-            self._paid_at = {other: at for other, at in self._paid_at.items() if at > now} | {name: paid_at}
+            self._paid_at = {other: at for other, at in self._paid_at.items() if at > now} | {
+                name: paid_at
+            }
         return True

@@ -45,8 +45,12 @@ class Key:
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
         """A token of the type *typ* with *claims*."""
         header = {"alg": self.algorithm, "typ": typ}
-        signed = ".".join(base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims))
-        return f"{signed}.{base64url(_algorithm(self.algorithm).sign(signed.encode(), self.material))}"
+        signed = ".".join(
+            base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims)
+        )
+        return (
+            f"{signed}.{base64url(_algorithm(self.algorithm).sign(signed.encode(), self.material))}"
+        )
 
 
 def secret_key(secret: str) -> Key:
@@ -69,7 +73,9 @@ def parse_jwt(text: str) -> Token:
     if len(segments) != 3:
         raise ValueError("not three segments")
     header, claims, signature = (_decoded(segment) for segment in segments)
-    token = Token(_json_object(header), _json_object(claims), text.rpartition(".")[0].encode(), signature)
+    token = Token(
+        _json_object(header), _json_object(claims), text.rpartition(".")[0].encode(), signature
+    )
     if "crit" in token.header or "b64" in token.header:
         raise ValueError("critical extensions are not supported")
     return token

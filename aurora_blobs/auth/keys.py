@@ -9,7 +9,8 @@ from jwt.exceptions import PyJWTError
 from aurora_blobs.auth.jwts import Key
 
 _BASE58 = {
-    character: value for value, character in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
+    character: value
+    for value, character in enumerate("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
 }
 _MAX_MULTIBASE = 128  # characters; an uncompressed point has 90
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256K": ec.SECP256K1, "ES256": ec.SECP256R1}
@@ -19,7 +20,9 @@ _VERIFICATION_TYPES = {
     "EcdsaSecp256r1VerificationKey2019": "ES256",
 }
 # What OAuth's metadata calls them; none of them has a shared secret.
-_JWK_TYPES = dict.fromkeys(("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)) | {
+_JWK_TYPES = dict.fromkeys(
+    ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)
+) | {
     "ES256": ("EC", "P-256"),
     "ES256K": ("EC", "secp256k1"),
     "ES384": ("EC", "P-384"),
@@ -61,7 +64,13 @@ def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:
         raise ValueError(f"no public key for {algorithm}")
     try:
         return Key(algorithm, PyJWK(jwk, algorithm).key)
-    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:  # whatever a hostile one hits
+    except (
+        PyJWTError,
+        ValueError,
+        TypeError,
+        KeyError,
+        AttributeError,
+    ) as error:  # whatever a hostile one hits
         raise ValueError("not a key") from error
 
 

@@ -67,10 +67,16 @@ class OAuthTokens:
         self._tokens = tokens
         self._database = database
         self._clock = clock
-        self._key_set = None if config.oauth_jwks_url is None else _KeySet(config.oauth_jwks_url, clock, fetch_url)
+        self._key_set = (
+            None
+            if config.oauth_jwks_url is None
+            else _KeySet(config.oauth_jwks_url, clock, fetch_url)
+        )
         self._scopes = _Scopes(config, clock, fetch_url)
         secret = (
-            tokens.derived_secret("dpop nonce") if config.dpop_secret is None else bytes.fromhex(config.dpop_secret)
+            tokens.derived_secret("dpop nonce")
+            if config.dpop_secret is None
+            else bytes.fromhex(config.dpop_secret)
         )
         self._nonces = Nonces(secret, clock)
         self._bound = lru_cache(_REMEMBERED)(self._read)
@@ -90,7 +96,9 @@ class OAuthTokens:
         Raises OAuthRefused, ServiceBusy.
         """
         now = self._clock() // 1_000_000
-        proof = None if credentials.dpop is None else check_proof(credentials, token, self._nonces, now)
+        proof = (
+            None if credentials.dpop is None else check_proof(credentials, token, self._nonces, now)
+        )
         bound = self._bound(token)
         if now >= bound.expires_at:
             raise _invalid("Token expired")
@@ -159,7 +167,9 @@ class _KeySet:
         if not isinstance(algorithm, str) or algorithm not in JWK_ALGORITHMS:
             return False
         for refresh in (False, True):
-            candidates = [jwk for jwk in self._known(refresh) if kid is None or jwk.get("kid") == kid]
+            candidates = [
+                jwk for jwk in self._known(refresh) if kid is None or jwk.get("kid") == kid
+            ]
             if candidates:
                 return any(_verifies(jwk, algorithm, token) for jwk in candidates)
         return False
@@ -171,11 +181,17 @@ class _KeySet:
                 self._asked_at = self._clock()
                 try:
                     found = json.loads(self._fetch(self._url, allowed=None))["keys"]
-                    self._keys = [jwk for jwk in found if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig"]
+                    self._keys = [
+                        jwk
+                        for jwk in found
+                        if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig"
+                    ]
                 except (FetchFailed, ValueError, KeyError, TypeError, RecursionError):
                     pass  # what was known stays good
             if self._keys is None:
-                raise ServiceBusy("The keys of the authorization server cannot be had, please try again.")
+                raise ServiceBusy(
+                    "The keys of the authorization server cannot be had, please try again."
+                )
             return self._keys
 
 
@@ -214,9 +230,13 @@ class _Scopes:
     def _asked(self, token: str) -> str:
         body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
         try:
-            answer = json.loads(self._fetch(self._url, allowed=None, body=body, headers=self._headers))
+            answer = json.loads(
+                self._fetch(self._url, allowed=None, body=body, headers=self._headers)
+            )
         except (FetchFailed, ValueError, RecursionError):
-            raise ServiceBusy("The authorization server does not answer, please try again.") from None
+            raise ServiceBusy(
+                "The authorization server does not answer, please try again."
+            ) from None
         if not isinstance(answer, dict) or answer.get("active") is not True:
             raise _invalid("Token is not active")
         scope = answer.get("scope")

@@ -3,7 +3,13 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from aurora_blobs.auth.scopes import allows_blob, allows_import, allows_repo, needed_for_blob, needed_for_repo
+from aurora_blobs.auth.scopes import (
+    allows_blob,
+    allows_import,
+    allows_repo,
+    needed_for_blob,
+    needed_for_repo,
+)
 from aurora_blobs.errors import AccountDeactivated, InvalidToken, ScopeMissing
 
 Kind = Literal["session", "service", "oauth", "admin"]

@@ -1,4 +1,7 @@
-"""What an OAuth scope allows: the grammar of permissions and their matching, https://atproto.com/specs/permission"""
+"""What an OAuth scope allows: the grammar of permissions and their matching.
+
+https://atproto.com/specs/permission
+"""
 
 import re
 from urllib.parse import parse_qs, quote, unquote
@@ -18,7 +21,11 @@ def allows_blob(scope: str, mime_type: str) -> bool:
         return True
     if not _is_type(mime_type) or "*" in mime_type:
         return False
-    return any(_accepts(accept, mime_type) for permission in permissions for accept in _blob_accepts(permission))
+    return any(
+        _accepts(accept, mime_type)
+        for permission in permissions
+        for accept in _blob_accepts(permission)
+    )
 
 
 def allows_repo(scope: str, collection: str, action: str) -> bool:
@@ -29,7 +36,9 @@ def allows_repo(scope: str, collection: str, action: str) -> bool:
     for permission in permissions:
         found = _parsed(permission, "repo", ("collection", "action"))
         collections, actions = found.get("collection", []), found.get("action", list(_REPO_ACTIONS))
-        valid = all(name == "*" or _is_nsid(name) for name in collections) and set(actions) <= set(_REPO_ACTIONS)
+        valid = all(name == "*" or _is_nsid(name) for name in collections) and set(actions) <= set(
+            _REPO_ACTIONS
+        )
         if valid and action in actions and ("*" in collections or collection in collections):
             return True
     return False
@@ -40,7 +49,11 @@ def allows_import(scope: str) -> bool:
     for permission in scope.split(" "):
         found = _parsed(permission, "account", ("attr", "action"))
         actions = found.get("action", ["read"])
-        if found.get("attr") == ["repo"] and set(actions) <= {"read", "manage"} and "manage" in actions:
+        if (
+            found.get("attr") == ["repo"]
+            and set(actions) <= {"read", "manage"}
+            and "manage" in actions
+        ):
             return True
     return False
 
@@ -57,7 +70,9 @@ def needed_for_repo(collection: str, action: str) -> str:
 
 def _blob_accepts(permission: str) -> list[str]:
     accepts = _parsed(permission, "blob", ("accept",)).get("accept", [])
-    valid = all(_is_type(accept) and ("*" not in accept or accept.endswith("/*")) for accept in accepts)
+    valid = all(
+        _is_type(accept) and ("*" not in accept or accept.endswith("/*")) for accept in accepts
+    )
     return accepts if valid else []
 
 

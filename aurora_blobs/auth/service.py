@@ -38,7 +38,9 @@ class ServiceClaims:
 class ServiceTokens:
     """Checks service tokens that are meant for *service_did*."""
 
-    def __init__(self, service_did: str, identities: Identities, database: Database, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, service_did: str, identities: Identities, database: Database, clock: Callable[[], int]
+    ) -> None:
         self._service_did = service_did
         self._identities = identities
         self._database = database
@@ -54,7 +56,9 @@ class ServiceTokens:
         claims = token.claims
         issuer, audience, method, jti = (claims.get(name) for name in ("iss", "aud", "lxm", "jti"))
         try:
-            expires_at, issued_at, not_before = (seconds_claim(claims, name) for name in ("exp", "iat", "nbf"))
+            expires_at, issued_at, not_before = (
+                seconds_claim(claims, name) for name in ("exp", "iat", "nbf")
+            )
         except ValueError:
             raise BadJwt("poorly formatted jwt") from None
         if not isinstance(issuer, str) or not isinstance(audience, str) or expires_at is None:
@@ -73,7 +77,9 @@ class ServiceTokens:
             raise BadJwtIss("jwt iss is not a valid did")
         return ServiceClaims(issuer, jti, expires_at)
 
-    def verify(self, token: Token, claims: ServiceClaims, trusted: frozenset[str] | None = None) -> None:
+    def verify(
+        self, token: Token, claims: ServiceClaims, trusted: frozenset[str] | None = None
+    ) -> None:
         """Check that *token* was signed by the issuer it claims, for this service, and use it up.
 
         *trusted* are the only issuers that count; None is any.

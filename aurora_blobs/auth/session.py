@@ -76,7 +76,10 @@ class SessionTokens:
 
     def refresh(self, did: str, *, session_id: str, jti: str) -> str:
         """A refresh token for *did*, good once within 90 days; *jti* names it."""
-        claims = self._claims(did, _REFRESH_SCOPE, REFRESH_SECONDS) | {"jti": jti, "sid": session_id}
+        claims = self._claims(did, _REFRESH_SCOPE, REFRESH_SECONDS) | {
+            "jti": jti,
+            "sid": session_id,
+        }
         return self._keys[0].sign(_REFRESH_TYPE, claims)
 
     def verify_access(self, token: str, scopes: frozenset[str] = ACCESS_SCOPES) -> SessionClaims:
@@ -105,7 +108,13 @@ class SessionTokens:
 
     def _claims(self, did: str, scope: str, life_seconds: int) -> dict[str, Any]:
         now = self._clock() // 1_000_000
-        return {"scope": scope, "sub": did, "aud": self._service_did, "iat": now, "exp": now + life_seconds}
+        return {
+            "scope": scope,
+            "sub": did,
+            "aud": self._service_did,
+            "iat": now,
+            "exp": now + life_seconds,
+        }
 
     def _read_access(self, token: str) -> tuple[SessionClaims, int]:
         claims = self._verified(token, _ACCESS_TYPE, self.verifying_keys)
@@ -125,7 +134,11 @@ class SessionTokens:
         claims = parsed.claims
         audience = claims.get("aud")
         audiences = audience if isinstance(audience, list) else [audience]
-        if parsed.type != typ or self._service_did not in audiences or not any(key.verifies(parsed) for key in keys):
+        if (
+            parsed.type != typ
+            or self._service_did not in audiences
+            or not any(key.verifies(parsed) for key in keys)
+        ):
             raise _unverified()
         # cnf binds a token to OAuth's proof of possession, lxm makes it a service token: neither is a session.
         if audience != self._service_did or "cnf" in claims or claims.get("lxm") is not None:
@@ -150,7 +163,9 @@ def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionToke
     try:
         entryway_key = None if key is None else parse_public_key(key)
     except ValueError as error:
-        raise config.refusal("entryway_public_key", f"a public key of secp256k1 or P-256: {error}") from None
+        raise config.refusal(
+            "entryway_public_key", f"a public key of secp256k1 or P-256: {error}"
+        ) from None
     secrets = open_secrets(config)
     try:
         return SessionTokens(secrets, config.service_did, clock, entryway_key=entryway_key)
@@ -173,7 +188,9 @@ def open_secrets(config: Config) -> tuple[str, ...]:
     except UnicodeDecodeError:
         secret = ""
     if len(secret.encode()) < MIN_SECRET_BYTES:
-        accepted = f"a folder whose {path.name}, if there is one, has {MIN_SECRET_BYTES} bytes or more"
+        accepted = (
+            f"a folder whose {path.name}, if there is one, has {MIN_SECRET_BYTES} bytes or more"
+        )
         raise config.refusal("data_dir", f"{accepted}; delete that file to have one made")
     return (secret,)
 

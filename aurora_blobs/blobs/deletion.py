@@ -11,10 +11,14 @@ from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
 
-_STEP = 100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
+_STEP = (
+    100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
+)
 
 
-def discard(database: Database, backend: BlobBackend, cids: Sequence[str], clock: Callable[[], int]) -> list[str]:
+def discard(
+    database: Database, backend: BlobBackend, cids: Sequence[str], clock: Callable[[], int]
+) -> list[str]:
     """Remove those of *cids* that no account holds; which ones it was. *clock* as in `delete_account`.
 
     Raises what the store fails with. What it did not let go of is the collector's then.
@@ -38,14 +42,14 @@ def discard_if(
         if not check(tx):
             return None
         now = clock()
-        unheld = [cid for cid in cids if blobs.may_go(tx, cid)]
+        unowned = [cid for cid in cids if blobs.may_go(tx, cid)]
         try:
-            failures = backend.delete_many(unheld)
+            failures = backend.delete_many(unowned)
         except BlobServiceError as error:
-            failures = dict.fromkeys(unheld, error)
+            failures = dict.fromkeys(unowned, error)
         for cid in failures:
             blobs.mark_lost(tx, cid, now)
-        gone = [cid for cid in unheld if cid not in failures]
+        gone = [cid for cid in unowned if cid not in failures]
         for cid in gone:
             blobs.forget(tx, cid)
     for failure in failures.values():
@@ -53,7 +57,9 @@ def discard_if(
     return gone
 
 
-def delete_account(database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]) -> list[str]:
+def delete_account(
+    database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]
+) -> list[str]:
     """Remove *did*, and the bytes that nobody else holds, also those that were kept aside; the CIDs of these.
 
     Takedowns of its blobs stay, and keep their bytes. What a store that is away does not let go of stays for the
@@ -68,7 +74,7 @@ def delete_account(database: Database, backend: BlobBackend, did: str, clock: Ca
     try:
         for start in range(0, len(cids), _STEP):
             gone += discard(database, backend, cids[start : start + _STEP], clock)
-        backend.forget_aside(set(gone))
+        backend.purge_quarantine(set(gone))
     except STORE_AWAY as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone

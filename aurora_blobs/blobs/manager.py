@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from aurora_blobs.accounts.queries import check_available
 from aurora_blobs.blobs.deletion import delete_account, discard
-from aurora_blobs.blobs.verify import Verified, set_aside
+from aurora_blobs.blobs.verify import Verified, quarantine
 from aurora_blobs.catalog import audit, blobs, references, takedowns
 from aurora_blobs.catalog.audit import Totals
 from aurora_blobs.catalog.blobs import Entry, UploadState, Usage
@@ -32,7 +32,7 @@ from aurora_blobs.errors import (
     ServiceBusy,
 )
 from aurora_blobs.intake.decoding import Reader
-from aurora_blobs.intake.spool import Spooled, leftovers, spooled
+from aurora_blobs.intake.spool import Spooled, spooled, stale_files
 from aurora_blobs.media.location import has_location
 from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
@@ -144,7 +144,10 @@ class BlobManager:
 
         def inspect(head: bytes) -> str:
             mime_type = choose_mime_type(
-                declared_type, head, policy=self.rules.mime_policy, allowed=self.rules.allowed_mime_types
+                declared_type,
+                head,
+                policy=self.rules.mime_policy,
+                allowed=self.rules.allowed_mime_types,
             )
             check_type(mime_type)
             return mime_type
@@ -156,7 +159,10 @@ class BlobManager:
             max_bytes=self.rules.max_bytes,
             declared_size=declared_size,
             encodings=encodings,
-            is_for_disk=lambda start: self.backend.syncs and not blobs.begins_like_one(self._database.glance(), start),
+            early_writeback=lambda start: (
+                self.backend.is_local_disk
+                and not blobs.has_fingerprint(self._database.one_shot(), start)
+            ),
         ) as blob:
             if cid not in (None, blob.cid):
                 raise InvalidRequest(f"The bytes are those of {blob.cid}")
@@ -168,9 +174,9 @@ class BlobManager:
                 if has_location(data, blob.mime_type):
                     raise LocationMetadata()
         # Not one state of the database, each only a first look: what counts is found out again when the rows are made.
-        state = self._admitted(self._database.glance(), did, blob)
+        state = self._admitted(self._database.one_shot(), did, blob)
         for name, subject, limit in self._limits(did, state, address):
-            check(self._database.glance(), name, subject, limit, self._clock())
+            check(self._database.one_shot(), name, subject, limit, self._clock())
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             if self._clock() - state.entry.created_at < _SETTLED:
@@ -178,7 +184,7 @@ class BlobManager:
             return state.entry
         facts = _facts(blob)
         for _ in range(_ATTEMPTS):
-            row = None if self.backend.local else self._pin(blob)
+            row = None if self.backend.stat_is_cheap else self._pin(blob)
             # A row made by this very pin: the one that said "stored" was collected, and the bytes with it.
             whole = whole and row in (None, state.blob_created_at)
             if not whole:
@@ -195,7 +201,9 @@ class BlobManager:
         with self._database.write() as tx:
             return blobs.pin(tx, blob.cid, blob.size, self._clock())
 
-    def _confirm(self, did: str, blob: Spooled, facts: Facts, row: int | None, address: str | None) -> Entry | None:
+    def _confirm(
+        self, did: str, blob: Spooled, facts: Facts, row: int | None, address: str | None
+    ) -> Entry | None:
         """Write the rows; None if the bytes were collected in the meantime. *row* is what `_pin` gave."""
         now = self._clock()
         try:
@@ -208,13 +216,15 @@ class BlobManager:
                     return None
                 if not state.stored:
                     blobs.mark_stored(tx, blob.cid, blob.size, now)
-                    if blob.start is not None:
-                        blobs.note_start(tx, blob.cid, blob.start)
+                    if blob.fingerprint is not None:
+                        blobs.add_fingerprint(tx, blob.cid, blob.fingerprint)
                 if state.entry is not None:
                     blobs.restart_grace(tx, did, blob.cid, now)
-                    return replace(state.entry, unreferenced_since=state.entry.unreferenced_since and now)
+                    return replace(
+                        state.entry, unreferenced_since=state.entry.unreferenced_since and now
+                    )
                 entry = self._new_entry(did, blob, facts, state, now)
-                blobs.hold(tx, entry)
+                blobs.add_owner(tx, entry)
                 for name, subject, limit in self._limits(did, state, address):
                     spend(tx, name, subject, limit, now)
                 return entry
@@ -223,11 +233,21 @@ class BlobManager:
             self._undo_or_leave(blob)
             raise
 
-    def _new_entry(self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int) -> Entry:
+    def _new_entry(
+        self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int
+    ) -> Entry:
         mime_type = blob.mime_type
-        if state.stated_type is not None and is_consistent(state.stated_type, blob.head):
-            mime_type = state.stated_type
-        return Entry(did, blob.cid, mime_type, blob.size, now, None if state.awaited else now, *facts)
+        if state.expected_type is not None and is_consistent(state.expected_type, blob.head):
+            mime_type = state.expected_type
+        return Entry(
+            did,
+            blob.cid,
+            mime_type,
+            blob.size,
+            now,
+            None if state.expected_by_record else now,
+            *facts,
+        )
 
     def _admitted(self, tx: Transaction, did: str, blob: Spooled) -> UploadState:
         state = blobs.find_upload_state(tx, did, blob.cid)
@@ -237,25 +257,34 @@ class BlobManager:
             raise InvalidRequest("Blob has been takendown, cannot re-upload")
         quota = self.rules.quota_bytes if state.quota_bytes is None else state.quota_bytes
         if state.entry is None and quota and state.blob_bytes + blob.size > quota:
-            raise QuotaExceeded(f"the account uses {state.blob_bytes} of {quota} bytes, the blob has {blob.size} bytes")
+            raise QuotaExceeded(
+                f"the account uses {state.blob_bytes} of {quota} bytes, the blob has {blob.size} bytes"
+            )
         return state
 
-    def _limits(self, did: str, state: UploadState, address: str | None) -> Iterator[tuple[str, str, Limit]]:
+    def _limits(
+        self, did: str, state: UploadState, address: str | None
+    ) -> Iterator[tuple[str, str, Limit]]:
         # What is here already costs nothing, and what a record waits for must be able to come, however much it is.
-        if state.entry is not None or state.awaited:
+        if state.entry is not None or state.expected_by_record:
             return
-        per_day = self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
+        per_day = (
+            self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
+        )
         if per_day:
             yield UPLOADS, did, Limit(per_day, DAY_SECONDS)
         if self.rules.uploads_per_address is not None and address is not None:
             yield UPLOADS, network_of(address), self.rules.uploads_per_address
 
     def _is_fresh(self, entry: Entry) -> bool:
-        return entry.unreferenced_since is None or self._clock() - entry.unreferenced_since < self._fresh
+        return (
+            entry.unreferenced_since is None
+            or self._clock() - entry.unreferenced_since < self._fresh
+        )
 
     def _undo_or_leave(self, blob: Spooled) -> None:
         if not self._undo(blob.cid):
-            blob.leave()
+            blob.keep_for_recovery()
 
     def _undo(self, cid: str) -> bool:
         """Remove what an upload that failed stored; False, and a line in the log, where that cannot be done now."""
@@ -272,23 +301,27 @@ class BlobManager:
         What a store that is away does not let go of stays for the collector.
         """
         count = 0
-        for path, cid in leftovers(self._spool):
+        for path, cid in stale_files(self._spool):
             if cid is not None and not self._undo(cid):
                 break
             path.unlink(missing_ok=True)
             count += 1
         return count
 
-    def describe(self, did: str, cid: str, *, viewer: str | None = None, admin: bool = False) -> Entry:
+    def describe(
+        self, did: str, cid: str, *, viewer: str | None = None, admin: bool = False
+    ) -> Entry:
         """The blob as *viewer* (a DID, None for everybody) or an admin may see it.
 
         Raises RepoNotFound, RepoTakendown, RepoDeactivated, BlobNotFound.
         """
-        found = blobs.find_availability(self._database.glance(), did, cid)
+        found = blobs.find_availability(self._database.one_shot(), did, cid)
         if found is None:
             raise RepoNotFound(f"Could not find repo for DID: {did}")
         if not admin and viewer != did:
-            check_available(did, taken_down=found.account_taken_down, deactivated=found.account_deactivated)
+            check_available(
+                did, taken_down=found.account_taken_down, deactivated=found.account_deactivated
+            )
         entry = found.entry
         if entry is None or not found.stored or found.taken_down:
             raise BlobNotFound()
@@ -296,7 +329,9 @@ class BlobManager:
             raise BlobNotFound()
         return entry
 
-    def open(self, entry: Entry, start: int = 0, stop: int | None = None, *, verify: bool = False) -> BinaryIO:
+    def open(
+        self, entry: Entry, start: int = 0, stop: int | None = None, *, verify: bool = False
+    ) -> BinaryIO:
         """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss.
 
         With *verify*, or where all are verified, so does the last read of a blob whose bytes are wrong.
@@ -307,14 +342,20 @@ class BlobManager:
             self.mark_lost(entry.cid)
             raise
         if (verify or self._verify) and start == 0 and stop in (None, entry.size):
-            return cast(BinaryIO, Verified(file, entry.cid, entry.size, partial(self._set_aside, entry.cid)))
+            return cast(
+                BinaryIO,
+                Verified(file, entry.cid, entry.size, partial(self._quarantine, entry.cid)),
+            )
         return file
 
-    def _set_aside(self, cid: str) -> None:
+    def _quarantine(self, cid: str) -> None:
         with self._database.read() as tx:
             row = audit.find_row(tx, cid)
-        if row is not None and set_aside(self._database, self.backend, row, self._clock):
-            log.warning("the bytes of %s were wrong or short: set aside, and the blob counts as missing", cid)
+        if row is not None and quarantine(self._database, self.backend, row, self._clock):
+            log.warning(
+                "the bytes of %s were wrong or short: set aside, and the blob counts as missing",
+                cid,
+            )
 
     def check_held(self, entry: Entry) -> None:
         """Whether the bytes of *entry* are there, all of them. Raises BlobNotFound, and remembers the loss."""
@@ -344,7 +385,7 @@ class BlobManager:
         if named.stored_size is None:
             return False
         # A network store is not asked for each: fsck and reads note what it lost.
-        return not self.backend.local or self.backend.size(named.cid) == named.stored_size
+        return not self.backend.stat_is_cheap or self.backend.size(named.cid) == named.stored_size
 
     def usage(self, did: str) -> Usage:
         """What *did* holds; the quota is the one in force, 0 for none. Raises AccountNotFound."""
@@ -352,7 +393,11 @@ class BlobManager:
             found = blobs.usage(tx, did)
         if found is None:
             raise AccountNotFound()
-        return found if found.quota_bytes is not None else replace(found, quota_bytes=self.rules.quota_bytes)
+        return (
+            found
+            if found.quota_bytes is not None
+            else replace(found, quota_bytes=self.rules.quota_bytes)
+        )
 
     def entries(self, did: str | None = None) -> Iterator[Entry]:
         """What *did*, or every account, holds, by DID and CID."""

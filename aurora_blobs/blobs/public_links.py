@@ -29,7 +29,7 @@ EXTENSIONS = {
 _GONE = ".gone"  # where the links of an account are moved at once, to be deleted at leisure
 
 
-class OpenShelf:
+class PublicLinks:
     """One for all processes that use *folder*; made with its first link."""
 
     def __init__(self, folder: Path, *, durable: bool) -> None:
@@ -37,7 +37,9 @@ class OpenShelf:
         self._folder = folder
         self._durable = durable
 
-    def put(self, did: str, cid: str, mime_type: str, target: str, is_public: Callable[[], bool]) -> None:
+    def add(
+        self, did: str, cid: str, mime_type: str, target: str, is_public: Callable[[], bool]
+    ) -> None:
         """Let nginx find the blob, whose file is *target* as seen from the shelf's folder, if *is_public* says so.
 
         Does nothing where that cannot be done at once: nginx asks again.
@@ -60,12 +62,12 @@ class OpenShelf:
         if not tx.hidden:
             yield
             return
-        with self.without(tx.hidden):
+        with self.revoked(tx.hidden):
             yield
-        tx.after_commit.append(self.sweep)
+        tx.after_commit.append(self.purge)
 
     @contextmanager
-    def without(self, hidden: Sequence[tuple[str, str | None]]) -> Iterator[None]:
+    def revoked(self, hidden: Sequence[tuple[str, str | None]]) -> Iterator[None]:
         """No link of *hidden*, by DID and CID, is there or comes while the block runs. A CID of None is every one."""
         with self._locked(fcntl.LOCK_EX):
             changed = set()
@@ -90,8 +92,8 @@ class OpenShelf:
         for link in self._folder.glob("did:*/*"):
             yield link.parent.name, link.stem
 
-    def sweep(self) -> None:
-        """Delete what `without` has moved away."""
+    def purge(self) -> None:
+        """Delete what `revoked` has moved away."""
         with suppress(FileNotFoundError):
             for path in (self._folder / _GONE).iterdir():
                 shutil.rmtree(path, ignore_errors=True)
@@ -106,7 +108,11 @@ class OpenShelf:
             with suppress(FileNotFoundError):
                 shelf.rename(gone / secrets.token_hex(8))
             return True
-        found = [path for extension in EXTENSIONS.values() if os.path.lexists(path := shelf / f"{cid}.{extension}")]
+        found = [
+            path
+            for extension in EXTENSIONS.values()
+            if os.path.lexists(path := shelf / f"{cid}.{extension}")
+        ]
         for path in found:
             path.unlink(missing_ok=True)
         return bool(found)

@@ -14,7 +14,9 @@ from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.storage.base import BlobBackend
 
 
-def is_right(backend: BlobBackend, cid: str, spend: Callable[[int], None] = lambda size: None) -> bool | None:
+def is_right(
+    backend: BlobBackend, cid: str, spend: Callable[[int], None] = lambda size: None
+) -> bool | None:
     """Whether the bytes under *cid*, all of them read, are those of *cid*; None if there are none.
 
     *spend* gets the size of each piece and may take its time.
@@ -30,7 +32,9 @@ def is_right(backend: BlobBackend, cid: str, spend: Callable[[int], None] = lamb
     return cid_of_digest(digest.digest()) == cid
 
 
-def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]) -> bool:
+def quarantine(
+    database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]
+) -> bool:
     """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
 
     Of a pair of stores both copies are looked at, and a right one keeps the blob.
@@ -48,14 +52,16 @@ def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callabl
             break
         if right is False:
             try:
-                store.keep_aside(cid)
+                store.quarantine(cid)
             except BlobNotFound:
                 return False
         seen.append((store, version))
     wrong = [store for store, version in seen if version is not None]
     failure: BlobServiceError | None = None
     with database.write() as tx:
-        if audit.find_row(tx, cid) != row or any(store.version(cid) != version for store, version in seen):
+        if audit.find_row(tx, cid) != row or any(
+            store.version(cid) != version for store, version in seen
+        ):
             return False
         for store in wrong:
             try:
@@ -73,7 +79,9 @@ def set_aside(database: Database, backend: BlobBackend, row: Row, clock: Callabl
 class Verified(io.RawIOBase):
     """A blob's bytes, hashed as they are read. The last piece is handed out only if all were right."""
 
-    def __init__(self, file: BinaryIO, cid: str, size: int, found_wrong: Callable[[], None]) -> None:
+    def __init__(
+        self, file: BinaryIO, cid: str, size: int, found_wrong: Callable[[], None]
+    ) -> None:
         """*found_wrong* is called before BlobNotFound is raised."""
         self._file = file
         self._cid = cid

@@ -6,7 +6,7 @@ from aurora_blobs.db import Transaction
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class AccountStatus:
     """The state of an account; *session* is whether the log-in that was asked for still holds.
 
     *deleted_at* is when an account of the same DID was deleted, None if that is long ago.
@@ -18,7 +18,7 @@ class Standing:
     deleted_at: int | None
 
 
-def find_standing(tx: Transaction, did: str, session_id: str | None) -> Standing | None:
+def find_account_status(tx: Transaction, did: str, session_id: str | None) -> AccountStatus | None:
     """How *did* and its log-in *session_id* stand; None if the account is not here."""
     row = tx.one(
         """
@@ -31,4 +31,4 @@ def find_standing(tx: Transaction, did: str, session_id: str | None) -> Standing
         session_id,
         did,
     )
-    return None if row is None else Standing(bool(row[0]), bool(row[1]), bool(row[2]), row[3])
+    return None if row is None else AccountStatus(bool(row[0]), bool(row[1]), bool(row[2]), row[3])

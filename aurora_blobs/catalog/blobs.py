@@ -36,8 +36,8 @@ class UploadState:
     """All that an upload of one content by one account has to know, read at once.
 
     `blob_created_at` is None where no `blob` row exists; `entry` is None where the account does not hold the blob.
-    `stated_type` is the media type that a waiting record gives, None where it gives none; `awaited` says that there
-    is such a record.
+    `expected_type` is the media type that a waiting record gives, None where it gives none;
+    `expected_by_record` says that there is such a record.
     """
 
     blob_count: int
@@ -48,8 +48,8 @@ class UploadState:
     stored: bool
     entry: Entry | None
     taken_down: bool
-    awaited: bool
-    stated_type: str | None
+    expected_by_record: bool
+    expected_type: str | None
 
 
 def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None:
@@ -84,8 +84,8 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
         stored=row[5] is not None,
         entry=entry,
         taken_down=bool(row[13]),
-        awaited=row[14] is not None,
-        stated_type=row[15],
+        expected_by_record=row[14] is not None,
+        expected_type=row[15],
     )
 
 
@@ -125,7 +125,7 @@ def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
     )
 
 
-def note_start(tx: Transaction, cid: str, start: int) -> None:
+def add_fingerprint(tx: Transaction, cid: str, start: int) -> None:
     """Know from now on how *cid*, a large blob, begins."""
     tx.run(
         """
@@ -138,7 +138,7 @@ def note_start(tx: Transaction, cid: str, start: int) -> None:
     )
 
 
-def begins_like_one(tx: Transaction, start: int) -> bool:
+def has_fingerprint(tx: Transaction, start: int) -> bool:
     """Whether there is a large blob that begins so, and is likely to be the same."""
     return tx.one("SELECT 1 FROM blob_start WHERE start = ? LIMIT 1", start) is not None
 
@@ -174,7 +174,7 @@ def find_size(tx: Transaction, cid: str) -> int | None:
     return None if row is None else row[0]
 
 
-def hold(tx: Transaction, entry: Entry) -> None:
+def add_owner(tx: Transaction, entry: Entry) -> None:
     """*entry*'s account holds the blob from now on, its header has been looked at; the account's counters follow."""
     tx.run(
         """
@@ -240,7 +240,7 @@ def set_probed(tx: Transaction, entry: Entry, now: int) -> bool:
     return changed > 0
 
 
-def let_go(tx: Transaction, did: str, cid: str) -> None:
+def remove_owner(tx: Transaction, did: str, cid: str) -> None:
     """*did* does not hold *cid* any more; the account's counters follow."""
     row = tx.one(
         """

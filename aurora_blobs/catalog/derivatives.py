@@ -98,7 +98,9 @@ def total_bytes(tx: Transaction) -> int:
 
 def recount(tx: Transaction) -> None:
     """Add up all of them again: what was removed by hand, or written by another version, was not counted."""
-    tx.run("UPDATE total SET bytes = (SELECT COALESCE(SUM(size), 0) FROM derivative) WHERE name = 'derivative'")
+    tx.run(
+        "UPDATE total SET bytes = (SELECT COALESCE(SUM(size), 0) FROM derivative) WHERE name = 'derivative'"
+    )
 
 
 def _add(tx: Transaction, size: int) -> None:
@@ -122,7 +124,9 @@ def least_used(tx: Transaction, limit: int) -> list[Use]:
 
 def of_blob(tx: Transaction, cid: str) -> list[Use]:
     """All that was derived of *cid*, and failures to."""
-    return [Use(*row) for row in tx.all("SELECT name, size, used_at FROM derivative WHERE cid = ?", cid)]
+    return [
+        Use(*row) for row in tx.all("SELECT name, size, used_at FROM derivative WHERE cid = ?", cid)
+    ]
 
 
 def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:

@@ -20,7 +20,7 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Unheld:
+class Unowned:
     """A content that no account holds; `created_at` is its row's."""
 
     cid: str
@@ -78,7 +78,9 @@ def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
     return row is not None
 
 
-def unheld(tx: Transaction, before: int, after: str, step: int) -> tuple[list[Unheld], str | None]:
+def unowned(
+    tx: Transaction, before: int, after: str, step: int
+) -> tuple[list[Unowned], str | None]:
     """Those of the next *step* contents after the CID *after* that no account holds and no takedown keeps.
 
     Rows made after *before* are left out: an upload may be under way. With them comes the last CID that was looked
@@ -99,11 +101,11 @@ def unheld(tx: Transaction, before: int, after: str, step: int) -> tuple[list[Un
         after,
         step,
     )
-    return [Unheld(*row[:3]) for row in rows if row[3]], rows[-1][0] if rows else None
+    return [Unowned(*row[:3]) for row in rows if row[3]], rows[-1][0] if rows else None
 
 
-def is_unheld(tx: Transaction, cid: str, created_at: int) -> bool:
-    """Whether the content's row is still the one that `unheld` found, and still nobody's."""
+def is_unowned(tx: Transaction, cid: str, created_at: int) -> bool:
+    """Whether the content's row is still the one that `unowned` found, and still nobody's."""
     row = tx.one(
         """
         SELECT 1

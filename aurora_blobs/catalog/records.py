@@ -61,10 +61,14 @@ def put(tx: Transaction, record: Record) -> None:
 
 def delete(tx: Transaction, did: str, collection: str, rkey: str) -> None:
     """Remove the record. Absence is success."""
-    tx.run("DELETE FROM record WHERE did = ? AND collection = ? AND rkey = ?", did, collection, rkey)
+    tx.run(
+        "DELETE FROM record WHERE did = ? AND collection = ? AND rkey = ?", did, collection, rkey
+    )
 
 
-def newest_first(tx: Transaction, did: str, collection: str, before: str, limit: int) -> list[Record]:
+def newest_first(
+    tx: Transaction, did: str, collection: str, before: str, limit: int
+) -> list[Record]:
     """Up to *limit* records of the collection, record keys descending, below *before*."""
     rows = tx.all(
         """
@@ -82,7 +86,9 @@ def newest_first(tx: Transaction, did: str, collection: str, before: str, limit:
     return [Record(*row) for row in rows]
 
 
-def oldest_first(tx: Transaction, did: str, collection: str, after: str, limit: int) -> list[Record]:
+def oldest_first(
+    tx: Transaction, did: str, collection: str, after: str, limit: int
+) -> list[Record]:
     """Up to *limit* records of the collection, record keys ascending, above *after*."""
     rows = tx.all(
         """
@@ -102,7 +108,9 @@ def oldest_first(tx: Transaction, did: str, collection: str, after: str, limit: 
 
 def keys(tx: Transaction, did: str) -> list[tuple[str, str]]:
     """The collection and record key of every record of *did*, in order."""
-    rows = tx.all("SELECT collection, rkey FROM record WHERE did = ? ORDER BY collection, rkey", did)
+    rows = tx.all(
+        "SELECT collection, rkey FROM record WHERE did = ? ORDER BY collection, rkey", did
+    )
     return [(row[0], row[1]) for row in rows]
 
 
@@ -123,7 +131,9 @@ def set_rev(tx: Transaction, did: str, rev: str) -> None:
     tx.run("UPDATE account SET rev = ? WHERE did = ?", rev, did)
 
 
-def keys_before(tx: Transaction, did: str, collection: str, after: str, until: str, rev: str, limit: int) -> list[str]:
+def keys_before(
+    tx: Transaction, did: str, collection: str, after: str, until: str, rev: str, limit: int
+) -> list[str]:
     """Up to *limit* record keys above *after* and up to *until*, in order, of records last written before *rev*."""
     rows = tx.all(
         """

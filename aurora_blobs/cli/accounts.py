@@ -22,7 +22,13 @@ def account() -> None:
 @account.command()
 @click.option("--handle", required=True, help="Like alice.test; reserved names are allowed.")
 @click.option("--email", required=True)
-@click.option("--password", prompt=True, hide_input=True, confirmation_prompt=True, help="Asked for if not given.")
+@click.option(
+    "--password",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="Asked for if not given.",
+)
 @json_option
 def create(handle: str, email: str, password: str, as_json: bool) -> None:
     """Make an account."""
@@ -92,12 +98,15 @@ def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: boo
     if size is None and uploads_per_day is None:
         raise click.UsageError("say SIZE, --uploads-per-day, or both")
     found, accounts = _found(name), services().accounts
-    quota_bytes, uploads = _limit("SIZE", size, parse_size), _limit("--uploads-per-day", uploads_per_day, _count)
+    quota_bytes, uploads = (
+        _limit("SIZE", size, parse_size),
+        _limit("--uploads-per-day", uploads_per_day, _count),
+    )
     if size is not None:
         accounts.set_quota(found.did, quota_bytes)
     if uploads_per_day is not None:
         accounts.set_uploads_per_day(found.did, uploads)
-    show({"did": found.did, **_limits(accounts.existing(found.did))}, as_json)
+    show({"did": found.did, **_limits(accounts.require(found.did))}, as_json)
 
 
 @account.command()
@@ -153,7 +162,9 @@ def _limit(argument: str, text: str | None, parse: Callable[[str], int]) -> int 
     try:
         return parse(text)
     except ValueError as error:
-        raise click.ClickException(f"{argument} {text!r}: accepted is {error}, or default") from None
+        raise click.ClickException(
+            f"{argument} {text!r}: accepted is {error}, or default"
+        ) from None
 
 
 def _count(text: str) -> int:

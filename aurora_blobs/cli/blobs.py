@@ -34,7 +34,9 @@ def show_blob(cid: str, as_json: bool) -> None:
     """Show who holds a blob or waits for it, which records name it, whether its bytes are here."""
     shown = services().blobs.inspect(cid)
     if shown is None:
-        raise click.ClickException(f"no account holds {cid}, no record names it and nobody took it down")
+        raise click.ClickException(
+            f"no account holds {cid}, no record names it and nobody took it down"
+        )
     values: dict[str, Any] = {
         "cid": shown_cid(cid, services().config.cid_format),
         "size": shown.size,
@@ -52,7 +54,10 @@ def show_blob(cid: str, as_json: bool) -> None:
     show(values, False)
     for account in [*holders, *awaiting]:
         click.echo()
-        show({name: value for name, value in account.items() if name not in ("cid", "records")}, False)
+        show(
+            {name: value for name, value in account.items() if name not in ("cid", "records")},
+            False,
+        )
         for uri in account["records"]:
             click.echo(f"named by {uri}")
     for down in downs:
@@ -83,7 +88,10 @@ def stats(as_json: bool) -> None:
 @json_option
 def backfill_blobs(as_json: bool) -> None:
     """Read the size and duration of pictures and films that were stored before that was done at upload."""
-    show_all(map(_row, backfill(services().blobs.backend, services().database, services().clock)), as_json)
+    show_all(
+        map(_row, backfill(services().blobs.backend, services().database, services().clock)),
+        as_json,
+    )
 
 
 @blobs.command("takedown")
@@ -100,7 +108,11 @@ def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
         click.echo(f"{cid} is taken down for {whom}")
         return
     was = services().moderation.lift(subject)
-    click.echo(f"{cid} is not taken down for {whom} any more" if was else f"{cid} was not taken down for {whom}")
+    click.echo(
+        f"{cid} is not taken down for {whom} any more"
+        if was
+        else f"{cid} was not taken down for {whom}"
+    )
     shown = services().blobs.inspect(cid)
     for other, *_ in () if shown is None else shown.takedowns:
         click.echo(f"{cid} is still taken down for {other or 'every account'}")

@@ -17,7 +17,9 @@ _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or m
 
 
 @click.command("gc")
-@click.option("--dry-run", is_flag=True, help="List what would go, why and since when; take nothing.")
+@click.option(
+    "--dry-run", is_flag=True, help="List what would go, why and since when; take nothing."
+)
 @click.option("--watch", is_flag=True, help="Again every 5 minutes, until SIGTERM or Ctrl-C.")
 @json_option
 @with_appcontext
@@ -37,7 +39,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         spool=found.config.spool,
         grace_seconds=found.config.unreferenced_grace,
         clock=found.clock,
-        sweep_pictures=found.pictures.sweep,
+        sweep_pictures=found.thumbnails.sweep,
     )
     stop = _stop_on_signals() if watch else threading.Event()
     whole = _round(collector, dry_run, as_json, stop)
@@ -57,7 +59,9 @@ def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.E
         with meter("collecting", *collector.ahead()) as shown:
             for step in steps:
                 shown.add(step.size)
-    show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(_sentence(dry_run, tally))
+    show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(
+        _sentence(dry_run, tally)
+    )
     return not tally["failed"]
 
 

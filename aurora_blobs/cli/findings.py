@@ -27,7 +27,9 @@ class Findings:
             self.all.append(finding)
             if not self._as_json:
                 mark = " (repaired)" if finding.repaired else ""
-                click.echo(f"{finding.kind}: {finding.subject}: {finding.detail}{mark}", err=self._err)
+                click.echo(
+                    f"{finding.kind}: {finding.subject}: {finding.detail}{mark}", err=self._err
+                )
 
     def finish(self, summary: dict[str, object], words: str) -> None:
         """Ends the command: status 1 if there was anything."""
@@ -35,7 +37,9 @@ class Findings:
             show({**summary, "findings": [asdict(finding) for finding in self.all]}, True)
         else:
             repaired = sum(finding.repaired for finding in self.all)
-            wrong = f"{len(self.all)} findings, {repaired} repaired" if self.all else "nothing is wrong"
+            wrong = (
+                f"{len(self.all)} findings, {repaired} repaired" if self.all else "nothing is wrong"
+            )
             click.echo(f"{words}: {wrong}", err=self._err)
         sys.exit(1 if self.all else 0)
 

@@ -13,7 +13,7 @@ from aurora_blobs.cli.findings import Findings, unrestricted
 from aurora_blobs.cli.output import Group, json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.maintenance.backup import Backup
-from aurora_blobs.maintenance.blob_import import Bring, Found, in_bucket, in_folder
+from aurora_blobs.maintenance.blob_import import BlobImporter, Found, in_bucket, in_folder
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.migrate import Progress
 from aurora_blobs.protocol.syntax import parse_did
@@ -21,17 +21,32 @@ from aurora_blobs.services import services
 from aurora_blobs.storage import open_bucket
 
 _folder = click.Path(file_okay=False, path_type=Path)
-_jobs = click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs copied at a time.")
+_jobs = click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Blobs copied at a time.",
+)
 
 
 @click.command("import")
 @click.argument("origin", metavar="PATH")
-@click.option("--did", type=parse_did, help="Whose blobs they are, where the folder's name does not tell.")
-@click.option("--db", "databases", type=_folder, help="The reference PDS's folder of accounts (…/store.sqlite).")
+@click.option(
+    "--did", type=parse_did, help="Whose blobs they are, where the folder's name does not tell."
+)
+@click.option(
+    "--db",
+    "databases",
+    type=_folder,
+    help="The reference PDS's folder of accounts (…/store.sqlite).",
+)
 @click.option("--dry-run", is_flag=True, help="Only list what would be imported.")
 @json_option
 @with_appcontext
-def import_blobs(origin: str, did: str | None, databases: Path | None, dry_run: bool, as_json: bool) -> None:
+def import_blobs(
+    origin: str, did: str | None, databases: Path | None, dry_run: bool, as_json: bool
+) -> None:
     """Take over blobs from the folder, or s3://bucket/prefix, of a reference PDS. Run it again to go on.
 
     Accounts that are not here get a row. With --db, types, references and takedowns come too; without it the blobs are
@@ -42,7 +57,9 @@ def import_blobs(origin: str, did: str | None, databases: Path | None, dry_run: 
             click.echo(f"{found.did or did or 'nobody'}\t{found.cid}\t{found.size}\t{found.name}")
         return
     sizes = [found.size for found in _found(origin)]
-    job = Bring(services().database, unrestricted(), services().clock, did=did, databases=databases)
+    job = BlobImporter(
+        services().database, unrestricted(), services().clock, did=did, databases=databases
+    )
     findings = Findings(as_json)
     with meter("import", len(sizes), sum(sizes)) as shown:
         findings.take(job.run(_found(origin), shown.add))
@@ -98,7 +115,11 @@ def make(folder: Path, jobs: int, as_json: bool) -> None:
     kept = Backup(folder)
     findings = Findings(as_json)
     with ExitStack() as stack:
-        findings.take(kept.make(services().database, services().blobs.backend, jobs, _metered(stack, "backup")))
+        findings.take(
+            kept.make(
+                services().database, services().blobs.backend, jobs, _metered(stack, "backup")
+            )
+        )
     findings.finish(asdict(kept.progress), _words(kept.progress))
 
 
@@ -115,10 +136,14 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
     if not yes:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
     findings = Findings(as_json)
-    services().shelf.clear()
+    services().public_links.clear()
     with ExitStack() as stack:
         begin = _metered(stack, "restore")
-        findings.take(kept.restore(services().database, services().blobs.backend, services().config.spool, jobs, begin))
+        findings.take(
+            kept.restore(
+                services().database, services().blobs.backend, services().config.spool, jobs, begin
+            )
+        )
     findings.finish(asdict(kept.progress), _words(kept.progress))
 
 

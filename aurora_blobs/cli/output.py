@@ -10,7 +10,9 @@ from flask.cli import AppGroup
 
 from aurora_blobs.errors import BlobServiceError
 
-json_option: Callable[[Any], Any] = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+json_option: Callable[[Any], Any] = click.option(
+    "--json", "as_json", is_flag=True, help="Print JSON."
+)
 
 
 class Group(AppGroup):
@@ -38,7 +40,9 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
     """Many things, a line for each, as they come."""
     for row in rows:
-        text = json.dumps(row, ensure_ascii=False) if as_json else "\t".join(map(_plain, row.values()))
+        text = (
+            json.dumps(row, ensure_ascii=False) if as_json else "\t".join(map(_plain, row.values()))
+        )
         click.echo(text)
 
 

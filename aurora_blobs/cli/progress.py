@@ -18,7 +18,9 @@ class Meter:
     The rate is that of the last while: a job that goes on where it was passes over what is done in no time.
     """
 
-    def __init__(self, blobs: int, size: int, bar: Any, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, blobs: int, size: int, bar: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._blobs = blobs
         self._bytes = size
         self._bar = bar

@@ -19,8 +19,12 @@ from aurora_blobs.storage import open_store
 
 @click.command("fsck")
 @click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
-@click.option("--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob.")
-@click.option("--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows.")
+@click.option(
+    "--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob."
+)
+@click.option(
+    "--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows."
+)
 @click.option("--dry-run", is_flag=True, help="With --delete-strays: only say what would go.")
 @json_option
 @with_appcontext
@@ -30,14 +34,18 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
     findings = Findings(as_json)
     check = Fsck(database, backend, services().config.spool, clock, repair=repair)
     findings.take(check.run())
-    findings.take(exposed(database, services().shelf, services().blobs.describe, repair=repair))
+    findings.take(
+        exposed(database, services().public_links, services().blobs.describe, repair=repair)
+    )
     summary: dict[str, object] = {"blobs": check.seen, "bytes": check.seen_bytes}
     if delete:
         strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
         gone = strays if dry_run else delete_strays(database, backend, strays)
         summary["deleted"] = gone
         if not as_json:
-            click.echo(f"{'would delete' if dry_run else 'deleted'} {len(gone)} of {len(strays)} strays")
+            click.echo(
+                f"{'would delete' if dry_run else 'deleted'} {len(gone)} of {len(strays)} strays"
+            )
     if origin is not None:
         heal = Heal(database, unrestricted(), origin)
         findings.take(heal.run())
@@ -48,9 +56,15 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
 
 
 @click.command("scrub")
-@click.option("--repair", is_flag=True, help="Set wrong bytes aside; their blobs count as missing then.")
 @click.option(
-    "--bytes-per-second", type=parse_size, default="0", metavar="SIZE", help="Read no faster, like 50MB; 0: at will."
+    "--repair", is_flag=True, help="Set wrong bytes aside; their blobs count as missing then."
+)
+@click.option(
+    "--bytes-per-second",
+    type=parse_size,
+    default="0",
+    metavar="SIZE",
+    help="Read no faster, like 50MB; 0: at will.",
 )
 @json_option
 @with_appcontext
@@ -73,8 +87,16 @@ def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
 
 
 @click.command("migrate")
-@click.option("--to", "target", type=click.Choice(["disk", "s3"]), required=True, help="The store to fill.")
-@click.option("--jobs", type=click.IntRange(1, 64), default=4, show_default=True, help="Blobs copied at a time.")
+@click.option(
+    "--to", "target", type=click.Choice(["disk", "s3"]), required=True, help="The store to fill."
+)
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 64),
+    default=4,
+    show_default=True,
+    help="Blobs copied at a time.",
+)
 @json_option
 @with_appcontext
 def migrate(target: str, jobs: int, as_json: bool) -> None:

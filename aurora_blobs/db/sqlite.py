@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
-from aurora_blobs.storage.group_fsync import SharedFlush
+from aurora_blobs.storage.group_fsync import GroupFsync
 
 SCHEMA_VERSION = 1
 _BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
@@ -66,7 +66,7 @@ def no_hook(tx: Transaction) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-class _Glance(Transaction):
+class _OneShot(Transaction):
     """Each statement for itself, on whatever connection is idle."""
 
     def __init__(self, database: "Database") -> None:
@@ -81,7 +81,7 @@ class _Glance(Transaction):
             return Transaction(connection).all(sql, *values)
 
     def run(self, sql: str, *values: object) -> int:
-        raise RuntimeError("a glance changes nothing")
+        raise RuntimeError("a one-shot transaction changes nothing")
 
 
 class Database:
@@ -98,7 +98,7 @@ class Database:
         """
         self.path = path
         self._before_commit = before_commit
-        self._flush = SharedFlush(Path(f"{path}-wal")) if durable else None
+        self._flush = GroupFsync(Path(f"{path}-wal")) if durable else None
         self._idle: list[sqlite3.Connection] = []
         self._inside = threading.local()  # .transaction is True in a thread that is in one
         # SQLite's own waiting sleeps and is unfair: under load some writers waited 1.2 s. Writers of this
@@ -117,9 +117,9 @@ class Database:
             finally:
                 connection.execute("ROLLBACK")
 
-    def glance(self) -> Transaction:
+    def one_shot(self) -> Transaction:
         """For one statement alone, which is a snapshot by itself: `read` puts two more around it."""
-        return _Glance(self)
+        return _OneShot(self)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -199,7 +199,9 @@ class Database:
             raise ServiceBusy(_BUSY)
         try:
             if self._process_lock is None:
-                self._process_lock = os.open(f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                self._process_lock = os.open(
+                    f"{self.path}-lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
+                )
             fcntl.flock(self._process_lock, fcntl.LOCK_EX)
             try:
                 yield
@@ -211,7 +213,9 @@ class Database:
     @contextmanager
     def _borrowed(self) -> Iterator[sqlite3.Connection]:
         self._refuse_nesting()
-        idle = self._idle  # after a fork in the block it is another list, and the connection not the child's
+        idle = (
+            self._idle
+        )  # after a fork in the block it is another list, and the connection not the child's
         try:
             connection = idle.pop()
         except IndexError:
@@ -257,7 +261,7 @@ class Database:
         self._inside = threading.local()
         self._thread_lock = threading.Lock()
         if self._flush is not None:
-            self._flush = SharedFlush(Path(f"{self.path}-wal"))
+            self._flush = GroupFsync(Path(f"{self.path}-wal"))
         if self._process_lock is not None:
             os.close(self._process_lock)
             self._process_lock = None
@@ -311,4 +315,6 @@ def _check_version(connection: sqlite3.Connection) -> None:
     if row is None:
         connection.execute("INSERT INTO schema_version (version) VALUES (?)", (SCHEMA_VERSION,))
     elif row[0] > SCHEMA_VERSION:
-        raise ConfigError(f"the database has schema version {row[0]}, this program knows up to {SCHEMA_VERSION}")
+        raise ConfigError(
+            f"the database has schema version {row[0]}, this program knows up to {SCHEMA_VERSION}"
+        )

@@ -23,7 +23,9 @@ def parse_encodings(header: str) -> tuple[str, ...]:
 
     RFC 9110, 8.4. Raises UnsupportedEncoding.
     """
-    names = tuple(name for part in header.split(",") if (name := part.strip().lower()) not in ("", "identity"))
+    names = tuple(
+        name for part in header.split(",") if (name := part.strip().lower()) not in ("", "identity")
+    )
     for name in names:
         if name not in _DECODERS:
             raise UnsupportedEncoding("unsupported content-encoding")

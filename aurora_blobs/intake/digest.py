@@ -7,7 +7,9 @@ from hashlib import sha256
 from queue import Queue
 from typing import Protocol
 
-LONG = 16 * 1024 * 1024  # bytes; below it, handing pieces over costs what hashing them beside the reading gains
+LONG = (
+    16 * 1024 * 1024
+)  # bytes; below it, handing pieces over costs what hashing them beside the reading gains
 _WAITING = 8  # pieces that the stream may be ahead
 
 # One in a process: with more uploads than that, their own threads keep every core busy.

@@ -13,7 +13,12 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InsufficientStorage, UploadIncomplete
+from aurora_blobs.errors import (
+    BlobServiceError,
+    BlobTooLarge,
+    InsufficientStorage,
+    UploadIncomplete,
+)
 from aurora_blobs.intake.decoding import Reader, decoded
 from aurora_blobs.intake.digest import hashing
 from aurora_blobs.protocol.cid import cid_in, cid_of_digest
@@ -39,12 +44,12 @@ if _sync_file_range is not None:
 
 
 class _File:
-    """A file in the spool, locked for as long as its upload lives, so that `leftovers` can tell."""
+    """A file in the spool, locked for as long as its upload lives, so that `stale_files` can tell."""
 
-    def __init__(self, path: Path, *, is_for_disk: bool = False) -> None:
-        """*is_for_disk*: the disk begins on it while it is written."""
+    def __init__(self, path: Path, *, early_writeback: bool = False) -> None:
+        """*early_writeback*: the disk begins on it while it is written."""
         self.path = path
-        self._is_for_disk = is_for_disk
+        self._early_writeback = early_writeback
         self._written = self._sent_out = 0
         with disk_errors():
             while True:
@@ -65,8 +70,14 @@ class _File:
             while view:
                 view = view[os.write(self._fd, view) :]
         self._written += len(data)
-        if self._is_for_disk and self._written - self._sent_out >= LARGE and _sync_file_range is not None:
-            _sync_file_range(self._fd, self._sent_out, self._written - self._sent_out, _SYNC_FILE_RANGE_WRITE)
+        if (
+            self._early_writeback
+            and self._written - self._sent_out >= LARGE
+            and _sync_file_range is not None
+        ):
+            _sync_file_range(
+                self._fd, self._sent_out, self._written - self._sent_out, _SYNC_FILE_RANGE_WRITE
+            )
             self._sent_out = self._written
 
     def map(self) -> mmap.mmap:
@@ -103,23 +114,29 @@ class Spooled:
     """Bytes that were counted and hashed. Made by `spooled` alone; valid inside its block.
 
     `cid` names them, `size` counts them, `head` is the first `HEAD` of them, `mime_type` what `inspect` made of it.
-    `start` is what `spooled` asks about where they are `LARGE`, else None.
+    `fingerprint` is what `spooled` asks about where they are `LARGE`, else None.
     """
 
     def __init__(
-        self, cid: str, size: int, mime_type: str, head: bytes, folder: Path, content: list[bytes] | _File
+        self,
+        cid: str,
+        size: int,
+        mime_type: str,
+        head: bytes,
+        folder: Path,
+        content: list[bytes] | _File,
     ) -> None:
         self.cid = cid
         self.head = head
         self.size = size
-        self.start = _start_of(head, size)
+        self.fingerprint = _fingerprint_of(head, size)
         self.mime_type = mime_type
         self._folder = folder
         self._content = content
         self._landed: _File | None = None
         self._is_left = False
 
-    def land(self, *, durable: bool) -> Path:
+    def materialize(self, *, durable: bool) -> Path:
         """The file that holds the bytes, named ``<cid>.…`` so that a crash tells what it may have left.
 
         With *durable* it is on the disk. Raises InsufficientStorage.
@@ -145,17 +162,17 @@ class Spooled:
         if self.size <= IN_MEMORY and not isinstance(self._content, _File):
             yield b"".join(self._content)
         else:
-            self.land(durable=False)
+            self.materialize(durable=False)
             assert self._landed is not None
             with self._landed.map() as mapped:
                 yield mapped
 
     def open(self) -> BinaryIO:
         """The bytes, from their start."""
-        return open(self.land(durable=False), "rb")
+        return open(self.materialize(durable=False), "rb")
 
-    def leave(self) -> None:
-        """What was stored of it cannot be removed now: have its file outlive the block, for `leftovers` to find."""
+    def keep_for_recovery(self) -> None:
+        """What was stored of it cannot be removed now: have its file outlive the block, for `stale_files` to find."""
         self._is_left = True
 
     def close(self) -> None:
@@ -176,26 +193,28 @@ def spooled(
     max_bytes: int,
     declared_size: int | None,
     encodings: tuple[str, ...] = (),
-    is_for_disk: Callable[[int], bool] = lambda start: True,
+    early_writeback: Callable[[int], bool] = lambda start: True,
 ) -> Iterator[Spooled]:
     """Read *stream* to its end; the block has the result, and nothing of it is left after the block, save by `leave`.
 
     *inspect* gets the first `HEAD` bytes, before anything else is read, and names the media type or refuses by
     raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings* are undone first;
-    *max_bytes* holds for what comes out. *is_for_disk* tells of a large body by its start, a number of 64 bits made of
-    its size and head, whether the disk may begin on it.
+    *max_bytes* holds for what comes out. *early_writeback* tells of a large body by its fingerprint, 64 bits
+    made of its size and head, whether the disk may begin on it.
 
     Raises BlobTooLarge (by the declared size before anything is read), UploadIncomplete, InsufficientStorage.
     """
     slack = max_bytes // 1000 + _ENCODED_SLACK if encodings else 0
     if declared_size is not None and declared_size > max_bytes + slack:
         raise BlobTooLarge()
-    body = decoded(BodyReader(stream, declared_size, max_bytes + slack), encodings, max_bytes + slack)
+    body = decoded(
+        BodyReader(stream, declared_size, max_bytes + slack), encodings, max_bytes + slack
+    )
     head = _read_up_to(body, HEAD)
     mime_type = inspect(head)
     expected = None if encodings else declared_size
-    start = None if expected is None else _start_of(head, expected)
-    early = start is None or is_for_disk(start)
+    start = None if expected is None else _fingerprint_of(head, expected)
+    early = start is None or early_writeback(start)
     with _room(expected) as in_memory:
         content, size, cid = _read(body, head, folder, max_bytes, expected, in_memory, early)
         blob = Spooled(cid, size, mime_type, head, folder, content)
@@ -205,7 +224,7 @@ def spooled(
             blob.close()
 
 
-def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
+def stale_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """What uploads that died left in *folder*: each file, and the CID under which it may have been stored.
 
     Files of uploads that are alive, in whatever process, are passed over. The caller unlinks, or the next call
@@ -224,10 +243,10 @@ def leftovers(folder: Path) -> Iterator[tuple[Path, str | None]]:
 
 
 @contextmanager
-def alone(folder: Path, name: str) -> Iterator[bool]:
+def exclusive(folder: Path, name: str) -> Iterator[bool]:
     """Has the file *name* in *folder* to itself for the block; yields False where somebody has, in whatever process.
 
-    It goes with the block; one that a crash left is among the `leftovers`.
+    It goes with the block; one that a crash left is among the `stale_files`.
     """
     path = folder / name
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -276,7 +295,9 @@ class BodyReader:
         if self._left is not None:
             # gunicorn ends a cut-off body with a plain EOF (benoitc/gunicorn#3234).
             if not data:
-                raise UploadIncomplete(f"the request body is {self._left} bytes shorter than its Content-Length")
+                raise UploadIncomplete(
+                    f"the request body is {self._left} bytes shorter than its Content-Length"
+                )
             self._left -= len(data)
         self._allowed -= len(data)
         if self._allowed < 0:
@@ -297,7 +318,13 @@ def _read_up_to(body: Reader, size: int) -> bytes:
 
 
 def _read(
-    body: Reader, head: bytes, folder: Path, max_bytes: int, expected: int | None, in_memory: int, is_for_disk: bool
+    body: Reader,
+    head: bytes,
+    folder: Path,
+    max_bytes: int,
+    expected: int | None,
+    in_memory: int,
+    early_writeback: bool,
 ) -> tuple[list[bytes] | _File, int, str]:
     """All of *body*, which began with *head*: its pieces, or a file where they are more than *in_memory*; size, CID."""
     size = 0
@@ -312,7 +339,9 @@ def _read(
                     raise BlobTooLarge()
                 pieces.append(data)
                 if file is None and size > in_memory:
-                    file = _File(folder / f"upload.{secrets.token_hex(8)}", is_for_disk=is_for_disk)
+                    file = _File(
+                        folder / f"upload.{secrets.token_hex(8)}", early_writeback=early_writeback
+                    )
                     if expected is not None:
                         file.allocate(expected)
                 if file is not None:
@@ -328,7 +357,7 @@ def _read(
         raise
 
 
-def _start_of(head: bytes, size: int) -> int | None:
+def _fingerprint_of(head: bytes, size: int) -> int | None:
     if size < LARGE:
         return None
     return int.from_bytes(sha256(b"%d %b" % (size, head)).digest()[:8], "big", signed=True)

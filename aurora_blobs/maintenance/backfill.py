@@ -33,7 +33,11 @@ def backfill(backend: BlobBackend, database: Database, clock: Callable[[], int])
                 facts = probe(_Far(backend, entry), entry.mime_type)
             except BlobNotFound:
                 continue
-            seen.append(replace(entry, width=facts.width, height=facts.height, duration_ms=facts.duration_ms))
+            seen.append(
+                replace(
+                    entry, width=facts.width, height=facts.height, duration_ms=facts.duration_ms
+                )
+            )
         with database.write() as tx:
             written = [entry for entry in seen if blobs.set_probed(tx, entry, clock())]
         yield from written
@@ -58,6 +62,8 @@ class _Far:
             return b""
         if start < self._start or stop > self._start + len(self._block):
             self._start = start
-            with self._backend.open(self._entry.cid, start, min(max(stop, start + _BLOCK), self._entry.size)) as file:
+            with self._backend.open(
+                self._entry.cid, start, min(max(stop, start + _BLOCK), self._entry.size)
+            ) as file:
                 self._block = file.read()
         return self._block[start - self._start : stop - self._start]

@@ -18,7 +18,9 @@ from aurora_blobs.storage.disk import DiskBackend
 Begin = Callable[[Progress], Callable[[int], None]]
 DATABASE = "aurora.sqlite3"
 BLOBS = "blobs"
-_SPOOL = "spool"  # in the backup: files get their names by a link, which does not cross file systems
+_SPOOL = (
+    "spool"  # in the backup: files get their names by a link, which does not cross file systems
+)
 
 
 class Backup:
@@ -32,7 +34,9 @@ class Backup:
         """Whether there is one."""
         return (self._folder / DATABASE).is_file()
 
-    def make(self, database: Database, backend: BlobBackend, jobs: int, begin: Begin) -> Iterator[Finding]:
+    def make(
+        self, database: Database, backend: BlobBackend, jobs: int, begin: Begin
+    ) -> Iterator[Finding]:
         """Bring the folder up to date; what could not be copied. *begin* gets the totals and gives what to advance."""
         self._folder.mkdir(parents=True, exist_ok=True)
         copy = self._folder / f"{DATABASE}.part"

@@ -70,7 +70,7 @@ def _read_name(name: str) -> tuple[str | None, str] | None:
         return None, cid
 
 
-class Bring:
+class BlobImporter:
     """One import. `brought` and `present` count what came and what was here before."""
 
     def __init__(
@@ -87,8 +87,14 @@ class Bring:
         self._blobs = blobs
         self._clock = clock
         self._did = did
-        self._stores = {} if databases is None else {path.parent.name: path for path in databases.rglob("store.sqlite")}
-        self._kept: dict[str, dict[str, KeptBlob]] = {}  # by DID and CID: what the accounts' own databases say
+        self._stores = (
+            {}
+            if databases is None
+            else {path.parent.name: path for path in databases.rglob("store.sqlite")}
+        )
+        self._kept: dict[
+            str, dict[str, KeptBlob]
+        ] = {}  # by DID and CID: what the accounts' own databases say
         self.brought = 0
         self.present = 0
 
@@ -105,7 +111,9 @@ class Bring:
         if did is None:
             return "its place does not say whose it is: give --did"
         kept = self._kept_by(did).get(blob.cid)
-        if "quarantine" in PurePosixPath(blob.name).parts and (kept is None or kept.takedown_ref is None):
+        if "quarantine" in PurePosixPath(blob.name).parts and (
+            kept is None or kept.takedown_ref is None
+        ):
             return "in quarantine, and no --db says that it is taken down"
         with self._database.read() as tx:
             state = blobs.find_upload_state(tx, did, blob.cid)
@@ -145,7 +153,10 @@ class Bring:
         return self._kept[did]
 
     def _read_store(self, did: str) -> dict[str, KeptBlob]:
-        with closing(open_database(f"sqlite:{self._stores[did]}", durable=False)) as store, store.read() as tx:
+        with (
+            closing(open_database(f"sqlite:{self._stores[did]}", durable=False)) as store,
+            store.read() as tx,
+        ):
             kept = {parse_blob_cid(row.cid): row for row in reference_pds.blobs(tx)}
             named = reference_pds.references(tx)
         with self._database.write() as tx:

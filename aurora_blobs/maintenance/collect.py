@@ -14,7 +14,7 @@ from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import Expired
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import STORE_AWAY
-from aurora_blobs.intake.spool import leftovers
+from aurora_blobs.intake.spool import stale_files
 from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per statement
@@ -88,7 +88,9 @@ class Collector:
                     yield found
         pictures = 0 if dry_run else self._sweep_pictures()
         if pictures:
-            yield Collected("picture", "derived from blobs that are gone or taken down", count=pictures)
+            yield Collected(
+                "picture", "derived from blobs that are gone or taken down", count=pictures
+            )
 
     def _candidates(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         """What seems to be over, and how to take it; that answers False where it is not over any more."""
@@ -107,31 +109,43 @@ class Collector:
             if not step:
                 return
             for blob in step:
-                found = Collected("temporary", "no record names it", blob.cid, blob.did, blob.size, blob.since)
-                yield found, partial(self._discard, blob.cid, partial(_let_go, blob=blob, before=before))
+                found = Collected(
+                    "temporary", "no record names it", blob.cid, blob.did, blob.size, blob.since
+                )
+                yield (
+                    found,
+                    partial(self._discard, blob.cid, partial(_let_go, blob=blob, before=before)),
+                )
             after = (step[-1].since, step[-1].did, step[-1].cid)
 
     def _unheld(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
         after: str | None = ""
         while after is not None:
             with self._database.read() as tx:
-                step, after = expiry.unheld(tx, before, after, _STEP)
+                step, after = expiry.unowned(tx, before, after, _STEP)
             for blob in step:
-                found = Collected("unheld", "no account holds it", blob.cid, None, blob.size, blob.created_at)
-                is_over = partial(expiry.is_unheld, cid=blob.cid, created_at=blob.created_at)
+                found = Collected(
+                    "unheld", "no account holds it", blob.cid, None, blob.size, blob.created_at
+                )
+                is_over = partial(expiry.is_unowned, cid=blob.cid, created_at=blob.created_at)
                 yield found, partial(self._discard, blob.cid, is_over)
 
     def _discard(self, cid: str, check: Callable[[Transaction], bool]) -> bool:
         return discard_if(check, self._database, self._backend, [cid], self._clock) is not None
 
     def _spooled(self) -> Iterator[tuple[Collected, Callable[[], bool]]]:
-        for path, cid in leftovers(self._spool):
+        for path, cid in stale_files(self._spool):
             try:
                 status = path.stat()
             except FileNotFoundError:
                 continue  # swept by another collector
             found = Collected(
-                "spool", f"{path.name}: its upload died", cid, None, status.st_size, status.st_mtime_ns // 1000
+                "spool",
+                f"{path.name}: its upload died",
+                cid,
+                None,
+                status.st_size,
+                status.st_mtime_ns // 1000,
             )
             yield found, partial(self._sweep, path, cid)
 
@@ -147,7 +161,10 @@ class Collector:
             try:
                 for left in store.unfinished(before):
                     reason = "its upload to the store broke off"
-                    yield Collected("unfinished", reason, left.cid, None, left.size, left.since), left.remove
+                    yield (
+                        Collected("unfinished", reason, left.cid, None, left.size, left.since),
+                        left.remove,
+                    )
             except STORE_AWAY as error:
                 reason = "the store was to be asked for uploads that broke off"
                 yield Collected("unfinished", reason, failure=error.message), lambda: True
@@ -170,7 +187,7 @@ class Collector:
 def _let_go(tx: Transaction, blob: Expired, before: int) -> bool:
     if not expiry.is_expired(tx, blob.did, blob.cid, before):
         return False
-    blobs.let_go(tx, blob.did, blob.cid)
+    blobs.remove_owner(tx, blob.did, blob.cid)
     return True
 
 

@@ -89,10 +89,15 @@ class Export:
         with self._database.read() as tx:
             records = references.record_uris(tx, entry.did, entry.cid, "", _MAX_RECORDS)
         self.written += 1
-        self._listed.append({"cid": entry.cid, "mimeType": entry.mime_type, "size": entry.size, "records": records})
+        self._listed.append(
+            {"cid": entry.cid, "mimeType": entry.mime_type, "size": entry.size, "records": records}
+        )
 
     def _manifest(self) -> str:
-        return json.dumps({"did": self._did, "blobs": self._listed}, ensure_ascii=False, indent=1) + "\n"
+        return (
+            json.dumps({"did": self._did, "blobs": self._listed}, ensure_ascii=False, indent=1)
+            + "\n"
+        )
 
 
 class _Hashed:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aurora_blobs.blobs.deletion import discard
-from aurora_blobs.blobs.public_links import OpenShelf
-from aurora_blobs.blobs.verify import is_right, set_aside
+from aurora_blobs.blobs.public_links import PublicLinks
+from aurora_blobs.blobs.verify import is_right, quarantine
 from aurora_blobs.catalog import audit, blobs
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobServiceError
-from aurora_blobs.intake.spool import leftovers
+from aurora_blobs.intake.spool import stale_files
 from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
 from aurora_blobs.storage.base import BlobBackend, Stored
 
@@ -22,7 +22,13 @@ class Fsck:
     """One check. `seen` and `seen_bytes` count what the store holds."""
 
     def __init__(
-        self, database: Database, backend: BlobBackend, spool: Path, clock: Callable[[], int], *, repair: bool
+        self,
+        database: Database,
+        backend: BlobBackend,
+        spool: Path,
+        clock: Callable[[], int],
+        *,
+        repair: bool,
     ) -> None:
         """*repair* mends what can be mended without removing anything that might be wanted."""
         self._database = database
@@ -45,7 +51,9 @@ class Fsck:
             if finding is not None:
                 yield finding
         for name in foreign:
-            yield Finding("foreign", name, "lies in the store and is no blob; nothing here knows it")
+            yield Finding(
+                "foreign", name, "lies in the store and is no blob; nothing here knows it"
+            )
         yield from self._misfits()
         yield from self._miscounts()
         yield from self._stale_uploads()
@@ -69,7 +77,11 @@ class Fsck:
                 return None
         if self._backend.size(stored.cid) is None:
             return None
-        return Finding("stray", stored.cid, f"{stored.size} bytes without a row; `--delete-strays` removes them")
+        return Finding(
+            "stray",
+            stored.cid,
+            f"{stored.size} bytes without a row; `--delete-strays` removes them",
+        )
 
     def _lost(self, row: Row) -> Finding | None:
         # Under the write lock, where no collector is half way between removing bytes and their row.
@@ -86,29 +98,40 @@ class Fsck:
         size = self._backend.size(row.cid)
         if not unchanged or size is None or size == row.size:
             return None
-        repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
-        return Finding("wrong size", row.cid, f"{size} bytes in the store, should be {row.size}", repaired)
+        repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
+        return Finding(
+            "wrong size", row.cid, f"{size} bytes in the store, should be {row.size}", repaired
+        )
 
     def _not_stored(self, row: Row, stored: Stored | None) -> Finding | None:
         if stored is not None:
             return self._unconfirmed(row)
         if row.held:
-            return Finding("missing", row.cid, f"its {row.size} bytes are known to be lost; an upload brings them back")
+            return Finding(
+                "missing",
+                row.cid,
+                f"its {row.size} bytes are known to be lost; an upload brings them back",
+            )
         if row.created_at > self._clock() - SETTLED:
             return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
                 if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
                     blobs.forget(tx, row.cid)
-        return Finding("abandoned", row.cid, "a row that an upload left, without bytes", self._repair)
+        return Finding(
+            "abandoned", row.cid, "a row that an upload left, without bytes", self._repair
+        )
 
     def _unconfirmed(self, row: Row) -> Finding | None:
         if not row.held:
             return None  # the collector's, or an upload under way
         if not is_right(self._backend, row.cid):
-            repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
+            repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
             return Finding(
-                "wrong bytes", row.cid, "counted as missing, and what lies there is something else", repaired
+                "wrong bytes",
+                row.cid,
+                "counted as missing, and what lies there is something else",
+                repaired,
             )
         if row.created_at > self._clock() - SETTLED:
             return None  # an upload under way
@@ -116,7 +139,12 @@ class Fsck:
             with self._database.write() as tx:
                 if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) == row.size:
                     audit.mark_right(tx, row.cid, row.size, self._clock())
-        return Finding("found again", row.cid, "counted as missing, but its bytes are there and right", self._repair)
+        return Finding(
+            "found again",
+            row.cid,
+            "counted as missing, but its bytes are there and right",
+            self._repair,
+        )
 
     def _misfits(self) -> Iterator[Finding]:
         with self._database.read() as tx:
@@ -127,7 +155,10 @@ class Fsck:
                     audit.set_held_size(tx, did, cid, actual)
                     audit.recount(tx, did)
             yield Finding(
-                "misfit", f"{did} {cid}", f"the account's row says {stated} bytes, not {actual}", self._repair
+                "misfit",
+                f"{did} {cid}",
+                f"the account's row says {stated} bytes, not {actual}",
+                self._repair,
             )
 
     def _miscounts(self) -> Iterator[Finding]:
@@ -139,29 +170,42 @@ class Fsck:
                     audit.recount(tx, wrong.did)
             counted = f"{wrong.blob_count} blobs, {wrong.blob_bytes} bytes"
             right = f"{wrong.right_count} and {wrong.right_bytes}"
-            yield Finding("miscount", wrong.did, f"counters say {counted}, rows {right}", self._repair)
+            yield Finding(
+                "miscount", wrong.did, f"counters say {counted}, rows {right}", self._repair
+            )
 
     def _stale_uploads(self) -> Iterator[Finding]:
-        for path, cid in leftovers(self._spool):
+        for path, cid in stale_files(self._spool):
             if self._repair:
                 if cid is not None:
                     discard(self._database, self._backend, [cid], self._clock)
                 path.unlink(missing_ok=True)
-            yield Finding("stale upload", path.name, "left in the spool by an upload that died", self._repair)
+            yield Finding(
+                "stale upload", path.name, "left in the spool by an upload that died", self._repair
+            )
 
 
 def exposed(
-    database: Database, shelf: OpenShelf, describe: Callable[[str, str], object], *, repair: bool
+    database: Database,
+    public_links: PublicLinks,
+    describe: Callable[[str, str], object],
+    *,
+    repair: bool,
 ) -> Iterator[Finding]:
     """What nginx serves without asking and *describe* refuses to everybody: the database was changed by hand."""
-    for did, cid in shelf.links():
+    for did, cid in public_links.links():
         try:
             describe(did, cid)
         except BlobServiceError as error:
             if repair:
                 with database.write() as tx:
                     tx.hide(did, cid)
-            yield Finding("exposed", f"{did} {cid}", f"nginx serves it, and should not: {error.message}", repair)
+            yield Finding(
+                "exposed",
+                f"{did} {cid}",
+                f"nginx serves it, and should not: {error.message}",
+                repair,
+            )
 
 
 def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
@@ -170,7 +214,9 @@ def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> 
     for start in range(0, len(cids), _DELETE_STEP):
         # The rows are looked for and the bytes removed under one lock: else an upload could come between.
         with database.write() as tx:
-            strays = [cid for cid in cids[start : start + _DELETE_STEP] if audit.find_row(tx, cid) is None]
+            strays = [
+                cid for cid in cids[start : start + _DELETE_STEP] if audit.find_row(tx, cid) is None
+            ]
             failures = backend.delete_many(strays)
         gone.extend(cid for cid in strays if cid not in failures)
     return gone

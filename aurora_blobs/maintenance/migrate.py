@@ -33,7 +33,15 @@ class Progress:
 class Migration:
     """A copy from *source* to *target* of all that has a row. It can be stopped anywhere and run again."""
 
-    def __init__(self, database: Database, source: BlobBackend, target: BlobBackend, spool: Path, *, jobs: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        source: BlobBackend,
+        target: BlobBackend,
+        spool: Path,
+        *,
+        jobs: int,
+    ) -> None:
         self._database = database
         self._source = source
         self._target = target
@@ -64,10 +72,16 @@ class Migration:
     def verify(self) -> Iterator[Finding]:
         """What *target* lacks by now, or has in another size, of all that has a row."""
         for row, stored in side_by_side(self._database, self._target):
-            if row is None or row.stored_at is None or (stored is not None and stored.size == row.size):
+            if (
+                row is None
+                or row.stored_at is None
+                or (stored is not None and stored.size == row.size)
+            ):
                 continue
             if self._still_wanted(row) and self._target.size(row.cid) != row.size:
-                yield Finding("not copied", row.cid, f"its {row.size} bytes are not in the new store yet")
+                yield Finding(
+                    "not copied", row.cid, f"its {row.size} bytes are not in the new store yet"
+                )
 
     def _wanted(self) -> Iterator[Row]:
         for row, stored in side_by_side(self._database, self._target):
@@ -105,12 +119,16 @@ class Migration:
                 ) as blob,
             ):
                 if blob.cid != row.cid:
-                    return Finding("wrong bytes", row.cid, "not copied: `blobs scrub --repair` sets them aside")
+                    return Finding(
+                        "wrong bytes", row.cid, "not copied: `blobs scrub --repair` sets them aside"
+                    )
                 self._target.put(blob)
         except BlobNotFound:
             return self._gone(row)
         except UploadIncomplete:
-            return Finding("wrong size", row.cid, "not copied: `blobs fsck --repair` sets its bytes aside")
+            return Finding(
+                "wrong size", row.cid, "not copied: `blobs fsck --repair` sets its bytes aside"
+            )
         if not self._still_wanted(row):
             self._take_back(row.cid)
         return None

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-from aurora_blobs.blobs.verify import is_right, set_aside
+from aurora_blobs.blobs.verify import is_right, quarantine
 from aurora_blobs.catalog import audit
 from aurora_blobs.catalog.audit import Row
 from aurora_blobs.db import Database
@@ -71,7 +71,7 @@ class Scrub:
         with self._database.read() as tx:
             if audit.find_row(tx, row.cid) != row:
                 return None  # collected, or healed, meanwhile
-        repaired = self._repair and set_aside(self._database, self._backend, row, self._clock)
+        repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
         if right is None:
             return lost(row.cid, row.size, repaired=repaired)
         return wrong_bytes(row.cid, repaired=repaired)

@@ -11,7 +11,9 @@ from aurora_blobs.media.byte_source import Data, Unreadable, part
 HEADER = b"Exif\0\0"  # stands before the TIFF data in JPEG, and now and then in WebP and PNG
 MAGICS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS_DIRECTORY = 0x0112, 0x8825
-_POSITIONS = frozenset((2, 4, 20, 22))  # latitude and longitude, of the camera and of its destination
+_POSITIONS = frozenset(
+    (2, 4, 20, 22)
+)  # latitude and longitude, of the camera and of its destination
 _SHORT, _LONG, _RATIONAL, _SIGNED_RATIONAL = 3, 4, 5, 10
 _MAX_ENTRIES = 512  # a guess; cameras write under 50
 
@@ -45,7 +47,9 @@ def has_position(data: Data, at: int = 0) -> bool:
         tiff = _Tiff(data, at)
         for entry in tiff.first_directory():
             if entry.tag == _GPS_DIRECTORY and entry.kind == _LONG:
-                return any(tiff.is_position(found) for found in tiff.directory(tiff.number(entry.at, 4)))
+                return any(
+                    tiff.is_position(found) for found in tiff.directory(tiff.number(entry.at, 4))
+                )
     except Unreadable:
         pass
     return False

@@ -23,8 +23,13 @@ _MAX_CHUNKS = 10_000
 _MAX_TEXTS = 64
 _MAX_TEXT = 2**20  # bytes, after inflation
 _MAX_BOXES = 5000
-_PREFIXES = (b"GPS", b"Gps")  # of EXIF's names in XMP, and of those by DJI, one of which is misspelt
-_XMP_PROPERTY = re.compile(rb"""G(?:PS|ps)(?:Dest)?L(?:at|ongt?)itude\s*(?:=\s*["']\s*[^"'\s]|>\s*[^<\s])""")
+_PREFIXES = (
+    b"GPS",
+    b"Gps",
+)  # of EXIF's names in XMP, and of those by DJI, one of which is misspelt
+_XMP_PROPERTY = re.compile(
+    rb"""G(?:PS|ps)(?:Dest)?L(?:at|ongt?)itude\s*(?:=\s*["']\s*[^"'\s]|>\s*[^<\s])"""
+)
 _CONTAINERS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"meta", b"ilst"))
 _LOOKED_INTO = frozenset((b"\xa9xyz", b"stsd", b"keys", b"uuid", b"XMP_"))
 # QuickTime's "location" and 3GPP's (TS 26.244, 8.10), and what cameras and dashcams call their tracks.
@@ -45,9 +50,19 @@ def has_location(data: _Searchable, mime_type: str) -> bool:
         return False
     return (
         any(exif.has_position(data, at) for magic in exif.MAGICS for at in _places(data, magic))
-        or any(_XMP_PROPERTY.match(data[at : at + 256]) for prefix in _PREFIXES for at in _places(data, prefix))
-        or (mime_type in ("image/png", "image/apng") and any(starmap(_text_has, islice(_png_texts(data), _MAX_TEXTS))))
-        or (mime_type == "image/jpeg" and any(_film_has(data, at - 4) for at in _places(data, b"ftyp")))
+        or any(
+            _XMP_PROPERTY.match(data[at : at + 256])
+            for prefix in _PREFIXES
+            for at in _places(data, prefix)
+        )
+        or (
+            mime_type in ("image/png", "image/apng")
+            and any(starmap(_text_has, islice(_png_texts(data), _MAX_TEXTS)))
+        )
+        or (
+            mime_type == "image/jpeg"
+            and any(_film_has(data, at - 4) for at in _places(data, b"ftyp"))
+        )
     )
 
 
@@ -119,7 +134,9 @@ def _walk(data: Data, start: int, stop: int, depth: int = 10) -> Iterator[Box]:
 def _box_has(data: Data, box: Box) -> bool:
     if box.kind in _PLACES:
         return True
-    content = data[box.start : min(box.stop, box.start + _MAX_TEXT)] if box.kind in _LOOKED_INTO else b""
+    content = (
+        data[box.start : min(box.stop, box.start + _MAX_TEXT)] if box.kind in _LOOKED_INTO else b""
+    )
     if box.kind == b"\xa9xyz":
         return re.search(rb"[1-9]", content[4:]) is not None
     if box.kind in (b"stsd", b"keys"):

@@ -101,7 +101,9 @@ _EXTENSIONS = {
 }
 
 
-def choose_mime_type(declared: str | None, head: bytes, *, policy: str, allowed: tuple[str, ...]) -> str:
+def choose_mime_type(
+    declared: str | None, head: bytes, *, policy: str, allowed: tuple[str, ...]
+) -> str:
     """The type under which a blob is kept: *declared* is the client's Content-Type, *head* the first 8192 bytes.
 
     None, an empty text, a wildcard and application/octet-stream claim nothing. Under ``sniff`` the bytes win over

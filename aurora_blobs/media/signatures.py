@@ -39,9 +39,15 @@ _SIGNATURES = [
     for pattern, mime_type in [
         (rb"\x7fELF", "application/x-elf"),
         (rb"\0asm", "application/wasm"),
-        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-cfb"),  # what is in it is told beyond the head
+        (
+            rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+            "application/x-cfb",
+        ),  # what is in it is told beyond the head
         (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
-        (rb"G(.{187}G){2}|.{4}G(.{191}G){2}", "video/mp2t"),  # packets of 188 bytes, or of 192 on a camera's card
+        (
+            rb"G(.{187}G){2}|.{4}G(.{191}G){2}",
+            "video/mp2t",
+        ),  # packets of 188 bytes, or of 192 on a camera's card
         (rb"(\xef\xbb\xbf)?WEBVTT([\0\t\n\r ]|\Z)", "text/vtt"),
         (rb"(\xef\xbb\xbf)?<\?xml[\t\n\r ]", "application/xml"),
     ]
@@ -49,8 +55,18 @@ _SIGNATURES = [
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]*")
 
 # Everything else is left to `filetype`. Not its two-byte look at a font, whose name is "unknown".
-_DECIDED = frozenset(_RIFF.values()) | frozenset(_BRANDS.values()) | frozenset(_EBML_DOC_TYPES.values())
-_DECIDED |= {"image/jpeg", "image/png", "image/apng", "image/gif", "audio/ogg", "audio/x-wav", "video/x-matroska"}
+_DECIDED = (
+    frozenset(_RIFF.values()) | frozenset(_BRANDS.values()) | frozenset(_EBML_DOC_TYPES.values())
+)
+_DECIDED |= {
+    "image/jpeg",
+    "image/png",
+    "image/apng",
+    "image/gif",
+    "audio/ogg",
+    "audio/x-wav",
+    "video/x-matroska",
+}
 _DECIDED |= {"video/mp4", "video/3gpp", "application/x-executable", "application/wasm", UNKNOWN}
 _OTHERS = tuple(kind for kind in filetype.TYPES if kind.mime not in _DECIDED)
 _NAMES = {  # the reference's, by extension
@@ -67,7 +83,8 @@ _NAMES = {  # the reference's, by extension
 _TEXTUAL = tuple(
     kind
     for kind in _OTHERS
-    if kind.mime.removeprefix("application/") in ("pdf", "postscript", "rtf", "x-tar", "x-deb", "x-unix-archive")
+    if kind.mime.removeprefix("application/")
+    in ("pdf", "postscript", "rtf", "x-tar", "x-deb", "x-unix-archive")
 )
 
 
@@ -147,5 +164,9 @@ def _ogg(head: bytes) -> str:
 
 
 def _found_by_filetype(head: bytes) -> str | None:
-    kind = filetype.match(head, _TEXTUAL if _TEXT.fullmatch(head, 0, 32) else _OTHERS) if head else None
+    kind = (
+        filetype.match(head, _TEXTUAL if _TEXT.fullmatch(head, 0, 32) else _OTHERS)
+        if head
+        else None
+    )
     return None if kind is None else _NAMES.get(kind.extension, str(kind.mime))

@@ -58,7 +58,9 @@ def _fragments(data: Data, box: Box) -> int:
 def _index(data: Data, box: Box) -> tuple[int, int]:
     at = box.start + (28 if part(data, box.start, 1) == b"\1" else 20)
     count = big(data, at + 2, 2)
-    return big(data, box.start + 8, 4), sum(big(data, at + 8 + 12 * index, 4) for index in range(count))
+    return big(data, box.start + 8, 4), sum(
+        big(data, at + 8 + 12 * index, 4) for index in range(count)
+    )
 
 
 def _picture(data: Data, track: Box) -> tuple[int, int] | None:
@@ -85,7 +87,13 @@ def _coded(data: Data, media: Box) -> tuple[int, int]:
 
 
 # EBML, RFC 8794; the elements of WebM, RFC 9559.
-_HEAD, _SEGMENT, _INFO, _TRACKS, _CLUSTER = 0x1A45DFA3, 0x18538067, 0x1549A966, 0x1654AE6B, 0x1F43B675
+_HEAD, _SEGMENT, _INFO, _TRACKS, _CLUSTER = (
+    0x1A45DFA3,
+    0x18538067,
+    0x1549A966,
+    0x1654AE6B,
+    0x1F43B675,
+)
 _SCALE, _DURATION = 0x2AD7B1, 0x4489
 _TRACK, _TYPE, _VIDEO = 0xAE, 0x83, 0xE0
 _PIXELS, _SHOWN, _UNIT = (0xB0, 0xBA), (0x54B0, 0x54BA), 0x54B2
@@ -104,7 +112,11 @@ def webm(data: Data) -> Film:
         if kind == _INFO:
             duration = _written_duration(data, start, stop)
         elif kind == _TRACKS:
-            found = (_video(data, *track[1:]) for track in _elements(data, start, stop) if track[0] == _TRACK)
+            found = (
+                _video(data, *track[1:])
+                for track in _elements(data, start, stop)
+                if track[0] == _TRACK
+            )
             size = next(filter(None, found), None)
     return Film(size, duration)
 
@@ -137,7 +149,9 @@ def _written_duration(data: Data, start: int, stop: int) -> int | None:
         if kind == _SCALE:
             scale = _number(data, first, last)
         elif kind == _DURATION and last - first in (4, 8):
-            (ticks,) = struct.unpack(">f" if last - first == 4 else ">d", part(data, first, last - first))
+            (ticks,) = struct.unpack(
+                ">f" if last - first == 4 else ">d", part(data, first, last - first)
+            )
     if not math.isfinite(ticks) or not 0 < ticks < 2**63:
         return None
     return _milliseconds(int(ticks * scale), 1_000_000_000)

@@ -16,7 +16,10 @@ from aurora_blobs.protocol.syntax import parse_did, parse_nsid, parse_record_key
 
 MAX_BLOCK_BYTES = 2 * 2**20  # a record may have 1 MB, a whole commit 2 MB
 _MAX_LAYERS = 128  # two bits of a SHA-256 digest each: no tree is deeper
-_SHA256_CIDS = (b"\x01\x71\x12\x20", b"\x01\x55\x12\x20")  # CIDv1, dag-cbor or raw, sha2-256, 32 bytes
+_SHA256_CIDS = (
+    b"\x01\x71\x12\x20",
+    b"\x01\x55\x12\x20",
+)  # CIDv1, dag-cbor or raw, sha2-256, 32 bytes
 _CID_BYTES = 36
 _SHOWN = 200  # bytes of a bad key in a message
 
@@ -60,7 +63,9 @@ class Repository:
             block = self._blocks.read(cid)
             max_bytes -= len(block)
             if max_bytes < 0:
-                raise InvalidRequest("Invalid CAR file: its records have more bytes than may be imported")
+                raise InvalidRequest(
+                    "Invalid CAR file: its records have more bytes than may be imported"
+                )
             collection, rkey = _record_name(key)
             try:
                 value = decode(block)
@@ -162,7 +167,9 @@ class _Blocks:
 
     def _read(self, length: int) -> bytes:
         if length > MAX_BLOCK_BYTES:
-            raise InvalidRequest(f"Invalid CAR file: a block has {length} bytes, at most {MAX_BLOCK_BYTES} are read")
+            raise InvalidRequest(
+                f"Invalid CAR file: a block has {length} bytes, at most {MAX_BLOCK_BYTES} are read"
+            )
         data = self._file.read(length)
         if len(data) < length:
             raise InvalidRequest("Invalid CAR file: cut off")
@@ -191,7 +198,11 @@ def _steps(node: dict[str, Any]) -> Iterator[tuple[bytes, bytes] | bytes]:
         key = b""
         for entry in node["e"]:
             shared, rest = entry["p"], entry["k"]
-            if not isinstance(shared, int) or not 0 <= shared <= len(key) or not isinstance(rest, bytes):
+            if (
+                not isinstance(shared, int)
+                or not 0 <= shared <= len(key)
+                or not isinstance(rest, bytes)
+            ):
                 raise ValueError("bad key")
             key = key[:shared] + rest
             yield key, _cid(entry["v"])
@@ -210,7 +221,11 @@ def _record_name(key: bytes) -> tuple[str, str]:
 
 
 def _cid(value: Any) -> bytes:
-    if not isinstance(value, bytes) or len(value) != _CID_BYTES or not value.startswith(_SHA256_CIDS):
+    if (
+        not isinstance(value, bytes)
+        or len(value) != _CID_BYTES
+        or not value.startswith(_SHA256_CIDS)
+    ):
         raise ValueError("a CID is not CIDv1 with SHA-256")
     return value
 

@@ -30,7 +30,11 @@ def parse_blob_cid(text: str) -> str:
     """
     if _CID.fullmatch(text):
         return text
-    if text.startswith(_AURORA) and len(text) == _AURORA_LENGTH and _HEX.issuperset(text[len(_AURORA) :]):
+    if (
+        text.startswith(_AURORA)
+        and len(text) == _AURORA_LENGTH
+        and _HEX.issuperset(text[len(_AURORA) :])
+    ):
         return cid_of_digest(bytes.fromhex(text[len(_AURORA) :]))
     raise ValueError(f'Invalid blob CID (got "{text}")')
 

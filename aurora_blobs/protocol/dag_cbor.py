@@ -91,7 +91,9 @@ def _write(block: bytearray, value: Any, depth: int) -> None:
     if value is None or isinstance(value, bool):
         block.append({None: _NULL, True: _TRUE, False: _FALSE}[value])
     elif isinstance(value, int):
-        _write_head(block, _UNSIGNED if value >= 0 else _NEGATIVE, value if value >= 0 else -1 - value)
+        _write_head(
+            block, _UNSIGNED if value >= 0 else _NEGATIVE, value if value >= 0 else -1 - value
+        )
     elif isinstance(value, float):
         block += struct.pack(">Bd", _DOUBLE, value)
     elif isinstance(value, str):
@@ -107,7 +109,9 @@ def _write(block: bytearray, value: Any, depth: int) -> None:
         _write_string(block, _BYTES, _bytes_of(value["$bytes"]))
     else:
         _write_head(block, _MAP, len(value))
-        for key, item in sorted(((key.encode(), item) for key, item in value.items()), key=_map_order):
+        for key, item in sorted(
+            ((key.encode(), item) for key, item in value.items()), key=_map_order
+        ):
             _write_string(block, _TEXT, key)
             _write(block, item, depth + 1)
 

@@ -29,7 +29,10 @@ def names_host(document: dict[str, Any], host: str) -> bool:
     """Whether *host*, with or without a port, is that of the PDS in *document*, which may be anybody's."""
     services = document.get("service")
     for service in services if isinstance(services, list) else ():
-        if isinstance(service, dict) and service.get("id") in ("#atproto_pds", f"{document.get('id')}#atproto_pds"):
+        if isinstance(service, dict) and service.get("id") in (
+            "#atproto_pds",
+            f"{document.get('id')}#atproto_pds",
+        ):
             # Not the whole URL: a proxy may speak https where we hear http.
             named = _host(str(service.get("serviceEndpoint")))
             return named is not None and named == _host(f"http://{host}")

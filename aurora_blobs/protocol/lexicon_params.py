@@ -5,7 +5,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-_KINDS: dict[type, str] = {str: "string", int: "integer", bool: "boolean", dict: "object", list: "array"}
+_KINDS: dict[type, str] = {
+    str: "string",
+    int: "integer",
+    bool: "boolean",
+    dict: "object",
+    list: "array",
+}
 _SHOWN = 256  # characters of a refused value in a message
 _BOOLEANS = {"true": True, "false": False}
 
@@ -60,7 +66,9 @@ def limit(high: int, default: int) -> Field:
 
 def from_query(fields: Mapping[str, Field], query: Mapping[str, list[str]]) -> dict[str, Any]:
     """The parameters in *query*, a list of texts for each name; unknown ones are ignored. Raises ValueError."""
-    return _checked(fields, {name: _typed(fields[name], query[name]) for name in fields if name in query})
+    return _checked(
+        fields, {name: _typed(fields[name], query[name]) for name in fields if name in query}
+    )
 
 
 def from_json(fields: Mapping[str, Field], value: object) -> dict[str, Any]:
@@ -68,7 +76,12 @@ def from_json(fields: Mapping[str, Field], value: object) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"Expected object value type (got {_shown(value)})")
     return _checked(
-        fields, {n: value[n] for n in fields if n in value and (value[n] is not None or fields[n].nullable)}
+        fields,
+        {
+            n: value[n]
+            for n in fields
+            if n in value and (value[n] is not None or fields[n].nullable)
+        },
     )
 
 
@@ -94,7 +107,12 @@ def _typed(field: Field, texts: list[str]) -> Any:
     if len(texts) > 1:
         return texts
     text = texts[0]
-    if field.kind is int and text.removeprefix("-").isascii() and text.removeprefix("-").isdigit() and len(text) < 20:
+    if (
+        field.kind is int
+        and text.removeprefix("-").isascii()
+        and text.removeprefix("-").isdigit()
+        and len(text) < 20
+    ):
         return int(text)
     if field.kind is bool:
         return _BOOLEANS.get(text, text)

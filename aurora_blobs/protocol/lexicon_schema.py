@@ -47,7 +47,10 @@ def compiled(node: Any, lexicon_id: str, where: str) -> Schema | None:
             properties = node.get("properties", {})
             if not isinstance(properties, dict):
                 raise ValueError(f"{where}.properties: not an object")
-            schemas = {key: compiled(node, lexicon_id, f"{where}.{key}") for key, node in properties.items()}
+            schemas = {
+                key: compiled(node, lexicon_id, f"{where}.{key}")
+                for key, node in properties.items()
+            }
             kept = {key: schema for key, schema in schemas.items() if schema is not None}
             return Object(kept, frozenset(_texts(node, "nullable", where))) if kept else None
         case "array":
@@ -58,7 +61,9 @@ def compiled(node: Any, lexicon_id: str, where: str) -> Schema | None:
                 raise ValueError(f"{where}.ref: not a string")
             return Ref(absolute_name(node["ref"], lexicon_id))
         case "union":
-            return Union(frozenset(absolute_name(name, lexicon_id) for name in _texts(node, "refs", where)))
+            return Union(
+                frozenset(absolute_name(name, lexicon_id) for name in _texts(node, "refs", where))
+            )
     return None
 
 
@@ -71,7 +76,9 @@ def type_of(node: Any, where: str) -> str:
 def _accept_of(node: Mapping[str, Any], where: str) -> tuple[str, ...]:
     accept = _texts(node, "accept", where)
     if not all("/" in pattern for pattern in accept):
-        raise ValueError(f"{where}.accept: accepted are media types like image/png, image/* and */*")
+        raise ValueError(
+            f"{where}.accept: accepted are media types like image/png, image/* and */*"
+        )
     return accept
 
 

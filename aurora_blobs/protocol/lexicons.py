@@ -56,7 +56,9 @@ class Lexicons:
             return "unknown"
         schema = self._records[collection]
         # A stack of our own: a client decides how deep a value is.
-        stack: list[tuple[Schema, Any, str]] = [] if schema is None else [(schema, value, "$.record")]
+        stack: list[tuple[Schema, Any, str]] = (
+            [] if schema is None else [(schema, value, "$.record")]
+        )
         while stack:
             schema, value, path = stack.pop()
             if isinstance(schema, Blob):
@@ -74,7 +76,9 @@ class Lexicons:
                     if key in value and not (value[key] is None and key in schema.nullable)
                 ]
             case Array() if isinstance(value, list):
-                return [(schema.items, item, f"{path}[{index}]") for index, item in enumerate(value)]
+                return [
+                    (schema.items, item, f"{path}[{index}]") for index, item in enumerate(value)
+                ]
             case Ref() if schema.name in self._definitions:
                 return [(self._definitions[schema.name], value, path)]
             case Union() if isinstance(value, dict) and isinstance(value.get("$type"), str):
@@ -86,7 +90,11 @@ class Lexicons:
     def _add(self, document: Mapping[str, Any]) -> None:
         lexicon_id = document.get("id")
         definitions = document.get("defs")
-        if document.get("lexicon") != 1 or not isinstance(lexicon_id, str) or not _NSID.fullmatch(lexicon_id):
+        if (
+            document.get("lexicon") != 1
+            or not isinstance(lexicon_id, str)
+            or not _NSID.fullmatch(lexicon_id)
+        ):
             raise ValueError('not a lexicon: needs "lexicon": 1 and an "id" like com.example.thing')
         if not isinstance(definitions, dict):
             raise ValueError('needs "defs", an object')
@@ -96,11 +104,15 @@ class Lexicons:
         for key, definition in definitions.items():
             where = f"defs.{key}"
             if type_of(definition, where) in ("ref", "union"):
-                raise ValueError(f"{where}: a {definition['type']} cannot be a definition of its own")
+                raise ValueError(
+                    f"{where}: a {definition['type']} cannot be a definition of its own"
+                )
             if definition["type"] == "record":
                 if key != "main":
                     raise ValueError(f"{where}: only main can be a record")
-                self._records[lexicon_id] = compiled(definition.get("record"), lexicon_id, f"{where}.record")
+                self._records[lexicon_id] = compiled(
+                    definition.get("record"), lexicon_id, f"{where}.record"
+                )
             elif (schema := compiled(definition, lexicon_id, where)) is not None:
                 self._definitions[f"{lexicon_id}#{key}"] = schema
         for name in sorted(local_refs(definitions)):
@@ -132,7 +144,9 @@ def open_lexicons(folder: Path | None) -> Lexicons:
             raise ConfigError(f"{variable}: {path.relative_to(folder)}: {error}") from None
         other = seen.setdefault(document["id"], path)
         if other != path:
-            raise ConfigError(f"{variable}: {path.relative_to(folder)}: same id as {other.relative_to(folder)}")
+            raise ConfigError(
+                f"{variable}: {path.relative_to(folder)}: same id as {other.relative_to(folder)}"
+            )
         documents.append(document)
     return Lexicons(documents)
 
@@ -140,7 +154,9 @@ def open_lexicons(folder: Path | None) -> Lexicons:
 def accepts(accept: Iterable[str], mime_type: str) -> bool:
     """Whether *mime_type* is among *accept*: exact, ``type/*`` or ``*/*``."""
     return any(
-        pattern in ("*/*", mime_type) or pattern.endswith("/*") and mime_type.startswith(pattern[:-1])
+        pattern in ("*/*", mime_type)
+        or pattern.endswith("/*")
+        and mime_type.startswith(pattern[:-1])
         for pattern in accept
     )
 
@@ -154,7 +170,9 @@ def _check_blob(schema: Blob, value: Any, path: str, collection: str) -> None:
     if schema.accept and not accepts(schema.accept, mime_type):
         *most, last = (_shown(pattern) for pattern in schema.accept)
         expected = f"one of {', '.join(most)} or {last}" if most else last
-        raise _invalid(collection, f"Expected {expected} (got {_shown(mime_type)}) at {path}.mimeType")
+        raise _invalid(
+            collection, f"Expected {expected} (got {_shown(mime_type)}) at {path}.mimeType"
+        )
     if schema.max_bytes is not None and value["size"] > schema.max_bytes:
         message = f"blob too big (maximum {schema.max_bytes}, got {value['size']})"
         raise _invalid(collection, f"{message} at {path}")

@@ -43,7 +43,9 @@ class AtUri:
     rkey: str | None = None
 
     def __str__(self) -> str:
-        return "at://" + "/".join(part for part in (self.authority, self.collection, self.rkey) if part is not None)
+        return "at://" + "/".join(
+            part for part in (self.authority, self.collection, self.rkey) if part is not None
+        )
 
 
 def parse_did(text: str) -> str:

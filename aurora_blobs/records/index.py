@@ -8,9 +8,21 @@ from typing import Any, Literal
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import BlobNotFound, InvalidMimeType, InvalidRequest, InvalidSize, InvalidSwap, RepoNotFound
+from aurora_blobs.errors import (
+    BlobNotFound,
+    InvalidMimeType,
+    InvalidRequest,
+    InvalidSize,
+    InvalidSwap,
+    RepoNotFound,
+)
 from aurora_blobs.protocol import dag_cbor
-from aurora_blobs.protocol.blob_refs import MAX_SAFE_INTEGER, Reference, find_references, legacy_reference
+from aurora_blobs.protocol.blob_refs import (
+    MAX_SAFE_INTEGER,
+    Reference,
+    find_references,
+    legacy_reference,
+)
 from aurora_blobs.protocol.cid import parse_blob_cid, parse_cid
 from aurora_blobs.protocol.syntax import new_tid
 from aurora_blobs.storage.base import BlobBackend
@@ -71,7 +83,9 @@ class Records:
             dropped: set[str] = set()
             written = []
             for write, (cid, found) in prepared:
-                record = Record(did, write.collection, write.rkey, cid or "", as_text(write.value), rev)
+                record = Record(
+                    did, write.collection, write.rkey, cid or "", as_text(write.value), rev
+                )
                 before = records.find(tx, did, write.collection, write.rkey)
                 _check_before(write, before, cid, record.uri)
                 written.append(Written(record.uri, cid))
@@ -93,7 +107,9 @@ class Records:
             records.set_rev(tx, did, rev)
         return written
 
-    def with_typed_pictures(self, did: str, collection: str, rkey: str, value: dict[str, Any]) -> dict[str, Any]:
+    def with_typed_pictures(
+        self, did: str, collection: str, rkey: str, value: dict[str, Any]
+    ) -> dict[str, Any]:
         """*value*, which is to replace a record, as it can be written: a profile's legacy pictures become typed.
 
         Clients of before 2023 send back what they read. Raises BlobNotFound for a picture that is not here.
@@ -118,7 +134,7 @@ class Records:
         entry = None if state is None else state.entry
         if state is None or entry is None or not state.stored or state.taken_down:
             raise BlobNotFound(f"Could not find blob: {reference.cid}")
-        if self._backend.local and self._backend.size(reference.cid) != entry.size:
+        if self._backend.stat_is_cheap and self._backend.size(reference.cid) != entry.size:
             raise BlobNotFound(f"Could not find blob: {reference.cid}")
         if reference.mime_type != entry.mime_type:
             raise InvalidMimeType(

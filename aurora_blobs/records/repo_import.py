@@ -11,7 +11,7 @@ from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
 from aurora_blobs.intake.decoding import Reader
-from aurora_blobs.intake.spool import alone, spooled
+from aurora_blobs.intake.spool import exclusive, spooled
 from aurora_blobs.protocol.blob_refs import find_references
 from aurora_blobs.protocol.car import CarRecord, Repository
 from aurora_blobs.protocol.syntax import new_tid
@@ -42,13 +42,15 @@ class _Batch:
     records: list[CarRecord]
 
 
-class Importer:
+class RepoImporter:
     """*spool* is a folder for files on their way in, *max_bytes* what one may have; 0 is no imports at all.
 
     *clock* gives microseconds since the epoch, UTC.
     """
 
-    def __init__(self, database: Database, *, spool: Path, max_bytes: int, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, *, spool: Path, max_bytes: int, clock: Callable[[], int]
+    ) -> None:
         self._database = database
         self._spool = spool
         self._max_bytes = max_bytes
@@ -91,9 +93,13 @@ class Importer:
         meanwhile stays. Repeated after a failure of ours, it completes what was begun.
         Raises InvalidRequest, as `Repository.records` does, RepoNotFound, and ServiceBusy while another is under way.
         """
-        with alone(self._spool, f"import.{sha256(repository.did.encode()).hexdigest()}") as is_alone:
+        with exclusive(
+            self._spool, f"import.{sha256(repository.did.encode()).hexdigest()}"
+        ) as is_alone:
             if not is_alone:
-                raise ServiceBusy("Another import of this repository is under way, please try again.")
+                raise ServiceBusy(
+                    "Another import of this repository is under way, please try again."
+                )
             return self._run(repository)
 
     def _run(self, repository: Repository) -> Imported:
@@ -111,18 +117,22 @@ class Importer:
             unchanged += len(batch.records) - changed
             dropped += self._drop(repository.did, batch, rev)
         with self._database.read() as tx:
-            gone = [collection for collection in records.collections(tx, repository.did) if collection not in seen]
+            gone = [
+                collection
+                for collection in records.collections(tx, repository.did)
+                if collection not in seen
+            ]
         for collection in gone:
             dropped += self._drop(repository.did, _Batch(collection, "", AFTER_EVERY_KEY, []), rev)
         return Imported(written, unchanged, dropped)
 
     def _next_rev(self, did: str) -> str:
         with self._database.read() as tx:
-            return new_tid(self._clock(), _existing(tx, did).rev)
+            return new_tid(self._clock(), _require(tx, did).rev)
 
     def _keep(self, did: str, batch: _Batch, rev: str) -> int:
         with self._database.write() as tx:
-            _existing(tx, did)  # it may have been deleted since the last batch
+            _require(tx, did)  # it may have been deleted since the last batch
             return sum(self._put(tx, did, record, rev) for record in batch.records)
 
     def _put(self, tx: Transaction, did: str, record: CarRecord, rev: str) -> bool:
@@ -145,7 +155,9 @@ class Importer:
         count, after = 0, batch.after
         while True:
             with self._database.write() as tx:
-                step = records.keys_before(tx, did, batch.collection, after, batch.until, rev, _BATCH_RECORDS)
+                step = records.keys_before(
+                    tx, did, batch.collection, after, batch.until, rev, _BATCH_RECORDS
+                )
                 for rkey in step:
                     if rkey not in kept:
                         self._delete(tx, did, batch.collection, rkey)
@@ -160,7 +172,7 @@ class Importer:
             references.retire(tx, did, cid, self._clock())
 
 
-def _existing(tx: Transaction, did: str) -> Account:
+def _require(tx: Transaction, did: str) -> Account:
     account = accounts.find(tx, did)
     if account is None:
         raise RepoNotFound(f"Could not find repo: {did}")

@@ -10,7 +10,9 @@ from aurora_blobs.records.index import ANY, Action, Write, plain_record
 
 MAX_WRITES = 200  # in one applyWrites, as on the reference PDS
 _NSID = "com.atproto.repo.applyWrites"
-_ACTIONS: dict[str, Action] = {f"{_NSID}#{action}": action for action in ("create", "update", "delete")}
+_ACTIONS: dict[str, Action] = {
+    f"{_NSID}#{action}": action for action in ("create", "update", "delete")
+}
 
 COLLECTION = required(parse_nsid)
 RKEY = required(parse_record_key)
@@ -50,7 +52,9 @@ def parse_writes(
     for index, item in enumerate(items):
         action = _ACTIONS.get(str(item.get("$type"))) if isinstance(item, dict) else None
         if action is None:
-            raise InvalidRequest(f"Invalid {_NSID} input: $.writes[{index}] has no $type of {', '.join(_ACTIONS)}")
+            raise InvalidRequest(
+                f"Invalid {_NSID} input: $.writes[{index}] has no $type of {', '.join(_ACTIONS)}"
+            )
         try:
             properties = from_json(_PROPERTIES[action], item)
         except ValueError as error:
@@ -68,7 +72,9 @@ def parse_writes(
 def refuse_swap_commit(cid: str | None) -> None:
     """There are no commits here that could be compared. Raises InvalidSwap."""
     if cid is not None:
-        raise InvalidSwap("swapCommit cannot be compared: this service keeps an index of records, not commits")
+        raise InvalidSwap(
+            "swapCommit cannot be compared: this service keeps an index of records, not commits"
+        )
 
 
 _VALUE = required(kind=dict)

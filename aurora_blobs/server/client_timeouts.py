@@ -18,7 +18,7 @@ DRAIN_SECONDS = 5
 _DRAIN_CHUNK = 64 * 1024
 
 
-class PatientSocket(socket.socket):
+class TimeoutSocket(socket.socket):
     """A client's connection. A read raises TimeoutError when the client stalls, trickles, or its time is up.
 
     A write raises it when the client takes nothing for `IDLE_SECONDS`. Reads and writes are tried before they are
@@ -171,7 +171,7 @@ def drain(environ: dict[str, Any]) -> bool:
     break, and make a 502 of our answer. When it was not all, the connection cannot be used again.
     """
     connection = environ.get("gunicorn.socket")
-    if isinstance(connection, PatientSocket):
+    if isinstance(connection, TimeoutSocket):
         connection.end_in(DRAIN_SECONDS)
     left = DRAIN_BYTES
     try:
@@ -182,6 +182,6 @@ def drain(environ: dict[str, Any]) -> bool:
             left -= len(data)
     except Exception:  # each WSGI server raises its own kind when a client goes away
         pass
-    if isinstance(connection, PatientSocket):
+    if isinstance(connection, TimeoutSocket):
         connection.close_after()
     return False

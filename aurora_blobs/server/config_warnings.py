@@ -7,14 +7,21 @@ from aurora_blobs.config import PREFIX, Config
 
 _MIN_PASSWORD = 8  # characters, as for accounts
 _HERE = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
-_ASKED = ("plc_url", "oauth_issuer", "oauth_jwks_url", "oauth_introspection_url")  # who says who may come in
+_ASKED = (
+    "plc_url",
+    "oauth_issuer",
+    "oauth_jwks_url",
+    "oauth_introspection_url",
+)  # who says who may come in
 
 
-def cautions(config: Config) -> list[str]:
+def config_warnings(config: Config) -> list[str]:
     """What an operator should look at, each line beginning with the variable that it is about."""
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
-    is_open = not config.bind.startswith("unix:") and not _HERE.fullmatch(config.bind.rpartition(":")[0])
+    is_open = not config.bind.startswith("unix:") and not _HERE.fullmatch(
+        config.bind.rpartition(":")[0]
+    )
     oauth = config.oauth_issuer is not None
     found = [
         (
@@ -50,7 +57,10 @@ def cautions(config: Config) -> list[str]:
             f"PROXY_HOPS={config.proxy_hops}: who reaches {config.bind} past the proxy can claim any address",
         ),
         *(
-            (_is_overheard(getattr(config, name)), f"{name.upper()} is not https: who is on the way can let anybody in")
+            (
+                _is_overheard(getattr(config, name)),
+                f"{name.upper()} is not https: who is on the way can let anybody in",
+            )
             for name in _ASKED
         ),
     ]

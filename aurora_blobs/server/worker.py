@@ -16,7 +16,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from aurora_blobs.server.client_timeouts import DirectBody, PatientSocket
+from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket
 
 HEAD_SECONDS = 10  # for a request line and its headers, all together
 # More than gunicorn's parser accepts with its default limits; a head that is longer goes there to be refused.
@@ -33,14 +33,18 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
     """A request gets a thread when its head is complete; until then it waits in the poller, where waiting is free.
 
     gunicorn's own worker gives a thread to a silent connection for 5 seconds, and to half a head for ever. A body
-    is read in its thread, so a stalled one keeps that thread until its `PatientSocket` gives up.
+    is read in its thread, so a stalled one keeps that thread until its `TimeoutSocket` gives up.
     """
 
     def init_process(self) -> None:
         self._is_tls = self.cfg.is_ssl  # worked out anew each time it is asked for
         # The settings as plain attributes: gunicorn has each looked up in Python, twenty times a request.
-        self.cfg.__dict__.update({name: setting.get() for name, setting in self.cfg.settings.items()})
-        util.write_error = _write_error  # what the server itself refuses is refused in the same words
+        self.cfg.__dict__.update(
+            {name: setting.get() for name, setting in self.cfg.settings.items()}
+        )
+        util.write_error = (
+            _write_error  # what the server itself refuses is refused in the same words
+        )
         super().init_process()
 
     def enqueue_req(self, conn: TConn) -> None:
@@ -49,7 +53,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             super().enqueue_req(conn)
             return
         if conn.parser is None:
-            conn.sock = PatientSocket(conn.sock)
+            conn.sock = TimeoutSocket(conn.sock)
             conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
             conn.data_ready = True
         conn.head = conn.parser.unreader.take_buffered()
@@ -91,7 +95,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """In a thread: read the body, answer."""
         if isinstance(req.body.reader, ChunkedReader):
             _check_transfer_codings(req)
-        if isinstance(conn.sock, PatientSocket):
+        if isinstance(conn.sock, TimeoutSocket):
             conn.sock.begin(close_after=req.force_close)
             if isinstance(req.body.reader, LengthReader):
                 req.body = _direct_body(conn, req.body.reader.length)
@@ -113,7 +117,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def _is_next_here(self, conn: TConn) -> bool:
         """Whether the head of another request has come, or comes at once; what is not whole is the poller's."""
-        if not self.alive or not isinstance(conn.sock, PatientSocket):
+        if not self.alive or not isinstance(conn.sock, TimeoutSocket):
             return False
         unreader = conn.parser.unreader
         conn.head = unreader.take_buffered()
@@ -167,5 +171,7 @@ def _check_transfer_codings(req: Any) -> None:
 def _direct_body(conn: TConn, length: int) -> DirectBody:
     unreader = conn.parser.unreader
     held = unreader.take_buffered()
-    unreader.unread(held[length:])  # the start of another request: the client did not wait for our answer
+    unreader.unread(
+        held[length:]
+    )  # the start of another request: the client did not wait for our answer
     return DirectBody(conn.sock, held[:length], length)

@@ -41,9 +41,9 @@ class BlobBackend(ABC):
     """
 
     # Whether `size` is cheap enough to be asked inside a transaction: a file system, not a network.
-    local = False
+    stat_is_cheap = False
     # Whether `put` waits until the disk of this machine has the bytes.
-    syncs = False
+    is_local_disk = False
 
     @abstractmethod
     def put(self, blob: Spooled) -> None:
@@ -72,11 +72,11 @@ class BlobBackend(ABC):
         """What changes when other bytes come to lie under *cid*; None is absence."""
 
     @abstractmethod
-    def keep_aside(self, cid: str) -> None:
+    def quarantine(self, cid: str) -> None:
         """Copy what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
 
     @abstractmethod
-    def forget_aside(self, cids: Collection[str]) -> None:
+    def purge_quarantine(self, cids: Collection[str]) -> None:
         """Remove what was kept aside of *cids*."""
 
     @abstractmethod

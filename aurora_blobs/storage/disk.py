@@ -26,12 +26,12 @@ _QUARANTINE = "quarantine"  # a folder beside the shards
 class DiskBackend(BlobBackend):
     """A folder. A file under its CID is whole: it gets its name after its last byte."""
 
-    local = True
+    stat_is_cheap = True
 
     def __init__(self, root: Path, *, durable: bool) -> None:
         """*durable*: `put` returns when file and folder are on the disk."""
         self.root = root
-        self.syncs = durable
+        self.is_local_disk = durable
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
         if durable:  # a file is where its folder is found
@@ -39,13 +39,13 @@ class DiskBackend(BlobBackend):
             sync_folder(root.parent)
 
     def put(self, blob: Spooled) -> None:
-        source = blob.land(durable=self.syncs)
+        source = blob.materialize(durable=self.is_local_disk)
         target = self._path(blob.cid)
         with disk_errors():
             # A second name, not a rename: the spooled one goes after the row is committed, so that after
             # a crash in between the next start finds it and undoes this.
             self._link_or_copy(source, target)
-        if self.syncs:
+        if self.is_local_disk:
             sync_folder(os.path.dirname(target))
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
@@ -77,12 +77,14 @@ class DiskBackend(BlobBackend):
                 failures[cid] = BackendUnavailable(f"a blob cannot be removed: {error.strerror}")
                 continue
             folders.add(os.path.dirname(path))
-        if self.syncs:
+        if self.is_local_disk:
             for folder in folders:
                 try:
                     sync_folder(folder)
                 except OSError as error:
-                    raise BackendUnavailable(f"a removal does not get to the disk: {error.strerror}") from error
+                    raise BackendUnavailable(
+                        f"a removal does not get to the disk: {error.strerror}"
+                    ) from error
         return failures
 
     def version(self, cid: str) -> str | None:
@@ -92,7 +94,7 @@ class DiskBackend(BlobBackend):
             return None
         return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
 
-    def keep_aside(self, cid: str) -> None:
+    def quarantine(self, cid: str) -> None:
         aside = self.root / _QUARANTINE
         aside.mkdir(exist_ok=True)
         with disk_errors():
@@ -101,7 +103,7 @@ class DiskBackend(BlobBackend):
             except FileNotFoundError:
                 raise BlobNotFound() from None
 
-    def forget_aside(self, cids: Collection[str]) -> None:
+    def purge_quarantine(self, cids: Collection[str]) -> None:
         aside = self.root / _QUARANTINE
         for path in aside.iterdir() if aside.is_dir() else ():
             if path.name.partition(".")[0] in cids:
@@ -155,7 +157,7 @@ class DiskBackend(BlobBackend):
                 os.fchmod(copy.fileno(), os.fstat(original.fileno()).st_mode & 0o777)
                 shutil.copyfileobj(original, copy, CHUNK)
                 copy.flush()
-                if self.syncs:
+                if self.is_local_disk:
                     os.fdatasync(copy.fileno())
             os.replace(aside, target)
         except BaseException:
@@ -207,4 +209,6 @@ def _link(source: Path, target: str) -> None:
         try:
             os.replace(second, target)
         finally:
-            second.unlink(missing_ok=True)  # a rename leaves two names of one file alone, and says nothing
+            second.unlink(
+                missing_ok=True
+            )  # a rename leaves two names of one file alone, and says nothing

@@ -5,7 +5,7 @@ import threading
 from pathlib import Path
 
 
-class SharedFlush:
+class GroupFsync:
     """Puts on the disk what was written to a file, one flush at a time, by one of the threads that need it.
 
     A flush that was under way when a thread came may have missed what it wrote; the next one serves all who have

@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 FRESH_SECONDS = 5
 
 
-class StoreWatch:
+class StoreHealth:
     """The last canary's fate. One thread at a time sends a canary; whoever asks meanwhile gets the last answer."""
 
     def __init__(self, backend: BlobBackend, seconds: Callable[[], float] = time.monotonic) -> None:

@@ -17,8 +17,8 @@ class PairBackend(BlobBackend):
     def __init__(self, first: BlobBackend, second: BlobBackend) -> None:
         self.first = first
         self.second = second
-        self.local = first.local and second.local
-        self.syncs = first.syncs
+        self.stat_is_cheap = first.stat_is_cheap and second.stat_is_cheap
+        self.is_local_disk = first.is_local_disk
 
     def put(self, blob: Spooled) -> None:
         self.first.put(blob)
@@ -42,9 +42,9 @@ class PairBackend(BlobBackend):
         version = self.first.version(cid)
         return self.second.version(cid) if version is None else version
 
-    def keep_aside(self, cid: str) -> None:
+    def quarantine(self, cid: str) -> None:
         # As it is read.
-        (self.second if self.first.size(cid) is None else self.first).keep_aside(cid)
+        (self.second if self.first.size(cid) is None else self.first).quarantine(cid)
 
     @property
     def stores(self) -> tuple[BlobBackend, ...]:
@@ -54,9 +54,9 @@ class PairBackend(BlobBackend):
         failures = self.second.delete_many(cids)
         return failures | self.first.delete_many([cid for cid in cids if cid not in failures])
 
-    def forget_aside(self, cids: Collection[str]) -> None:
-        self.second.forget_aside(cids)
-        self.first.forget_aside(cids)
+    def purge_quarantine(self, cids: Collection[str]) -> None:
+        self.second.purge_quarantine(cids)
+        self.first.purge_quarantine(cids)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)

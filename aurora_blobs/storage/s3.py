@@ -23,7 +23,9 @@ _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 class S3Backend(BlobBackend):
     """A bucket. An object is whole or absent; its Content-Type is that of its first upload."""
 
-    def __init__(self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART) -> None:
+    def __init__(
+        self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART
+    ) -> None:
         """What is larger than *max_put* bytes goes up in parts of *part_bytes* or, where they are too many, more."""
         self.bucket = bucket
         self._prefix = prefix
@@ -77,13 +79,15 @@ class S3Backend(BlobBackend):
             # A batch is answered with 200 whatever became of its keys.
             for error in answer.get("Errors", ()):
                 if error.get("Code") != "NoSuchKey":
-                    failures[keys[error["Key"]]] = BackendUnavailable(f"the store kept it: {error.get('Code')}")
+                    failures[keys[error["Key"]]] = BackendUnavailable(
+                        f"the store kept it: {error.get('Code')}"
+                    )
         return failures
 
     def version(self, cid: str) -> str | None:
         return self.bucket.version(self.key(cid))
 
-    def keep_aside(self, cid: str) -> None:
+    def quarantine(self, cid: str) -> None:
         size = self.size(cid)
         if size is None:
             raise BlobNotFound()
@@ -96,7 +100,7 @@ class S3Backend(BlobBackend):
             upload.copy(source, size)
             upload.complete()
 
-    def forget_aside(self, cids: Collection[str]) -> None:
+    def purge_quarantine(self, cids: Collection[str]) -> None:
         aside = f"{self._prefix}{_QUARANTINE}"
         for listed in self.bucket.objects(aside):
             if listed.key.removeprefix(aside).partition(".")[0] in cids:
@@ -110,7 +114,9 @@ class S3Backend(BlobBackend):
             "ResponseContentDisposition": disposition,
         }
         client = self.bucket.client.boto3_client()
-        return str(client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS))
+        return str(
+            client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS)
+        )
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         for listed in self.bucket.objects(self._prefix):
@@ -124,7 +130,11 @@ class S3Backend(BlobBackend):
     def unfinished(self, before: int) -> Iterator[Unfinished]:
         for begun in uploads(self.bucket, self._prefix):
             name = begun.key[len(self._prefix) :]
-            cid = cid_in(name.removeprefix(_QUARANTINE)) if name.startswith(_QUARANTINE) else cid_at(name)
+            cid = (
+                cid_in(name.removeprefix(_QUARANTINE))
+                if name.startswith(_QUARANTINE)
+                else cid_at(name)
+            )
             if cid is None or begun.since >= before:
                 continue
             # Of one that goes over a slow link for longer than the grace, a part came a moment ago.

@@ -45,13 +45,18 @@ class Bucket:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def open(self, key: str, start: int = 0, stop: int | None = None, *, brief: bool = False) -> BinaryIO:
+    def open(
+        self, key: str, start: int = 0, stop: int | None = None, *, brief: bool = False
+    ) -> BinaryIO:
         """The bytes ``[start, stop)`` of the object at *key*. Raises BlobNotFound, also where it ends before *stop*."""
         if stop is not None and start >= stop:
             if self.size(key) is None:
                 raise BlobNotFound()
             return io.BytesIO()
-        return cast(BinaryIO, io.BufferedReader(_Object(partial(self._body, brief), key, start, stop), _BUFFER))
+        return cast(
+            BinaryIO,
+            io.BufferedReader(_Object(partial(self._body, brief), key, start, stop), _BUFFER),
+        )
 
     def size(self, key: str) -> int | None:
         """How many bytes the object at *key* has; None is absence."""
@@ -94,7 +99,9 @@ class Bucket:
 class _Object(io.RawIOBase):
     """The bytes of an object, asked for again from where they broke off."""
 
-    def __init__(self, get: Callable[[str, int, int | None], Any], key: str, start: int, stop: int | None) -> None:
+    def __init__(
+        self, get: Callable[[str, int, int | None], Any], key: str, start: int, stop: int | None
+    ) -> None:
         self._get = get
         self._key = key
         self._position = start
@@ -140,4 +147,6 @@ def microseconds(moment: datetime) -> int:
 
 def unexpected(refusal: Refused) -> BackendUnavailable:
     """What a refusal is where no store should have one."""
-    return BackendUnavailable(f"the blob store refused the call: {refusal.http_status} {refusal.code}")
+    return BackendUnavailable(
+        f"the blob store refused the call: {refusal.http_status} {refusal.code}"
+    )

@@ -32,7 +32,7 @@ POOL = 256  # as many as a worker has threads; a connection is made when it is f
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
+class Timeouts:
     """How long a call may take, in seconds: to connect, in silence, and in all its attempts together."""
 
     connect: float
@@ -42,15 +42,29 @@ class Patience:
 
 # Connecting: a lost SYN is sent again after 1 s, so 3 s forgive one. Silence: stores answer within a second, a cluster
 # that recovers within several. In total: two silent attempts, and below the 60 s after which a proxy gives us up.
-PATIENT = Patience(connect=3, silence=15, total=35)
+PATIENT = Timeouts(connect=3, silence=15, total=35)
 # For what is done while the database's write lock is held, or must tell quickly whether the store is there: others
 # wait 10 s for that lock.
-BRIEF = Patience(connect=2, silence=4, total=5)
+BRIEF = Timeouts(connect=2, silence=4, total=5)
 
 _ABSENT = {"NoSuchKey", "404"}  # "404" is all that a HEAD can say
 _FULL = {"QuotaExceeded", "XMinioStorageFull", "StorageFull"}
-_BUSY = {"SlowDown", "ServiceUnavailable", "Throttling", "ThrottlingException", "TooManyRequests", "503", "429"}
-_DAMAGED = {"BadDigest", "InvalidDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "IncompleteBody"}
+_BUSY = {
+    "SlowDown",
+    "ServiceUnavailable",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "503",
+    "429",
+}
+_DAMAGED = {
+    "BadDigest",
+    "InvalidDigest",
+    "XAmzContentSHA256Mismatch",
+    "XAmzContentChecksumMismatch",
+    "IncompleteBody",
+}
 _PASSING = {"RequestTimeout", "ConditionalRequestConflict", "OperationAborted"}
 
 _AWAY = "The blob store is not available, please try again later."
@@ -78,8 +92,8 @@ class S3Client:
         endpoint_url: str | None,
         region: str | None,
         addressing_style: str,
-        patient: Patience = PATIENT,
-        brief: Patience = BRIEF,
+        patient: Timeouts = PATIENT,
+        brief: Timeouts = BRIEF,
     ) -> None:
         self._endpoint_url = endpoint_url
         self._region = region
@@ -87,7 +101,7 @@ class S3Client:
         self._patient = patient
         self._brief = brief
         self._lock = threading.Lock()
-        self._made: dict[Patience, Any] = {}
+        self._made: dict[Timeouts, Any] = {}
         self._pid = os.getpid()
 
     def call(
@@ -123,7 +137,7 @@ class S3Client:
             time.sleep(pause)
             attempt += 1
 
-    def boto3_client(self, patience: Patience | None = None) -> Any:
+    def boto3_client(self, patience: Timeouts | None = None) -> Any:
         """The boto3 client itself, for what makes no call, like a presigned URL."""
         patience = patience or self._patient
         if self._pid != os.getpid():
@@ -134,7 +148,7 @@ class S3Client:
                 self._made[patience] = self._make(patience)
             return self._made[patience]
 
-    def _make(self, patience: Patience) -> Any:
+    def _make(self, patience: Timeouts) -> Any:
         # In here, since it costs 0.2 s and 40 MB, which a service that stores on disk must not pay.
         import boto3
         from botocore.config import Config
@@ -155,7 +169,10 @@ class S3Client:
                 response_checksum_validation="when_required",
                 connect_timeout=patience.connect,
                 read_timeout=patience.silence,
-                retries={"mode": "standard", "total_max_attempts": 1},  # `call` repeats: it knows the deadline
+                retries={
+                    "mode": "standard",
+                    "total_max_attempts": 1,
+                },  # `call` repeats: it knows the deadline
                 tcp_keepalive=True,
                 max_pool_connections=POOL,
             ),
@@ -174,7 +191,11 @@ class _Failure(Exception):
 
 
 def _attempt(
-    client: Any, operation: str, parameters: dict[str, Any], body: Callable[[], BinaryIO] | None, end: float
+    client: Any,
+    operation: str,
+    parameters: dict[str, Any],
+    body: Callable[[], BinaryIO] | None,
+    end: float,
 ) -> dict[str, Any]:
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -202,9 +223,13 @@ def _answered(response: Any) -> _Failure:
     if code in _ABSENT and status == 404:
         return _Failure(BlobNotFound(), reason, passing=False)
     if code in _FULL or status == 507:
-        return _Failure(InsufficientStorage("no space left to store the blob"), reason, passing=False)
+        return _Failure(
+            InsufficientStorage("no space left to store the blob"), reason, passing=False
+        )
     if code in _BUSY or status in (429, 503):
-        return _Failure(ServiceBusy("The blob store is busy, please try again."), reason, passing=True)
+        return _Failure(
+            ServiceBusy("The blob store is busy, please try again."), reason, passing=True
+        )
     if code == "RequestTimeout" or status in (408, 504):
         return _Failure(BackendTimeout(), reason, passing=True)
     if code in _DAMAGED or code in _PASSING or (status >= 500 and status != 501):
@@ -222,10 +247,14 @@ def _unanswered(error: Exception, *, out_of_time: bool) -> _Failure:
     reason = f"{type(error).__name__}: {error}"
     if out_of_time:
         return _Failure(BackendTimeout(), reason, passing=False)
-    if isinstance(error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)) or _timed_out(error):
+    if isinstance(
+        error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)
+    ) or _timed_out(error):
         return _Failure(BackendTimeout(), reason, passing=True)
     # The rest of BotoCoreError is about settings: no credentials, a bad region.
-    return _Failure(BackendUnavailable(_AWAY), reason, passing=isinstance(error, exceptions.HTTPClientError))
+    return _Failure(
+        BackendUnavailable(_AWAY), reason, passing=isinstance(error, exceptions.HTTPClientError)
+    )
 
 
 def _timed_out(error: BaseException | None) -> bool:

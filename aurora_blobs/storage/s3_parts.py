@@ -37,7 +37,9 @@ class PartedUpload:
         self._checksums = True
         self._is_open = True
         try:
-            begun = bucket.call("create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256", **options)
+            begun = bucket.call(
+                "create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256", **options
+            )
         except Refused:
             # A store that knows no checksums of parts: the digest in the signature is left.
             self._checksums = False
@@ -63,7 +65,9 @@ class PartedUpload:
                 while data := file.read(CHUNK):
                     digest.update(data)
                     whole.update(data)
-            checksum = {"ChecksumSHA256": b64encode(digest.digest()).decode()} if self._checksums else {}
+            checksum = (
+                {"ChecksumSHA256": b64encode(digest.digest()).decode()} if self._checksums else {}
+            )
             sent = self._call(
                 "upload_part",
                 extra_seconds=(stop - start) / SLOWEST_PUT,
@@ -90,7 +94,9 @@ class PartedUpload:
     def complete(self, **condition: str) -> None:
         """Make the parts the object."""
         try:
-            self._call("complete_multipart_upload", MultipartUpload={"Parts": self._parts}, **condition)
+            self._call(
+                "complete_multipart_upload", MultipartUpload={"Parts": self._parts}, **condition
+            )
         except Refused as refusal:
             # An attempt before this one got through, and its answer did not.
             if refusal.code != "NoSuchUpload" or not self.is_there():
@@ -167,8 +173,13 @@ def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
         if not listed or not page.get("IsTruncated"):
             return
         # SeaweedFS marks the upload alone, Swift nothing: other uploads of its last key are seen when this one is gone.
-        markers = {"KeyMarker": page.get("NextKeyMarker"), "UploadIdMarker": page.get("NextUploadIdMarker")}
-        more = {name: marker for name, marker in markers.items() if marker} or {"KeyMarker": listed[-1]["Key"]}
+        markers = {
+            "KeyMarker": page.get("NextKeyMarker"),
+            "UploadIdMarker": page.get("NextUploadIdMarker"),
+        }
+        more = {name: marker for name, marker in markers.items() if marker} or {
+            "KeyMarker": listed[-1]["Key"]
+        }
 
 
 class _Part(io.RawIOBase):
@@ -189,7 +200,9 @@ class _Part(io.RawIOBase):
         return len(data)
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._stop}[whence]
+        base = {io.SEEK_SET: self._start, io.SEEK_CUR: self._file.tell(), io.SEEK_END: self._stop}[
+            whence
+        ]
         return self._file.seek(base + offset) - self._start
 
     def tell(self) -> int:

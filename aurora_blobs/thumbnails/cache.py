@@ -25,14 +25,18 @@ from aurora_blobs.catalog.derivatives import Use
 from aurora_blobs.db import Database
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.protocol.cid import place_of
-from aurora_blobs.thumbnails.pool import Studio
+from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import Preset
 
 log = logging.getLogger("aurora_blobs")
 
 _SECOND = 1_000_000  # microseconds
-_FAILURE_LASTS = 3600 * _SECOND  # until it is tried again; a guess, what helps is a new version of Pillow
-_USE_COUNTS = 600 * _SECOND  # uses within this time of a noted one are not noted: a read should not write
+_FAILURE_LASTS = (
+    3600 * _SECOND
+)  # until it is tried again; a guess, what helps is a new version of Pillow
+_USE_COUNTS = (
+    600 * _SECOND
+)  # uses within this time of a noted one are not noted: a read should not write
 # Bytes that a file begins with: CRC-32, for accidents, nobody else writes here. Looked at whenever the file is used: 2
 # us for a thumbnail of 6 KB, 33 us for 100 KB; SHA-256 takes 57.
 _CHECK = 4
@@ -40,7 +44,9 @@ _BLOCK = 256 * 1024  # bytes of a file per read
 _EVICTION_STEP = 100  # pictures looked at for one to be thrown out
 _SWEEP_STEP = 1000  # rows looked at per statement
 _LOCK_SECONDS = 10  # a request that waits longer for another's picture is answered with 503
-_LOCK_STEP = 0.02  # seconds between two looks at a lock: a kernel that waits for it knows no time limit
+_LOCK_STEP = (
+    0.02  # seconds between two looks at a lock: a kernel that waits for it knows no time limit
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,7 @@ class Picture:
     size: int
 
 
-class Pictures:
+class ThumbnailCache:
     """Derives what it is asked for, unless *folder* has it. *clock* gives microseconds since the epoch, UTC."""
 
     def __init__(
@@ -71,7 +77,7 @@ class Pictures:
         self._folder = folder
         self._max_bytes = max_bytes
         self._clock = clock
-        self._studio = Studio()
+        self._studio = WorkerPool()
 
     def open(self, entry: Entry, preset: Preset, form: str) -> Picture:
         """The picture in *entry*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
@@ -122,13 +128,17 @@ class Pictures:
         return count
 
     def _is_known(self, name: str) -> bool:
-        return derivatives.find(self._database.glance(), name) is not None
+        return derivatives.find(self._database.one_shot(), name) is not None
 
     def forget(self, cids: list[str]) -> None:
         """Throw out what was derived of *cids*."""
         for start in range(0, len(cids), _SWEEP_STEP):
             with self._database.read() as tx:
-                found = [use for cid in cids[start : start + _SWEEP_STEP] for use in derivatives.of_blob(tx, cid)]
+                found = [
+                    use
+                    for cid in cids[start : start + _SWEEP_STEP]
+                    for use in derivatives.of_blob(tx, cid)
+                ]
             self._throw_out(found)
 
     def close(self) -> None:
@@ -136,7 +146,7 @@ class Pictures:
         self._studio.close()
 
     def _find(self, name: str) -> Picture | None:
-        row = derivatives.find(self._database.glance(), name)
+        row = derivatives.find(self._database.one_shot(), name)
         if row is None:
             return None
         age = self._clock() - row.used_at
@@ -191,7 +201,9 @@ class Pictures:
         with self._database.write() as tx:
             return derivatives.delete(tx, gone)
 
-    def _remove_files(self, found: Iterable[Use], *, enough: float = float("inf"), ours: str = "") -> list[Use]:
+    def _remove_files(
+        self, found: Iterable[Use], *, enough: float = float("inf"), ours: str = ""
+    ) -> list[Use]:
         """Those of *found* whose files are gone, until they had *enough* bytes; *ours* is a lock that we have.
 
         None that is being made: its file would come after its row went.
@@ -200,7 +212,11 @@ class Pictures:
         for use in found:
             if enough <= 0:
                 break
-            with nullcontext(True) if _lock_name(use.name) == ours else self._alone(use.name, 0) as alone:
+            with (
+                nullcontext(True)
+                if _lock_name(use.name) == ours
+                else self._alone(use.name, 0) as alone
+            ):
                 if alone:
                     (self._folder / use.name).unlink(missing_ok=True)
                     gone.append(use)

@@ -15,9 +15,14 @@ MAX_PIXELS = 50_000_000  # of one picture
 # Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together. At these bounds
 # an animated GIF took 2 to 4 of the 10 seconds that a child has.
 MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
-_MOST_PLAYS, _LONGEST = 2**16 - 1, 2**24 - 1  # of an animation, and of a frame in milliseconds; RFC 9649, 2.7.1
+_MOST_PLAYS, _LONGEST = (
+    2**16 - 1,
+    2**24 - 1,
+)  # of an animation, and of a frame in milliseconds; RFC 9649, 2.7.1
 _CLEARED, _AS_BEFORE = 2, 3  # what a frame of a GIF leaves behind; GIF89a, 23
-_GAP = 2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
+_GAP = (
+    2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
+)
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -32,7 +37,9 @@ _SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # modes, as colour profil
 _OPTIONS: dict[str, dict[str, object]] = {
     # A comment is the one piece of metadata that Pillow carries over by itself.
     "jpeg": {"quality": 85, "progressive": True, "comment": b""},
-    "png": {"compress_level": 3},  # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %
+    "png": {
+        "compress_level": 3
+    },  # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %
     "webp": {"quality": 80, "method": 4},
     "avif": {"quality": 65, "speed": 8, "max_threads": 1},
 }
@@ -70,14 +77,25 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
         raise Unusable(f"the picture has more than {MAX_PIXELS} pixels") from None
     except MemoryError:
         raise Unusable("the picture needs more memory than is allowed") from None
-    except (OSError, SyntaxError, ValueError, IndexError, KeyError, TypeError, EOFError, OverflowError) as error:
+    except (
+        OSError,
+        SyntaxError,
+        ValueError,
+        IndexError,
+        KeyError,
+        TypeError,
+        EOFError,
+        OverflowError,
+    ) as error:
         # What Pillow raises for damaged files; it has no class of its own for them.
         raise Unusable("the picture is damaged") from error
 
 
 def _is_short_film(image: Image.Image, preset: Preset) -> bool:
     # What phones put behind the first picture of a JPEG, depths or brightness, is no second frame.
-    if image.format not in ("GIF", "PNG", "WEBP", "AVIF") or not getattr(image, "is_animated", False):
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF") or not getattr(
+        image, "is_animated", False
+    ):
         return False
     frames: int = image.n_frames  # type: ignore[attr-defined]
     width, height = preset.plan(*image.size)[1]
@@ -119,7 +137,9 @@ def _frames(image: Any) -> Iterator[Image.Image]:
             image.im, image._mode = image.convert("RGBA").im, "RGBA"
             image.info.pop("transparency", None)
             # Before the first frame there was nothing.
-            if image.disposal_method == _CLEARED or (image.disposal_method == _AS_BEFORE and index == 0):
+            if image.disposal_method == _CLEARED or (
+                image.disposal_method == _AS_BEFORE and index == 0
+            ):
                 left, top, right, bottom = image.dispose_extent
                 image.dispose = Image.new("RGBA", (right - left, bottom - top)).im
 
@@ -146,7 +166,9 @@ def _png_frames(image: Any) -> Iterator[Image.Image]:
             shown.paste((0, 0, 0, 0), box)
 
 
-def _put(shown: Image.Image, frame: Image.Image, box: tuple[int, int, int, int], *, over: bool) -> None:
+def _put(
+    shown: Image.Image, frame: Image.Image, box: tuple[int, int, int, int], *, over: bool
+) -> None:
     if frame.mode != "RGBA":  # converting to the same mode copies
         frame = frame.convert("RGBA")
     if over:
@@ -185,7 +207,9 @@ def _derived(image: Image.Image, preset: Preset) -> Image.Image:
     return small.transpose(_TURNS[turn]) if turn in _TURNS else small
 
 
-def _as_stored(box: tuple[int, int, int, int], turn: int, size: tuple[int, int]) -> tuple[int, int, int, int]:
+def _as_stored(
+    box: tuple[int, int, int, int], turn: int, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
     """Where *box*, of the upright picture, is in the stored one, of *size*."""
     left, top, right, bottom = box
     width, height = size
@@ -216,7 +240,9 @@ def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
     """*image* in mode RGB or RGBA, or grey without a profile, converted from *profile*, an ICC profile."""
     if image.mode in ("LA", "RGBA"):
         alpha = image.getchannel("A")
-        image = _in_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile).convert("RGB")
+        image = _in_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile).convert(
+            "RGB"
+        )
         image.putalpha(alpha)
         return image
     if profile:

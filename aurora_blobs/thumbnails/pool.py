@@ -23,7 +23,7 @@ _MAX_REPLY = 64 * 2**20  # bytes; a guess, 9 MP of noise as PNG have 27 MB
 _PACKAGES = Path(__file__).parents[2]
 
 
-class Studio:
+class WorkerPool:
     """One helper process per process of the server, started at its first picture and again if it dies."""
 
     def __init__(self) -> None:
@@ -71,7 +71,9 @@ class Studio:
         try:
             with _as_file(source) as file:
                 answer = self._ask(message, file.fileno())
-                if not answer:  # the helper died before it could fork, which says nothing of the picture
+                if (
+                    not answer
+                ):  # the helper died before it could fork, which says nothing of the picture
                     self.close()
                     answer = self._ask(message, file.fileno())
         finally:

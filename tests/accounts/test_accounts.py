@@ -9,7 +9,7 @@ from aurora_blobs.accounts.local import Accounts
 from aurora_blobs.auth import passwords
 from aurora_blobs.auth.session import TAKENDOWN_SCOPE, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
-from aurora_blobs.catalog.account_status import find_standing
+from aurora_blobs.catalog.account_status import find_account_status
 from aurora_blobs.config import Config
 from aurora_blobs.errors import (
     AccountTakedown,
@@ -20,7 +20,9 @@ from aurora_blobs.errors import (
 )
 
 PASSWORD = "correct horse battery"
-CONFIG = Config(handle_domains=(".test", ".users.test", ".example.com"), service_did="did:web:pds-1.example.com")
+CONFIG = Config(
+    handle_domains=(".test", ".users.test", ".example.com"), service_did="did:web:pds-1.example.com"
+)
 
 
 @pytest.fixture
@@ -49,14 +51,19 @@ def take_down(database, did):
 def test_an_account_is_named_after_its_handle(accounts, clock):
     account = create(accounts, handle="Alice.TEST", email="Alice@Example.COM")
 
-    assert (account.did, account.handle, account.email) == ("did:web:alice.test", "alice.test", "alice@example.com")
+    assert (account.did, account.handle, account.email) == (
+        "did:web:alice.test",
+        "alice.test",
+        "alice@example.com",
+    )
     assert (account.created_at, account.active) == (clock.now, True)
     assert PASSWORD not in account.password_hash
     assert account.password_hash not in repr(account)
 
 
 @pytest.mark.parametrize(
-    "handle", ["abc.test", "a" * 18 + ".test", "a-b.test", "123.test", "bob.users.test", "bob.example.com"]
+    "handle",
+    ["abc.test", "a" * 18 + ".test", "a-b.test", "123.test", "bob.users.test", "bob.example.com"],
 )
 def test_a_handle_is_one_name_in_front_of_a_domain(accounts, handle):
     assert create(accounts, handle=handle).handle == handle
@@ -70,9 +77,21 @@ def test_a_handle_is_one_name_in_front_of_a_domain(accounts, handle):
         ("alice", "InvalidHandle", 'Invalid handle (got "alice")'),
         ("-alice.test", "InvalidHandle", 'Invalid handle (got "-alice.test")'),
         ("al.test", "InvalidHandle", "Handle too short: 3 characters or more before the domain"),
-        ("a" * 19 + ".test", "InvalidHandle", "Handle too long: 18 characters or fewer before the domain"),
-        ("a.bob.test", "InvalidHandle", "Invalid characters in handle: no dot is allowed before the domain"),
-        ("al.users.test", "InvalidHandle", "Handle too short: 3 characters or more before the domain"),
+        (
+            "a" * 19 + ".test",
+            "InvalidHandle",
+            "Handle too long: 18 characters or fewer before the domain",
+        ),
+        (
+            "a.bob.test",
+            "InvalidHandle",
+            "Invalid characters in handle: no dot is allowed before the domain",
+        ),
+        (
+            "al.users.test",
+            "InvalidHandle",
+            "Handle too short: 3 characters or more before the domain",
+        ),
         (
             "alice.bsky.social",
             "UnsupportedDomain",
@@ -86,7 +105,11 @@ def test_a_handle_against_the_rules_is_refused_with_the_reason(accounts, handle,
     with pytest.raises(BlobServiceError) as refusal:
         create(accounts, handle=handle)
 
-    assert (refusal.value.error, refusal.value.status, refusal.value.message) == (error, 400, message)
+    assert (refusal.value.error, refusal.value.status, refusal.value.message) == (
+        error,
+        400,
+        message,
+    )
 
 
 def test_the_operator_may_give_away_a_reserved_name_but_not_the_services_own(accounts):
@@ -97,7 +120,17 @@ def test_the_operator_may_give_away_a_reserved_name_but_not_the_services_own(acc
 
 
 @pytest.mark.parametrize(
-    "email", ["", "alice", "@example.com", "alice@", "alice@localhost", "a b@example.com", "a@b@example.com", "a@b..c"]
+    "email",
+    [
+        "",
+        "alice",
+        "@example.com",
+        "alice@",
+        "alice@localhost",
+        "a b@example.com",
+        "a@b@example.com",
+        "a@b..c",
+    ],
 )
 def test_an_email_that_cannot_be_one_is_refused(accounts, email):
     with pytest.raises(InvalidRequest, match="This email address is not supported"):
@@ -124,8 +157,16 @@ def test_a_password_out_of_bounds_is_refused(accounts, password, message):
     ("second", "error", "message"),
     [
         ({"handle": "ALICE.test"}, "HandleNotAvailable", "Handle already taken: alice.test"),
-        ({"email": "ALICE@example.com"}, "InvalidRequest", "Email already taken: alice@example.com"),
-        ({"did": "did:web:alice.test"}, "InvalidRequest", "Account already exists: did:web:alice.test"),
+        (
+            {"email": "ALICE@example.com"},
+            "InvalidRequest",
+            "Email already taken: alice@example.com",
+        ),
+        (
+            {"did": "did:web:alice.test"},
+            "InvalidRequest",
+            "Account already exists: did:web:alice.test",
+        ),
     ],
     ids=["handle", "email", "did"],
 )
@@ -159,14 +200,18 @@ def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
 
 
 @pytest.mark.parametrize(
-    "identifier", ["alice.test", "ALICE.test", "did:web:alice.test", "alice@example.com", "Alice@Example.com"]
+    "identifier",
+    ["alice.test", "ALICE.test", "did:web:alice.test", "alice@example.com", "Alice@Example.com"],
 )
 def test_a_log_in_goes_by_handle_did_or_email(accounts, tokens, identifier):
     account = create(accounts)
 
     session = log_in(accounts, identifier)
 
-    access, refresh = tokens.verify_access(session.access_token), tokens.verify_refresh(session.refresh_token)
+    access, refresh = (
+        tokens.verify_access(session.access_token),
+        tokens.verify_refresh(session.refresh_token),
+    )
     assert session.account == account
     assert (access.did, access.scope) == (account.did, "com.atproto.access")
     assert (refresh.did, refresh.session_id) == (account.did, access.session_id)
@@ -241,7 +286,10 @@ def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     with pytest.raises(ExpiredToken) as refusal:
         accounts.renew(tokens.verify_refresh(first.refresh_token))
     assert (refusal.value.status, refusal.value.message) == (400, "Token has been revoked")
-    assert accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did == "did:web:alice.test"
+    assert (
+        accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did
+        == "did:web:alice.test"
+    )
 
 
 def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
@@ -273,7 +321,9 @@ def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
     accounts.renew(tokens.verify_refresh(there.refresh_token))
     with database.read() as tx:
         ended, open_still = (
-            find_standing(tx, "did:web:alice.test", tokens.verify_access(session.access_token).session_id)
+            find_account_status(
+                tx, "did:web:alice.test", tokens.verify_access(session.access_token).session_id
+            )
             for session in (here, there)
         )
     assert (ended.session, open_still.session) == (False, True)

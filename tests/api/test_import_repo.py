@@ -24,7 +24,10 @@ def cid_of(data):
 
 def send(member, file, headers=None, **more):
     return member.client.post(
-        IMPORT, data=file.getvalue(), headers={**member.headers, "Content-Type": CAR, **(headers or {})}, **more
+        IMPORT,
+        data=file.getvalue(),
+        headers={**member.headers, "Content-Type": CAR, **(headers or {})},
+        **more,
     )
 
 
@@ -34,7 +37,10 @@ def status(member):
 
 def test_an_account_moves_in(alice):
     photos = [jpeg(name) for name in ("one", "two", "three")]
-    records = {f"com.example.file/{number}": {"file": reference(photo)} for number, photo in enumerate(photos)}
+    records = {
+        f"com.example.file/{number}": {"file": reference(photo)}
+        for number, photo in enumerate(photos)
+    }
 
     answer = send(alice, car_of(records, alice.did))
     assert (answer.status_code, answer.data) == (200, b"")
@@ -65,7 +71,9 @@ def test_importing_again_drops_the_blobs_that_are_gone(alice):
     alice.upload(jpeg("cat"))
     send(alice, car_of({}, alice.did))
 
-    assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json == {"cids": []}
+    assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json == {
+        "cids": []
+    }
     assert status(alice)["expectedBlobs"] == 0
     assert alice.fetch(cid_of(jpeg("cat"))).json["error"] == "BlobNotFound"
 
@@ -95,12 +103,20 @@ def test_the_administrator_imports_for_any_account(app, alice):
 
 def test_a_pds_may_import_for_an_account_that_was_not_here_yet(open_app):
     app = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame")
-    file = car_of({"com.example.file/1": {"file": reference(jpeg("cat"))}}, "did:plc:abcdefghijklmnopqrstuvwx")
+    file = car_of(
+        {"com.example.file/1": {"file": reference(jpeg("cat"))}}, "did:plc:abcdefghijklmnopqrstuvwx"
+    )
 
-    answer = app.test_client().post(IMPORT, data=file.getvalue(), headers={"Content-Type": CAR}, auth=ADMIN)
+    answer = app.test_client().post(
+        IMPORT, data=file.getvalue(), headers={"Content-Type": CAR}, auth=ADMIN
+    )
 
     assert answer.status_code == 200
-    listed = app.test_client().get("/xrpc/com.atproto.sync.listBlobs?did=did:plc:abcdefghijklmnopqrstuvwx").json
+    listed = (
+        app.test_client()
+        .get("/xrpc/com.atproto.sync.listBlobs?did=did:plc:abcdefghijklmnopqrstuvwx")
+        .json
+    )
     assert listed["cids"] == [cid_of(jpeg("cat"))]
 
 
@@ -119,7 +135,10 @@ def test_a_repository_of_somebody_else_is_refused(app, alice):
 
 def test_the_administrator_does_not_import_for_a_stranger(app):
     answer = app.test_client().post(
-        IMPORT, data=car_of({}, "did:web:stranger.test").getvalue(), headers={"Content-Type": CAR}, auth=ADMIN
+        IMPORT,
+        data=car_of({}, "did:web:stranger.test").getvalue(),
+        headers={"Content-Type": CAR},
+        auth=ADMIN,
     )
 
     assert (answer.status_code, answer.json["error"]) == (400, "RepoNotFound")
@@ -161,7 +180,10 @@ def test_imports_can_be_switched_off(open_app):
 
     answer = send(alice, car_of({}, alice.did))
 
-    assert (answer.status_code, answer.json["message"]) == (400, "Service is not accepting repo imports")
+    assert (answer.status_code, answer.json["message"]) == (
+        400,
+        "Service is not accepting repo imports",
+    )
 
 
 def test_who_is_not_logged_in_is_refused(client):

@@ -26,7 +26,9 @@ def files(depot):
 
 def collect(depot):
     return list(
-        Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock).run()
+        Collector(
+            depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock
+        ).run()
     )
 
 
@@ -70,7 +72,9 @@ def test_a_chunked_upload_over_the_limit_leaves_nothing(tmp_path, size):
     depot.add_account(ALICE)
 
     with pytest.raises(BlobTooLarge):
-        depot.blobs.upload(Dribble(bytes(size), sizes=(100,)), did=ALICE, declared_type="application/x-test")
+        depot.blobs.upload(
+            Dribble(bytes(size), sizes=(100,)), did=ALICE, declared_type="application/x-test"
+        )
 
     assert files(depot) == list(depot.spool.iterdir()) == []
     depot.database.close()
@@ -152,14 +156,20 @@ def test_an_upload_under_another_type_answers_with_a_reference_that_can_be_used(
     ids=["no token", "no JWT", "no gzip", "half a gzip"],
 )
 def test_what_a_client_gets_wrong_is_the_clients_fault(alice, headers, data):
-    answer = alice.client.post(UPLOAD, data=data, headers={**alice.headers, "Content-Type": "image/jpeg", **headers})
+    answer = alice.client.post(
+        UPLOAD, data=data, headers={**alice.headers, "Content-Type": "image/jpeg", **headers}
+    )
 
     assert answer.status_code == 400
     assert answer.json["error"] != "InternalServerError"
 
 
 def test_a_takedown_for_an_account_that_is_not_here_is_not_found(client):
-    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": "did:web:nobody.test", "cid": cid_of_bytes(b"")}
+    subject = {
+        "$type": "com.atproto.admin.defs#repoBlobRef",
+        "did": "did:web:nobody.test",
+        "cid": cid_of_bytes(b""),
+    }
 
     answer = client.post(
         "/xrpc/com.atproto.admin.updateSubjectStatus",
@@ -173,7 +183,7 @@ def test_a_takedown_for_an_account_that_is_not_here_is_not_found(client):
 class Remote(MemoryBackend):
     """A store that is not on this machine; *meanwhile* is called where the network would take its time."""
 
-    local = False
+    stat_is_cheap = False
 
     def __init__(self):
         super().__init__()
@@ -256,7 +266,10 @@ def test_a_large_upload_is_never_in_memory(tmp_path):
 def test_a_missing_blob_is_named_as_the_lexicon_names_it(alice):
     answer = alice.fetch(cid_of_bytes(b"nothing"))
 
-    assert (answer.status_code, answer.json) == (400, {"error": "BlobNotFound", "message": "Blob not found"})
+    assert (answer.status_code, answer.json) == (
+        400,
+        {"error": "BlobNotFound", "message": "Blob not found"},
+    )
 
 
 def test_uploads_are_limited_by_account_and_not_by_address(open_app):
@@ -289,7 +302,8 @@ def test_a_refused_upload_tells_when_to_come_back(open_app):
 
 
 @pytest.mark.parametrize(
-    "rules, error", [({"quota_bytes": 100}, QuotaExceeded), ({"uploads_per_day": 10}, RateLimitExceeded)]
+    "rules, error",
+    [({"quota_bytes": 100}, QuotaExceeded), ({"uploads_per_day": 10}, RateLimitExceeded)],
 )
 def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
     depot = Depot(tmp_path, **rules)
@@ -298,7 +312,9 @@ def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
     def upload(number):
         try:
             return depot.blobs.upload(
-                io.BytesIO(number.to_bytes(10, "big")), did=ALICE, declared_type="application/x-test"
+                io.BytesIO(number.to_bytes(10, "big")),
+                did=ALICE,
+                declared_type="application/x-test",
             ).cid
         except error:
             return None

@@ -61,7 +61,8 @@ def test_a_range_names_a_part_or_else_the_whole_is_meant(header, part):
 
 
 @pytest.mark.parametrize(
-    "header", ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=2000-,3000-", "bytes=" + "9" * 50 + "-"]
+    "header",
+    ["bytes=1000-", "bytes=1000-1001", "bytes=-0", "bytes=2000-,3000-", "bytes=" + "9" * 50 + "-"],
 )
 def test_a_range_beyond_the_end_cannot_be_satisfied(header):
     with pytest.raises(RangeNotSatisfiable) as refused:

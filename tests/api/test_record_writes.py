@@ -28,12 +28,19 @@ def refused(answer, error="InvalidRequest"):
 
 def put(member, value, rkey="1", **more):
     return member.post(
-        "com.atproto.repo.putRecord", repo=member.did, collection=COLLECTION, rkey=rkey, record=value, **more
+        "com.atproto.repo.putRecord",
+        repo=member.did,
+        collection=COLLECTION,
+        rkey=rkey,
+        record=value,
+        **more,
     )
 
 
 def delete(member, rkey="1", **more):
-    return member.post("com.atproto.repo.deleteRecord", repo=member.did, collection=COLLECTION, rkey=rkey, **more)
+    return member.post(
+        "com.atproto.repo.deleteRecord", repo=member.did, collection=COLLECTION, rkey=rkey, **more
+    )
 
 
 def create(rkey, value, collection=COLLECTION):
@@ -45,7 +52,9 @@ def listed(member):
 
 
 def records(member):
-    answer = member.client.get(f"/xrpc/com.atproto.repo.listRecords?repo={member.did}&collection={COLLECTION}")
+    answer = member.client.get(
+        f"/xrpc/com.atproto.repo.listRecords?repo={member.did}&collection={COLLECTION}"
+    )
     return {record["uri"].rpartition("/")[2]: record["value"] for record in answer.json["records"]}
 
 
@@ -79,7 +88,9 @@ def test_a_blob_in_a_record_of_an_unknown_type_is_kept_for_it(alice):
 def test_a_blob_outside_the_constraints_of_its_schema_is_refused(alice, validate):
     blob = alice.blob(jpeg("x" * 1_000_000))
 
-    answer = alice.record({"avatar": blob}, collection="app.bsky.actor.profile", rkey="self", validate=validate)
+    answer = alice.record(
+        {"avatar": blob}, collection="app.bsky.actor.profile", rkey="self", validate=validate
+    )
 
     assert refused(answer) == (
         f"Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got {blob['size']}) at $.record.avatar"
@@ -91,7 +102,9 @@ def test_a_blob_outside_the_constraints_of_its_schema_is_refused(alice, validate
 def test_a_blob_outside_the_constraints_is_accepted_where_validation_is_declined(alice):
     blob = alice.blob(text("hello"), "text/plain")
 
-    answer = alice.record({"avatar": blob}, collection="app.bsky.actor.profile", rkey="self", validate=False)
+    answer = alice.record(
+        {"avatar": blob}, collection="app.bsky.actor.profile", rkey="self", validate=False
+    )
 
     assert answer.status_code == 200
     assert "validationStatus" not in answer.json
@@ -104,7 +117,10 @@ def test_an_unknown_type_is_refused_where_validation_is_asked_for(alice):
 
 
 def test_a_blob_that_was_never_uploaded_is_refused(alice):
-    blob = {**alice.blob(jpeg("cat")), "ref": {"$link": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"}}
+    blob = {
+        **alice.blob(jpeg("cat")),
+        "ref": {"$link": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"},
+    }
 
     message = refused(alice.record({"file": blob}), "BlobNotFound")
 
@@ -122,7 +138,10 @@ def test_a_blob_of_another_account_is_refused(app, alice):
     bob = Member.of(app, "bobby.test")
     blob, _ = bob.publish(jpeg("cat"))
 
-    assert refused(alice.record({"file": blob}), "BlobNotFound") == f"Could not find blob: {link(blob)}"
+    assert (
+        refused(alice.record({"file": blob}), "BlobNotFound")
+        == f"Could not find blob: {link(blob)}"
+    )
 
 
 STATES = {
@@ -139,7 +158,10 @@ def test_a_reference_must_state_the_stored_type_every_time(alice, prepare):
 
     message = refused(alice.record({"file": {**blob, "mimeType": "text/html"}}), "InvalidMimeType")
 
-    assert message == "Referenced Mimetype does not match stored blob. Expected: text/plain, Got: text/html"
+    assert (
+        message
+        == "Referenced Mimetype does not match stored blob. Expected: text/plain, Got: text/html"
+    )
     assert records(alice) == before
 
 
@@ -156,7 +178,9 @@ def test_a_reference_must_state_the_stored_size_every_time(alice, prepare):
 def test_the_type_is_compared_before_the_size(alice):
     blob = alice.blob(text("hello world"), "text/plain")
 
-    refused(alice.record({"file": {**blob, "size": 12, "mimeType": "text/html"}}), "InvalidMimeType")
+    refused(
+        alice.record({"file": {**blob, "size": 12, "mimeType": "text/html"}}), "InvalidMimeType"
+    )
 
 
 def test_every_reference_of_a_record_is_checked(alice):
@@ -173,7 +197,10 @@ def test_a_legacy_reference_is_refused(alice, collection, validate):
     cid = link(alice.blob(jpeg("cat")))
 
     answer = alice.record(
-        {"avatar": {"cid": cid, "mimeType": "image/jpeg"}}, collection=collection, rkey="self", validate=validate
+        {"avatar": {"cid": cid, "mimeType": "image/jpeg"}},
+        collection=collection,
+        rkey="self",
+        validate=validate,
     )
 
     assert refused(answer) == f"Legacy blobs are not allowed ({cid})"
@@ -194,13 +221,19 @@ def test_an_update_turns_a_legacy_avatar_into_a_typed_one(alice):
 
 
 def test_a_legacy_avatar_of_an_unknown_blob_is_not_found(alice):
-    legacy = {"cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku", "mimeType": "image/jpeg"}
+    legacy = {
+        "cid": "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku",
+        "mimeType": "image/jpeg",
+    }
     profile = {"repo": alice.did, "collection": "app.bsky.actor.profile", "rkey": "self"}
     alice.post("com.atproto.repo.putRecord", **profile, record={})
 
     answer = alice.post("com.atproto.repo.putRecord", **profile, record={"avatar": legacy})
 
-    assert "Blob not found" in answer.json["message"] or "Could not find blob" in answer.json["message"]
+    assert (
+        "Blob not found" in answer.json["message"]
+        or "Could not find blob" in answer.json["message"]
+    )
     assert answer.status_code == 400
 
 
@@ -229,7 +262,9 @@ def test_a_malformed_reference_where_a_blob_belongs_is_refused(alice, change):
 
     answer = alice.record({"avatar": blob}, collection="app.bsky.actor.profile", rkey="self")
 
-    assert refused(answer).startswith("Invalid app.bsky.actor.profile record: Expected blob value type (got {")
+    assert refused(answer).startswith(
+        "Invalid app.bsky.actor.profile record: Expected blob value type (got {"
+    )
 
 
 def test_a_number_that_is_not_whole_is_refused(alice):
@@ -277,11 +312,15 @@ def test_200_writes_are_made_and_201_refused(alice):
     answer = alice.post(WRITES, repo=alice.did, writes=writes[:200])
 
     assert answer.status_code == 200
-    assert [result["$type"] for result in answer.json["results"]] == [f"{WRITES}#createResult"] * 200
+    assert [result["$type"] for result in answer.json["results"]] == [
+        f"{WRITES}#createResult"
+    ] * 200
     assert len(records(alice)) == 50  # a page
 
 
-@pytest.mark.parametrize("write", [1, [], {}, {"$type": []}, {"$type": {}}, {"$type": f"{WRITES}#merge"}], ids=str)
+@pytest.mark.parametrize(
+    "write", [1, [], {}, {"$type": []}, {"$type": {}}, {"$type": f"{WRITES}#merge"}], ids=str
+)
 def test_a_write_of_no_kind_is_refused(alice, write):
     message = refused(alice.post(WRITES, repo=alice.did, writes=[write]))
 
@@ -296,7 +335,12 @@ def test_writes_of_every_kind_go_together(alice):
         WRITES,
         repo=alice.did,
         writes=[
-            {"$type": f"{WRITES}#update", "collection": COLLECTION, "rkey": "1", "value": {"n": 10}},
+            {
+                "$type": f"{WRITES}#update",
+                "collection": COLLECTION,
+                "rkey": "1",
+                "value": {"n": 10},
+            },
             {"$type": f"{WRITES}#delete", "collection": COLLECTION, "rkey": "2"},
             create("3", {"n": 3}),
         ],
@@ -316,7 +360,10 @@ def test_a_swap_of_another_record_is_refused(alice):
     assert refused(put(alice, {"n": 3}, swapRecord=other), "InvalidSwap") == f"Record was at {cid}"
     assert refused(put(alice, {"n": 3}, swapRecord=None), "InvalidSwap") == f"Record was at {cid}"
     assert refused(delete(alice, swapRecord=other), "InvalidSwap") == f"Record was at {cid}"
-    assert refused(put(alice, {"n": 3}, "none", swapRecord=other), "InvalidSwap") == "Record was at null"
+    assert (
+        refused(put(alice, {"n": 3}, "none", swapRecord=other), "InvalidSwap")
+        == "Record was at null"
+    )
     assert put(alice, {"n": 3}, swapRecord=cid).status_code == 200
     assert put(alice, {"n": 4}, "new", swapRecord=None).status_code == 200
 
@@ -363,7 +410,9 @@ def test_another_accounts_records_cannot_be_written(app, alice):
         ("putRecord", {"record": {}, "rkey": "1"}),
         ("deleteRecord", {"rkey": "1"}),
     ):
-        answer = bob.post(f"com.atproto.repo.{method}", repo=alice.did, collection=COLLECTION, **more)
+        answer = bob.post(
+            f"com.atproto.repo.{method}", repo=alice.did, collection=COLLECTION, **more
+        )
         assert answer.status_code == 401, method
     assert bob.post(WRITES, repo=alice.did, writes=[create("1", {})]).status_code == 401
     assert records(alice) == {}
@@ -389,7 +438,11 @@ def test_records_of_ten_writers_at_once_all_name_the_blob(alice, app):
         try:
             answer = app.test_client().post(
                 "/xrpc/com.atproto.repo.createRecord",
-                json={"repo": alice.did, "collection": COLLECTION, "record": {"n": number, "file": blob}},
+                json={
+                    "repo": alice.did,
+                    "collection": COLLECTION,
+                    "record": {"n": number, "file": blob},
+                },
                 headers=alice.headers,
             )
             return answer.status_code
@@ -402,14 +455,21 @@ def test_records_of_ten_writers_at_once_all_name_the_blob(alice, app):
     assert len(found) == 10
 
 
-@pytest.mark.parametrize("size", ["{size}.0", "{size}e0"], ids=["with a fraction of nothing", "with an exponent"])
+@pytest.mark.parametrize(
+    "size", ["{size}.0", "{size}e0"], ids=["with a fraction of nothing", "with an exponent"]
+)
 def test_a_size_is_an_integer_however_it_is_written(alice, size):
     blob = alice.blob(jpeg("counted"))
-    body = json.dumps({"repo": alice.did, "collection": COLLECTION, "record": {"file": {**blob, "size": "SIZE"}}})
+    body = json.dumps(
+        {"repo": alice.did, "collection": COLLECTION, "record": {"file": {**blob, "size": "SIZE"}}}
+    )
     body = body.replace('"SIZE"', size.format(size=blob["size"]))
 
     answer = alice.client.post(
-        "/xrpc/com.atproto.repo.createRecord", data=body, content_type="application/json", headers=alice.headers
+        "/xrpc/com.atproto.repo.createRecord",
+        data=body,
+        content_type="application/json",
+        headers=alice.headers,
     )
 
     assert answer.status_code == 200, answer.text
@@ -418,7 +478,9 @@ def test_a_size_is_an_integer_however_it_is_written(alice, size):
 
 
 def test_a_compressed_request_is_read(alice):
-    body = json.dumps({"repo": alice.did, "collection": COLLECTION, "rkey": "1", "record": {"n": 1}}).encode()
+    body = json.dumps(
+        {"repo": alice.did, "collection": COLLECTION, "rkey": "1", "record": {"n": 1}}
+    ).encode()
 
     answer = sent(alice, gzip.compress(body), "gzip")
 

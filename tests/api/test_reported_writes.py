@@ -12,7 +12,9 @@ COLLECTION = "com.example.file"
 @pytest.fixture
 def report(client, alice):
     def report(*writes, repo=alice.did):
-        return client.post(f"/xrpc/{WRITES}", json={"repo": repo, "writes": writes, "validate": False}, auth=ADMIN)
+        return client.post(
+            f"/xrpc/{WRITES}", json={"repo": repo, "writes": writes, "validate": False}, auth=ADMIN
+        )
 
     return report
 
@@ -79,7 +81,9 @@ def test_the_repository_itself_sets_everything_right(client, report, alice):
     report(create("phantom", {"n": 1}))
     repository = car_of({f"{COLLECTION}/real": {"file": reference(jpeg("cat"))}}, alice.did)
 
-    answer = client.post(IMPORT, data=repository.getvalue(), headers={"Content-Type": CAR}, auth=ADMIN)
+    answer = client.post(
+        IMPORT, data=repository.getvalue(), headers={"Content-Type": CAR}, auth=ADMIN
+    )
 
     assert answer.status_code == 200
     assert keys(alice) == ["real"]
@@ -94,10 +98,14 @@ def test_a_pds_reports_for_an_account_that_was_not_here_yet(open_app):
     client = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame").test_client()
     did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 
-    answer = client.post(f"/xrpc/{WRITES}", json={"repo": did, "writes": [create("1", {"n": 1})]}, auth=ADMIN)
+    answer = client.post(
+        f"/xrpc/{WRITES}", json={"repo": did, "writes": [create("1", {"n": 1})]}, auth=ADMIN
+    )
 
     assert answer.status_code == 200
-    assert client.get(f"/xrpc/com.atproto.repo.describeRepo?repo={did}").json["collections"] == [COLLECTION]
+    assert client.get(f"/xrpc/com.atproto.repo.describeRepo?repo={did}").json["collections"] == [
+        COLLECTION
+    ]
 
 
 def test_nobody_else_reports(client, alice):

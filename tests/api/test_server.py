@@ -21,7 +21,9 @@ class Client:
         self._http = app.test_client()
 
     def get(self, method, headers=None, **params):
-        return self._http.get(f"/xrpc/{method}", query_string=params or None, headers=headers, buffered=True)
+        return self._http.get(
+            f"/xrpc/{method}", query_string=params or None, headers=headers, buffered=True
+        )
 
     def post(self, method, headers=None, /, **body):
         return self._http.post(f"/xrpc/{method}", json=body or None, headers=headers)
@@ -31,15 +33,22 @@ class Client:
 
     def create(self, handle="alice.test"):
         return self.post(
-            "com.atproto.server.createAccount", handle=handle, email=f"{handle}@example.com", password=PASSWORD
+            "com.atproto.server.createAccount",
+            handle=handle,
+            email=f"{handle}@example.com",
+            password=PASSWORD,
         ).json
 
     def log_in(self, handle="alice.test", **more):
-        return self.post("com.atproto.server.createSession", identifier=handle, password=PASSWORD, **more)
+        return self.post(
+            "com.atproto.server.createSession", identifier=handle, password=PASSWORD, **more
+        )
 
     def upload(self, headers, data=GIF):
         return self._http.post(
-            "/xrpc/com.atproto.repo.uploadBlob", data=data, headers={**headers, "Content-Type": "image/gif"}
+            "/xrpc/com.atproto.repo.uploadBlob",
+            data=data,
+            headers={**headers, "Content-Type": "image/gif"},
         )
 
     def post_blob(self, account, blob, collection="com.example.picture", rkey="one"):
@@ -55,7 +64,10 @@ class Client:
     def take_down(self, did, applied=True):
         subject = {"$type": "com.atproto.admin.defs#repoRef", "did": did}
         answer = self.post(
-            "com.atproto.admin.updateSubjectStatus", ADMIN, subject=subject, takedown={"applied": applied}
+            "com.atproto.admin.updateSubjectStatus",
+            ADMIN,
+            subject=subject,
+            takedown={"applied": applied},
         )
         assert answer.status_code == 200, answer.json
 
@@ -71,13 +83,17 @@ def outcome(answer):
 @pytest.fixture(autouse=True)
 def quick_passwords(monkeypatch):
     """What is slow on purpose is tested where passwords are."""
-    monkeypatch.setattr(passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    monkeypatch.setattr(
+        passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    )
 
 
 @pytest.fixture
 def open_service(open_app):
     """``open_service(NAME=value, …)`` is a client of a service of its own with those settings."""
-    return lambda **settings: Client(open_app(ADMIN_PASSWORD="open sesame", DURABILITY="os", **settings))
+    return lambda **settings: Client(
+        open_app(ADMIN_PASSWORD="open sesame", DURABILITY="os", **settings)
+    )
 
 
 @pytest.fixture
@@ -92,11 +108,18 @@ def alice(service):
 
 def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
     answer = service.post(
-        "com.atproto.server.createAccount", handle="Alice.TEST", email="a@example.com", password=PASSWORD
+        "com.atproto.server.createAccount",
+        handle="Alice.TEST",
+        email="a@example.com",
+        password=PASSWORD,
     )
 
     account = answer.json
-    assert (answer.status_code, account["did"], account["handle"]) == (200, "did:web:alice.test", "alice.test")
+    assert (answer.status_code, account["did"], account["handle"]) == (
+        200,
+        "did:web:alice.test",
+        "alice.test",
+    )
     assert account["didDoc"]["service"][0] == {
         "id": "#atproto_pds",
         "type": "AtprotoPersonalDataServer",
@@ -111,17 +134,40 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
         "emailConfirmed": False,
         "active": True,
     }
-    assert service.get("com.atproto.repo.describeRepo?repo=alice.test").json["didDoc"] == account["didDoc"]
+    assert (
+        service.get("com.atproto.repo.describeRepo?repo=alice.test").json["didDoc"]
+        == account["didDoc"]
+    )
 
 
 @pytest.mark.parametrize(
     ("body", "status", "error", "message"),
     [
         ({}, 400, "InvalidRequest", 'Missing required key "handle"'),
-        ({"handle": "alice.test", "password": PASSWORD}, 400, "InvalidRequest", "Email is required"),
-        ({"handle": "alice.test", "email": "a@example.com"}, 400, "InvalidPassword", "Password is required"),
-        ({"handle": "alice.test", "email": "a@example.com", "password": 1}, 400, "InvalidRequest", "(got 1)"),
-        ({"handle": "alice.test", "plcOp": {}}, 400, "InvalidRequest", 'Unsupported input: "plcOp"'),
+        (
+            {"handle": "alice.test", "password": PASSWORD},
+            400,
+            "InvalidRequest",
+            "Email is required",
+        ),
+        (
+            {"handle": "alice.test", "email": "a@example.com"},
+            400,
+            "InvalidPassword",
+            "Password is required",
+        ),
+        (
+            {"handle": "alice.test", "email": "a@example.com", "password": 1},
+            400,
+            "InvalidRequest",
+            "(got 1)",
+        ),
+        (
+            {"handle": "alice.test", "plcOp": {}},
+            400,
+            "InvalidRequest",
+            'Unsupported input: "plcOp"',
+        ),
         (
             {
                 "handle": "alice.test",
@@ -133,10 +179,17 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
             "AuthenticationRequired",
             "Missing auth to create account with did: did:plc:ewvi7nxzyoun6zhxrhs64oiz",
         ),
-        ({"handle": "alice.test", "did": "alice"}, 400, "InvalidRequest", 'Invalid DID (got "alice")'),
+        (
+            {"handle": "alice.test", "did": "alice"},
+            400,
+            "InvalidRequest",
+            'Invalid DID (got "alice")',
+        ),
     ],
 )
-def test_an_account_that_cannot_be_made_is_refused_with_the_reason(service, body, status, error, message):
+def test_an_account_that_cannot_be_made_is_refused_with_the_reason(
+    service, body, status, error, message
+):
     answer = service._http.post("/xrpc/com.atproto.server.createAccount", json=body)
 
     assert (answer.status_code, answer.json["error"]) == (status, error)
@@ -171,7 +224,10 @@ def test_a_session_is_opened_renewed_and_ended(service, alice):
 
     assert (ended.status_code, ended.data, "Content-Type" in ended.headers) == (200, b"", False)
     for token in (session, renewed.json):
-        assert outcome(service.get("com.atproto.server.getSession", bearer(token))) == (400, "ExpiredToken")
+        assert outcome(service.get("com.atproto.server.getSession", bearer(token))) == (
+            400,
+            "ExpiredToken",
+        )
     assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (200, "")
 
 
@@ -190,14 +246,23 @@ def test_a_token_of_the_other_kind_is_refused(service, alice, method, token, exp
 
 
 @pytest.mark.parametrize(
-    "method", ["refreshSession", "deleteSession", "deactivateAccount", "activateAccount", "requestAccountDelete"]
+    "method",
+    [
+        "refreshSession",
+        "deleteSession",
+        "deactivateAccount",
+        "activateAccount",
+        "requestAccountDelete",
+    ],
 )
 def test_without_a_token_nobody_is_asked(service, method):
     assert outcome(service.post(f"com.atproto.server.{method}")) == (401, "AuthMissing")
 
 
 def test_a_password_that_is_wrong_opens_nothing(service, alice):
-    answer = service.post("com.atproto.server.createSession", identifier="alice.test", password="wrong password")
+    answer = service.post(
+        "com.atproto.server.createSession", identifier="alice.test", password="wrong password"
+    )
 
     assert outcome(answer) == (401, "AuthenticationRequired")
     assert answer.json["message"] == "Invalid identifier or password"
@@ -206,14 +271,19 @@ def test_a_password_that_is_wrong_opens_nothing(service, alice):
 def test_an_access_token_ends_after_two_hours_and_its_session_goes_on(service, alice, clock):
     clock.advance(seconds=7201)
 
-    assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (400, "ExpiredToken")
+    assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (
+        400,
+        "ExpiredToken",
+    )
     renewed = service.post("com.atproto.server.refreshSession", bearer(alice, "refreshJwt")).json
     assert outcome(service.get("com.atproto.server.getSession", bearer(renewed))) == (200, "")
 
 
 def test_the_service_describes_itself(open_service):
     service = open_service(
-        MAX_BLOB_SIZE="123456", HANDLE_DOMAINS=".test,.example.com", SERVICE_DID="did:web:pds.example.com"
+        MAX_BLOB_SIZE="123456",
+        HANDLE_DOMAINS=".test,.example.com",
+        SERVICE_DID="did:web:pds.example.com",
     )
 
     assert service.get("com.atproto.server.describeServer").json == {
@@ -282,7 +352,11 @@ def test_a_host_that_is_nobodys_handle_has_no_document(service, alice, path):
 
 def test_the_endpoint_is_the_url_that_the_client_used_behind_proxies(open_service):
     service = open_service(PROXY_HOPS="1")
-    forwarded = {"X-Forwarded-Proto": "https", "X-Forwarded-Host": "pds.example.com", "X-Forwarded-For": "192.0.2.1"}
+    forwarded = {
+        "X-Forwarded-Proto": "https",
+        "X-Forwarded-Host": "pds.example.com",
+        "X-Forwarded-For": "192.0.2.1",
+    }
     service.create()
 
     answer = service.post(
@@ -293,7 +367,9 @@ def test_the_endpoint_is_the_url_that_the_client_used_behind_proxies(open_servic
 
 
 def test_a_forwarded_host_is_believed_from_a_trusted_proxy_only(service, alice):
-    answer = service.get("com.atproto.server.getSession", {**bearer(alice), "X-Forwarded-Host": "evil.example"}).json
+    answer = service.get(
+        "com.atproto.server.getSession", {**bearer(alice), "X-Forwarded-Host": "evil.example"}
+    ).json
 
     assert answer["didDoc"]["service"][0]["serviceEndpoint"] == "http://localhost"
 
@@ -325,14 +401,25 @@ def test_a_profile_is_what_its_record_says(service, alice):
         "description": "likes cats",
     }
     assert service.get("app.bsky.actor.getProfile", actor=alice["did"]).status_code == 200
-    assert outcome(service.get("app.bsky.actor.getProfile", actor="bob.test")) == (400, "InvalidRequest")
+    assert outcome(service.get("app.bsky.actor.getProfile", actor="bob.test")) == (
+        400,
+        "InvalidRequest",
+    )
 
 
 def test_a_deactivated_profile_is_its_owners_alone(service, alice):
-    service.post("com.atproto.server.deactivateAccount", bearer(alice), deleteAfter="2030-01-01T00:00:00Z")
+    service.post(
+        "com.atproto.server.deactivateAccount", bearer(alice), deleteAfter="2030-01-01T00:00:00Z"
+    )
 
-    assert outcome(service.get("app.bsky.actor.getProfile", actor="alice.test")) == (400, "InvalidRequest")
-    assert outcome(service.get("app.bsky.actor.getProfile", bearer(alice), actor="alice.test")) == (200, "")
+    assert outcome(service.get("app.bsky.actor.getProfile", actor="alice.test")) == (
+        400,
+        "InvalidRequest",
+    )
+    assert outcome(service.get("app.bsky.actor.getProfile", bearer(alice), actor="alice.test")) == (
+        200,
+        "",
+    )
 
 
 def test_the_status_of_an_account_counts_what_it_has(service, alice):
@@ -352,8 +439,12 @@ def test_a_deleted_account_leaves_no_row_and_no_byte(service, alice, tmp_path):
     blob = service.upload(bearer(alice)).json["blob"]
     service.post_blob(alice, blob)
 
-    refused = service.post("com.atproto.server.deleteAccount", did=alice["did"], password="wrong password", token="any")
-    deleted = service.post("com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any")
+    refused = service.post(
+        "com.atproto.server.deleteAccount", did=alice["did"], password="wrong password", token="any"
+    )
+    deleted = service.post(
+        "com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any"
+    )
 
     assert outcome(refused) == (401, "AuthenticationRequired")
     assert (deleted.status_code, deleted.data) == (200, b"")
@@ -362,7 +453,9 @@ def test_a_deleted_account_leaves_no_row_and_no_byte(service, alice, tmp_path):
         "account": 0, "blob": 0, "blob_metadata": 0, "record": 0, "record_blob": 0, "session": 0,
     }  # fmt: skip
     assert [path for path in (tmp_path / "data0" / "blobs").rglob("*") if path.is_file()] == []
-    again = service.post("com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any")
+    again = service.post(
+        "com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any"
+    )
     assert outcome(again) == (400, "InvalidRequest")
 
 
@@ -372,27 +465,47 @@ def test_deleting_an_account_leaves_the_blobs_of_others(service, alice):
         service.post_blob(account, service.upload(bearer(account)).json["blob"])
     cid = service.upload(bearer(bob)).json["blob"]["ref"]["$link"]
 
-    service.post("com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any")
+    service.post(
+        "com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any"
+    )
 
-    assert outcome(service.get("com.atproto.sync.getBlob", did=alice["did"], cid=cid)) == (400, "RepoNotFound")
+    assert outcome(service.get("com.atproto.sync.getBlob", did=alice["did"], cid=cid)) == (
+        400,
+        "RepoNotFound",
+    )
     assert service.get("com.atproto.sync.getBlob", did=bob["did"], cid=cid).data == GIF
 
 
 def test_a_handle_is_free_again_after_its_account_is_gone_and_old_tokens_stay_dead(service, alice):
-    service.post("com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any")
+    service.post(
+        "com.atproto.server.deleteAccount", did=alice["did"], password=PASSWORD, token="any"
+    )
     service.create()
 
-    assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (400, "ExpiredToken")
-    assert outcome(service.post("com.atproto.server.refreshSession", bearer(alice, "refreshJwt")))[0] == 400
+    assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (
+        400,
+        "ExpiredToken",
+    )
+    assert (
+        outcome(service.post("com.atproto.server.refreshSession", bearer(alice, "refreshJwt")))[0]
+        == 400
+    )
 
 
 def test_an_admin_deletes_an_account_without_its_password(service, alice):
-    assert outcome(service.post("com.atproto.admin.deleteAccount", ADMIN, did=alice["did"])) == (200, "")
+    assert outcome(service.post("com.atproto.admin.deleteAccount", ADMIN, did=alice["did"])) == (
+        200,
+        "",
+    )
     assert outcome(service.log_in()) == (401, "AuthenticationRequired")
 
 
 OK = (200, "")
-DEACTIVATED, TAKEN_DOWN, GONE = (401, "AccountDeactivated"), (401, "AccountTakedown"), (403, "AccountNotFound")
+DEACTIVATED, TAKEN_DOWN, GONE = (
+    (401, "AccountDeactivated"),
+    (401, "AccountTakedown"),
+    (403, "AccountNotFound"),
+)
 NO_REPO = (400, "NotFound")
 NO_SERVING = {
     "deactivated": (400, "RepoDeactivated"),
@@ -427,11 +540,17 @@ STATES = ("active", "deactivated", "taken down", "deleted")
 
 def put_in(service, account, state):
     if state == "deactivated":
-        service.post("com.atproto.server.deactivateAccount", bearer(account), deleteAfter="2030-01-01T00:00:00Z")
+        service.post(
+            "com.atproto.server.deactivateAccount",
+            bearer(account),
+            deleteAfter="2030-01-01T00:00:00Z",
+        )
     if state == "taken down":
         service.take_down(account["did"])
     if state == "deleted":
-        service.post("com.atproto.server.deleteAccount", did=account["did"], password=PASSWORD, token="any")
+        service.post(
+            "com.atproto.server.deleteAccount", did=account["did"], password=PASSWORD, token="any"
+        )
 
 
 def make_call(service, call, account, blob):
@@ -439,25 +558,39 @@ def make_call(service, call, account, blob):
     name, _, by = call.partition(" by ")
     asking = {"": mine, "anybody": None, "the owner": mine, "an admin": ADMIN}[by]
     record = {"repo": did, "collection": "com.example.picture", "rkey": "one"}
-    create = {"$type": "com.atproto.repo.applyWrites#create", "collection": "com.example.picture", "value": {}}
+    create = {
+        "$type": "com.atproto.repo.applyWrites#create",
+        "collection": "com.example.picture",
+        "value": {},
+    }
     return {
         "uploadBlob": lambda: service.upload(mine),
         "putRecord": lambda: service.post_blob(account, blob, rkey="two"),
         "deleteRecord": lambda: service.post("com.atproto.repo.deleteRecord", mine, **record),
-        "applyWrites": lambda: service.post("com.atproto.repo.applyWrites", mine, repo=did, writes=[create]),
+        "applyWrites": lambda: service.post(
+            "com.atproto.repo.applyWrites", mine, repo=did, writes=[create]
+        ),
         "listMissingBlobs": lambda: service.get("com.atproto.repo.listMissingBlobs", mine),
         "checkAccountStatus": lambda: service.get("com.atproto.server.checkAccountStatus", mine),
         "getSession": lambda: service.get("com.atproto.server.getSession", mine),
-        "refreshSession": lambda: service.post("com.atproto.server.refreshSession", bearer(account, "refreshJwt")),
+        "refreshSession": lambda: service.post(
+            "com.atproto.server.refreshSession", bearer(account, "refreshJwt")
+        ),
         "createSession": lambda: service.log_in(),
         "deactivateAccount": lambda: service.post(
             "com.atproto.server.deactivateAccount", mine, deleteAfter="2030-01-01T00:00:00Z"
         ),
         "activateAccount": lambda: service.post("com.atproto.server.activateAccount", mine),
-        "requestAccountDelete": lambda: service.post("com.atproto.server.requestAccountDelete", mine),
-        "getBlob": lambda: service.get("com.atproto.sync.getBlob", asking, did=did, cid=blob["ref"]["$link"]),
+        "requestAccountDelete": lambda: service.post(
+            "com.atproto.server.requestAccountDelete", mine
+        ),
+        "getBlob": lambda: service.get(
+            "com.atproto.sync.getBlob", asking, did=did, cid=blob["ref"]["$link"]
+        ),
         "listBlobs": lambda: service.get("com.atproto.sync.listBlobs", asking, did=did),
-        "resolveHandle": lambda: service.get("com.atproto.identity.resolveHandle", handle="alice.test"),
+        "resolveHandle": lambda: service.get(
+            "com.atproto.identity.resolveHandle", handle="alice.test"
+        ),
     }[name]()
 
 
@@ -509,11 +642,16 @@ def test_the_owner_of_an_account_that_was_taken_down_takes_the_data_out(service,
     session = service.log_in(allowTakendown=True).json
 
     assert (session["active"], session["status"]) == (False, "takendown")
-    assert service.get("com.atproto.server.getSession", bearer(session)).json["status"] == "takendown"
+    assert (
+        service.get("com.atproto.server.getSession", bearer(session)).json["status"] == "takendown"
+    )
     where = {"did": alice["did"], "cid": blob["ref"]["$link"]}
     assert service.get("com.atproto.sync.getBlob", bearer(session), **where).data == GIF
     assert outcome(service.upload(bearer(session))) == (400, "InvalidToken")
-    assert outcome(service.post("com.atproto.server.refreshSession", bearer(session, "refreshJwt"))) == TAKEN_DOWN
+    assert (
+        outcome(service.post("com.atproto.server.refreshSession", bearer(session, "refreshJwt")))
+        == TAKEN_DOWN
+    )
 
 
 def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
@@ -540,13 +678,19 @@ def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
     assert service.page("/.well-known/atproto-did", "alice.test").status_code == 404
 
 
-def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_described(open_service):
+def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_described(
+    open_service,
+):
     service = open_service(ACCOUNTS="external")
     did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
-    token = service.app.extensions["aurora_blobs"].authenticator._tokens.access(did, session_id=None)
+    token = service.app.extensions["aurora_blobs"].authenticator._tokens.access(
+        did, session_id=None
+    )
 
     assert service.get("com.atproto.server.describeServer").json["availableUserDomains"] == []
-    status = service.get("com.atproto.server.checkAccountStatus", {"Authorization": f"Bearer {token}"})
+    status = service.get(
+        "com.atproto.server.checkAccountStatus", {"Authorization": f"Bearer {token}"}
+    )
     assert (status.status_code, status.json["activated"]) == (200, True)
 
 
@@ -563,7 +707,9 @@ def rows(folder):
 
 @pytest.mark.parametrize("field", ["handle", "email", "password"])
 def test_half_a_surrogate_pair_is_no_text(service, field):
-    body = {"handle": "alice.test", "email": "a@example.com", "password": PASSWORD} | {field: "half \ud83d"}
+    body = {"handle": "alice.test", "email": "a@example.com", "password": PASSWORD} | {
+        field: "half \ud83d"
+    }
 
     answer = service.post("com.atproto.server.createAccount", **body)
 

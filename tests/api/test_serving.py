@@ -29,7 +29,9 @@ def service(config, tmp_path):
 @pytest.fixture
 def alice(service):
     services = service.extensions["aurora_blobs"]
-    account = services.accounts.create(handle="alice.test", email="alice@example.com", password="correct horse")
+    account = services.accounts.create(
+        handle="alice.test", email="alice@example.com", password="correct horse"
+    )
     return services.accounts.open_session(account)
 
 
@@ -48,7 +50,11 @@ def publish(service, alice):
         )
         assert uploaded.status_code == 200, uploaded.json
         blob = uploaded.json["blob"]
-        record = {"repo": alice.account.did, "collection": "com.example.file", "record": {"file": blob}}
+        record = {
+            "repo": alice.account.did,
+            "collection": "com.example.file",
+            "record": {"file": blob},
+        }
         created = client.post("/xrpc/com.atproto.repo.createRecord", json=record, headers=headers)
         assert created.status_code == 200, created.json
         cid = blob["ref"]["$link"]
@@ -57,7 +63,9 @@ def publish(service, alice):
     return publish
 
 
-@pytest.mark.parametrize("content", [SMALL, BIG, b"x", b""], ids=["small", "big", "one byte", "empty"])
+@pytest.mark.parametrize(
+    "content", [SMALL, BIG, b"x", b""], ids=["small", "big", "one byte", "empty"]
+)
 def test_the_whole_comes_with_what_caches_and_browsers_need(service, publish, content):
     path, cid = publish(content)
 
@@ -87,7 +95,8 @@ def test_head_has_the_headers_of_get_and_no_body(service, publish):
 
 @pytest.mark.parametrize("content", [SMALL, BIG], ids=["small", "big"])
 @pytest.mark.parametrize(
-    "asked, start, stop", [("0-0", 0, 1), ("5-9", 5, 10), ("100-", 100, None), ("-7", -7, None), ("0-", 0, None)]
+    "asked, start, stop",
+    [("0-0", 0, 1), ("5-9", 5, 10), ("100-", 100, None), ("-7", -7, None), ("0-", 0, None)],
 )
 def test_a_range_is_answered_with_the_part(service, publish, content, asked, start, stop):
     path, cid = publish(content)
@@ -96,7 +105,9 @@ def test_a_range_is_answered_with_the_part(service, publish, content, asked, sta
     with service.test_client().get(path, headers={"Range": f"bytes={asked}"}) as got:
         assert (got.status_code, got.data) == (206, part)
         first = range(len(content))[start]
-        assert got.headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        assert (
+            got.headers["Content-Range"] == f"bytes {first}-{first + len(part) - 1}/{len(content)}"
+        )
         assert got.headers["Content-Length"] == str(len(part))
         assert got.headers["ETag"] == f'"{cid}"'
         assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
@@ -135,7 +146,9 @@ def test_what_the_client_has_is_not_sent_again(service, publish, method, form):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("form, status", [('"{}"', 200), ('"x", "{}"', 200), ("*", 200), ('"x"', 412), ("", 412)])
+@pytest.mark.parametrize(
+    "form, status", [('"{}"', 200), ('"x", "{}"', 200), ("*", 200), ('"x"', 412), ("", 412)]
+)
 def test_who_insists_on_a_blob_gets_that_or_nothing(service, publish, method, form, status):
     path, cid = publish(SMALL)
 
@@ -157,8 +170,12 @@ def test_the_owner_s_own_view_is_private(service, alice, publish):
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize("damage", [os.unlink, lambda path: os.truncate(path, 100)], ids=["gone", "cut short"])
-def test_lost_bytes_are_not_found_and_an_upload_heals_them(service, publish, config, method, damage):
+@pytest.mark.parametrize(
+    "damage", [os.unlink, lambda path: os.truncate(path, 100)], ids=["gone", "cut short"]
+)
+def test_lost_bytes_are_not_found_and_an_upload_heals_them(
+    service, publish, config, method, damage
+):
     path, cid = publish(BIG)
     damage(next((config.data_dir / "blobs").glob(f"*/{cid}")))
     client = service.test_client()
@@ -214,7 +231,9 @@ class TestBehindNginx:
             ("GET", {"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}, 200),
         ],
     )
-    def test_what_nginx_would_understand_otherwise_is_not_left_to_it(self, service, publish, method, headers, status):
+    def test_what_nginx_would_understand_otherwise_is_not_left_to_it(
+        self, service, publish, method, headers, status
+    ):
         path, _ = publish(BIG)
 
         with service.test_client().open(path, method=method, headers=headers) as got:

@@ -57,8 +57,13 @@ def test_a_temporary_blob_is_its_owners_alone(app, alice):
     where = {"did": alice.did, "cid": blob["ref"]["$link"]}
 
     assert alice.client.get(GET_BLOB, query_string=where).json["error"] == "BlobNotFound"
-    assert alice.client.get(GET_BLOB, query_string=where, headers=bob.headers).json["error"] == "BlobNotFound"
-    assert alice.client.get(GET_BLOB, query_string=where, headers=alice.headers, buffered=True).data == jpeg("cat")
+    assert (
+        alice.client.get(GET_BLOB, query_string=where, headers=bob.headers).json["error"]
+        == "BlobNotFound"
+    )
+    assert alice.client.get(
+        GET_BLOB, query_string=where, headers=alice.headers, buffered=True
+    ).data == jpeg("cat")
 
 
 @pytest.mark.parametrize(
@@ -68,12 +73,31 @@ def test_a_temporary_blob_is_its_owners_alone(app, alice):
         (b"<!doctype html><p>hello", {"Content-Type": "image/png"}, 400, "InvalidMimeType"),
         (b"plain words", {"Content-Type": "text/plain"}, 400, "InvalidMimeType"),
         (jpeg("x" * 2000), {"Content-Type": "image/jpeg"}, 413, "PayloadTooLarge"),
-        (jpeg("cat"), {"Content-Type": "image/jpeg", "Content-Encoding": "zstd"}, 415, "UnsupportedMediaType"),
-        (jpeg("cat"), {"Content-Type": "image/jpeg", "Content-Encoding": "gzip"}, 400, "InvalidRequest"),
+        (
+            jpeg("cat"),
+            {"Content-Type": "image/jpeg", "Content-Encoding": "zstd"},
+            415,
+            "UnsupportedMediaType",
+        ),
+        (
+            jpeg("cat"),
+            {"Content-Type": "image/jpeg", "Content-Encoding": "gzip"},
+            400,
+            "InvalidRequest",
+        ),
         (gzip.compress(jpeg("x" * 2000)), {"Content-Encoding": "gzip"}, 413, "PayloadTooLarge"),
         (gzip.compress(jpeg("cat"))[:-9], {"Content-Encoding": "gzip"}, 400, "InvalidRequest"),
     ],
-    ids=["a program", "a page", "a type not allowed", "too large", "zstd", "not gzip", "large inside", "cut gzip"],
+    ids=[
+        "a program",
+        "a page",
+        "a type not allowed",
+        "too large",
+        "zstd",
+        "not gzip",
+        "large inside",
+        "cut gzip",
+    ],
 )
 def test_whatever_is_refused_leaves_no_file_and_no_row(open_app, data, headers, status, error):
     app = open_app(MAX_BLOB_SIZE="1000")
@@ -87,7 +111,9 @@ def test_whatever_is_refused_leaves_no_file_and_no_row(open_app, data, headers, 
     assert rows(app) == ([], [])
 
 
-@pytest.mark.parametrize("size, status", [(999, 200), (1000, 200), (1001, 413)], ids=["below", "exactly", "one over"])
+@pytest.mark.parametrize(
+    "size, status", [(999, 200), (1000, 200), (1001, 413)], ids=["below", "exactly", "one over"]
+)
 def test_the_limit_is_inclusive(open_app, size, status):
     alice = Member.of(open_app(MAX_BLOB_SIZE="1000"), "alice.test")
 
@@ -98,7 +124,9 @@ def test_an_empty_blob_is_a_blob_where_every_type_is_allowed(open_app):
     alice = Member.of(open_app(ALLOWED_MIME_TYPES="*/*"), "alice.test")
 
     length = {"CONTENT_LENGTH": "0"}  # which the test client leaves out
-    answer = alice.client.post(UPLOAD, headers=alice.headers, content_type="text/plain", environ_overrides=length)
+    answer = alice.client.post(
+        UPLOAD, headers=alice.headers, content_type="text/plain", environ_overrides=length
+    )
 
     assert (answer.status_code, answer.json["blob"]["size"]) == (200, 0)
 
@@ -184,10 +212,34 @@ def test_a_quota_is_refused_with_its_numbers(open_app):
 @pytest.mark.parametrize(
     "method, path, status, error, message",
     [
-        ("GET", "com.atproto.repo.uploadBlob", 400, "InvalidRequest", "Incorrect HTTP method (GET) expected POST"),
-        ("POST", "com.atproto.sync.getBlob", 400, "InvalidRequest", "Incorrect HTTP method (POST) expected GET"),
-        ("PUT", "com.atproto.sync.getBlob", 400, "InvalidRequest", "XRPC requests only supports GET and POST"),
-        ("BREW", "com.atproto.sync.getBlob", 400, "InvalidRequest", "XRPC requests only supports GET and POST"),
+        (
+            "GET",
+            "com.atproto.repo.uploadBlob",
+            400,
+            "InvalidRequest",
+            "Incorrect HTTP method (GET) expected POST",
+        ),
+        (
+            "POST",
+            "com.atproto.sync.getBlob",
+            400,
+            "InvalidRequest",
+            "Incorrect HTTP method (POST) expected GET",
+        ),
+        (
+            "PUT",
+            "com.atproto.sync.getBlob",
+            400,
+            "InvalidRequest",
+            "XRPC requests only supports GET and POST",
+        ),
+        (
+            "BREW",
+            "com.atproto.sync.getBlob",
+            400,
+            "InvalidRequest",
+            "XRPC requests only supports GET and POST",
+        ),
         ("GET", "com.example.nothing", 501, "MethodNotImplemented", "Method Not Implemented"),
         ("POST", "com.atproto.repo.uploadBlob", 401, "AuthMissing", "Authentication Required"),
     ],
@@ -204,16 +256,38 @@ def test_the_envelope_says_what_was_wrong(client, method, path, status, error, m
 PARAMETERS = [
     ("com.atproto.sync.getBlob", "", 'Missing required key "did"'),
     ("com.atproto.sync.getBlob", "did=alice.test&cid=x", 'Invalid DID (got "alice.test")'),
-    ("com.atproto.sync.getBlob", "did=did:web:a.test&cid=notacid", 'Invalid CID string (got "notacid")'),
-    ("com.atproto.sync.listBlobs", "did=did:web:a.test&since=nottid", 'Invalid TID string (got "nottid")'),
-    ("com.atproto.sync.listBlobs", "did=did:web:a.test&limit=0", "integer too small (minimum 1, got 0)"),
-    ("com.atproto.sync.listBlobs", "did=did:web:a.test&limit=1001", "integer too big (maximum 1000, got 1001)"),
-    ("com.atproto.sync.listBlobs", "did=did:web:a.test&limit=abc", 'Expected integer value type (got "abc")'),
+    (
+        "com.atproto.sync.getBlob",
+        "did=did:web:a.test&cid=notacid",
+        'Invalid CID string (got "notacid")',
+    ),
+    (
+        "com.atproto.sync.listBlobs",
+        "did=did:web:a.test&since=nottid",
+        'Invalid TID string (got "nottid")',
+    ),
+    (
+        "com.atproto.sync.listBlobs",
+        "did=did:web:a.test&limit=0",
+        "integer too small (minimum 1, got 0)",
+    ),
+    (
+        "com.atproto.sync.listBlobs",
+        "did=did:web:a.test&limit=1001",
+        "integer too big (maximum 1000, got 1001)",
+    ),
+    (
+        "com.atproto.sync.listBlobs",
+        "did=did:web:a.test&limit=abc",
+        'Expected integer value type (got "abc")',
+    ),
     ("com.atproto.sync.listBlobs", "did=a&did=b", 'Expected string value type (got ["a", "b"])'),
 ]
 
 
-@pytest.mark.parametrize("nsid, query, reason", PARAMETERS, ids=[reason for _, _, reason in PARAMETERS])
+@pytest.mark.parametrize(
+    "nsid, query, reason", PARAMETERS, ids=[reason for _, _, reason in PARAMETERS]
+)
 def test_a_wrong_parameter_is_named(client, nsid, query, reason):
     answer = client.get(f"/xrpc/{nsid}?{query}")
 
@@ -226,7 +300,9 @@ def test_an_empty_limit_means_the_default(alice):
 
 
 def test_a_preflight_is_answered(client):
-    answer = client.options(UPLOAD, headers={"Access-Control-Request-Headers": "authorization,content-type"})
+    answer = client.options(
+        UPLOAD, headers={"Access-Control-Request-Headers": "authorization,content-type"}
+    )
 
     assert (answer.status_code, answer.data) == (204, b"")
     assert answer.headers["Access-Control-Allow-Methods"] == "GET,HEAD,PUT,PATCH,POST,DELETE"

@@ -9,7 +9,9 @@ from aurora_blobs.config import Config
 
 
 def member(folder, **settings):
-    environ = {f"AURORA_BLOBS_{name}": value for name, value in {"DURABILITY": "os", **settings}.items()}
+    environ = {
+        f"AURORA_BLOBS_{name}": value for name, value in {"DURABILITY": "os", **settings}.items()
+    }
     app = create_app(Config.from_environ({"AURORA_BLOBS_DATA_DIR": str(folder), **environ}))
     return Member.of(app, "alice.test")
 
@@ -37,7 +39,10 @@ def strict(tmp_path_factory):
 def upload(member, data, content_type=None):
     declared = {} if content_type is None else {"Content-Type": content_type}
     return member.client.post(
-        UPLOAD, data=data, headers=member.headers | declared, environ_overrides={"CONTENT_LENGTH": str(len(data))}
+        UPLOAD,
+        data=data,
+        headers=member.headers | declared,
+        environ_overrides={"CONTENT_LENGTH": str(len(data))},
     )
 
 
@@ -88,7 +93,14 @@ def test_what_is_no_media_type_is_a_bad_request(sniffing, content_type):
 
 
 PHOTOS = ["jpeg", "png", "apng", "gif", "animated gif", "webp", "animated webp"]
-FILMS = ["mp4 isom", "mp4 cmfc", "quicktime", "quicktime that lists mp42", "old quicktime, moov first", "webm"]
+FILMS = [
+    "mp4 isom",
+    "mp4 cmfc",
+    "quicktime",
+    "quicktime that lists mp42",
+    "old quicktime, moov first",
+    "webm",
+]
 
 
 @pytest.mark.parametrize("content_type", [None, "*/*", "application/octet-stream"])
@@ -131,9 +143,13 @@ def test_other_types_are_refused_whatever_is_claimed(strict, name):
 
 
 @pytest.mark.parametrize(
-    "data", [HTML, PROGRAM, b"", b"words", bytes(9000)], ids=["page", "program", "nothing", "words", "zeros"]
+    "data",
+    [HTML, PROGRAM, b"", b"words", bytes(9000)],
+    ids=["page", "program", "nothing", "words", "zeros"],
 )
-@pytest.mark.parametrize("content_type", [None, "image/png", "image/svg+xml", "video/mp4", "text/html", "text/plain"])
+@pytest.mark.parametrize(
+    "content_type", [None, "image/png", "image/svg+xml", "video/mp4", "text/html", "text/plain"]
+)
 def test_what_is_no_picture_or_film_is_refused(strict, data, content_type):
     answer = upload(strict, data, content_type)
 

@@ -32,4 +32,6 @@ def database(tmp_path, request):
 
 @pytest.fixture
 def authenticator(database, clock, tokens):
-    return Authenticator(Config(service_did=SERVICE, admin_password="open sesame"), database, clock, tokens)
+    return Authenticator(
+        Config(service_did=SERVICE, admin_password="open sesame"), database, clock, tokens
+    )

@@ -26,7 +26,9 @@ def make(tmp_path):
     made = []
 
     def make(**settings):
-        config = Config(data_dir=tmp_path, jwt_secret=(SECRET,), admin_password="open sesame", **settings)
+        config = Config(
+            data_dir=tmp_path, jwt_secret=(SECRET,), admin_password="open sesame", **settings
+        )
         app = create_app(config)
         database = app.extensions["aurora_blobs"].database
         with database.write() as tx:
@@ -41,7 +43,12 @@ def make(tmp_path):
 
 def session(app, **changes):
     now = int(time.time())
-    claims = {"sub": ACCOUNT, "aud": "did:web:localhost", "scope": "com.atproto.access", "exp": now + 60}
+    claims = {
+        "sub": ACCOUNT,
+        "aud": "did:web:localhost",
+        "scope": "com.atproto.access",
+        "exp": now + 60,
+    }
     return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims | changes)}
 
 
@@ -69,7 +76,9 @@ def test_a_client_with_dpop_asks_for_a_nonce_and_then_uploads(make):
 
     assert (first.status_code, first.json["error"]) == (401, "use_dpop_nonce")
     assert first.headers["WWW-Authenticate"].startswith("DPoP algs=")
-    assert first.headers.getlist("Access-Control-Expose-Headers") == ["WWW-Authenticate, DPoP-Nonce"]
+    assert first.headers.getlist("Access-Control-Expose-Headers") == [
+        "WWW-Authenticate, DPoP-Nonce"
+    ]
     assert second.status_code == 200, second.json
     assert second.headers["DPoP-Nonce"]
     assert second.headers["Vary"] == "Authorization"
@@ -80,7 +89,10 @@ def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
     nonce = client.post(UPLOAD, headers=bound(None)).headers["DPoP-Nonce"]
     path = "/xrpc/com.atproto.sync.listBlobs"
 
-    answer = client.get(f"{path}?did={ACCOUNT}", headers=bound(nonce, method="GET", path=path, did="did:web:bob.test"))
+    answer = client.get(
+        f"{path}?did={ACCOUNT}",
+        headers=bound(nonce, method="GET", path=path, did="did:web:bob.test"),
+    )
 
     assert (answer.status_code, answer.json) == (200, {"cids": []})
     assert answer.headers["DPoP-Nonce"]
@@ -105,13 +117,25 @@ def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
         ("atproto blob?accept=image/png&accept=video/mp4", "video/mp4", 400, None),
         ("atproto blob:IMAGE/PNG", "image/png", 403, 'Missing required scope "blob:image/png"'),
         ("atproto blob:image/png", "IMAGE/PNG", 403, 'Missing required scope "blob:image/png"'),
-        ("atproto blob blob:* blob:/image", "image/png", 403, 'Missing required scope "blob:image/png"'),
-        ("atproto include:app.bsky.authFull", "image/png", 403, 'Missing required scope "blob:image/png"'),
+        (
+            "atproto blob blob:* blob:/image",
+            "image/png",
+            403,
+            'Missing required scope "blob:image/png"',
+        ),
+        (
+            "atproto include:app.bsky.authFull",
+            "image/png",
+            403,
+            'Missing required scope "blob:image/png"',
+        ),
         ("atproto transition:generic", "*/*", 200, None),
         ("atproto", "image/png", 403, 'Missing required scope "blob:image/png"'),
     ],
 )
-def test_a_scope_is_held_against_the_declared_type_and_the_one_that_was_found(make, scope, declared, status, message):
+def test_a_scope_is_held_against_the_declared_type_and_the_one_that_was_found(
+    make, scope, declared, status, message
+):
     client = make(oauth_issuer="https://pds.test").test_client()
     nonce = client.post(UPLOAD, headers=bound(None)).headers["DPoP-Nonce"]
 
@@ -156,9 +180,13 @@ def basic(password):
 def test_who_guesses_the_admin_password_is_slowed_down(make):
     client = make(failures_per_address=Limit(3, 300)).test_client()
 
-    statuses = [client.get(SUBJECT, headers=basic(f"guess {number}")).status_code for number in range(4)]
+    statuses = [
+        client.get(SUBJECT, headers=basic(f"guess {number}")).status_code for number in range(4)
+    ]
     stopped = client.get(SUBJECT, headers=basic("open sesame"))
-    elsewhere = client.get(SUBJECT, headers=basic("open sesame"), environ_base={"REMOTE_ADDR": "192.0.2.7"})
+    elsewhere = client.get(
+        SUBJECT, headers=basic("open sesame"), environ_base={"REMOTE_ADDR": "192.0.2.7"}
+    )
 
     assert statuses == [401, 401, 401, 429]
     assert stopped.json == {"error": "RateLimitExceeded", "message": "Rate Limit Exceeded"}
@@ -176,7 +204,11 @@ def test_a_user_is_no_administrator(make):
 
 def upload(client, headers, data, address="192.0.2.1"):
     return client.post(
-        UPLOAD, data=data, content_type="image/png", headers=headers, environ_base={"REMOTE_ADDR": address}
+        UPLOAD,
+        data=data,
+        content_type="image/png",
+        headers=headers,
+        environ_base={"REMOTE_ADDR": address},
     )
 
 
@@ -185,7 +217,9 @@ def upload(client, headers, data, address="192.0.2.1"):
     [({"uploads_per_address": Limit(2, 86400)}, 200), ({"uploads_per_day": 2}, 429)],
     ids=["per address", "per account"],
 )
-def test_uploads_are_limited_and_the_client_is_told_how_far_it_is(make, settings, other_address_status):
+def test_uploads_are_limited_and_the_client_is_told_how_far_it_is(
+    make, settings, other_address_status
+):
     app = make(**settings)
     client, headers = app.test_client(), session(app)
 
@@ -243,7 +277,9 @@ def test_who_guesses_a_password_is_slowed_down_whatever_the_way(make):
     first = [log_in(client, f"guess {number}").status_code for number in range(2)]
     given = {"did": did, "password": "guess", "token": "x"}
     deletion = client.post(
-        "/xrpc/com.atproto.server.deleteAccount", json=given, environ_base={"REMOTE_ADDR": "192.0.2.1"}
+        "/xrpc/com.atproto.server.deleteAccount",
+        json=given,
+        environ_base={"REMOTE_ADDR": "192.0.2.1"},
     )
     stopped = log_in(client, "correct horse")
 
@@ -268,7 +304,11 @@ def test_sign_ups_are_limited_if_a_setting_says_so(make):
 def test_no_log_line_holds_what_lets_somebody_in(make, caplog):
     client = make(oauth_issuer="https://pds.test").test_client()
     caplog.set_level(0)
-    tokens = [session(client.application)["Authorization"], bound("x")["Authorization"], "Bearer garbage-token"]
+    tokens = [
+        session(client.application)["Authorization"],
+        bound("x")["Authorization"],
+        "Bearer garbage-token",
+    ]
 
     for token in tokens:
         client.post(UPLOAD, data=PNG, headers={"Authorization": token})

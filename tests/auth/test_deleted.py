@@ -21,7 +21,9 @@ NO_REPO = (400, "NotFound", "Repo not found")
 
 @pytest.fixture
 def app(open_app):
-    return open_app(ACCOUNTS="external", JWT_SECRET=SECRET, SERVICE_DID=SERVICE, OAUTH_ISSUER="https://pds.test")
+    return open_app(
+        ACCOUNTS="external", JWT_SECRET=SECRET, SERVICE_DID=SERVICE, OAUTH_ISSUER="https://pds.test"
+    )
 
 
 @pytest.fixture
@@ -30,15 +32,29 @@ def services(app):
 
 
 def session(now, **changes):
-    claims = {"sub": DID, "aud": SERVICE, "scope": "com.atproto.access", "iat": now, "exp": now + 7200} | changes
+    claims = {
+        "sub": DID,
+        "aud": SERVICE,
+        "scope": "com.atproto.access",
+        "iat": now,
+        "exp": now + 7200,
+    } | changes
     claims = {name: value for name, value in claims.items() if value is not None}
     return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims)}
 
 
 def bound(app, issued_at, now, method="POST", nsid=UPLOAD, **changes):
-    claims = {"iss": "https://pds.test", "aud": SERVICE, "sub": DID, "iat": issued_at, "exp": issued_at + 3600}
+    claims = {
+        "iss": "https://pds.test",
+        "aud": SERVICE,
+        "sub": DID,
+        "iat": issued_at,
+        "exp": issued_at + 3600,
+    }
     claims |= {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}} | changes
-    token = secret_key(SECRET).sign("at+jwt", {name: value for name, value in claims.items() if value is not None})
+    token = secret_key(SECRET).sign(
+        "at+jwt", {name: value for name, value in claims.items() if value is not None}
+    )
     nonce = dict(app.extensions["aurora_blobs"].authenticator._oauth.headers())["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
@@ -79,7 +95,9 @@ def test_a_bound_token_from_before_the_deletion_does_not_either(app, services, c
 
 
 @pytest.mark.parametrize("kind", ["session", "OAuth"])
-def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_refused(app, services, clock, kind):
+def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_refused(
+    app, services, clock, kind
+):
     before = session(clock.seconds)
     upload(app, before)
     services.delete_account(DID)
@@ -91,7 +109,9 @@ def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_
     assert is_here(services)
 
 
-@pytest.mark.parametrize("minutes, expected", [(30, NOT_HERE), (120, (200, None, None))], ids=["before", "after"])
+@pytest.mark.parametrize(
+    "minutes, expected", [(30, NOT_HERE), (120, (200, None, None))], ids=["before", "after"]
+)
 def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_an_old_one(
     app, services, clock, minutes, expected
 ):
@@ -133,7 +153,9 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
     app = open_app()
     found = app.extensions["aurora_blobs"]
     alice = {"handle": "alice.test", "email": "alice@example.com", "password": "correct horse"}
-    token = found.accounts.access_token(found.accounts.create(**alice))  # the operator's: of no session
+    token = found.accounts.access_token(
+        found.accounts.create(**alice)
+    )  # the operator's: of no session
     found.delete_account("did:web:alice.test")
     clock.seconds += 1
     successor = found.accounts.create(**alice | {"email": "other@example.com"})
@@ -143,7 +165,9 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
     assert upload(app, {"Authorization": f"Bearer {newer}"}).status_code == 200
 
 
-def test_a_database_of_before_remembers_deletions_after_an_upgrade(open_app, tmp_path, request, clock):
+def test_a_database_of_before_remembers_deletions_after_an_upgrade(
+    open_app, tmp_path, request, clock
+):
     schema = (request.config.rootpath / "schema.sql").read_text()
     older = re.sub(r"CREATE \w+ IF NOT EXISTS deleted_account.*?;\n", "", schema, flags=re.DOTALL)
     assert "deleted_account" not in older
@@ -153,7 +177,11 @@ def test_a_database_of_before_remembers_deletions_after_an_upgrade(open_app, tmp
         accounts.make_external(tx, DID, 0)
     database.close()
 
-    settings = {"DATABASE_URL": f"sqlite:{tmp_path / 'old.sqlite3'}", "JWT_SECRET": SECRET, "SERVICE_DID": SERVICE}
+    settings = {
+        "DATABASE_URL": f"sqlite:{tmp_path / 'old.sqlite3'}",
+        "JWT_SECRET": SECRET,
+        "SERVICE_DID": SERVICE,
+    }
     app = open_app(ACCOUNTS="external", **settings)
     upgraded = [app.test_cli_runner().invoke(args=["init-db"]).exit_code for _ in range(2)]
     before = session(clock.seconds)
@@ -186,7 +214,10 @@ def test_a_deleted_account_is_told_that_it_is_gone(app, services, clock, nsid, e
     services.delete_account(DID)
     client = app.test_client()
     call, method = (client.post, "POST") if expected == NOT_HERE else (client.get, "GET")
-    made = {"session": lambda: session(issued_at), "OAuth": lambda: bound(app, issued_at, issued_at, method, nsid)}
+    made = {
+        "session": lambda: session(issued_at),
+        "OAuth": lambda: bound(app, issued_at, issued_at, method, nsid),
+    }
 
     answer = call(f"/xrpc/{nsid}", query_string={"did": DID, "cid": CID}, headers=made[kind]())
 

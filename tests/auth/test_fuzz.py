@@ -5,7 +5,18 @@ import random
 from base64 import urlsafe_b64encode
 
 import pytest
-from support.auth_kit import ACCOUNT, NOW, SECRET, SERVICE, UPLOAD, Signer, Wallet, base64url, credentials, signed
+from support.auth_kit import (
+    ACCOUNT,
+    NOW,
+    SECRET,
+    SERVICE,
+    UPLOAD,
+    Signer,
+    Wallet,
+    base64url,
+    credentials,
+    signed,
+)
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
@@ -16,8 +27,22 @@ from aurora_blobs.errors import BlobServiceError
 ROUNDS = 400
 KINDS = frozenset({"session", "service", "oauth"})
 SIGNER, WALLET, KEY = Signer(), Wallet(), secret_key(SECRET)
-SESSION = {"sub": ACCOUNT, "aud": SERVICE, "scope": "com.atproto.access", "exp": NOW + 60, "iat": NOW, "sid": "s1"}
-SERVICE_CLAIMS = {"iss": ACCOUNT, "aud": SERVICE, "lxm": UPLOAD, "exp": NOW + 60, "iat": NOW, "jti": "j"}
+SESSION = {
+    "sub": ACCOUNT,
+    "aud": SERVICE,
+    "scope": "com.atproto.access",
+    "exp": NOW + 60,
+    "iat": NOW,
+    "sid": "s1",
+}
+SERVICE_CLAIMS = {
+    "iss": ACCOUNT,
+    "aud": SERVICE,
+    "lxm": UPLOAD,
+    "exp": NOW + 60,
+    "iat": NOW,
+    "jti": "j",
+}
 OAUTH = {
     "iss": "https://pds.test",
     "aud": SERVICE,
@@ -96,7 +121,9 @@ def test_signed_nonsense_is_refused_or_harmless(enter, chance):
         )
         outcomes.add(enter("Bearer " + signed(KEY, header, bent(chance, SESSION))))
         header = (
-            bent(chance, {"alg": "ES256K", "typ": "JWT"}) if chance.random() < 0.3 else {"alg": "ES256K", "typ": "JWT"}
+            bent(chance, {"alg": "ES256K", "typ": "JWT"})
+            if chance.random() < 0.3
+            else {"alg": "ES256K", "typ": "JWT"}
         )
         outcomes.add(enter("Bearer " + signed(SIGNER.key, header, bent(chance, SERVICE_CLAIMS))))
 
@@ -109,7 +136,9 @@ def test_bound_nonsense_is_refused_or_harmless(enter, chance):
         token = signed(KEY, {"alg": "HS256", "typ": "at+jwt"}, bent(chance, OAUTH))
         outcomes.add(enter(f"DPoP {token}", WALLET.proof(token, enter.nonce)))
         token = KEY.sign("at+jwt", OAUTH)
-        changes = {chance.choice(["jti", "htm", "htu", "iat", "ath", "nonce", "x"]): chance.choice(ODD)}
+        changes = {
+            chance.choice(["jti", "htm", "htu", "iat", "ath", "nonce", "x"]): chance.choice(ODD)
+        }
         header = {chance.choice(["jwk", "alg", "typ", "crit", "kid"]): chance.choice(ODD)}
         outcomes.add(enter(f"DPoP {token}", WALLET.proof(token, enter.nonce, header=header)))
         outcomes.add(enter(f"DPoP {token}", WALLET.proof(token, enter.nonce, **changes)))
@@ -121,14 +150,20 @@ def test_a_token_with_one_character_changed_lets_nobody_in(enter, chance):
     token = KEY.sign("at+jwt", SESSION)
     for _ in range(ROUNDS):
         place = chance.randrange(len(token))
-        other = chance.choice([letter for letter in "ABCxyz019-_.=+/ \n\x00é" if letter != token[place]])
+        other = chance.choice(
+            [letter for letter in "ABCxyz019-_.=+/ \n\x00é" if letter != token[place]]
+        )
         assert enter("Bearer " + token[:place] + other + token[place + 1 :]) is None
 
 
 def test_bytes_of_chance_let_nobody_in(enter, chance):
     for _ in range(ROUNDS):
-        parts = [base64url(chance.randbytes(chance.randrange(60))) for _ in range(chance.randrange(1, 5))]
+        parts = [
+            base64url(chance.randbytes(chance.randrange(60))) for _ in range(chance.randrange(1, 5))
+        ]
         text = ".".join(parts)
         assert enter(chance.choice(["Bearer ", "DPoP ", "Basic ", ""]) + text, text) is None
-        pieces = [urlsafe_b64encode(json.dumps(chance.choice(ODD)).encode()).decode() for _ in range(3)]
+        pieces = [
+            urlsafe_b64encode(json.dumps(chance.choice(ODD)).encode()).decode() for _ in range(3)
+        ]
         assert enter("Bearer " + ".".join(piece.rstrip("=") for piece in pieces)) is None

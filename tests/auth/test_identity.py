@@ -45,7 +45,9 @@ def identities(directory, database, clock):
         yield Identities(Config(plc_url=f"http://{address}/"), database, clock)
 
 
-def test_a_did_plc_is_asked_of_the_directory_and_then_known_for_an_hour(identities, directory, clock):
+def test_a_did_plc_is_asked_of_the_directory_and_then_known_for_an_hour(
+    identities, directory, clock
+):
     first = identities.key(PLC, "atproto")
     clock.seconds += HOUR - 1
 
@@ -141,7 +143,9 @@ def test_many_who_ask_at_once_cost_one_request(identities, directory):
     assert len(found) == 8 and len(directory.paths) == 1
 
 
-def test_few_requests_are_under_way_at_once_and_the_rest_is_told_to_come_back(directory, database, clock):
+def test_few_requests_are_under_way_at_once_and_the_rest_is_told_to_come_back(
+    directory, database, clock
+):
     hold, under_way = threading.Event(), threading.Barrier(5)
 
     def waiting(url, **_):
@@ -201,9 +205,21 @@ def test_what_is_no_document_does_not_resolve(identities, directory, body):
         [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": "z" + "9" * 50_000}],
         [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": SIGNER.multikey[:-1]}],
         [{"id": f"{PLC}#atproto", "type": ["Multikey"], "publicKeyMultibase": SIGNER.multikey}],
-        [{"id": f"{PLC}#atproto", "type": "Ed25519VerificationKey2020", "publicKeyMultibase": SIGNER.multikey}],
+        [
+            {
+                "id": f"{PLC}#atproto",
+                "type": "Ed25519VerificationKey2020",
+                "publicKeyMultibase": SIGNER.multikey,
+            }
+        ],
         [{"id": f"{PLC}#atproto_label", "type": "Multikey", "publicKeyMultibase": SIGNER.multikey}],
-        [{"id": "did:plc:other#atproto", "type": "Multikey", "publicKeyMultibase": SIGNER.multikey}],
+        [
+            {
+                "id": "did:plc:other#atproto",
+                "type": "Multikey",
+                "publicKeyMultibase": SIGNER.multikey,
+            }
+        ],
     ],
     ids=range(17),
 )
@@ -257,7 +273,9 @@ def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, cl
 def test_the_document_of_our_own_account_is_asked_of_nobody(database, clock):
     asked = []
     with database.write() as tx:
-        accounts.create(tx, "did:web:bob.test", handle="bob.test", email=None, password_hash="", now=0)
+        accounts.create(
+            tx, "did:web:bob.test", handle="bob.test", email=None, password_hash="", now=0
+        )
     identities = Identities(Config(), database, clock, lambda url, **_: asked.append(url))
 
     assert identities.document("did:web:bob.test")["alsoKnownAs"] == ["at://bob.test"]
@@ -324,7 +342,8 @@ def test_only_public_addresses_are_connected_to(address, public):
 
 
 @pytest.mark.parametrize(
-    "address, usable", [("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("169.254.169.254", False)]
+    "address, usable",
+    [("127.0.0.1", True), ("::1", True), ("10.0.0.1", False), ("169.254.169.254", False)],
 )
 def test_the_development_setting_opens_loopback_and_nothing_else(address, usable):
     assert is_public_or_loopback(address) is usable
@@ -365,7 +384,10 @@ def test_a_name_is_looked_up_once_so_that_it_cannot_change_its_mind():
 
 def test_of_many_addresses_those_inside_are_passed_over():
     def names(host, port, **_):
-        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port)) for address in ("10.0.0.1", "127.0.0.1")]
+        return [
+            (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
+            for address in ("10.0.0.1", "127.0.0.1")
+        ]
 
     with serving(lambda handler: send(handler, {})) as address:
         assert fetch(f"http://{address}/", allowed=is_public_or_loopback, lookup=names) == b"{}"
@@ -406,13 +428,17 @@ def test_a_server_that_trickles_is_left_at_the_deadline(monkeypatch):
 
 def test_a_body_without_an_end_is_cut_at_the_limit():
     def answer(handler):
-        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b" " * 100_000)
+        handler.wfile.write(
+            b"HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n" + b" " * 100_000
+        )
 
     with serving(answer) as address, pytest.raises(FetchFailed, match="more than 65536 bytes"):
         fetch(f"http://{address}/", allowed=None)
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:1/", "http://127.0.0.1:99999/", "http://[::1", "https:///x"])
+@pytest.mark.parametrize(
+    "url", ["http://127.0.0.1:1/", "http://127.0.0.1:99999/", "http://[::1", "https:///x"]
+)
 def test_what_cannot_be_reached_has_one_name(url):
     with pytest.raises(FetchFailed):
         fetch(url, allowed=None)

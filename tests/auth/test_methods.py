@@ -135,14 +135,23 @@ def shown(app, did, kind, nsid, method, scope="atproto"):
     if kind == "a session":
         return {"Authorization": "Bearer " + key.sign("at+jwt", session)}
     if kind == "an app password":
-        return {"Authorization": "Bearer " + key.sign("at+jwt", session | {"scope": "com.atproto.appPass"})}
+        return {
+            "Authorization": "Bearer "
+            + key.sign("at+jwt", session | {"scope": "com.atproto.appPass"})
+        }
     if kind == "a service token":
         claims = {"iss": did, "aud": SERVICE, "lxm": nsid, "exp": now + 60}
         return {"Authorization": "Bearer " + SIGNER.key.sign("JWT", claims)}
     if kind == "the administrator":
         return {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
     oauth = app.extensions["aurora_blobs"].authenticator._oauth
-    claims = {"iss": "https://pds.test", "aud": SERVICE, "sub": did, "exp": now + 60, "scope": scope}
+    claims = {
+        "iss": "https://pds.test",
+        "aud": SERVICE,
+        "sub": did,
+        "exp": now + 60,
+        "scope": scope,
+    }
     token = key.sign("at+jwt", claims | {"cnf": {"jkt": WALLET.thumbprint}})
     nonce = dict(oauth.headers())["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
@@ -157,7 +166,11 @@ def called(app, did, nsid, headers):
     if nsid in ("com.atproto.repo.uploadBlob", "com.atproto.repo.importRepo"):
         return client.post(path, data=b"text", content_type="x/y", headers=headers)
     record = {"repo": did, "collection": "com.example.file", "rkey": "self", "record": {"a": 1}}
-    write = {"$type": "com.atproto.repo.applyWrites#create", "collection": "com.example.file", "value": {"a": 1}}
+    write = {
+        "$type": "com.atproto.repo.applyWrites#create",
+        "collection": "com.example.file",
+        "value": {"a": 1},
+    }
     return client.post(path, json=record | {"writes": [write]}, headers=headers)
 
 
@@ -167,13 +180,21 @@ LET_IN = frozenset({None, "BlobNotFound", "InvalidRequest"})
 
 @pytest.mark.parametrize("nsid", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_method_takes_the_credentials_that_it_should_and_names_why_not_the_others(opened, nsid, kind):
+def test_a_method_takes_the_credentials_that_it_should_and_names_why_not_the_others(
+    opened, nsid, kind
+):
     app, did = opened
     expected = METHODS[nsid][KINDS.index(kind)]
 
-    answer = called(app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST"))
+    answer = called(
+        app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST")
+    )
 
-    said = (answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message"))
+    said = (
+        answer.status_code,
+        (answer.json or {}).get("error"),
+        (answer.json or {}).get("message"),
+    )
     assert said == expected or (expected is None and said[1] in LET_IN), said
 
 
@@ -221,7 +242,11 @@ def test_a_method_looks_at_the_state_of_the_account_where_that_matters(opened, s
 
     answer = called(app, did, nsid, shown(app, did, kind, nsid, method, scope))
 
-    said = (answer.status_code, (answer.json or {}).get("error"), (answer.json or {}).get("message"))
+    said = (
+        answer.status_code,
+        (answer.json or {}).get("error"),
+        (answer.json or {}).get("message"),
+    )
     assert said == expected or (expected is None and said[1] in LET_IN), said
 
 
@@ -230,7 +255,9 @@ def test_a_method_looks_at_the_state_of_the_account_where_that_matters(opened, s
 def test_an_answer_that_depends_on_who_asks_says_so_to_caches(opened, nsid, kind):
     app, did = opened
 
-    answer = called(app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST"))
+    answer = called(
+        app, did, nsid, shown(app, did, kind, nsid, "GET" if nsid in QUERIES else "POST")
+    )
 
     assert answer.headers.getlist("Cache-Control") == ["private"]
     assert answer.headers.getlist("Vary") == ["Authorization"]

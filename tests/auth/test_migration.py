@@ -30,13 +30,20 @@ def client(open_app, documents):
         send(handler, document or {}, 200 if document else 404)
 
     with serving(answer) as address:
-        app = open_app(SERVICE_DID=SERVICE, PLC_URL=f"http://{address}", ALLOW_LOOPBACK_IDENTITY="1")
+        app = open_app(
+            SERVICE_DID=SERVICE, PLC_URL=f"http://{address}", ALLOW_LOOPBACK_IDENTITY="1"
+        )
         yield app.test_client()
 
 
 def create(client, token=None, did=DID, handle="alice.test"):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-    body = {"handle": handle, "email": f"{handle}@example.com", "password": "correct horse", "did": did}
+    body = {
+        "handle": handle,
+        "email": f"{handle}@example.com",
+        "password": "correct horse",
+        "did": did,
+    }
     return client.post(f"/xrpc/{CREATE}", json=body, headers=headers)
 
 
@@ -59,10 +66,14 @@ def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, s
     session = client.get("/xrpc/com.atproto.server.getSession", headers=headers).json
     assert (session["active"], session["status"]) == (False, "deactivated")
     uploaded = client.post(
-        "/xrpc/com.atproto.repo.uploadBlob", data=b"GIF89a", headers={**headers, "Content-Type": "image/gif"}
+        "/xrpc/com.atproto.repo.uploadBlob",
+        data=b"GIF89a",
+        headers={**headers, "Content-Type": "image/gif"},
     )
     assert uploaded.status_code == 200
-    assert client.post("/xrpc/com.atproto.server.activateAccount", headers=headers).status_code == 200
+    assert (
+        client.post("/xrpc/com.atproto.server.activateAccount", headers=headers).status_code == 200
+    )
     assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["active"]
 
 
@@ -102,7 +113,8 @@ def test_a_token_of_one_did_brings_no_other(client, documents, signer):
 
 def test_a_session_token_brings_no_did(client):
     local = client.post(
-        f"/xrpc/{CREATE}", json={"handle": "bob.test", "email": "b@example.com", "password": "correct horse"}
+        f"/xrpc/{CREATE}",
+        json={"handle": "bob.test", "email": "b@example.com", "password": "correct horse"},
     ).json
 
     answer = create(client, local["accessJwt"])
@@ -128,7 +140,9 @@ def test_a_did_is_brought_once(client, documents, signer):
         ("deleted", (403, "AccountNotFound")),
     ],
 )
-def test_a_service_token_uploads_as_the_state_of_its_account_allows(client, documents, signer, state, expected):
+def test_a_service_token_uploads_as_the_state_of_its_account_allows(
+    client, documents, signer, state, expected
+):
     documents[DID] = signer.document(DID)
     create(client, token(signer))
     services = client.application.extensions["aurora_blobs"]
@@ -143,7 +157,10 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(client, docu
     answer = client.post(
         "/xrpc/com.atproto.repo.uploadBlob",
         data=b"GIF89a",
-        headers={"Authorization": f"Bearer {token(signer, lxm=UPLOAD)}", "Content-Type": "image/gif"},
+        headers={
+            "Authorization": f"Bearer {token(signer, lxm=UPLOAD)}",
+            "Content-Type": "image/gif",
+        },
     )
 
     assert (answer.status_code, answer.json.get("error")) == expected
@@ -151,13 +168,21 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(client, docu
 
 @pytest.mark.parametrize(
     ("endpoint", "valid"),
-    [("https://localhost", True), ("http://localhost:2583/", True), ("https://old.example.com", False)],
+    [
+        ("https://localhost", True),
+        ("http://localhost:2583/", True),
+        ("https://old.example.com", False),
+    ],
 )
-def test_a_did_that_is_not_ours_is_valid_once_it_names_this_host(client, documents, signer, endpoint, valid):
+def test_a_did_that_is_not_ours_is_valid_once_it_names_this_host(
+    client, documents, signer, endpoint, valid
+):
     documents[DID] = signer.document(DID) | {"service": pds_at(endpoint)}
     access = create(client, token(signer)).json["accessJwt"]
 
-    status = client.get("/xrpc/com.atproto.server.checkAccountStatus", headers={"Authorization": f"Bearer {access}"})
+    status = client.get(
+        "/xrpc/com.atproto.server.checkAccountStatus", headers={"Authorization": f"Bearer {access}"}
+    )
 
     assert status.json["validDid"] is valid
 

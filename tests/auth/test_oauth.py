@@ -131,11 +131,31 @@ FAILED = "Failed to verify DPoP proof"
         ({}, {"jti": 5}, "invalid_dpop_proof", 'DPoP "jti" missing'),
         ({}, {"htm": "GET"}, "invalid_dpop_proof", 'DPoP "htm" mismatch'),
         ({}, {"htm": "post"}, "invalid_dpop_proof", 'DPoP "htm" mismatch'),
-        ({}, {"htu": "https://evil.test/xrpc/" + UPLOAD}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
-        ({}, {"htu": "http://pds.test/xrpc/" + UPLOAD}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
-        ({}, {"htu": "https://pds.test:8443/xrpc/" + UPLOAD}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
+        (
+            {},
+            {"htu": "https://evil.test/xrpc/" + UPLOAD},
+            "invalid_dpop_proof",
+            'DPoP "htu" mismatch',
+        ),
+        (
+            {},
+            {"htu": "http://pds.test/xrpc/" + UPLOAD},
+            "invalid_dpop_proof",
+            'DPoP "htu" mismatch',
+        ),
+        (
+            {},
+            {"htu": "https://pds.test:8443/xrpc/" + UPLOAD},
+            "invalid_dpop_proof",
+            'DPoP "htu" mismatch',
+        ),
         ({}, {"htu": "https://pds.test/xrpc/other"}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
-        ({}, {"htu": f"https://user@pds.test/xrpc/{UPLOAD}"}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
+        (
+            {},
+            {"htu": f"https://user@pds.test/xrpc/{UPLOAD}"},
+            "invalid_dpop_proof",
+            'DPoP "htu" mismatch',
+        ),
         ({}, {"htu": "https://pds.test:x/"}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
         ({}, {"htu": None}, "invalid_dpop_proof", 'DPoP "htu" mismatch'),
         ({}, {"iat": NOW - 191}, "invalid_dpop_proof", None),
@@ -234,7 +254,9 @@ def test_a_nonce_lasts_for_minutes_and_then_another_is_asked_for(door, clock):
 
     clock.seconds += 120
 
-    assert door.refuse(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds))[1] == "use_dpop_nonce"
+    assert (
+        door.refuse(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds))[1] == "use_dpop_nonce"
+    )
 
 
 def test_nonces_are_those_of_a_pds_with_the_same_secret(clock):
@@ -326,7 +348,13 @@ def keyed(database, clock, tokens, server):
 
 
 def with_kid(wallet, kid, **changes):
-    claims = {"iss": ISSUER, "aud": SERVICE, "sub": ACCOUNT, "exp": NOW + 60, "cnf": {"jkt": WALLET.thumbprint}}
+    claims = {
+        "iss": ISSUER,
+        "aud": SERVICE,
+        "sub": ACCOUNT,
+        "exp": NOW + 60,
+        "cnf": {"jkt": WALLET.thumbprint},
+    }
     header = {"alg": "ES256", "typ": "at+jwt"} | ({"kid": kid} if kid else {})
     return signed(wallet.signer.key, header, claims | {"scope": "atproto"} | changes)
 
@@ -345,7 +373,9 @@ def test_an_unknown_kid_is_asked_for_once_and_chooses_nothing_else(keyed, server
 
     late = with_kid(server.wallet, "k2", late=1)
 
-    assert keyed.refuse(late, WALLET.proof(late, keyed.nonce, iat=clock.seconds))[1] == "invalid_token"
+    assert (
+        keyed.refuse(late, WALLET.proof(late, keyed.nonce, iat=clock.seconds))[1] == "invalid_token"
+    )
     assert len(server.asked) == 2
 
 
@@ -367,7 +397,13 @@ def test_unknown_kids_do_not_make_us_ask_again_and_again(keyed, server):
 
 @pytest.mark.parametrize(
     "keys",
-    [[], ["x"], [{"kty": "oct", "k": "AAAA"}], [{"kty": "EC", "crv": "P-256", "x": "", "y": ""}], [{}]],
+    [
+        [],
+        ["x"],
+        [{"kty": "oct", "k": "AAAA"}],
+        [{"kty": "EC", "crv": "P-256", "x": "", "y": ""}],
+        [{}],
+    ],
     ids=repr,
 )
 def test_a_key_set_without_a_good_key_verifies_nothing(keyed, server, keys):
@@ -376,10 +412,18 @@ def test_a_key_set_without_a_good_key_verifies_nothing(keyed, server, keys):
     assert keyed.refuse(with_kid(server.wallet, None))[1] == "invalid_token"
 
 
-@pytest.mark.parametrize("algorithm", ["none", "HS256", "ES256K", "RS256", "EdDSA", ["ES256"], None], ids=repr)
+@pytest.mark.parametrize(
+    "algorithm", ["none", "HS256", "ES256K", "RS256", "EdDSA", ["ES256"], None], ids=repr
+)
 def test_a_token_does_not_choose_its_algorithm(keyed, server, algorithm):
     header = {"alg": algorithm, "typ": "at+jwt", "kid": "k1"}
-    claims = {"iss": ISSUER, "aud": SERVICE, "sub": ACCOUNT, "exp": NOW + 60, "cnf": {"jkt": WALLET.thumbprint}}
+    claims = {
+        "iss": ISSUER,
+        "aud": SERVICE,
+        "sub": ACCOUNT,
+        "exp": NOW + 60,
+        "cnf": {"jkt": WALLET.thumbprint},
+    }
 
     assert keyed.refuse(signed(server.wallet.signer.key, header, claims))[1] == "invalid_token"
 
@@ -392,7 +436,13 @@ def test_while_the_key_set_cannot_be_had_clients_are_told_to_come_back(keyed, se
 
 def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
     header = {"alg": "HS256", "typ": "at+jwt", "kid": "k1"}
-    claims = {"iss": ISSUER, "aud": SERVICE, "sub": ACCOUNT, "exp": NOW + 60, "cnf": {"jkt": WALLET.thumbprint}}
+    claims = {
+        "iss": ISSUER,
+        "aud": SERVICE,
+        "sub": ACCOUNT,
+        "exp": NOW + 60,
+        "cnf": {"jkt": WALLET.thumbprint},
+    }
     forged = signed(Key("HS256", json.dumps(server.keys[0]).encode()), header, claims)
 
     assert keyed.refuse(forged)[1] == "invalid_token"
@@ -400,8 +450,19 @@ def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
 
 @pytest.fixture
 def introspecting(database, clock, tokens, server):
-    settings = {"oauth_client_id": "blobs", "oauth_client_secret": "s&c", "oauth_unscoped": "nothing"}
-    return Door(database, clock, tokens, server, oauth_introspection_url="https://pds.test/introspect", **settings)
+    settings = {
+        "oauth_client_id": "blobs",
+        "oauth_client_secret": "s&c",
+        "oauth_unscoped": "nothing",
+    }
+    return Door(
+        database,
+        clock,
+        tokens,
+        server,
+        oauth_introspection_url="https://pds.test/introspect",
+        **settings,
+    )
 
 
 UNSCOPED = access_token(scope=None)
@@ -428,7 +489,9 @@ def test_an_answer_about_a_token_holds_for_a_minute(introspecting, server, clock
     assert introspecting.refuse(UNSCOPED) == (401, "invalid_token", "Token is not active")
 
 
-@pytest.mark.parametrize("answer", [{}, [], {"active": "true"}, {"active": 1, "scope": "atproto"}], ids=repr)
+@pytest.mark.parametrize(
+    "answer", [{}, [], {"active": "true"}, {"active": 1, "scope": "atproto"}], ids=repr
+)
 def test_only_a_clear_yes_makes_a_token_active(introspecting, server, answer):
     server.answer = answer
 
@@ -442,7 +505,9 @@ def test_while_introspection_is_away_clients_are_told_to_come_back(introspecting
 
 
 @pytest.mark.parametrize("setting, granted", [("nothing", False), ("blobs", True)])
-def test_a_setting_says_what_a_token_of_unknown_scope_may_do(database, clock, tokens, setting, granted):
+def test_a_setting_says_what_a_token_of_unknown_scope_may_do(
+    database, clock, tokens, setting, granted
+):
     door = Door(database, clock, tokens, oauth_unscoped=setting)
 
     assert door.enter(UNSCOPED).may_upload("image/png") is granted

@@ -57,7 +57,11 @@ def test_a_scope_grants_the_types_that_it_names(scope, mime_type, granted):
         ("repo:app.bsky.feed.like", "create", False),
         ("repo:app.bsky.feed.post?action=create", "create", True),
         ("repo:app.bsky.feed.post?action=create", "update", False),
-        ("repo?collection=app.bsky.feed.post&collection=app.bsky.feed.like&action=update", "update", True),
+        (
+            "repo?collection=app.bsky.feed.post&collection=app.bsky.feed.like&action=update",
+            "update",
+            True,
+        ),
         ("repo:app.bsky.feed.post?action=create&action=fly", "create", False),
         ("repo:app.bsky.*", "create", False),
         ("repo", "create", False),
@@ -87,11 +91,17 @@ def test_only_its_own_scope_grants_to_replace_the_repository(scope, granted):
 def test_what_is_missing_is_named():
     requester = Requester("did:web:alice.test", "oauth", "atproto")
 
-    with pytest.raises(ScopeMissing, match='^Missing required scope "blob:image/svg\\+xml"$') as caught:
+    with pytest.raises(
+        ScopeMissing, match='^Missing required scope "blob:image/svg\\+xml"$'
+    ) as caught:
         requester.require_upload("image/svg+xml")
-    with pytest.raises(ScopeMissing, match='^Missing required scope "repo:app.bsky.feed.post\\?action=create"$'):
+    with pytest.raises(
+        ScopeMissing, match='^Missing required scope "repo:app.bsky.feed.post\\?action=create"$'
+    ):
         requester.require_write("app.bsky.feed.post", "create")
-    with pytest.raises(ScopeMissing, match='^Missing required scope "account:repo\\?action=manage"$'):
+    with pytest.raises(
+        ScopeMissing, match='^Missing required scope "account:repo\\?action=manage"$'
+    ):
         requester.require_import()
 
     assert (caught.value.status, caught.value.error) == (403, "ScopeMissingError")

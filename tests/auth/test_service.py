@@ -77,12 +77,19 @@ def test_both_curves_of_the_protocol_sign(authenticate, web, algorithm, typ):
 
 @pytest.mark.parametrize(
     "algorithm, kind",
-    [("ES256K", "EcdsaSecp256k1VerificationKey2019"), ("ES256", "EcdsaSecp256r1VerificationKey2019")],
+    [
+        ("ES256K", "EcdsaSecp256k1VerificationKey2019"),
+        ("ES256", "EcdsaSecp256r1VerificationKey2019"),
+    ],
 )
-@pytest.mark.parametrize("form", [PublicFormat.CompressedPoint, PublicFormat.UncompressedPoint], ids=str)
+@pytest.mark.parametrize(
+    "form", [PublicFormat.CompressedPoint, PublicFormat.UncompressedPoint], ids=str
+)
 def test_keys_of_the_types_of_2019_are_read(authenticate, web, algorithm, kind, form):
     signer = Signer(algorithm)
-    web.documents[ACCOUNT] = signer.document(ACCOUNT, type=kind, publicKeyMultibase=base58(signer.point(form)))
+    web.documents[ACCOUNT] = signer.document(
+        ACCOUNT, type=kind, publicKeyMultibase=base58(signer.point(form))
+    )
 
     assert authenticate(signer.token()).did == ACCOUNT
 
@@ -103,26 +110,47 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         (SIGNER.token("at+jwt"), (401, "BadJwtType", 'Invalid jwt type "at+jwt"')),
         (SIGNER.token("refresh+jwt"), (401, "BadJwtType", 'Invalid jwt type "refresh+jwt"')),
         (SIGNER.token("dpop+jwt"), (401, "BadJwtType", 'Invalid jwt type "dpop+jwt"')),
-        (SIGNER.token("application/AT+JWT"), (401, "BadJwtType", 'Invalid jwt type "application/AT+JWT"')),
+        (
+            SIGNER.token("application/AT+JWT"),
+            (401, "BadJwtType", 'Invalid jwt type "application/AT+JWT"'),
+        ),
         (SIGNER.token(exp=NOW), (401, "JwtExpired", "jwt expired")),
         (SIGNER.token(exp=NOW - 1), (401, "JwtExpired", "jwt expired")),
         (SIGNER.token(exp=NOW + 3601), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
-        (SIGNER.token(exp=NOW + 3631, iat=None), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
-        (SIGNER.token(exp=NOW + 10 * 365 * 86400, iat=NOW + 10 * 365 * 86400), (401, "BadJwt", None)),
+        (
+            SIGNER.token(exp=NOW + 3631, iat=None),
+            (401, "BadJwt", "jwt lives longer than 3600 seconds"),
+        ),
+        (
+            SIGNER.token(exp=NOW + 10 * 365 * 86400, iat=NOW + 10 * 365 * 86400),
+            (401, "BadJwt", None),
+        ),
         (SIGNER.token(exp=10**400), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
         (SIGNER.token(exp=-(10**400)), (401, "JwtExpired", "jwt expired")),
         (SIGNER.token(nbf=NOW + 31), (401, "BadJwt", "jwt is not yet valid")),
         (SIGNER.token(nbf="later"), (401, "BadJwt", "poorly formatted jwt")),
-        (SIGNER.token(lxm="com.atproto.repo.getRecord"), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
+        (
+            SIGNER.token(lxm="com.atproto.repo.getRecord"),
+            (401, "BadJwtLexiconMethod", f"bad {LXM}"),
+        ),
         (SIGNER.token(lxm=""), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
         (SIGNER.token(iss="alice.test"), (401, "BadJwtIss", "jwt iss is not a valid did")),
         (SIGNER.token(iss=f"{ACCOUNT}#other"), (401, "BadJwtIss", "jwt iss is not a valid did")),
-        (SIGNER.token(iss=f"{ACCOUNT}#atproto_labeler"), (403, "AccountNotFound", "Account not found")),
+        (
+            SIGNER.token(iss=f"{ACCOUNT}#atproto_labeler"),
+            (403, "AccountNotFound", "Account not found"),
+        ),
         (SIGNER.token(iss="did:web:stranger.test"), (403, "AccountNotFound", "Account not found")),
         (Signer().token(), (401, "BadJwtSignature", "jwt signature does not match jwt issuer")),
         (Signer("ES256").token(), (401, "BadJwtSignature", "could not verify jwt signature")),
-        (SIGNER.token(aud="did:web:other.test"), (401, "BadJwtAudience", "jwt audience does not match service did")),
-        (SIGNER.token(aud=f"{SERVICE}#x"), (401, "BadJwtAudience", "jwt audience does not match service did")),
+        (
+            SIGNER.token(aud="did:web:other.test"),
+            (401, "BadJwtAudience", "jwt audience does not match service did"),
+        ),
+        (
+            SIGNER.token(aud=f"{SERVICE}#x"),
+            (401, "BadJwtAudience", "jwt audience does not match service did"),
+        ),
         (SIGNER.token(lxm=None), (400, "InvalidToken", "Token could not be verified")),
     ],
     ids=range(31),
@@ -156,7 +184,9 @@ RIGHT = {"iss": ACCOUNT, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
     ],
     ids=["type", "shape", "time", "method", "issuer", "signature", "audience"],
 )
-def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(authenticate, typ, signer, right, name):
+def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(
+    authenticate, typ, signer, right, name
+):
     token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
 
     assert refusal(authenticate, token)[1] == name
@@ -177,7 +207,9 @@ def test_the_public_key_is_no_shared_secret(authenticate):
         assert refusal(authenticate, forged)[1] == "BadJwtSignature"
 
 
-def test_a_token_is_good_once_and_a_restart_does_not_forget_that(authenticate, database, clock, tokens, web):
+def test_a_token_is_good_once_and_a_restart_does_not_forget_that(
+    authenticate, database, clock, tokens, web
+):
     token = SIGNER.token()
     assert authenticate(token).did == ACCOUNT
     used = (401, "BadJwt", "jwt has been used before")
@@ -185,7 +217,9 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(authenticate, d
 
     reopened = open_database(f"sqlite:{database.path}", durable=False)
     config = Config(service_did=SERVICE)
-    other = Authenticator(config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web))
+    other = Authenticator(
+        config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web)
+    )
 
     assert refusal(other.requester, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
     reopened.close()
@@ -268,7 +302,9 @@ def test_strangers_send_us_nowhere(authenticate, web):
     assert web.asked == []
 
 
-def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_is_not(authenticate, database):
+def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_is_not(
+    authenticate, database
+):
     with database.write() as tx:
         accounts.set_deactivated(tx, ACCOUNT, 1)
     assert authenticate(SIGNER.token()).deactivated
@@ -276,18 +312,30 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_i
     with database.write() as tx:
         accounts.set_takedown(tx, ACCOUNT, 1, "ref")
 
-    assert refusal(authenticate, SIGNER.token()) == (401, "AccountTakedown", "Account has been taken down")
+    assert refusal(authenticate, SIGNER.token()) == (
+        401,
+        "AccountTakedown",
+        "Account has been taken down",
+    )
 
 
 def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, web, clock):
     del web.documents[ACCOUNT]
-    assert refusal(authenticate, SIGNER.token()) == (401, "AuthenticationRequired", "could not resolve iss did")
+    assert refusal(authenticate, SIGNER.token()) == (
+        401,
+        "AuthenticationRequired",
+        "could not resolve iss did",
+    )
 
     clock.seconds += 61
     web.documents[ACCOUNT] = SIGNER.document(ACCOUNT, fragment="other")
 
     late = SIGNER.token(exp=clock.seconds + 60)
-    assert refusal(authenticate, late) == (401, "AuthenticationRequired", "missing or bad key in did doc")
+    assert refusal(authenticate, late) == (
+        401,
+        "AuthenticationRequired",
+        "missing or bad key in did doc",
+    )
 
 
 ADMIN = frozenset({"admin"})
@@ -298,7 +346,9 @@ MODERATE = "com.atproto.admin.updateSubjectStatus"
     "issuer, fragment",
     [("did:web:mod.test", "atproto"), ("did:web:mod.test#atproto_labeler", "atproto_label")],
 )
-def test_the_moderation_service_may_do_what_the_administrator_may(authenticate, web, issuer, fragment):
+def test_the_moderation_service_may_do_what_the_administrator_may(
+    authenticate, web, issuer, fragment
+):
     web.documents["did:web:mod.test"] = SIGNER.document("did:web:mod.test", fragment=fragment)
 
     requester = authenticate(SIGNER.token(iss=issuer, lxm=MODERATE), MODERATE, ADMIN)
@@ -317,11 +367,16 @@ def test_nobody_else_moderates(authenticate, clock, tokens):
 @pytest.mark.parametrize("algorithm", ["ES256K", "ES256"])
 def test_a_session_token_of_the_entryway_is_taken(database, clock, algorithm):
     entryway = Signer(algorithm)
-    tokens = SessionTokens(("f" * 32,), SERVICE, clock, entryway_key=parse_public_key(f"did:key:{entryway.multikey}"))
+    tokens = SessionTokens(
+        ("f" * 32,), SERVICE, clock, entryway_key=parse_public_key(f"did:key:{entryway.multikey}")
+    )
     claims = {"sub": ACCOUNT, "aud": SERVICE, "scope": "com.atproto.access", "exp": NOW + 60}
 
     assert tokens.verify_access(entryway.key.sign("at+jwt", claims)).did == ACCOUNT
-    assert refusal(tokens.verify_access, Signer(algorithm).key.sign("at+jwt", claims))[1] == "InvalidToken"
+    assert (
+        refusal(tokens.verify_access, Signer(algorithm).key.sign("at+jwt", claims))[1]
+        == "InvalidToken"
+    )
 
 
 def test_the_key_of_an_entryway_may_be_hex_as_the_pds_writes_it():
@@ -331,9 +386,13 @@ def test_the_key_of_an_entryway_may_be_hex_as_the_pds_writes_it():
 
 
 def test_a_pds_brings_its_accounts_with_their_first_session_token(database, clock, tokens):
-    external = Authenticator(Config(service_did=SERVICE, accounts="external"), database, clock, tokens)
+    external = Authenticator(
+        Config(service_did=SERVICE, accounts="external"), database, clock, tokens
+    )
     bob = "did:web:bob.test"
-    refused = refusal(external.requester, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS)
+    refused = refusal(
+        external.requester, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS
+    )
     assert refused == (403, "AccountNotFound", "Account not found")
 
     token = tokens.access(bob, session_id=None)

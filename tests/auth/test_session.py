@@ -19,7 +19,13 @@ from aurora_blobs.config import Config, ConfigError
 
 
 def claims(**changes):
-    base = {"sub": DID, "aud": SERVICE, "scope": "com.atproto.access", "iat": NOW, "exp": NOW + 7200}
+    base = {
+        "sub": DID,
+        "aud": SERVICE,
+        "scope": "com.atproto.access",
+        "iat": NOW,
+        "exp": NOW + 7200,
+    }
     return {name: value for name, value in (base | changes).items() if value is not None}
 
 
@@ -59,10 +65,14 @@ def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, e
     assert refusal(authenticator.requester, credentials(header), UPLOAD, SESSION) == expected
 
 
-@pytest.mark.parametrize("scope", ["com.atproto.access", "com.atproto.appPass", "com.atproto.appPassPrivileged"])
+@pytest.mark.parametrize(
+    "scope", ["com.atproto.access", "com.atproto.appPass", "com.atproto.appPassPrivileged"]
+)
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
-    requester = authenticator.requester(credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION)
+    requester = authenticator.requester(
+        credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION
+    )
 
     assert (requester.did, requester.kind, requester.scope) == (DID, "session", scope)
     assert requester.expires_at == NOW + 7200
@@ -104,8 +114,13 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
     ],
     ids=range(30),
 )
-def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(authenticator, token, expected):
-    assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == expected
+def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(
+    authenticator, token, expected
+):
+    assert (
+        refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION)
+        == expected
+    )
 
 
 HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
@@ -137,10 +152,15 @@ HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
     ids=range(19),
 )
 def test_a_forged_or_broken_token_could_not_be_verified(authenticator, token):
-    assert refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION) == UNVERIFIED
+    assert (
+        refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION)
+        == UNVERIFIED
+    )
 
 
-@pytest.mark.parametrize("extension", [{"crit": ["b64"], "b64": False}, {"crit": []}, {"b64": False}], ids=repr)
+@pytest.mark.parametrize(
+    "extension", [{"crit": ["b64"], "b64": False}, {"crit": []}, {"b64": False}], ids=repr
+)
 def test_a_token_with_critical_extensions_is_refused_even_if_signed(tokens, extension):
     key = secret_key(SECRET)
     header = {"alg": "HS256", "typ": "at+jwt"} | extension
@@ -158,24 +178,35 @@ def test_a_kid_chooses_no_key(tokens, kid):
     assert refusal(tokens.verify_access, f"{signed}.{signature}") == UNVERIFIED
 
 
-def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_may_upload(authenticator, database):
+def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_may_upload(
+    authenticator, database
+):
     with database.write() as tx:
         accounts.set_deactivated(tx, DID, 1)
 
     requester = authenticator.requester(credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
 
-    assert refusal(requester.require_active) == (401, "AccountDeactivated", "Account is deactivated")
+    assert refusal(requester.require_active) == (
+        401,
+        "AccountDeactivated",
+        "Account is deactivated",
+    )
     with database.write() as tx:
         accounts.set_takedown(tx, DID, 1, "ref")
     taken_down = (401, "AccountTakedown", "Account has been taken down")
-    assert refusal(authenticator.requester, credentials(f"Bearer {minted()}"), UPLOAD, SESSION) == taken_down
+    assert (
+        refusal(authenticator.requester, credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
+        == taken_down
+    )
 
 
 def test_a_method_may_let_an_account_that_was_taken_down_in(authenticator, database):
     with database.write() as tx:
         accounts.set_takedown(tx, DID, 1, "ref")
 
-    requester = authenticator.requester(credentials(f"Bearer {minted()}"), UPLOAD, SESSION, taken_down=True)
+    requester = authenticator.requester(
+        credentials(f"Bearer {minted()}"), UPLOAD, SESSION, taken_down=True
+    )
 
     assert requester.taken_down
 
@@ -213,11 +244,19 @@ def test_a_refresh_token_names_its_session_and_itself(tokens):
 
     found = tokens.verify_refresh(token)
 
-    assert (found.did, found.session_id, found.jti, found.expires_at) == (DID, "s1", "j1", NOW + 90 * 86400)
+    assert (found.did, found.session_id, found.jti, found.expires_at) == (
+        DID,
+        "s1",
+        "j1",
+        NOW + 90 * 86400,
+    )
 
 
 def test_neither_token_is_taken_for_the_other(tokens, authenticator):
-    access, refresh = tokens.access(DID, session_id="s1"), tokens.refresh(DID, session_id="s1", jti="j1")
+    access, refresh = (
+        tokens.access(DID, session_id="s1"),
+        tokens.refresh(DID, session_id="s1", jti="j1"),
+    )
 
     assert refusal(tokens.verify_refresh, access) == UNVERIFIED
     assert refusal(tokens.verify_access, refresh) == UNVERIFIED
@@ -228,7 +267,10 @@ def test_neither_token_is_taken_for_the_other(tokens, authenticator):
 def test_secrets_rotate_the_first_signs_and_all_verify(clock):
     old, new = SECRET, "f" * 32
     before = SessionTokens((old,), SERVICE, clock).access(DID, session_id=None)
-    rotated, after = SessionTokens((new, old), SERVICE, clock), SessionTokens((new,), SERVICE, clock)
+    rotated, after = (
+        SessionTokens((new, old), SERVICE, clock),
+        SessionTokens((new,), SERVICE, clock),
+    )
 
     assert rotated.verify_access(before).did == DID
     assert after.verify_access(rotated.access(DID, session_id=None)).did == DID
@@ -274,7 +316,9 @@ def test_the_administrator_is_let_in_by_password(authenticator):
     assert (requester.did, requester.kind) == (None, "admin")
 
 
-@pytest.mark.parametrize("pair", ["admin:wrong", "admin:", "root:open sesame", "admin", "admin:open sesam\xe9"])
+@pytest.mark.parametrize(
+    "pair", ["admin:wrong", "admin:", "root:open sesame", "admin", "admin:open sesam\xe9"]
+)
 def test_the_administrator_is_refused_with_anything_else(authenticator, pair):
     assert refusal(authenticator.requester, basic(pair), "x", ADMIN) == ADMIN_REFUSED
 
@@ -299,5 +343,7 @@ def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticat
     assert authenticator.optional(credentials(None), "x") is None
     assert authenticator.optional(credentials(f"Bearer {owner}"), "x").did == DID
     assert authenticator.optional(basic("admin:open sesame"), "x").kind == "admin"
-    assert authenticator.optional(credentials(f"Bearer {minted(sub='did:web:bob.test')}"), "x") is None
+    assert (
+        authenticator.optional(credentials(f"Bearer {minted(sub='did:web:bob.test')}"), "x") is None
+    )
     assert refusal(authenticator.optional, credentials("Bearer garbage"), "x") == UNVERIFIED

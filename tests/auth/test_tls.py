@@ -34,7 +34,9 @@ def certificate(name, folder):
     )
     path = folder / f"{name}.pem"
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    path.write_bytes(key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem))
+    path.write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain) + made.public_bytes(pem)
+    )
     return path
 
 
@@ -65,16 +67,22 @@ def ask(tmp_path):
     def here(host, port, **_):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
-    with serving(lambda handler: send(handler, {"host": handler.headers["Host"]}), context) as address:
+    with serving(
+        lambda handler: send(handler, {"host": handler.headers["Host"]}), context
+    ) as address:
         port = address.rpartition(":")[2]
 
         def ask(name):
-            return fetch(f"https://{name}:{port}/", allowed=is_public_or_loopback, lookup=here), names
+            return fetch(
+                f"https://{name}:{port}/", allowed=is_public_or_loopback, lookup=here
+            ), names
 
         yield ask
 
 
-def test_the_name_is_what_the_certificate_is_for_and_the_server_is_asked_for_it(ask, trust, tmp_path):
+def test_the_name_is_what_the_certificate_is_for_and_the_server_is_asked_for_it(
+    ask, trust, tmp_path
+):
     trust(tmp_path / f"{NAME}.pem")
 
     body, names = ask(NAME)

@@ -24,17 +24,27 @@ def stored(member):
 
 
 def put(member, rkey, **value):
-    answer = member.post("com.atproto.repo.putRecord", repo=member.did, collection=COLLECTION, rkey=rkey, record=value)
+    answer = member.post(
+        "com.atproto.repo.putRecord",
+        repo=member.did,
+        collection=COLLECTION,
+        rkey=rkey,
+        record=value,
+    )
     assert answer.status_code == 200, answer.text
 
 
 def delete(member, rkey):
-    answer = member.post("com.atproto.repo.deleteRecord", repo=member.did, collection=COLLECTION, rkey=rkey)
+    answer = member.post(
+        "com.atproto.repo.deleteRecord", repo=member.did, collection=COLLECTION, rkey=rkey
+    )
     assert answer.status_code == 200, answer.text
 
 
 def listed(member, **parameters):
-    return member.client.get("/xrpc/com.atproto.sync.listBlobs", query_string={"did": member.did, **parameters}).json
+    return member.client.get(
+        "/xrpc/com.atproto.sync.listBlobs", query_string={"did": member.did, **parameters}
+    ).json
 
 
 @pytest.fixture
@@ -93,7 +103,12 @@ def test_a_blob_stays_when_another_record_takes_it_over_in_the_same_writes(alice
         repo=alice.did,
         writes=[
             {"$type": f"{WRITES}#delete", "collection": COLLECTION, "rkey": "1"},
-            {"$type": f"{WRITES}#create", "collection": COLLECTION, "rkey": "2", "value": {"file": blob}},
+            {
+                "$type": f"{WRITES}#create",
+                "collection": COLLECTION,
+                "rkey": "2",
+                "value": {"file": blob},
+            },
         ],
     )
     assert alice.fetch(link(blob)).status_code == 200
@@ -110,7 +125,12 @@ def test_a_blob_that_is_named_and_dropped_in_the_same_writes_is_temporary(alice,
         WRITES,
         repo=alice.did,
         writes=[
-            {"$type": f"{WRITES}#create", "collection": COLLECTION, "rkey": "1", "value": {"file": blob}},
+            {
+                "$type": f"{WRITES}#create",
+                "collection": COLLECTION,
+                "rkey": "1",
+                "value": {"file": blob},
+            },
             {"$type": f"{WRITES}#delete", "collection": COLLECTION, "rkey": "1"},
         ],
     )
@@ -120,7 +140,9 @@ def test_a_blob_that_is_named_and_dropped_in_the_same_writes_is_temporary(alice,
     assert stored(alice) == set()
 
 
-def test_a_blob_of_one_account_goes_although_another_account_names_the_same_bytes(alice, bob, collect):
+def test_a_blob_of_one_account_goes_although_another_account_names_the_same_bytes(
+    alice, bob, collect
+):
     blob = alice.blob(jpeg("cat"))
     put(alice, "1", file=blob)
     put(bob, "1", file=bob.blob(jpeg("cat")))
@@ -148,7 +170,9 @@ def test_a_collected_blob_can_be_uploaded_again(alice, app, collect):
     blob = alice.blob(jpeg("cat"))
     collect()
     alice = Member(
-        alice.did, services(alice).accounts.access_token(services(alice).accounts.find(alice.did)), alice.client
+        alice.did,
+        services(alice).accounts.access_token(services(alice).accounts.find(alice.did)),
+        alice.client,
     )
 
     assert alice.publish(jpeg("cat"))[0] == blob
@@ -210,7 +234,9 @@ def test_the_records_that_name_a_blob_are_told_to_their_owner(alice, bob):
 
     whole = alice.get("blue.aurora.blob.listRecords", cid=link(blob)).json
     first = alice.get("blue.aurora.blob.listRecords", cid=link(blob), limit=3).json
-    rest = alice.get("blue.aurora.blob.listRecords", cid=link(blob), limit=3, cursor=first["cursor"]).json
+    rest = alice.get(
+        "blue.aurora.blob.listRecords", cid=link(blob), limit=3, cursor=first["cursor"]
+    ).json
 
     assert whole["records"] == [{"uri": uri} for uri in uris]
     assert first["records"] + rest["records"] == whole["records"]
@@ -247,7 +273,9 @@ def test_missing_blobs_are_listed_by_cid_in_pages(alice):
     end = alice.get("com.atproto.repo.listMissingBlobs", limit=2, cursor=rest["cursor"]).json
 
     assert [blob["cid"] for blob in first["blobs"] + rest["blobs"]] == names[1:4]
-    assert all(blob["recordUri"].startswith(f"at://{alice.did}/{COLLECTION}/") for blob in first["blobs"])
+    assert all(
+        blob["recordUri"].startswith(f"at://{alice.did}/{COLLECTION}/") for blob in first["blobs"]
+    )
     assert end == {"blobs": []}
 
 
@@ -274,7 +302,9 @@ def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
     before = {path.relative_to(data).parts[0] for path in files(data)}
     aside = list((data / "blobs" / "quarantine").iterdir())
 
-    alice.post("com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x")
+    alice.post(
+        "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
+    )
 
     assert (before, len(aside)) == ({"blobs", "images"}, 1)
     assert files(data) == []
@@ -282,7 +312,12 @@ def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
 
 def files(data):
     """What lies in the folders for blobs, uploads and pictures."""
-    found = [path for name in ("blobs", "spool", "images") for path in (data / name).rglob("*") if path.is_file()]
+    found = [
+        path
+        for name in ("blobs", "spool", "images")
+        for path in (data / name).rglob("*")
+        if path.is_file()
+    ]
     return [path for path in found if path.parent.name != "locks"]
 
 
@@ -292,12 +327,18 @@ def test_deleting_an_account_removes_its_bytes_and_leaves_those_of_others(alice,
     shared, _ = alice.publish(jpeg("shared"))
     bob.publish(jpeg("shared"))
 
-    alice.post("com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x")
+    alice.post(
+        "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
+    )
 
     assert stored(bob) == {link(shared)}
     assert bob.fetch(link(shared)).data == jpeg("shared")
     assert alice.fetch(link(mine)).json["error"] == "RepoNotFound"
     with services(bob).database.read() as tx:
-        for table, column in (("blob_metadata", "creator_did"), ("record", "did"), ("record_blob", "did")):
+        for table, column in (
+            ("blob_metadata", "creator_did"),
+            ("record", "did"),
+            ("record_blob", "did"),
+        ):
             assert {row[0] for row in tx.all(f"SELECT {column} FROM {table}")} == {bob.did}
         assert tx.all("SELECT cid FROM blob") == [(link(shared),)]

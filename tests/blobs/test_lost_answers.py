@@ -6,7 +6,7 @@ import pytest
 from support.depot import ALICE, BOB, Depot, cid_of_bytes, interrupted
 from support.fakes import Clock, MemoryBackend
 
-from aurora_blobs.blobs.verify import set_aside
+from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, audit, blobs
 from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
@@ -20,7 +20,7 @@ CID = cid_of_bytes(b"one")
 class Mute(MemoryBackend):
     """A store across a network that does as it is told, and does not say so where bytes are removed."""
 
-    local = False
+    stat_is_cheap = False
 
     def delete(self, cid):
         super().delete(cid)
@@ -53,14 +53,14 @@ def temporary(depot):
     depot.clock.advance(GRACE + 1)
 
 
-def unheld(depot):
+def unowned(depot):
     temporary(depot)
     leave(depot, ALICE)
 
 
 def died(depot):
-    """Like `unheld`, and the upload left its file."""
-    unheld(depot)
+    """Like `unowned`, and the upload left its file."""
+    unowned(depot)
     (depot.spool / f"{CID}.0123").write_bytes(b"one")
 
 
@@ -70,7 +70,9 @@ def wrong(depot):
 
 
 def collect(depot):
-    collector = Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock)
+    collector = Collector(
+        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
+    )
     assert [found.failure for found in collector.run()] == [BackendTimeout().message]
 
 
@@ -89,17 +91,17 @@ def put_aside(depot):
     with depot.database.read() as tx:
         row = audit.find_row(tx, CID)
     with pytest.raises(BackendTimeout):
-        set_aside(depot.database, depot.backend, row, depot.clock)
+        quarantine(depot.database, depot.backend, row, depot.clock)
 
 
 @pytest.mark.parametrize(
     "before, removal",
     [
         (temporary, collect),
-        (unheld, collect),
+        (unowned, collect),
         (died, lambda depot: depot.blobs.recover()),
         (died, repair),
-        (unheld, refuse),
+        (unowned, refuse),
         (temporary, lambda depot: depot.blobs.delete_account(ALICE)),
         (wrong, put_aside),
     ],
@@ -130,7 +132,9 @@ def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(depot, caplog, 
     with pytest.raises(error):
         depot.upload(b"one")
 
-    assert f"an upload of {CID} failed, and cannot be undone now: Operation timed out" in caplog.text
+    assert (
+        f"an upload of {CID} failed, and cannot be undone now: Operation timed out" in caplog.text
+    )
 
 
 class Blocked(DiskBackend):
@@ -162,7 +166,9 @@ def test_what_a_disk_does_not_remove_of_a_refused_upload_is_collected_later(tmp_
     ]
     path.rmdir()
     path.write_bytes(b"one")
-    collector = Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock)
+    collector = Collector(
+        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
+    )
     assert [(found.kind, found.failure) for found in collector.run()] == [("spool", None)]
     assert depot.stored() == set()
     assert list(depot.spool.iterdir()) == []

@@ -15,7 +15,7 @@ from support.members import ADMIN, GET_BLOB, Member, jpeg
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs import public_links as shelf
-from aurora_blobs.blobs.public_links import EXTENSIONS, OpenShelf
+from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
 from aurora_blobs.db import sqlite as db
 from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
 from aurora_blobs.maintenance.collect import Collector
@@ -27,7 +27,9 @@ DAY = 86_400
 
 @pytest.fixture
 def app(open_app):
-    return open_app(ADMIN_PASSWORD="open sesame", ACCEL_REDIRECT="/_blobs/", ALLOWED_MIME_TYPES="*/*")
+    return open_app(
+        ADMIN_PASSWORD="open sesame", ACCEL_REDIRECT="/_blobs/", ALLOWED_MIME_TYPES="*/*"
+    )
 
 
 @pytest.fixture
@@ -41,7 +43,11 @@ def links(app):
     folder = app.extensions["aurora_blobs"].config.data_dir / "public"
 
     def links():
-        return {(path.parent.name, path.stem, path.read_bytes()) for path in folder.glob("did:*/*") if path.exists()}
+        return {
+            (path.parent.name, path.stem, path.read_bytes())
+            for path in folder.glob("did:*/*")
+            if path.exists()
+        }
 
     return links
 
@@ -105,15 +111,27 @@ def test_without_nginx_nothing_lies_open(open_app):
 
     assert alice.fetch(cid_of(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
 
-    assert not (alice.client.application.extensions["aurora_blobs"].config.data_dir / "public").exists()
+    assert not (
+        alice.client.application.extensions["aurora_blobs"].config.data_dir / "public"
+    ).exists()
 
 
 def replace_it(member, rkey):
-    member.post("com.atproto.repo.putRecord", repo=member.did, collection=COLLECTION, rkey=rkey, record={"text": "hi"})
+    member.post(
+        "com.atproto.repo.putRecord",
+        repo=member.did,
+        collection=COLLECTION,
+        rkey=rkey,
+        record={"text": "hi"},
+    )
 
 
 def apply_writes(member, rkey):
-    delete = {"$type": "com.atproto.repo.applyWrites#delete", "collection": COLLECTION, "rkey": rkey}
+    delete = {
+        "$type": "com.atproto.repo.applyWrites#delete",
+        "collection": COLLECTION,
+        "rkey": rkey,
+    }
     member.post("com.atproto.repo.applyWrites", repo=member.did, writes=[delete])
 
 
@@ -130,11 +148,19 @@ def change_the_bytes(member, cid):
 
 
 HIDING = {
-    "its takedown": lambda who, cid, rkey: update(who, of_blob(who, cid), takedown={"applied": True}),
+    "its takedown": lambda who, cid, rkey: update(
+        who, of_blob(who, cid), takedown={"applied": True}
+    ),
     "a takedown for every account": lambda who, cid, rkey: run(who, "blobs", "takedown", cid),
-    "its account's takedown": lambda who, cid, rkey: update(who, of_account(who), takedown={"applied": True}),
-    "an admin's deactivation": lambda who, cid, rkey: update(who, of_account(who), deactivated={"applied": True}),
-    "its owner's deactivation": lambda who, cid, rkey: who.post("com.atproto.server.deactivateAccount"),
+    "its account's takedown": lambda who, cid, rkey: update(
+        who, of_account(who), takedown={"applied": True}
+    ),
+    "an admin's deactivation": lambda who, cid, rkey: update(
+        who, of_account(who), deactivated={"applied": True}
+    ),
+    "its owner's deactivation": lambda who, cid, rkey: who.post(
+        "com.atproto.server.deactivateAccount"
+    ),
     "deleteRecord": lambda who, cid, rkey: who.post(
         "com.atproto.repo.deleteRecord", repo=who.did, collection=COLLECTION, rkey=rkey
     ),
@@ -207,8 +233,12 @@ def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(alice, li
     alice.fetch(cid)
     seen = []
     commit, sync = db._translated, shelf.sync_folder
-    monkeypatch.setattr(shelf, "sync_folder", lambda path: (seen.append(f"sync {path.name}"), sync(path)))
-    monkeypatch.setattr(db, "_translated", lambda to, sql: (seen.append((sql, len(links()))), commit(to, sql)))
+    monkeypatch.setattr(
+        shelf, "sync_folder", lambda path: (seen.append(f"sync {path.name}"), sync(path))
+    )
+    monkeypatch.setattr(
+        db, "_translated", lambda to, sql: (seen.append((sql, len(links()))), commit(to, sql))
+    )
 
     update(alice, of_blob(alice, cid), takedown={"applied": True})
 
@@ -216,13 +246,15 @@ def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(alice, li
 
 
 def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
-    opened = OpenShelf(tmp_path / "public", durable=True)
+    opened = PublicLinks(tmp_path / "public", durable=True)
     asked = []
 
     def put():
-        opened.put("did:web:a", "cid", "image/png", "../blobs/x", lambda: asked.append("now") or True)
+        opened.add(
+            "did:web:a", "cid", "image/png", "../blobs/x", lambda: asked.append("now") or True
+        )
 
-    with opened.without([("did:web:a", "cid")]):
+    with opened.revoked([("did:web:a", "cid")]):
         put()
         assert not os.path.lexists(tmp_path / "public" / "did:web:a" / "cid.png")
 
@@ -232,37 +264,39 @@ def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
 
 
 def test_the_links_of_an_account_go_at_once_however_many(tmp_path):
-    opened = OpenShelf(tmp_path / "public", durable=True)
+    opened = PublicLinks(tmp_path / "public", durable=True)
     for number in range(100):
-        opened.put("did:web:a", f"cid{number}", "image/png", "../blobs/x", lambda: True)
+        opened.add("did:web:a", f"cid{number}", "image/png", "../blobs/x", lambda: True)
 
-    with opened.without([("did:web:a", "cid7"), ("did:web:a", None), ("did:web:a", "cid8")]):
+    with opened.revoked([("did:web:a", "cid7"), ("did:web:a", None), ("did:web:a", "cid8")]):
         assert not (tmp_path / "public" / "did:web:a").exists()
-    opened.sweep()
+    opened.purge()
 
-    assert [path for path in (tmp_path / "public").rglob("*") if not path.name.startswith(".")] == []
+    assert [
+        path for path in (tmp_path / "public").rglob("*") if not path.name.startswith(".")
+    ] == []
 
 
 @pytest.mark.parametrize("cid", ["cid", None], ids=["a link", "an account's"])
 def test_a_link_that_the_operator_deletes_in_that_moment_is_no_fault(tmp_path, monkeypatch, cid):
-    opened = OpenShelf(tmp_path / "public", durable=True)
-    opened.put("did:web:b", "cid", "image/png", "../blobs/x", lambda: True)
+    opened = PublicLinks(tmp_path / "public", durable=True)
+    opened.add("did:web:b", "cid", "image/png", "../blobs/x", lambda: True)
     if cid is not None:
         (tmp_path / "public" / "did:web:a").mkdir()
     monkeypatch.setattr(os.path, "isdir", lambda path: True)
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
 
-    with opened.without([("did:web:a", cid)]):
+    with opened.revoked([("did:web:a", cid)]):
         pass
 
     assert list(opened.links()) == [("did:web:b", "cid")]
 
 
 def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
-    opened = OpenShelf(tmp_path / "public", durable=True)
+    opened = PublicLinks(tmp_path / "public", durable=True)
 
-    opened.put("did:web:" + "a" * 2000, "cid", "image/png", "../blobs/x", lambda: True)
-    with opened.without([("did:web:" + "a" * 2000, "cid"), ("did:web:" + "a" * 2000, None)]):
+    opened.add("did:web:" + "a" * 2000, "cid", "image/png", "../blobs/x", lambda: True)
+    with opened.revoked([("did:web:" + "a" * 2000, "cid"), ("did:web:" + "a" * 2000, None)]):
         pass
 
     assert list(tmp_path.rglob("*.png")) == []
@@ -299,7 +333,9 @@ def test_fsck_finds_what_should_not_lie_open(app, alice, bob, links):
     assert fsck(args=["blobs", "fsck"]).exit_code == 0
 
 
-def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(app, alice, links, monkeypatch):
+def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(
+    app, alice, links, monkeypatch
+):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chosen = random.Random(seed)
@@ -365,7 +401,9 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
         with closing(sqlite3.connect(depot.database.path)) as others:
             gone = set(others.execute(PUBLIC)) - set(tx.all(PUBLIC))
         vanished.extend(gone)
-        untold.extend((did, cid) for did, cid in gone if not {(did, cid), (did, None)} & set(tx.hidden))
+        untold.extend(
+            (did, cid) for did, cid in gone if not {(did, cid), (did, None)} & set(tx.hidden)
+        )
         yield
 
     depot = Depot(tmp_path, before_commit=compare)
@@ -374,7 +412,12 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
     def name_in_records(did, cid):
         depot.add_account(did)
         with suppress(BlobServiceError):
-            depot.write(COLLECTION, chosen.choice("ab"), {"file": blob_of(depot.upload(contents[cid], did=did))}, did)
+            depot.write(
+                COLLECTION,
+                chosen.choice("ab"),
+                {"file": blob_of(depot.upload(contents[cid], did=did))},
+                did,
+            )
 
     def lose(did, cid):
         depot.backend.delete(cid)
@@ -382,7 +425,15 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
 
     def collect(did, cid):
         depot.clock.pass_seconds(2 * DAY)
-        list(Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=DAY, clock=depot.clock).run())
+        list(
+            Collector(
+                depot.backend,
+                depot.database,
+                spool=depot.spool,
+                grace_seconds=DAY,
+                clock=depot.clock,
+            ).run()
+        )
 
     def lift_all(did, cid):
         for subject, of in ((cid, did), (cid, ""), (None, did)):

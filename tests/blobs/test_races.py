@@ -38,7 +38,11 @@ def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, 
     time.sleep(2 * GRACE_SECONDS)
     list(collector_of(depot).run())
     assert depot.stored() == set()
-    assert [path for path in depot.backend.root.rglob("*") if path.is_file()] == list(depot.spool.iterdir()) == []
+    assert (
+        [path for path in depot.backend.root.rglob("*") if path.is_file()]
+        == list(depot.spool.iterdir())
+        == []
+    )
     assert depot.rows() == {"record": [], "record_blob": [], "blob": [], "blob_metadata": []}
     assert [depot.blobs.usage(did).blob_bytes for did in (ALICE, BOB)] == [0, 0]
     depot.database.close()

@@ -17,7 +17,7 @@ ALICE = "did:web:alice.test"
 class SweptBackend(MemoryBackend):
     """A store across a network, whose collector takes the row while the bytes are on their way."""
 
-    local = False
+    stat_is_cheap = False
 
     def __init__(self, database):
         super().__init__()
@@ -53,7 +53,9 @@ class SweptDisk(DiskBackend):
             self.delete(blob.cid)
 
 
-def test_bytes_that_were_collected_before_their_row_are_stored_again(database, spool_folder, tmp_path, clock):
+def test_bytes_that_were_collected_before_their_row_are_stored_again(
+    database, spool_folder, tmp_path, clock
+):
     with database.write() as tx:
         accounts.make_external(tx, ALICE, clock())
     backend = SweptDisk(tmp_path / "blobs", durable=False)

@@ -44,7 +44,9 @@ class Admin:
         assert answer.status_code == 200, answer.text
 
     def take_down_account(self, did, applied=True):
-        answer = self.update(subject=repo_of(did), takedown={"applied": applied, "ref": "test-account"})
+        answer = self.update(
+            subject=repo_of(did), takedown={"applied": applied, "ref": "test-account"}
+        )
         assert answer.status_code == 200, answer.text
 
 
@@ -57,7 +59,10 @@ def repo_of(did):
 
 
 def stored(member):
-    return {stored.cid for stored in member.client.application.extensions["aurora_blobs"].blobs.backend.scan()}
+    return {
+        stored.cid
+        for stored in member.client.application.extensions["aurora_blobs"].blobs.backend.scan()
+    }
 
 
 def delete(member, rkey):
@@ -90,7 +95,9 @@ def test_a_blob_that_is_taken_down_stays_listed(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
     admin.take_down(alice.did, link(blob))
 
-    assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json["cids"] == [link(blob)]
+    assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json["cids"] == [
+        link(blob)
+    ]
 
 
 def test_a_blob_that_is_taken_down_cannot_be_referenced(admin, alice):
@@ -108,7 +115,10 @@ def test_a_blob_that_is_taken_down_cannot_be_uploaded_again(admin, alice):
 
     answer = alice.upload(jpeg("cat"))
 
-    assert answer.json == {"error": "InvalidRequest", "message": "Blob has been takendown, cannot re-upload"}
+    assert answer.json == {
+        "error": "InvalidRequest",
+        "message": "Blob has been takendown, cannot re-upload",
+    }
 
 
 def test_another_account_may_have_the_bytes_that_were_taken_down_for_one(admin, alice, bob):
@@ -161,7 +171,9 @@ def test_a_takedown_outlives_its_record_and_its_bytes_are_kept(app, admin, alice
 def test_a_takedown_outlives_the_account(app, admin, alice, clock):
     blob, _ = alice.publish(jpeg("cat"))
     admin.take_down(alice.did, link(blob))
-    alice.post("com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x")
+    alice.post(
+        "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
+    )
     clock.advance(1)  # a token of the same second could be the old account's
 
     again = Member.of(app, "alice.test")
@@ -174,7 +186,10 @@ def test_a_takedown_may_come_before_the_bytes(admin, alice):
     blob = alice.blob(jpeg("other"))
     admin.take_down(alice.did, CID)
 
-    assert admin.status(did=alice.did, blob=CID).json["takedown"] == {"applied": True, "ref": "test-blob"}
+    assert admin.status(did=alice.did, blob=CID).json["takedown"] == {
+        "applied": True,
+        "ref": "test-blob",
+    }
     assert alice.record({"file": {**blob, "ref": {"$link": CID}}}).json["error"] == "BlobNotFound"
 
 
@@ -223,7 +238,11 @@ def test_a_takedown_without_a_reference_has_the_time_as_one(admin, alice):
 
     admin.update(subject=blob_of(alice.did, link(blob)), takedown={"applied": True})
 
-    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["ref"].startswith("2025-06-15T")
+    assert (
+        admin.status(did=alice.did, blob=link(blob))
+        .json["takedown"]["ref"]
+        .startswith("2025-06-15T")
+    )
 
 
 def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(admin, alice, bob):
@@ -233,11 +252,18 @@ def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(ad
 
     for asked in ({}, {"headers": bob.headers}):
         answer = alice.client.get(GET_BLOB, query_string=where, **asked)
-        assert answer.json == {"error": "RepoTakendown", "message": f"Repo has been takendown: {alice.did}"}
-        answer = alice.client.get("/xrpc/com.atproto.sync.listBlobs", query_string={"did": alice.did}, **asked)
+        assert answer.json == {
+            "error": "RepoTakendown",
+            "message": f"Repo has been takendown: {alice.did}",
+        }
+        answer = alice.client.get(
+            "/xrpc/com.atproto.sync.listBlobs", query_string={"did": alice.did}, **asked
+        )
         assert answer.json["error"] == "RepoTakendown"
     for asked in ({"headers": alice.headers}, {"auth": ADMIN}):
-        assert alice.client.get(GET_BLOB, query_string=where, buffered=True, **asked).data == jpeg("cat")
+        assert alice.client.get(GET_BLOB, query_string=where, buffered=True, **asked).data == jpeg(
+            "cat"
+        )
 
     admin.take_down_account(alice.did, applied=False)
     assert alice.fetch(link(blob)).data == jpeg("cat")
@@ -246,7 +272,10 @@ def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(ad
 def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):
     admin.take_down_account(alice.did)
 
-    assert (alice.upload(jpeg("cat")).status_code, alice.upload(jpeg("cat")).json["error"]) == (401, "AccountTakedown")
+    assert (alice.upload(jpeg("cat")).status_code, alice.upload(jpeg("cat")).json["error"]) == (
+        401,
+        "AccountTakedown",
+    )
     assert alice.record({}).json["error"] == "AccountTakedown"
 
 

@@ -70,7 +70,10 @@ def test_a_large_wrong_blob_never_reaches_its_end(app, upload, alice, damage):
     blobs = app.extensions["aurora_blobs"].blobs
     sent = 0
 
-    with blobs.open(blobs.describe(alice.did, cid, viewer=alice.did)) as file, pytest.raises(BlobNotFound):
+    with (
+        blobs.open(blobs.describe(alice.did, cid, viewer=alice.did)) as file,
+        pytest.raises(BlobNotFound),
+    ):
         while piece := file.read(CHUNK):
             sent += len(piece)
 

@@ -1,7 +1,7 @@
 import pytest
 
 from aurora_blobs.catalog import accounts, sessions
-from aurora_blobs.catalog.account_status import find_standing
+from aurora_blobs.catalog.account_status import find_account_status
 
 DID = "did:web:alice.test"
 NOW = 1_700_000_000_000_000
@@ -28,7 +28,11 @@ def test_an_account_is_found_by_each_of_its_names(tx):
 
     assert found is not None and found.active
     assert (found.handle, found.email, found.created_at) == ("alice.test", "alice@example.com", NOW)
-    assert found == accounts.find_by_handle(tx, "alice.test") == accounts.find_by_email(tx, "alice@example.com")
+    assert (
+        found
+        == accounts.find_by_handle(tx, "alice.test")
+        == accounts.find_by_email(tx, "alice@example.com")
+    )
     assert found == accounts.find_by_name(tx, DID) == accounts.find_by_name(tx, "Alice.TEST")
     assert accounts.find_by_name(tx, "bob.test") is None
 
@@ -79,7 +83,12 @@ def test_states_come_and_go(tx):
     accounts.set_deactivated(tx, DID, None)
     accounts.set_takedown(tx, DID, None, None)
 
-    assert (both.deactivated_at, both.takedown_at, both.takedown_ref, both.active) == (NOW, NOW, "spam", False)
+    assert (both.deactivated_at, both.takedown_at, both.takedown_ref, both.active) == (
+        NOW,
+        NOW,
+        "spam",
+        False,
+    )
     assert accounts.find(tx, DID).active
 
 
@@ -107,7 +116,7 @@ def test_an_ended_session_is_gone(tx):
 
     assert sessions.end(tx, "s1")
     assert not sessions.end(tx, "s1")
-    assert not find_standing(tx, DID, "s1").session
+    assert not find_account_status(tx, DID, "s1").session
     assert not sessions.rotate(tx, "s1", "one", "two", NOW)
 
 
@@ -119,4 +128,6 @@ def test_deleting_an_account_takes_its_rows_along(tx):
 
     assert accounts.find(tx, DID) is None
     assert not sessions.end(tx, "s1")
-    assert accounts.counts(tx, DID) == accounts.Counts(records=0, expected_blobs=0, imported_blobs=0)
+    assert accounts.counts(tx, DID) == accounts.Counts(
+        records=0, expected_blobs=0, imported_blobs=0
+    )

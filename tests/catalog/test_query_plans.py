@@ -38,7 +38,9 @@ def plan_of(connection, statement):
 
 def scans(app, statements):
     """Those of *statements* that read a whole table, each with its plan."""
-    changing = [text for text in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", text)]
+    changing = [
+        text for text in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", text)
+    ]
     path = app.extensions["aurora_blobs"].database.path
     with closing(sqlite3.connect(path)) as connection:
         plans = {re.sub(r"'[^']*'|\d+", "?", text): plan_of(connection, text) for text in changing}
@@ -55,7 +57,11 @@ def statements_of_catalog():
         if file.suffix == ".py" and file.stem != "reference_pds":
             for function in ast.parse(file.read_text()).body:
                 for node in ast.walk(function):
-                    if isinstance(node, ast.Call) and ast.unparse(node.func) in ("tx.one", "tx.all", "tx.run"):
+                    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
+                        "tx.one",
+                        "tx.all",
+                        "tx.run",
+                    ):
                         yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])
 
 
@@ -71,7 +77,15 @@ def plans(app):
     """The name of a function of the catalog and the plan of its statement, for each statement."""
     with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
         return [
-            (name, [row[3] for row in connection.execute(f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?"))])
+            (
+                name,
+                [
+                    row[3]
+                    for row in connection.execute(
+                        f"EXPLAIN QUERY PLAN {sql}", (None,) * sql.count("?")
+                    )
+                ],
+            )
             for name, sql in statements_of_catalog()
         ]
 
@@ -113,16 +127,28 @@ def test_no_request_reads_a_whole_table(app, statements):
     answers = [
         alice.upload(jpeg("cat")),
         alice.record({"file": other}, rkey="2"),
-        alice.post("com.atproto.repo.putRecord", repo=alice.did, collection=COLLECTION, rkey="2", record={"a": 1}),
-        alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey="2"),
+        alice.post(
+            "com.atproto.repo.putRecord",
+            repo=alice.did,
+            collection=COLLECTION,
+            rkey="2",
+            record={"a": 1},
+        ),
+        alice.post(
+            "com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey="2"
+        ),
         alice.post(
             WRITES,
             repo="alice.test",
-            writes=[{"$type": f"{WRITES}#create", "collection": COLLECTION, "value": {"file": blob}}],
+            writes=[
+                {"$type": f"{WRITES}#create", "collection": COLLECTION, "value": {"file": blob}}
+            ],
         ),
         alice.client.post(
             "/xrpc/com.atproto.repo.importRepo",
-            data=car_of({f"{COLLECTION}/1": {"file": 1}, f"{COLLECTION}/2": {"file": 2}}, alice.did).getvalue(),
+            data=car_of(
+                {f"{COLLECTION}/1": {"file": 1}, f"{COLLECTION}/2": {"file": 2}}, alice.did
+            ).getvalue(),
             headers={**alice.headers, "Content-Type": "application/vnd.ipld.car"},
         ),
         alice.record({"file": blob}, rkey="3"),
@@ -133,7 +159,13 @@ def test_no_request_reads_a_whole_table(app, statements):
         alice.get("com.atproto.repo.listMissingBlobs", cursor="b"),
         alice.get("com.atproto.repo.getRecord", repo="alice.test", collection=COLLECTION, rkey="3"),
         alice.get("com.atproto.repo.listRecords", repo=alice.did, collection=COLLECTION),
-        alice.get("com.atproto.repo.listRecords", repo=alice.did, collection=COLLECTION, cursor="1", reverse="true"),
+        alice.get(
+            "com.atproto.repo.listRecords",
+            repo=alice.did,
+            collection=COLLECTION,
+            cursor="1",
+            reverse="true",
+        ),
         alice.get("com.atproto.repo.describeRepo", repo=alice.did),
         alice.get("com.atproto.server.checkAccountStatus"),
         alice.get("com.atproto.server.getSession"),
@@ -143,18 +175,23 @@ def test_no_request_reads_a_whole_table(app, statements):
         alice.post("com.atproto.server.deactivateAccount"),
         alice.post("com.atproto.server.activateAccount"),
         alice.client.post(
-            "/xrpc/com.atproto.server.createSession", json={"identifier": "alice.test", "password": "correct horse"}
+            "/xrpc/com.atproto.server.createSession",
+            json={"identifier": "alice.test", "password": "correct horse"},
         ),
         alice.client.post(
             "/xrpc/com.atproto.server.createSession",
             json={"identifier": "alice.test@example.com", "password": "correct horse"},
         ),
         admin.post(**admin_post, json={"subject": subject, "takedown": {"applied": True}}),
-        admin.get(f"/xrpc/com.atproto.admin.getSubjectStatus?did={alice.did}&blob={cid}", auth=ADMIN),
+        admin.get(
+            f"/xrpc/com.atproto.admin.getSubjectStatus?did={alice.did}&blob={cid}", auth=ADMIN
+        ),
         admin.post(**admin_post, json={"subject": subject, "takedown": {"applied": False}}),
     ]
     assert {answer.status_code for answer in answers} == {200}, [answer.text for answer in answers]
-    deleted = admin.post("/xrpc/com.atproto.admin.deleteAccount", json={"did": alice.did}, auth=ADMIN)
+    deleted = admin.post(
+        "/xrpc/com.atproto.admin.deleteAccount", json={"did": alice.did}, auth=ADMIN
+    )
     assert deleted.status_code == 200
 
     assert len(statements) > 100
@@ -185,9 +222,20 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
 def test_a_row_that_goes_with_its_account_is_found_by_an_index(app, statements):
     """SQLite looks for rows that reference what is deleted; without an index it reads the whole table for each."""
     with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
-        tables = [row[0] for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        keys = [(table, row[3]) for table in tables for row in connection.execute(f"PRAGMA foreign_key_list({table})")]
-        plans = {key: plan_of(connection, f"SELECT 1 FROM {key[0]} WHERE {key[1]} = 'x'") for key in keys}
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+        ]
+        keys = [
+            (table, row[3])
+            for table in tables
+            for row in connection.execute(f"PRAGMA foreign_key_list({table})")
+        ]
+        plans = {
+            key: plan_of(connection, f"SELECT 1 FROM {key[0]} WHERE {key[1]} = 'x'") for key in keys
+        }
 
     assert len(plans) >= 5
-    assert [key for key, plan in plans.items() if any(step.startswith("SCAN") for step in plan)] == []
+    assert [
+        key for key, plan in plans.items() if any(step.startswith("SCAN") for step in plan)
+    ] == []

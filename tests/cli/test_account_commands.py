@@ -21,7 +21,16 @@ def run(app):
 
 
 def create(run, handle="alice.test", *more):
-    return run("create", "--handle", handle, "--email", f"{handle}@example.com", "--password", "correct horse", *more)
+    return run(
+        "create",
+        "--handle",
+        handle,
+        "--email",
+        f"{handle}@example.com",
+        "--password",
+        "correct horse",
+        *more,
+    )
 
 
 def test_an_account_is_made_and_can_log_in(run, client):
@@ -39,7 +48,12 @@ def test_the_operator_gives_away_what_is_reserved(run):
 
 def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
     code, output = run(
-        "create", "--handle", "alice.test", "--email", "a@example.com", answer="correct horse\ncorrect horse\n"
+        "create",
+        "--handle",
+        "alice.test",
+        "--email",
+        "a@example.com",
+        answer="correct horse\ncorrect horse\n",
     )
 
     assert code == 0 and "correct horse" not in output
@@ -62,11 +76,27 @@ def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
             "Error: --uploads-per-day '-1': accepted is a whole number, or default",
         ),
         (
-            ("create", "--handle", "alice.test", "--email", "b@example.com", "--password", "correct horse"),
+            (
+                "create",
+                "--handle",
+                "alice.test",
+                "--email",
+                "b@example.com",
+                "--password",
+                "correct horse",
+            ),
             "Error: Handle already taken: alice.test",
         ),
         (
-            ("create", "--handle", "bob.example", "--email", "b@example.com", "--password", "correct horse"),
+            (
+                "create",
+                "--handle",
+                "bob.example",
+                "--email",
+                "b@example.com",
+                "--password",
+                "correct horse",
+            ),
             "Error: Not a supported handle domain: handles here end in .test",
         ),
         (
@@ -124,7 +154,11 @@ def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
     total, temporary = len(jpeg("public")) + len(jpeg("temporary")), len(jpeg("temporary"))
     assert (code, shown["blobs"], shown["bytes"], shown["usedBytes"]) == (0, 2, total, total)
     assert (shown["records"], shown["referencedBlobs"], shown["storedBlobs"]) == (1, 1, 2)
-    assert (shown["temporaryBytes"], shown["quotaBytes"], shown["quotaIsDefault"]) == (temporary, 1_000_000, False)
+    assert (shown["temporaryBytes"], shown["quotaBytes"], shown["quotaIsDefault"]) == (
+        temporary,
+        1_000_000,
+        False,
+    )
     assert "quotaBytes" in run("show", DID)[1]
 
 
@@ -145,7 +179,12 @@ def test_a_quota_holds_at_once_and_can_be_taken_back(run, app):
     refused = member.upload(jpeg("too much for ten bytes"))
     run("quota", "alice.test", "default", "--uploads-per-day", "default")
 
-    limits = {"quotaBytes": 10, "quotaIsDefault": False, "uploadsPerDay": 5, "uploadsPerDayIsDefault": False}
+    limits = {
+        "quotaBytes": 10,
+        "quotaIsDefault": False,
+        "uploadsPerDay": 5,
+        "uploadsPerDayIsDefault": False,
+    }
     assert (code, json.loads(output)) == (0, {"did": DID, "usedBytes": 0, **limits})
     assert refused.json["error"] == "QuotaExceeded"
     assert json.loads(run("show", "alice.test", "--json")[1])["quotaIsDefault"]
@@ -171,9 +210,16 @@ def test_a_takedown_stops_serving_until_it_is_lifted(run, app):
     refused, shown = member.fetch(cid), json.loads(run("show", "alice.test", "--json")[1])
     lifted, again = (run("takedown", "alice.test", "--lift") for _ in range(2))
 
-    assert (applied, lifted) == ((0, f"{DID} is taken down\n"), (0, f"{DID} is not taken down any more\n"))
+    assert (applied, lifted) == (
+        (0, f"{DID} is taken down\n"),
+        (0, f"{DID} is not taken down any more\n"),
+    )
     assert again == (0, f"{DID} was not taken down\n")
-    assert (refused.json["error"], shown["takedownRef"], shown["state"]) == ("RepoTakendown", "spam", "takendown")
+    assert (refused.json["error"], shown["takedownRef"], shown["state"]) == (
+        "RepoTakendown",
+        "spam",
+        "takendown",
+    )
     assert member.fetch(cid).status_code == 200
 
 
@@ -187,7 +233,9 @@ def test_an_account_is_not_deleted_without_a_yes(run, answer):
     assert run("show", "alice.test")[0] == 0
 
 
-@pytest.mark.parametrize(("arguments", "answer"), [(("--yes",), None), ((), "y\n")], ids=["--yes", "asked"])
+@pytest.mark.parametrize(
+    ("arguments", "answer"), [(("--yes",), None), ((), "y\n")], ids=["--yes", "asked"]
+)
 def test_a_deleted_account_is_gone_with_its_bytes(run, app, arguments, answer):
     Member.of(app, "alice.test").publish(jpeg("cat"))
 
@@ -202,7 +250,16 @@ def test_where_a_pds_makes_the_accounts_none_is_made_here(open_app):
     runner = open_app(ACCOUNTS="external").test_cli_runner()
 
     result = runner.invoke(
-        args=["account", "create", "--handle", "a.test", "--email", "a@b.c", "--password", "correct horse"]
+        args=[
+            "account",
+            "create",
+            "--handle",
+            "a.test",
+            "--email",
+            "a@b.c",
+            "--password",
+            "correct horse",
+        ]
     )
 
     line = "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts\n"

@@ -39,9 +39,10 @@ def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
         [link(public), alice.did, "image/jpeg", str(public["size"]), "public"],
         [link(temporary), bob.did, "image/jpeg", str(temporary["size"]), "temporary"],
     ]
-    assert [json.loads(line)["cid"] for line in run("list", "--json", "--did", "bobby.test")[1].splitlines()] == [
-        link(temporary)
-    ]
+    assert [
+        json.loads(line)["cid"]
+        for line in run("list", "--json", "--did", "bobby.test")[1].splitlines()
+    ] == [link(temporary)]
 
 
 def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
@@ -61,12 +62,16 @@ def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
         (alice.did, "public", [uri]),
         (bob.did, "temporary", []),
     ]
-    assert [(down["takenDownFor"], down["ref"]) for down in shown["takedowns"]] == [(bob.did, "case 7")]
+    assert [(down["takenDownFor"], down["ref"]) for down in shown["takedowns"]] == [
+        (bob.did, "case 7")
+    ]
 
 
 def test_a_blob_that_records_wait_for_is_shown_with_them(run, alice):
     repository = car_of({"com.example.file/1": {"file": reference(jpeg("to come"))}}, alice.did)
-    alice.client.post(IMPORT, data=repository.getvalue(), headers={**alice.headers, "Content-Type": CAR})
+    alice.client.post(
+        IMPORT, data=repository.getvalue(), headers={**alice.headers, "Content-Type": CAR}
+    )
     cid = alice.get("com.atproto.repo.listMissingBlobs").json["blobs"][0]["cid"]
 
     code, output = run("show", cid)
@@ -85,7 +90,11 @@ def test_what_the_store_holds_is_counted(run, alice):
 
     counted = json.loads(run("stats", "--json")[1])
 
-    assert (counted["blobs"], counted["temporary"], counted["temporary bytes"]) == (2, 1, temporary["size"])
+    assert (counted["blobs"], counted["temporary"], counted["temporary bytes"]) == (
+        2,
+        1,
+        temporary["size"],
+    )
     assert run("stats")[0] == 0
 
 
@@ -93,7 +102,11 @@ def test_what_the_store_holds_is_counted(run, alice):
     ("arguments", "code", "line"),
     [
         (("list", "--did", "bob.test"), 1, "Error: Could not find repo: bob.test"),
-        (("show", CID), 1, f"Error: no account holds {CID}, no record names it and nobody took it down"),
+        (
+            ("show", CID),
+            1,
+            f"Error: no account holds {CID}, no record names it and nobody took it down",
+        ),
         (("show", "cat.jpg"), 2, "Invalid value for 'CID'"),
         (("takedown", "cat.jpg"), 2, "Invalid value for 'CID'"),
         (("takedown", CID, "--did", "bob.test"), 1, "Error: Could not find repo: bob.test"),
@@ -116,4 +129,7 @@ def test_a_lift_says_what_still_holds(run, alice):
     still = f"{CID} is still taken down for every account\n"
     assert lifted == (0, f"{CID} is not taken down for alice.test any more\n{still}")
     assert again == (0, f"{CID} was not taken down for alice.test\n{still}")
-    assert run("takedown", CID, "--lift") == (0, f"{CID} is not taken down for every account any more\n")
+    assert run("takedown", CID, "--lift") == (
+        0,
+        f"{CID} is not taken down for every account any more\n",
+    )

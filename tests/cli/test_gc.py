@@ -42,7 +42,9 @@ def test_it_tells_what_went_and_ends_well(run, alice, clock):
 def test_a_dry_run_tells_why_and_since_when_and_takes_nothing(run, alice, clock):
     blob, rkey = alice.publish(jpeg("cat"))
     clock.advance(3600)
-    alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey)
+    alice.post(
+        "com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey
+    )
     clock.advance(DAY + 1)
 
     result = run("--dry-run", "--json")
@@ -66,10 +68,14 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, 
     output = io.BytesIO()
     Image.new("RGB", (200, 100)).save(output, "JPEG")
     blob, rkey = alice.publish(output.getvalue())
-    picture = alice.client.get(f"/img/avatar_thumbnail/plain/{alice.did}/{blob['ref']['$link']}@jpeg", buffered=True)
+    picture = alice.client.get(
+        f"/img/avatar_thumbnail/plain/{alice.did}/{blob['ref']['$link']}@jpeg", buffered=True
+    )
     images = app.extensions["aurora_blobs"].config.data_dir / "images"
     assert (picture.status_code, len(list(images.rglob("*.jpeg")))) == (200, 1)
-    alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey)
+    alice.post(
+        "com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey
+    )
     clock.advance(DAY + 1)
 
     assert "picture\t\t\t0\t1" in run().output
@@ -82,7 +88,11 @@ def test_what_an_upload_left_in_the_store_is_told_and_goes(run, app):
 
     told, summary = map(json.loads, run("--dry-run", "--json").output.splitlines())
 
-    assert (told["kind"], told["bytes"], told["reason"]) == ("unfinished", 11, "its upload to the store broke off")
+    assert (told["kind"], told["bytes"], told["reason"]) == (
+        "unfinished",
+        11,
+        "its upload to the store broke off",
+    )
     assert summary["blobs"] == 0
     assert run().output.startswith(f"unfinished\t{told['cid']}\t")
     assert run().output == "collected 0 blobs, 0 bytes\n"

@@ -10,7 +10,9 @@ def test_the_rate_is_that_of_the_last_while(capsys):
     meter.add(2_000_000, blobs=2)  # what an earlier run has done
     meter.add(1_000_000)
 
-    assert capsys.readouterr().err.splitlines()[-1] == ("3 of 4 blobs, 3.0 MB of 4.0 MB, 100.0 kB/s, 00:00:10 left")
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        "3 of 4 blobs, 3.0 MB of 4.0 MB, 100.0 kB/s, 00:00:10 left"
+    )
 
 
 class Bar:

@@ -34,7 +34,10 @@ def test_a_clean_store_ends_well(run, cid):
     checked, scrubbed = run("blobs", "fsck"), run("blobs", "scrub")
 
     assert (checked.exit_code, checked.output) == (0, f"1 blobs, {SIZE} bytes: nothing is wrong\n")
-    assert (scrubbed.exit_code, scrubbed.output) == (0, f"read 1 blobs, {SIZE} bytes: nothing is wrong\n")
+    assert (scrubbed.exit_code, scrubbed.output) == (
+        0,
+        f"read 1 blobs, {SIZE} bytes: nothing is wrong\n",
+    )
 
 
 def test_a_finding_is_told_and_ends_with_status_1(run, backend, cid):
@@ -51,7 +54,12 @@ def test_a_finding_is_told_and_ends_with_status_1(run, backend, cid):
         "blobs": 0,
         "bytes": 0,
         "findings": [
-            {"kind": "lost", "subject": cid, "detail": f"its {SIZE} bytes are not in the store", "repaired": False}
+            {
+                "kind": "lost",
+                "subject": cid,
+                "detail": f"its {SIZE} bytes are not in the store",
+                "repaired": False,
+            }
         ],
     }
 
@@ -122,7 +130,10 @@ def test_another_server_s_wrong_bytes_are_not_taken(run, backend, alice, cid, ot
 
 @pytest.mark.parametrize(
     "url, told",
-    [("http://127.0.0.1:9", "the other server cannot be reached"), ("file:///etc", "accepted is a URL")],
+    [
+        ("http://127.0.0.1:9", "the other server cannot be reached"),
+        ("file:///etc", "accepted is a URL"),
+    ],
     ids=["nobody there", "no web server"],
 )
 def test_a_server_that_cannot_be_asked_is_told(run, backend, cid, url, told):
@@ -183,4 +194,6 @@ def test_a_backup_is_made_and_restored(run, alice, cid, backend, tmp_path):
     assert (made.exit_code, refused.exit_code, restored.exit_code) == (0, 1, 0)
     assert json.loads(restored.output)["copied_blobs"] == 1
     assert alice.fetch(cid).data == jpeg("cat")
-    assert [line.split(":")[0] for line in run("blobs", "fsck").output.splitlines()[:-1]] == ["stray"]
+    assert [line.split(":")[0] for line in run("blobs", "fsck").output.splitlines()[:-1]] == [
+        "stray"
+    ]

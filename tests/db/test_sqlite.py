@@ -70,7 +70,12 @@ def run(path):
         with contextlib.ExitStack() as stack:
             processes = [
                 stack.enter_context(
-                    subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+                    subprocess.Popen(
+                        command,
+                        stdin=subprocess.PIPE,
+                        stdout=subprocess.PIPE,
+                        stderr=subprocess.PIPE,
+                    )
                 )
                 for _ in range(count)
             ]
@@ -105,7 +110,11 @@ def test_a_statement_gives_a_row_rows_or_a_count(tally):
         assert tx.run("INSERT INTO tally (name, value) VALUES (?, ?), (?, ?)", "a", 1, "b", 2) == 2
         assert tx.one("SELECT value FROM tally WHERE name = ?", "a") == (1,)
         assert tx.one("SELECT value FROM tally WHERE name = ?", "z") is None
-        assert tx.all("SELECT name, value FROM tally ORDER BY name") == [("a", 1), ("b", 2), ("n", 0)]
+        assert tx.all("SELECT name, value FROM tally ORDER BY name") == [
+            ("a", 1),
+            ("b", 2),
+            ("n", 0),
+        ]
         assert tx.all("SELECT name FROM tally WHERE value > ?", 9) == []
 
 
@@ -277,7 +286,9 @@ def test_a_file_of_a_newer_program_is_refused(tally):
     with tally.write() as tx:
         tx.run("UPDATE schema_version SET version = ?", db.SCHEMA_VERSION + 1)
 
-    with pytest.raises(ConfigError, match=f"schema version {db.SCHEMA_VERSION + 1}, this program knows up to"):
+    with pytest.raises(
+        ConfigError, match=f"schema version {db.SCHEMA_VERSION + 1}, this program knows up to"
+    ):
         tally.upgrade(SCHEMA)
 
 
@@ -286,7 +297,9 @@ def test_the_files_are_for_their_owner_alone(tally, path):
 
     modes = {file.name: oct(file.stat().st_mode & 0o777) for file in path.parent.iterdir()}
 
-    assert modes == dict.fromkeys((path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-lock"), "0o600")
+    assert modes == dict.fromkeys(
+        (path.name, f"{path.name}-wal", f"{path.name}-shm", f"{path.name}-lock"), "0o600"
+    )
 
 
 def test_a_copy_is_for_its_owner_alone_too(tally, tmp_path):
@@ -327,19 +340,22 @@ def test_many_threads_at_once_leave_few_connections_open(tally, path):
 
     assert in_threads(read, 40) == []
     # Each has the log open; SQLite keeps descriptors of the file itself for later, whatever becomes of a connection.
-    assert len([file for file in open_files(path.parent) if file == f"{path}-wal"]) <= db._IDLE_CONNECTIONS
+    assert (
+        len([file for file in open_files(path.parent) if file == f"{path}-wal"])
+        <= db._IDLE_CONNECTIONS
+    )
 
 
-def test_a_glance_sees_what_is_committed_and_changes_nothing(tally):
-    glance = tally.glance()
+def test_a_one_shot_sees_what_is_committed_and_changes_nothing(tally):
+    one_shot = tally.one_shot()
 
-    before = glance.one("SELECT value FROM tally")
+    before = one_shot.one("SELECT value FROM tally")
     add(tally)
 
     assert before == (0,)
-    assert glance.all("SELECT value FROM tally") == [(1,)]
+    assert one_shot.all("SELECT value FROM tally") == [(1,)]
     with pytest.raises(RuntimeError):
-        glance.run("DELETE FROM tally")
+        one_shot.run("DELETE FROM tally")
 
 
 def test_a_file_that_is_no_database_is_not_left_open(tmp_path):
@@ -361,7 +377,9 @@ def test_a_closed_database_opens_again(tally):
     assert value(tally) == 1
 
 
-@pytest.mark.parametrize("durable, flushes", [(True, 1), (False, 0)], ids=["full", "left to the kernel"])
+@pytest.mark.parametrize(
+    "durable, flushes", [(True, 1), (False, 0)], ids=["full", "left to the kernel"]
+)
 def test_a_commit_that_changed_something_is_flushed(tmp_path, monkeypatch, durable, flushes):
     database = open_database(f"sqlite:{tmp_path / 'd.sqlite3'}", durable=durable)
     database.upgrade(SCHEMA)

@@ -12,7 +12,12 @@ from aurora_blobs.intake.decoding import MAX_CODINGS, decoded, parse_encodings
 TEXT = b"The bytes of a blob are those before any Content-Encoding. " * 400
 NOISE = random.Random(1).randbytes(300_000)
 ENOUGH = 10**9
-ENCODE = {"gzip": gzip.compress, "x-gzip": gzip.compress, "deflate": zlib.compress, "br": brotli.compress}
+ENCODE = {
+    "gzip": gzip.compress,
+    "x-gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": brotli.compress,
+}
 
 
 def read_all(stream, size=64 * 1024):
@@ -59,7 +64,9 @@ def test_more_codings_than_anybody_applies_are_refused():
 
 
 @pytest.mark.parametrize("coding", ENCODE)
-@pytest.mark.parametrize("data", [b"", b"a", TEXT, NOISE], ids=["empty", "one byte", "text", "noise"])
+@pytest.mark.parametrize(
+    "data", [b"", b"a", TEXT, NOISE], ids=["empty", "one byte", "text", "noise"]
+)
 def test_a_coding_is_undone(coding, data):
     assert decode(ENCODE[coding](data), coding) == data
 
@@ -82,10 +89,15 @@ def test_without_a_coding_the_stream_is_itself():
 
 
 def test_a_gzip_file_may_have_several_members():
-    assert decode(gzip.compress(TEXT) + gzip.compress(b"") + gzip.compress(NOISE), "gzip") == TEXT + NOISE
+    assert (
+        decode(gzip.compress(TEXT) + gzip.compress(b"") + gzip.compress(NOISE), "gzip")
+        == TEXT + NOISE
+    )
 
 
-@pytest.mark.parametrize("sizes", [(1 << 30,), [1] * 1000, [31] * 100], ids=["at once", "by bytes", "by pieces"])
+@pytest.mark.parametrize(
+    "sizes", [(1 << 30,), [1] * 1000, [31] * 100], ids=["at once", "by bytes", "by pieces"]
+)
 def test_members_may_be_cut_anywhere_by_the_network(sizes):
     assert decode(gzip.compress(b"one") + gzip.compress(b"two"), "gzip", sizes=sizes) == b"onetwo"
 
@@ -185,7 +197,10 @@ def test_random_data_in_random_codings_and_pieces_comes_out_whole():
         for coding in codings:
             encoded = ENCODE[coding](encoded)
         sizes = [chance.choice([1, 2, 100, 5000, 70_000]) for _ in range(200)]
-        assert decode(encoded, *codings, size=chance.choice([1000, 65536, 300_000]), sizes=sizes) == data
+        assert (
+            decode(encoded, *codings, size=chance.choice([1000, 65536, 300_000]), sizes=sizes)
+            == data
+        )
 
 
 def test_random_damage_never_ends_in_anything_but_a_refusal_or_bytes():

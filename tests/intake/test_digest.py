@@ -11,7 +11,9 @@ from aurora_blobs.intake.digest import LONG, hashing
 PIECES = [bytes([number]) * (1000 + number) for number in range(100)]
 
 
-@pytest.mark.parametrize("expected_size", [None, 1, LONG, 10 * LONG], ids=["unknown", "short", "long", "longer"])
+@pytest.mark.parametrize(
+    "expected_size", [None, 1, LONG, 10 * LONG], ids=["unknown", "short", "long", "longer"]
+)
 def test_a_digest_is_that_of_all_pieces(expected_size):
     with hashing(expected_size) as made:
         for piece in PIECES:

@@ -17,7 +17,7 @@ from support.leaks import open_files
 
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
 from aurora_blobs.intake import spool as spool_module
-from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, ROOM, leftovers, spooled
+from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, ROOM, spooled, stale_files
 from aurora_blobs.protocol.cid import cid_of_digest
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
@@ -34,7 +34,15 @@ def name_of(data):
 def spool(spool_folder):
     """`spooled` into the spool folder, with the arguments that a test does not care about filled in."""
 
-    def spool(stream, *, inspect=lambda head: "test/fake", max_bytes=10**9, declared_size=None, encodings=(), **asked):
+    def spool(
+        stream,
+        *,
+        inspect=lambda head: "test/fake",
+        max_bytes=10**9,
+        declared_size=None,
+        encodings=(),
+        **asked,
+    ):
         return spooled(
             io.BytesIO(stream) if isinstance(stream, bytes) else stream,
             folder=spool_folder,
@@ -72,7 +80,7 @@ def test_the_bytes_can_be_looked_at_where_they_are(spool, size, landings):
 
     with spool(data) as blob:
         for _ in range(landings):
-            blob.land(durable=False)
+            blob.materialize(durable=False)
         with blob.view() as view:
             assert view[:] == data
         assert blob.head == data[:HEAD]
@@ -83,11 +91,11 @@ def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, sp
     data = BODY[:size]
 
     with spool(data) as blob:
-        path = blob.land(durable=True)
+        path = blob.materialize(durable=True)
         assert path.parent == spool_folder
         assert path.name.startswith(blob.cid + ".")
         assert path.read_bytes() == data
-        assert blob.land(durable=False) == path
+        assert blob.materialize(durable=False) == path
         assert list(spool_folder.iterdir()) == [path]
 
 
@@ -121,27 +129,29 @@ def test_other_bodies_are_in_a_file_from_a_certain_size_on(spool, spool_folder, 
         assert len(list(spool_folder.iterdir())) == 1
 
 
-@pytest.mark.parametrize("is_for_disk", [True, False])
-def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(spool, monkeypatch, is_for_disk):
+@pytest.mark.parametrize("early_writeback", [True, False])
+def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(
+    spool, monkeypatch, early_writeback
+):
     asked, sent_out = [], []
     monkeypatch.setattr(spool_module, "_sync_file_range", lambda *given: sent_out.append(given[2]))
 
     def is_wanted(start):
         asked.append(start)
-        return is_for_disk
+        return early_writeback
 
-    with spool(bytes(2 * LARGE), declared_size=2 * LARGE, is_for_disk=is_wanted) as blob:
-        assert asked == [blob.start]
+    with spool(bytes(2 * LARGE), declared_size=2 * LARGE, early_writeback=is_wanted) as blob:
+        assert asked == [blob.fingerprint]
         with blob.open() as file:
             assert file.read() == bytes(2 * LARGE)
 
-    assert bool(sent_out) == is_for_disk
+    assert bool(sent_out) == early_writeback
 
 
 def test_only_large_bodies_have_a_start_and_it_is_of_their_size_and_head(spool):
     def start_of(data, declared_size=None):
         with spool(data, declared_size=declared_size) as blob:
-            return blob.start
+            return blob.fingerprint
 
     large = bytes(LARGE)
 
@@ -206,7 +216,10 @@ def test_a_small_limit_holds_where_decoded_bytes_move_to_a_file(spool, coding, s
 def test_an_encoded_body_is_the_blob_that_it_decodes_to(spool, coding, size):
     encoded = ENCODE[coding](BODY[:size])
 
-    with spool(encoded, declared_size=len(encoded), encodings=(coding,)) as blob, blob.open() as file:
+    with (
+        spool(encoded, declared_size=len(encoded), encodings=(coding,)) as blob,
+        blob.open() as file,
+    ):
         assert (blob.cid, blob.size) == (name_of(BODY[:size]), size)
         assert file.read() == BODY[:size]
 
@@ -236,7 +249,9 @@ def test_a_bomb_is_read_no_further_than_the_limit(spool, coding):
 
 
 def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either(spool):
-    stream = Dribble(b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000, (1000,))  # empty blocks without an end
+    stream = Dribble(
+        b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000, (1000,)
+    )  # empty blocks without an end
 
     refused(spool(stream, max_bytes=1000, encodings=("deflate",)), BlobTooLarge)
 
@@ -247,7 +262,10 @@ def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either
 def test_a_body_shorter_than_its_length_is_refused(spool, sent):
     refusal = refused(spool(BODY[:sent], declared_size=IN_MEMORY + 1000), UploadIncomplete)
 
-    assert refusal.message == f"the request body is {IN_MEMORY + 1000 - sent} bytes shorter than its Content-Length"
+    assert (
+        refusal.message
+        == f"the request body is {IN_MEMORY + 1000 - sent} bytes shorter than its Content-Length"
+    )
 
 
 def test_an_encoded_body_shorter_than_its_length_is_refused(spool):
@@ -267,7 +285,9 @@ def test_what_comes_after_the_declared_length_is_not_read(spool, length):
 
 @pytest.mark.parametrize("sent", [0, 5, HEAD, IN_MEMORY + 7], ids=lambda sent: f"after {sent}")
 @pytest.mark.parametrize(
-    "error", [OSError("gone"), EOFError(), ValueError("parser")], ids=lambda error: type(error).__name__
+    "error",
+    [OSError("gone"), EOFError(), ValueError("parser")],
+    ids=lambda error: type(error).__name__,
 )
 def test_a_connection_that_breaks_is_an_incomplete_upload(spool, sent, error):
     refusal = refused(spool(Dribble(BODY[:sent], error=error)), UploadIncomplete)
@@ -295,7 +315,9 @@ def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size
     heads = []
     body = ENCODE[coding](BODY[:size]) if coding else BODY[:size]
 
-    with spool(body, inspect=lambda head: heads.append(head) or "a/b", encodings=(coding,) * bool(coding)) as blob:
+    with spool(
+        body, inspect=lambda head: heads.append(head) or "a/b", encodings=(coding,) * bool(coding)
+    ) as blob:
         assert blob.mime_type == "a/b"
     assert heads == [BODY[:size][:HEAD]]
 
@@ -305,7 +327,7 @@ def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size
 def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, landings):
     with pytest.raises(ZeroDivisionError), spool(BODY[:size]) as blob:
         for _ in range(landings):
-            blob.land(durable=False)
+            blob.materialize(durable=False)
         raise ZeroDivisionError
 
     assert list(spool_folder.iterdir()) == []
@@ -314,7 +336,7 @@ def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, landing
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
 def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_path, size):
     with spool(BODY[:size]) as blob:
-        os.link(blob.land(durable=False), tmp_path / "taken")
+        os.link(blob.materialize(durable=False), tmp_path / "taken")
 
     assert (tmp_path / "taken").read_bytes() == BODY[:size]
 
@@ -335,15 +357,19 @@ def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(
 
 @pytest.mark.parametrize("size", [1000, len(BODY)])
 def test_a_full_disk_is_known_when_a_body_in_memory_lands(spool, size):
-    with largest_file(500), pytest.raises(InsufficientStorage), spool(BODY[:size], declared_size=size) as blob:
-        blob.land(durable=True)
+    with (
+        largest_file(500),
+        pytest.raises(InsufficientStorage),
+        spool(BODY[:size], declared_size=size) as blob,
+    ):
+        blob.materialize(durable=True)
 
 
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
 def test_the_files_of_a_living_upload_are_no_leftovers(spool, spool_folder, size):
     with spool(BODY[:size]) as blob:
-        blob.land(durable=False)
-        assert list(leftovers(spool_folder)) == []
+        blob.materialize(durable=False)
+        assert list(stale_files(spool_folder)) == []
 
 
 def test_leftovers_tell_the_cid_under_which_they_may_have_been_stored(spool_folder):
@@ -352,11 +378,15 @@ def test_leftovers_tell_the_cid_under_which_they_may_have_been_stored(spool_fold
     for name in names:
         (spool_folder / name).write_bytes(b"left")
 
-    found = list(leftovers(spool_folder))
+    found = list(stale_files(spool_folder))
     for name in names:
         (spool_folder / name).unlink()
 
-    assert found == [(spool_folder / names[0], cid), (spool_folder / names[1], cid), (spool_folder / names[2], None)]
+    assert found == [
+        (spool_folder / names[0], cid),
+        (spool_folder / names[1], cid),
+        (spool_folder / names[2], None),
+    ]
 
 
 DYING = """
@@ -383,7 +413,7 @@ if sys.argv[2] == "reading":
         pass
 else:
     with upload(io.BytesIO(bytes(int(sys.argv[3]))), declared_size=None) as blob:
-        blob.land(durable=True)
+        blob.materialize(durable=True)
         print("landed", flush=True)
         sys.stdin.read()
 """
@@ -402,10 +432,10 @@ def test_an_upload_that_was_killed_leaves_a_file_that_is_found(spool_folder, arg
     command = [sys.executable, "-c", DYING, spool_folder, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         process.stdout.readline()
-        while_alive = list(leftovers(spool_folder))
+        while_alive = list(stale_files(spool_folder))
         process.send_signal(signal.SIGKILL)
 
-    found = list(leftovers(spool_folder))
+    found = list(stale_files(spool_folder))
     for path, _ in found:
         path.unlink()
 
@@ -415,18 +445,20 @@ def test_an_upload_that_was_killed_leaves_a_file_that_is_found(spool_folder, arg
 
 def test_a_sweep_between_two_uploads_harms_neither(spool, spool_folder):
     with spool(BODY) as first:
-        for path, _ in leftovers(spool_folder):
+        for path, _ in stale_files(spool_folder):
             path.unlink()
         with spool(BODY[:1000]) as second:
-            second.land(durable=False)
-            for path, _ in leftovers(spool_folder):
+            second.materialize(durable=False)
+            for path, _ in stale_files(spool_folder):
                 path.unlink()
             with first.open() as one, second.open() as two:
                 assert (one.read(), two.read()) == (BODY, BODY[:1000])
 
 
 @pytest.mark.parametrize("again", [True, False], ids=["made again", "gone"])
-def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(spool_folder, monkeypatch, again):
+def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(
+    spool_folder, monkeypatch, again
+):
     path = spool_folder / "upload.0123"
     path.write_bytes(b"left")
     lock = fcntl.flock
@@ -437,7 +469,7 @@ def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(spool_folder,
         lock(file, how)
 
     monkeypatch.setattr(fcntl, "flock", meanwhile)
-    found = list(leftovers(spool_folder))
+    found = list(stale_files(spool_folder))
     path.unlink(missing_ok=True)
 
     assert found == []
@@ -461,7 +493,7 @@ def test_a_file_that_is_swept_before_it_is_locked_is_made_again(spool, spool_fol
 def test_no_descriptor_stays_open_after_many_uploads(spool, spool_folder):
     for size in SIZES * 3:
         with spool(BODY[:size]) as blob:
-            blob.land(durable=False)
+            blob.materialize(durable=False)
 
     assert open_files(spool_folder) == []
 
@@ -479,7 +511,9 @@ def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spoo
         limit = chance.choice([len(data), max(0, len(data) - 1), 10**9])
         stream = Dribble(body, sizes)
         declared = chance.choice([None, len(body)])
-        upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=(coding,) * bool(coding))
+        upload = spool(
+            stream, max_bytes=limit, declared_size=declared, encodings=(coding,) * bool(coding)
+        )
         assert outcome(upload) == (name_of(data) if len(data) <= limit else "too large")
         assert list(spool_folder.iterdir()) == []
 

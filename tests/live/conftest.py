@@ -11,7 +11,7 @@ from support.swift import SwiftS3
 from aurora_blobs.storage import s3_client
 from aurora_blobs.storage.s3 import S3Backend
 from aurora_blobs.storage.s3_bucket import Bucket
-from aurora_blobs.storage.s3_client import BRIEF, PATIENT, Patience, S3Client
+from aurora_blobs.storage.s3_client import BRIEF, PATIENT, S3Client, Timeouts
 
 STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
 
@@ -50,8 +50,8 @@ def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
             endpoint_url=url or s3_server.url,
             region=None,
             addressing_style="path",
-            patient=PATIENT if url is None else Patience(connect=1.5, silence=1.5, total=4),
-            brief=BRIEF if url is None else Patience(connect=1.5, silence=1.5, total=2),
+            patient=PATIENT if url is None else Timeouts(connect=1.5, silence=1.5, total=4),
+            brief=BRIEF if url is None else Timeouts(connect=1.5, silence=1.5, total=2),
         )
         return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/", **sizes)
 

@@ -84,7 +84,9 @@ CASES = {
     "Digest": lambda mint: "Digest abc",
     "Basic": lambda mint: "Basic " + b64encode(b"admin:x").decode(),
     "expired": lambda mint: mint.session(exp=mint.now - 10),
-    "expired, of another audience": lambda mint: mint.session(exp=mint.now - 10, aud="did:web:other"),
+    "expired, of another audience": lambda mint: mint.session(
+        exp=mint.now - 10, aud="did:web:other"
+    ),
     "no expiry of another secret": lambda mint: mint.session(exp=None, secret="f" * 32),
     "not yet": lambda mint: mint.session(nbf=mint.now + 600),
     "another audience": lambda mint: mint.session(aud="did:web:other"),
@@ -107,15 +109,26 @@ CASES = {
     "bound": lambda mint: mint.session(cnf={"jkt": "x"}),
     "bound to nothing": lambda mint: mint.session(cnf={}),
     "no algorithm": lambda mint: (
-        "Bearer " + ".".join(map(part, ('{"alg":"none","typ":"at+jwt"}', '{"sub":"did:web:x"}', "")))
+        "Bearer "
+        + ".".join(map(part, ('{"alg":"none","typ":"at+jwt"}', '{"sub":"did:web:x"}', "")))
     ),
 }
 SERVICE = {
-    "of a stranger's method": lambda mint: mint.session("JWT", iss=mint.did, lxm="com.atproto.repo.getRecord"),
-    "in a session's type": lambda mint: mint.session("at+jwt", iss=mint.did, lxm="com.atproto.repo.uploadBlob"),
-    "expired": lambda mint: mint.session("JWT", iss=mint.did, lxm="com.atproto.repo.uploadBlob", exp=mint.now - 5),
-    "not from a DID": lambda mint: mint.session("JWT", iss="bench.test", lxm="com.atproto.repo.uploadBlob"),
-    "with a forged signature": lambda mint: mint.session("JWT", iss=mint.did, lxm="com.atproto.repo.uploadBlob"),
+    "of a stranger's method": lambda mint: mint.session(
+        "JWT", iss=mint.did, lxm="com.atproto.repo.getRecord"
+    ),
+    "in a session's type": lambda mint: mint.session(
+        "at+jwt", iss=mint.did, lxm="com.atproto.repo.uploadBlob"
+    ),
+    "expired": lambda mint: mint.session(
+        "JWT", iss=mint.did, lxm="com.atproto.repo.uploadBlob", exp=mint.now - 5
+    ),
+    "not from a DID": lambda mint: mint.session(
+        "JWT", iss="bench.test", lxm="com.atproto.repo.uploadBlob"
+    ),
+    "with a forged signature": lambda mint: mint.session(
+        "JWT", iss=mint.did, lxm="com.atproto.repo.uploadBlob"
+    ),
 }
 
 
@@ -127,7 +140,10 @@ def compare(both, method, path, body, case):
         headers["Authorization"] = header
     theirs = at_pds(both, method, path, body, headers)
     ours = both.service.call(method, path, body, headers)
-    return [(answer.status, answer.json.get("error"), answer.json.get("message")) for answer in (ours, theirs)]
+    return [
+        (answer.status, answer.json.get("error"), answer.json.get("message"))
+        for answer in (ours, theirs)
+    ]
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
@@ -153,6 +169,8 @@ def test_a_question_is_answered_or_refused_alike(both, case):
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
 def test_an_open_question_is_answered_or_refused_alike(both, case):
-    ours, theirs = compare(both, "GET", f"/xrpc/com.atproto.sync.listBlobs?did={both.facts['did']}", None, case)
+    ours, theirs = compare(
+        both, "GET", f"/xrpc/com.atproto.sync.listBlobs?did={both.facts['did']}", None, case
+    )
 
     assert ours == theirs

@@ -44,7 +44,9 @@ def beside(tmp_path_factory):
     socket = folder / "s.sock"
     snippet = (ROOT / "deploy" / "beside-pds.conf").read_text()
     assert "unix:/run/aurora-blobs/gunicorn.sock" in snippet
-    (folder / "snippet.conf").write_text(snippet.replace("/run/aurora-blobs/gunicorn.sock", str(socket)))
+    (folder / "snippet.conf").write_text(
+        snippet.replace("/run/aurora-blobs/gunicorn.sock", str(socket))
+    )
     nginx: Nginx = own(folder / "nginx", SERVER.replace("SNIPPET", str(folder / "snippet.conf")))
     url = f"http://localhost:{nginx.port}"
     pds, service = ReferencePds(folder / "pds", url), None
@@ -76,7 +78,10 @@ def beside(tmp_path_factory):
 def run(script: str, *arguments: object) -> Any:
     """What the node program *script* prints."""
     done = subprocess.run(
-        [node(), HERE / script, NODE_PACKAGES, *map(str, arguments)], capture_output=True, text=True, timeout=120
+        [node(), HERE / script, NODE_PACKAGES, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
@@ -100,22 +105,34 @@ def test_a_client_logs_in_at_the_pds_and_its_uploads_come_here(beside):
 
 def test_what_nginx_refuses_itself_is_in_the_envelope_too(beside):
     connection = beside.nginx.connect()
-    connection.sendall(f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode())
+    connection.sendall(
+        f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode()
+    )
     with connection, connection.makefile("rb") as answer:
         head, _, body = answer.read().partition(b"\r\n\r\n")
 
     assert head.startswith(b"HTTP/1.1 413 ")
-    assert b"\r\nContent-Type: application/json" in head and b"\r\nAccess-Control-Allow-Origin: *" in head
+    assert (
+        b"\r\nContent-Type: application/json" in head
+        and b"\r\nAccess-Control-Allow-Origin: *" in head
+    )
     assert json.loads(body) == {"error": "PayloadTooLarge", "message": "request entity too large"}
 
 
 def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
     did, token = beside.facts["did"], beside.facts["accessJwt"]
     uploaded = beside.nginx.call(
-        "POST", UPLOAD, PHOTO.read_bytes(), {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+        "POST",
+        UPLOAD,
+        PHOTO.read_bytes(),
+        {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"},
     )
     assert uploaded.status == 200, uploaded.body
-    record = {"repo": did, "collection": "com.example.file", "record": {"file": uploaded.json["blob"]}}
+    record = {
+        "repo": did,
+        "collection": "com.example.file",
+        "record": {"file": uploaded.json["blob"]},
+    }
 
     reported = beside.service.call(
         "POST",
@@ -162,7 +179,9 @@ def test_accounts_and_sessions_are_the_pdss_business(beside):
 def test_an_oauth_client_signs_its_user_in_at_the_pds_and_uploads_here(beside, scope):
     facts = beside.facts
 
-    seen = run("beside_oauth.mjs", beside.url, beside.pds.plc_url, facts["handle"], PASSWORD, scope, PHOTO)
+    seen = run(
+        "beside_oauth.mjs", beside.url, beside.pds.plc_url, facts["handle"], PASSWORD, scope, PHOTO
+    )
 
     assert seen["did"] == facts["did"]
     assert [status for status, _ in seen["uploads"]] == [200, 200], seen

@@ -88,7 +88,10 @@ def test_atproto_api_for_javascript_makes_an_account_and_posts_a_photo(service, 
     script = Path(__file__).with_name("atp_agent.mjs")
 
     run = subprocess.run(
-        ["node", script, NODE, url, "node.test", PASSWORD, PHOTO], capture_output=True, text=True, timeout=120
+        ["node", script, NODE, url, "node.test", PASSWORD, PHOTO],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
 
     assert run.returncode == 0, run.stderr

@@ -9,15 +9,21 @@ from support.service import UPLOAD, Service
 pytestmark = pytest.mark.live
 
 # A body of these, wherever one began to read it, would be answered.
-HIDDEN = b"GET /xrpc/com.atproto.sync.listBlobs?did=did:web:hidden.test HTTP/1.1\r\nHost: hidden\r\n\r\n"
-NEXT = b"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+HIDDEN = (
+    b"GET /xrpc/com.atproto.sync.listBlobs?did=did:web:hidden.test HTTP/1.1\r\nHost: hidden\r\n\r\n"
+)
+NEXT = (
+    b"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+)
 LIMIT = 30_000_000
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     service = Service(
-        tmp_path_factory.mktemp("connections"), AURORA_BLOBS_MAX_BLOB_SIZE=str(LIMIT), AURORA_BLOBS_DURABILITY="os"
+        tmp_path_factory.mktemp("connections"),
+        AURORA_BLOBS_MAX_BLOB_SIZE=str(LIMIT),
+        AURORA_BLOBS_DURABILITY="os",
     ).start()
     yield service
     service.stop()
@@ -43,7 +49,11 @@ REFUSED = {
     "no such method": ("POST /xrpc/com.example.nothing", "A: b", 501),
     "no such page": ("POST /nowhere", "A: b", 404),
     "no JSON": ("POST /xrpc/com.atproto.server.createSession", "Content-Type: text/plain", 400),
-    "not JSON": ("POST /xrpc/com.atproto.server.createSession", "Content-Type: application/json", 400),
+    "not JSON": (
+        "POST /xrpc/com.atproto.server.createSession",
+        "Content-Type: application/json",
+        400,
+    ),
 }
 # What is answered all the same.
 IGNORED = {
@@ -85,12 +95,18 @@ def test_the_request_after_a_body_that_nobody_read_is_the_next_one(
 
     assert received.startswith(b"HTTP/1.1 %d" % status), received[:300]
     assert b"hidden.test" not in received
-    assert received.count(b"HTTP/1.1 ") == 2 and b'"inviteCodeRequired"' in received, received[-600:]
+    assert received.count(b"HTTP/1.1 ") == 2 and b'"inviteCodeRequired"' in received, received[
+        -600:
+    ]
 
 
 @pytest.mark.parametrize("chunked", [False, True], ids=["by length", "chunked"])
-@pytest.mark.parametrize("line, headers, status", (REFUSED | IGNORED).values(), ids=REFUSED | IGNORED)
-def test_a_body_too_long_to_be_thrown_away_ends_the_connection(service, bearer, line, headers, status, chunked):
+@pytest.mark.parametrize(
+    "line, headers, status", (REFUSED | IGNORED).values(), ids=REFUSED | IGNORED
+)
+def test_a_body_too_long_to_be_thrown_away_ends_the_connection(
+    service, bearer, line, headers, status, chunked
+):
     head = f"{line} HTTP/1.1\r\nHost: x\r\n{headers.replace('BEARER', bearer)}\r\n".encode()
 
     received = answers(service, head + framed(HIDDEN * TOO_MANY, chunked) + NEXT)
@@ -115,14 +131,20 @@ def test_a_body_too_long_to_be_thrown_away_ends_the_connection(service, bearer, 
     ],
 )
 def test_a_length_of_two_meanings_is_refused_and_ends_the_connection(service, framing):
-    received = answers(service, f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + HIDDEN)
+    received = answers(
+        service, f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + HIDDEN
+    )
 
-    assert received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 ")) and received.count(b"HTTP/1.1 ") == 1
+    assert (
+        received.startswith((b"HTTP/1.1 400 ", b"HTTP/1.1 501 "))
+        and received.count(b"HTTP/1.1 ") == 1
+    )
     assert b"hidden.test" not in received
 
 
 @pytest.mark.parametrize(
-    "header", ["SCRIPT_NAME: /xrpc", "PATH_INFO: /nowhere", "X-Forwarded-Ssl: on", "Script-Name: /xrpc"]
+    "header",
+    ["SCRIPT_NAME: /xrpc", "PATH_INFO: /nowhere", "X-Forwarded-Ssl: on", "Script-Name: /xrpc"],
 )
 def test_no_header_says_where_we_are(service, header):
     head = f"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"

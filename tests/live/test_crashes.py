@@ -84,6 +84,9 @@ def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
             answer = service.call("GET", blob_path(account.did, cid), headers=account.headers)
             assert (answer.status, name_of(answer.body)) == (200, cid)
     listed = {path.name for path in (service.folder / "data" / "blobs").glob("*/*")}
-    held = {blob["cid"] for blob in map(json.loads, service.run("blobs", "list", "--json").stdout.splitlines())}
+    held = {
+        blob["cid"]
+        for blob in map(json.loads, service.run("blobs", "list", "--json").stdout.splitlines())
+    }
     assert set().union(*kept.values()) <= listed == held
     assert sum(map(len, kept.values())) > 5 * ROUNDS

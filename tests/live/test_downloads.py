@@ -51,7 +51,10 @@ def asked(service, tmp_path):
     """``asked(count)`` is what was asked by this test, *count* times or more: the log may be behind."""
 
     def lines():
-        found = [line.rpartition(" ") for line in (service.folder / "access.log").read_text().splitlines()]
+        found = [
+            line.rpartition(" ")
+            for line in (service.folder / "access.log").read_text().splitlines()
+        ]
         return [line for line, _, query in found if query.endswith(f"&test={tmp_path.name}")]
 
     def asked(count):
@@ -87,7 +90,10 @@ def test_curl_is_told_that_there_is_nothing_left_to_resume(url, tmp_path):
     target.write_bytes(BIG)
 
     resumed = subprocess.run(
-        ["curl", "-sS", "-C", "-", "-w", "%{http_code}", "-o", target, url], capture_output=True, text=True, timeout=60
+        ["curl", "-sS", "-C", "-", "-w", "%{http_code}", "-o", target, url],
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
 
     assert resumed.stdout == "416"
@@ -131,12 +137,16 @@ def cache(service, tmp_path):
 def answer_when_stale(cache, path):
     """The first answer that was not kept, within ten seconds."""
     deadline = time.monotonic() + 10
-    while (answer := cache.call("GET", path)).headers["X-Cache"] == "HIT" and time.monotonic() < deadline:
+    while (answer := cache.call("GET", path)).headers[
+        "X-Cache"
+    ] == "HIT" and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer
 
 
-def test_a_cache_asks_again_and_is_told_that_nothing_changed(cache, service, account, asked, marked):
+def test_a_cache_asks_again_and_is_told_that_nothing_changed(
+    cache, service, account, asked, marked
+):
     cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
     path = marked(account.did, cid)
 
@@ -144,7 +154,11 @@ def test_a_cache_asks_again_and_is_told_that_nothing_changed(cache, service, acc
     second = cache.call("GET", path)
     third = answer_when_stale(cache, path)
 
-    assert [answer.headers["X-Cache"] for answer in (first, second, third)] == ["MISS", "HIT", "REVALIDATED"]
+    assert [answer.headers["X-Cache"] for answer in (first, second, third)] == [
+        "MISS",
+        "HIT",
+        "REVALIDATED",
+    ]
     assert first.body == second.body == third.body
     assert third.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert re.fullmatch(rf'GET 304 "-" ".*{cid}.*"', asked(2)[-1])

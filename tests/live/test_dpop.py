@@ -51,9 +51,16 @@ def nonce(minutes=0):
 def upload(service, htu, proof_nonce, **headers):
     now = int(time.time())
     claims = {"iss": ISSUER, "aud": "did:web:localhost", "sub": DID, "iat": now, "exp": now + 600}
-    token = secret_key(SECRET).sign("at+jwt", claims | {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}})
+    token = secret_key(SECRET).sign(
+        "at+jwt", claims | {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}}
+    )
     proof = WALLET.proof(token, proof_nonce, htu=htu, iat=now)
-    shown = {"Authorization": f"DPoP {token}", "DPoP": proof, "Content-Type": "image/png", **headers}
+    shown = {
+        "Authorization": f"DPoP {token}",
+        "DPoP": proof,
+        "Content-Type": "image/png",
+        **headers,
+    }
     return service.call("POST", UPLOAD, PNG, shown)
 
 
@@ -73,11 +80,31 @@ OK = (200, None)
         (0, "https://pds.test", {"Host": "pds.test"}, MISMATCH),
         (0, "https://pds.test", forwarded("https", "pds.test"), MISMATCH),
         (0, "http://127.0.0.1", forwarded("https", "pds.test"), OK),
-        (2, "https://pds.test", forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"), OK),
-        (2, "http://inner.test", forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"), MISMATCH),
+        (
+            2,
+            "https://pds.test",
+            forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"),
+            OK,
+        ),
+        (
+            2,
+            "http://inner.test",
+            forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"),
+            MISMATCH,
+        ),
         # What the client made up itself stands to the left of what the two proxies say.
-        (2, "https://pds.test", forwarded("http, https, http", "evil.test, pds.test, inner.test"), OK),
-        (2, "http://evil.test", forwarded("http, https, http", "evil.test, pds.test, inner.test"), MISMATCH),
+        (
+            2,
+            "https://pds.test",
+            forwarded("http, https, http", "evil.test, pds.test, inner.test"),
+            OK,
+        ),
+        (
+            2,
+            "http://evil.test",
+            forwarded("http, https, http", "evil.test, pds.test, inner.test"),
+            MISMATCH,
+        ),
         (2, "https://pds.test", forwarded("https", "pds.test"), MISMATCH),
     ],
 )

@@ -31,7 +31,9 @@ ALIKE = 10
 
 @pytest.fixture
 def derive(studio):
-    def derive(data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png") -> Image.Image:
+    def derive(
+        data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png"
+    ) -> Image.Image:
         return Image.open(io.BytesIO(studio.derive(io.BytesIO(data), mime_type, preset, form)))
 
     return derive
@@ -52,7 +54,9 @@ def test_real_photos_are_as_imagemagick_makes_them(derive, photo, preset):
 def test_real_photos_are_alike_in_every_form(derive, photo):
     data = media(photo).read_bytes()
 
-    png, *others = (derive(data, "image/jpeg", form=form) for form in ("png", *sorted(set(WRITABLE) - {"png"})))
+    png, *others = (
+        derive(data, "image/jpeg", form=form) for form in ("png", *sorted(set(WRITABLE) - {"png"}))
+    )
 
     assert {image.size for image in others} == {png.size}
     assert max(distance(image, png) for image in others) < ALIKE
@@ -64,7 +68,10 @@ def test_no_metadata_of_real_photos_is_left(studio, photo, form):
     derived = studio.derive(io.BytesIO(media(photo).read_bytes()), "image/jpeg", SMALL, form)
 
     assert not has_location(derived, WRITABLE[form])
-    assert not any(found in derived for found in (b"Exif", b"II*\0", b"MM\0*", b"http://", b"ICC_PROFILE", b"iCCP"))
+    assert not any(
+        found in derived
+        for found in (b"Exif", b"II*\0", b"MM\0*", b"http://", b"ICC_PROFILE", b"iCCP")
+    )
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
@@ -73,7 +80,12 @@ def test_every_orientation_of_a_real_file_is_upright(derive, orientation):
 
     made = derive(data, "image/jpeg")
 
-    assert distance(made, derive(media(f"{ORIENTATIONS}/orientation_1.jpg").read_bytes(), "image/jpeg")) < 2 * EQUAL
+    assert (
+        distance(
+            made, derive(media(f"{ORIENTATIONS}/orientation_1.jpg").read_bytes(), "image/jpeg")
+        )
+        < 2 * EQUAL
+    )
     assert distance(made, reference("-", SMALL, data)) < EQUAL
 
 
@@ -104,11 +116,23 @@ STORED = {
     "gif": ("image/gif", ["gif:-"], 2 * ALIKE),
     "progressive": ("image/jpeg", ["-interlace", "JPEG", "-quality", "95", "jpg:-"], ALIKE),
     "interlaced": ("image/png", ["-interlace", "PNG", "png:-"], EQUAL),
-    "arithmetic of colours not halved": ("image/jpeg", ["-sampling-factor", "4:4:4", "-quality", "95", "jpg:-"], ALIKE),
+    "arithmetic of colours not halved": (
+        "image/jpeg",
+        ["-sampling-factor", "4:4:4", "-quality", "95", "jpg:-"],
+        ALIKE,
+    ),
     "lossless webp": ("image/webp", ["-define", "webp:lossless=true", "webp:-"], EQUAL),
     "adobe rgb": (
         "image/jpeg",
-        ["-profile", "{profiles}/sRGB.icc", "-profile", "{profiles}/AdobeRGB1998.icc", "-quality", "95", "jpg:-"],
+        [
+            "-profile",
+            "{profiles}/sRGB.icc",
+            "-profile",
+            "{profiles}/AdobeRGB1998.icc",
+            "-quality",
+            "95",
+            "jpg:-",
+        ],
         ALIKE,
     ),
     "adobe rgb in a png": (
@@ -118,7 +142,13 @@ STORED = {
     ),
     "a profile that swaps red and green": (
         "image/png",
-        ["-profile", "{profiles}/sRGB.icc", "-profile", "{profiles}/SwappedRedAndGreen.icc", "png:-"],
+        [
+            "-profile",
+            "{profiles}/sRGB.icc",
+            "-profile",
+            "{profiles}/SwappedRedAndGreen.icc",
+            "png:-",
+        ],
         ALIKE,
     ),
 }
@@ -126,7 +156,9 @@ STORED = {
 
 @pytest.mark.parametrize("form, loss", [("png", 0), ("webp", ALIKE)])
 @pytest.mark.parametrize("mime_type, arguments, limit", STORED.values(), ids=STORED)
-def test_a_photo_looks_the_same_however_its_colours_were_stored(derive, mime_type, arguments, limit, form, loss):
+def test_a_photo_looks_the_same_however_its_colours_were_stored(
+    derive, mime_type, arguments, limit, form, loss
+):
     photo = media(PHOTOS["from a messenger"]).read_bytes()
     profiles = media(PROFILES)
     data = magick("-", *(argument.format(profiles=profiles) for argument in arguments), data=photo)
@@ -145,9 +177,25 @@ def test_sixteen_bits_of_grey_are_grey(derive):
 
 def test_a_gif_that_imagemagick_animates_moves_the_same(derive):
     photo = media(PHOTOS["from a messenger"]).read_bytes()
-    frames = [argument for step in range(8) for argument in ("(", "-clone", "0", "-roll", f"+{step * 40}+0", ")")]
+    frames = [
+        argument
+        for step in range(8)
+        for argument in ("(", "-clone", "0", "-roll", f"+{step * 40}+0", ")")
+    ]
     gif = magick(
-        "-", "-resize", "300x", *frames, "-delete", "0", "-set", "delay", "9", "-loop", "0", "gif:-", data=photo
+        "-",
+        "-resize",
+        "300x",
+        *frames,
+        "-delete",
+        "0",
+        "-set",
+        "delay",
+        "9",
+        "-loop",
+        "0",
+        "gif:-",
+        data=photo,
     )
     stills = magick("-", "-coalesce", "-resize", "200x200>", "-append", "png:-", data=gif)
 
@@ -157,7 +205,10 @@ def test_a_gif_that_imagemagick_animates_moves_the_same(derive):
     expected = Image.open(io.BytesIO(stills))
     for index, frame in enumerate(ImageSequence.Iterator(made)):
         height = frame.height
-        assert distance(frame, expected.crop((0, index * height, frame.width, (index + 1) * height))) < 2 * ALIKE
+        assert (
+            distance(frame, expected.crop((0, index * height, frame.width, (index + 1) * height)))
+            < 2 * ALIKE
+        )
         assert frame.info["duration"] == 90
 
 
@@ -178,16 +229,27 @@ def test_a_still_of_a_real_animated_png_is_as_imagemagick_makes_it(derive):
 @pytest.mark.parametrize("name, facts, location", FILMS.values(), ids=FILMS)
 def test_real_films_tell_their_size_duration_and_place(name, facts, location):
     data = media(name).read_bytes()
-    mime_type = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}[name.rpartition(".")[2]]
+    mime_type = {"mp4": "video/mp4", "mov": "video/quicktime", "webm": "video/webm"}[
+        name.rpartition(".")[2]
+    ]
 
     assert probe(data, mime_type) == Facts(*facts)
     assert has_location(data, mime_type) is location
 
 
 def test_the_location_in_real_photos_is_found():
-    found = {name for name, path in PHOTOS.items() if has_location(media(path).read_bytes(), "image/jpeg")}
+    found = {
+        name
+        for name, path in PHOTOS.items()
+        if has_location(media(path).read_bytes(), "image/jpeg")
+    }
 
-    assert found == {"12 MP with a location", "upside down", "just under 5 MiB", "grey"}  # as exiftool says
+    assert found == {
+        "12 MP with a location",
+        "upside down",
+        "just under 5 MiB",
+        "grey",
+    }  # as exiftool says
 
 
 @pytest.mark.parametrize("folder", ["samples", "corrupt"])

@@ -9,7 +9,7 @@ from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.catalog import accounts
 from aurora_blobs.db import open_database
 from aurora_blobs.maintenance.backfill import backfill
-from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
 
 pytestmark = pytest.mark.live
@@ -29,7 +29,9 @@ def database(tmp_path, clock):
 
 @pytest.fixture
 def blobs(open_s3, database, tmp_path, clock):
-    return BlobManager(open_s3(), database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock)
+    return BlobManager(
+        open_s3(), database, spool=tmp_path / "spool", rules=UploadRules(), clock=clock
+    )
 
 
 def upload(blobs, path):
@@ -39,7 +41,14 @@ def upload(blobs, path):
 
 def test_a_picture_in_a_bucket_is_derived(blobs, database, tmp_path, clock):
     entry = upload(blobs, PHOTOS["12 MP with a location"])
-    pictures = Pictures(blobs, database, folder=tmp_path / "images", presets=presets([]), max_bytes=2**20, clock=clock)
+    pictures = ThumbnailCache(
+        blobs,
+        database,
+        folder=tmp_path / "images",
+        presets=presets([]),
+        max_bytes=2**20,
+        clock=clock,
+    )
 
     derived = pictures.open(entry, pictures.presets["feed_thumbnail"], "webp")
     pictures.close()
@@ -52,9 +61,14 @@ def test_what_lies_in_a_bucket_is_filled_in(blobs, database, clock):
     for path in (PHOTOS["upside down"], FILMS["phone"][0]):
         upload(blobs, path)
     with database.write() as tx:
-        tx.run("UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL")
+        tx.run(
+            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL"
+        )
 
-    found = {(entry.width, entry.height, entry.duration_ms) for entry in backfill(blobs.backend, database, clock)}
+    found = {
+        (entry.width, entry.height, entry.duration_ms)
+        for entry in backfill(blobs.backend, database, clock)
+    }
 
     assert found == {(4000, 3000, None), (1920, 1080, 1600)}
     assert {(entry.width, entry.height, entry.duration_ms) for entry in blobs.entries()} == found

@@ -23,10 +23,14 @@ SLOW = "4,000 scans"  # of the bombs, the one that takes all the time that there
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    service = Service(folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame")
+    service = Service(
+        folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame"
+    )
     service.start()
     try:
-        assert becomes(lambda: len(service.workers()) > 1)  # the first may answer before the second is made
+        assert becomes(
+            lambda: len(service.workers()) > 1
+        )  # the first may answer before the second is made
         yield service
     finally:
         service.stop()
@@ -47,7 +51,12 @@ def unharmed(server):
     assert max(map(peak_memory, before)) < WORKER_MEMORY
     data = server.folder / "data"
     assert os.listdir(data / "spool") == []
-    assert {path.suffix for path in (data / "images").glob("??/*")} <= {".jpeg", ".png", ".webp", ".avif"}
+    assert {path.suffix for path in (data / "images").glob("??/*")} <= {
+        ".jpeg",
+        ".png",
+        ".webp",
+        ".avif",
+    }
     assert "Traceback" not in server.log
 
 
@@ -64,9 +73,13 @@ def helpers(server) -> list[int]:
     return found
 
 
-def picture(server, account, cid: str, preset: str = "feed_thumbnail", form: str = "@webp", **headers):
+def picture(
+    server, account, cid: str, preset: str = "feed_thumbnail", form: str = "@webp", **headers
+):
     path = f"/img/{preset}/plain/{account.did}/{cid}{form}"
-    return server.call("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+    return server.call(
+        "GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()}
+    )
 
 
 def test_a_real_photo_is_served_in_every_size(server, alice, unharmed):
@@ -93,7 +106,9 @@ def test_a_hundred_that_ask_at_once_wait_for_one(server, alice, unharmed):
     alone = time.monotonic() - start
     answers = []
     threads = [
-        threading.Thread(target=lambda: answers.append(picture(server, alice, cid, "feed_fullsize", "@avif")))
+        threading.Thread(
+            target=lambda: answers.append(picture(server, alice, cid, "feed_fullsize", "@avif"))
+        )
         for _ in range(100)
     ]
 
@@ -105,7 +120,9 @@ def test_a_hundred_that_ask_at_once_wait_for_one(server, alice, unharmed):
 
     assert {answer.status for answer in answers} == {200}
     assert len({answer.body for answer in answers}) == 1
-    assert time.monotonic() - start < 20 * alone  # a hundred in a row, two at a time, are fifty and more
+    assert (
+        time.monotonic() - start < 20 * alone
+    )  # a hundred in a row, two at a time, are fifty and more
 
 
 def test_a_takedown_reaches_a_cached_picture_at_once(server, alice, unharmed):
@@ -161,7 +178,10 @@ def test_what_takes_too_long_is_ended(server, alice, all_bombs, unharmed):
 
     assert time.monotonic() - start < 30
     assert picture(server, alice, photo, "avatar").status == 200
-    assert (answer.status, answer.json["message"]) == (422, "the picture takes too much time or memory")
+    assert (answer.status, answer.json["message"]) == (
+        422,
+        "the picture takes too much time or memory",
+    )
 
 
 FORMS = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "image/webp"}
@@ -173,13 +193,19 @@ def encoded(form: str) -> bytes:
         photo.thumbnail((240, 240))
         output = io.BytesIO()
         still = {"progressive": True} if form == "JPEG" else {}
-        moving = {"save_all": True, "append_images": [photo.rotate(90), photo.rotate(180)], "duration": 50}
+        moving = {
+            "save_all": True,
+            "append_images": [photo.rotate(90), photo.rotate(180)],
+            "duration": 50,
+        }
         photo.save(output, form, **(still if form in ("JPEG", "PNG") else moving))
     return output.getvalue()
 
 
 def outcome(server, account, data: bytes, mime_type: str, form: str) -> int:
-    answer = picture(server, account, server.publish(account, data, mime_type), "avatar_thumbnail", form)
+    answer = picture(
+        server, account, server.publish(account, data, mime_type), "avatar_thumbnail", form
+    )
     assert answer.status in (200, 422), answer.body
     return answer.status
 
@@ -188,7 +214,10 @@ def outcome(server, account, data: bytes, mime_type: str, form: str) -> int:
 def test_a_file_that_ends_anywhere_is_shown_or_refused(server, alice, unharmed, form):
     data = encoded(form)
 
-    seen = {outcome(server, alice, data[: len(data) * part // 100], FORMS[form], "@webp") for part in range(5, 100, 5)}
+    seen = {
+        outcome(server, alice, data[: len(data) * part // 100], FORMS[form], "@webp")
+        for part in range(5, 100, 5)
+    }
 
     assert seen <= {200, 422}
     assert outcome(server, alice, data, FORMS[form], "@webp") == 200
@@ -225,7 +254,9 @@ def test_damaged_files_are_shown_or_refused(server, alice, unharmed):
 
 @pytest.mark.long
 def test_two_thousand_damaged_files_are_shown_or_refused(server, alice, unharmed):
-    seen = [outcome(server, alice, data, mime_type, form) for mime_type, data, form in mutants(2000)]
+    seen = [
+        outcome(server, alice, data, mime_type, form) for mime_type, data, form in mutants(2000)
+    ]
 
     assert min(seen.count(200), seen.count(422)) > 100
 
@@ -236,7 +267,10 @@ def test_a_helper_that_is_killed_costs_no_worker(server, alice, unharmed):
     for helper in helpers(server):
         os.kill(helper, 9)
 
-    answers = [picture(server, alice, cid, "banner", f"@{form}").status for form in ("png", "jpeg", "webp", "avif")]
+    answers = [
+        picture(server, alice, cid, "banner", f"@{form}").status
+        for form in ("png", "jpeg", "webp", "avif")
+    ]
 
     assert answers == [200] * 4
 

@@ -25,7 +25,12 @@ BROKEN = [
 @pytest.fixture
 def service(tmp_path):
     service = Service(
-        tmp_path, "--access-logfile", "-", "--log-level", "debug", AURORA_BLOBS_ADMIN_PASSWORD="open sesame"
+        tmp_path,
+        "--access-logfile",
+        "-",
+        "--log-level",
+        "debug",
+        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
     )
     yield service.start()
     service.stop()
@@ -40,7 +45,12 @@ def test_no_log_of_a_server_holds_what_lets_somebody_in(service):
     guess = json.dumps({"identifier": "alice.test", "password": "a wrong horse"})
     status = f"/xrpc/com.atproto.admin.getSubjectStatus?did={account.did}&t=in-the-query"
     asked = [
-        service.call("POST", f"{SERVER}createSession", guess, JSON | {"Referer": "http://x.test/?t=in-the-referrer"}),
+        service.call(
+            "POST",
+            f"{SERVER}createSession",
+            guess,
+            JSON | {"Referer": "http://x.test/?t=in-the-referrer"},
+        ),
         service.call("POST", f"{UPLOAD}?access_token=in-the-query", b"GIF89a", account.headers),
         service.call("GET", f"/nowhere?t={account.token}"),
         service.call("GET", status, None, admin("admin:open sesame")),
@@ -53,7 +63,9 @@ def test_no_log_of_a_server_holds_what_lets_somebody_in(service):
     spool = service.folder / "data" / "spool"
     spool.rename(spool.with_name("away"))
     spool.write_bytes(b"")
-    failed = service.call("POST", f"{UPLOAD}?t=in-the-query", b"GIF89a" + bytes(300_000), account.headers)
+    failed = service.call(
+        "POST", f"{UPLOAD}?t=in-the-query", b"GIF89a" + bytes(300_000), account.headers
+    )
     service.stop()
 
     assert [answer.status for answer in asked] == [401, 200, 404, 200, 401]
@@ -62,6 +74,14 @@ def test_no_log_of_a_server_holds_what_lets_somebody_in(service):
     assert service.log.count("Invalid request from ip=127.0.0.1: ") >= len(BROKEN)
     secrets = ["correct horse", "a wrong horse", "open sesame", "a-token"]
     secrets += ["in-the-query", "in-the-referrer", "in-a-head"]
-    secrets += [account.token, account.token.rpartition(".")[2], (service.folder / "data" / "jwt.secret").read_text()]
-    secrets += [value.split()[1] for pair in ("admin:open sesame", "a-token:x") for value in admin(pair).values()]
+    secrets += [
+        account.token,
+        account.token.rpartition(".")[2],
+        (service.folder / "data" / "jwt.secret").read_text(),
+    ]
+    secrets += [
+        value.split()[1]
+        for pair in ("admin:open sesame", "a-token:x")
+        for value in admin(pair).values()
+    ]
     assert [secret for secret in secrets if secret.strip() in service.log] == []

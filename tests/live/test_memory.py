@@ -16,7 +16,9 @@ MB = 1_000_000
 
 @pytest.fixture
 def service(tmp_path):
-    service = Service(tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="400MB", AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*").start()
+    service = Service(
+        tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="400MB", AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*"
+    ).start()
     yield service
     service.stop()
 
@@ -54,7 +56,9 @@ def download(service, account, cid):
 
 def status(pid, name):
     """Bytes."""
-    found = re.search(rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
+    )
     return int(found[1]) * 1024
 
 
@@ -77,6 +81,9 @@ def test_eight_uploads_of_300_mb_at_once_take_less_than_64_more_than_none(servic
         cids = list(pool.map(lambda number: upload(service, account, b"%d" % number), range(8)))
 
     # The peak of each worker, less what it shares with others (its program and libraries).
-    peak = sum(status(pid, "VmHWM") - status(pid, "RssFile") - status(pid, "RssShmem") for pid in service.workers())
+    peak = sum(
+        status(pid, "VmHWM") - status(pid, "RssFile") - status(pid, "RssShmem")
+        for pid in service.workers()
+    )
     assert len(set(cids)) == 8
     assert peak - idle < 64 * MB

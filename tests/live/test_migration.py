@@ -61,7 +61,9 @@ def pages(service, account, path, key):
 
 def fill(service, account, rng):
     """Blobs on the old server, each in a record; their bytes by CID."""
-    contents = [STARTS[TYPES[n % len(TYPES)]] + rng.randbytes(200) + str(n).encode() for n in range(BLOBS)]
+    contents = [
+        STARTS[TYPES[n % len(TYPES)]] + rng.randbytes(200) + str(n).encode() for n in range(BLOBS)
+    ]
 
     def upload(number):
         headers = {**account.headers, "Content-Type": TYPES[number % len(TYPES)]}
@@ -72,7 +74,12 @@ def fill(service, account, rng):
     create = "com.atproto.repo.applyWrites#create"
     for start in range(0, BLOBS, 200):
         writes = [
-            {"$type": create, "collection": COLLECTION, "rkey": f"{start + n:05}", "value": {"file": blob}}
+            {
+                "$type": create,
+                "collection": COLLECTION,
+                "rkey": f"{start + n:05}",
+                "value": {"file": blob},
+            }
             for n, blob in enumerate(blobs[start : start + 200])
         ]
         post(service, account, "com.atproto.repo.applyWrites", repo=account.did, writes=writes)
@@ -104,7 +111,11 @@ def test_an_account_of_3000_blobs_moves_to_another_server(servers):
     headers = {**there.headers, "Content-Type": "application/vnd.ipld.car"}
     assert new.call("POST", "/xrpc/com.atproto.repo.importRepo", car, headers).status == 200
     status = get(new, there, "com.atproto.server.checkAccountStatus")
-    assert (status["expectedBlobs"], status["importedBlobs"], status["indexedRecords"]) == (BLOBS, 0, BLOBS)
+    assert (status["expectedBlobs"], status["importedBlobs"], status["indexedRecords"]) == (
+        BLOBS,
+        0,
+        BLOBS,
+    )
     missing = pages(new, there, "com.atproto.repo.listMissingBlobs?limit=500", "blobs")
     listed = pages(old, here, f"com.atproto.sync.listBlobs?did={here.did}&limit=500", "cids")
     assert listed == [blob["cid"] for blob in missing] == sorted(contents)
@@ -114,7 +125,12 @@ def test_an_account_of_3000_blobs_moves_to_another_server(servers):
         # Some tools lose the type on the way.
         mime_type = source.headers["Content-Type"] if listed.index(cid) % 2 else "*/*"
         target = new.call("POST", UPLOAD, source.body, {**there.headers, "Content-Type": mime_type})
-        return source.status, target.status, target.json.get("blob", {}).get("mimeType"), source.headers["Content-Type"]
+        return (
+            source.status,
+            target.status,
+            target.json.get("blob", {}).get("mimeType"),
+            source.headers["Content-Type"],
+        )
 
     with ThreadPoolExecutor(4) as pool:
         moved = list(pool.map(move, listed))
@@ -127,4 +143,7 @@ def test_an_account_of_3000_blobs_moves_to_another_server(servers):
     post(new, there, "com.atproto.server.activateAccount")
     for cid in random.Random(1).sample(listed, 100):
         assert new.call("GET", blob_path(there.did, cid)).body == contents[cid]
-    assert pages(new, there, f"com.atproto.sync.listBlobs?did={there.did}&limit=1000", "cids") == listed
+    assert (
+        pages(new, there, f"com.atproto.sync.listBlobs?did={there.did}&limit=1000", "cids")
+        == listed
+    )

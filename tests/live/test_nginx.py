@@ -56,15 +56,19 @@ def service(folder):
 def nginx(folder, service):
     blobs = folder / "service" / "data" / "blobs"
     # Videos count as large from 100 KB on.
-    nginx = shipped(folder / "nginx", folder / "gunicorn.sock", blobs, ("[0-9]{8,}", "[0-9]{6,}")).start()
+    nginx = shipped(
+        folder / "nginx", folder / "gunicorn.sock", blobs, ("[0-9]{8,}", "[0-9]{6,}")
+    ).start()
     yield nginx
     nginx.stop()
 
 
 @pytest.fixture(scope="module")
-def alone(folder, nginx):
+def exclusive(folder, nginx):
     """The same nginx without a service: it answers with what lies open, and else with 502."""
-    alone = shipped(folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs").start()
+    alone = shipped(
+        folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs"
+    ).start()
     yield alone
     alone.stop()
 
@@ -110,7 +114,9 @@ def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, st
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("name", EXTENSIONS.values())
-def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(nginx, alone, service, account, name, method):
+def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(
+    nginx, alone, service, account, name, method
+):
     mime_type = {extension: mime_type for mime_type, extension in EXTENSIONS.items()}[name]
     content = (SAMPLES.get(mime_type, b"?") + name.encode()).ljust(70_000, b"!")
     path = blob_path(account.did, service.publish(account, content, mime_type))
@@ -128,7 +134,11 @@ def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(nginx, alone, ser
 def test_a_part_of_what_lies_open_is_sent_as_the_service_sends_it(nginx, alone, blob, part):
     path, cid = blob
 
-    for headers in ({"Range": part}, {"Range": part, "If-Range": f'"{cid}"'}, {"Range": part, "If-Range": '"x"'}):
+    for headers in (
+        {"Range": part},
+        {"Range": part, "If-Range": f'"{cid}"'},
+        {"Range": part, "If-Range": '"x"'},
+    ):
         asked = nginx.call("GET", f"{path}&{ASKED}", headers=headers)
         opened = alone.call("GET", path, headers=headers)
         assert (asked.status, asked.body) == (opened.status, opened.body)
@@ -141,7 +151,11 @@ def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, 
     nginx.call("GET", path)
     encoded = account.did.replace(":", "%3A")
 
-    for query in (f"did={account.did}&cid={cid}", f"cid={cid}&did={account.did}", f"did={encoded}&cid={cid}"):
+    for query in (
+        f"did={account.did}&cid={cid}",
+        f"cid={cid}&did={account.did}",
+        f"did={encoded}&cid={cid}",
+    ):
         assert alone.call("GET", f"{GET_BLOB}?{query}").body == BIG
 
 
@@ -160,7 +174,9 @@ def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, 
         ("GET", "/../x", {}),
     ],
 )
-def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(nginx, alone, blob, method, more, headers):
+def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(
+    nginx, alone, blob, method, more, headers
+):
     path, _ = blob
     nginx.call("GET", path)
 
@@ -175,24 +191,42 @@ def test_what_is_hidden_lies_open_no_more(nginx, alone, service, account):
     assert alone.call("GET", path).status == 200
 
     service.admin("open sesame", UPDATE, subject=subject, takedown={"applied": True})
-    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == ("BlobNotFound", 502)
+    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == (
+        "BlobNotFound",
+        502,
+    )
 
     assert service.run("blobs", "takedown", cid, "--did", account.did, "--lift").returncode == 0
     assert (nginx.call("GET", path).status, alone.call("GET", path).status) == (200, 200)
 
     assert service.run("blobs", "takedown", cid).returncode == 0
-    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == ("BlobNotFound", 502)
+    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == (
+        "BlobNotFound",
+        502,
+    )
 
 
 def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
     path, cid = blob
 
     assert nginx.call("GET", path, headers={"If-None-Match": f'"{cid}"'}).status == 304
-    assert nginx.call("GET", path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}).status == 200
-    assert nginx.call("GET", path, headers={"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}).status == 200
+    assert (
+        nginx.call(
+            "GET", path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}
+        ).status
+        == 200
+    )
+    assert (
+        nginx.call(
+            "GET", path, headers={"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}
+        ).status
+        == 200
+    )
 
 
-@pytest.mark.parametrize("tags, status", [('"{}"', 206), ('"another", "{}"', 206), ("*", 206), ('"another"', 412)])
+@pytest.mark.parametrize(
+    "tags, status", [('"{}"', 206), ('"another", "{}"', 206), ("*", 206), ('"another"', 412)]
+)
 def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, tags, status):
     """As Firefox resumes one."""
     path, cid = blob
@@ -208,7 +242,12 @@ def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, t
 def test_a_download_is_resumed_if_it_is_the_same(nginx, blob, if_range, status):
     path, cid = blob
 
-    assert nginx.call("GET", path, headers={"Range": "bytes=9-", "If-Range": if_range.format(cid)}).status == status
+    assert (
+        nginx.call(
+            "GET", path, headers={"Range": "bytes=9-", "If-Range": if_range.format(cid)}
+        ).status
+        == status
+    )
 
 
 def test_ranges_are_answered_as_without_nginx(nginx, service, blob):
@@ -245,11 +284,19 @@ def test_a_blob_that_lost_its_bytes_is_not_found(nginx, service, account):
 
 @pytest.mark.parametrize("size, status", [(LIMIT, 200), (LIMIT + 1, 413), (LIMIT + 1_000_000, 413)])
 @pytest.mark.parametrize("mime_type", ["image/png", "video/webm"])
-def test_the_limit_is_the_service_s_and_its_refusal_is_json(nginx, account, mime_type, size, status):
-    magic = {"image/png": PNG, "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm"}[mime_type]
+def test_the_limit_is_the_service_s_and_its_refusal_is_json(
+    nginx, account, mime_type, size, status
+):
+    magic = {
+        "image/png": PNG,
+        "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm",
+    }[mime_type]
 
     answer = nginx.call(
-        "POST", UPLOAD, magic + bytes(size - len(magic)), {**account.headers, "Content-Type": mime_type}
+        "POST",
+        UPLOAD,
+        magic + bytes(size - len(magic)),
+        {**account.headers, "Content-Type": mime_type},
     )
 
     assert answer.status == status
@@ -268,11 +315,14 @@ def test_a_video_of_unknown_length_is_taken(nginx, account):
 
 @pytest.mark.parametrize("mime_type", ["image/png", "video/webm"], ids=["buffered", "passed on"])
 @pytest.mark.parametrize(
-    "headers", [{}, {"Authorization": "Bearer nonsense"}], ids=["without a token", "with a bad token"]
+    "headers",
+    [{}, {"Authorization": "Bearer nonsense"}],
+    ids=["without a token", "with a bad token"],
 )
 def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
     statuses = {
-        nginx.call("POST", UPLOAD, bytes(4_900_000), {**headers, "Content-Type": mime_type}).status for _ in range(60)
+        nginx.call("POST", UPLOAD, bytes(4_900_000), {**headers, "Content-Type": mime_type}).status
+        for _ in range(60)
     }
 
     assert statuses <= {400, 401}
@@ -359,7 +409,11 @@ def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service
 
 
 def test_what_a_client_says_of_itself_is_not_believed(nginx, service, account):
-    forged = {"X-Forwarded-Host": "evil.example", "X-Forwarded-For": "192.0.2.1", "X-Forwarded-Proto": "https"}
+    forged = {
+        "X-Forwarded-Host": "evil.example",
+        "X-Forwarded-For": "192.0.2.1",
+        "X-Forwarded-Proto": "https",
+    }
 
     answer = nginx.call("GET", "/xrpc/com.atproto.server.describeServer", headers=forged)
 
@@ -372,7 +426,9 @@ def test_connections_to_the_service_are_kept(nginx, service):
         nginx.call("GET", "/xrpc/_health")
 
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
-    ours = [fields for fields in sockets if fields[5] == "03" and fields[-1] == str(service.socket)]  # 03: connected
+    ours = [
+        fields for fields in sockets if fields[5] == "03" and fields[-1] == str(service.socket)
+    ]  # 03: connected
 
     assert 1 <= len(ours) < 20
 
@@ -388,7 +444,18 @@ def test_the_access_log_tells_no_secrets(nginx, account):
 def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1", "-subj", "/CN=localhost"]
+        [
+            "openssl",
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-days",
+            "1",
+            "-subj",
+            "/CN=localhost",
+        ]
         + ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
         check=True,
         capture_output=True,

@@ -12,10 +12,14 @@ pytestmark = pytest.mark.live
 def test_the_curl_session_runs_as_printed(tmp_path):
     service = Service(tmp_path).start()
     session = next(block for block in blocks("sh") if "uploadBlob" in block)
-    here = session.replace("127.0.0.1:2583", f"127.0.0.1:{service.port}").replace("/tmp/", f"{tmp_path}/")
+    here = session.replace("127.0.0.1:2583", f"127.0.0.1:{service.port}").replace(
+        "/tmp/", f"{tmp_path}/"
+    )
 
     try:
-        done = subprocess.run(["bash", "-euc", here], cwd=ROOT, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-euc", here], cwd=ROOT, capture_output=True, text=True, check=False
+        )
     finally:
         service.stop()
 

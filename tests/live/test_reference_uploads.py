@@ -52,7 +52,12 @@ def name_of(content):
 
 
 def write(service, account, collection, rkey, **value):
-    given = {"repo": account.did, "collection": collection, "rkey": rkey, "record": {"$type": collection, **value}}
+    given = {
+        "repo": account.did,
+        "collection": collection,
+        "rkey": rkey,
+        "record": {"$type": collection, **value},
+    }
     headers = {**account.headers, "Content-Type": "application/json"}
     return service.call("POST", "/xrpc/com.atproto.repo.putRecord", json.dumps(given), headers)
 
@@ -63,7 +68,12 @@ def fetch(service, account, content, **headers):
 
 def stored(service):
     data = service.folder / "data"
-    return sorted(path for folder in ("blobs", "spool") for path in (data / folder).rglob("*") if path.is_file())
+    return sorted(
+        path
+        for folder in ("blobs", "spool")
+        for path in (data / folder).rglob("*")
+        if path.is_file()
+    )
 
 
 def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
@@ -99,14 +109,19 @@ def test_an_upload_is_kept_and_is_temporary(service, alice):
         "size": len(PHOTO),
     }
     assert name_of(PHOTO) in [path.name for path in stored(service)]
-    assert fetch(service, alice, PHOTO).json == {"error": "BlobNotFound", "message": "Blob not found"}
+    assert fetch(service, alice, PHOTO).json == {
+        "error": "BlobNotFound",
+        "message": "Blob not found",
+    }
     assert fetch(service, alice, PHOTO, **alice.headers).body == PHOTO
 
 
 def test_a_profile_makes_its_picture_public(service, alice):
     blob = service.upload(alice, PHOTO, "image/jpeg")
 
-    answer = write(service, alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob)
+    answer = write(
+        service, alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob
+    )
 
     assert answer.status == 200, answer.body
     got = fetch(service, alice, PHOTO)
@@ -149,7 +164,10 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(service, alice):
                 "message": f"Referenced Size does not match stored blob. Expected: {len(PHOTO)}, Got: 12",
             },
         ),
-        ({"ref": {"$link": HELLO}}, {"error": "BlobNotFound", "message": f"Could not find blob: {HELLO}"}),
+        (
+            {"ref": {"$link": HELLO}},
+            {"error": "BlobNotFound", "message": f"Could not find blob: {HELLO}"},
+        ),
     ],
     ids=["type", "size", "blob"],
 )
@@ -161,7 +179,10 @@ def test_a_blob_stays_temporary_when_its_record_is_refused(service, alice, chang
     assert (answer.status, answer.json) == (400, refusal)
     assert fetch(service, alice, PHOTO).json["error"] == "BlobNotFound"
     assert fetch(service, alice, PHOTO, **alice.headers).body == PHOTO
-    for path in (f"com.atproto.sync.listBlobs?did={alice.did}", "com.atproto.repo.listMissingBlobs"):
+    for path in (
+        f"com.atproto.sync.listBlobs?did={alice.did}",
+        "com.atproto.repo.listMissingBlobs",
+    ):
         assert [] in service.call("GET", f"/xrpc/{path}", headers=alice.headers).json.values()
 
 
@@ -193,15 +214,27 @@ def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(service, alice):
         (NOISE, "test/fake", "test/fake", name_of(NOISE)),
         (b"hello world!", "text/plain", "text/plain", name_of(b"hello world!")),
         (b"hello world", "text/plain", "text/plain", HELLO),
-        (b'{"hello":"world"}', "application/json", "application/json", name_of(b'{"hello":"world"}')),
+        (
+            b'{"hello":"world"}',
+            "application/json",
+            "application/json",
+            name_of(b'{"hello":"world"}'),
+        ),
         (b"", "text/plain", "text/plain", EMPTY),
     ],
     ids=["a bad type", "png", "unknown", "text", "a vector", "json", "nothing"],
 )
-def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(service, alice, content, declared, mime_type, cid):
+def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(
+    service, alice, content, declared, mime_type, cid
+):
     blob = service.upload(alice, content, declared)
 
-    assert blob == {"$type": "blob", "ref": {"$link": cid}, "mimeType": mime_type, "size": len(content)}
+    assert blob == {
+        "$type": "blob",
+        "ref": {"$link": cid},
+        "mimeType": mime_type,
+        "size": len(content),
+    }
     assert write(service, alice, "com.example.file", "1", file=blob).status == 200
     got = fetch(service, alice, content)
     assert (got.status, got.body) == (200, content)

@@ -28,7 +28,11 @@ def put(tmp_path):
 
     def put(store, data: bytes) -> str:
         with spooled(
-            io.BytesIO(data), folder=folder, inspect=lambda head: "image/png", max_bytes=10**9, declared_size=None
+            io.BytesIO(data),
+            folder=folder,
+            inspect=lambda head: "image/png",
+            max_bytes=10**9,
+            declared_size=None,
         ) as blob:
             store.put(blob)
             return blob.cid
@@ -37,7 +41,9 @@ def put(tmp_path):
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize("kind", ["reset", "reset-after", "cut-up", "500", "503", "stall", "damage-up"])
+@pytest.mark.parametrize(
+    "kind", ["reset", "reset-after", "cut-up", "500", "503", "stall", "damage-up"]
+)
 def test_one_fault_under_an_upload_is_survived(store, put, link, kind, some_bytes):
     data = some_bytes(300_000)
     link.inject(kind, method="PUT", times=1)
@@ -80,7 +86,12 @@ def test_a_store_that_takes_no_more_of_a_body_is_a_timeout(store, put, link, som
 @pytest.mark.parametrize("operation", ["size", "delete", "open", "scan", "probe"])
 @pytest.mark.parametrize(
     "kind, error",
-    [("reset", BackendUnavailable), ("500", BackendUnavailable), ("503", ServiceBusy), ("stall", BackendTimeout)],
+    [
+        ("reset", BackendUnavailable),
+        ("500", BackendUnavailable),
+        ("503", ServiceBusy),
+        ("stall", BackendTimeout),
+    ],
 )
 def test_every_call_gives_a_lasting_fault_its_name(store, put, link, operation, kind, error):
     cid = put(store, b"here")
@@ -135,7 +146,12 @@ def test_one_fault_under_a_deletion_is_survived(store, put, link, kind):
 
 @pytest.mark.parametrize(
     "kind, error",
-    [("reset", BackendUnavailable), ("500", BackendUnavailable), ("503", ServiceBusy), ("stall", BackendTimeout)],
+    [
+        ("reset", BackendUnavailable),
+        ("500", BackendUnavailable),
+        ("503", ServiceBusy),
+        ("stall", BackendTimeout),
+    ],
 )
 def test_a_lasting_fault_under_a_batch_has_a_name(store, put, link, kind, error):
     cids = [put(store, b"%d" % number) for number in range(3)]
@@ -185,7 +201,9 @@ def test_damaged_bytes_are_never_stored(open_s3, store, put, link):
     assert list(open_s3().scan()) == []
 
 
-def test_an_object_that_the_store_damaged_is_replaced_by_the_next_upload(s3_server, store, put, some_bytes):
+def test_an_object_that_the_store_damaged_is_replaced_by_the_next_upload(
+    s3_server, store, put, some_bytes
+):
     data = some_bytes(1_000)
     cid = put(store, data)
     s3_server.client().put_object(Bucket=BUCKET, Key=store.key(cid), Body=b"y" * len(data))
@@ -306,16 +324,20 @@ def test_a_store_without_batches_deletes_one_by_one(store, put, link):
 def test_what_is_kept_aside_outlives_the_object(s3_server, store, put, tmp_path):
     cid = put(store, b"wrong")
 
-    store.keep_aside(cid)
+    store.quarantine(cid)
     store.delete(cid)
 
     names = []
     assert list(store.scan(names.append)) == names == []
-    listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}.")
+    listed = s3_server.client().list_objects_v2(
+        Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/{cid}."
+    )
     assert [entry["Size"] for entry in listed["Contents"]] == [5]
 
-    store.forget_aside({cid})
-    listed = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/")
+    store.purge_quarantine({cid})
+    listed = s3_server.client().list_objects_v2(
+        Bucket=BUCKET, Prefix=f"{tmp_path.name}/quarantine/"
+    )
     assert listed["KeyCount"] == 0
 
 

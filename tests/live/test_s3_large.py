@@ -34,14 +34,20 @@ def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
     ).start()
     try:
         alice = service.account()
-        headers = {**alice.headers, "Content-Type": "application/x-test", "Content-Length": str(GIB)}
+        headers = {
+            **alice.headers,
+            "Content-Type": "application/x-test",
+            "Content-Length": str(GIB),
+        }
 
         connection = service.connect()
         connection.settimeout(600)  # the store answers when it has all of it
         uploaded = call(connection, "POST", UPLOAD, (PIECE for _ in range(1024)), headers)
         cid = uploaded.json["blob"]["ref"]["$link"]
         part = service.call(
-            "GET", blob_path(alice.did, cid), headers={**alice.headers, "Range": f"bytes={GIB - 200 * 2**20}-"}
+            "GET",
+            blob_path(alice.did, cid),
+            headers={**alice.headers, "Range": f"bytes={GIB - 200 * 2**20}-"},
         )
         peaks = [peak_kib(pid) for pid in service.workers()]
     finally:

@@ -36,7 +36,9 @@ def bucket(open_depot, open_s3):
 
 def collect(depot):
     depot.clock.pass_seconds(3601)
-    collector = Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock)
+    collector = Collector(
+        depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock
+    )
     return [found.cid for found in collector.run()]
 
 
@@ -52,7 +54,7 @@ def test_what_the_grace_time_has_passed_leaves_the_bucket(bucket):
 def test_an_account_leaves_nothing_in_the_bucket_but_what_others_hold(bucket):
     entries = [bucket.upload(bytes([number])) for number in range(20)]
     shared = bucket.upload(bytes([7]), did=BOB)
-    bucket.backend.keep_aside(entries[0].cid)
+    bucket.backend.quarantine(entries[0].cid)
 
     bucket.blobs.delete_account(ALICE)
 
@@ -89,11 +91,16 @@ def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
     bucket.clock.pass_seconds(3601)
     link.close()
     away = open_s3(f"http://127.0.0.1:{link.port}")
-    collector = Collector(away, bucket.database, spool=bucket.spool, grace_seconds=3600, clock=bucket.clock)
+    collector = Collector(
+        away, bucket.database, spool=bucket.spool, grace_seconds=3600, clock=bucket.clock
+    )
 
     found = list(collector.run())
 
-    assert [(step.kind, bool(step.failure)) for step in found] == [("temporary", True), ("unfinished", True)]
+    assert [(step.kind, bool(step.failure)) for step in found] == [
+        ("temporary", True),
+        ("unfinished", True),
+    ]
     assert bucket.read(entry) == b"kept"
 
 
@@ -119,7 +126,10 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3
     assert refusals == {BackendUnavailable, ServiceBusy}
     assert {entry: depot.read(entry) for entry in acknowledged} == acknowledged
     usage = depot.blobs.usage(ALICE)
-    assert (usage.blob_count, usage.blob_bytes) == (len(acknowledged), sum(map(len, acknowledged.values())))
+    assert (usage.blob_count, usage.blob_bytes) == (
+        len(acknowledged),
+        sum(map(len, acknowledged.values())),
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +137,9 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3
     [collect, lambda depot: depot.blobs.delete_account(ALICE)],
     ids=["collector", "account"],
 )
-def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(open_depot, open_s3, link, removal):
+def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(
+    open_depot, open_s3, link, removal
+):
     depot = open_depot(open_s3(link.url))
     depot.upload(b"one")
     depot.upload(b"two")

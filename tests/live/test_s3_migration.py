@@ -45,17 +45,23 @@ class Installation:
     def begin(self, storage, fallback=""):
         self._started += 1
         self._storage = {"AURORA_BLOBS_STORAGE": storage, "AURORA_BLOBS_STORAGE_FALLBACK": fallback}
-        return Service(self._folder / f"service{self._started}", **self._settings, **self._storage).start()
+        return Service(
+            self._folder / f"service{self._started}", **self._settings, **self._storage
+        ).start()
 
     def app(self):
-        settings = {name: value for name, value in self._settings.items() if name.startswith("AURORA_")}
+        settings = {
+            name: value for name, value in self._settings.items() if name.startswith("AURORA_")
+        }
         return create_app(Config.from_environ(settings))
 
     def count(self, store):
         """How many blobs *store* holds."""
         if store == "disk":
             return sum(len(files) for _, _, files in os.walk(self.data / "blobs"))
-        pages = self._client.get_paginator("list_objects_v2").paginate(Bucket=BUCKET, Prefix=f"{self._folder.name}/")
+        pages = self._client.get_paginator("list_objects_v2").paginate(
+            Bucket=BUCKET, Prefix=f"{self._folder.name}/"
+        )
         return sum(page["KeyCount"] for page in pages)
 
     def command(self, *words):
@@ -84,7 +90,9 @@ class Traffic:
         self._account = account
         self._known = known  # CID to bytes
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(random.Random(seed + n),)) for n in range(3)]
+        self._threads = [
+            threading.Thread(target=self._run, args=(random.Random(seed + n),)) for n in range(3)
+        ]
         for thread in self._threads:
             thread.start()
 
@@ -106,8 +114,14 @@ class Traffic:
         self._known[answer.json["blob"]["ref"]["$link"]] = data
 
     def _read(self, cid):
-        answer = self.service.call("GET", blob_path(self._account.did, cid), headers=self._account.headers)
-        assert (answer.status, answer.body) == (200, self._known[cid]), (cid, answer.status, answer.body[:100])
+        answer = self.service.call(
+            "GET", blob_path(self._account.did, cid), headers=self._account.headers
+        )
+        assert (answer.status, answer.body) == (200, self._known[cid]), (
+            cid,
+            answer.status,
+            answer.body[:100],
+        )
 
     def move_to(self, service):
         """What is under way ends at the old service, which then stops."""
@@ -126,7 +140,9 @@ def fill(installation, account, dice):
     known = {}
     for _ in range(BLOBS):
         data = dice.randbytes(dice.randrange(1, 3_000))
-        known[blobs.upload(Bytes(data), did=account.did, declared_type="application/x-test").cid] = data
+        known[
+            blobs.upload(Bytes(data), did=account.did, declared_type="application/x-test").cid
+        ] = data
     app.extensions["aurora_blobs"].database.close()
     return known
 
@@ -181,14 +197,24 @@ def test_blobs_move_to_s3_and_back_under_traffic_and_kills(tmp_path, s3_server, 
     on_disk = installation.run("fsck")
     scrubbed = installation.run("scrub")
     final = traffic.service
-    bodies = {cid: final.call("GET", blob_path(account.did, cid), headers=account.headers).body for cid in known}
+    bodies = {
+        cid: final.call("GET", blob_path(account.did, cid), headers=account.headers).body
+        for cid in known
+    }
     final.stop()
 
     assert traffic.failures == []
     assert traffic.requests > 100
-    assert {finding["kind"] for run in (first, second) for finding in run["findings"]} <= {"not copied"}
+    assert {finding["kind"] for run in (first, second) for finding in run["findings"]} <= {
+        "not copied"
+    }
     assert (
-        there["findings"] == back["findings"] == on_s3["findings"] == on_disk["findings"] == scrubbed["findings"] == []
+        there["findings"]
+        == back["findings"]
+        == on_s3["findings"]
+        == on_disk["findings"]
+        == scrubbed["findings"]
+        == []
     )
     assert first["copied_blobs"] < BLOBS
     assert second["copied_blobs"] < BLOBS

@@ -26,7 +26,9 @@ STEPS = {
     "part": {"method": "PUT", "head": "partNumber=2"},
     "complete": {"method": "POST", "head": "uploadId="},
 }
-REFUSED = b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>after all</Message></Error>"
+REFUSED = (
+    b"<?xml version='1.0'?><Error><Code>InternalError</Code><Message>after all</Message></Error>"
+)
 
 
 def now():
@@ -45,9 +47,13 @@ def put(tmp_path):
 
     def put(store, data: bytes, change=lambda path: None) -> str:
         with spooled(
-            io.BytesIO(data), folder=folder, inspect=lambda head: "video/mp4", max_bytes=10**9, declared_size=None
+            io.BytesIO(data),
+            folder=folder,
+            inspect=lambda head: "video/mp4",
+            max_bytes=10**9,
+            declared_size=None,
         ) as blob:
-            change(blob.land(durable=False))
+            change(blob.materialize(durable=False))
             store.put(blob)
             return blob.cid
 
@@ -70,7 +76,9 @@ class Outside:
         return self.client.create_multipart_upload(Bucket=BUCKET, Key=key)["UploadId"]
 
     def send(self, key, upload, number=1):
-        self.client.upload_part(Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=b"part")
+        self.client.upload_part(
+            Bucket=BUCKET, Key=key, UploadId=upload, PartNumber=number, Body=b"part"
+        )
 
     def unfinished(self):
         listed = self.client.list_multipart_uploads(Bucket=BUCKET, Prefix=self.prefix)
@@ -139,7 +147,12 @@ def test_one_fault_at_any_step_is_survived(store, put, link, bucket, some_bytes,
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize(
     "kind, error",
-    [("reset", BackendUnavailable), ("500", BackendUnavailable), ("503", ServiceBusy), ("stall", BackendTimeout)],
+    [
+        ("reset", BackendUnavailable),
+        ("500", BackendUnavailable),
+        ("503", ServiceBusy),
+        ("stall", BackendTimeout),
+    ],
 )
 def test_a_lasting_fault_at_any_step_has_a_name_and_leaves_nothing(
     store, put, link, bucket, some_bytes, step, kind, error
@@ -213,11 +226,18 @@ def test_an_object_that_the_store_damaged_is_replaced(store, put, bucket, some_b
 
 
 @pytest.mark.parametrize(
-    "method, header", [("POST", "x-amz-checksum-algorithm"), ("POST", "if-none-match")], ids=["checksums", "conditions"]
+    "method, header",
+    [("POST", "x-amz-checksum-algorithm"), ("POST", "if-none-match")],
+    ids=["checksums", "conditions"],
 )
 @pytest.mark.parametrize("status", ["400", "501"])
 def test_a_store_that_knows_less_gets_less(store, put, link, some_bytes, method, header, status):
-    link.inject(status, method=method, head=f"(?i){header}", body=REFUSED.replace(b"InternalError", b"NotImplemented"))
+    link.inject(
+        status,
+        method=method,
+        head=f"(?i){header}",
+        body=REFUSED.replace(b"InternalError", b"NotImplemented"),
+    )
 
     cid = put(store, some_bytes(SIZE))
 
@@ -228,7 +248,7 @@ def test_a_store_that_knows_less_gets_less(store, put, link, some_bytes, method,
 def test_what_is_kept_aside_is_copied_in_parts(store, put, link, bucket, some_bytes):
     cid = put(store, some_bytes(SIZE))
 
-    store.keep_aside(cid)
+    store.quarantine(cid)
 
     (aside,) = set(bucket.keys()) - {store.key(cid)}
     assert bucket.client.get_object(Bucket=BUCKET, Key=aside)["Body"].read() == some_bytes(SIZE)
@@ -253,7 +273,9 @@ def depot(tmp_path, store):
     depot.database.close()
 
 
-def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(depot, link, bucket, some_bytes):
+def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
+    depot, link, bucket, some_bytes
+):
     link.inject("stall", **STEPS["part"])
 
     child = os.fork()
@@ -267,7 +289,9 @@ def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(depot, lin
     os.waitpid(child, 0)
     link.heal()
     early = [found.kind for found in collector(depot, 3000).run(dry_run=True)]
-    (told,) = [found for found in collector(depot, 3700).run(dry_run=True) if found.kind == "unfinished"]
+    (told,) = [
+        found for found in collector(depot, 3700).run(dry_run=True) if found.kind == "unfinished"
+    ]
     there = bucket.unfinished()
     swept = [found for found in collector(depot, 3700).run() if found.kind == "unfinished"]
 
@@ -344,7 +368,9 @@ def test_a_store_that_is_away_is_a_failure_of_the_collector(depot, link):
 def test_a_migration_that_a_fault_ends_goes_on(tmp_path, store, link, bucket, some_bytes, step):
     depot = Depot(tmp_path / "disk", max_bytes=10**9)
     depot.add_account(ALICE)
-    blobs = {depot.upload(data): data for data in (some_bytes(SIZE), some_bytes(PART + 1), b"small")}
+    blobs = {
+        depot.upload(data): data for data in (some_bytes(SIZE), some_bytes(PART + 1), b"small")
+    }
 
     def migrate(source, target):
         job = Migration(depot.database, source, target, depot.spool, jobs=2)

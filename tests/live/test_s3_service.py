@@ -10,7 +10,10 @@ from support.service import UPLOAD, Service, becomes, blob_path
 
 pytestmark = pytest.mark.live
 
-SECURITY = {"Content-Security-Policy": "default-src 'none'; sandbox", "X-Content-Type-Options": "nosniff"}
+SECURITY = {
+    "Content-Security-Policy": "default-src 'none'; sandbox",
+    "X-Content-Type-Options": "nosniff",
+}
 
 
 @pytest.fixture
@@ -63,7 +66,9 @@ def cut_short(store, key):
 
 @pytest.mark.parametrize("size", [4, 300_000])
 @pytest.mark.parametrize("damage", [remove, cut_short])
-def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(start, s3_server, tmp_path, some_bytes, size, damage):
+def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(
+    start, s3_server, tmp_path, some_bytes, size, damage
+):
     service = start()
     alice = service.account()
     data = some_bytes(size)
@@ -88,7 +93,9 @@ def test_an_object_says_what_it_is(start, s3_server, tmp_path):
     service = start()
     service.publish(service.account(), b"here", "text/x-test")
 
-    (listed,) = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
+    (listed,) = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")[
+        "Contents"
+    ]
     head = s3_server.client().head_object(Bucket=BUCKET, Key=listed["Key"])
 
     assert head["ContentType"] == "text/x-test"
@@ -96,9 +103,15 @@ def test_an_object_says_what_it_is(start, s3_server, tmp_path):
 
 @pytest.mark.parametrize(
     "kind, status, error",
-    [("reset", 502, "UpstreamFailure"), ("500", 502, "UpstreamFailure"), ("503", 503, "ServiceUnavailable")],
+    [
+        ("reset", 502, "UpstreamFailure"),
+        ("500", 502, "UpstreamFailure"),
+        ("503", 503, "ServiceUnavailable"),
+    ],
 )
-def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(start, link, some_bytes, kind, status, error):
+def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(
+    start, link, some_bytes, kind, status, error
+):
     service = start(link.url)
     alice = service.account()
     cid = service.publish(alice, some_bytes(300_000), "application/x-test")
@@ -163,7 +176,11 @@ def test_the_redirect_goes_to_a_link_with_our_type_and_disposition(start, some_b
     with urllib.request.urlopen(answer.headers["Location"]) as followed:
         body = followed.read()
 
-    assert (answer.status, answer.body, answer.headers["Cache-Control"]) == (302, b"", "private, no-store")
+    assert (answer.status, answer.body, answer.headers["Cache-Control"]) == (
+        302,
+        b"",
+        "private, no-store",
+    )
     assert body == data
     assert followed.headers["Content-Type"] == "application/x-test"
     assert followed.headers["Content-Disposition"] == f'attachment; filename="{cid}"'
@@ -172,7 +189,9 @@ def test_the_redirect_goes_to_a_link_with_our_type_and_disposition(start, some_b
 def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path, some_bytes):
     host = s3_server.url.removeprefix("http://")
     service = start(
-        AURORA_BLOBS_ACCEL_REDIRECT="/_s3/", AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock", AURORA_BLOBS_PROXY_HOPS="1"
+        AURORA_BLOBS_ACCEL_REDIRECT="/_s3/",
+        AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
     )
     proxy = nginx.shipped(
         tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), ("s3.example.com", host)
@@ -196,7 +215,11 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
 
     assert (whole.status, whole.body) == (200, data)
     assert (own.status, own.body) == (200, data)
-    assert (part.status, part.body, part.headers["Content-Range"]) == (206, data[100:200], "bytes 100-199/300000")
+    assert (part.status, part.body, part.headers["Content-Range"]) == (
+        206,
+        data[100:200],
+        "bytes 100-199/300000",
+    )
     assert (stale.status, stale.body) == (200, data)
     assert (known.status, head.status, beyond.status, outside.status) == (304, 200, 416, 400)
     assert head.headers["Content-Length"] == "300000"
@@ -226,7 +249,9 @@ def behind_nginx(start, s3_server, link, tmp_path):
     )
     host = s3_server.url.removeprefix("http://")
     addresses = [("http://s3.example.com/", f"{link.url}/"), ("s3.example.com", host)]
-    proxy = nginx.shipped(tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), *addresses).start()
+    proxy = nginx.shipped(
+        tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), *addresses
+    ).start()
     yield service, proxy
     proxy.stop()
 
@@ -240,9 +265,15 @@ def test_a_takedown_holds_at_once_behind_nginx(behind_nginx):
 
     before = proxy.call("GET", path)
     service.admin(
-        "open sesame", "com.atproto.admin.updateSubjectStatus", subject=subject, takedown={"applied": True, "ref": "1"}
+        "open sesame",
+        "com.atproto.admin.updateSubjectStatus",
+        subject=subject,
+        takedown={"applied": True, "ref": "1"},
     )
-    after = [proxy.call(method, path, headers=more) for method, more in (("GET", {}), ("GET", PART), ("HEAD", {}))]
+    after = [
+        proxy.call(method, path, headers=more)
+        for method, more in (("GET", {}), ("GET", PART), ("HEAD", {}))
+    ]
 
     assert before.body == b"taken down"
     assert [answer.status for answer in after] == [400, 400, 400]
@@ -323,8 +354,14 @@ def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, s3_server, tm
     store = s3_server.client()
     cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
     prefix = f"pds-{tmp_path.name}/"
-    store.put_object(Bucket=BUCKET, Key=f"{prefix}blocks/did:plc:carolcarolcarolcarolcaro/{cid}", Body=b"hello world")
-    store.put_object(Bucket=BUCKET, Key=f"{prefix}tmp/did:plc:carolcarolcarolcarolcaro/key", Body=b"unfinished")
+    store.put_object(
+        Bucket=BUCKET,
+        Key=f"{prefix}blocks/did:plc:carolcarolcarolcarolcaro/{cid}",
+        Body=b"hello world",
+    )
+    store.put_object(
+        Bucket=BUCKET, Key=f"{prefix}tmp/did:plc:carolcarolcarolcarolcaro/key", Body=b"unfinished"
+    )
     service = start()
 
     done = service.run("blobs", "import", f"s3://{BUCKET}/{prefix}", "--json")

@@ -27,13 +27,20 @@ def certificate(tmp_path_factory):
         x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(hours=1))
         .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .add_extension(
+            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]),
+            critical=False,
+        )
         .sign(key, hashes.SHA256())
     )
     path = tmp_path_factory.mktemp("tls") / "certificate.pem"
     path.write_bytes(
         signed.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        + key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
     )
     return path
 
@@ -55,7 +62,11 @@ def test_an_upload_over_tls_sends_its_length_and_both_digests(
     data = some_bytes(300_000)
 
     with spooled(
-        io.BytesIO(data), folder=tmp_path, inspect=lambda head: "image/png", max_bytes=10**6, declared_size=None
+        io.BytesIO(data),
+        folder=tmp_path,
+        inspect=lambda head: "image/png",
+        max_bytes=10**6,
+        declared_size=None,
     ) as blob:
         store.put(blob)
 

@@ -18,7 +18,9 @@ pytestmark = pytest.mark.live
 @pytest.fixture
 def filled(depot):
     """Sixty blobs on disk; their bytes by CID."""
-    return {depot.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))}
+    return {
+        depot.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))
+    }
 
 
 @pytest.fixture
@@ -41,7 +43,9 @@ def migrate(depot, tmp_path):
         ("damage-up", BackendUnavailable),
     ],
 )
-def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(depot, filled, open_s3, link, migrate, kind, error):
+def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(
+    depot, filled, open_s3, link, migrate, kind, error
+):
     target = open_s3(link.url)
     link.inject(kind, method="PUT", after=25)
 
@@ -58,7 +62,9 @@ def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(depot, filled, 
     assert {cid: read(target, cid) for cid in filled} == filled
 
 
-@pytest.mark.parametrize("kind", ["reset", "reset-after", "truncate", "stall-half", "500", "503", "stall"])
+@pytest.mark.parametrize(
+    "kind", ["reset", "reset-after", "truncate", "stall-half", "500", "503", "stall"]
+)
 def test_a_migration_back_survives_passing_faults(depot, filled, open_s3, link, migrate, kind):
     store = open_s3(link.url)
     migrate(depot.backend, store)
@@ -105,7 +111,9 @@ def on_s3(tmp_path, open_s3):
     """A depot whose bytes are in S3."""
     depot = Depot(tmp_path / "s3depot")
     depot.backend = open_s3()
-    depot.blobs = BlobManager(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)
+    depot.blobs = BlobManager(
+        depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
+    )
     depot.add_account(ALICE)
     yield depot
     depot.database.close()
@@ -118,11 +126,15 @@ def fsck(depot, repair=False):
 
 def scrub(depot, repair=False):
     job = Scrub(depot.database, depot.backend, depot.clock, repair=repair, bytes_per_second=0)
-    return {(finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)}
+    return {
+        (finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)
+    }
 
 
 def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
-    data = {on_s3.upload(content).cid: content for content in (b"flipped", b"short", b"lost", b"fine")}
+    data = {
+        on_s3.upload(content).cid: content for content in (b"flipped", b"short", b"lost", b"fine")
+    }
     flipped, short, lost, _ = data
     store = s3_server.client()
     stray = on_s3.upload(b"stray").cid

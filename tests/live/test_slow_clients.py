@@ -18,14 +18,19 @@ def median_upload_ms(call, account):
     took = []
     for _ in range(15):
         began = time.monotonic()
-        answer = call("POST", UPLOAD, PNG + os.urandom(1_000_000), {**account.headers, "Content-Type": "image/png"})
+        answer = call(
+            "POST",
+            UPLOAD,
+            PNG + os.urandom(1_000_000),
+            {**account.headers, "Content-Type": "image/png"},
+        )
         took.append(1000 * (time.monotonic() - began))
         assert answer.status == 200, answer.body
     return sorted(took)[len(took) // 2]
 
 
 @pytest.fixture(scope="module")
-def alone(tmp_path_factory):
+def exclusive(tmp_path_factory):
     """gunicorn, with nothing in front."""
     service = Service(tmp_path_factory.mktemp("alone")).start()
     yield service
@@ -57,7 +62,9 @@ def test_200_stalled_clients_do_not_stop_an_upload(alone, account, mix):
         among_them = median_upload_ms(alone.call, account)
         dropped_after = slow.seconds_until_dropped(40)
 
-    print(f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms; dropped after {dropped_after:.0f} s")
+    print(
+        f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms; dropped after {dropped_after:.0f} s"
+    )
     assert among_them < 10 * usual + 100
     assert alone.call("GET", "/xrpc/_health").status == 200
 
@@ -69,12 +76,18 @@ def test_200_trickling_clients_do_not_stop_an_upload(alone, account, kind):
         slow.seconds_until_dropped(60, trickle=b"x")
 
 
-@pytest.mark.parametrize("mix", [["half a body"], ["silent", "half a head", "half a body", "half a chunk"]])
+@pytest.mark.parametrize(
+    "mix", [["half a body"], ["silent", "half a head", "half a body", "half a chunk"]]
+)
 def test_1000_stalled_clients_do_not_stop_an_upload_behind_nginx(tmp_path, mix):
     service = Service(
-        tmp_path / "service", AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock", AURORA_BLOBS_PROXY_HOPS="1"
+        tmp_path / "service",
+        AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
     )
-    nginx = shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", tmp_path / "service" / "data" / "blobs")
+    nginx = shipped(
+        tmp_path / "nginx", tmp_path / "gunicorn.sock", tmp_path / "service" / "data" / "blobs"
+    )
     try:
         service.start()
         nginx.start()

@@ -26,7 +26,9 @@ def service(tmp_path):
 def stored(service):
     """Every file in the store and the spool."""
     data = service.folder / "data"
-    return sorted(path for name in ("blobs", "spool") for path in (data / name).rglob("*") if path.is_file())
+    return sorted(
+        path for name in ("blobs", "spool") for path in (data / name).rglob("*") if path.is_file()
+    )
 
 
 def spooled(service):
@@ -39,7 +41,11 @@ class SlowUpload(threading.Thread):
     def __init__(self, service, account):
         super().__init__()
         self._service = service
-        self._headers = {**account.headers, "Content-Type": "image/png", "Content-Length": str(len(BODY))}
+        self._headers = {
+            **account.headers,
+            "Content-Type": "image/png",
+            "Content-Length": str(len(BODY)),
+        }
         self.finish = threading.Event()
         self.answer = None
         self.start()

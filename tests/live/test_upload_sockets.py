@@ -17,7 +17,11 @@ from aurora_blobs.protocol.cid import cid_of_digest
 pytestmark = pytest.mark.live
 
 LIMIT = 400_000
-ENCODE = {"gzip": gzip.compress, "deflate": zlib.compress, "br": lambda data: brotli.compress(data, quality=1)}
+ENCODE = {
+    "gzip": gzip.compress,
+    "deflate": zlib.compress,
+    "br": lambda data: brotli.compress(data, quality=1),
+}
 
 
 @pytest.fixture(scope="module")
@@ -43,12 +47,31 @@ class Request:
 
     def __init__(self, chance, token):
         self.chance = chance
-        size = chance.choice([3, 100, 8191, 8192, 8193, 262_144, 262_145, LIMIT - 1, LIMIT, chance.randrange(3, LIMIT)])
+        size = chance.choice(
+            [
+                3,
+                100,
+                8191,
+                8192,
+                8193,
+                262_144,
+                262_145,
+                LIMIT - 1,
+                LIMIT,
+                chance.randrange(3, LIMIT),
+            ]
+        )
         self.blob = b"\xff\xd8\xff" + chance.randbytes(size - 3)
         self.cid = cid_of_digest(sha256(self.blob).digest())
-        self.headers = {"Host": "x", "Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
+        self.headers = {
+            "Host": "x",
+            "Authorization": f"Bearer {token}",
+            "Content-Type": "image/jpeg",
+        }
         self.expected = {200}
-        self.fault = chance.choice(["none"] * 4 + ["cut", "too large", "not a picture", "wrong encoding", "bad chunk"])
+        self.fault = chance.choice(
+            ["none"] * 4 + ["cut", "too large", "not a picture", "wrong encoding", "bad chunk"]
+        )
         body = self.body()
         self.wire = self.framed(body)
 
@@ -63,7 +86,10 @@ class Request:
             self.headers["Content-Encoding"] = coding
             body = ENCODE[coding](body)
             if self.fault == "wrong encoding":
-                body, self.expected = self.chance.choice([self.blob, body[:-3], body + b"more"]), {400}
+                body, self.expected = (
+                    self.chance.choice([self.blob, body[:-3], body + b"more"]),
+                    {400},
+                )
         return body
 
     def framed(self, body):
@@ -133,7 +159,10 @@ def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, tok
             accepted.add(request.cid)
 
     data = service.folder / "data"
-    stored = {path.name: cid_of_digest(sha256(path.read_bytes()).digest()) for path in data.glob("blobs/*/*")}
+    stored = {
+        path.name: cid_of_digest(sha256(path.read_bytes()).digest())
+        for path in data.glob("blobs/*/*")
+    }
     assert stored == {cid: cid for cid in accepted}
     assert len(accepted) > 50
     assert list((data / "spool").iterdir()) == []
@@ -141,7 +170,10 @@ def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, tok
 
 
 def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, token):
-    blobs = [b"\xff\xd8\xff" + bytes([number]) * size for number, size in enumerate((20_000, 3, 300_000, 5))]
+    blobs = [
+        b"\xff\xd8\xff" + bytes([number]) * size
+        for number, size in enumerate((20_000, 3, 300_000, 5))
+    ]
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
     wire = b"".join(f"{head}Content-Length: {len(blob)}\r\n\r\n".encode() + blob for blob in blobs)
     cids = [cid_of_digest(sha256(blob).digest()) for blob in blobs]
@@ -151,7 +183,9 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, to
         connection.shutdown(socket.SHUT_WR)
         answers = b"".join(iter(lambda: connection.recv(65536), b""))
 
-    assert [answers.find(cid.encode()) for cid in cids] == sorted(answers.find(cid.encode()) for cid in cids)
+    assert [answers.find(cid.encode()) for cid in cids] == sorted(
+        answers.find(cid.encode()) for cid in cids
+    )
     assert answers.count(b"HTTP/1.1 200 OK") == len(blobs)
 
 
@@ -161,7 +195,11 @@ def chunks(*pieces, end=b"0\r\n\r\n"):
 
 FULL = b"\xff\xd8\xff".ljust(LIMIT, b"=")
 PART = b"\xff\xd8\xff".ljust(100, b"-")
-LENGTH, CHUNKED, GZIP = b"Content-Length: 100", b"Transfer-Encoding: chunked", b"Content-Encoding: gzip"
+LENGTH, CHUNKED, GZIP = (
+    b"Content-Length: 100",
+    b"Transfer-Encoding: chunked",
+    b"Content-Encoding: gzip",
+)
 UNDERSTOOD = {
     "exactly the limit": (b"Content-Length: %d" % LIMIT, FULL, FULL),
     "exactly the limit, chunked": (CHUNKED, chunks(FULL), FULL),
@@ -169,14 +207,22 @@ UNDERSTOOD = {
     "a byte a chunk": (CHUNKED, chunks(*(bytes([byte]) for byte in PART)), PART),
     "extensions": (CHUNKED, b'64;a=1;b="c d"\r\n' + PART + b"\r\n0;last\r\n\r\n", PART),
     "trailers": (CHUNKED, chunks(PART, end=b"0\r\nX-Sum: 1\r\nServer-Timing: a\r\n\r\n"), PART),
-    "gzip twice": (CHUNKED + b"\r\n" + GZIP + b", gzip", chunks(gzip.compress(gzip.compress(PART))), PART),
+    "gzip twice": (
+        CHUNKED + b"\r\n" + GZIP + b", gzip",
+        chunks(gzip.compress(gzip.compress(PART))),
+        PART,
+    ),
     "two headers": (
         CHUNKED + b"\r\n" + GZIP + b"\r\nContent-Encoding: deflate",
         chunks(zlib.compress(gzip.compress(PART))),
         PART,
     ),
     "identity": (LENGTH + b"\r\nContent-Encoding: identity, identity", PART, PART),
-    "two members": (CHUNKED + b"\r\n" + GZIP, chunks(gzip.compress(PART), gzip.compress(b"more")), PART + b"more"),
+    "two members": (
+        CHUNKED + b"\r\n" + GZIP,
+        chunks(gzip.compress(PART), gzip.compress(b"more")),
+        PART + b"more",
+    ),
     "an expectation": (LENGTH + b"\r\nExpect: 100-continue", PART, PART),
 }
 REFUSED = {
@@ -195,7 +241,11 @@ REFUSED = {
     "a packed body that is short": (b"Content-Length: 200\r\n" + GZIP, gzip.compress(PART), 400),
     "a length in the trailers": (CHUNKED, chunks(PART, end=b"0\r\nContent-Length: 5\r\n\r\n"), 400),
     "trailers that are none": (CHUNKED, chunks(PART, end=b"0\r\nno colon\r\n\r\n"), 400),
-    "an endless extension": (CHUNKED, b"64;" + b"a" * 1_000_000 + b"\r\n" + PART + b"\r\n0\r\n\r\n", 400),
+    "an endless extension": (
+        CHUNKED,
+        b"64;" + b"a" * 1_000_000 + b"\r\n" + PART + b"\r\n0\r\n\r\n",
+        400,
+    ),
     "lines without CR": (CHUNKED, b"64\n" + PART + b"\n0\n\n", 400),
     "a size with a prefix": (CHUNKED, b"0x64\r\n" + PART + b"\r\n0\r\n\r\n", 400),
     "a size with a sign": (CHUNKED, b"+64\r\n" + PART + b"\r\n0\r\n\r\n", 400),
@@ -228,7 +278,9 @@ def answered(service, token, framing, body):
 
 def stored(service):
     data = service.folder / "data"
-    return {path.name: path.read_bytes() for path in [*data.glob("blobs/*/*"), *data.glob("spool/*")]}
+    return {
+        path.name: path.read_bytes() for path in [*data.glob("blobs/*/*"), *data.glob("spool/*")]
+    }
 
 
 @pytest.mark.parametrize("framing, body, content", UNDERSTOOD.values(), ids=UNDERSTOOD)
@@ -240,7 +292,9 @@ def test_a_framing_that_is_odd_is_understood(service, token, framing, body, cont
 
 
 @pytest.mark.parametrize("framing, body, status", REFUSED.values(), ids=REFUSED)
-def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(service, token, framing, body, status):
+def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(
+    service, token, framing, body, status
+):
     before = stored(service)
 
     assert answered(service, token, framing, body)[0] == status
@@ -254,11 +308,27 @@ def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(service, token, f
         ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nContent-Length: abc", b"400"),
         ("GET /" + "x" * 5000 + " HTTP/1.1\r\nHost: x", b"414"),
         ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nExpect: a miracle", b"417"),
-        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: new, chunked", b"501 Not Implemented"),
-        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked", b"501 Not Implemented"),
-        ("POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked", b"501"),
+        (
+            "POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: new, chunked",
+            b"501 Not Implemented",
+        ),
+        (
+            "POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked",
+            b"501 Not Implemented",
+        ),
+        (
+            "POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            b"501",
+        ),
     ],
-    ids=["a length that is no number", "a long line", "an expectation", "a new coding", "a coding", "a coding apart"],
+    ids=[
+        "a length that is no number",
+        "a long line",
+        "an expectation",
+        "a new coding",
+        "a coding",
+        "a coding apart",
+    ],
 )
 def test_what_the_server_itself_refuses_is_in_the_envelope_too(service, line, status):
     connection = service.connect()

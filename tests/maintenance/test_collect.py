@@ -16,7 +16,11 @@ GRACE = 3600
 
 def collector(depot, backend=None):
     return Collector(
-        backend or depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
+        backend or depot.backend,
+        depot.database,
+        spool=depot.spool,
+        grace_seconds=GRACE,
+        clock=depot.clock,
     )
 
 
@@ -33,7 +37,12 @@ def test_a_temporary_blob_goes_after_its_grace_and_not_before(depot):
 
     depot.clock.pass_seconds(1)
     (collected,) = collect(depot)
-    assert (collected.kind, collected.cid, collected.did, collected.size) == ("temporary", entry.cid, ALICE, 3)
+    assert (collected.kind, collected.cid, collected.did, collected.size) == (
+        "temporary",
+        entry.cid,
+        ALICE,
+        3,
+    )
     assert collected.since == entry.created_at
     assert depot.stored() == set()
     assert depot.rows()["blob"] == depot.rows()["blob_metadata"] == []
@@ -111,7 +120,9 @@ def test_a_dry_run_tells_all_and_takes_nothing(depot):
     assert collect(depot) == [told]
 
 
-@pytest.mark.parametrize("did", [ALICE, takedowns.EVERY_ACCOUNT], ids=["the account's", "everybody's"])
+@pytest.mark.parametrize(
+    "did", [ALICE, takedowns.EVERY_ACCOUNT], ids=["the account's", "everybody's"]
+)
 def test_bytes_under_takedown_are_kept_until_it_is_lifted(depot, did):
     entry = depot.upload(b"one")
     depot.take_down(entry.cid, did)
@@ -144,7 +155,9 @@ def test_bytes_under_anothers_takedown_outlive_the_row_of_the_account(depot):
     assert depot.stored() == {entry.cid}
 
     depot.lift(entry.cid, BOB)
-    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [("unheld", entry.cid)]
+    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [
+        ("unheld", entry.cid)
+    ]
     assert depot.stored() == set()
 
 
@@ -155,7 +168,9 @@ def test_bytes_that_no_account_holds_go(depot):
 
     assert collect(depot) == []
     depot.clock.pass_seconds(GRACE + 1)
-    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [("unheld", entry.cid)]
+    assert [(collected.kind, collected.cid) for collected in collect(depot)] == [
+        ("unheld", entry.cid)
+    ]
     assert depot.stored() == set()
     assert depot.rows()["blob"] == []
 
@@ -203,7 +218,9 @@ def test_sessions_tokens_and_counters_that_are_over_go(depot):
         for number in range(1234):
             sessions.add(tx, sessions.Session(f"s{number}", ALICE, "jti", now, now + number))
             tokens.use_token(tx, ALICE, f"j{number}", now + number, now)
-            tx.run("INSERT INTO usage_counter VALUES ('uploads', ?, ?, 1)", f"d{number}", now + number)
+            tx.run(
+                "INSERT INTO usage_counter VALUES ('uploads', ?, ?, 1)", f"d{number}", now + number
+            )
     depot.clock.now += 1_200
 
     told = [(collected.kind, collected.count) for collected in collect(depot)]
@@ -247,7 +264,9 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(de
     assert depot.stored() == set()
 
 
-def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_upload_takes_it_for_here(depot):
+def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_upload_takes_it_for_here(
+    depot,
+):
     class Failing(DiskBackend):
         def delete_many(self, cids):
             super().delete_many(cids)
@@ -332,7 +351,9 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(depot):
     run = collector(depot).run()
     first = next(run).cid
     (second,) = depot.stored() - {first}
-    with depot.database.write() as tx:  # another collector took it, and an upload to a store on a network began
+    with (
+        depot.database.write() as tx
+    ):  # another collector took it, and an upload to a store on a network began
         blobs.forget(tx, second)
         blobs.pin(tx, second, 1, depot.clock())
 

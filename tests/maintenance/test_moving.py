@@ -10,7 +10,7 @@ from support.depot import ALICE, BOB, blob_of, cid_of_bytes
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.maintenance.backup import Backup
-from aurora_blobs.maintenance.blob_import import Bring, in_folder
+from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.protocol.cid import aurora_form
@@ -29,7 +29,7 @@ def bring(depot, tmp_path):
     """Imports the folder ``pds``; the findings' details, and how many came."""
 
     def bring(did=None, databases=None):
-        job = Bring(depot.database, depot.blobs, depot.clock, did=did, databases=databases)
+        job = BlobImporter(depot.database, depot.blobs, depot.clock, did=did, databases=databases)
         findings = [finding.detail for finding in job.run(in_folder(tmp_path / "pds"), skip)]
         return findings, job.brought, job.present
 
@@ -99,11 +99,17 @@ def actors(tmp_path):
     )
     store.executemany(
         "INSERT INTO blob VALUES (?, ?, ?, NULL, NULL, NULL, '2024-01-01', ?)",
-        [(cid_of_bytes(PHOTO), "image/jpeg", 12, None), (cid_of_bytes(NOTE), "text/x-note", 6, "mod-7")],
+        [
+            (cid_of_bytes(PHOTO), "image/jpeg", 12, None),
+            (cid_of_bytes(NOTE), "text/x-note", 6, "mod-7"),
+        ],
     )
     uri = f"at://{CAROL}/app.bsky.feed.post/3kabc"
     store.execute("INSERT INTO record_blob VALUES (?, ?)", (cid_of_bytes(PHOTO), uri))
-    store.execute("INSERT INTO record VALUES (?, 'bafy', 'app.bsky.feed.post', '3kabc', '3krev', '2024')", (uri,))
+    store.execute(
+        "INSERT INTO record VALUES (?, 'bafy', 'app.bsky.feed.post', '3kabc', '3krev', '2024')",
+        (uri,),
+    )
     store.commit()
     store.close()
     return tmp_path / "actors"

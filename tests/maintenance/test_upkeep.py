@@ -6,7 +6,7 @@ import pytest
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
-from aurora_blobs.blobs.verify import set_aside
+from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, audit, references
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
@@ -22,7 +22,10 @@ NEVER_SEEN = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 @pytest.fixture(params=["memory", "disk"])
 def backend(request, tmp_path):
-    return {"memory": MemoryBackend, "disk": lambda: DiskBackend(tmp_path / "blobs", durable=False)}[request.param]()
+    return {
+        "memory": MemoryBackend,
+        "disk": lambda: DiskBackend(tmp_path / "blobs", durable=False),
+    }[request.param]()
 
 
 @pytest.fixture
@@ -50,7 +53,10 @@ def fsck(database, manager, spool_folder, clock):
 def scrub(database, manager, clock):
     def scrub(repair=False):
         job = Scrub(database, manager.backend, clock, repair=repair, bytes_per_second=0)
-        return [(finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)]
+        return [
+            (finding.kind, finding.subject, finding.repaired)
+            for finding in job.run(lambda size: None)
+        ]
 
     return scrub
 
@@ -102,7 +108,9 @@ def test_a_truncated_file_is_set_aside_and_healed_by_an_upload(manager, upload, 
     assert fsck() == []
 
 
-def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(manager, upload, plant, fsck):
+def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(
+    manager, upload, plant, fsck
+):
     cid = upload(b"whole")
     entry = manager.describe(ALICE, cid, viewer=ALICE)
     plant(cid, b"who")
@@ -112,7 +120,9 @@ def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(mana
     assert fsck() == [("wrong bytes", cid, False)]
 
 
-def test_a_flipped_byte_is_seen_by_scrub_set_aside_and_never_served(manager, upload, plant, fsck, scrub):
+def test_a_flipped_byte_is_seen_by_scrub_set_aside_and_never_served(
+    manager, upload, plant, fsck, scrub
+):
     cid = upload(b"right")
     plant(cid, b"riGht")
 
@@ -141,15 +151,17 @@ class EventfulBackend(MemoryBackend):
 
 @pytest.fixture
 def eventful(database, spool_folder, clock):
-    """A manager of such a store, and ``set_aside(cid)`` in it."""
+    """A manager of such a store, and ``quarantine(cid)`` in it."""
     with database.write() as tx:
         accounts.make_external(tx, ALICE, clock())
-    manager = BlobManager(EventfulBackend(), database, spool=spool_folder, rules=UploadRules(), clock=clock)
+    manager = BlobManager(
+        EventfulBackend(), database, spool=spool_folder, rules=UploadRules(), clock=clock
+    )
 
     def set_wrong_aside(cid):
         with database.read() as tx:
             row = audit.find_row(tx, cid)
-        return set_aside(database, manager.backend, row, clock)
+        return quarantine(database, manager.backend, row, clock)
 
     return manager, set_wrong_aside
 
@@ -232,7 +244,9 @@ def test_bytes_that_count_as_missing_but_are_there_are_found_again(database, upl
     assert fsck() == []
 
 
-def test_wrong_bytes_under_a_missing_blob_are_set_aside(manager, database, upload, plant, clock, fsck):
+def test_wrong_bytes_under_a_missing_blob_are_set_aside(
+    manager, database, upload, plant, clock, fsck
+):
     cid = upload(b"here")
     plant(cid, b"HERE")
     with database.write() as tx:
@@ -256,7 +270,10 @@ def test_a_foreign_file_is_named(tmp_path, database, spool_folder, clock):
     (backend.root / "README").write_text("?")
     (backend.root / "00" / "cat.jpg").write_text("?")
 
-    found = [finding.subject for finding in Fsck(database, backend, spool_folder, clock, repair=True).run()]
+    found = [
+        finding.subject
+        for finding in Fsck(database, backend, spool_folder, clock, repair=True).run()
+    ]
 
     assert found == ["00/cat.jpg", "README"]
 
@@ -318,8 +335,15 @@ def test_migrate_copies_everything_and_then_nothing(manager, upload, migrate, ta
     assert (findings, progress.copied_blobs, progress.done_blobs) == ([], 0, 100)
 
 
-def test_migrate_leaves_wrong_and_lost_bytes_behind_and_says_so(manager, upload, plant, migrate, target):
-    right, wrong, short, lost = upload(b"right"), upload(b"wrong"), upload(b"short"), upload(b"lost")
+def test_migrate_leaves_wrong_and_lost_bytes_behind_and_says_so(
+    manager, upload, plant, migrate, target
+):
+    right, wrong, short, lost = (
+        upload(b"right"),
+        upload(b"wrong"),
+        upload(b"short"),
+        upload(b"lost"),
+    )
     plant(wrong, b"gnorw")
     plant(short, b"sho")
     manager.backend.delete(lost)
@@ -364,7 +388,9 @@ def test_scrub_of_a_pair_sets_one_copy_aside_and_keeps_the_right_one(
     plant(cid, b"wrong")
     pair = PairBackend(manager.backend, second)
 
-    found = list(Scrub(database, pair, clock, repair=True, bytes_per_second=0).run(lambda size: None))
+    found = list(
+        Scrub(database, pair, clock, repair=True, bytes_per_second=0).run(lambda size: None)
+    )
 
     assert [(finding.kind, finding.repaired) for finding in found] == [("wrong bytes", True)]
     assert pair.open(cid).read() == b"right"
@@ -377,7 +403,9 @@ def test_what_is_missing_is_what_is_lost_or_only_named(database, manager, upload
     fsck(repair=True)
     with database.write() as tx:
         for cid in (kept, NEVER_SEEN):
-            references.add(tx, ALICE, f"at://{ALICE}/app.test/{cid[-3:]}", Reference(cid, None, None), "3kabc")
+            references.add(
+                tx, ALICE, f"at://{ALICE}/app.test/{cid[-3:]}", Reference(cid, None, None), "3kabc"
+            )
 
     with database.read() as tx:
         assert audit.missing(tx, ("", ""), 10) == sorted([(ALICE, lost), (ALICE, NEVER_SEEN)])

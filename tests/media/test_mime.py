@@ -9,7 +9,15 @@ from aurora_blobs.media import mime
 from aurora_blobs.media.signatures import detect
 from aurora_blobs.protocol.syntax import parse_mime_type
 
-DEFAULT = ("image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm")
+DEFAULT = (
+    "image/jpeg",
+    "image/png",
+    "image/gif",
+    "image/webp",
+    "video/mp4",
+    "video/quicktime",
+    "video/webm",
+)
 ANY = ("*/*",)
 
 
@@ -34,19 +42,33 @@ def test_under_sniff_a_claim_holds_where_the_bytes_show_nothing(data):
     assert mime.choose_mime_type("Test/Fake; a=b", data, policy="sniff", allowed=ANY) == "test/fake"
 
 
-NO_CLAIM = [None, "", " ", "*/*", "image/*", "application/octet-stream", "Application/Octet-Stream; x=y"]
+NO_CLAIM = [
+    None,
+    "",
+    " ",
+    "*/*",
+    "image/*",
+    "application/octet-stream",
+    "Application/Octet-Stream; x=y",
+]
 
 
 @pytest.mark.parametrize("policy", ["strict", "sniff"])
 @pytest.mark.parametrize("declared", NO_CLAIM)
 def test_no_claim_is_answered_by_the_bytes(policy, declared):
-    assert mime.choose_mime_type(declared, picture("PNG"), policy=policy, allowed=DEFAULT) == "image/png"
+    assert (
+        mime.choose_mime_type(declared, picture("PNG"), policy=policy, allowed=DEFAULT)
+        == "image/png"
+    )
 
 
 @pytest.mark.parametrize("policy", ["strict", "sniff"])
 @pytest.mark.parametrize("declared", NO_CLAIM)
 def test_no_claim_and_unknown_bytes_are_octets(policy, declared):
-    assert mime.choose_mime_type(declared, HTML, policy=policy, allowed=ANY) == "application/octet-stream"
+    assert (
+        mime.choose_mime_type(declared, HTML, policy=policy, allowed=ANY)
+        == "application/octet-stream"
+    )
     with pytest.raises(InvalidMimeType):
         mime.choose_mime_type(declared, HTML, policy=policy, allowed=DEFAULT)
 
@@ -159,7 +181,11 @@ def test_strict_refuses_a_false_claim_of_any_kind(declared, data):
 @pytest.mark.parametrize("policy", ["strict", "sniff"])
 @pytest.mark.parametrize(
     "declared, chosen",
-    [("image/png", "image/png"), ("text/plain; charset=utf-8", "text/plain"), (None, "application/octet-stream")],
+    [
+        ("image/png", "image/png"),
+        ("text/plain; charset=utf-8", "text/plain"),
+        (None, "application/octet-stream"),
+    ],
 )
 def test_an_empty_body_is_what_it_is_declared_where_all_is_allowed(policy, declared, chosen):
     assert mime.choose_mime_type(declared, b"", policy=policy, allowed=ANY) == chosen
@@ -186,13 +212,17 @@ def test_an_empty_body_is_no_picture(declared):
 def test_a_type_outside_the_list_is_refused(policy, declared, data):
     allowed = ("image/jpeg", "image/png")
 
-    with pytest.raises(InvalidMimeType, match="is not accepted here; accepted: image/jpeg, image/png$"):
+    with pytest.raises(
+        InvalidMimeType, match="is not accepted here; accepted: image/jpeg, image/png$"
+    ):
         mime.choose_mime_type(declared, data, policy=policy, allowed=allowed)
 
 
 def test_a_refusal_says_what_was_found_what_was_declared_and_what_is_accepted():
     with pytest.raises(InvalidMimeType) as refusal:
-        mime.choose_mime_type("image/png", PROGRAM, policy="strict", allowed=("image/png", "video/*"))
+        mime.choose_mime_type(
+            "image/png", PROGRAM, policy="strict", allowed=("image/png", "video/*")
+        )
 
     assert refusal.value.message == (
         "the bytes are application/x-msdownload, not image/png, as declared; accepted: image/png, video/*"

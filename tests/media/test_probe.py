@@ -16,7 +16,9 @@ def turned(orientation: int, order: str = "<") -> bytes:
 
 
 def info(ticks: bytes, scale: int = 1_000_000) -> bytes:
-    return media.element("1549A966", media.element("2AD7B1", scale.to_bytes(4, "big")), media.element("4489", ticks))
+    return media.element(
+        "1549A966", media.element("2AD7B1", scale.to_bytes(4, "big")), media.element("4489", ticks)
+    )
 
 
 STILLS = {
@@ -29,8 +31,14 @@ STILLS = {
     ),
     "jpeg, orientation 3": (JPEG, media.jpeg(640, 480, media.exif_segment(turned(3)))),
     "jpeg, orientation 6": (JPEG, media.jpeg(480, 640, media.exif_segment(turned(6)))),
-    "jpeg, orientation 8, big endian": (JPEG, media.jpeg(480, 640, media.exif_segment(turned(8, ">")))),
-    "jpeg, orientation 9 does not exist": (JPEG, media.jpeg(640, 480, media.exif_segment(turned(9)))),
+    "jpeg, orientation 8, big endian": (
+        JPEG,
+        media.jpeg(480, 640, media.exif_segment(turned(8, ">"))),
+    ),
+    "jpeg, orientation 9 does not exist": (
+        JPEG,
+        media.jpeg(640, 480, media.exif_segment(turned(9))),
+    ),
     "jpeg, damaged exif": (JPEG, media.jpeg(640, 480, media.exif_segment(turned(6)[:12]))),
     "png": (PNG, media.png(640, 480)),
     "png, orientation 5": (PNG, media.png(480, 640, media.chunk(b"eXIf", turned(5)))),
@@ -52,32 +60,50 @@ def test_the_size_of_a_picture_is_read_as_shown(mime_type, data):
 
 
 FILMS = {
-    "mp4": (MP4, media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480)))),
+    "mp4": (
+        MP4,
+        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))),
+    ),
     "moov after mdat": (
         MP4,
         media.mp4(
-            media.box(b"mdat", bytes(9999)), media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))
+            media.box(b"mdat", bytes(9999)),
+            media.box(b"moov", media.movie_header(600, 900), media.track(640, 480)),
         ),
     ),
     "64-bit sizes and times": (
         MP4,
         media.mp4(
             media.wide_box(b"mdat", bytes(99)),
-            media.wide_box(b"moov", media.movie_header(600, 900, version=1), media.track(640, 480, version=1)),
+            media.wide_box(
+                b"moov", media.movie_header(600, 900, version=1), media.track(640, 480, version=1)
+            ),
         ),
     ),
     "quicktime without ftyp": (
         QUICKTIME,
-        media.box(b"moov", media.movie_header(600, 900), media.track(640, 480)) + media.box(b"mdat"),
+        media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))
+        + media.box(b"mdat"),
     ),
     "a quarter turn": (
         MP4,
-        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN))),
+        media.mp4(
+            media.box(
+                b"moov",
+                media.movie_header(600, 900),
+                media.track(480, 640, matrix=media.QUARTER_TURN),
+            )
+        ),
     ),
     "sound before picture": (
         MP4,
         media.mp4(
-            media.box(b"moov", media.movie_header(600, 900), media.track(0, 0, handler=b"soun"), media.track(640, 480))
+            media.box(
+                b"moov",
+                media.movie_header(600, 900),
+                media.track(0, 0, handler=b"soun"),
+                media.track(640, 480),
+            )
         ),
     ),
     "the size only in the sample description": (
@@ -99,7 +125,9 @@ FILMS = {
         MP4,
         media.mp4(
             media.box(b"moov", media.movie_header(600, 0), media.track(640, 480)),
-            media.box(b"sidx", struct.pack(">IIIIIHH 6I", 0, 1, 1000, 0, 0, 0, 2, 9, 1000, 0, 9, 500, 0)),
+            media.box(
+                b"sidx", struct.pack(">IIIIIHH 6I", 0, 1, 1000, 0, 0, 0, 2, 9, 1000, 0, 9, 500, 0)
+            ),
         ),
     ),
     "webm": (WEBM, media.webm(info(struct.pack(">d", 1500)), media.webm_video(640, 480))),
@@ -122,7 +150,9 @@ FILMS = {
         WEBM,
         media.webm(
             info(struct.pack(">d", 1500)),
-            media.webm_video(640, 480, media.number("54B0", 4), media.number("54BA", 3), media.number("54B2", 3)),
+            media.webm_video(
+                640, 480, media.number("54B0", 4), media.number("54BA", 3), media.number("54B2", 3)
+            ),
         ),
     ),
 }
@@ -137,7 +167,9 @@ PARTIAL = {
     "a live webm has no duration": (WEBM, media.webm(media.webm_video(640, 480)), Facts(640, 480)),
     "an mp4 of sound alone has no size": (
         MP4,
-        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(0, 0, handler=b"soun"))),
+        media.mp4(
+            media.box(b"moov", media.movie_header(600, 900), media.track(0, 0, handler=b"soun"))
+        ),
         Facts(duration_ms=1500),
     ),
     "an unknown duration is all ones": (
@@ -179,14 +211,19 @@ def test_no_truncated_or_changed_header_makes_it_raise(mime_type, data):
     for _ in range(300):
         changed = bytearray(data)
         for _ in range(chance.randint(1, 6)):
-            changed[chance.randrange(len(changed))] = chance.choice((0, 1, 8, 0x7F, 0xFF, chance.randrange(256)))
+            changed[chance.randrange(len(changed))] = chance.choice(
+                (0, 1, 8, 0x7F, 0xFF, chance.randrange(256))
+            )
         probe(bytes(changed), chance.choice((mime_type, *sorted(PROBED_TYPES))))
 
 
 HOSTILE = {
     "a million empty boxes": (MP4, media.mp4(media.box(b"moov", media.box(b"free") * 600_000))),
     "boxes in boxes": (MP4, media.mp4(*[struct.pack(">I4s", 2**31, b"moov")] * 600_000)),
-    "tracks of empty boxes": (MP4, media.mp4(media.box(b"moov", media.box(b"trak", media.box(b"free") * 900) * 600))),
+    "tracks of empty boxes": (
+        MP4,
+        media.mp4(media.box(b"moov", media.box(b"trak", media.box(b"free") * 900) * 600)),
+    ),
     "tracks of empty elements": (
         WEBM,
         media.webm(media.element("1654AE6B", media.element("AE", b"\xec\x80" * 900) * 2500)),

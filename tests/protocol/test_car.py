@@ -45,9 +45,14 @@ def test_every_record_is_read_with_its_cid_in_the_order_of_keys():
 def test_a_record_has_its_links_and_bytes_as_json():
     blob = {"$type": "blob", "ref": BLOB, "mimeType": "image/png", "size": 6}
 
-    (record,) = records_of(car_of({"app.bsky.actor.profile/self": {"avatar": blob, "key": b"\x00\x01"}}))
+    (record,) = records_of(
+        car_of({"app.bsky.actor.profile/self": {"avatar": blob, "key": b"\x00\x01"}})
+    )
 
-    assert record.value == {"avatar": {**blob, "ref": {"$link": cid_text(BLOB)}}, "key": {"$bytes": "AAE"}}
+    assert record.value == {
+        "avatar": {**blob, "ref": {"$link": cid_text(BLOB)}},
+        "key": {"$bytes": "AAE"},
+    }
 
 
 def test_a_repository_names_its_account():
@@ -84,7 +89,9 @@ def test_the_same_record_may_be_under_two_keys():
 
 def test_memory_does_not_grow_with_the_size_of_records(tmp_path):
     path = tmp_path / "repository.car"
-    records = {f"com.example.a/{number:03}": {"text": f"{number:03}" * 200_000} for number in range(100)}
+    records = {
+        f"com.example.a/{number:03}": {"text": f"{number:03}" * 200_000} for number in range(100)
+    }
     path.write_bytes(car_of(records).getvalue())
     del records
 
@@ -164,32 +171,62 @@ TREES = {
         "missing block bafyrei",
     ),
     "keys out of order": (
-        lambda car, cid: car.add({"l": None, "e": [entry(b"com.example.a/2", cid), entry(b"com.example.a/1", cid)]}),
+        lambda car, cid: car.add(
+            {"l": None, "e": [entry(b"com.example.a/2", cid), entry(b"com.example.a/1", cid)]}
+        ),
         "key out of order: 'com.example.a/1'",
     ),
     "key twice": (
-        lambda car, cid: car.add({"l": None, "e": [entry(b"com.example.a/1", cid), entry(b"", cid, 15)]}),
+        lambda car, cid: car.add(
+            {"l": None, "e": [entry(b"com.example.a/1", cid), entry(b"", cid, 15)]}
+        ),
         "key out of order: 'com.example.a/1'",
     ),
     "subtree twice": (shared_subtree, "key out of order: 'com.example.a/5'"),
     "empty node": (
-        lambda car, cid: car.add({"l": car.add({"l": None, "e": []}), "e": [entry(b"com.example.a/1", cid)]}),
+        lambda car, cid: car.add(
+            {"l": car.add({"l": None, "e": []}), "e": [entry(b"com.example.a/1", cid)]}
+        ),
         "empty node",
     ),
     "prefix longer than the last key": (
         lambda car, cid: car.add({"l": None, "e": [entry(b"com.example.a/1", cid, 1)]}),
         "malformed",
     ),
-    "negative prefix": (lambda car, cid: car.add({"l": None, "e": [entry(b"a", cid, -1)]}), "malformed"),
-    "key as text": (lambda car, cid: car.add({"l": None, "e": [entry("com.example.a/1", cid)]}), "malformed"),
-    "entry without value": (lambda car, cid: car.add({"l": None, "e": [{"p": 0, "k": b"a", "t": None}]}), "malformed"),
+    "negative prefix": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"a", cid, -1)]}),
+        "malformed",
+    ),
+    "key as text": (
+        lambda car, cid: car.add({"l": None, "e": [entry("com.example.a/1", cid)]}),
+        "malformed",
+    ),
+    "entry without value": (
+        lambda car, cid: car.add({"l": None, "e": [{"p": 0, "k": b"a", "t": None}]}),
+        "malformed",
+    ),
     "entry that is no map": (lambda car, cid: car.add({"l": None, "e": [1]}), "malformed"),
     "entries that are no list": (lambda car, cid: car.add({"l": None, "e": 1}), "malformed"),
-    "no collection": (lambda car, cid: car.add({"l": None, "e": [entry(b"self", cid)]}), "not a record's key: 'self'"),
-    "too many parts": (lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/d/e", cid)]}), "not a record's key"),
-    "not an NSID": (lambda car, cid: car.add({"l": None, "e": [entry(b"posts/1", cid)]}), "not a record's key"),
-    "not a record key": (lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/..", cid)]}), "not a record's key"),
-    "not ASCII": (lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/\xff", cid)]}), "not a record's key"),
+    "no collection": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"self", cid)]}),
+        "not a record's key: 'self'",
+    ),
+    "too many parts": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/d/e", cid)]}),
+        "not a record's key",
+    ),
+    "not an NSID": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"posts/1", cid)]}),
+        "not a record's key",
+    ),
+    "not a record key": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/..", cid)]}),
+        "not a record's key",
+    ),
+    "not ASCII": (
+        lambda car, cid: car.add({"l": None, "e": [entry(b"a.b.c/\xff", cid)]}),
+        "not a record's key",
+    ),
     "node that is no map": (lambda car, cid: car.add([]), "tree: not a map"),
     "too deep": (lambda car, cid: chain(car, cid, 1000), "tree is too deep"),
 }
@@ -246,7 +283,15 @@ def test_a_broken_header_is_refused(header, reason):
 
 
 @pytest.mark.parametrize(
-    "commit", [{}, {"did": DID}, {"did": "alice", "data": BLOB}, {"did": DID, "data": 1}, {"did": 1, "data": BLOB}, []]
+    "commit",
+    [
+        {},
+        {"did": DID},
+        {"did": "alice", "data": BLOB},
+        {"did": DID, "data": 1},
+        {"did": 1, "data": BLOB},
+        [],
+    ],
 )
 def test_a_root_that_is_no_commit_is_refused(commit):
     car = Car()
@@ -260,12 +305,17 @@ def test_a_record_that_is_not_dag_cbor_is_refused():
     car.blocks[cid_of(block)] = block
     tree = car.add({"l": None, "e": [entry(b"com.example.a/1", cid_of(block))]})
 
-    assert refusal(car.file(car.commit(tree))) == ("Invalid CAR file: record 'com.example.a/1': nested too deeply")
+    assert refusal(car.file(car.commit(tree))) == (
+        "Invalid CAR file: record 'com.example.a/1': nested too deeply"
+    )
 
 
 @pytest.mark.parametrize("value", [None, 1, "text", [], b"bytes", BLOB], ids=ascii)
 def test_a_record_that_is_no_map_is_refused(value):
-    assert refusal(car_of({"com.example.a/1": value})) == "Invalid CAR file: record 'com.example.a/1': not a map"
+    assert (
+        refusal(car_of({"com.example.a/1": value}))
+        == "Invalid CAR file: record 'com.example.a/1': not a map"
+    )
 
 
 def test_one_record_under_many_keys_is_held_to_the_limit():

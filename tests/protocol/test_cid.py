@@ -62,7 +62,8 @@ def test_each_first_byte_of_a_digest_has_a_folder(first_byte):
 
 
 @pytest.mark.parametrize(
-    "place", [HELLO, f"00/{HELLO}", f"x/{cid.place_of(HELLO)}", cid.place_of(HELLO) + ".part", "b9/x", ""]
+    "place",
+    [HELLO, f"00/{HELLO}", f"x/{cid.place_of(HELLO)}", cid.place_of(HELLO) + ".part", "b9/x", ""],
 )
 def test_no_blob_lies_elsewhere(place):
     assert cid.cid_at(place) is None
@@ -100,7 +101,9 @@ MALFORMED = {
     "another prefix letter": "c" + HELLO[1:],
     "base58": libipld.encode_multibase("z", b"\x01\x55\x12\x20" + sha256(b"hello world").digest()),
     "base16": libipld.encode_multibase("f", b"\x01\x55\x12\x20" + sha256(b"hello world").digest()),
-    "base32 upper": libipld.encode_multibase("B", b"\x01\x55\x12\x20" + sha256(b"hello world").digest()),
+    "base32 upper": libipld.encode_multibase(
+        "B", b"\x01\x55\x12\x20" + sha256(b"hello world").digest()
+    ),
     "base64": libipld.encode_multibase("m", b"\x01\x55\x12\x20" + sha256(b"hello world").digest()),
     "a digest of 31 bytes": with_header(b"\x01\x55\x12\x1f", bytes(31)) + "a",
     "a digest of 31 bytes that says 32": with_header(b"\x01\x55\x12\x20", bytes(31)),
@@ -114,7 +117,9 @@ MALFORMED = {
 }
 
 
-@pytest.mark.parametrize("text", [*MALFORMED.values(), *NOT_A_BLOB.values()], ids=[*MALFORMED, *NOT_A_BLOB])
+@pytest.mark.parametrize(
+    "text", [*MALFORMED.values(), *NOT_A_BLOB.values()], ids=[*MALFORMED, *NOT_A_BLOB]
+)
 def test_what_names_no_blob_is_refused_as_a_blob_cid(text):
     with pytest.raises(ValueError) as refusal:
         cid.parse_blob_cid(text)

@@ -77,14 +77,22 @@ def test_bytes_come_back(data):
 
 
 def test_bytes_stay_bytes_beside_a_link_of_the_same_bytes():
-    value = [{"$link": RAW_CID}, {"$bytes": b64encode(bytes_of(RAW_CID)).decode().rstrip("=")}, {"$link": RAW_CID}]
+    value = [
+        {"$link": RAW_CID},
+        {"$bytes": b64encode(bytes_of(RAW_CID)).decode().rstrip("=")},
+        {"$link": RAW_CID},
+    ]
 
     assert decode(encode(value)) == value
 
 
 def test_a_link_is_found_whatever_stands_before_it():
     tag = "\xd8\x2a\x58\x25\x00"
-    value = {"a": [1.5, 2**40, -5, tag * 99, None, {"$bytes": ""}], "b": {"$bytes": "2Co"}, "c": {"$link": RECORD_CID}}
+    value = {
+        "a": [1.5, 2**40, -5, tag * 99, None, {"$bytes": ""}],
+        "b": {"$bytes": "2Co"},
+        "c": {"$link": RECORD_CID},
+    }
 
     assert decode(encode(value)) == value
 
@@ -104,8 +112,17 @@ def test_bytes_may_be_padded():
 
 def test_the_cid_of_a_block_is_that_of_the_protocol():
     # https://github.com/bluesky-social/atproto-interop-tests data-model-fixtures.json, the first
-    value = {"string": "abc", "unicode": "a~öñ©⽘☎𓋓😀👨‍👩‍👧‍👧", "integer": 123, "bool": True, "null": None}
-    value |= {"array": ["abc", "def", "ghi"], "object": {"string": "abc", "number": 123, "bool": True}}
+    value = {
+        "string": "abc",
+        "unicode": "a~öñ©⽘☎𓋓😀👨‍👩‍👧‍👧",
+        "integer": 123,
+        "bool": True,
+        "null": None,
+    }
+    value |= {
+        "array": ["abc", "def", "ghi"],
+        "object": {"string": "abc", "number": 123, "bool": True},
+    }
     value["object"]["arr"] = ["abc", "def", "ghi"]
 
     assert cid_of_block(encode(value)) == RECORD_CID

@@ -39,7 +39,11 @@ def blob(mime_type="image/png", size=1):
 
 
 def post(embed_type, **embed):
-    return {"$type": "app.bsky.feed.post", "text": "", "embed": {"$type": f"app.bsky.embed.{embed_type}", **embed}}
+    return {
+        "$type": "app.bsky.feed.post",
+        "text": "",
+        "embed": {"$type": f"app.bsky.embed.{embed_type}", **embed},
+    }
 
 
 def with_media(embed_type, **embed):
@@ -116,9 +120,17 @@ PLACES = {
         ("image/*",),
         1_000_000,
     ),
-    "icon of a publication": ("site.standard.publication", lambda b: {"icon": b}, "icon", ("image/*",), 1_000_000),
+    "icon of a publication": (
+        "site.standard.publication",
+        lambda b: {"icon": b},
+        "icon",
+        ("image/*",),
+        1_000_000,
+    ),
 }
-place = pytest.mark.parametrize("collection, record, path, accept, max_size", PLACES.values(), ids=PLACES.keys())
+place = pytest.mark.parametrize(
+    "collection, record, path, accept, max_size", PLACES.values(), ids=PLACES.keys()
+)
 
 
 @pytest.fixture(scope="module")
@@ -133,14 +145,18 @@ def refusal(lexicons, collection, value, validate=None):
 
 
 @place
-def test_a_blob_as_large_as_its_place_allows_is_valid(lexicons, collection, record, path, accept, max_size):
+def test_a_blob_as_large_as_its_place_allows_is_valid(
+    lexicons, collection, record, path, accept, max_size
+):
     mime_type = accept[0].replace("*", "webp")
 
     assert lexicons.check(collection, record(blob(mime_type, max_size)), None) == "valid"
 
 
 @place
-def test_a_blob_that_is_too_big_for_its_place_is_refused(lexicons, collection, record, path, accept, max_size):
+def test_a_blob_that_is_too_big_for_its_place_is_refused(
+    lexicons, collection, record, path, accept, max_size
+):
     mime_type = accept[0].replace("*", "webp")
 
     message = refusal(lexicons, collection, record(blob(mime_type, max_size + 1)))
@@ -172,7 +188,10 @@ def test_an_unknown_type_is_unknown_and_passes(lexicons):
 
 
 def test_an_unknown_type_is_refused_where_validation_is_asked_for(lexicons):
-    assert refusal(lexicons, "com.example.record", {}, True) == "Unknown lexicon type: com.example.record"
+    assert (
+        refusal(lexicons, "com.example.record", {}, True)
+        == "Unknown lexicon type: com.example.record"
+    )
 
 
 def test_nothing_is_checked_where_validation_is_declined(lexicons):
@@ -203,7 +222,10 @@ def test_what_is_not_a_blob_where_one_belongs_is_refused(lexicons, value, shown)
 
 
 def test_the_legacy_form_is_left_to_the_check_of_references(lexicons):
-    assert lexicons.check("app.bsky.actor.profile", {"avatar": {"cid": CID, "mimeType": "x/y"}}, None) == "valid"
+    assert (
+        lexicons.check("app.bsky.actor.profile", {"avatar": {"cid": CID, "mimeType": "x/y"}}, None)
+        == "valid"
+    )
 
 
 @pytest.mark.parametrize(
@@ -244,7 +266,10 @@ def test_an_operators_lexicon_is_followed_through_refs_unions_and_arrays(tmp_pat
         album=lexicon(
             "com.example.album",
             main=record_with(
-                pages={"type": "array", "items": {"type": "union", "refs": ["#page", "com.example.sheet"]}},
+                pages={
+                    "type": "array",
+                    "items": {"type": "union", "refs": ["#page", "com.example.sheet"]},
+                },
                 **{"cover-art": {"type": "ref", "ref": "com.example.sheet#picture"}},
             ),
             page={
@@ -296,7 +321,10 @@ def test_a_very_deep_record_is_checked_to_its_bottom(tmp_path):
             main=record_with(root={"type": "ref", "ref": "#node"}),
             node={
                 "type": "object",
-                "properties": {"next": {"type": "ref", "ref": "#node"}, "leaf": {"type": "blob", "maxSize": 1}},
+                "properties": {
+                    "next": {"type": "ref", "ref": "#node"},
+                    "leaf": {"type": "blob", "maxSize": 1},
+                },
             },
         ),
     )
@@ -309,16 +337,24 @@ def test_a_very_deep_record_is_checked_to_its_bottom(tmp_path):
 
 def test_an_operators_lexicon_replaces_the_one_that_is_built_in(tmp_path):
     write(
-        tmp_path, profile=lexicon("app.bsky.actor.profile", main=record_with(avatar={"type": "blob", "maxSize": 9_000}))
+        tmp_path,
+        profile=lexicon(
+            "app.bsky.actor.profile", main=record_with(avatar={"type": "blob", "maxSize": 9_000})
+        ),
     )
     lexicons = open_lexicons(tmp_path)
 
     assert lexicons.check("app.bsky.actor.profile", {"banner": blob("text/plain")}, None) == "valid"
-    assert "maximum 9000" in refusal(lexicons, "app.bsky.actor.profile", {"avatar": blob("text/plain", 9_001)})
+    assert "maximum 9000" in refusal(
+        lexicons, "app.bsky.actor.profile", {"avatar": blob("text/plain", 9_001)}
+    )
 
 
 def test_a_reference_to_a_lexicon_that_is_not_there_is_not_checked(tmp_path):
-    write(tmp_path, a=lexicon("com.example.a", main=record_with(x={"type": "ref", "ref": "com.example.b#c"})))
+    write(
+        tmp_path,
+        a=lexicon("com.example.a", main=record_with(x={"type": "ref", "ref": "com.example.b#c"})),
+    )
 
     assert open_lexicons(tmp_path).check("com.example.a", {"x": blob("x/y")}, True) == "valid"
 
@@ -337,21 +373,44 @@ GOOD = lexicon("com.example.good", main=record_with(x={"type": "blob"}))
         (json.dumps({"lexicon": 2, "id": "com.example.a", "defs": {}}), "not a lexicon"),
         (json.dumps({"lexicon": 1, "id": "com.example.a"}), 'needs "defs"'),
         (json.dumps(lexicon("com.example.a", main=1)), 'defs.main: not an object with a "type"'),
-        (json.dumps(lexicon("com.example.a", a={"type": "ref", "ref": "#a"})), "defs.a: a ref cannot be"),
-        (json.dumps(lexicon("com.example.a", other={"type": "record"})), "only main can be a record"),
-        (json.dumps(lexicon("com.example.a", main={"type": "record"})), "defs.main.record: not an object"),
-        (json.dumps(lexicon("com.example.a", main=record_with(x={"type": "ref", "ref": "#y"}))), "refers to #y"),
-        (json.dumps(lexicon("com.example.a", main=record_with(x={"type": "ref"}))), "defs.main.record.x.ref"),
         (
-            json.dumps(lexicon("com.example.a", main=record_with(x={"type": "blob", "maxSize": "1MB"}))),
+            json.dumps(lexicon("com.example.a", a={"type": "ref", "ref": "#a"})),
+            "defs.a: a ref cannot be",
+        ),
+        (
+            json.dumps(lexicon("com.example.a", other={"type": "record"})),
+            "only main can be a record",
+        ),
+        (
+            json.dumps(lexicon("com.example.a", main={"type": "record"})),
+            "defs.main.record: not an object",
+        ),
+        (
+            json.dumps(lexicon("com.example.a", main=record_with(x={"type": "ref", "ref": "#y"}))),
+            "refers to #y",
+        ),
+        (
+            json.dumps(lexicon("com.example.a", main=record_with(x={"type": "ref"}))),
+            "defs.main.record.x.ref",
+        ),
+        (
+            json.dumps(
+                lexicon("com.example.a", main=record_with(x={"type": "blob", "maxSize": "1MB"}))
+            ),
             "defs.main.record.x.maxSize: not a number of bytes",
         ),
         (
-            json.dumps(lexicon("com.example.a", main=record_with(x={"type": "blob", "accept": ["png"]}))),
+            json.dumps(
+                lexicon("com.example.a", main=record_with(x={"type": "blob", "accept": ["png"]}))
+            ),
             "defs.main.record.x.accept: accepted are media types",
         ),
         (
-            json.dumps(lexicon("com.example.a", main=record_with(x={"type": "blob", "accept": "image/png"}))),
+            json.dumps(
+                lexicon(
+                    "com.example.a", main=record_with(x={"type": "blob", "accept": "image/png"})
+                )
+            ),
             "defs.main.record.x.accept: not a list of strings",
         ),
         (

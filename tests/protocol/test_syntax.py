@@ -54,8 +54,12 @@ def test_a_text_that_is_too_long_is_refused_with_a_short_message(parse, text):
     assert len(str(refusal.value)) < 300
 
 
-@pytest.mark.parametrize("parse", [*PARSERS.values(), syntax.parse_at_identifier], ids=[*PARSERS, "identifier"])
-@pytest.mark.parametrize("text", ["", "\n", "\0", "ſelf", "a\n"], ids=["empty", "newline", "NUL", "not ASCII", "tail"])
+@pytest.mark.parametrize(
+    "parse", [*PARSERS.values(), syntax.parse_at_identifier], ids=[*PARSERS, "identifier"]
+)
+@pytest.mark.parametrize(
+    "text", ["", "\n", "\0", "ſelf", "a\n"], ids=["empty", "newline", "NUL", "not ASCII", "tail"]
+)
 def test_no_parser_accepts_odd_characters(parse, text):
     with pytest.raises(ValueError):
         parse(text)
@@ -104,7 +108,9 @@ def test_a_handle_is_normalised_to_lower_case():
     assert syntax.parse_handle("Alice.Test") == "alice.test"
 
 
-@pytest.mark.parametrize("text, parsed", [("did:web:a.test", "did:web:a.test"), ("A.test", "a.test")])
+@pytest.mark.parametrize(
+    "text, parsed", [("did:web:a.test", "did:web:a.test"), ("A.test", "a.test")]
+)
 def test_an_identifier_is_a_did_or_a_handle(text, parsed):
     assert syntax.parse_at_identifier(text) == parsed
 
@@ -117,7 +123,11 @@ def test_an_at_uri_comes_apart():
 
 @pytest.mark.parametrize(
     "uri",
-    ["at://did:web:a.test", "at://did:web:a.test/app.bsky.feed.post", "at://did:web:a.test/app.bsky.feed.post/self"],
+    [
+        "at://did:web:a.test",
+        "at://did:web:a.test/app.bsky.feed.post",
+        "at://did:web:a.test/app.bsky.feed.post/self",
+    ],
     ids=["authority", "collection", "record"],
 )
 def test_an_at_uri_is_written_as_it_was_read(uri):
@@ -128,11 +138,15 @@ def test_a_tid_holds_the_microseconds_above_ten_bits():
     tid = syntax.new_tid(1_700_000_000_123_456, None)
 
     alphabet = "234567abcdefghijklmnopqrstuvwxyz"
-    value = sum(alphabet.index(character) << 5 * place for place, character in enumerate(reversed(tid)))
+    value = sum(
+        alphabet.index(character) << 5 * place for place, character in enumerate(reversed(tid))
+    )
     assert value >> 10 == 1_700_000_000_123_456
 
 
-@pytest.mark.parametrize("step", [0, -5_000_000, 1], ids=["clock stands", "clock goes back", "clock goes on"])
+@pytest.mark.parametrize(
+    "step", [0, -5_000_000, 1], ids=["clock stands", "clock goes back", "clock goes on"]
+)
 def test_tids_rise_whatever_the_clock_does(step):
     now, tids = 1_700_000_000_000_000, [None]
 
@@ -177,7 +191,8 @@ def test_a_media_type_is_bare_and_in_lower_case(text, parsed):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "jpg", "foo bar", "image/", "/png", "image/png/x", "image /png", "image/p ng", "é/a"]
+    "text",
+    ["", "jpg", "foo bar", "image/", "/png", "image/png/x", "image /png", "image/p ng", "é/a"],
 )
 def test_what_is_no_media_type_is_refused(text):
     with pytest.raises(ValueError):

@@ -26,7 +26,11 @@ def kept(depot, did=DID):
 
 
 def test_every_record_is_kept(depot, importer):
-    values = {f"com.example.{name}/{number:04}": {"n": number} for name in ("a", "a.b", "b") for number in range(450)}
+    values = {
+        f"com.example.{name}/{number:04}": {"n": number}
+        for name in ("a", "a.b", "b")
+        for number in range(450)
+    }
 
     assert importer(values) == Imported(written=1350)
     assert kept(depot) == set(values)
@@ -57,13 +61,22 @@ def test_a_blob_that_was_uploaded_before_its_record_was_imported_is_public(depot
 
 
 def test_an_awaited_blob_keeps_the_type_that_the_record_states(depot, importer):
-    importer({"com.example.a/1": {"file": blob(b"WEBVTT\n", "text/vtt"), "b": blob(b"odd", "application/x-odd")}})
+    importer(
+        {
+            "com.example.a/1": {
+                "file": blob(b"WEBVTT\n", "text/vtt"),
+                "b": blob(b"odd", "application/x-odd"),
+            }
+        }
+    )
 
     assert depot.upload(b"odd", "application/octet-stream").mime_type == "application/x-odd"
     assert depot.upload(b"WEBVTT\n", "*/*").mime_type == "text/vtt"
 
 
-def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_record(depot, importer):
+def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_record(
+    depot, importer
+):
     png = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"IHDR" + bytes(100)
     importer({"com.example.a/1": {"picture": blob(png, "video/mp4")}})
 
@@ -83,14 +96,23 @@ def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(depot, importer):
 
 
 def test_a_legacy_reference_is_read(depot, importer):
-    importer({"app.bsky.actor.profile/self": {"avatar": {"cid": link_of(b"old"), "mimeType": "application/x-old"}}})
+    importer(
+        {
+            "app.bsky.actor.profile/self": {
+                "avatar": {"cid": link_of(b"old"), "mimeType": "application/x-old"}
+            }
+        }
+    )
 
     assert depot.listed(DID) == [cid_of_bytes(b"old")]
     assert depot.upload(b"old", "application/x-old").unreferenced_since is None
 
 
 def test_importing_again_changes_nothing(depot, importer):
-    values = {f"com.example.a/{number:04}": {"picture": blob(bytes([number % 256]))} for number in range(500)}
+    values = {
+        f"com.example.a/{number:04}": {"picture": blob(bytes([number % 256]))}
+        for number in range(500)
+    }
     importer(values)
     before = depot.rows()
 
@@ -99,10 +121,14 @@ def test_importing_again_changes_nothing(depot, importer):
 
 
 def test_importing_again_drops_what_is_gone(depot, importer):
-    importer({"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/2": {"picture": blob(b"two")}})
+    importer(
+        {"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/2": {"picture": blob(b"two")}}
+    )
     one, two = depot.upload(b"one"), depot.upload(b"two")
 
-    assert importer({"com.example.a/2": {"picture": blob(b"two")}}) == Imported(unchanged=1, dropped=1)
+    assert importer({"com.example.a/2": {"picture": blob(b"two")}}) == Imported(
+        unchanged=1, dropped=1
+    )
 
     assert kept(depot) == {"com.example.a/2"}
     assert depot.listed(DID) == [two.cid]
@@ -134,14 +160,23 @@ def test_any_repository_may_follow_any_other(depot, importer, seed):
     print(f"{seed=}")
     rng = random.Random(seed)
     names = ["com.example.a", "com.example.a.b", "com.example.ab", "com.example.b"]
-    keys = [f"{name}/{rkey}" for name in names for rkey in ("-", "~", ".a", "0", "self", *map(str, range(200)))]
+    keys = [
+        f"{name}/{rkey}"
+        for name in names
+        for rkey in ("-", "~", ".a", "0", "self", *map(str, range(200)))
+    ]
 
     for _ in range(4):
-        values = {key: {"picture": blob(bytes([rng.randrange(9)]))} for key in rng.sample(keys, rng.randrange(800))}
+        values = {
+            key: {"picture": blob(bytes([rng.randrange(9)]))}
+            for key in rng.sample(keys, rng.randrange(800))
+        }
         importer(values)
 
         assert kept(depot) == set(values)
-        assert depot.listed(DID) == sorted({link_of(value["picture"]["ref"]) for value in values.values()})
+        assert depot.listed(DID) == sorted(
+            {link_of(value["picture"]["ref"]) for value in values.values()}
+        )
     for number in range(9):
         depot.upload(bytes([number]))
     importer({})

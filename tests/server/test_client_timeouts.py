@@ -10,13 +10,13 @@ from contextlib import contextmanager
 import pytest
 
 from aurora_blobs.server import client_timeouts as patience
-from aurora_blobs.server.client_timeouts import DirectBody, PatientSocket, drain
+from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket, drain
 
 
 @pytest.fixture
-def pair() -> Iterator[tuple[PatientSocket, socket.socket]]:
+def pair() -> Iterator[tuple[TimeoutSocket, socket.socket]]:
     server, client = socket.socketpair()
-    connection = PatientSocket(server)
+    connection = TimeoutSocket(server)
     with connection, client:
         yield connection, client
 
@@ -89,7 +89,9 @@ def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, mon
     connection.begin()
     data = bytes(range(256)) * 4096
     taken = []
-    reader = threading.Thread(target=lambda: [(taken.append(client.recv(32_768)), time.sleep(0.05)) for _ in range(32)])
+    reader = threading.Thread(
+        target=lambda: [(taken.append(client.recv(32_768)), time.sleep(0.05)) for _ in range(32)]
+    )
 
     reader.start()
     connection.sendall(data)

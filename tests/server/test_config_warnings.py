@@ -3,7 +3,7 @@
 import pytest
 
 from aurora_blobs.config import Config
-from aurora_blobs.server.config_warnings import cautions
+from aurora_blobs.server.config_warnings import config_warnings
 
 SECRET = ("0123456789abcdef",)
 BESIDE = {"accounts": "external", "jwt_secret": SECRET, "service_did": "did:web:pds.test"}
@@ -23,13 +23,16 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
         ({"plc_url": "http://plc.test"}, "PLC_URL"),
         (BESIDE | {"oauth_issuer": "http://pds.test:3000"}, "OAUTH_ISSUER"),
         (OAUTH | {"oauth_jwks_url": "HTTP://10.0.0.2/jwks"}, "OAUTH_JWKS_URL"),
-        (OAUTH | {"oauth_introspection_url": "http://localhost.test/introspect"}, "OAUTH_INTROSPECTION_URL"),
+        (
+            OAUTH | {"oauth_introspection_url": "http://localhost.test/introspect"},
+            "OAUTH_INTROSPECTION_URL",
+        ),
         ({"bind": "unix:/run/s.sock"}, "PROXY_HOPS"),
         ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
     ],
 )
 def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
-    (line,) = cautions(Config(**settings))
+    (line,) = config_warnings(Config(**settings))
 
     assert line.startswith(f"AURORA_BLOBS_{variable}")
 
@@ -43,8 +46,12 @@ def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
         {"bind": "127.0.0.1:2583", "proxy_hops": 1},
         {"oauth_issuer": "https://pds.test", "oauth_jwks_url": "https://pds.test/jwks"},
         {"plc_url": "http://localhost:2582"},
-        BESIDE | {"oauth_issuer": "http://127.0.0.1:3000", "oauth_introspection_url": "http://[::1]:3000/introspect"},
+        BESIDE
+        | {
+            "oauth_issuer": "http://127.0.0.1:3000",
+            "oauth_introspection_url": "http://[::1]:3000/introspect",
+        },
     ],
 )
 def test_nobody_is_warned_of_what_the_readme_says(settings):
-    assert cautions(Config(**settings)) == []
+    assert config_warnings(Config(**settings)) == []

@@ -10,11 +10,25 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 
-def check_config(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def check_config(
+    tmp_path: Path, *arguments: str, **environ: str
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "gunicorn", "-c", str(ROOT / "gunicorn.conf.py"), *arguments, "none:app"],
+        [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            str(ROOT / "gunicorn.conf.py"),
+            *arguments,
+            "none:app",
+        ],
         cwd=tmp_path,
-        env={"PATH": os.environ["PATH"], "AURORA_BLOBS_DATA_DIR": str(tmp_path / "data"), **environ},
+        env={
+            "PATH": os.environ["PATH"],
+            "AURORA_BLOBS_DATA_DIR": str(tmp_path / "data"),
+            **environ,
+        },
         capture_output=True,
         text=True,
         timeout=120,
@@ -23,7 +37,11 @@ def check_config(tmp_path: Path, *arguments: str, **environ: str) -> subprocess.
 
 @pytest.mark.parametrize(
     "variable, value",
-    [("AURORA_BLOBS_BIND", "nowhere"), ("AURORA_BLOBS_THREADS", "many"), ("AURORA_BLOBS_NO_SUCH", "1")],
+    [
+        ("AURORA_BLOBS_BIND", "nowhere"),
+        ("AURORA_BLOBS_THREADS", "many"),
+        ("AURORA_BLOBS_NO_SUCH", "1"),
+    ],
 )
 def test_a_bad_setting_ends_the_start_with_one_line(tmp_path, variable, value):
     done = check_config(tmp_path, **{variable: value})

@@ -63,7 +63,9 @@ def held(backend):
     return {stored.cid: stored.size for stored in backend.scan()}
 
 
-@pytest.mark.parametrize("data", [b"", b"a", SMALL, LARGE], ids=["empty", "one byte", "small", "large"])
+@pytest.mark.parametrize(
+    "data", [b"", b"a", SMALL, LARGE], ids=["empty", "one byte", "small", "large"]
+)
 def test_what_was_put_is_there(backend, store, data):
     cid = store(backend, data)
 
@@ -117,7 +119,18 @@ def test_a_deleted_blob_can_be_put_again(backend, store):
 
 @pytest.mark.parametrize(
     "start, stop",
-    [(0, None), (0, 24), (0, 1), (5, 9), (23, 24), (23, None), (0, 0), (7, 7), (24, None), (24, 24)],
+    [
+        (0, None),
+        (0, 24),
+        (0, 1),
+        (5, 9),
+        (23, 24),
+        (23, None),
+        (0, 0),
+        (7, 7),
+        (24, None),
+        (24, 24),
+    ],
 )
 def test_a_part_is_what_a_slice_would_be(backend, store, start, stop):
     cid = store(backend, SMALL)
@@ -134,7 +147,9 @@ def test_a_part_that_is_not_all_there_is_not_found(backend, store, start, stop):
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000, -1, None])
-@pytest.mark.parametrize("start, stop", [(100, 1100), (IN_MEMORY - 3000, IN_MEMORY), (IN_MEMORY, None)])
+@pytest.mark.parametrize(
+    "start, stop", [(100, 1100), (IN_MEMORY - 3000, IN_MEMORY), (IN_MEMORY, None)]
+)
 def test_a_part_ends_where_it_should_whatever_the_reads(backend, store, size, start, stop):
     cid = store(backend, LARGE)
 
@@ -176,7 +191,7 @@ def test_what_is_kept_aside_shows_nowhere_and_is_not_removed_from_its_place(back
     cid = store(backend, SMALL)
 
     for _ in range(3):
-        backend.keep_aside(cid)
+        backend.quarantine(cid)
 
     names = []
     assert [stored.cid for stored in backend.scan(names.append)] == [cid]
@@ -186,15 +201,15 @@ def test_what_is_kept_aside_shows_nowhere_and_is_not_removed_from_its_place(back
 
 def test_what_is_not_there_cannot_be_kept_aside(backend):
     with pytest.raises(BlobNotFound):
-        backend.keep_aside(ABSENT)
+        backend.quarantine(ABSENT)
 
 
 def test_to_forget_what_was_kept_aside_leaves_the_rest_alone(backend, store):
     cid, other = store(backend, SMALL), store(backend, LARGE)
-    backend.keep_aside(cid)
+    backend.quarantine(cid)
 
     for _ in range(2):
-        backend.forget_aside({cid, ABSENT})
+        backend.purge_quarantine({cid, ABSENT})
 
     assert held(backend) == {cid: len(SMALL), other: len(LARGE)}
 
@@ -202,9 +217,9 @@ def test_to_forget_what_was_kept_aside_leaves_the_rest_alone(backend, store):
 def test_what_was_kept_aside_goes_when_it_is_to_be_forgotten(disk, store, tmp_path):
     gone, kept = store(disk, SMALL), store(disk, LARGE)
     for cid in (gone, kept, gone):
-        disk.keep_aside(cid)
+        disk.quarantine(cid)
 
-    disk.forget_aside({gone, ABSENT})
+    disk.purge_quarantine({gone, ABSENT})
 
     (aside,) = (tmp_path / "blobs" / "quarantine").iterdir()
     assert aside.name.startswith(f"{kept}.")
@@ -337,7 +352,11 @@ def test_the_descriptor_stands_where_the_part_begins(disk, store):
 
 def test_a_full_disk_leaves_nothing_under_the_cid(disk, spool_folder):
     with spooled(
-        io.BytesIO(LARGE[:1000]), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
+        io.BytesIO(LARGE[:1000]),
+        folder=spool_folder,
+        inspect=lambda head: "a/b",
+        max_bytes=10**6,
+        declared_size=None,
     ) as blob:
         with largest_file(500), pytest.raises(InsufficientStorage):
             disk.put(blob)
@@ -348,9 +367,13 @@ def test_a_full_disk_leaves_nothing_under_the_cid(disk, spool_folder):
 
 def test_a_full_disk_of_its_own_leaves_nothing(mounted_disk, spool_folder):
     with spooled(
-        io.BytesIO(LARGE), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
+        io.BytesIO(LARGE),
+        folder=spool_folder,
+        inspect=lambda head: "a/b",
+        max_bytes=10**6,
+        declared_size=None,
     ) as blob:
-        blob.land(durable=False)
+        blob.materialize(durable=False)
         with largest_file(500), pytest.raises(InsufficientStorage):
             mounted_disk.put(blob)
 
@@ -370,7 +393,11 @@ def test_a_disk_of_its_own_has_whole_files_that_are_not_for_everybody(mounted_di
 
 def test_bytes_that_are_put_twice_have_one_name_in_the_spool(disk, spool_folder):
     with spooled(
-        io.BytesIO(SMALL), folder=spool_folder, inspect=lambda head: "a/b", max_bytes=10**6, declared_size=None
+        io.BytesIO(SMALL),
+        folder=spool_folder,
+        inspect=lambda head: "a/b",
+        max_bytes=10**6,
+        declared_size=None,
     ) as blob:
         for _ in range(3):
             disk.put(blob)
@@ -392,7 +419,13 @@ def test_a_scan_passes_over_what_is_no_blob(disk, store, tmp_path):
     skipped = []
     assert [stored.cid for stored in disk.scan(skipped.append)] == [cid]
     assert sorted(skipped) == sorted(
-        [f"lost+found/{cid}", "README", f"{other}/{cid}", f"{other}/upload.0123", f"{other}/bafyrei{'0' * 64}"]
+        [
+            f"lost+found/{cid}",
+            "README",
+            f"{other}/{cid}",
+            f"{other}/upload.0123",
+            f"{other}/bafyrei{'0' * 64}",
+        ]
     )
 
 
@@ -401,7 +434,7 @@ def test_what_is_kept_aside_outlives_the_blob(request, store, place):
     disk = request.getfixturevalue(place)
     cid = store(disk, SMALL)
 
-    disk.keep_aside(cid)
+    disk.quarantine(cid)
     disk.delete(cid)
     store(disk, SMALL)
 
@@ -428,7 +461,9 @@ def test_a_probe_of_a_folder_that_is_gone_fails(disk, tmp_path):
         disk.probe()
 
 
-def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(store, tmp_path, monkeypatch):
+def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(
+    store, tmp_path, monkeypatch
+):
     backend = DiskBackend(tmp_path / "blobs", durable=True)
     calls = []
     for name in ("fdatasync", "link", "fsync", "unlink"):
@@ -444,7 +479,9 @@ def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(store
 
 def test_the_folders_are_on_the_disk_before_a_durable_backend_takes_anything(tmp_path, monkeypatch):
     synced = []
-    monkeypatch.setattr(os, "fsync", lambda folder: synced.append(os.readlink(f"/proc/self/fd/{folder}")))
+    monkeypatch.setattr(
+        os, "fsync", lambda folder: synced.append(os.readlink(f"/proc/self/fd/{folder}"))
+    )
     DiskBackend(tmp_path / "data" / "blobs", durable=True)
     assert synced == [str(tmp_path / "data" / "blobs"), str(tmp_path / "data")]
 
@@ -497,7 +534,11 @@ class Huge:
 
     def call(self, operation, *, CopySourceRange=None, **parameters):
         self.ranges += [CopySourceRange] if CopySourceRange else []
-        return {"ContentLength": self.size, "UploadId": "upload", "CopyPartResult": {"ETag": '"00"'}}
+        return {
+            "ContentLength": self.size,
+            "UploadId": "upload",
+            "CopyPartResult": {"ETag": '"00"'},
+        }
 
 
 @pytest.mark.parametrize(
@@ -512,7 +553,7 @@ class Huge:
 def test_no_object_has_more_parts_than_s3_takes(size, count, last):
     client = Huge(size)
 
-    S3Backend(Bucket("bucket", client), prefix="").keep_aside(ABSENT)
+    S3Backend(Bucket("bucket", client), prefix="").quarantine(ABSENT)
 
     assert (len(client.ranges), client.ranges[-1:]) == (count, last)
 
@@ -528,9 +569,18 @@ class Listing:
         if operation != "list_multipart_uploads":
             return {}
         begun = datetime(2026, 1, 1, tzinfo=UTC)
-        uploads = [{"Key": place_of(cid), "UploadId": f"of {cid}", "Initiated": begun} for cid in self.cids]
-        left = [upload for upload in uploads if upload["Key"] > KeyMarker and upload["UploadId"] > UploadIdMarker]
-        markers = {"NextKeyMarker": left[:2][-1]["Key"], "NextUploadIdMarker": left[:2][-1]["UploadId"]}
+        uploads = [
+            {"Key": place_of(cid), "UploadId": f"of {cid}", "Initiated": begun} for cid in self.cids
+        ]
+        left = [
+            upload
+            for upload in uploads
+            if upload["Key"] > KeyMarker and upload["UploadId"] > UploadIdMarker
+        ]
+        markers = {
+            "NextKeyMarker": left[:2][-1]["Key"],
+            "NextUploadIdMarker": left[:2][-1]["UploadId"],
+        }
         return {
             "Uploads": left[:2],
             "IsTruncated": len(left) > 2,
@@ -552,7 +602,9 @@ def test_all_pages_of_unfinished_uploads_are_seen(tells):
     assert found == client.cids
 
 
-@pytest.mark.parametrize("operation, named", [("size", ABSENT), ("delete", ABSENT), ("delete_many", [ABSENT])])
+@pytest.mark.parametrize(
+    "operation, named", [("size", ABSENT), ("delete", ABSENT), ("delete_many", [ABSENT])]
+)
 def test_s3_has_little_time_for_what_is_done_under_the_write_lock(operation, named):
     client = Asked()
     backend = S3Backend(Bucket("bucket", client), prefix="")

@@ -7,7 +7,7 @@ import pytest
 from support.threads import in_threads
 
 from aurora_blobs.storage import group_fsync as flush
-from aurora_blobs.storage.group_fsync import SharedFlush
+from aurora_blobs.storage.group_fsync import GroupFsync
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def flushes(monkeypatch):
 
 
 def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_path):
-    shared = SharedFlush(tmp_path / "log")
+    shared = GroupFsync(tmp_path / "log")
     calls = []
 
     def call():
@@ -37,12 +37,14 @@ def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_
     assert in_threads(call, 8) == []
 
     assert len(calls) == 40
-    assert all(any(came <= began and ended <= left for began, ended in flushes) for came, left in calls)
+    assert all(
+        any(came <= began and ended <= left for began, ended in flushes) for came, left in calls
+    )
     assert len(flushes) < 20
 
 
 def test_flushes_never_overlap(flushes, tmp_path):
-    shared = SharedFlush(tmp_path / "log")
+    shared = GroupFsync(tmp_path / "log")
 
     assert in_threads(shared.flush, 8) == []
 
@@ -57,7 +59,7 @@ def test_a_flush_that_fails_is_tried_by_the_next(tmp_path, monkeypatch):
             raise outcome
 
     monkeypatch.setattr(flush, "_flush", flaky)
-    shared = SharedFlush(tmp_path / "log")
+    shared = GroupFsync(tmp_path / "log")
 
     with pytest.raises(OSError, match="Input/output"):
         shared.flush()
@@ -67,7 +69,7 @@ def test_a_flush_that_fails_is_tried_by_the_next(tmp_path, monkeypatch):
 
 
 def test_a_file_that_is_not_there_needs_no_flush(tmp_path):
-    SharedFlush(tmp_path / "none").flush()
+    GroupFsync(tmp_path / "none").flush()
 
     assert os.listdir(tmp_path) == []
 
@@ -75,8 +77,10 @@ def test_a_file_that_is_not_there_needs_no_flush(tmp_path):
 def test_a_flush_syncs_the_file(tmp_path, monkeypatch):
     (tmp_path / "log").write_bytes(b"written")
     synced = []
-    monkeypatch.setattr(os, "fdatasync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}")))
+    monkeypatch.setattr(
+        os, "fdatasync", lambda file: synced.append(os.readlink(f"/proc/self/fd/{file}"))
+    )
 
-    SharedFlush(tmp_path / "log").flush()
+    GroupFsync(tmp_path / "log").flush()
 
     assert synced == [str(tmp_path / "log")]

@@ -7,7 +7,7 @@ import pytest
 from support.fakes import MemoryBackend
 
 from aurora_blobs.errors import BackendTimeout
-from aurora_blobs.storage.health import FRESH_SECONDS, StoreWatch
+from aurora_blobs.storage.health import FRESH_SECONDS, StoreHealth
 
 
 class MoodyBackend(MemoryBackend):
@@ -43,7 +43,7 @@ def seconds():
 
 @pytest.fixture
 def watch(backend, seconds):
-    return StoreWatch(backend, seconds)
+    return StoreHealth(backend, seconds)
 
 
 def test_a_store_is_asked_at_most_every_few_seconds(watch, backend, seconds):
@@ -90,7 +90,7 @@ def test_health_is_bad_while_the_store_does_not_work(app, client):
     backend = MoodyBackend()
     backend.failing = True
     services = app.extensions["aurora_blobs"]
-    app.extensions["aurora_blobs"] = replace(services, watch=StoreWatch(backend))
+    app.extensions["aurora_blobs"] = replace(services, store_health=StoreHealth(backend))
 
     answer = client.get("/xrpc/_health")
 

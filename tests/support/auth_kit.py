@@ -69,12 +69,26 @@ class Signer:
         return base58(self._codec + self.point())
 
     def document(self, did, *, fragment="atproto", **changes):
-        method = {"id": f"{did}#{fragment}", "type": "Multikey", "controller": did, "publicKeyMultibase": self.multikey}
+        method = {
+            "id": f"{did}#{fragment}",
+            "type": "Multikey",
+            "controller": did,
+            "publicKeyMultibase": self.multikey,
+        }
         return {"id": did, "verificationMethod": [method | changes]}
 
     def token(self, typ="JWT", **changes):
-        claims = {"iss": ACCOUNT, "aud": SERVICE, "lxm": UPLOAD, "exp": NOW + 60, "iat": NOW, "jti": token_hex(8)}
-        return self.key.sign(typ, {name: value for name, value in (claims | changes).items() if value is not None})
+        claims = {
+            "iss": ACCOUNT,
+            "aud": SERVICE,
+            "lxm": UPLOAD,
+            "exp": NOW + 60,
+            "iat": NOW,
+            "jti": token_hex(8),
+        }
+        return self.key.sign(
+            typ, {name: value for name, value in (claims | changes).items() if value is not None}
+        )
 
 
 @contextmanager
@@ -142,6 +156,12 @@ class Wallet:
             "nonce": given_nonce,
             "ath": base64url(sha256(token.encode()).digest()),
         }
-        head = {"typ": "dpop+jwt", "alg": self.signer.key.algorithm, "jwk": self.jwk} | (header or {})
+        head = {"typ": "dpop+jwt", "alg": self.signer.key.algorithm, "jwk": self.jwk} | (
+            header or {}
+        )
         claims = {name: value for name, value in (claims | changes).items() if value is not None}
-        return signed(self.signer.key, {name: value for name, value in head.items() if value is not None}, claims)
+        return signed(
+            self.signer.key,
+            {name: value for name, value in head.items() if value is not None},
+            claims,
+        )

@@ -16,7 +16,10 @@ def flat_png(width: int, height: int, depth: int = 1, colours: int = 1) -> bytes
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[colours]
     header = struct.pack(">IIBBBBB", width, height, depth, kind, 0, 0, 0)
     return (
-        b"\x89PNG\r\n\x1a\n" + media.chunk(b"IHDR", header) + media.chunk(b"IDAT", pixels) + media.chunk(b"IEND", b"")
+        b"\x89PNG\r\n\x1a\n"
+        + media.chunk(b"IHDR", header)
+        + media.chunk(b"IDAT", pixels)
+        + media.chunk(b"IEND", b"")
     )
 
 
@@ -57,7 +60,9 @@ def scan_flood(side: int, count: int) -> bytes:
 def noted_png() -> bytes:
     """A PNG whose compressed text and colour profile are 50 MB of zeros each."""
     zeros = zlib.compress(bytes(50_000_000), 9)
-    return media.png(8, 8, media.chunk(b"iCCP", b"icc\0\0" + zeros), media.chunk(b"zTXt", b"Comment\0\0" + zeros))
+    return media.png(
+        8, 8, media.chunk(b"iCCP", b"icc\0\0" + zeros), media.chunk(b"zTXt", b"Comment\0\0" + zeros)
+    )
 
 
 _MADE = {

@@ -44,7 +44,14 @@ class Car:
 
     def commit(self, data, did=DID):
         return self.add(
-            {"did": did, "version": 3, "data": data, "rev": "3lqp4k5jls22x", "prev": None, "sig": b"\1" * 64}
+            {
+                "did": did,
+                "version": 3,
+                "data": data,
+                "rev": "3lqp4k5jls22x",
+                "prev": None,
+                "sig": b"\1" * 64,
+            }
         )
 
     def tree(self, entries, layer=None):

@@ -54,10 +54,16 @@ class CephRgw(Cluster):
         self.environment["CEPH_CONF"] = str(self.folder / "ceph.conf")
         for name in ("mon", "osd"):
             (self.folder / name).mkdir(parents=True)
-        (self.folder / "ceph.conf").write_text(_CONFIGURATION.format(fsid=fsid, monitor=monitor, folder=self.folder))
+        (self.folder / "ceph.conf").write_text(
+            _CONFIGURATION.format(fsid=fsid, monitor=monitor, folder=self.folder)
+        )
         (self.folder / "keyring").touch()
         for name, caps in _KEYS.items():
-            pairs = [word for kind, cap in zip(caps[::2], caps[1::2], strict=True) for word in ("--cap", kind, cap)]
+            pairs = [
+                word
+                for kind, cap in zip(caps[::2], caps[1::2], strict=True)
+                for word in ("--cap", kind, cap)
+            ]
             self.run("ceph-authtool", "keyring", "--gen-key", "-n", name, *pairs)
         self.run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", monitor, "monmap")
         self.run("ceph-mon", "--mkfs", "-i", "a", "--monmap", "monmap", "--keyring", "keyring")

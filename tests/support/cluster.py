@@ -37,13 +37,21 @@ class Cluster:
         return store_client(self.url)
 
     def run(self, *command: str) -> None:
-        done = subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, timeout=self.SECONDS)
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            timeout=self.SECONDS,
+        )
         assert done.returncode == 0, (command, done.stdout[-1000:], done.stderr[-1000:])
 
     def begin(self, *command: str) -> None:
         with open(self.folder / f"{command[0]}.out", "ab") as log:
             self._processes.append(
-                subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=log, stderr=log)
+                subprocess.Popen(
+                    command, cwd=self.folder, env=self.environment, stdout=log, stderr=log
+                )
             )
 
     def await_ready(self) -> None:

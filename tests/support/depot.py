@@ -13,7 +13,7 @@ from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.db import no_hook, open_database
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.records.index import Records, Write
-from aurora_blobs.records.repo_import import Importer
+from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.disk import DiskBackend
 
 ALICE = "did:web:alice.test"
@@ -36,7 +36,12 @@ def link_of(data):
 
 def blob_of(entry):
     """The reference to *entry* in a record's JSON."""
-    return {"$type": "blob", "ref": {"$link": entry.cid}, "mimeType": entry.mime_type, "size": entry.size}
+    return {
+        "$type": "blob",
+        "ref": {"$link": entry.cid},
+        "mimeType": entry.mime_type,
+        "size": entry.size,
+    }
 
 
 class Clock:
@@ -56,14 +61,22 @@ class Depot:
     def __init__(self, folder: Path, clock=None, backend=None, before_commit=no_hook, **rules):
         self.clock = clock or Clock()
         self.spool = folder / "spool"
-        self.database = open_database(f"sqlite:{folder / 'db.sqlite3'}", durable=False, before_commit=before_commit)
+        self.database = open_database(
+            f"sqlite:{folder / 'db.sqlite3'}", durable=False, before_commit=before_commit
+        )
         self.database.upgrade(SCHEMA.read_text())
         self.backend = backend or DiskBackend(folder / "blobs", durable=False)
         self.blobs = BlobManager(
-            self.backend, self.database, spool=self.spool, rules=UploadRules(**rules), clock=self.clock
+            self.backend,
+            self.database,
+            spool=self.spool,
+            rules=UploadRules(**rules),
+            clock=self.clock,
         )
         self.records = Records(self.database, self.backend, self.clock)
-        self.importer = Importer(self.database, spool=self.spool, max_bytes=10**9, clock=self.clock)
+        self.importer = RepoImporter(
+            self.database, spool=self.spool, max_bytes=10**9, clock=self.clock
+        )
         self.repos = Repos(self.database, self.clock, open_to_reports=True)
         self.moderation = Moderation(self.database, self.repos, self.clock)
 
@@ -72,10 +85,14 @@ class Depot:
             accounts.make_external(tx, did, self.clock())
 
     def upload(self, data, mime_type="application/x-test", did=ALICE):
-        return self.blobs.upload(io.BytesIO(data), did=did, declared_type=mime_type, declared_size=len(data))
+        return self.blobs.upload(
+            io.BytesIO(data), did=did, declared_type=mime_type, declared_size=len(data)
+        )
 
     def write(self, collection, rkey, value, did=ALICE):
-        (written,) = self.records.apply(did, [Write("put", collection, rkey, {"$type": collection, **value})])
+        (written,) = self.records.apply(
+            did, [Write("put", collection, rkey, {"$type": collection, **value})]
+        )
         return written
 
     def delete(self, collection, rkey, did=ALICE):
@@ -93,7 +110,10 @@ class Depot:
 
     def replace(self, collection, rkey, to, value, did=ALICE):
         """The record *rkey* goes and *to* comes, in one go."""
-        writes = [Write("delete", collection, rkey), Write("create", collection, to, {"$type": collection, **value})]
+        writes = [
+            Write("delete", collection, rkey),
+            Write("create", collection, to, {"$type": collection, **value}),
+        ]
         self.records.apply(did, writes)
 
     @staticmethod
@@ -106,7 +126,10 @@ class Depot:
 
     def keys(self, did):
         with self.database.read() as tx:
-            return [tuple(row) for row in tx.all("SELECT collection, rkey FROM record WHERE did = ?", did)]
+            return [
+                tuple(row)
+                for row in tx.all("SELECT collection, rkey FROM record WHERE did = ?", did)
+            ]
 
     def value(self, did, collection, rkey):
         with self.database.read() as tx:
@@ -145,4 +168,6 @@ class Interrupted(BlobManager):
 
 def interrupted(depot):
     """The manager of *depot*, as an `Interrupted`."""
-    return Interrupted(depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock)
+    return Interrupted(
+        depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
+    )

@@ -13,7 +13,7 @@ from aurora_blobs.storage.disk import DiskBackend
 class MemoryBackend(BlobBackend):
     """Bytes in a dict."""
 
-    local = True
+    stat_is_cheap = True
 
     def __init__(self):
         self.held, self.aside = {}, []
@@ -36,12 +36,12 @@ class MemoryBackend(BlobBackend):
     def version(self, cid):
         return repr(self.held[cid]) if cid in self.held else None
 
-    def keep_aside(self, cid):
+    def quarantine(self, cid):
         if cid not in self.held:
             raise BlobNotFound()
         self.aside.append((cid, self.held[cid]))
 
-    def forget_aside(self, cids):
+    def purge_quarantine(self, cids):
         self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
 
     def scan(self, skipped=None):
@@ -59,7 +59,12 @@ class Interrupted(DiskBackend):
 
     def unfinished(self, before):
         self.asked = before
-        yield Unfinished("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e", 11, before - 1, self.remove)
+        yield Unfinished(
+            "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e",
+            11,
+            before - 1,
+            self.remove,
+        )
 
     def remove(self):
         there, self.left = self.left, False

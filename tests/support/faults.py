@@ -78,7 +78,9 @@ class FaultyLink:
 
     def connect(self) -> None:
         """Listen, at the same port as before `cut`."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=128, reuse_port=True)
+        self._listener = socket.create_server(
+            ("127.0.0.1", self.port), backlog=128, reuse_port=True
+        )
         self.port = self._listener.getsockname()[1]
         self._start(self._accept, self._listener)
 
@@ -149,7 +151,10 @@ class FaultyLink:
                 client.sendall(_CONTINUE)
             _drain(client, length - len(body))
             xml = fault.body or _XML.format(code=_CODES[kind]).encode()
-            client.sendall(b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml)) + xml)
+            client.sendall(
+                b"HTTP/1.1 %s Injected\r\nContent-Length: %d\r\n\r\n" % (kind.encode(), len(xml))
+                + xml
+            )
             return
         pause = self._pacer(fault)
         with socket.create_connection(self._upstream, timeout=60) as store:
@@ -228,7 +233,12 @@ def _content_length(head: bytes) -> int:
 
 
 def _pass_up(
-    client: socket.socket, store: socket.socket, body: bytes, length: int, kind: str, pause: Callable[[int], None]
+    client: socket.socket,
+    store: socket.socket,
+    body: bytes,
+    length: int,
+    kind: str,
+    pause: Callable[[int], None],
 ) -> bool:
     """Send the request's body on, of which *body* has come already; whether all of it went through."""
     left = length

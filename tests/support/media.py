@@ -4,9 +4,13 @@ import struct
 import zlib
 
 
-def tiff(*, orientation: int | None = None, gps: dict[int, bytes] | None = None, order: str = "<") -> bytes:
+def tiff(
+    *, orientation: int | None = None, gps: dict[int, bytes] | None = None, order: str = "<"
+) -> bytes:
     """EXIF data. *gps* holds the rationals of each tag, as packed by `rationals` in the same *order*."""
-    entries = [] if orientation is None else [(0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
+    entries = (
+        [] if orientation is None else [(0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
+    )
     count = len(entries) + (gps is not None)
     gps_at = 8 + 2 + 12 * count + 4
     if gps is not None:
@@ -17,7 +21,9 @@ def tiff(*, orientation: int | None = None, gps: dict[int, bytes] | None = None,
         values_at = gps_at + 2 + 12 * len(gps) + 4
         found, values = [], b""
         for tag, value in gps.items():
-            found.append((tag, 5, len(value) // 8, struct.pack(order + "I", values_at + len(values))))
+            found.append(
+                (tag, 5, len(value) // 8, struct.pack(order + "I", values_at + len(values)))
+            )
             values += value
         data += _directory(found, order) + values
     return data
@@ -28,7 +34,9 @@ def rationals(*pairs: tuple[int, int], order: str = "<") -> bytes:
 
 
 def _directory(entries, order: str) -> bytes:
-    rows = b"".join(struct.pack(order + "HHI", tag, kind, count) + value for tag, kind, count, value in entries)
+    rows = b"".join(
+        struct.pack(order + "HHI", tag, kind, count) + value for tag, kind, count, value in entries
+    )
     return struct.pack(order + "H", len(entries)) + rows + bytes(4)
 
 
@@ -36,9 +44,18 @@ def segment(marker: int, content: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
-def jpeg(width: int, height: int, *segments: bytes, frame: int = 0xC0, before: bytes = b"") -> bytes:
+def jpeg(
+    width: int, height: int, *segments: bytes, frame: int = 0xC0, before: bytes = b""
+) -> bytes:
     start_of_frame = segment(frame, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
-    return b"\xff\xd8" + b"".join(segments) + before + start_of_frame + segment(0xDA, b"\1\1\0\0\x3f\0") + b"\xff\xd9"
+    return (
+        b"\xff\xd8"
+        + b"".join(segments)
+        + before
+        + start_of_frame
+        + segment(0xDA, b"\1\1\0\0\x3f\0")
+        + b"\xff\xd9"
+    )
 
 
 def exif_segment(data: bytes) -> bytes:
@@ -46,12 +63,19 @@ def exif_segment(data: bytes) -> bytes:
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return (
+        struct.pack(">I", len(content))
+        + kind
+        + content
+        + struct.pack(">I", zlib.crc32(kind + content))
+    )
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n" + header + b"".join(chunks) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
 
 
 def gif(width: int, height: int) -> bytes:
@@ -67,7 +91,9 @@ def webp(*chunks: bytes) -> bytes:
 
 
 def vp8(width: int, height: int) -> bytes:
-    return riff(b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", width | 0x4000, height | 0x8000))
+    return riff(
+        b"VP8 ", b"\x10\0\0\x9d\x01\x2a" + struct.pack("<HH", width | 0x4000, height | 0x8000)
+    )
 
 
 def vp8l(width: int, height: int) -> bytes:
@@ -100,7 +126,13 @@ def movie_header(scale: int, duration: int, version: int = 0) -> bytes:
 
 
 def track(
-    width: int, height: int, *, matrix=UPRIGHT, handler: bytes = b"vide", version: int = 0, coded=(0, 0)
+    width: int,
+    height: int,
+    *,
+    matrix=UPRIGHT,
+    handler: bytes = b"vide",
+    version: int = 0,
+    coded=(0, 0),
 ) -> bytes:
     times = 32 if version else 20
     header = bytes([version, 0, 0, 7]) + bytes(times + 16) + struct.pack(">9I", *matrix)
@@ -137,4 +169,6 @@ def webm(*contents: bytes, unknown: bool = False) -> bytes:
 
 def webm_video(width: int, height: int, *more: bytes) -> bytes:
     picture = element("E0", number("B0", width), number("BA", height), *more)
-    return element("1654AE6B", element("AE", number("83", 2)), element("AE", number("83", 1), picture))
+    return element(
+        "1654AE6B", element("AE", number("83", 2)), element("AE", number("83", 1), picture)
+    )

@@ -21,7 +21,9 @@ class Member:
     @classmethod
     def of(cls, app, handle):
         accounts = app.extensions["aurora_blobs"].accounts
-        account = accounts.create(handle=handle, email=f"{handle}@example.com", password="correct horse")
+        account = accounts.create(
+            handle=handle, email=f"{handle}@example.com", password="correct horse"
+        )
         return cls(account.did, accounts.access_token(account), app.test_client())
 
     @property
@@ -29,7 +31,9 @@ class Member:
         return {"Authorization": f"Bearer {self.token}"}
 
     def upload(self, data, mime_type="image/jpeg", **headers):
-        return self.client.post(UPLOAD, data=data, headers={**self.headers, "Content-Type": mime_type, **headers})
+        return self.client.post(
+            UPLOAD, data=data, headers={**self.headers, "Content-Type": mime_type, **headers}
+        )
 
     def blob(self, data, mime_type="image/jpeg"):
         """Upload *data*; the reference that came back."""
@@ -44,7 +48,13 @@ class Member:
         return self.client.get(f"/xrpc/{method}", query_string=parameters, headers=self.headers)
 
     def record(self, value, collection="com.example.file", **more):
-        return self.post("com.atproto.repo.createRecord", repo=self.did, collection=collection, record=value, **more)
+        return self.post(
+            "com.atproto.repo.createRecord",
+            repo=self.did,
+            collection=collection,
+            record=value,
+            **more,
+        )
 
     def publish(self, data, mime_type="image/jpeg"):
         """Upload *data* and name it in a record; the reference and the record's key."""
@@ -56,7 +66,10 @@ class Member:
     def fetch(self, cid, did=None, **headers):
         """getBlob as everybody calls it."""
         return self.client.get(
-            GET_BLOB, query_string={"did": did or self.did, "cid": cid}, headers=headers, buffered=True
+            GET_BLOB,
+            query_string={"did": did or self.did, "cid": cid},
+            headers=headers,
+            buffered=True,
         )
 
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from support.service import ROOT, Server
 
-NGINX = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"  # setup.sh installs it
+NGINX = (
+    shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
+)  # setup.sh installs it
 _OWN = pwd.getpwuid(os.getuid()).pw_name
 
 
@@ -28,7 +30,17 @@ class Nginx(Server):
         return (self.folder / "access.log").read_text()
 
     def start(self) -> "Nginx":
-        command = [NGINX, "-p", str(self.folder), "-c", "nginx.conf", "-e", "error.log", "-g", "daemon off;"]
+        command = [
+            NGINX,
+            "-p",
+            str(self.folder),
+            "-c",
+            "nginx.conf",
+            "-e",
+            "error.log",
+            "-g",
+            "daemon off;",
+        ]
         self._begin(command, "stderr.log")
         return self
 
@@ -58,10 +70,12 @@ def own(folder: Path, http: str) -> Nginx:
     """A server of the test's own; *http* is the inside of the http block, with PORT for the port."""
     user = f"user {_OWN};" if os.getuid() == 0 else ""
     return Nginx(
-        folder, f"{user}\npid nginx.pid;\nevents {{}}\nhttp {{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n"
+        folder,
+        f"{user}\npid nginx.pid;\nevents {{}}\nhttp {{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n",
     )
 
 
 _TEMPORARY = "".join(
-    f"    {name}_temp_path {name}_temp;\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    f"    {name}_temp_path {name}_temp;\n"
+    for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
 )

@@ -15,7 +15,13 @@ from pathlib import Path
 
 from support.depot import ALICE, BOB, Depot, blob_of
 
-from aurora_blobs.errors import AccountNotFound, BackendTimeout, BlobNotFound, RepoNotFound, ServiceBusy
+from aurora_blobs.errors import (
+    AccountNotFound,
+    BackendTimeout,
+    BlobNotFound,
+    RepoNotFound,
+    ServiceBusy,
+)
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.storage.disk import DiskBackend
 
@@ -29,7 +35,7 @@ COLLECTION = "com.example.race"
 class Remote(DiskBackend):
     """A disk that is treated like a store on the network."""
 
-    local = False
+    stat_is_cheap = False
 
 
 class Mute(Remote):
@@ -59,7 +65,9 @@ def open_depot(folder, kind):
 
 
 def collector_of(depot):
-    return Collector(depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE_SECONDS, clock=now)
+    return Collector(
+        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE_SECONDS, clock=now
+    )
 
 
 class Racer:
@@ -74,7 +82,12 @@ class Racer:
         self.tally = Counter()
 
     def run(self, until):
-        steps = [self.publish] * 4 + [self.look] * 3 + [self.delete] * 3 + [self.upload, self.move, self.leave]
+        steps = (
+            [self.publish] * 4
+            + [self.look] * 3
+            + [self.delete] * 3
+            + [self.upload, self.move, self.leave]
+        )
         while time.monotonic() < until:
             step = self.random.choice(steps) if len(self.records) <= MAX_RECORDS else self.delete
             try:
@@ -134,7 +147,9 @@ class Racer:
         """An account comes, publishes what others have too, and is deleted."""
         self.depot.add_account(self.own_account)
         try:
-            entry = self.depot.upload(content(self.random.randrange(CONTENTS)), did=self.own_account)
+            entry = self.depot.upload(
+                content(self.random.randrange(CONTENTS)), did=self.own_account
+            )
             self.depot.write(COLLECTION, "1", {"file": blob_of(entry)}, did=self.own_account)
         except (BlobNotFound, AccountNotFound, RepoNotFound):
             self.tally["collected before its record"] += 1

@@ -41,7 +41,9 @@ FILMS = {
     ),
 }
 ANIMATION = f"golang-github-gabriel-vasile-mimetype-dev/{_GO}/github.com/gabriel-vasile/mimetype/testdata/apng.png"
-ORIENTATIONS = f"golang-github-disintegration-imaging-dev/{_GO}/github.com/disintegration/imaging/testdata"
+ORIENTATIONS = (
+    f"golang-github-disintegration-imaging-dev/{_GO}/github.com/disintegration/imaging/testdata"
+)
 WEBP = f"golang-golang-x-image-dev/{_GO}/golang.org/x/image/testdata"
 CAMERAS = f"golang-github-rwcarlsen-goexif-dev/{_GO}/github.com/rwcarlsen/goexif/exif"
 PROFILES = "colord-data/usr/share/color/icc/colord"
@@ -57,20 +59,30 @@ def magick(*arguments: str | Path, data: bytes | None = None) -> bytes:
     """What ImageMagick writes to its standard output."""
     program = shutil.which("convert-im6.q16")
     assert program, "ImageMagick is missing: tests/setup.sh brings it"
-    return subprocess.run([program, *map(str, arguments)], input=data, check=True, capture_output=True).stdout
+    return subprocess.run(
+        [program, *map(str, arguments)], input=data, check=True, capture_output=True
+    ).stdout
 
 
 def reference(source: Path | str, preset: Preset, data: bytes | None = None) -> Image.Image:
     """The picture as ImageMagick makes it: upright, without its profile's colours, never enlarged."""
     cut = []
     if preset.fit == "cover":  # only of photos that lie as they are shown, or upside down
-        width, height = map(int, magick(source, "-ping", "-format", "%w %h", "info:-", data=data).split())
+        width, height = map(
+            int, magick(source, "-ping", "-format", "%w %h", "info:-", data=data).split()
+        )
         across = min(width, round(height * preset.width / preset.height))
         down = min(height, round(width * preset.height / preset.width))
-        cut = ["-crop", f"{across}x{down}+{(width - across) // 2}+{(height - down) // 2}", "+repage"]
+        cut = [
+            "-crop",
+            f"{across}x{down}+{(width - across) // 2}+{(height - down) // 2}",
+            "+repage",
+        ]
     shrink = ["-resize", f"{preset.width}x{preset.height}>"]
     return Image.open(
-        io.BytesIO(magick(source, "-auto-orient", "+repage", *cut, *shrink, "-strip", "png:-", data=data))
+        io.BytesIO(
+            magick(source, "-auto-orient", "+repage", *cut, *shrink, "-strip", "png:-", data=data)
+        )
     )
 
 

@@ -34,13 +34,20 @@ def atom(kind, data=b""):
 
 
 def ftyp(major, *brands):
-    return atom(b"ftyp", major + struct.pack(">I", 512) + b"".join(brands)) + atom(b"free", bytes(40))
+    return atom(b"ftyp", major + struct.pack(">I", 512) + b"".join(brands)) + atom(
+        b"free", bytes(40)
+    )
 
 
 def ebml(doc_type, *, before=b"", size_bytes=1):
     element = b"\x42\x82" + (len(doc_type) | 1 << 7 * size_bytes).to_bytes(size_bytes) + doc_type
     elements = b"\x42\x86\x81\x01" + before + element
-    return b"\x1a\x45\xdf\xa3" + (len(elements) | 1 << 28).to_bytes(4) + elements + b"\x18\x53\x80\x67\x01"
+    return (
+        b"\x1a\x45\xdf\xa3"
+        + (len(elements) | 1 << 28).to_bytes(4)
+        + elements
+        + b"\x18\x53\x80\x67\x01"
+    )
 
 
 def archive(*names):

@@ -14,7 +14,11 @@ from botocore.exceptions import BotoCoreError, ClientError
 from support.service import is_free
 
 BUCKET = "blobs"
-KEYS = {"AWS_ACCESS_KEY_ID": "test:tester", "AWS_SECRET_ACCESS_KEY": "testsecret123", "AWS_DEFAULT_REGION": "us-east-1"}
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test:tester",
+    "AWS_SECRET_ACCESS_KEY": "testsecret123",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
 _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 _GRPC_OFFSET = 10_000  # each part also listens this far above its port
 
@@ -51,7 +55,12 @@ class SeaweedFS:
                     f"-bucket={BUCKET}",
                     *(f"-{name}={port}" for name, port in zip(_PORTS, self.ports, strict=True)),
                 ],
-                env={**os.environ, **KEYS, "GOMEMLIMIT": "400MiB", "TMPDIR": str(self.folder)},  # its logs
+                env={
+                    **os.environ,
+                    **KEYS,
+                    "GOMEMLIMIT": "400MiB",
+                    "TMPDIR": str(self.folder),
+                },  # its logs
                 stdout=log,
                 stderr=log,
             )
@@ -74,14 +83,18 @@ class SeaweedFS:
     def _await_ready(self) -> None:
         client = self.client()
         for _ in range(300):
-            assert self.process is not None and self.process.poll() is None, (self.folder / "log").read_text()[-2000:]
+            assert self.process is not None and self.process.poll() is None, (
+                self.folder / "log"
+            ).read_text()[-2000:]
             try:
                 client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
                 client.delete_object(Bucket=BUCKET, Key="ready")
                 return
             except (BotoCoreError, ClientError):
                 time.sleep(0.1)
-        raise AssertionError("SeaweedFS did not get ready: " + (self.folder / "log").read_text()[-2000:])
+        raise AssertionError(
+            "SeaweedFS did not get ready: " + (self.folder / "log").read_text()[-2000:]
+        )
 
 
 def store_client(url: str):

@@ -56,7 +56,9 @@ class Server:
         with (self.folder / log).open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, **options)
         ended = self.process.poll
-        assert becomes(lambda: self.is_answering() or ended() is not None, 30), "not within 30 seconds"
+        assert becomes(lambda: self.is_answering() or ended() is not None, 30), (
+            "not within 30 seconds"
+        )
         assert ended() is None, (self.folder / log).read_text()
 
     def is_answering(self) -> bool:
@@ -70,7 +72,9 @@ class Server:
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
-    def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
+    def call(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> Answer:
         return call(self.connect(), method, path, body, headers)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
@@ -100,12 +104,24 @@ class Service(Server):
         return (self.folder / "service.log").read_text()
 
     def start(self) -> "Service":
-        command = [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", *self._arguments, "wsgi:app"]
+        command = [
+            sys.executable,
+            "-m",
+            "gunicorn",
+            "-c",
+            "gunicorn.conf.py",
+            *self._arguments,
+            "wsgi:app",
+        ]
         self._begin(command, "service.log", cwd=ROOT, env=self._environ())
         return self
 
     def _environ(self) -> dict[str, str]:
-        own = {name: value for name, value in os.environ.items() if not name.startswith("AURORA_BLOBS_")}
+        own = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("AURORA_BLOBS_")
+        }
         return own | self._settings
 
     def is_answering(self) -> bool:
@@ -149,13 +165,17 @@ class Service(Server):
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """The operator's command *words*, with the settings of this service."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
-        return subprocess.run(command, cwd=ROOT, env=self._environ(), capture_output=True, timeout=600)
+        return subprocess.run(
+            command, cwd=ROOT, env=self._environ(), capture_output=True, timeout=600
+        )
 
     def account(self, handle: str = "alice.test") -> Account:
         made = self.call(
             "POST",
             "/xrpc/com.atproto.server.createAccount",
-            json.dumps({"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"}),
+            json.dumps(
+                {"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"}
+            ),
             {"Content-Type": "application/json"},
         )
         assert made.status == 200, made.body
@@ -163,7 +183,9 @@ class Service(Server):
 
     def upload(self, account: Account, content: bytes, mime_type: str) -> Any:
         """The reference to *content*, which is a blob of *account* from now on."""
-        uploaded = self.call("POST", UPLOAD, content, {**account.headers, "Content-Type": mime_type})
+        uploaded = self.call(
+            "POST", UPLOAD, content, {**account.headers, "Content-Type": mime_type}
+        )
         assert uploaded.status == 200, uploaded.body
         return uploaded.json["blob"]
 
@@ -172,7 +194,9 @@ class Service(Server):
         blob = self.upload(account, content, mime_type)
         record = {"repo": account.did, "collection": "com.example.file", "record": {"file": blob}}
         headers = {**account.headers, "Content-Type": "application/json"}
-        created = self.call("POST", "/xrpc/com.atproto.repo.createRecord", json.dumps(record), headers)
+        created = self.call(
+            "POST", "/xrpc/com.atproto.repo.createRecord", json.dumps(record), headers
+        )
         assert created.status == 200, created.body
         cid: str = blob["ref"]["$link"]
         return cid
@@ -187,7 +211,11 @@ class Service(Server):
 
 
 def call(
-    connection: socket.socket, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    connection: socket.socket,
+    method: str,
+    path: str,
+    body: Any = None,
+    headers: dict[str, str] | None = None,
 ) -> Answer:
     """One request on *connection*, which is closed after it."""
     client = HTTPConnection("127.0.0.1")

@@ -19,7 +19,9 @@ def table():
         if isinstance(default, bool):
             default = int(default)
         shown = "" if default in (None, "") else f"`{default}`"
-        lines.append(f"| `{PREFIX}{setting.name.upper()}` | {shown} | {setting.metadata['meaning']} |")
+        lines.append(
+            f"| `{PREFIX}{setting.name.upper()}` | {shown} | {setting.metadata['meaning']} |"
+        )
     return "\n".join(lines) + "\n"
 
 

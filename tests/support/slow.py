@@ -12,19 +12,26 @@ _POST = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n".encode()
 
 def kinds(account: Account) -> dict[str, bytes]:
     """What a client of each kind sends before it stops."""
-    head = _POST + f"Authorization: {account.headers['Authorization']}\r\nContent-Type: image/png\r\n".encode()
+    head = (
+        _POST
+        + f"Authorization: {account.headers['Authorization']}\r\nContent-Type: image/png\r\n".encode()
+    )
     return {
         "silent": b"",
         "half a head": head,
         "half a body": head + b"Content-Length: 1000000\r\n\r\n\x89PNG\r\n\x1a\n" + bytes(500_000),
-        "half a chunk": head + b"Transfer-Encoding: chunked\r\n\r\n100000\r\n\x89PNG\r\n\x1a\n" + bytes(5000),
+        "half a chunk": head
+        + b"Transfer-Encoding: chunked\r\n\r\n100000\r\n\x89PNG\r\n\x1a\n"
+        + bytes(5000),
     }
 
 
 class SlowClients:
     """*count* of them, each begun with one of *starts*; a crowd of its own is the way to leave them all."""
 
-    def __init__(self, connect: Callable[[], socket.socket], starts: list[bytes], count: int) -> None:
+    def __init__(
+        self, connect: Callable[[], socket.socket], starts: list[bytes], count: int
+    ) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         self._open = []

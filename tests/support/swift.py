@@ -70,7 +70,9 @@ class SwiftS3(Cluster):
             self.run("swift-ring-builder", builder, "add", f"r1z1-127.0.0.1:{port}/one", "1")
             self.run("swift-ring-builder", builder, "rebalance")
             self._serve(kind, _STORAGE, port)
-        self.begin("memcached", "-l", "127.0.0.1", "-p", str(self.ports[1]), "-u", getpass.getuser())
+        self.begin(
+            "memcached", "-l", "127.0.0.1", "-p", str(self.ports[1]), "-u", getpass.getuser()
+        )
         self._serve("proxy", _PROXY, self.ports[0])
         self.await_ready()
 

@@ -22,7 +22,7 @@ from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.protocol.cid import shard_of
 from aurora_blobs.storage.disk import DiskBackend
-from aurora_blobs.thumbnails.cache import Pictures
+from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
 
 THUMBNAIL = presets([])["avatar_thumbnail"]
@@ -44,24 +44,36 @@ class Service:
             handle="alice.test", email="alice@example.com", password="correct horse battery"
         )
         self.did = account.did
-        self.owner = {"Authorization": f"Bearer {self.inside.accounts.open_session(account).access_token}"}
+        self.owner = {
+            "Authorization": f"Bearer {self.inside.accounts.open_session(account).access_token}"
+        }
         self.client = self.app.test_client()
 
     def upload(self, data: bytes, mime_type: str = "image/jpeg", *, public: bool = True):
         response = self.client.post(
-            "/xrpc/com.atproto.repo.uploadBlob", data=data, headers={"Content-Type": mime_type, **self.owner}
+            "/xrpc/com.atproto.repo.uploadBlob",
+            data=data,
+            headers={"Content-Type": mime_type, **self.owner},
         )
         assert response.status_code == 200, response.json
         blob = response.json["blob"]
         if public:
-            record = {"repo": self.did, "collection": "com.example.picture", "record": {"picture": blob}}
-            response = self.client.post("/xrpc/com.atproto.repo.createRecord", json=record, headers=self.owner)
+            record = {
+                "repo": self.did,
+                "collection": "com.example.picture",
+                "record": {"picture": blob},
+            }
+            response = self.client.post(
+                "/xrpc/com.atproto.repo.createRecord", json=record, headers=self.owner
+            )
             assert response.status_code == 200, response.json
         return blob["ref"]["$link"]
 
     def get(self, cid: str, preset: str = "avatar_thumbnail", form: str = "@jpeg", **headers):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        return self.client.get(f"/img/{preset}/plain/{self.did}/{cid}{form}", headers=named, buffered=True)
+        return self.client.get(
+            f"/img/{preset}/plain/{self.did}/{cid}{form}", headers=named, buffered=True
+        )
 
     def entry(self, cid: str) -> Entry:
         return self.inside.blobs.describe(self.did, cid)
@@ -78,7 +90,7 @@ def serve(tmp_path, clock):
 
     yield serve
     for service in services:
-        service.inside.pictures.close()
+        service.inside.thumbnails.close()
         service.inside.database.close()
     assert open_files(tmp_path) == []
     assert os.listdir(tmp_path / "spool") == []
@@ -222,10 +234,16 @@ def test_a_takedown_holds_at_once_and_until_it_is_lifted(service):
     subject = Subject(service.did, cid)
 
     service.inside.moderation.take_down(subject, None)
-    refused = [service.get(cid), service.get(cid, If_None_Match=tag), service.get(cid, form="@webp")]
+    refused = [
+        service.get(cid),
+        service.get(cid, If_None_Match=tag),
+        service.get(cid, form="@webp"),
+    ]
     service.inside.moderation.lift(subject)
 
-    assert [(response.status_code, response.json["error"]) for response in refused] == [(400, "BlobNotFound")] * 3
+    assert [(response.status_code, response.json["error"]) for response in refused] == [
+        (400, "BlobNotFound")
+    ] * 3
     assert service.get(cid).status_code == 200
 
 
@@ -304,7 +322,9 @@ def test_nothing_is_made_of_wrong_bytes_and_their_healing_is_seen_at_once(servic
     assert (refused.status_code, refused.json["error"]) == (400, "BlobNotFound")
     healed = service.get(cid, form="@png")
     assert healed.status_code == 200
-    assert Image.open(io.BytesIO(healed.data)).getpixel((64, 64)) == Image.open(io.BytesIO(photo())).getpixel((64, 64))
+    assert Image.open(io.BytesIO(healed.data)).getpixel((64, 64)) == Image.open(
+        io.BytesIO(photo())
+    ).getpixel((64, 64))
 
 
 def test_the_cache_can_be_deleted(service, tmp_path):
@@ -338,7 +358,9 @@ def test_the_cache_stays_within_its_size_and_forgets_the_least_used(serve, tmp_p
         service.get(cids[-1])
         clock.advance(601)
         service.get(cids[0])  # is used all the time
-        assert sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*.jpeg")) <= 20_000
+        assert (
+            sum(path.stat().st_size for path in (tmp_path / "images").glob("??/*.jpeg")) <= 20_000
+        )
 
     kept = {name.partition(".")[0] for name in cached(tmp_path)}
     assert cids[0] in kept and cids[-1] in kept and cids[1] not in kept
@@ -357,7 +379,7 @@ def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
         tx.run("DELETE FROM blob_metadata WHERE cid = ?", gone)
         tx.run("DELETE FROM blob WHERE cid = ?", gone)
 
-    assert service.inside.pictures.sweep() == 2
+    assert service.inside.thumbnails.sweep() == 2
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
     with service.inside.database.read() as tx:
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
@@ -370,7 +392,7 @@ def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
     with service.inside.database.write() as tx:
         tx.run("DELETE FROM derivative WHERE cid = ?", lost)
 
-    service.inside.pictures.sweep()
+    service.inside.thumbnails.sweep()
 
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
     with service.inside.database.read() as tx:
@@ -418,17 +440,26 @@ class Caches:
     def __init__(self, folder, database, clock):
         self.backend = CountingBackend(folder / "blobs")
         self._folder, self._database, self._clock = folder, database, clock
-        self._blobs = BlobManager(self.backend, database, spool=folder / "spool", rules=UploadRules(), clock=clock)
+        self._blobs = BlobManager(
+            self.backend, database, spool=folder / "spool", rules=UploadRules(), clock=clock
+        )
         self.made = []
 
     def upload(self, data: bytes) -> Entry:
         return self._blobs.upload(io.BytesIO(data), did="did:web:a.test")
 
-    def make(self, database=None, max_bytes: int = 2**30) -> Pictures:
+    def make(self, database=None, max_bytes: int = 2**30) -> ThumbnailCache:
         database = database or self._database
         folder = self._folder / "images"
         self.made.append(
-            Pictures(self._blobs, database, folder=folder, presets={}, max_bytes=max_bytes, clock=self._clock)
+            ThumbnailCache(
+                self._blobs,
+                database,
+                folder=folder,
+                presets={},
+                max_bytes=max_bytes,
+                clock=self._clock,
+            )
         )
         return self.made[-1]
 
@@ -436,7 +467,9 @@ class Caches:
 @pytest.fixture
 def caches(tmp_path, database, clock):
     with database.write() as tx:
-        accounts.create(tx, "did:web:a.test", handle="a.test", email=None, password_hash="", now=clock())
+        accounts.create(
+            tx, "did:web:a.test", handle="a.test", email=None, password_hash="", now=clock()
+        )
     caches = Caches(tmp_path, database, clock)
     yield caches
     for pictures in caches.made:
@@ -453,7 +486,11 @@ def test_however_many_ask_at_once_it_is_made_once(caches):
     four = [caches.make() for _ in range(4)]
     made = []
     threads = [
-        threading.Thread(target=lambda pictures=pictures: made.append(taken(pictures.open(entry, THUMBNAIL, "webp"))))
+        threading.Thread(
+            target=lambda pictures=pictures: made.append(
+                taken(pictures.open(entry, THUMBNAIL, "webp"))
+            )
+        )
         for pictures in four * 10
     ]
     for thread in threads:
@@ -480,13 +517,17 @@ def bytes_in(folder) -> int:
     return sizes
 
 
-def test_many_that_make_pictures_at_once_never_keep_more_than_there_is_room_for(caches, tmp_path, database):
+def test_many_that_make_pictures_at_once_never_keep_more_than_there_is_room_for(
+    caches, tmp_path, database
+):
     entries = [caches.upload(noise(level)) for level in range(60, 90)]
     room = 5 * len(taken(caches.make(max_bytes=0).open(entries[0], THUMBNAIL, "webp")))
     four = [caches.make(max_bytes=room) for _ in range(4)]
     threads = [
         threading.Thread(
-            target=lambda part=part: [taken(four[part].open(x, THUMBNAIL, "webp")) for x in entries[part::4]]
+            target=lambda part=part: [
+                taken(four[part].open(x, THUMBNAIL, "webp")) for x in entries[part::4]
+            ]
         )
         for part in range(4)
     ]
@@ -517,7 +558,7 @@ class FullDatabase:
     """*database*, and not a byte more."""
 
     def __init__(self, database):
-        self.glance, self.read = database.glance, database.read
+        self.one_shot, self.read = database.one_shot, database.read
 
     @contextmanager
     def write(self):
@@ -543,7 +584,9 @@ def test_without_a_folder_pictures_are_made_each_time(caches, tmp_path):
     pictures = caches.make()
     entry = caches.upload(photo())
 
-    assert taken(pictures.open(entry, THUMBNAIL, "webp")) == taken(pictures.open(entry, THUMBNAIL, "webp"))
+    assert taken(pictures.open(entry, THUMBNAIL, "webp")) == taken(
+        pictures.open(entry, THUMBNAIL, "webp")
+    )
 
 
 def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_path, monkeypatch):
@@ -560,7 +603,11 @@ def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_pa
     assert taken(caches.make().open(entry, THUMBNAIL, "webp"))
 
 
-FILM = media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN)))
+FILM = media.mp4(
+    media.box(
+        b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN)
+    )
+)
 
 
 @pytest.mark.parametrize(
@@ -587,16 +634,22 @@ def test_size_and_duration_are_known_from_the_upload(service, data, mime_type, f
 
 
 def test_old_rows_are_filled_in_by_a_command(service):
-    cids = [service.upload(photo(form="PNG"), "image/png"), service.upload(FILM + bytes(300_000), "video/mp4")]
+    cids = [
+        service.upload(photo(form="PNG"), "image/png"),
+        service.upload(FILM + bytes(300_000), "video/mp4"),
+    ]
     with service.inside.database.write() as tx:
-        tx.run("UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL")
+        tx.run(
+            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL"
+        )
     run = service.app.test_cli_runner().invoke
 
     first = run(args=["blobs", "backfill", "--json"])
     second = run(args=["blobs", "backfill", "--json"])
 
     assert sorted(
-        (row["cid"], row["width"], row["durationMs"]) for row in map(json.loads, first.output.splitlines())
+        (row["cid"], row["width"], row["durationMs"])
+        for row in map(json.loads, first.output.splitlines())
     ) == (sorted([(cids[0], 640, None), (cids[1], 640, 1500)]))
     assert (second.exit_code, second.output) == (0, "")
 
@@ -607,16 +660,22 @@ class Replaced(DiskBackend):
     def open(self, cid, start=0, stop=None):
         file = super().open(cid, start, stop)
         with self.database.write() as tx:
-            entry = replace(blobs.holders(tx, cid)[0], mime_type="image/jpeg", width=640, height=480)
-            blobs.let_go(tx, entry.did, cid)
-            blobs.hold(tx, entry)
+            entry = replace(
+                blobs.holders(tx, cid)[0], mime_type="image/jpeg", width=640, height=480
+            )
+            blobs.remove_owner(tx, entry.did, cid)
+            blobs.add_owner(tx, entry)
         return file
 
 
-def test_a_backfill_leaves_what_was_uploaded_again_meanwhile_as_it_is(caches, tmp_path, database, clock):
+def test_a_backfill_leaves_what_was_uploaded_again_meanwhile_as_it_is(
+    caches, tmp_path, database, clock
+):
     caches.upload(photo())
     with database.write() as tx:
-        tx.run("UPDATE blob_metadata SET mime_type = 'video/mp4', width = NULL, height = NULL, probed_at = NULL")
+        tx.run(
+            "UPDATE blob_metadata SET mime_type = 'video/mp4', width = NULL, height = NULL, probed_at = NULL"
+        )
     backend = Replaced(tmp_path / "blobs", durable=False)
     backend.database = database
 
@@ -624,7 +683,11 @@ def test_a_backfill_leaves_what_was_uploaded_again_meanwhile_as_it_is(caches, tm
 
     assert found == []
     with database.read() as tx:
-        assert tx.one("SELECT mime_type, width, height FROM blob_metadata") == ("image/jpeg", 640, 480)
+        assert tx.one("SELECT mime_type, width, height FROM blob_metadata") == (
+            "image/jpeg",
+            640,
+            480,
+        )
 
 
 def test_a_lost_blob_does_not_stop_the_backfill(service):
@@ -648,7 +711,9 @@ def test_a_location_is_refused_where_the_operator_says_so(serve, tmp_path, paddi
     service = serve(location_metadata="refuse")
 
     refused = service.client.post(
-        "/xrpc/com.atproto.repo.uploadBlob", data=data, headers={"Content-Type": "image/jpeg", **service.owner}
+        "/xrpc/com.atproto.repo.uploadBlob",
+        data=data,
+        headers={"Content-Type": "image/jpeg", **service.owner},
     )
 
     assert (refused.status_code, refused.json["error"]) == (400, "LocationMetadata")

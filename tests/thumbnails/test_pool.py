@@ -14,7 +14,7 @@ from PIL import Image, ImageCms, PngImagePlugin
 from support import media
 
 from aurora_blobs.errors import UnusableImage
-from aurora_blobs.thumbnails.pool import Studio
+from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 from aurora_blobs.thumbnails.wire import STARTED, derived, parse_reply, refused
 
@@ -24,7 +24,9 @@ RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 40), (40, 50, 200), (220, 21
 
 @pytest.fixture
 def derive(studio):
-    def derive(data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png") -> Image.Image:
+    def derive(
+        data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png"
+    ) -> Image.Image:
         image = Image.open(io.BytesIO(studio.derive(io.BytesIO(data), mime_type, preset, form)))
         assert image.get_format_mimetype() == WRITABLE[form]
         return image
@@ -50,16 +52,28 @@ def encoded(image: Image.Image, form: str, **options) -> bytes:
 def corners(image: Image.Image) -> list[tuple[int, ...]]:
     image = image.convert("RGB")
     width, height = image.size
-    return [image.getpixel((x, y)) for y in (height // 4, 3 * height // 4) for x in (width // 4, 3 * width // 4)]
+    return [
+        image.getpixel((x, y))
+        for y in (height // 4, 3 * height // 4)
+        for x in (width // 4, 3 * width // 4)
+    ]
 
 
 def close(found: list[tuple[int, ...]], expected: list[tuple[int, ...]], by: int = 12) -> bool:
     return all(
-        abs(a - b) <= by for one, other in zip(found, expected, strict=True) for a, b in zip(one, other, strict=True)
+        abs(a - b) <= by
+        for one, other in zip(found, expected, strict=True)
+        for a, b in zip(one, other, strict=True)
     )
 
 
-INPUTS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/gif": "GIF", "image/webp": "WEBP", "image/avif": "AVIF"}
+INPUTS = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/avif": "AVIF",
+}
 
 
 @pytest.mark.parametrize("form", WRITABLE)
@@ -99,7 +113,9 @@ def stored(orientation: int) -> Image.Image:
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_every_orientation_is_shown_upright(derive, orientation, form):
-    data = encoded(stored(orientation), form, exif=b"Exif\0\0" + media.tiff(orientation=orientation))
+    data = encoded(
+        stored(orientation), form, exif=b"Exif\0\0" + media.tiff(orientation=orientation)
+    )
 
     inside = derive(data, f"image/{form.lower()}")
     cut = derive(data, f"image/{form.lower()}", Preset("cover", 60, 20))
@@ -122,18 +138,40 @@ def sixteen_bits(kind: int, *levels: int) -> bytes:
 
 def palette(transparent: bool) -> bytes:
     image = quarters().quantize(4)
-    return encoded(image, "PNG", **({"transparency": image.getpixel((0, 0))} if transparent else {}))
+    return encoded(
+        image, "PNG", **({"transparency": image.getpixel((0, 0))} if transparent else {})
+    )
 
 
 MODES = {
-    "black and white": ("image/png", encoded(Image.new("1", (80, 80), 1), "PNG"), (255, 255, 255, 255)),
+    "black and white": (
+        "image/png",
+        encoded(Image.new("1", (80, 80), 1), "PNG"),
+        (255, 255, 255, 255),
+    ),
     "grey": ("image/png", encoded(Image.new("L", (80, 80), 120), "PNG"), (120, 120, 120, 255)),
-    "grey jpeg": ("image/jpeg", encoded(Image.new("L", (80, 80), 120), "JPEG"), (120, 120, 120, 255)),
-    "grey with alpha": ("image/png", encoded(Image.new("LA", (80, 80), (120, 90)), "PNG"), (120, 120, 120, 90)),
+    "grey jpeg": (
+        "image/jpeg",
+        encoded(Image.new("L", (80, 80), 120), "JPEG"),
+        (120, 120, 120, 255),
+    ),
+    "grey with alpha": (
+        "image/png",
+        encoded(Image.new("LA", (80, 80), (120, 90)), "PNG"),
+        (120, 120, 120, 90),
+    ),
     "grey of 16 bits": ("image/png", sixteen_bits(0, 120 * 257), (120, 120, 120, 255)),
-    "colour of 16 bits": ("image/png", sixteen_bits(2, *(257 * level for level in RED)), (*RED, 255)),
+    "colour of 16 bits": (
+        "image/png",
+        sixteen_bits(2, *(257 * level for level in RED)),
+        (*RED, 255),
+    ),
     "palette": ("image/png", palette(transparent=False), (*RED, 255)),
-    "palette with a transparent colour": ("image/png", palette(transparent=True), (None, None, None, 0)),
+    "palette with a transparent colour": (
+        "image/png",
+        palette(transparent=True),
+        (None, None, None, 0),
+    ),
     "a transparent colour": (
         "image/png",
         encoded(Image.new("RGB", (80, 80), RED), "PNG", transparency=RED),
@@ -145,7 +183,11 @@ MODES = {
         encoded(Image.new("RGBA", (80, 80), (*RED, 90)), "WEBP", lossless=True),
         (*RED, 90),
     ),
-    "cmyk": ("image/jpeg", encoded(Image.new("RGB", (80, 80), RED).convert("CMYK"), "JPEG"), (*RED, 255)),
+    "cmyk": (
+        "image/jpeg",
+        encoded(Image.new("RGB", (80, 80), RED).convert("CMYK"), "JPEG"),
+        (*RED, 255),
+    ),
     "gif": ("image/gif", encoded(quarters(), "GIF"), (*RED, 255)),
 }
 
@@ -154,7 +196,9 @@ MODES = {
 def test_colours_are_right_whatever_they_were_stored_as(derive, mime_type, data, expected):
     found = derive(data, mime_type).convert("RGBA").getpixel((5, 5))
 
-    assert all(want is None or abs(got - want) <= 3 for got, want in zip(found, expected, strict=True))
+    assert all(
+        want is None or abs(got - want) <= 3 for got, want in zip(found, expected, strict=True)
+    )
 
 
 @pytest.mark.parametrize("form", WRITABLE)
@@ -172,22 +216,34 @@ def test_what_is_transparent_is_white_in_a_jpeg(derive):
 @pytest.mark.parametrize("form", WRITABLE)
 @pytest.mark.parametrize("mime_type", ["image/jpeg", "image/png", "image/webp"])
 def test_no_metadata_is_left(studio, mime_type, form):
-    exif = b"Exif\0\0" + media.tiff(orientation=1, gps={2: media.rationals((52, 1), (31, 1), (0, 1))})
+    exif = b"Exif\0\0" + media.tiff(
+        orientation=1, gps={2: media.rationals((52, 1), (31, 1), (0, 1))}
+    )
     text = PngImagePlugin.PngInfo()
     text.add_text("Comment", "SECRET")
     icc = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     data = encoded(
-        quarters(), INPUTS[mime_type], exif=exif, xmp=b"<SECRET/>", comment=b"SECRET", pnginfo=text, icc_profile=icc
+        quarters(),
+        INPUTS[mime_type],
+        exif=exif,
+        xmp=b"<SECRET/>",
+        comment=b"SECRET",
+        pnginfo=text,
+        icc_profile=icc,
     )
     assert b"SECRET" in data
 
     derived = studio.derive(io.BytesIO(data), mime_type, SMALL, form)
 
-    assert not any(found in derived for found in (b"SECRET", b"Exif", b"II*\0", b"MM\0*", b"ICC", b"acsp"))
+    assert not any(
+        found in derived for found in (b"SECRET", b"Exif", b"II*\0", b"MM\0*", b"ICC", b"acsp")
+    )
 
 
 def animated(form: str, count: int = 5, **options) -> bytes:
-    frames = [Image.new("RGB", (80, 80), (40 * index % 256, index % 200, 0)) for index in range(count)]
+    frames = [
+        Image.new("RGB", (80, 80), (40 * index % 256, index % 200, 0)) for index in range(count)
+    ]
     options = {"duration": 70, "loop": 0} | options
     return encoded(frames[0], form, save_all=True, append_images=frames[1:], **options)
 
@@ -233,15 +289,25 @@ def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
     """A GIF of 80 x 80 of *frames*: left, top, width and height; 0 for red or 1 for green; what becomes of it."""
     data = b"GIF89a" + struct.pack("<HH", 80, 80) + b"\x80\0\0" + bytes(RED) + bytes(GREEN)
     for box, colour, disposal in frames:
-        codes = [4, colour] * (box[2] * box[3]) + [5]  # cleared before each pixel, all are of 3 bits
-        packed = sum(code << 3 * index for index, code in enumerate(codes)).to_bytes(len(codes) * 3 // 8 + 1, "little")
-        blocks = b"".join(bytes([len(part)]) + part for at in range(0, len(packed), 255) if (part := packed[at:][:255]))
+        codes = [4, colour] * (box[2] * box[3]) + [
+            5
+        ]  # cleared before each pixel, all are of 3 bits
+        packed = sum(code << 3 * index for index, code in enumerate(codes)).to_bytes(
+            len(codes) * 3 // 8 + 1, "little"
+        )
+        blocks = b"".join(
+            bytes([len(part)]) + part
+            for at in range(0, len(packed), 255)
+            if (part := packed[at:][:255])
+        )
         data += b"\x21\xf9\x04" + bytes([disposal << 2, 9, 0, 0, 0])
         data += b"\x2c" + struct.pack("<HHHH", *box) + b"\0\x02" + blocks + b"\0"
     return data + b";"
 
 
-def flat_apng(*frames: tuple, delay: tuple[int, int] = (1, 10), instead: tuple[int, ...] | None = None) -> bytes:
+def flat_apng(
+    *frames: tuple, delay: tuple[int, int] = (1, 10), instead: tuple[int, ...] | None = None
+) -> bytes:
     """An APNG of 80 x 80 of *frames*: colour, what becomes of it, 0 or 1 for replacing or covering what is there, box.
 
     Without its box (left, top, width, height) a frame is whole. *delay* is the fraction of a second that each is shown.
@@ -256,7 +322,10 @@ def flat_apng(*frames: tuple, delay: tuple[int, int] = (1, 10), instead: tuple[i
     for index, (colour, disposal, blend, *box) in enumerate(frames):
         left, top, width, height = box or (0, 0, 80, 80)
         data += media.chunk(
-            b"fcTL", struct.pack(">IIIIIHHBB", next(numbers), width, height, left, top, *delay, disposal, blend)
+            b"fcTL",
+            struct.pack(
+                ">IIIIIHHBB", next(numbers), width, height, left, top, *delay, disposal, blend
+            ),
         )
         rows = flat_rows(colour, width, height)
         if index == 0 and instead is None:
@@ -347,7 +416,9 @@ def test_a_frame_leaves_behind_what_it_says(derive, mime_type, data, expected):
     image.seek(image.n_frames - 1)
     found = [image.convert("RGBA").getpixel((x, y)) for y in (15, 45) for x in (15, 45)]
     assert [pixel[3] for pixel in found] == [pixel[3] for pixel in expected]
-    assert close([pixel[:3] for pixel in found if pixel[3]], [pixel[:3] for pixel in expected if pixel[3]])
+    assert close(
+        [pixel[:3] for pixel in found if pixel[3]], [pixel[:3] for pixel in expected if pixel[3]]
+    )
 
 
 def test_a_frame_is_shown_for_as_long_as_a_webp_can(derive):
@@ -369,12 +440,16 @@ def test_a_still_of_an_animated_png_is_the_picture_that_it_has_for_one(derive, f
     """As in programs that cannot animate. https://www.w3.org/TR/png-3/#apng-frame-based-animation"""
     frame = (RED, 0, 0, 40, 0, 40, 80)
 
-    assert close(corners(derive(flat_apng(frame, frame, instead=BLUE), "image/apng", form=form)), [BLUE] * 4)
+    assert close(
+        corners(derive(flat_apng(frame, frame, instead=BLUE), "image/apng", form=form)), [BLUE] * 4
+    )
 
 
 @pytest.mark.parametrize("form", WRITABLE)
 def test_a_jpeg_of_several_pictures_shows_its_first(derive, form):
-    data = encoded(quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40), BLUE)])
+    data = encoded(
+        quarters(), "MPO", save_all=True, append_images=[Image.new("RGB", (60, 40), BLUE)]
+    )
 
     image = derive(data, "image/jpeg", form=form)
 
@@ -402,7 +477,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("mime_type, data, message", BROKEN.values(), ids=BROKEN)
-def test_what_cannot_be_used_is_refused_and_the_next_picture_is_made(studio, derive, mime_type, data, message):
+def test_what_cannot_be_used_is_refused_and_the_next_picture_is_made(
+    studio, derive, mime_type, data, message
+):
     with pytest.raises(UnusableImage, match=message):
         studio.derive(io.BytesIO(data), mime_type, SMALL, "jpeg")
 
@@ -441,7 +518,9 @@ print(resource.getrlimit(resource.RLIMIT_CPU)[0] == worker.CPU_SECONDS, signal.a
 
 
 def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
-    limited = subprocess.run([sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60)
+    limited = subprocess.run(
+        [sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60
+    )
 
     assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue True\n", "")
 
@@ -459,7 +538,8 @@ def test_many_threads_share_one_helper(derive):
     data = encoded(quarters(1200, 800), "JPEG")
     sizes = []
     threads = [
-        threading.Thread(target=lambda: sizes.append(derive(data, "image/jpeg").size), daemon=True) for _ in range(12)
+        threading.Thread(target=lambda: sizes.append(derive(data, "image/jpeg").size), daemon=True)
+        for _ in range(12)
     ]
     for thread in threads:
         thread.start()
@@ -470,7 +550,7 @@ def test_many_threads_share_one_helper(derive):
 
 
 def test_the_helper_ends_with_its_studio():
-    studio = Studio()
+    studio = WorkerPool()
     studio.derive(io.BytesIO(encoded(quarters(), "PNG")), "image/png", SMALL, "jpeg")
     helper = studio._helper
 

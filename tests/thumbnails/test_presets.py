@@ -25,7 +25,9 @@ def test_a_preset_says_what_to_take_and_how_large_it_becomes(preset, picture, bo
 
 
 def test_an_operator_adds_presets_and_changes_the_built_in_ones():
-    config = Config.from_environ({"AURORA_BLOBS_IMAGE_PRESETS": "card=inside:1200x630, avatar=cover:400x400"})
+    config = Config.from_environ(
+        {"AURORA_BLOBS_IMAGE_PRESETS": "card=inside:1200x630, avatar=cover:400x400"}
+    )
 
     found = presets(config.image_presets)
 
@@ -35,7 +37,15 @@ def test_an_operator_adds_presets_and_changes_the_built_in_ones():
 
 
 @pytest.mark.parametrize(
-    "text", ["card", "card=inside", "card=stretch:1x1", "card=inside:0x9", "card=inside:12345x9", "a/b=inside:9x9"]
+    "text",
+    [
+        "card",
+        "card=inside",
+        "card=stretch:1x1",
+        "card=inside:0x9",
+        "card=inside:12345x9",
+        "a/b=inside:9x9",
+    ],
 )
 def test_a_preset_that_cannot_be_read_is_refused(text):
     with pytest.raises(ConfigError, match="card=inside:1200x630"):
