@@ -38,7 +38,7 @@ def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Fla
 
     Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
     """
-    public_links = PublicLinks(config.data_dir / "public", durable=config.durability == "full")
+    public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
     database = _database(config, public_links)
     try:
         return _application(
@@ -74,13 +74,13 @@ def _application(
     rules = UploadRules.of(config)
     verify = config.verify_on_read == "on"
     blobs = BlobManager(
-        backend, database, spool=config.spool, rules=rules, clock=now, verify=verify
+        backend, database, spool=config.data_folder.spool, rules=rules, clock=now, verify=verify
     )
     blobs.recover()
     thumbnails = ThumbnailCache(
         blobs,
         database,
-        folder=config.data_dir / "images",
+        folder=config.data_folder.thumbnails,
         presets=presets(config.image_presets),
         max_bytes=config.image_cache_size,
         clock=now,
@@ -101,7 +101,9 @@ def _application(
         identities,
         open_lexicons(config.lexicon_dir),
         Moderation(database, repos, now),
-        RepoImporter(database, spool=config.spool, max_bytes=config.max_import_size, clock=now),
+        RepoImporter(
+            database, spool=config.data_folder.spool, max_bytes=config.max_import_size, clock=now
+        ),
         thumbnails,
         now,
         Limits(config, database, now),

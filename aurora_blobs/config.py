@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from aurora_blobs.data_folder import DataFolder
+
 PREFIX = "AURORA_BLOBS_"
 _UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
@@ -417,14 +419,14 @@ class Config:
         return _refused(setting, str(getattr(self, name)), accepted)
 
     @property
-    def spool(self) -> Path:
-        """The folder of uploads on their way."""
-        return self.data_dir / "spool"
+    def data_folder(self) -> DataFolder:
+        """The layout of `data_dir`."""
+        return DataFolder(self.data_dir)
 
     @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
-        return self.database_url or f"sqlite:{self.data_dir / 'aurora.sqlite3'}"
+        return self.database_url or f"sqlite:{self.data_folder.database}"
 
 
 def _refused(setting: Any, text: str, accepted: str) -> ConfigError:

@@ -80,7 +80,7 @@ def open_app(tmp_path, clock):
         services = app.extensions["aurora_blobs"]
         services.thumbnails.close()
         services.database.close()
-        assert list(services.config.spool.iterdir()) == []
+        assert list(services.config.data_folder.spool.iterdir()) == []
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ PACKAGE = TESTS.parent / "aurora_blobs"
 
 # A folder or module imports from rows above its own, and within its own folder. A new one gets a place in a row.
 ROWS = [
-    "errors config",
+    "errors data_folder",
+    "config",
     "protocol server",
     "media",
     "intake",

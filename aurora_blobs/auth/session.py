@@ -180,7 +180,7 @@ def open_secrets(config: Config) -> tuple[str, ...]:
     """
     if config.jwt_secret is not None:
         return config.jwt_secret
-    path = config.data_dir / "jwt.secret"
+    path = config.data_folder.session_secret
     if not path.exists():
         _make_secret(path)
     try:

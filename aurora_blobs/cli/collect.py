@@ -36,7 +36,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
     collector = Collector(
         found.blobs.backend,
         found.database,
-        spool=found.config.spool,
+        spool=found.config.data_folder.spool,
         grace_seconds=found.config.unreferenced_grace,
         clock=found.clock,
         sweep_pictures=found.thumbnails.sweep,

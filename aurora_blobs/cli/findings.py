@@ -52,7 +52,7 @@ def unrestricted() -> BlobManager:
     return BlobManager(
         services().blobs.backend,
         services().database,
-        spool=services().config.spool,
+        spool=services().config.data_folder.spool,
         rules=UploadRules(max_bytes=MAX_S3_OBJECT, mime_policy="sniff"),
         clock=services().clock,
     )

@@ -141,7 +141,11 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
         begin = _metered(stack, "restore")
         findings.take(
             kept.restore(
-                services().database, services().blobs.backend, services().config.spool, jobs, begin
+                services().database,
+                services().blobs.backend,
+                services().config.data_folder.spool,
+                jobs,
+                begin,
             )
         )
     findings.finish(asdict(kept.progress), _words(kept.progress))

@@ -32,7 +32,7 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is wrong."""
     database, backend, clock = services().database, services().blobs.backend, services().clock
     findings = Findings(as_json)
-    check = Fsck(database, backend, services().config.spool, clock, repair=repair)
+    check = Fsck(database, backend, services().config.data_folder.spool, clock, repair=repair)
     findings.take(check.run())
     findings.take(
         exposed(database, services().public_links, services().blobs.describe, repair=repair)
@@ -112,7 +112,7 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
         services().database,
         open_store(config, source),
         open_store(config, target),
-        config.spool,
+        config.data_folder.spool,
         jobs=jobs,
     )
     findings = Findings(as_json)

@@ -20,7 +20,7 @@ def open_backend(config: Config) -> BlobBackend:
 def open_store(config: Config, storage: str) -> BlobBackend:
     """The one store that *storage* names, ``disk`` or ``s3``."""
     if storage == "disk":
-        return DiskBackend(config.data_dir / "blobs", durable=config.durability == "full")
+        return DiskBackend(config.data_folder.blobs, durable=config.durability == "full")
     assert config.s3_bucket is not None
     return S3Backend(open_bucket(config, config.s3_bucket), prefix=config.s3_prefix)
 

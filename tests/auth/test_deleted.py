@@ -135,7 +135,7 @@ def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app,
     collector = Collector(
         services.blobs.backend,
         services.database,
-        spool=services.config.spool,
+        spool=services.config.data_folder.spool,
         grace_seconds=86_400,
         clock=clock,
     )

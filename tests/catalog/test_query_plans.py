@@ -209,7 +209,7 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
         Collector(
             services.blobs.backend,
             services.database,
-            spool=services.config.spool,
+            spool=services.config.data_folder.spool,
             grace_seconds=86_400,
             clock=clock,
         ).run()

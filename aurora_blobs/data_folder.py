@@ -1,0 +1,47 @@
+"""Where things lie in the data folder."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """The layout of the data folder *path*. A backup is a folder of the same layout.
+
+    Nothing is made here: whatever writes to a place makes its folders.
+    """
+
+    path: Path
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file, unless the setting DATABASE_URL names another."""
+        return self.path / "aurora.sqlite3"
+
+    @property
+    def blobs(self) -> Path:
+        """The store on disk. nginx sends files from it, by the links in `public_links` too."""
+        return self.path / "blobs"
+
+    @property
+    def spool(self) -> Path:
+        """Bodies while they are received.
+
+        Beside `blobs`, on the same file system: a blob gets its name by a hard link, not a copy.
+        """
+        return self.path / "spool"
+
+    @property
+    def public_links(self) -> Path:
+        """Links to blobs that nginx may serve without asking."""
+        return self.path / "public"
+
+    @property
+    def thumbnails(self) -> Path:
+        """The cache of derived pictures."""
+        return self.path / "images"
+
+    @property
+    def session_secret(self) -> Path:
+        """The HS256 secret of session tokens, unless the setting JWT_SECRET has one."""
+        return self.path / "jwt.secret"
