@@ -5,7 +5,7 @@ from typing import Any
 from flask import Blueprint
 
 from aurora_blobs.accounts.moderation import Subject, parse_subject
-from aurora_blobs.api.xrpc import json_input, procedure, query, require
+from aurora_blobs.api.xrpc import json_input, procedure, query, require_admin
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.lexicon_params import optional, required
@@ -18,7 +18,7 @@ bp = Blueprint("admin", __name__)
 @procedure(bp, "com.atproto.admin.updateSubjectStatus")
 def update_subject_status() -> dict[str, Any]:
     """Take an account or a blob down or lift it, deactivate an account or activate it."""
-    require("admin")
+    require_admin()
     given = json_input(
         subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict)
     )
@@ -38,7 +38,7 @@ def update_subject_status() -> dict[str, Any]:
 )
 def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[str, Any]:
     """Whether an account or a blob is taken down, an account deactivated."""
-    require("admin")
+    require_admin()
     if blob is not None and did is None:
         raise InvalidRequest("Must provide a did to request blob state")
     if did is None:
@@ -49,7 +49,7 @@ def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[s
 @procedure(bp, "com.atproto.admin.deleteAccount")
 def delete_account() -> dict[str, Any]:
     """Remove an account and all it has."""
-    require("admin")
+    require_admin()
     given = json_input(did=required(parse_did))
     services().delete_account(services().repos.find(given["did"]).did)
     return {}

@@ -22,7 +22,7 @@ bp = Blueprint("blob", __name__)
 def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
     """The caller's records that reference a blob."""
     requester = require_owner()
-    uris = services().repos.records_of_blob(requester.did or "", cid, cursor or "", limit)
+    uris = services().repos.records_of_blob(requester.did, cid, cursor or "", limit)
     shown: dict[str, Any] = {"records": [{"uri": uri} for uri in uris]}
     return {"cursor": uris[-1], **shown} if uris else shown
 
@@ -31,7 +31,7 @@ def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
 def get_usage() -> dict[str, int]:
     """What the caller holds, and what it may."""
     requester = require_owner()
-    usage = services().blobs.usage(requester.did or "")
+    usage = services().blobs.usage(requester.did)
     shown = {
         "blobCount": usage.blob_count,
         "blobBytes": usage.blob_bytes,

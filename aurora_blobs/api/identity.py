@@ -7,6 +7,7 @@ from flask import Blueprint, Response, abort, request
 
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, own_url
 from aurora_blobs.api.xrpc import optional_requester, query
+from aurora_blobs.auth import Person
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import HandleNotFound, InvalidRequest
 from aurora_blobs.protocol.blob_refs import find_references
@@ -33,7 +34,7 @@ def get_profile(actor: str) -> dict[str, Any]:
     accounts, requester = local_accounts(), optional_requester()
     account = accounts.find(actor)
     if account is None or not (
-        account.active or (requester is not None and requester.did == account.did)
+        account.active or (isinstance(requester, Person) and requester.did == account.did)
     ):
         raise InvalidRequest("Profile not found")
     profile = accounts.profile(account.did)

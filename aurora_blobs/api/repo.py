@@ -7,8 +7,16 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, bare_cid, reference
-from aurora_blobs.api.xrpc import json_input, procedure, query, require, require_owner, show_usage
-from aurora_blobs.auth import Requester
+from aurora_blobs.api.xrpc import (
+    json_input,
+    procedure,
+    query,
+    require_owner,
+    require_person,
+    require_person_or_admin,
+    show_usage,
+)
+from aurora_blobs.auth import Administrator, Requester
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.intake.decoding import parse_encodings
@@ -38,7 +46,7 @@ _RECORD = required(kind=dict)
 @procedure(bp, "com.atproto.repo.uploadBlob")
 def upload_blob() -> dict[str, Any]:
     """Store the body as a blob of the caller."""
-    requester = require("session", "service", "oauth")
+    requester = require_person("session", "service", "oauth")
     declared_type = request.headers.get("Content-Type")
     if declared_type is not None:
         requester.require_upload(declared_type.partition(";")[0].strip())
@@ -46,7 +54,7 @@ def upload_blob() -> dict[str, Any]:
         raise InvalidRequest("A request body is expected but none was provided")
     entry = services().blobs.upload(
         request.environ["wsgi.input"],
-        did=requester.did or "",
+        did=requester.did,
         declared_type=declared_type,
         declared_size=request.content_length,
         encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
@@ -60,7 +68,7 @@ def upload_blob() -> dict[str, Any]:
 @procedure(bp, "com.atproto.repo.createRecord")
 def create_record() -> dict[str, Any]:
     """Keep a new record."""
-    requester = require("session", "oauth", "admin")
+    requester = require_person_or_admin()
     given = json_input(
         repo=_REPO,
         collection=COLLECTION,
@@ -76,7 +84,7 @@ def create_record() -> dict[str, Any]:
 @procedure(bp, "com.atproto.repo.putRecord")
 def put_record() -> dict[str, Any]:
     """Keep a record, new or in place of another."""
-    requester = require("session", "oauth", "admin")
+    requester = require_person_or_admin()
     given = json_input(
         repo=_REPO,
         collection=COLLECTION,
@@ -92,7 +100,7 @@ def put_record() -> dict[str, Any]:
 @procedure(bp, "com.atproto.repo.deleteRecord")
 def delete_record() -> dict[str, Any]:
     """Forget a record; one that is not there is forgotten already."""
-    requester = require("session", "oauth", "admin")
+    requester = require_person_or_admin()
     given = json_input(
         repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT
     )
@@ -108,7 +116,7 @@ def delete_record() -> dict[str, Any]:
 @procedure(bp, "com.atproto.repo.applyWrites")
 def apply_writes() -> dict[str, Any]:
     """Make up to 200 changes, all or none."""
-    requester = require("session", "oauth", "admin")
+    requester = require_person_or_admin()
     given = json_input(
         repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT
     )
@@ -130,7 +138,7 @@ def apply_writes() -> dict[str, Any]:
 @procedure(bp, "com.atproto.repo.importRepo")
 def import_repo() -> Response:
     """Take over the records of a repository; their blobs may come later."""
-    requester = require("session", "oauth", "admin", scopes=frozenset({"com.atproto.access"}))
+    requester = require_person_or_admin(scopes=frozenset({"com.atproto.access"}))
     requester.require_import()
     if request.mimetype != CAR_TYPE:
         raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype or 'none'}")
@@ -147,7 +155,7 @@ def import_repo() -> Response:
 def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
     """Blobs that records of the caller name and whose bytes are not here."""
     requester = require_owner()
-    found = services().blobs.list_missing(requester.did or "", bare_cid(cursor), limit)
+    found = services().blobs.list_missing(requester.did, bare_cid(cursor), limit)
     shown: dict[str, Any] = {
         "blobs": [
             {
@@ -228,16 +236,16 @@ def _write_one(
 
 def _writable(requester: Requester, repo: str) -> str:
     """The DID of *repo*, in which the requester may write."""
-    if requester.kind == "admin":
+    if isinstance(requester, Administrator):
         return services().repos.reported(repo)
     if services().repos.find(repo).did != requester.did:
         raise AuthenticationRequired()
     requester.require_active()
-    return requester.did or ""
+    return requester.did
 
 
 def _check_importable(requester: Requester, did: str) -> None:
-    if requester.kind == "admin":
+    if isinstance(requester, Administrator):
         services().repos.reported(did)
     elif did != requester.did:
         raise InvalidRequest(f"The repository is of {did}, not of {requester.did}")

@@ -11,8 +11,8 @@ from aurora_blobs.api.xrpc import (
     json_input,
     procedure,
     query,
-    require,
     require_owner,
+    require_person,
     show_usage,
 )
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
@@ -87,17 +87,19 @@ def delete_session() -> Response:
 def get_session() -> dict[str, Any]:
     """Whose session it is."""
     accounts = local_accounts()
-    requester = require("session", scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, taken_down=True)
-    return _session(accounts.require(requester.did or ""))
+    requester = require_person(
+        "session", scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, allow_taken_down=True
+    )
+    return _session(accounts.require(requester.did))
 
 
 @procedure(bp, "com.atproto.server.deactivateAccount")
 def deactivate_account() -> Response:
     """Stop serving and changing what the account holds. When to delete it is not for us to decide."""
     accounts = local_accounts()
-    requester = require("session", scopes=_FULL)
+    requester = require_person("session", scopes=_FULL)
     json_input(deleteAfter=optional())
-    accounts.deactivate(requester.did or "")
+    accounts.deactivate(requester.did)
     return nothing()
 
 
@@ -105,8 +107,8 @@ def deactivate_account() -> Response:
 def activate_account() -> Response:
     """Undo deactivateAccount."""
     accounts = local_accounts()
-    requester = require("session", scopes=_FULL)
-    accounts.activate(requester.did or "")
+    requester = require_person("session", scopes=_FULL)
+    accounts.activate(requester.did)
     return nothing()
 
 
@@ -114,7 +116,7 @@ def activate_account() -> Response:
 def request_account_delete() -> Response:
     """Nothing is mailed, and deleteAccount takes any token: what a client asks for next will work."""
     local_accounts()
-    require("session", scopes=_FULL, taken_down=True)
+    require_person("session", scopes=_FULL, allow_taken_down=True)
     return nothing()
 
 
@@ -133,7 +135,7 @@ def delete_account() -> Response:
 def check_account_status() -> dict[str, Any]:
     """How far a migration has come."""
     requester = require_owner()
-    account = services().accounts.require(requester.did or "")
+    account = services().accounts.require(requester.did)
     counts = services().accounts.counts(account.did)
     rev = account.rev or _BEFORE_ALL
     return {

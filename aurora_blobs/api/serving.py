@@ -8,6 +8,7 @@ from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.api.ranges import content_range, is_listed, wanted_part
 from aurora_blobs.api.xrpc import optional_requester
+from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import PreconditionFailed
 from aurora_blobs.protocol.cid import shown_cid
@@ -26,8 +27,8 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
     entry = services().blobs.describe(
         did,
         cid,
-        viewer=None if requester is None else requester.did,
-        admin=requester is not None and requester.kind == "admin",
+        viewer=requester.did if isinstance(requester, Person) else None,
+        admin=isinstance(requester, Administrator),
     )
     return entry, requester is None
 

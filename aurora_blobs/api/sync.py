@@ -7,6 +7,7 @@ from flask import Blueprint, Response
 from aurora_blobs.api.serializers import bare_cid
 from aurora_blobs.api.serving import blob_response, visible_blob
 from aurora_blobs.api.xrpc import optional_requester, query
+from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
 from aurora_blobs.protocol.lexicon_params import limit, optional, required
 from aurora_blobs.protocol.syntax import parse_did, parse_tid
@@ -37,8 +38,8 @@ def list_blobs(did: str, since: str | None, limit: int, cursor: str | None) -> d
     requester = optional_requester()
     services().repos.visible(
         did,
-        viewer=None if requester is None else requester.did,
-        admin=requester is not None and requester.kind == "admin",
+        viewer=requester.did if isinstance(requester, Person) else None,
+        admin=isinstance(requester, Administrator),
     )
     cids = services().repos.blobs(did, bare_cid(cursor), since or "", limit)
     shown: dict[str, Any] = {"cids": [shown_cid(cid, services().config.cid_format) for cid in cids]}

@@ -15,7 +15,8 @@ from flask import Blueprint, Flask, Response, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from aurora_blobs.auth import Credentials, Requester
+from aurora_blobs.auth import Credentials, Person, Requester
+from aurora_blobs.auth.authenticator import Kind
 from aurora_blobs.auth.session import ACCESS_SCOPES
 from aurora_blobs.errors import (
     BlobServiceError,
@@ -103,18 +104,30 @@ def json_input(**fields: Field) -> dict[str, Any]:
         raise InvalidRequest(f"Invalid {g.nsid} input: {error}") from None
 
 
-def require(
-    *kinds: str, scopes: frozenset[str] = ACCESS_SCOPES, taken_down: bool = False
-) -> Requester:
-    """Who calls, by one of *kinds* of credentials. Raises what `Authenticator.requester` raises."""
-    return services().authenticator.requester(
-        _personal_credentials(), g.nsid, frozenset(kinds), scopes=scopes, taken_down=taken_down
+def require_person(
+    *kinds: Kind, scopes: frozenset[str] = ACCESS_SCOPES, allow_taken_down: bool = False
+) -> Person:
+    """The account that calls with one of *kinds* of tokens. Raises as `Authenticator.person`."""
+    return services().authenticator.person(
+        _personal_credentials(), g.nsid, kinds, scopes=scopes, allow_taken_down=allow_taken_down
     )
 
 
-def require_owner() -> Requester:
-    """Who calls a method about what the caller holds. Raises what `Authenticator.owner` raises."""
+def require_owner() -> Person:
+    """The account that calls a method about its own. Raises as `Authenticator.owner`."""
     return services().authenticator.owner(_personal_credentials(), g.nsid)
+
+
+def require_person_or_admin(*, scopes: frozenset[str] = ACCESS_SCOPES) -> Requester:
+    """The account that calls, or the administrator. Raises as `Authenticator.person_or_administrator`."""
+    return services().authenticator.person_or_administrator(
+        _personal_credentials(), g.nsid, scopes=scopes
+    )
+
+
+def require_admin() -> None:
+    """Let the administrator alone call. Raises as `Authenticator.administrator`."""
+    services().authenticator.administrator(_personal_credentials(), g.nsid)
 
 
 def optional_requester() -> Requester | None:

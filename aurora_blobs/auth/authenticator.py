@@ -1,13 +1,20 @@
-"""Decides who is asking, and refuses who may not: one function for what a method requires, one for what it allows."""
+"""Decides who calls a method: a method for each kind of caller that an API method accepts."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from typing import Literal
 
-from aurora_blobs.auth.admin import require_admin
+from aurora_blobs.auth.admin import check_admin_password
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.jwts import Token, parse_jwt
 from aurora_blobs.auth.oauth import OAuthTokens
-from aurora_blobs.auth.requester import Credentials, Requester, parse_authorization
+from aurora_blobs.auth.requester import (
+    Administrator,
+    Credentials,
+    Person,
+    Requester,
+    parse_authorization,
+)
 from aurora_blobs.auth.service import ServiceTokens
 from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts
@@ -18,7 +25,6 @@ from aurora_blobs.errors import (
     AccountNotFound,
     AccountTakedown,
     AuthenticationRequired,
-    AuthMissing,
     BadJwt,
     ExpiredToken,
     InvalidToken,
@@ -28,9 +34,8 @@ from aurora_blobs.rate_limits import Limits
 
 log = logging.getLogger(__name__)
 
-_ADMIN = frozenset({"admin"})
-_OWNERS = frozenset({"session", "oauth"})
-_OPTIONAL = frozenset({"session", "oauth", "admin"})
+Kind = Literal["session", "service", "oauth"]
+_OWN: tuple[Kind, ...] = ("session", "oauth")  # what shows that an account calls for itself
 
 
 class Authenticator:
@@ -60,74 +65,115 @@ class Authenticator:
         )
 
     def headers(self, credentials: Credentials) -> tuple[tuple[str, str], ...]:
-        """What the answer to *credentials* carries whether or not they hold: what a client with DPoP looks for."""
+        """The headers of every answer to *credentials*, refused or not: the next nonce of a DPoP client."""
         if self._oauth.enabled and (credentials.authorization or "").lower().startswith("dpop "):
             return self._oauth.headers()
         return ()
 
-    def requester(
+    def person(
         self,
         credentials: Credentials,
         nsid: str,
-        accepts: frozenset[str],
+        accepts: Collection[Kind],
         *,
         scopes: frozenset[str] = ACCESS_SCOPES,
-        taken_down: bool = False,
-    ) -> Requester:
-        """Who calls the method *nsid*, by one of the kinds of credentials in *accepts*.
+        allow_taken_down: bool = False,
+    ) -> Person:
+        """The account that calls the method *nsid* with one of the kinds of tokens in *accepts*.
 
-        *scopes* are those a session may have; *taken_down* lets an account that was taken down in.
-        Raises AuthMissing, InvalidToken, ExpiredToken, AccountNotFound, AccountTakedown, AuthenticationRequired.
+        *scopes* are those that a session may have. Raises AuthMissing, InvalidToken, ExpiredToken,
+        AccountNotFound, AccountTakedown, OAuthRefused, and what `ServiceTokens` raises.
         """
-        if credentials.authorization is None:
-            raise AuthenticationRequired() if accepts == _ADMIN else AuthMissing()
-        found = self._checked(credentials, nsid, accepts, scopes)
-        if found.taken_down and not taken_down:
+        scheme, text = parse_authorization(credentials.authorization)
+        if scheme == "dpop" and "oauth" in accepts and self._oauth.enabled:
+            person = self._oauth_person(text, credentials)
+        elif scheme == "bearer":
+            try:
+                person = self._session_person(text, scopes)
+            except InvalidToken:
+                token = _service_token(text) if "service" in accepts else None
+                if token is None:
+                    raise
+                person = self._service_person(token, nsid)
+        else:
+            raise InvalidToken("Unexpected authorization type")
+        if person.taken_down and not allow_taken_down:
             raise AccountTakedown()
-        return found
+        return person
 
-    def owner(self, credentials: Credentials, nsid: str) -> Requester:
-        """Who calls *nsid* for what is its own, whatever the state of its account.
+    def owner(self, credentials: Credentials, nsid: str) -> Person:
+        """The account that calls *nsid* for what is its own, taken down or not.
 
-        Raises SubjectNotFound for an account that is not here, and else what `requester` raises.
+        Raises SubjectNotFound for an account that is not here, otherwise as `person`.
         """
         try:
-            return self.requester(credentials, nsid, _OWNERS, taken_down=True)
+            return self.person(credentials, nsid, _OWN, allow_taken_down=True)
         except AccountNotFound:
             raise SubjectNotFound("Repo not found") from None
 
-    def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
-        """Who calls *nsid*, a method that is open to everybody; None if nothing was sent to say so.
+    def administrator(self, credentials: Credentials, nsid: str) -> Administrator:
+        """The administrator, by password, or the moderation service, by a service token for *nsid*.
 
-        What was sent must hold. An account that was taken down is let in: what it asks for is its own. One that is
-        not here is nobody.
+        Raises AuthenticationRequired, RateLimitExceeded, InvalidToken, and what `ServiceTokens` raises.
+        """
+        if credentials.authorization is None:
+            raise AuthenticationRequired()
+        scheme, text = parse_authorization(credentials.authorization)
+        if scheme == "basic":
+            return self._admin_by_password(text, credentials.address)
+        if scheme == "bearer":
+            return self._moderation_service(text, nsid)
+        raise InvalidToken("Unexpected authorization type")
+
+    def person_or_administrator(
+        self,
+        credentials: Credentials,
+        nsid: str,
+        *,
+        scopes: frozenset[str] = ACCESS_SCOPES,
+        allow_taken_down: bool = False,
+    ) -> Requester:
+        """The account that calls *nsid* for itself, or the administrator by password.
+
+        Raises AuthenticationRequired, RateLimitExceeded, otherwise as `person`.
+        """
+        scheme, text = parse_authorization(credentials.authorization)
+        if scheme == "basic":
+            return self._admin_by_password(text, credentials.address)
+        return self.person(
+            credentials, nsid, _OWN, scopes=scopes, allow_taken_down=allow_taken_down
+        )
+
+    def optional(self, credentials: Credentials, nsid: str) -> Requester | None:
+        """As `person_or_administrator`, for a method that is open to everybody; None without credentials.
+
+        Credentials that were sent must hold. An account that was taken down may still see its own;
+        one that is not here counts as None.
         """
         if credentials.authorization is None:
             return None
         try:
-            return self._checked(credentials, nsid, _OPTIONAL, ACCESS_SCOPES | {TAKENDOWN_SCOPE})
+            return self.person_or_administrator(
+                credentials, nsid, scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, allow_taken_down=True
+            )
         except AccountNotFound:
             return None
 
     def refresh(self, credentials: Credentials) -> RefreshClaims:
-        """The refresh token that was sent; whether it was used before is for the caller to see.
+        """The claims of the refresh token that was sent; the caller checks that it was not used before.
 
         Raises AuthMissing, InvalidToken, ExpiredToken.
         """
-        if credentials.authorization is None:
-            raise AuthMissing()
-        scheme, token = parse_authorization(credentials.authorization)
+        scheme, text = parse_authorization(credentials.authorization)
         if scheme != "bearer":
             raise InvalidToken("Unexpected authorization type")
-        return self._tokens.verify_refresh(token)
+        return self._tokens.verify_refresh(text)
 
     def newcomer(self, credentials: Credentials, nsid: str) -> str:
-        """The issuer of a service token for *nsid*, who brings an account here: a DID of which nothing is known yet.
+        """The DID that signed a service token for *nsid*; no account of it needs to be here yet.
 
         Raises AuthMissing, InvalidToken, and what `ServiceTokens` raises.
         """
-        if credentials.authorization is None:
-            raise AuthMissing()
         scheme, text = parse_authorization(credentials.authorization)
         token = _service_token(text) if scheme == "bearer" else None
         if token is None:
@@ -136,111 +182,73 @@ class Authenticator:
         self._service_tokens.verify(token, claims)
         return claims.issuer
 
-    def _checked(
-        self, credentials: Credentials, nsid: str, accepts: frozenset[str], scopes: frozenset[str]
-    ) -> Requester:
-        assert credentials.authorization is not None
-        scheme, token = parse_authorization(credentials.authorization)
-        if scheme == "basic" and "admin" in accepts:
-            with self._limits.password_attempt(credentials.address):
-                require_admin(token, self._config.admin_password)
-            return Requester(None, "admin")
-        if scheme == "bearer" and "session" in accepts:
-            try:
-                return self._session(token, scopes)
-            except InvalidToken:
-                # A service token is known by its lxm, and lxm makes a session token malformed.
-                signed = _service_token(token) if "service" in accepts else None
-                if signed is None:
-                    raise
-            return self._service(signed, nsid)
-        if scheme == "dpop" and "oauth" in accepts and self._oauth.enabled:
-            return self._bound(token, credentials)
-        if scheme == "bearer" and "admin" in accepts:
-            return self._moderator(token, nsid)
-        raise InvalidToken("Unexpected authorization type")
-
-    def _session(self, token: str, scopes: frozenset[str]) -> Requester:
-        claims = self._tokens.verify_access(token, scopes)
-        standing = self._standing_or_welcome(claims.did, claims.session_id, claims.issued_at)
-        if claims.session_id is not None and not standing.session:
+    def _session_person(self, text: str, scopes: frozenset[str]) -> Person:
+        claims = self._tokens.verify_access(text, scopes)
+        status = self._status_at(claims.did, claims.session_id, claims.issued_at)
+        if claims.session_id is not None and not status.session:
             raise ExpiredToken("Token has been revoked")
-        return Requester(
-            claims.did,
-            "session",
-            claims.scope,
-            claims.expires_at,
-            claims.session_id,
-            standing.deactivated,
-            standing.taken_down,
-        )
+        return Person(claims.did, None, status.deactivated, status.taken_down)
 
-    def _bound(self, token: str, credentials: Credentials) -> Requester:
-        claims = self._oauth.verify(token, credentials)
-        standing = self._standing_or_welcome(claims.did, None, claims.issued_at)
-        return Requester(
-            claims.did,
-            "oauth",
-            claims.scope,
-            claims.expires_at,
-            deactivated=standing.deactivated,
-            taken_down=standing.taken_down,
-        )
+    def _oauth_person(self, text: str, credentials: Credentials) -> Person:
+        claims = self._oauth.verify(text, credentials)
+        status = self._status_at(claims.did, None, claims.issued_at)
+        return Person(claims.did, claims.scope, status.deactivated, status.taken_down)
 
-    def _service(self, token: Token, nsid: str) -> Requester:
+    def _service_person(self, token: Token, nsid: str) -> Person:
         claims = self._service_tokens.read(token, nsid)
-        # Before the signature: only the DIDs of accounts are ever resolved, so a stranger sends us nowhere.
-        standing = self._standing(claims.issuer, None)
-        if standing is None:
+        # Before the signature: only DIDs of accounts are resolved, so a stranger's token sends no request anywhere.
+        status = self._status(claims.issuer, None)
+        if status is None:
             raise AccountNotFound()
         self._service_tokens.verify(token, claims)
-        return Requester(
-            claims.issuer,
-            "service",
-            expires_at=claims.expires_at,
-            deactivated=standing.deactivated,
-            taken_down=standing.taken_down,
-        )
+        return Person(claims.issuer, None, status.deactivated, status.taken_down)
 
-    def _moderator(self, token: str, nsid: str) -> Requester:
+    def _admin_by_password(self, encoded: str, address: str) -> Administrator:
+        with self._limits.password_attempt(address):
+            check_admin_password(encoded, self._config.admin_password)
+        return Administrator()
+
+    def _moderation_service(self, text: str, nsid: str) -> Administrator:
         try:
-            signed = parse_jwt(token)
+            token = parse_jwt(text)
         except ValueError:
             raise BadJwt("poorly formatted jwt") from None
-        claims = self._service_tokens.read(signed, nsid)
-        self._service_tokens.verify(signed, claims, self._moderators)
-        return Requester(None, "admin", expires_at=claims.expires_at)
+        claims = self._service_tokens.read(token, nsid)
+        self._service_tokens.verify(token, claims, self._moderators)
+        return Administrator()
 
-    def _standing(self, did: str, session_id: str | None) -> AccountStatus | None:
+    def _status(self, did: str, session_id: str | None) -> AccountStatus | None:
         return find_account_status(self._database.one_shot(), did, session_id)
 
-    def _standing_or_welcome(
-        self, did: str, session_id: str | None, issued_at: int
-    ) -> AccountStatus:
-        """How *did* stands by a token made at *issued_at*, in seconds; the first one that a PDS makes brings it."""
-        standing = self._standing(did, session_id)
-        if standing is None and self._config.accounts == "external":
+    def _status_at(self, did: str, session_id: str | None, issued_at: int) -> AccountStatus:
+        """The status of *did* for a token issued at *issued_at* (seconds since the epoch).
+
+        Beside a PDS, the first token of an account makes the account. Raises AccountNotFound.
+        """
+        status = self._status(did, session_id)
+        if status is None and self._config.accounts == "external":
             with self._database.write() as tx:
                 is_new = accounts.make_external(tx, did, self._clock())
-                standing = find_account_status(tx, did, session_id)
-                _refuse_predecessor(standing, issued_at)
+                status = find_account_status(tx, did, session_id)
+                _check_issued_since_deletion(status, issued_at)
             if is_new:
                 log.info("the account %s is new here", did)
-        if standing is None:
+        if status is None:
             raise AccountNotFound()
-        if session_id is None:  # a log-in has ended with its account
-            _refuse_predecessor(standing, issued_at)
-        return standing
+        if session_id is None:  # a session ends with its account
+            _check_issued_since_deletion(status, issued_at)
+        return status
 
 
-def _refuse_predecessor(standing: AccountStatus | None, issued_at: int) -> None:
-    """Raises AccountNotFound for a token that was made for an account which was deleted since."""
-    deleted_at = None if standing is None else standing.deleted_at
+def _check_issued_since_deletion(status: AccountStatus | None, issued_at: int) -> None:
+    """Raises AccountNotFound for a token of an earlier account of the same DID, since deleted."""
+    deleted_at = None if status is None else status.deleted_at
     if deleted_at is not None and issued_at * 1_000_000 <= deleted_at:
         raise AccountNotFound()
 
 
 def _service_token(text: str) -> Token | None:
+    """*text* as a token for one method, which its ``lxm`` names; None for any other token."""
     try:
         token = parse_jwt(text)
     except ValueError:

@@ -33,12 +33,11 @@ Fetch = Callable[..., bytes]
 
 @dataclass(frozen=True, slots=True)
 class OAuthClaims:
-    """What a token that holds says. Times are in seconds."""
+    """The claims of a valid access token. *issued_at* is in seconds since the epoch."""
 
     did: str
     scope: str
     issued_at: int
-    expires_at: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +116,7 @@ class OAuthTokens:
             expires_at = (now + REMEMBER_SECONDS) * 1_000_000
             if not use_token(tx, f"dpop:{proof.thumbprint}", proof.jti, expires_at, self._clock()):
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
-        return OAuthClaims(bound.did, scope, bound.issued_at, bound.expires_at)
+        return OAuthClaims(bound.did, scope, bound.issued_at)
 
     def _read(self, text: str) -> _Bound:
         try:

@@ -1,7 +1,6 @@
-"""Who is asking: what a request brought to show it, and what it was found to be."""
+"""A request's credentials, and the two kinds of callers they can show: a person or the administrator."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 from aurora_blobs.auth.scopes import (
     allows_blob,
@@ -10,14 +9,12 @@ from aurora_blobs.auth.scopes import (
     needed_for_blob,
     needed_for_repo,
 )
-from aurora_blobs.errors import AccountDeactivated, InvalidToken, ScopeMissing
-
-Kind = Literal["session", "service", "oauth", "admin"]
+from aurora_blobs.errors import AccountDeactivated, AuthMissing, InvalidToken, ScopeMissing
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What of a request decides who is asking. *url* is the one that the client used, *address* is the client's."""
+    """The parts of a request that show who calls. *url* is as the client wrote it, *address* the client's IP."""
 
     authorization: str | None
     dpop: str | None
@@ -27,48 +24,63 @@ class Credentials:
 
 
 @dataclass(frozen=True, slots=True)
-class Requester:
-    """Somebody whose credentials hold.
+class Person:
+    """An account whose credentials hold.
 
-    *did* is None for the administrator. *scope* is the token's, *expires_at* its end in seconds since the epoch,
-    None for what does not expire.
+    *scope* is what OAuth granted; None, of a session or a service token, grants everything.
     """
 
-    did: str | None
-    kind: Kind
-    scope: str = ""
-    expires_at: int | None = None
-    session_id: str | None = None
+    did: str
+    scope: str | None = None
     deactivated: bool = False
     taken_down: bool = False
 
     def may_upload(self, mime_type: str) -> bool:
-        """Whether the token allows a blob of *mime_type*, written as the client wrote it."""
-        return self.kind != "oauth" or allows_blob(self.scope, mime_type)
+        """Whether the scope allows a blob of *mime_type*, written as the client wrote it."""
+        return self.scope is None or allows_blob(self.scope, mime_type)
 
     def require_upload(self, mime_type: str) -> None:
-        """For an upload of *mime_type*: the declared type, and the one that was found. Raises ScopeMissing."""
+        """Check an upload of *mime_type*: the declared type, then the detected one. Raises ScopeMissing."""
         if not self.may_upload(mime_type):
             raise ScopeMissing(needed_for_blob(mime_type))
 
     def require_write(self, collection: str, action: str) -> None:
-        """For a record of *collection*; *action* is create, update or delete. Raises ScopeMissing."""
-        if self.kind == "oauth" and not allows_repo(self.scope, collection, action):
+        """Check *action* (create, update or delete) on a record of *collection*. Raises ScopeMissing."""
+        if self.scope is not None and not allows_repo(self.scope, collection, action):
             raise ScopeMissing(needed_for_repo(collection, action))
 
     def require_import(self) -> None:
-        """For importRepo. Raises ScopeMissing."""
-        if self.kind == "oauth" and not allows_import(self.scope):
+        """Check importRepo. Raises ScopeMissing."""
+        if self.scope is not None and not allows_import(self.scope):
             raise ScopeMissing("account:repo?action=manage")
 
     def require_active(self) -> None:
-        """For writes to the repository. Raises AccountDeactivated."""
+        """Check a write to the repository. Raises AccountDeactivated."""
         if self.deactivated:
             raise AccountDeactivated()
 
 
-def parse_authorization(header: str) -> tuple[str, str]:
-    """The scheme in lower case, and what follows it. Raises InvalidToken."""
+@dataclass(frozen=True, slots=True)
+class Administrator:
+    """The operator, or the moderation service: no scope limits what it may do."""
+
+    def require_write(self, collection: str, action: str) -> None:
+        """Every record may be written."""
+
+    def require_import(self) -> None:
+        """Every repository may be imported."""
+
+
+Requester = Person | Administrator
+
+
+def parse_authorization(header: str | None) -> tuple[str, str]:
+    """The scheme of an Authorization *header* in lower case, and the credentials after it.
+
+    Raises AuthMissing for None, InvalidToken.
+    """
+    if header is None:
+        raise AuthMissing()
     parts = header.split(" ")
     if len(parts) != 2 or not all(parts):
         raise InvalidToken("Malformed authorization header")

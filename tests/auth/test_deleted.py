@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from support.auth_kit import SERVICE, Wallet
+from support.auth_kit import SERVICE, Wallet, credentials
 
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.catalog import accounts
@@ -55,7 +55,8 @@ def bound(app, issued_at, now, method="POST", nsid=UPLOAD, **changes):
     token = secret_key(SECRET).sign(
         "at+jwt", {name: value for name, value in claims.items() if value is not None}
     )
-    nonce = dict(app.extensions["aurora_blobs"].authenticator._oauth.headers())["DPoP-Nonce"]
+    authenticator = app.extensions["aurora_blobs"].authenticator
+    nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
 

@@ -91,12 +91,12 @@ def enter(database, clock, tokens):
     document = json.dumps(SIGNER.document(ACCOUNT)).encode()
     identities = Identities(config, database, clock, lambda url, **_: document)
     authenticator = Authenticator(config, database, clock, tokens, identities=identities)
-    nonce = dict(authenticator._oauth.headers())["DPoP-Nonce"]
+    nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
 
     def enter(authorization, proof=None):
         """Whose the credentials are; None if they are refused."""
         try:
-            return authenticator.requester(credentials(authorization, proof), UPLOAD, KINDS).did
+            return authenticator.person(credentials(authorization, proof), UPLOAD, KINDS).did
         except BlobServiceError as error:
             assert error.status < 500
             return None

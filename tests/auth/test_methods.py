@@ -4,7 +4,7 @@ import time
 from base64 import b64encode
 
 import pytest
-from support.auth_kit import Signer, Wallet, send, serving
+from support.auth_kit import Signer, Wallet, credentials, send, serving
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
@@ -144,7 +144,7 @@ def shown(app, did, kind, nsid, method, scope="atproto"):
         return {"Authorization": "Bearer " + SIGNER.key.sign("JWT", claims)}
     if kind == "the administrator":
         return {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
-    oauth = app.extensions["aurora_blobs"].authenticator._oauth
+    authenticator = app.extensions["aurora_blobs"].authenticator
     claims = {
         "iss": "https://pds.test",
         "aud": SERVICE,
@@ -153,7 +153,7 @@ def shown(app, did, kind, nsid, method, scope="atproto"):
         "scope": scope,
     }
     token = key.sign("at+jwt", claims | {"cnf": {"jkt": WALLET.thumbprint}})
-    nonce = dict(oauth.headers())["DPoP-Nonce"]
+    nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
 

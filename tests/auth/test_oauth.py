@@ -19,7 +19,7 @@ from support.auth_kit import (
     signed,
 )
 
-from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth import Authenticator, Person
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.auth.jwts import Key, secret_key
@@ -63,7 +63,7 @@ class Door:
 
     def enter(self, token=TOKEN, proof=None, scheme="DPoP"):
         shown = credentials(f"{scheme} {token}", proof or WALLET.proof(token, self.nonce))
-        return self.authenticator.requester(shown, UPLOAD, KINDS)
+        return self.authenticator.person(shown, UPLOAD, KINDS)
 
     def refuse(self, token=TOKEN, proof=None):
         return refusal(self.enter, token, proof)
@@ -75,10 +75,10 @@ def door(database, clock, tokens):
 
 
 def test_a_bound_token_with_a_proof_of_its_key_lets_its_account_in(door):
-    requester = door.enter()
+    person = door.enter()
 
-    assert (requester.did, requester.kind, requester.expires_at) == (ACCOUNT, "oauth", NOW + 3600)
-    assert requester.may_upload("image/png")
+    assert person == Person(ACCOUNT, "atproto transition:generic")
+    assert person.may_upload("image/png")
 
 
 def test_a_proof_may_be_signed_on_either_curve(door):
@@ -219,15 +219,15 @@ def test_a_session_token_sent_with_dpop_is_an_invalid_token_with_and_without_a_p
 
     assert door.refuse(session)[:2] == (401, "invalid_token")
     bare = credentials(f"DPoP {session}")
-    assert refusal(door.authenticator.requester, bare, UPLOAD, KINDS)[:2] == (401, "invalid_token")
+    assert refusal(door.authenticator.person, bare, UPLOAD, KINDS)[:2] == (401, "invalid_token")
 
 
 def test_a_bound_token_is_worth_nothing_without_its_proof(door):
     bare, bearer = credentials(f"DPoP {TOKEN}"), credentials(f"Bearer {TOKEN}")
 
     required = (401, "invalid_dpop_proof", "DPoP proof required")
-    assert refusal(door.authenticator.requester, bare, UPLOAD, KINDS) == required
-    assert refusal(door.authenticator.requester, bearer, UPLOAD, KINDS)[:2] == (400, "InvalidToken")
+    assert refusal(door.authenticator.person, bare, UPLOAD, KINDS) == required
+    assert refusal(door.authenticator.person, bearer, UPLOAD, KINDS)[:2] == (400, "InvalidToken")
 
 
 def test_a_proof_is_good_once_in_every_process(door, database, clock, tokens):
@@ -306,7 +306,7 @@ def test_the_account_of_a_bound_token_is_checked(door, database):
 def test_without_an_issuer_no_bound_token_is_taken(authenticator):
     shown = credentials(f"DPoP {TOKEN}", WALLET.proof(TOKEN, "x"))
 
-    assert refusal(authenticator.requester, shown, UPLOAD, KINDS) == (
+    assert refusal(authenticator.person, shown, UPLOAD, KINDS) == (
         400,
         "InvalidToken",
         "Unexpected authorization type",
@@ -470,9 +470,9 @@ UNSCOPED = access_token(scope=None)
 
 @pytest.mark.parametrize("token", [UNSCOPED, access_token(scope="ref:abc")], ids=["none", "ref"])
 def test_a_scope_that_the_token_does_not_carry_is_asked_for(introspecting, server, token):
-    requester = introspecting.enter(token)
+    person = introspecting.enter(token)
 
-    assert requester.may_upload("image/png") and not requester.may_upload("video/mp4")
+    assert person.may_upload("image/png") and not person.may_upload("video/mp4")
     url, body, headers = server.asked[0]
     assert url == "https://pds.test/introspect" and parse_qs(body.decode())["token"] == [token]
     assert headers["Authorization"] == "Basic YmxvYnM6cyUyNmM="

@@ -2,7 +2,7 @@
 
 import pytest
 
-from aurora_blobs.auth.requester import Requester
+from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.auth.scopes import allows_blob, allows_import, allows_repo
 from aurora_blobs.errors import ScopeMissing
 
@@ -89,28 +89,34 @@ def test_only_its_own_scope_grants_to_replace_the_repository(scope, granted):
 
 
 def test_what_is_missing_is_named():
-    requester = Requester("did:web:alice.test", "oauth", "atproto")
+    person = Person("did:web:alice.test", "atproto")
 
     with pytest.raises(
         ScopeMissing, match='^Missing required scope "blob:image/svg\\+xml"$'
     ) as caught:
-        requester.require_upload("image/svg+xml")
+        person.require_upload("image/svg+xml")
     with pytest.raises(
         ScopeMissing, match='^Missing required scope "repo:app.bsky.feed.post\\?action=create"$'
     ):
-        requester.require_write("app.bsky.feed.post", "create")
+        person.require_write("app.bsky.feed.post", "create")
     with pytest.raises(
         ScopeMissing, match='^Missing required scope "account:repo\\?action=manage"$'
     ):
-        requester.require_import()
+        person.require_import()
 
     assert (caught.value.status, caught.value.error) == (403, "ScopeMissingError")
 
 
-@pytest.mark.parametrize("kind", ["session", "service"])
-def test_scopes_are_a_matter_of_oauth_alone(kind):
-    requester = Requester("did:web:alice.test", kind)
+def test_scopes_are_a_matter_of_oauth_alone():
+    person = Person("did:web:alice.test")
 
-    requester.require_upload("*/*")
-    requester.require_write("app.bsky.feed.post", "create")
-    requester.require_import()
+    person.require_upload("*/*")
+    person.require_write("app.bsky.feed.post", "create")
+    person.require_import()
+
+
+def test_no_scope_limits_the_administrator():
+    administrator = Administrator()
+
+    administrator.require_write("app.bsky.feed.post", "create")
+    administrator.require_import()

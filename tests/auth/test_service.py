@@ -8,7 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.auth_kit import ACCOUNT, NOW, SERVICE, UPLOAD, Signer, base58, credentials, refusal
 from support.threads import in_threads
 
-from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth import Administrator, Authenticator, Person
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.jwts import Key, parse_jwt
@@ -43,9 +43,9 @@ def web():
 
 
 @pytest.fixture
-def authenticate(database, clock, tokens, web):
+def authenticator(database, clock, tokens, web):
     config = Config(service_did=SERVICE, moderation_did="did:web:mod.test")
-    authenticator = Authenticator(
+    return Authenticator(
         config,
         database,
         clock,
@@ -53,17 +53,22 @@ def authenticate(database, clock, tokens, web):
         identities=Identities(config, database, clock, web),
     )
 
-    def authenticate(token, nsid=UPLOAD, accepts=KINDS):
-        return authenticator.requester(credentials(f"Bearer {token}"), nsid, accepts)
 
-    return authenticate
+@pytest.fixture
+def authenticate(authenticator):
+    return lambda token: authenticator.person(credentials(f"Bearer {token}"), UPLOAD, KINDS)
+
+
+@pytest.fixture
+def moderate(authenticator):
+    return lambda token: authenticator.administrator(credentials(f"Bearer {token}"), MODERATE)
 
 
 def test_an_account_may_upload_with_a_token_signed_by_its_key(authenticate):
-    requester = authenticate(SIGNER.token())
+    person = authenticate(SIGNER.token())
 
-    assert (requester.did, requester.kind, requester.expires_at) == (ACCOUNT, "service", NOW + 60)
-    assert requester.may_upload("image/png")
+    assert person == Person(ACCOUNT)
+    assert person.may_upload("image/png")
 
 
 @pytest.mark.parametrize("algorithm", ["ES256K", "ES256"])
@@ -192,10 +197,12 @@ def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(
     assert refusal(authenticate, token)[1] == name
 
 
-def test_a_token_without_a_method_is_refused_where_a_service_must_sign(authenticate):
-    refused = refusal(authenticate, SIGNER.token(lxm=None), UPLOAD, frozenset({"admin"}))
-
-    assert refused == (401, "BadJwtLexiconMethod", f"missing {LXM}")
+def test_a_token_without_a_method_is_refused_where_a_service_must_sign(moderate):
+    assert refusal(moderate, SIGNER.token(lxm=None)) == (
+        401,
+        "BadJwtLexiconMethod",
+        f'missing jwt lexicon method ("lxm"). must match: {MODERATE}',
+    )
 
 
 def test_the_public_key_is_no_shared_secret(authenticate):
@@ -221,7 +228,7 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(
         config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web)
     )
 
-    assert refusal(other.requester, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
+    assert refusal(other.person, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
     reopened.close()
 
 
@@ -338,7 +345,6 @@ def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, 
     )
 
 
-ADMIN = frozenset({"admin"})
 MODERATE = "com.atproto.admin.updateSubjectStatus"
 
 
@@ -346,19 +352,15 @@ MODERATE = "com.atproto.admin.updateSubjectStatus"
     "issuer, fragment",
     [("did:web:mod.test", "atproto"), ("did:web:mod.test#atproto_labeler", "atproto_label")],
 )
-def test_the_moderation_service_may_do_what_the_administrator_may(
-    authenticate, web, issuer, fragment
-):
+def test_the_moderation_service_may_do_what_the_administrator_may(moderate, web, issuer, fragment):
     web.documents["did:web:mod.test"] = SIGNER.document("did:web:mod.test", fragment=fragment)
 
-    requester = authenticate(SIGNER.token(iss=issuer, lxm=MODERATE), MODERATE, ADMIN)
-
-    assert (requester.did, requester.kind) == (None, "admin")
+    assert moderate(SIGNER.token(iss=issuer, lxm=MODERATE)) == Administrator()
 
 
-def test_nobody_else_moderates(authenticate, clock, tokens):
-    untrusted = refusal(authenticate, SIGNER.token(lxm=MODERATE), MODERATE, ADMIN)
-    session = refusal(authenticate, tokens.access(ACCOUNT, session_id=None), MODERATE, ADMIN)
+def test_nobody_else_moderates(moderate, tokens):
+    untrusted = refusal(moderate, SIGNER.token(lxm=MODERATE))
+    session = refusal(moderate, tokens.access(ACCOUNT, session_id=None))
 
     assert untrusted == (401, "UntrustedIss", "Untrusted issuer")
     assert session == (401, "BadJwtType", 'Invalid jwt type "at+jwt"')
@@ -391,12 +393,12 @@ def test_a_pds_brings_its_accounts_with_their_first_session_token(database, cloc
     )
     bob = "did:web:bob.test"
     refused = refusal(
-        external.requester, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS
+        external.person, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS
     )
     assert refused == (403, "AccountNotFound", "Account not found")
 
     token = tokens.access(bob, session_id=None)
 
-    assert external.requester(credentials(f"Bearer {token}"), UPLOAD, KINDS).did == bob
+    assert external.person(credentials(f"Bearer {token}"), UPLOAD, KINDS).did == bob
     with database.read() as tx:
         assert accounts.find(tx, bob).handle is None

@@ -11,7 +11,7 @@ from support.auth_kit import ACCOUNT as DID
 from support.auth_kit import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
 from support.threads import in_threads
 
-from aurora_blobs.auth import Authenticator
+from aurora_blobs.auth import Administrator, Authenticator, Person
 from aurora_blobs.auth.jwts import Key, secret_key
 from aurora_blobs.auth.session import SessionTokens, open_secrets
 from aurora_blobs.catalog import accounts, sessions
@@ -62,7 +62,7 @@ BAD_SCOPE = (400, "InvalidToken", "Bad token scope")
     ids=repr,
 )
 def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, expected):
-    assert refusal(authenticator.requester, credentials(header), UPLOAD, SESSION) == expected
+    assert refusal(authenticator.person, credentials(header), UPLOAD, SESSION) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,12 +70,9 @@ def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, e
 )
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
 def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
-    requester = authenticator.requester(
-        credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION
-    )
+    person = authenticator.person(credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION)
 
-    assert (requester.did, requester.kind, requester.scope) == (DID, "session", scope)
-    assert requester.expires_at == NOW + 7200
+    assert person == Person(DID)
 
 
 @pytest.mark.parametrize(
@@ -118,8 +115,7 @@ def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(
     authenticator, token, expected
 ):
     assert (
-        refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION)
-        == expected
+        refusal(authenticator.person, credentials(f"Bearer {token}"), UPLOAD, SESSION) == expected
     )
 
 
@@ -153,8 +149,7 @@ HEADER, SIGNED = {"alg": "HS256", "typ": "at+jwt"}, minted()
 )
 def test_a_forged_or_broken_token_could_not_be_verified(authenticator, token):
     assert (
-        refusal(authenticator.requester, credentials(f"Bearer {token}"), UPLOAD, SESSION)
-        == UNVERIFIED
+        refusal(authenticator.person, credentials(f"Bearer {token}"), UPLOAD, SESSION) == UNVERIFIED
     )
 
 
@@ -184,9 +179,9 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_m
     with database.write() as tx:
         accounts.set_deactivated(tx, DID, 1)
 
-    requester = authenticator.requester(credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
+    person = authenticator.person(credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
 
-    assert refusal(requester.require_active) == (
+    assert refusal(person.require_active) == (
         401,
         "AccountDeactivated",
         "Account is deactivated",
@@ -195,7 +190,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_m
         accounts.set_takedown(tx, DID, 1, "ref")
     taken_down = (401, "AccountTakedown", "Account has been taken down")
     assert (
-        refusal(authenticator.requester, credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
+        refusal(authenticator.person, credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
         == taken_down
     )
 
@@ -204,21 +199,21 @@ def test_a_method_may_let_an_account_that_was_taken_down_in(authenticator, datab
     with database.write() as tx:
         accounts.set_takedown(tx, DID, 1, "ref")
 
-    requester = authenticator.requester(
-        credentials(f"Bearer {minted()}"), UPLOAD, SESSION, taken_down=True
+    person = authenticator.person(
+        credentials(f"Bearer {minted()}"), UPLOAD, SESSION, allow_taken_down=True
     )
 
-    assert requester.taken_down
+    assert person.taken_down
 
 
 def test_ending_a_session_ends_its_access_tokens_at_once(authenticator, database, tokens):
     access = credentials(f"Bearer {tokens.access(DID, session_id='s1')}")
-    assert authenticator.requester(access, UPLOAD, SESSION).session_id == "s1"
+    assert authenticator.person(access, UPLOAD, SESSION) == Person(DID)
 
     with database.write() as tx:
         sessions.end(tx, "s1")
 
-    assert refusal(authenticator.requester, access, UPLOAD, SESSION)[2] == "Token has been revoked"
+    assert refusal(authenticator.person, access, UPLOAD, SESSION)[2] == "Token has been revoked"
 
 
 def test_a_token_that_was_good_expires_all_the_same(tokens, clock):
@@ -236,7 +231,7 @@ def test_a_method_may_ask_for_a_full_session(authenticator):
     app_password = credentials(f"Bearer {minted(scope='com.atproto.appPass')}")
     full = frozenset({"com.atproto.access"})
 
-    assert refusal(authenticator.requester, app_password, UPLOAD, SESSION, scopes=full) == BAD_SCOPE
+    assert refusal(authenticator.person, app_password, UPLOAD, SESSION, scopes=full) == BAD_SCOPE
 
 
 def test_a_refresh_token_names_its_session_and_itself(tokens):
@@ -302,7 +297,6 @@ def test_a_damaged_secret_file_ends_the_start(tmp_path):
         open_secrets(Config(data_dir=tmp_path))
 
 
-ADMIN = frozenset({"admin"})
 ADMIN_REFUSED = (401, "AuthenticationRequired", "Authentication Required")
 
 
@@ -311,28 +305,26 @@ def basic(pair):
 
 
 def test_the_administrator_is_let_in_by_password(authenticator):
-    requester = authenticator.requester(basic("admin:open sesame"), "x", ADMIN)
-
-    assert (requester.did, requester.kind) == (None, "admin")
+    assert authenticator.administrator(basic("admin:open sesame"), "x") == Administrator()
 
 
 @pytest.mark.parametrize(
     "pair", ["admin:wrong", "admin:", "root:open sesame", "admin", "admin:open sesam\xe9"]
 )
 def test_the_administrator_is_refused_with_anything_else(authenticator, pair):
-    assert refusal(authenticator.requester, basic(pair), "x", ADMIN) == ADMIN_REFUSED
+    assert refusal(authenticator.administrator, basic(pair), "x") == ADMIN_REFUSED
 
 
 @pytest.mark.parametrize("header", [None, "Basic !!!!", "Basic \xe9"])
 def test_admin_credentials_that_are_none_are_refused_alike(authenticator, header):
-    assert refusal(authenticator.requester, credentials(header), "x", ADMIN) == ADMIN_REFUSED
+    assert refusal(authenticator.administrator, credentials(header), "x") == ADMIN_REFUSED
 
 
 @pytest.mark.parametrize("pair", ["admin:", "admin:None", "admin:open sesame"])
 def test_without_an_admin_password_everybody_is_refused(database, clock, tokens, pair):
     authenticator = Authenticator(Config(service_did=SERVICE), database, clock, tokens)
 
-    assert refusal(authenticator.requester, basic(pair), "x", ADMIN) == ADMIN_REFUSED
+    assert refusal(authenticator.administrator, basic(pair), "x") == ADMIN_REFUSED
 
 
 def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticator, database):
@@ -342,7 +334,7 @@ def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticat
 
     assert authenticator.optional(credentials(None), "x") is None
     assert authenticator.optional(credentials(f"Bearer {owner}"), "x").did == DID
-    assert authenticator.optional(basic("admin:open sesame"), "x").kind == "admin"
+    assert authenticator.optional(basic("admin:open sesame"), "x") == Administrator()
     assert (
         authenticator.optional(credentials(f"Bearer {minted(sub='did:web:bob.test')}"), "x") is None
     )
