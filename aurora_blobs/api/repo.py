@@ -21,7 +21,7 @@ from aurora_blobs.catalog.records import Record
 from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.intake.decoding import parse_encodings
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
-from aurora_blobs.protocol.lexicon_params import Field, limit, optional, required
+from aurora_blobs.protocol.lexicon_params import Param, limit, optional, required
 from aurora_blobs.protocol.syntax import parse_at_identifier, parse_nsid, parse_record_key
 from aurora_blobs.records.index import Write, Written
 from aurora_blobs.records.repo_import import CAR_TYPE
@@ -189,7 +189,7 @@ def get_record(repo: str, collection: str, rkey: str, cid: str | None) -> dict[s
     collection=required(parse_nsid),
     limit=limit(100, default=50),
     cursor=optional(),
-    reverse=Field(bool, default=False),
+    reverse=Param(bool, default=False),
 )
 def list_records(
     repo: str, collection: str, limit: int, cursor: str | None, reverse: bool

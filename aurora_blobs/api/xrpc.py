@@ -27,7 +27,7 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.intake.decoding import decoded, parse_encodings
 from aurora_blobs.intake.spool import BodyReader
-from aurora_blobs.protocol.lexicon_params import Field, from_json, from_query
+from aurora_blobs.protocol.lexicon_params import Param, from_json, from_query
 from aurora_blobs.rate_limits import Usage
 from aurora_blobs.server.client_timeouts import drain
 from aurora_blobs.services import services
@@ -40,20 +40,20 @@ _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 View = Callable[..., Any]
 
 
-def query(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
+def query(blueprint: Blueprint, nsid: str, **fields: Param) -> Callable[[View], View]:
     """The decorated view answers GET and HEAD of *nsid* and gets its parameters by name."""
     return _method(
         blueprint, nsid, ("GET", "HEAD"), "Incorrect HTTP method ({}) expected GET", fields
     )
 
 
-def procedure(blueprint: Blueprint, nsid: str, **fields: Field) -> Callable[[View], View]:
+def procedure(blueprint: Blueprint, nsid: str, **fields: Param) -> Callable[[View], View]:
     """The decorated view answers POST of *nsid*; *fields* are its query parameters, the body is the view's to read."""
     return _method(blueprint, nsid, ("POST",), "Incorrect HTTP method ({}) expected POST", fields)
 
 
 def _method(
-    blueprint: Blueprint, nsid: str, verbs: tuple[str, ...], refusal: str, fields: dict[str, Field]
+    blueprint: Blueprint, nsid: str, verbs: tuple[str, ...], refusal: str, fields: dict[str, Param]
 ) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         def run() -> Any:
@@ -86,7 +86,7 @@ def _method(
     return decorate
 
 
-def json_input(**fields: Field) -> dict[str, Any]:
+def json_input(**fields: Param) -> dict[str, Any]:
     """The properties of the JSON object in the body. Raises InvalidRequest, BlobTooLarge, UnsupportedEncoding."""
     if not request.mimetype:
         raise InvalidRequest("Request encoding (Content-Type) required but not provided")

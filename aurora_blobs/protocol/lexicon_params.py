@@ -1,6 +1,7 @@
 """What a method takes, checked and named: query parameters as text, input as JSON."""
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +15,17 @@ _KINDS: dict[type, str] = {
 }
 _SHOWN = 256  # characters of a refused value in a message
 _BOOLEANS = {"true": True, "false": False}
+_INTEGER = re.compile(r"-?[0-9]+")
+_MAX_INTEGER_TEXT = 19  # characters; 2**63 - 1 has 19 digits
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
-    """One parameter or property. *parse* raises ValueError with the message for the client.
+class Param:
+    """One query parameter, or one property of a JSON input.
 
-    *low* and *high* bound an integer, both included. An absent field that is not required has *default*; null is
-    absence, save where the field is *nullable*.
+    *parse* raises ValueError with the message for the client. *low* and *high* bound an integer,
+    both included. An absent one that is not *required* has *default*. Null is absence, unless the
+    parameter is *nullable*.
     """
 
     kind: type = str
@@ -49,52 +53,52 @@ class Field:
             raise ValueError(f"integer too big (maximum {self.high}, got {value})")
 
 
-def required(parse: Callable[[Any], Any] | None = None, kind: type = str) -> Field:
-    """A field that has to be there."""
-    return Field(kind, parse, required=True)
+def required(parse: Callable[[Any], Any] | None = None, kind: type = str) -> Param:
+    """A parameter that has to be there."""
+    return Param(kind, parse, required=True)
 
 
-def optional(parse: Callable[[Any], Any] | None = None, kind: type = str) -> Field:
-    """A field that may be absent, and then is None."""
-    return Field(kind, parse)
+def optional(parse: Callable[[Any], Any] | None = None, kind: type = str) -> Param:
+    """A parameter that may be absent, and then is None."""
+    return Param(kind, parse)
 
 
-def limit(high: int, default: int) -> Field:
+def limit(high: int, default: int) -> Param:
     """The `limit` of a method that lists: 1 to *high*."""
-    return Field(int, default=default, low=1, high=high)
+    return Param(int, default=default, low=1, high=high)
 
 
-def from_query(fields: Mapping[str, Field], query: Mapping[str, list[str]]) -> dict[str, Any]:
-    """The parameters in *query*, a list of texts for each name; unknown ones are ignored. Raises ValueError."""
-    return _checked(
-        fields, {name: _typed(fields[name], query[name]) for name in fields if name in query}
-    )
+def from_query(params: Mapping[str, Param], query: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The parameters in *query*, a list of texts for each name. Unknown names are ignored.
+
+    Raises ValueError.
+    """
+    given = {name: _typed(params[name], texts) for name, texts in query.items() if name in params}
+    return _checked(params, given)
 
 
-def from_json(fields: Mapping[str, Field], value: object) -> dict[str, Any]:
-    """The properties in *value*; unknown ones are ignored. Raises ValueError."""
+def from_json(params: Mapping[str, Param], value: object) -> dict[str, Any]:
+    """The properties in *value*. Unknown ones are ignored. Raises ValueError."""
     if not isinstance(value, dict):
         raise ValueError(f"Expected object value type (got {_shown(value)})")
-    return _checked(
-        fields,
-        {
-            n: value[n]
-            for n in fields
-            if n in value and (value[n] is not None or fields[n].nullable)
-        },
-    )
+    given = {
+        name: item
+        for name, item in value.items()
+        if name in params and (item is not None or params[name].nullable)
+    }
+    return _checked(params, given)
 
 
-def _checked(fields: Mapping[str, Field], values: Mapping[str, Any]) -> dict[str, Any]:
+def _checked(params: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str, Any]:
     result = {}
-    for name, field in fields.items():
-        # An empty `limit=` means the default; for a text, being empty is for its parser to judge.
-        if name in values and not (values[name] == "" and field.kind is not str):
-            result[name] = field.checked(values[name])
-        elif field.required:
+    for name, param in params.items():
+        # An empty `limit=` means the default. An empty text is for its parser to judge.
+        if name in given and (given[name] != "" or param.kind is str):
+            result[name] = param.checked(given[name])
+        elif param.required:
             raise ValueError(f'Missing required key "{name}"')
         else:
-            result[name] = field.default
+            result[name] = param.default
     return result
 
 
@@ -103,17 +107,12 @@ def _shown(value: object) -> str:
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
-def _typed(field: Field, texts: list[str]) -> Any:
+def _typed(param: Param, texts: list[str]) -> Any:
     if len(texts) > 1:
         return texts
     text = texts[0]
-    if (
-        field.kind is int
-        and text.removeprefix("-").isascii()
-        and text.removeprefix("-").isdigit()
-        and len(text) < 20
-    ):
+    if param.kind is int and len(text) <= _MAX_INTEGER_TEXT and _INTEGER.fullmatch(text):
         return int(text)
-    if field.kind is bool:
+    if param.kind is bool:
         return _BOOLEANS.get(text, text)
     return text

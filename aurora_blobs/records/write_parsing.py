@@ -3,7 +3,7 @@
 from typing import Any
 
 from aurora_blobs.errors import InvalidRequest, InvalidSwap
-from aurora_blobs.protocol.lexicon_params import Field, from_json, optional, required
+from aurora_blobs.protocol.lexicon_params import Param, from_json, optional, required
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.protocol.syntax import new_tid, parse_nsid, parse_record_key
 from aurora_blobs.records.index import ANY, Action, Write, plain_record
@@ -18,7 +18,7 @@ COLLECTION = required(parse_nsid)
 RKEY = required(parse_record_key)
 VALIDATE = optional(kind=bool)
 SWAP_COMMIT = optional()
-SWAP_RECORD = Field(default=ANY, nullable=True)
+SWAP_RECORD = Param(default=ANY, nullable=True)
 
 
 def write_of(
@@ -78,7 +78,7 @@ def refuse_swap_commit(cid: str | None) -> None:
 
 
 _VALUE = required(kind=dict)
-_PROPERTIES: dict[Action, dict[str, Field]] = {
+_PROPERTIES: dict[Action, dict[str, Param]] = {
     "create": {"collection": COLLECTION, "rkey": optional(parse_record_key), "value": _VALUE},
     "update": {"collection": COLLECTION, "rkey": RKEY, "value": _VALUE},
     "delete": {"collection": COLLECTION, "rkey": RKEY},
