@@ -1,4 +1,4 @@
-"""The blobs that a record names: its references to them, in the form of today and in that of before 2023.
+"""The references to blobs in a record, in today's form and in the one from before 2023.
 
 https://atproto.com/specs/data-model#blob-type
 """
@@ -9,12 +9,16 @@ from typing import Any
 
 from aurora_blobs.protocol.cid import parse_cid
 
-MAX_SAFE_INTEGER = 2**53 - 1  # what every implementation of the protocol can count to
+MAX_SAFE_INTEGER = 2**53 - 1  # what every implementation of the protocol can represent
 
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """A blob as a record names it. `mime_type` and `size` are None in the legacy form, which may not state them."""
+    """A record's reference to a blob.
+
+    `mime_type` and `size` are None where the record does not state them; the legacy form has no
+    size.
+    """
 
     cid: str
     mime_type: str | None
@@ -22,15 +26,15 @@ class Reference:
 
 
 def find_references(value: object) -> Iterator[Reference]:
-    """Every blob that *value*, a record's JSON, names, wherever it does; in the legacy form too.
+    """Every reference to a blob in *value*, a record's JSON, at any depth and in either form.
 
-    CIDs are in the ``bafkrei…`` form where they are a blob's, else as they stand.
+    A blob's CID is given in its ``bafkrei…`` form, any other CID as it stands.
     """
     stack = [value]
     while stack:
         value = stack.pop()
         if isinstance(value, dict):
-            reference = _typed(value) or legacy_reference(value)
+            reference = _typed_reference(value) or legacy_reference(value)
             if reference is not None:
                 yield reference
             else:
@@ -39,7 +43,7 @@ def find_references(value: object) -> Iterator[Reference]:
             stack.extend(reversed(value))
 
 
-def _typed(value: dict[str, Any]) -> Reference | None:
+def _typed_reference(value: dict[str, Any]) -> Reference | None:
     if value.get("$type") != "blob" or value.keys() != {"$type", "ref", "mimeType", "size"}:
         return None
     ref, mime_type, size = value["ref"], value["mimeType"], value["size"]
@@ -56,7 +60,10 @@ def _typed(value: dict[str, Any]) -> Reference | None:
 
 
 def legacy_reference(value: dict[str, Any]) -> Reference | None:
-    """*value* as a reference of the form before 2023, ``{"cid", "mimeType"}``; None if it is not one."""
+    """The reference that *value* is in the form from before 2023; None if it is not one.
+
+    That form is ``{"cid", "mimeType"}``.
+    """
     if value.keys() != {"cid", "mimeType"}:
         return None
     cid, mime_type = value["cid"], value["mimeType"]

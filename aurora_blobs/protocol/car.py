@@ -1,4 +1,4 @@
-"""A repository's export: the records in a CAR file, read with little memory however large the file is.
+"""The records in a CAR file, a repository's export, read with little memory whatever its size.
 
 https://ipld.io/specs/transport/car/carv1/ and https://atproto.com/specs/repository
 """
@@ -16,17 +16,15 @@ from aurora_blobs.protocol.syntax import parse_did, parse_nsid, parse_record_key
 
 MAX_BLOCK_BYTES = 2 * 2**20  # a record may have 1 MB, a whole commit 2 MB
 _MAX_LAYERS = 128  # two bits of a SHA-256 digest each: no tree is deeper
-_SHA256_CIDS = (
-    b"\x01\x71\x12\x20",
-    b"\x01\x55\x12\x20",
-)  # CIDv1, dag-cbor or raw, sha2-256, 32 bytes
+# CIDv1, dag-cbor or raw, sha2-256, 32 bytes
+_SHA256_CIDS = (b"\x01\x71\x12\x20", b"\x01\x55\x12\x20")
 _CID_BYTES = 36
-_SHOWN = 200  # bytes of a bad key in a message
+_SHOWN = 200  # bytes of a refused key in a message
 
 
 @dataclass(frozen=True, slots=True)
 class CarRecord:
-    """A record of a repository; `value` is JSON, `size` is in bytes as DAG-CBOR."""
+    """A record of a repository. `value` is JSON; `size` is that of its DAG-CBOR, in bytes."""
 
     collection: str
     rkey: str
@@ -36,9 +34,9 @@ class CarRecord:
 
 
 class Repository:
-    """The repository in a CAR *file*, which can seek and stays open while this is used.
+    """The repository in a CAR *file*, which must be seekable and stay open while this is used.
 
-    `did` is whose it is. Every block is read once and compared with its CID. Raises InvalidRequest.
+    `did` is its owner. Every block is hashed and compared with its CID. Raises InvalidRequest.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -46,30 +44,33 @@ class Repository:
         commit = self._node(self._blocks.root, "commit")
         try:
             self.did = parse_did(commit["did"])
-            self._data = _cid(commit["data"])
+            self._tree_root = _cid(commit["data"])
         except (KeyError, TypeError, ValueError):
             raise InvalidRequest("Invalid CAR file: its root is not a commit") from None
 
     def records(self, max_bytes: int) -> Iterator[CarRecord]:
-        """Every record, by key. Raises InvalidRequest, also where they have more than *max_bytes* together.
+        """Every record, in the order of the keys, of at most *max_bytes* together.
 
-        A small file may name one large record under many keys; *max_bytes* is for that.
+        The limit is needed because a small file may list one large record under many keys.
+
+        Raises InvalidRequest.
         """
         last = b""
+        bytes_left = max_bytes
         for key, cid in self._entries():
             if key <= last:
                 raise InvalidRequest(f"Invalid CAR file: key out of order: {_shown(key)}")
             last = key
             block = self._blocks.read(cid)
-            max_bytes -= len(block)
-            if max_bytes < 0:
+            bytes_left -= len(block)
+            if bytes_left < 0:
                 raise InvalidRequest(
                     "Invalid CAR file: its records have more bytes than may be imported"
                 )
             collection, rkey = _record_name(key)
             try:
                 value = decode(block)
-                # Nor a string of bytes, whose JSON is an object.
+                # A lone CID or byte string is an object too in JSON.
                 if not isinstance(value, dict) or value.keys() in ({"$link"}, {"$bytes"}):
                     raise ValueError("not a map")
             except ValueError as error:
@@ -77,28 +78,29 @@ class Repository:
             yield CarRecord(collection, rkey, cid_text(cid), value, len(block))
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
-        """Key and CID of each record. The tree is walked on a stack; a block has its hash, so there are no loops.
+        """Key and CID of each record, from a walk through the tree.
 
-        A subtree that is named twice would give its keys twice, which `records` refuses, provided that it has any:
-        so no node may be empty but the root.
+        The tree has no loops, because a node names its children by their hashes. A subtree that is
+        named twice gives its keys twice, which `records` refuses. An empty one has no keys, so
+        only the root may be empty.
         """
-        root = self._node(self._data, "tree")
-        if not root.get("e") and root.get("l") is None:
+        root = self._node(self._tree_root, "tree")
+        if _is_empty(root):
             return
-        stack: list[Iterator[tuple[bytes, bytes] | bytes]] = [_steps(root)]
+        stack: list[Iterator[tuple[bytes, bytes] | bytes]] = [_items(root)]
         while stack:
-            step = next(stack[-1], None)
-            if step is None:
+            item = next(stack[-1], None)
+            if item is None:
                 stack.pop()
-            elif isinstance(step, tuple):
-                yield step
+            elif isinstance(item, tuple):
+                yield item
             elif len(stack) > _MAX_LAYERS:
                 raise InvalidRequest("Invalid CAR file: its tree is too deep")
             else:
-                node = self._node(step, "tree")
-                if not node.get("e") and node.get("l") is None:
+                node = self._node(item, "tree")
+                if _is_empty(node):
                     raise InvalidRequest("Invalid CAR file: its tree has an empty node")
-                stack.append(_steps(node))
+                stack.append(_items(node))
 
     def _node(self, cid: bytes, name: str) -> dict[str, Any]:
         try:
@@ -113,7 +115,7 @@ class Repository:
 class _Blocks:
     """Where each block is in the file: 16 bytes of memory per block, whatever its size.
 
-    A block is found by the first 8 bytes of its digest; those who have them in common are tried one by one.
+    A block is found by the first 8 bytes of its digest. Blocks that share them are tried in turn.
     """
 
     def __init__(self, file: BinaryIO) -> None:
@@ -125,7 +127,7 @@ class _Blocks:
             cid, block = self._read_section(length)
             if sha256(block).digest() != cid[4:]:
                 raise InvalidRequest("Invalid CAR file: a block does not match its CID")
-            prefixes.append(_prefix(cid))
+            prefixes.append(_digest_prefix(cid))
             offsets.append(offset)
             offset = file.tell()
         order = sorted(range(len(prefixes)), key=prefixes.__getitem__)
@@ -134,7 +136,7 @@ class _Blocks:
 
     def read(self, cid: bytes) -> bytes:
         """The block of *cid*. Raises InvalidRequest if the file has none."""
-        prefix = _prefix(cid)
+        prefix = _digest_prefix(cid)
         index = bisect_left(self._prefixes, prefix)
         while index < len(self._prefixes) and self._prefixes[index] == prefix:
             self._file.seek(self._offsets[index])
@@ -190,8 +192,12 @@ class _Blocks:
         return None
 
 
-def _steps(node: dict[str, Any]) -> Iterator[tuple[bytes, bytes] | bytes]:
-    """What a node of the tree holds, in order: CIDs of subtrees as bytes, entries as key and CID."""
+def _is_empty(node: dict[str, Any]) -> bool:
+    return not node.get("e") and node.get("l") is None
+
+
+def _items(node: dict[str, Any]) -> Iterator[tuple[bytes, bytes] | bytes]:
+    """What *node* of the tree holds, in order: a subtree as its CID, a record as key and CID."""
     try:
         if node.get("l") is not None:
             yield _cid(node["l"])
@@ -230,7 +236,7 @@ def _cid(value: Any) -> bytes:
     return value
 
 
-def _prefix(cid: bytes) -> int:
+def _digest_prefix(cid: bytes) -> int:
     return int.from_bytes(cid[4:12], "big")
 
 

@@ -1,16 +1,18 @@
-"""The names of blobs: a CID is made from a SHA-256 digest and read back strictly, one text per digest."""
+"""The CIDs of blobs: made from a SHA-256 digest and parsed strictly, one text per digest."""
 
 import re
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
 
 _PREFIX = bytes([0x01, 0x55, 0x12, 0x20])  # CIDv1, codec raw, sha2-256, 32 bytes
-# 36 bytes in base32: of the 32 bits of the prefix, 30 are six letters and 2 begin the next one; the last letter has 2
-# bits of no byte, which are 0.
+# 36 bytes in base32. The 32 bits of the prefix are six letters and 2 bits of the next one. The last
+# letter has 2 bits of padding, which are 0.
 _CID = re.compile(r"bafkrei[a-h][a-z2-7]{50}[aeimquy4]")
 _AURORA = "bafyrei"  # early Aurora Locus wrote this and the digest in hex
 _AURORA_LENGTH = len(_AURORA) + 64
-_BASE32 = frozenset("abcdefghijklmnopqrstuvwxyz234567")
+_BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
+_BASE32_LETTERS = frozenset(_BASE32)
+_BASE32_VALUES = {letter: value for value, letter in enumerate(_BASE32)}
 _BASE58 = frozenset("123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz")
 _HEX = frozenset("0123456789abcdef")
 
@@ -24,9 +26,9 @@ def cid_of_digest(digest: bytes) -> str:
 
 
 def parse_blob_cid(text: str) -> str:
-    """*text*, a blob's CID in either form, as the ``bafkrei…`` form.
+    """*text*, a blob's CID in its own or Aurora Locus's form, in the ``bafkrei…`` form.
 
-    Raises ValueError if it is neither: wrong base, case, padding bits, codec, hash or length.
+    Raises ValueError for a wrong base, case, codec, hash, length or padding bits.
     """
     if _CID.fullmatch(text):
         return text
@@ -40,9 +42,9 @@ def parse_blob_cid(text: str) -> str:
 
 
 def parse_cid(text: str) -> str:
-    """*text*, any CID in the base an AT Protocol parameter may have; a blob's as ``bafkrei…``.
+    """*text*, any CID that an AT Protocol parameter may be; a blob's in the ``bafkrei…`` form.
 
-    A CID of another codec is a valid CID that no blob has. Raises ValueError.
+    A CID of another codec is valid, although no blob has it. Raises ValueError.
     """
     try:
         return parse_blob_cid(text)
@@ -64,7 +66,7 @@ def digest_of(cid: str) -> bytes:
 
 
 def aurora_form(cid: str) -> str:
-    """*cid* as early Aurora Locus wrote it: ``bafyrei`` and the digest in hex."""
+    """*cid*, a blob's, as early Aurora Locus wrote it: ``bafyrei`` and the digest in hex."""
     return _AURORA + digest_of(cid).hex()
 
 
@@ -74,42 +76,40 @@ def shown_cid(cid: str, form: str) -> str:
 
 
 def shard_of(cid: str) -> str:
-    """The folder of *cid*, two hex digits.
+    """The folder of *cid*: the first byte of its digest, as two hex digits.
 
-    Not its first characters: every raw CID starts with "bafkrei". The digest's first byte gives 256 even folders.
+    Not its first characters: every raw CID starts with "bafkrei". The digest's first byte gives
+    256 even folders.
     """
-    # The 36 bytes before base32 are 4 of prefix, then the digest; its first byte is the low 3 bits
-    # of character 7 and the 5 of character 8, counted with the leading "b".
-    return f"{_VALUE[cid[7]] << 5 & 0xE0 | _VALUE[cid[8]]:02x}"
+    # Before base32 there are 4 bytes of prefix, then the digest. The digest's first byte is the
+    # low 3 bits of character 7 and the 5 bits of character 8, counted with the leading "b".
+    return f"{_BASE32_VALUES[cid[7]] << 5 & 0xE0 | _BASE32_VALUES[cid[8]]:02x}"
 
 
 def place_of(cid: str) -> str:
-    """Where *cid* lies below the root of a store: ``<shard>/<cid>``."""
+    """The path of *cid* below the root of a store: ``<shard>/<cid>``."""
     return f"{shard_of(cid)}/{cid}"
 
 
 def cid_at(place: str) -> str | None:
-    """The CID whose `place_of` *place* is; None where no blob lies."""
+    """The CID whose `place_of` is *place*; None if no CID has that place."""
     cid = place.rpartition("/")[2]
     return cid if _CID.fullmatch(cid) and place == place_of(cid) else None
 
 
 def cid_in(name: str) -> str | None:
-    """The CID in *name*, ``<cid>.…``; None if that is no name of a blob's file."""
+    """The CID in *name*, a file's of the form ``<cid>.…``; None if it has another form."""
     cid = name.partition(".")[0]
     return cid if _CID.fullmatch(cid) else None
 
 
-_VALUE = {character: value for value, character in enumerate("abcdefghijklmnopqrstuvwxyz234567")}
-
-
 def _decode(text: str) -> bytes | None:
-    if not text.startswith("b") or not _BASE32.issuperset(text):
+    if not text.startswith("b") or not _BASE32_LETTERS.issuperset(text):
         return None
     body = text[1:].upper()
     try:
         data = b32decode(body + "=" * (-len(body) % 8))
     except Base32Error:
         return None
-    # The last character has bits that no byte needs; another text would name the same bytes.
+    # The last character has padding bits: with others set, another text would be the same CID.
     return data if b32encode(data).decode().rstrip("=") == body else None

@@ -1,4 +1,4 @@
-"""Records between their two forms: blocks of DAG-CBOR, as in a repository, and JSON with ``$link`` and ``$bytes``.
+"""Records in their two forms: DAG-CBOR blocks, and JSON with ``$link`` and ``$bytes``.
 
 https://atproto.com/specs/data-model
 """
@@ -11,27 +11,27 @@ from typing import Any
 
 import libipld
 
-MAX_DEPTH = 256  # maps and lists in each other; a guess, real records have a dozen
+MAX_DEPTH = 256  # nested maps and lists; a guess, real records have a dozen
 
 _RECORD_PREFIX = bytes([0x01, 0x71, 0x12, 0x20])  # CIDv1, codec dag-cbor, sha2-256, 32 bytes
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG = range(7)
 _FALSE, _TRUE, _NULL, _DOUBLE = 0xF4, 0xF5, 0xF6, 0xFB
 _TAG_CID = b"\xd8\x2a"
-_IDENTITY_BASE = b"\x00"  # what DAG-CBOR puts before the bytes of a CID
+_IDENTITY_BASE = b"\x00"  # stands before the bytes of a CID in DAG-CBOR
 
 
 def cid_of_block(block: bytes) -> str:
-    """The CID of a record or commit whose DAG-CBOR is *block*: 59 characters, ``bafyrei…``."""
+    """The CID of *block*, a record or commit as DAG-CBOR: 59 characters, ``bafyrei…``."""
     return "b" + b32encode(_RECORD_PREFIX + sha256(block).digest()).decode().rstrip("=").lower()
 
 
 def cid_text(cid: bytes) -> str:
-    """*cid*, the bytes of one, in base32. Raises ValueError."""
+    """The base32 text of *cid*, the bytes of a CID. Raises ValueError."""
     return str(libipld.encode_cid(cid))
 
 
 def encode(value: Any) -> bytes:
-    """The one DAG-CBOR form of *value*, JSON. Raises ValueError for what has none."""
+    """The DAG-CBOR form of *value*, JSON. Raises ValueError if it has none."""
     block = bytearray()
     _write(block, value, 0)
     return bytes(block)
@@ -39,33 +39,34 @@ def encode(value: Any) -> bytes:
 
 def decode(block: bytes) -> Any:
     """The JSON form of *block*. Raises ValueError."""
-    return _json_of(decode_raw(block), _links(block), 0)
+    return _json_of(decode_raw(block), _link_flags(block), 0)
 
 
 def decode_raw(block: bytes) -> Any:
-    """*block* with byte strings and CIDs alike as bytes. Raises ValueError."""
+    """*block* decoded, with byte strings and CIDs both as bytes. Raises ValueError."""
     try:
         return libipld.decode_dag_cbor(block)
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
-def _json_of(value: Any, links: Iterator[bool], depth: int) -> Any:
+def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     if isinstance(value, dict):
-        return {key: _json_of(item, links, depth + 1) for key, item in value.items()}
+        return {key: _json_of(item, is_link, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
-        return [_json_of(item, links, depth + 1) for item in value]
+        return [_json_of(item, is_link, depth + 1) for item in value]
     if isinstance(value, bytes):
-        return {"$link": cid_text(value)} if next(links) else {"$bytes": _base64(value)}
+        return {"$link": cid_text(value)} if next(is_link) else {"$bytes": _base64(value)}
     return value
 
 
-def _links(block: bytes) -> Iterator[bool]:
-    """Whether each byte string of *block*, in their order, is a CID: what libipld gives does not tell.
+def _link_flags(block: bytes) -> Iterator[bool]:
+    """For each byte string of *block*, in order, whether it is a CID.
 
-    *block* is well-formed. Nesting plays no part: each head is followed by its string, or by the next head.
+    libipld does not tell the two apart. *block* is well-formed. Nesting does not matter: a head is
+    followed by its string or by the next head.
     """
     at, tagged = 0, False
     while at < len(block):
@@ -85,15 +86,15 @@ def _base64(value: bytes) -> str:
 
 
 def _write(block: bytearray, value: Any, depth: int) -> None:
-    # Not libipld's encoder: it takes byte strings that begin like a CID for one.
+    # Not libipld's encoder: it takes a byte string that begins like a CID for one.
     if depth > MAX_DEPTH:
         raise ValueError("nested too deeply")
     if value is None or isinstance(value, bool):
         block.append({None: _NULL, True: _TRUE, False: _FALSE}[value])
+    elif isinstance(value, int) and value >= 0:
+        _write_head(block, _UNSIGNED, value)
     elif isinstance(value, int):
-        _write_head(
-            block, _UNSIGNED if value >= 0 else _NEGATIVE, value if value >= 0 else -1 - value
-        )
+        _write_head(block, _NEGATIVE, -1 - value)
     elif isinstance(value, float):
         block += struct.pack(">Bd", _DOUBLE, value)
     elif isinstance(value, str):
@@ -109,9 +110,8 @@ def _write(block: bytearray, value: Any, depth: int) -> None:
         _write_string(block, _BYTES, _bytes_of(value["$bytes"]))
     else:
         _write_head(block, _MAP, len(value))
-        for key, item in sorted(
-            ((key.encode(), item) for key, item in value.items()), key=_map_order
-        ):
+        entries = [(key.encode(), item) for key, item in value.items()]
+        for key, item in sorted(entries, key=_map_order):
             _write_string(block, _TEXT, key)
             _write(block, item, depth + 1)
 
@@ -138,7 +138,7 @@ def _write_head(block: bytearray, major: int, argument: int) -> None:
 
 
 def _cid_bytes(text: Any) -> bytes:
-    # Every CID in a record is base32: https://atproto.com/specs/data-model#link-and-cid-formats
+    # Every CID in a record is in base32: https://atproto.com/specs/data-model#link-and-cid-formats
     if not isinstance(text, str) or not text.startswith("b") or not text.isascii():
         raise ValueError("a $link is not a CID")
     return b32decode(text[1:].upper() + "=" * (-(len(text) - 1) % 8))
@@ -147,4 +147,5 @@ def _cid_bytes(text: Any) -> bytes:
 def _bytes_of(text: Any) -> bytes:
     if not isinstance(text, str) or not text.isascii():
         raise ValueError("a $bytes is not base64")
-    return b64decode(text.rstrip("=") + "=" * (-len(text.rstrip("=")) % 4), validate=True)
+    digits = text.rstrip("=")
+    return b64decode(digits + "=" * (-len(digits) % 4), validate=True)

@@ -1,4 +1,4 @@
-"""The DID documents that this service answers for: those of its local accounts, and its own."""
+"""The DID documents of this service and of its local accounts, and what a DID document says."""
 
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -7,9 +7,9 @@ _CONTEXT = "https://www.w3.org/ns/did/v1"
 
 
 def account_document(did: str, handle: str, endpoint: str) -> dict[str, Any]:
-    """The document of a local account; *endpoint* is the URL at which its PDS is. https://atproto.com/specs/did
+    """The document of a local account; *endpoint* is the URL of its PDS.
 
-    It names no key: nothing is signed here.
+    It names no key, because nothing is signed here. https://atproto.com/specs/did
     """
     return {
         "@context": [_CONTEXT],
@@ -21,28 +21,31 @@ def account_document(did: str, handle: str, endpoint: str) -> dict[str, Any]:
 
 
 def service_document(did: str, endpoint: str) -> dict[str, Any]:
-    """The document of the service itself, so that others find it by its DID."""
+    """The document of the service itself; *endpoint* is its URL."""
     return {"@context": [_CONTEXT], "id": did, "service": [_pds(endpoint)]}
 
 
 def names_host(document: dict[str, Any], host: str) -> bool:
-    """Whether *host*, with or without a port, is that of the PDS in *document*, which may be anybody's."""
+    """Whether the PDS in *document* is at *host*, with or without a port.
+
+    The document may come from anybody.
+    """
     services = document.get("service")
     for service in services if isinstance(services, list) else ():
         if isinstance(service, dict) and service.get("id") in (
             "#atproto_pds",
             f"{document.get('id')}#atproto_pds",
         ):
-            # Not the whole URL: a proxy may speak https where we hear http.
+            # The host alone: behind a proxy the scheme and the port may differ.
             named = _host(str(service.get("serviceEndpoint")))
             return named is not None and named == _host(f"http://{host}")
     return False
 
 
 def did_web_answers(did: str, host: str) -> bool:
-    """Whether *host*, a name with or without a port, is where the document of *did* is asked for.
+    """Whether the document of *did* is served from *host*, a name with or without a port.
 
-    A DID without a port leaves the port open: a proxy may listen on another.
+    A DID without a port matches any port, because a proxy may listen on another one.
     """
     if not did.startswith("did:web:") or did.count(":") != 2:
         return False

@@ -1,4 +1,4 @@
-"""The part of a lexicon that says where blobs may be: its JSON becomes a tree of what to look at.
+"""The part of a lexicon that says where blobs may be: its JSON becomes a tree of schemas.
 
 https://atproto.com/specs/lexicon
 """
@@ -10,12 +10,16 @@ from typing import Any, TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Blob:
+    """*accept* has media types, ``type/*`` and ``*/*``; an empty one all types."""
+
     accept: tuple[str, ...]
     max_bytes: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Object:
+    """Only the properties in which blobs can be."""
+
     properties: Mapping[str, "Schema"]
     nullable: frozenset[str]
 
@@ -27,19 +31,22 @@ class Array:
 
 @dataclass(frozen=True, slots=True)
 class Ref:
-    name: str  # as "com.example.thing#main"
+    name: str  # like "com.example.thing#main"
 
 
 @dataclass(frozen=True, slots=True)
 class Union:
-    names: frozenset[str]
+    names: frozenset[str]  # as in `Ref`
 
 
 Schema: TypeAlias = Blob | Object | Array | Ref | Union
 
 
 def compiled(node: Any, lexicon_id: str, where: str) -> Schema | None:
-    """The schema *node* of a lexicon, None if no blob can be in it. Raises ValueError."""
+    """The schema for *node*, a part of the lexicon *lexicon_id*; None if it cannot hold a blob.
+
+    *where* is the path of *node*, for messages. Raises ValueError.
+    """
     match type_of(node, where):
         case "blob":
             return Blob(_accept_of(node, where), _max_size_of(node, where))
@@ -48,8 +55,8 @@ def compiled(node: Any, lexicon_id: str, where: str) -> Schema | None:
             if not isinstance(properties, dict):
                 raise ValueError(f"{where}.properties: not an object")
             schemas = {
-                key: compiled(node, lexicon_id, f"{where}.{key}")
-                for key, node in properties.items()
+                key: compiled(property_node, lexicon_id, f"{where}.{key}")
+                for key, property_node in properties.items()
             }
             kept = {key: schema for key, schema in schemas.items() if schema is not None}
             return Object(kept, frozenset(_texts(node, "nullable", where))) if kept else None
@@ -68,6 +75,7 @@ def compiled(node: Any, lexicon_id: str, where: str) -> Schema | None:
 
 
 def type_of(node: Any, where: str) -> str:
+    """The "type" of *node*, whose path is *where*. Raises ValueError."""
     if not isinstance(node, dict) or not isinstance(node.get("type"), str):
         raise ValueError(f'{where}: not an object with a "type"')
     return str(node["type"])
@@ -97,15 +105,21 @@ def _texts(node: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:
 
 
 def absolute_name(name: str, lexicon_id: str) -> str:
+    """The full form of *name*, as written in *lexicon_id*: ``lexicon#definition``."""
     lexicon, _, definition = name.removeprefix("lex:").partition("#")
     return f"{lexicon or lexicon_id}#{definition or 'main'}"
 
 
 def local_refs(node: Any) -> set[str]:
+    """The names of the form ``#definition`` that *node*, a part of a lexicon, refers to."""
     if isinstance(node, list):
         return {name for item in node for name in local_refs(item)}
     if not isinstance(node, dict):
         return set()
-    named = {"ref": [node.get("ref")], "union": node.get("refs", [])}.get(str(node.get("type")), [])
-    found = {name for name in named if isinstance(name, str) and name.startswith("#")}
+    names = []
+    if node.get("type") == "ref":
+        names = [node.get("ref")]
+    elif node.get("type") == "union":
+        names = node.get("refs", [])
+    found = {name for name in names if isinstance(name, str) and name.startswith("#")}
     return found | {name for item in node.values() for name in local_refs(item)}

@@ -1,6 +1,8 @@
-"""What a record's schema says of its blobs: accepted media types and sizes, read from lexicon files.
+"""What a record's schema says of its blobs: accepted types and sizes, read from lexicon files.
 
-Nothing else of a schema is checked: this service keeps an index of records, the PDS judges them.
+Nothing else in a record is checked. This service only keeps an index of records; the PDS validates
+them.
+
 https://atproto.com/specs/lexicon
 """
 
@@ -32,21 +34,23 @@ _SHOWN = 256  # characters of a client's text that an error message repeats
 
 
 class Lexicons:
-    """The record types that are known, and where blobs may be in them."""
+    """The known record types, and where blobs may be in each."""
 
     def __init__(self, documents: Iterable[Mapping[str, Any]]) -> None:
-        """A later document replaces an earlier one of the same id. Raises ValueError, in one line."""
+        """A later document replaces an earlier one of the same id. Raises ValueError."""
         self._records: dict[str, Schema | None] = {}
         self._definitions: dict[str, Schema] = {}
         for document in documents:
             self._add(document)
 
     def check(self, collection: str, value: object, validate: bool | None) -> str | None:
-        """Hold the blobs of *value*, a record of *collection*, against its schema.
+        """Check the blobs of *value*, a record of *collection*, against the collection's schema.
 
-        What the answer says under ``validationStatus``: "valid", "unknown" for a type without a schema, None where
-        *validate* is False and nothing was checked. Raises InvalidRequest, also for an unknown type where *validate*
-        is True. The reference's own words count here; what is stored is compared where it is referenced.
+        The result is the answer's ``validationStatus``: "valid", "unknown" for a type without a
+        schema, None where *validate* is False and nothing was checked. A reference is taken at its
+        word here; it is compared with the stored blob when the record is written.
+
+        Raises InvalidRequest, also for an unknown type where *validate* is True.
         """
         if validate is False:
             return None
@@ -55,7 +59,7 @@ class Lexicons:
                 raise InvalidRequest(f"Unknown lexicon type: {collection}")
             return "unknown"
         schema = self._records[collection]
-        # A stack of our own: a client decides how deep a value is.
+        # A stack instead of recursion: a client decides how deep a value is.
         stack: list[tuple[Schema, Any, str]] = (
             [] if schema is None else [(schema, value, "$.record")]
         )
@@ -64,10 +68,10 @@ class Lexicons:
             if isinstance(schema, Blob):
                 _check_blob(schema, value, path, collection)
             else:
-                stack.extend(reversed(self._inside(schema, value, path)))
+                stack.extend(reversed(self._children(schema, value, path)))
         return "valid"
 
-    def _inside(self, schema: Schema, value: Any, path: str) -> list[tuple[Schema, Any, str]]:
+    def _children(self, schema: Schema, value: Any, path: str) -> list[tuple[Schema, Any, str]]:
         match schema:
             case Object() if isinstance(value, dict):
                 return [
@@ -121,10 +125,10 @@ class Lexicons:
 
 
 def open_lexicons(folder: Path | None) -> Lexicons:
-    """The record types with blobs of Bluesky and standard.site, and those of the lexicon files below *folder*.
+    """The record types with blobs of Bluesky and standard.site, and those in files below *folder*.
 
-    A file replaces what is built in under its id. What it refers to in other files may be missing and is then not
-    checked. Raises ConfigError.
+    A file replaces the built-in lexicon of the same id. It may refer to lexicons that are missing;
+    those parts are not checked. Raises ConfigError.
     """
     documents: list[Mapping[str, Any]] = json.loads(_BUILT_IN.read_text())
     if folder is None:
@@ -154,16 +158,13 @@ def open_lexicons(folder: Path | None) -> Lexicons:
 def accepts(accept: Iterable[str], mime_type: str) -> bool:
     """Whether *mime_type* is among *accept*: exact, ``type/*`` or ``*/*``."""
     return any(
-        pattern in ("*/*", mime_type)
-        or pattern.endswith("/*")
-        and mime_type.startswith(pattern[:-1])
-        for pattern in accept
+        pattern in ("*/*", mime_type, f"{mime_type.partition('/')[0]}/*") for pattern in accept
     )
 
 
 def _check_blob(schema: Blob, value: Any, path: str, collection: str) -> None:
     if isinstance(value, dict) and value.keys() == {"cid", "mimeType"}:
-        return  # the legacy form is refused, or read, where references are collected
+        return  # the legacy form is judged where references are collected
     if not _is_typed(value):
         raise _invalid(collection, f"Expected blob value type (got {_shown(value)}) at {path}")
     mime_type = value["mimeType"]
@@ -200,10 +201,12 @@ def _segment(key: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    """*value* in an error message: enough to be recognised, never all that a client sent."""
+    """*value* for an error message: enough to recognise it, never all that a client sent."""
     if isinstance(value, dict):
         entries = [f"{_shown(key)}: ..." for key in list(value)[:2]]
-        return "{" + ", ".join(entries + ["..."] * (len(value) > 2)) + "}"
+        if len(value) > 2:
+            entries.append("...")
+        return "{" + ", ".join(entries) + "}"
     if isinstance(value, list):
         return "[...]" if value else "[]"
     if isinstance(value, str) and len(value) >= _SHOWN:

@@ -1,6 +1,7 @@
-"""The strings of the protocol: a parser returns its text, normalised where the protocol does, or raises ValueError.
+"""The strings of the protocol. A parser returns its text, normalised where the protocol says so.
 
-The rules are those of https://atproto.com/specs, the messages those that the reference PDS sends.
+All parsers raise ValueError. The rules are those of https://atproto.com/specs, the messages those
+of the reference PDS.
 """
 
 import json
@@ -36,7 +37,7 @@ _MIME_ALIASES = {"image/jpg": "image/jpeg"}
 
 @dataclass(frozen=True, slots=True)
 class AtUri:
-    """``at://authority/collection/rkey``; the authority is a DID or a handle, the rest may be absent from the right."""
+    """``at://authority/collection/rkey``, or its beginning. The authority is a DID or a handle."""
 
     authority: str
     collection: str | None = None
@@ -63,7 +64,7 @@ def parse_handle(text: str) -> str:
 
 
 def parse_at_identifier(text: str) -> str:
-    """*text*, a DID or a handle, the latter in lower case."""
+    """*text*, a DID, or a handle in lower case."""
     try:
         return parse_did(text) if text.startswith("did:") else parse_handle(text)
     except ValueError:
@@ -85,9 +86,10 @@ def parse_record_key(text: str) -> str:
 
 
 def parse_at_uri(text: str) -> AtUri:
-    """The parts of *text*, a record's address or the beginning of one. https://atproto.com/specs/at-uri-scheme
+    """The parts of *text*, a record's address or the beginning of one.
 
     Strict, as in the lexicons: no query, no fragment, no slash at the end.
+    https://atproto.com/specs/at-uri-scheme
     """
     match = _AT_URI.fullmatch(text) if len(text) <= _MAX_AT_URI else None
     if match is None:
@@ -104,16 +106,19 @@ def parse_at_uri(text: str) -> AtUri:
 
 
 def parse_tid(text: str) -> str:
-    """*text*, a timestamp that sorts as text: a revision, or a record key. https://atproto.com/specs/tid"""
+    """*text*, a timestamp that sorts as text: a revision or a record key.
+
+    https://atproto.com/specs/tid
+    """
     if not _TID.fullmatch(text):
         _refuse("TID string", text)
     return text
 
 
 def new_tid(now: int, last: str | None) -> str:
-    """A TID for *now*, microseconds since the epoch, that is greater than *last* whatever the clock says.
+    """A TID for *now*, microseconds since the epoch.
 
-    Raises ValueError where none is greater.
+    It is greater than *last*, even if the clock was set back. Raises ValueError if none is.
     """
     value = now << _CLOCK_ID_BITS | secrets.randbelow(1 << _CLOCK_ID_BITS)
     if last is not None:
@@ -126,7 +131,7 @@ def new_tid(now: int, last: str | None) -> str:
 def parse_mime_type(text: str) -> str:
     """*text*, a Content-Type, as a bare media type in lower case; ``image/jpg`` is ``image/jpeg``.
 
-    Wildcards pass: what they claim is not the grammar's business.
+    Wildcards pass: the grammar allows them.
     """
     match = _MIME_TYPE.fullmatch(text)
     if match is None:
