@@ -4,8 +4,8 @@ import io
 from importlib import resources
 
 import pytest
+from support.clock import Clock
 from support.depot import ALICE, BOB, Depot
-from support.fakes import Clock
 from support.leaks import open_files
 from support.members import Member
 

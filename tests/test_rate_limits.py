@@ -1,6 +1,7 @@
 """Limits: what is counted, for whom, and what a client is told."""
 
 import pytest
+from support.clock import Clock
 
 from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config, Limit
@@ -8,20 +9,8 @@ from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
 from aurora_blobs.rate_limits import Limits, network_of, spend
 
-NOW = 1_750_000_000_000_000
+NOW = Clock().now
 HERE = "192.0.2.1"
-
-
-class Clock:
-    now = NOW
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 def guess(limits, address=HERE):
@@ -40,7 +29,7 @@ def test_who_guesses_passwords_is_stopped_and_may_try_again_later(database, cloc
 
     assert caught.value.retry_after == 300
     assert dict(caught.value.headers)["RateLimit-Remaining"] == "0"
-    clock.now += 300_000_000
+    clock.advance(300)
     with pytest.raises(AuthenticationRequired):
         guess(limits)
 

@@ -278,7 +278,7 @@ def test_a_refresh_token_that_came_with_a_takedown_renews_nothing_ever(accounts,
 def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     create(accounts)
     first = log_in(accounts)
-    clock.advance(seconds=1)
+    clock.advance(1)
 
     second = accounts.renew(tokens.verify_refresh(first.refresh_token))
 
@@ -353,7 +353,7 @@ def test_deactivation_keeps_its_first_date_and_can_be_undone(accounts, clock):
     accounts.deactivate(account.did)
     since = clock.now
 
-    clock.advance(seconds=1)
+    clock.advance(1)
     accounts.deactivate(account.did)
 
     assert accounts.find("alice.test").deactivated_at == since

@@ -34,7 +34,7 @@ def collect(depot):
 
 def test_temporary_blobs_are_collected(depot):
     depot.upload(b"one")
-    depot.clock.pass_seconds(3601)
+    depot.clock.advance(3601)
 
     collect(depot)
 
@@ -210,7 +210,7 @@ def remote(tmp_path):
 @pytest.mark.parametrize("when", ["put", "size"])
 def test_bytes_that_go_while_they_are_uploaded_again_are_stored_again(remote, when):
     entry = remote.upload(b"one")
-    remote.clock.pass_seconds(3601)
+    remote.clock.advance(3601)
     rounds = []
 
     def meanwhile():

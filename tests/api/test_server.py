@@ -269,7 +269,7 @@ def test_a_password_that_is_wrong_opens_nothing(service, alice):
 
 
 def test_an_access_token_ends_after_two_hours_and_its_session_goes_on(service, alice, clock):
-    clock.advance(seconds=7201)
+    clock.advance(7201)
 
     assert outcome(service.get("com.atproto.server.getSession", bearer(alice))) == (
         400,

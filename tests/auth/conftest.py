@@ -1,16 +1,11 @@
 import pytest
-from support.auth_kit import ACCOUNT, SECRET, SERVICE, Clock
+from support.auth_kit import ACCOUNT, SECRET, SERVICE
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
 from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
-
-
-@pytest.fixture
-def clock():
-    return Clock()
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_
     before = session(clock.seconds)
     upload(app, before)
     services.delete_account(DID)
-    clock.seconds += 1
+    clock.advance(1)
     made = {"session": lambda now: session(now), "OAuth": lambda now: bound(app, now, now)}[kind]
 
     assert upload(app, made(clock.seconds)).status_code == 200
@@ -118,7 +118,7 @@ def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_a
 ):
     upload(app, session(clock.seconds))
     services.delete_account(DID)
-    clock.seconds += minutes * 60 + 1
+    clock.advance(minutes * 60 + 1)
 
     assert said(upload(app, session(clock.seconds, iat=None, exp=clock.seconds + 3600))) == expected
 
@@ -141,9 +141,9 @@ def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app,
         clock=clock,
     )
 
-    clock.seconds += 7190
+    clock.advance(7190)
     early = [step.kind for step in collector.run()]
-    clock.seconds += 20
+    clock.advance(20)
     late = [step.kind for step in collector.run()]
 
     assert ("deletion" in early, "deletion" in late) == (False, True)
@@ -158,7 +158,7 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
         found.accounts.create(**alice)
     )  # the operator's: of no session
     found.delete_account("did:web:alice.test")
-    clock.seconds += 1
+    clock.advance(1)
     successor = found.accounts.create(**alice | {"email": "other@example.com"})
 
     assert said(upload(app, {"Authorization": f"Bearer {token}"})) == NOT_HERE

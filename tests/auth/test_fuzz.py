@@ -7,7 +7,6 @@ from base64 import urlsafe_b64encode
 import pytest
 from support.auth_kit import (
     ACCOUNT,
-    NOW,
     SECRET,
     SERVICE,
     UPLOAD,
@@ -17,6 +16,7 @@ from support.auth_kit import (
     credentials,
     signed,
 )
+from support.clock import NOW
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities

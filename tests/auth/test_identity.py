@@ -49,12 +49,12 @@ def test_a_did_plc_is_asked_of_the_directory_and_then_known_for_an_hour(
     identities, directory, clock
 ):
     first = identities.key(PLC, "atproto")
-    clock.seconds += HOUR - 1
+    clock.advance(HOUR - 1)
 
     assert identities.key(PLC, "atproto") == first
     assert directory.paths == [f"/{PLC}"]
 
-    clock.seconds += 1
+    clock.advance(1)
     assert identities.key(PLC, "atproto") == first
     assert len(directory.paths) == 2
 
@@ -63,9 +63,9 @@ def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, dir
     identities.key(PLC, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
 
-    clock.seconds += DAY - 1
+    clock.advance(DAY - 1)
     assert identities.document(PLC)["id"] == PLC
-    clock.seconds += 1
+    clock.advance(1)
 
     assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
 
@@ -73,7 +73,7 @@ def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, dir
 def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, directory, clock):
     identities.key(PLC, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
-    clock.seconds += HOUR
+    clock.advance(HOUR)
 
     for _ in range(5):
         assert identities.document(PLC)["id"] == PLC
@@ -83,7 +83,7 @@ def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, direct
 
 def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clock):
     identities.key(PLC, "atproto")
-    clock.seconds += DAY + 1
+    clock.advance(DAY + 1)
     identities.document("did:web:localhost")
 
     with database.read() as tx:
@@ -109,7 +109,7 @@ def test_a_failure_is_remembered_though_an_old_answer_is_not_forgotten_yet(
     identities, directory, clock, many_forgettable
 ):
     identities.key(PLC, "atproto")
-    clock.seconds += DAY + 1
+    clock.advance(DAY + 1)
     directory.answer = lambda handler: send(handler, b"away", 503)
 
     for _ in range(3):
@@ -124,7 +124,7 @@ def test_a_failure_is_remembered_for_a_minute(identities, directory, clock):
         assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
     assert len(directory.paths) == 1
 
-    clock.seconds += 60
+    clock.advance(60)
     directory.answer = lambda handler: send(handler, SIGNER.document(PLC))
 
     assert identities.key(PLC, "atproto")
@@ -291,7 +291,7 @@ def test_one_setting_lets_a_did_web_be_on_this_machine(database, clock):
     with serving(answer) as address:
         did = "did:web:" + address.replace(":", "%3A")
         closed = Identities(Config(), database, clock).document(did)
-        clock.seconds += 60
+        clock.advance(60)
         opened = Identities(Config(allow_loopback_identity=True), database, clock).document(did)
 
     assert closed is None

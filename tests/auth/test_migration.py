@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from support.auth_kit import NOW, SERVICE, UPLOAD, Signer, send, serving
+from support.auth_kit import SERVICE, UPLOAD, Signer, send, serving
+from support.clock import NOW
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.protocol.did_document import names_host

@@ -7,7 +7,6 @@ from urllib.parse import parse_qs
 import pytest
 from support.auth_kit import (
     ACCOUNT,
-    NOW,
     SECRET,
     SERVICE,
     UPLOAD,
@@ -18,6 +17,7 @@ from support.auth_kit import (
     refusal,
     signed,
 )
+from support.clock import NOW
 
 from aurora_blobs.auth import Authenticator, Person
 from aurora_blobs.auth.dpop import Nonces
@@ -249,10 +249,10 @@ def test_the_token_of_another_wallet_with_the_same_jti_is_no_replay(door):
 
 
 def test_a_nonce_lasts_for_minutes_and_then_another_is_asked_for(door, clock):
-    clock.seconds += 119
+    clock.advance(119)
     assert door.enter(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds)).did == ACCOUNT
 
-    clock.seconds += 120
+    clock.advance(120)
 
     assert (
         door.refuse(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds))[1] == "use_dpop_nonce"
@@ -368,7 +368,7 @@ def test_a_token_may_be_signed_with_a_key_of_the_issuers_set(keyed, server, kid)
 
 def test_an_unknown_kid_is_asked_for_once_and_chooses_nothing_else(keyed, server, clock):
     assert keyed.refuse(with_kid(server.wallet, "k2"))[1] == "invalid_token"
-    clock.seconds += 11
+    clock.advance(11)
     server.keys.append(Wallet().jwk | {"kid": "k2"})
 
     late = with_kid(server.wallet, "k2", late=1)
@@ -381,7 +381,7 @@ def test_an_unknown_kid_is_asked_for_once_and_chooses_nothing_else(keyed, server
 
 def test_a_key_that_the_issuer_added_is_found(keyed, server, clock):
     keyed.enter(with_kid(server.wallet, "k1"))
-    clock.seconds += 11
+    clock.advance(11)
     added = Wallet()
     server.keys.append(added.jwk | {"kid": "k2"})
 
@@ -483,7 +483,7 @@ def test_an_answer_about_a_token_holds_for_a_minute(introspecting, server, clock
     introspecting.enter(UNSCOPED)
     assert len(server.asked) == 1
 
-    clock.seconds += 60
+    clock.advance(60)
     server.answer = {"active": False}
 
     assert introspecting.refuse(UNSCOPED) == (401, "invalid_token", "Token is not active")

@@ -5,7 +5,8 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.auth_kit import ACCOUNT, NOW, SERVICE, UPLOAD, Signer, base58, credentials, refusal
+from support.auth_kit import ACCOUNT, SERVICE, UPLOAD, Signer, base58, credentials, refusal
+from support.clock import NOW
 from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person
@@ -296,7 +297,7 @@ def test_bad_signatures_do_not_make_us_ask_again_and_again(authenticate, web, cl
         refusal(authenticate, Signer().token())
     assert len(web.asked) == 1 + 6
 
-    clock.seconds += 10
+    clock.advance(10)
     for _ in range(20):
         refusal(authenticate, Signer().token())
     assert len(web.asked) == 1 + 7
@@ -334,7 +335,7 @@ def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, 
         "could not resolve iss did",
     )
 
-    clock.seconds += 61
+    clock.advance(61)
     web.documents[ACCOUNT] = SIGNER.document(ACCOUNT, fragment="other")
 
     late = SIGNER.token(exp=clock.seconds + 60)

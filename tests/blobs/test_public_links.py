@@ -424,7 +424,7 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
         depot.blobs.mark_lost(cid)
 
     def collect(did, cid):
-        depot.clock.pass_seconds(2 * DAY)
+        depot.clock.advance(2 * DAY)
         list(
             Collector(
                 depot.backend,

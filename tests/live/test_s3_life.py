@@ -35,7 +35,7 @@ def bucket(open_depot, open_s3):
 
 
 def collect(depot):
-    depot.clock.pass_seconds(3601)
+    depot.clock.advance(3601)
     collector = Collector(
         depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock
     )
@@ -88,7 +88,7 @@ def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_depot, open_s3
 
 def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
     entry = bucket.upload(b"kept")
-    bucket.clock.pass_seconds(3601)
+    bucket.clock.advance(3601)
     link.close()
     away = open_s3(f"http://127.0.0.1:{link.port}")
     collector = Collector(
@@ -146,7 +146,7 @@ def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(
     depot.blobs = interrupted(depot)
 
     def meanwhile():
-        depot.clock.pass_seconds(1)
+        depot.clock.advance(1)
         link.inject("reset-after", method="DELETE")
         link.inject("reset-after", method="POST")
         removal(depot)

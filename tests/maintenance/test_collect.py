@@ -31,11 +31,11 @@ def collect(depot, **options):
 def test_a_temporary_blob_goes_after_its_grace_and_not_before(depot):
     entry = depot.upload(b"one")
 
-    depot.clock.pass_seconds(GRACE)
+    depot.clock.advance(GRACE)
     assert collect(depot) == []
     assert depot.stored() == {entry.cid}
 
-    depot.clock.pass_seconds(1)
+    depot.clock.advance(1)
     (collected,) = collect(depot)
     assert (collected.kind, collected.cid, collected.did, collected.size) == (
         "temporary",
@@ -52,7 +52,7 @@ def test_a_temporary_blob_goes_after_its_grace_and_not_before(depot):
 def test_a_public_blob_stays(depot):
     entry = depot.upload(b"one")
     depot.write("com.example.a", "1", {"picture": blob_of(entry)})
-    depot.clock.pass_seconds(10 * GRACE)
+    depot.clock.advance(10 * GRACE)
 
     assert collect(depot) == []
     assert depot.read(entry) == b"one"
@@ -75,22 +75,22 @@ def test_the_grace_begins_when_the_last_reference_goes(depot):
     entry = depot.upload(b"one")
     depot.write("com.example.a", "1", {"picture": blob_of(entry)})
     depot.write("com.example.a", "2", {"picture": blob_of(entry)})
-    depot.clock.pass_seconds(2 * GRACE)
+    depot.clock.advance(2 * GRACE)
     depot.delete("com.example.a", "1")
-    depot.clock.pass_seconds(2 * GRACE)
+    depot.clock.advance(2 * GRACE)
     depot.delete("com.example.a", "2")
-    depot.clock.pass_seconds(GRACE)
+    depot.clock.advance(GRACE)
 
     assert collect(depot) == []
-    depot.clock.pass_seconds(1)
+    depot.clock.advance(1)
     assert [collected.cid for collected in collect(depot)] == [entry.cid]
 
 
 def test_an_upload_again_restarts_the_grace(depot):
     depot.upload(b"one")
-    depot.clock.pass_seconds(GRACE)
+    depot.clock.advance(GRACE)
     depot.upload(b"one")
-    depot.clock.pass_seconds(GRACE)
+    depot.clock.advance(GRACE)
 
     assert collect(depot) == []
 
@@ -99,7 +99,7 @@ def test_bytes_stay_while_another_account_holds_them(depot):
     entry = depot.upload(b"one")
     depot.upload(b"one", did=BOB)
     depot.write("com.example.a", "1", {"picture": blob_of(entry)}, did=BOB)
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     assert [collected.did for collected in collect(depot)] == [ALICE]
     assert depot.stored() == {entry.cid}
@@ -109,7 +109,7 @@ def test_bytes_stay_while_another_account_holds_them(depot):
 
 def test_a_dry_run_tells_all_and_takes_nothing(depot):
     entry = depot.upload(b"one")
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
     before = depot.rows()
 
     (told,) = collect(depot, dry_run=True)
@@ -126,7 +126,7 @@ def test_a_dry_run_tells_all_and_takes_nothing(depot):
 def test_bytes_under_takedown_are_kept_until_it_is_lifted(depot, did):
     entry = depot.upload(b"one")
     depot.take_down(entry.cid, did)
-    depot.clock.pass_seconds(10 * GRACE)
+    depot.clock.advance(10 * GRACE)
 
     assert collect(depot) == []
     assert depot.stored() == {entry.cid}
@@ -139,7 +139,7 @@ def test_bytes_under_takedown_are_kept_until_it_is_lifted(depot, did):
 def test_bytes_of_an_account_under_takedown_are_kept_until_it_is_lifted(depot):
     entry = depot.upload(b"one")
     depot.take_down(None, ALICE)
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     assert collect(depot) == []
     depot.lift(None, ALICE)
@@ -149,7 +149,7 @@ def test_bytes_of_an_account_under_takedown_are_kept_until_it_is_lifted(depot):
 def test_bytes_under_anothers_takedown_outlive_the_row_of_the_account(depot):
     entry = depot.upload(b"one")
     depot.take_down(entry.cid, BOB)
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     assert [collected.did for collected in collect(depot)] == [ALICE]
     assert depot.stored() == {entry.cid}
@@ -167,7 +167,7 @@ def test_bytes_that_no_account_holds_go(depot):
         accounts.delete(tx, ALICE)
 
     assert collect(depot) == []
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
     assert [(collected.kind, collected.cid) for collected in collect(depot)] == [
         ("unheld", entry.cid)
     ]
@@ -179,8 +179,8 @@ def test_thousands_go_in_one_run_oldest_first(depot):
     cids = []
     for number in range(1100):
         cids.append(depot.upload(number.to_bytes(2, "big"), did=(ALICE, BOB)[number % 2]).cid)
-        depot.clock.pass_seconds(1)
-    depot.clock.pass_seconds(GRACE)
+        depot.clock.advance(1)
+    depot.clock.advance(GRACE)
 
     assert [collected.cid for collected in collect(depot)] == cids
     assert depot.stored() == set()
@@ -239,14 +239,14 @@ class Away(DiskBackend):
 
 def test_a_store_that_is_away_ends_the_run_and_nothing_is_lost(depot):
     cids = {depot.upload(bytes([number])).cid for number in range(10)}
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     told = list(collector(depot, Away(depot.backend.root, durable=False)).run())
 
     assert [collected.failure for collected in told] == ["the store is away"] * 3
     assert depot.stored() == cids
     assert [collected.kind for collected in collect(depot)] == ["temporary"] * 7
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
     assert [collected.kind for collected in collect(depot)] == ["unheld"] * 3
     assert depot.stored() == set()
 
@@ -259,7 +259,7 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(de
 
     assert depot.rows()["blob_metadata"] == []
     assert depot.stored() == cids
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
     assert {collected.cid for collected in collect(depot)} == cids
     assert depot.stored() == set()
 
@@ -275,7 +275,7 @@ def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_up
     last = sorted(depot.upload(bytes([number])).cid for number in range(3))[-1]
     ((pinned,),) = [row[2:3] for row in depot.rows()["blob"] if row[0] == last]
     depot.blobs.backend = Failing(depot.backend.root, durable=False)
-    depot.clock.pass_seconds(1)
+    depot.clock.advance(1)
 
     depot.blobs.delete_account(ALICE)
 
@@ -306,7 +306,7 @@ def test_an_account_is_deleted_in_steps_that_hold_nobody_up(depot):
 
 def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):
     entries = [depot.upload(bytes([number])) for number in range(3)]
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     run = collector(depot).run()
     assert next(run).cid == min(entries, key=lambda entry: entry.cid).cid
@@ -319,7 +319,7 @@ def test_a_blob_that_is_referenced_while_the_collector_comes_to_it_stays(depot):
 
 def test_a_blob_that_is_uploaded_again_while_the_collector_comes_to_it_stays(depot):
     contents = {depot.upload(bytes([number])).cid: bytes([number]) for number in range(2)}
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     run = collector(depot).run()
     first = next(run).cid
@@ -335,7 +335,7 @@ def test_a_blob_that_a_record_names_stays_whatever_its_row_says(depot):
     depot.write("com.example.a", "1", {"picture": blob_of(entry)})
     with depot.database.write() as tx:
         tx.run("UPDATE blob_metadata SET unreferenced_since = ?", depot.clock())
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     assert collect(depot) == []
     assert depot.stored() == {entry.cid}
@@ -346,7 +346,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(depot):
         depot.upload(bytes([number]))
     with depot.database.write() as tx:
         accounts.delete(tx, ALICE)
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
 
     run = collector(depot).run()
     first = next(run).cid
@@ -363,7 +363,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(depot):
 
 def test_two_collectors_at_once_share_the_work(depot):
     entries = [depot.upload(bytes([number])) for number in range(20)]
-    depot.clock.pass_seconds(GRACE + 1)
+    depot.clock.advance(GRACE + 1)
     one, other = collector(depot).run(), collector(depot).run()
 
     told = []

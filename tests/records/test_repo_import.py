@@ -201,7 +201,7 @@ class Interrupted(Repository):
 
 def test_what_a_client_writes_during_an_import_stays(depot):
     def interrupt():
-        depot.clock.pass_seconds(1)
+        depot.clock.advance(1)
         depot.write("com.example.a", "0900", {"by": "a client"})
         depot.write("com.example.a", "0900-new", {"by": "a client"})
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt import PyJWS
+from support.clock import NOW
 
 from aurora_blobs.auth import Credentials
 from aurora_blobs.auth.jwts import Key, base64url
@@ -19,19 +20,10 @@ from aurora_blobs.errors import BlobServiceError
 SECRET = "0123456789abcdef0123456789abcdef"
 ACCOUNT = "did:web:alice.test"
 SERVICE = "did:web:pds.test"
-NOW = 1_750_000_000
 UPLOAD = "com.atproto.repo.uploadBlob"
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _CURVES = {"ES256K": (ec.SECP256K1, b"\xe7\x01"), "ES256": (ec.SECP256R1, b"\x80\x24")}
-
-
-class Clock:
-    def __init__(self):
-        self.seconds = NOW
-
-    def __call__(self):
-        return self.seconds * 1_000_000
 
 
 def credentials(authorization, dpop=None, address="127.0.0.1"):

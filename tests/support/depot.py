@@ -5,6 +5,8 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from support.clock import Clock
+
 from aurora_blobs.accounts.moderation import Moderation, Subject
 from aurora_blobs.accounts.queries import Repos
 from aurora_blobs.app import SCHEMA
@@ -42,19 +44,6 @@ def blob_of(entry):
         "mimeType": entry.mime_type,
         "size": entry.size,
     }
-
-
-class Clock:
-    """Stands still until it is told; in microseconds."""
-
-    def __init__(self):
-        self.now = 1_750_000_000_000_000
-
-    def __call__(self):
-        return self.now
-
-    def pass_seconds(self, seconds):
-        self.now += int(seconds * 1_000_000)
 
 
 class Depot:

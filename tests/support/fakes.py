@@ -71,20 +71,6 @@ class Interrupted(DiskBackend):
         return there
 
 
-class Clock:
-    """Microseconds since the epoch: one more at each look, and more when a test says so."""
-
-    def __init__(self):
-        self.now = 1_750_000_000_000_000
-
-    def __call__(self):
-        self.now += 1
-        return self.now
-
-    def advance(self, seconds):
-        self.now += seconds * 1_000_000
-
-
 class Dribble:
     """A stream that gives its *data* in pieces of the given sizes, whatever is asked for; *error* comes after them."""
 
