@@ -17,7 +17,7 @@ from aurora_blobs.blobs.deletion import delete_account, discard
 from aurora_blobs.blobs.verify import Verified, quarantine
 from aurora_blobs.catalog import audit, blobs, references, takedowns
 from aurora_blobs.catalog.audit import Totals
-from aurora_blobs.catalog.blobs import Entry, UploadState, Usage
+from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
@@ -387,7 +387,7 @@ class BlobManager:
         # A network store is not asked for each: fsck and reads note what it lost.
         return not self.backend.stat_is_cheap or self.backend.size(named.cid) == named.stored_size
 
-    def usage(self, did: str) -> Usage:
+    def usage(self, did: str) -> AccountUsage:
         """What *did* holds; the quota is the one in force, 0 for none. Raises AccountNotFound."""
         with self._database.read() as tx:
             found = blobs.usage(tx, did)
@@ -421,7 +421,7 @@ class BlobManager:
     def inspect(self, cid: str) -> Inspection | None:
         """All there is to know of *cid*; None if there is nothing."""
         with self._database.read() as tx:
-            held = blobs.holders(tx, cid)
+            held = blobs.owners(tx, cid)
             downs = takedowns.of_blob(tx, cid)
             named = references.of_blob(tx, cid, _LIST_STEP)
             size = blobs.find_size(tx, cid)

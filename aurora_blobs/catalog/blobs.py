@@ -1,11 +1,18 @@
-"""Who holds which blob: the rows of `blob` and `blob_metadata`, and an account's counters of them.
+"""Blobs and the accounts that own them: the rows of `blob` and `blob_metadata`.
 
-The locking rule. Bytes are only ever removed inside a write transaction that removes their `blob` row, finds it
-missing, or, where the store gives no answer, has it begin anew; the commit comes after the removal. Whoever stores
-bytes ends with a write transaction that makes sure of them: where that is cheap (disk) by looking at them, else (S3)
-by finding the very row, by cid and created_at, that it pinned before it sent them. If they are gone, it stores them
-again. Committing before removing was measured to lose bytes in 2 of 155 races, this order in none. A crash in between
-leaves a row without bytes, which the next upload, `fsck` and the first read find.
+The locking rule keeps an upload and a deletion of the same bytes apart.
+
+Deleting: bytes are removed only inside a write transaction, before it commits. The transaction
+deletes the `blob` row as well, or has found that there is none. Where the bytes were wrong, or the
+store gave no answer, it keeps the row and resets it (`mark_lost`).
+
+Storing: an upload ends with a write transaction that makes sure of its bytes. Where that is cheap
+(disk) it looks at them. Elsewhere (S3) the upload pins a row before it sends the bytes, and looks
+for that very row, by cid and created_at. If bytes or row are gone, the bytes are stored again.
+
+Committing before removing was measured to lose bytes in 2 of 155 races, this order in none. A
+crash between removal and commit leaves a row without bytes. The next upload, `fsck` and the first
+read find it.
 """
 
 from dataclasses import dataclass
@@ -15,9 +22,10 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A blob of an account. Times are in microseconds since the epoch; `unreferenced_since` is None while public.
+    """A blob of an account: its size in bytes, its times in microseconds since the epoch.
 
-    `width` and `height` are in pixels as shown, None where they do not apply or are not known.
+    `unreferenced_since` is None while the blob is public. `width` and `height` are in pixels as
+    shown. They and `duration_ms` are None where they do not apply or are not known.
     """
 
     did: str
@@ -33,33 +41,34 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class UploadState:
-    """All that an upload of one content by one account has to know, read at once.
+    """What an upload of a blob by an account has to know, in one snapshot.
 
-    `blob_created_at` is None where no `blob` row exists; `entry` is None where the account does not hold the blob.
-    `expected_type` is the media type that a waiting record gives, None where it gives none;
-    `expected_by_record` says that there is such a record.
+    `blob_created_at` is None where there is no `blob` row, `entry` where the account does not own
+    the blob. `expected_by_record`: a record of the account names the blob. `expected_type` is the
+    media type which that record states, None where it states none.
     """
 
-    blob_count: int
     blob_bytes: int
     quota_bytes: int | None
     uploads_per_day: int | None
     blob_created_at: int | None
     stored: bool
-    entry: Entry | None
     taken_down: bool
     expected_by_record: bool
     expected_type: str | None
+    entry: Entry | None
 
 
 def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None:
-    """What there is of *cid* and *did*; None if there is no such account."""
+    """What an upload of *cid* by *did* has to know; None if there is no such account."""
+    # LIMIT: several records may name the blob.
     row = tx.one(
         """
-        SELECT a.blob_count, a.blob_bytes, a.quota_bytes, a.uploads_per_day, b.created_at, b.stored_at,
-               m.mime_type, m.size, m.created_at, m.unreferenced_since, m.width, m.height, m.duration_ms,
+        SELECT a.blob_bytes, a.quota_bytes, a.uploads_per_day, b.created_at, b.stored_at,
                EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
-               r.did, r.mime_type
+               r.did, r.mime_type,
+               m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms
           FROM account a
                LEFT JOIN blob b ON b.cid = ?
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = b.cid
@@ -74,23 +83,22 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
     )
     if row is None:
         return None
-    entry = None if row[6] is None else Entry(did, cid, *row[6:13])
+    blob_bytes, quota, per_day, created_at, stored_at, down, record, expected_type, *entry = row
     return UploadState(
-        blob_count=row[0],
-        blob_bytes=row[1],
-        quota_bytes=row[2],
-        uploads_per_day=row[3],
-        blob_created_at=row[4],
-        stored=row[5] is not None,
-        entry=entry,
-        taken_down=bool(row[13]),
-        expected_by_record=row[14] is not None,
-        expected_type=row[15],
+        blob_bytes=blob_bytes,
+        quota_bytes=quota,
+        uploads_per_day=per_day,
+        blob_created_at=created_at,
+        stored=stored_at is not None,
+        taken_down=bool(down),
+        expected_by_record=record is not None,
+        expected_type=expected_type,
+        entry=None if entry[0] is None else Entry(did, cid, *entry),
     )
 
 
 def pin(tx: Transaction, cid: str, size: int, now: int) -> int:
-    """Make sure that a `blob` row exists before its bytes do; its created_at."""
+    """Make the `blob` row, unless there is one, before its bytes are sent; the row's created_at."""
     tx.run(
         """
         INSERT INTO blob (cid, size, created_at)
@@ -101,11 +109,8 @@ def pin(tx: Transaction, cid: str, size: int, now: int) -> int:
         size,
         now,
     )
-    row = tx.one("SELECT created_at FROM blob WHERE cid = ?", cid)
-    if row is None:
-        raise LookupError(cid)
-    created_at: int = row[0]
-    return created_at
+    [(created_at,)] = tx.all("SELECT created_at FROM blob WHERE cid = ?", cid)
+    return int(created_at)
 
 
 def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
@@ -126,7 +131,7 @@ def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
 
 
 def add_fingerprint(tx: Transaction, cid: str, start: int) -> None:
-    """Know from now on how *cid*, a large blob, begins."""
+    """Remember how *cid*, a large blob, begins."""
     tx.run(
         """
         INSERT INTO blob_start (cid, start)
@@ -139,14 +144,14 @@ def add_fingerprint(tx: Transaction, cid: str, start: int) -> None:
 
 
 def has_fingerprint(tx: Transaction, start: int) -> bool:
-    """Whether there is a large blob that begins so, and is likely to be the same."""
+    """Whether a large blob with this fingerprint was stored; it is probably the same blob."""
     return tx.one("SELECT 1 FROM blob_start WHERE start = ? LIMIT 1", start) is not None
 
 
 def mark_lost(tx: Transaction, cid: str, now: int) -> None:
-    """The bytes of *cid* are not in the backend, or nobody knows, or were set aside: the blob counts as missing.
+    """The blob counts as missing: its bytes are gone, in quarantine, or in an unknown state.
 
-    The row begins anew, so that an upload which found the bytes in place a moment ago sends them after all.
+    The row gets *now* as its created_at, so an upload that just found the bytes sends them again.
     """
     tx.run(
         """
@@ -163,19 +168,19 @@ def mark_lost(tx: Transaction, cid: str, now: int) -> None:
 
 
 def hide_from_all(tx: Transaction, cid: str) -> None:
-    """Nobody may fetch *cid* any more, whichever account holds it."""
+    """Hide *cid* from the public, for every account that owns it."""
     for (did,) in tx.all("SELECT creator_did FROM blob_metadata WHERE cid = ?", cid):
         tx.hide(did, cid)
 
 
 def find_size(tx: Transaction, cid: str) -> int | None:
-    """The size of *cid*, whether or not its bytes are here; None if nobody ever stored it."""
+    """The size of *cid* in bytes, whether or not they are stored; None without a `blob` row."""
     row = tx.one("SELECT size FROM blob WHERE cid = ?", cid)
     return None if row is None else row[0]
 
 
 def add_owner(tx: Transaction, entry: Entry) -> None:
-    """*entry*'s account holds the blob from now on, its header has been looked at; the account's counters follow."""
+    """Give the account of *entry* the blob, whose header was read; its counters follow."""
     tx.run(
         """
         INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since,
@@ -206,10 +211,14 @@ def add_owner(tx: Transaction, entry: Entry) -> None:
 
 
 def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
-    """Up to *limit* entries whose bytes are here and whose header was never looked at, by DID and CID, after those."""
+    """Up to *limit* entries that are stored and whose header was never read, in (DID, CID) order.
+
+    *after* is the DID and CID of the last one seen.
+    """
     rows = tx.all(
         """
-        SELECT m.creator_did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since
+        SELECT m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms
           FROM blob_metadata m
                JOIN blob b ON b.cid = m.cid
          WHERE m.probed_at IS NULL AND b.stored_at IS NOT NULL AND (m.creator_did, m.cid) > (?, ?)
@@ -223,25 +232,29 @@ def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[En
 
 
 def set_probed(tx: Transaction, entry: Entry, now: int) -> bool:
-    """*entry*'s size and duration are what was found in its header, unless it went, or came again, meanwhile."""
-    changed = tx.run(
-        """
-        UPDATE blob_metadata
-           SET width = ?, height = ?, duration_ms = ?, probed_at = ?
-         WHERE creator_did = ? AND cid = ? AND probed_at IS NULL
-        """,
-        entry.width,
-        entry.height,
-        entry.duration_ms,
-        now,
-        entry.did,
-        entry.cid,
+    """Note the width, height and duration of *entry*, which its header states.
+
+    False if the row went, or came again and was probed, since it was read.
+    """
+    return bool(
+        tx.run(
+            """
+            UPDATE blob_metadata
+               SET width = ?, height = ?, duration_ms = ?, probed_at = ?
+             WHERE creator_did = ? AND cid = ? AND probed_at IS NULL
+            """,
+            entry.width,
+            entry.height,
+            entry.duration_ms,
+            now,
+            entry.did,
+            entry.cid,
+        )
     )
-    return changed > 0
 
 
 def remove_owner(tx: Transaction, did: str, cid: str) -> None:
-    """*did* does not hold *cid* any more; the account's counters follow."""
+    """Take *cid* from *did*, if it owns it; the account's counters follow."""
     row = tx.one(
         """
         DELETE FROM blob_metadata
@@ -252,6 +265,7 @@ def remove_owner(tx: Transaction, did: str, cid: str) -> None:
         cid,
     )
     if row is not None:
+        (size,) = row
         tx.run(
             """
             UPDATE account
@@ -259,14 +273,14 @@ def remove_owner(tx: Transaction, did: str, cid: str) -> None:
                    blob_bytes = blob_bytes - ?
              WHERE did = ?
             """,
-            row[0],
+            size,
             did,
         )
         tx.hide(did, cid)
 
 
 def restart_grace(tx: Transaction, did: str, cid: str, now: int) -> None:
-    """The grace time of a temporary blob begins again; a public one is left alone."""
+    """Begin the grace time of a temporary blob again; a public one is left alone."""
     tx.run(
         """
         UPDATE blob_metadata
@@ -280,46 +294,47 @@ def restart_grace(tx: Transaction, did: str, cid: str, now: int) -> None:
 
 
 def may_go(tx: Transaction, cid: str) -> bool:
-    """Whether no account holds *cid* and no takedown keeps its bytes."""
-    if is_held(tx, cid):
+    """Whether no account owns *cid* and no takedown keeps its bytes."""
+    if is_owned(tx, cid):
         return False
     stored = tx.one("SELECT 1 FROM blob WHERE cid = ? AND stored_at IS NOT NULL", cid)
     return stored is None or not is_kept_for_takedown(tx, cid)
 
 
 def forget(tx: Transaction, cid: str) -> None:
-    """Remove the `blob` row, which no account holds."""
+    """Remove the `blob` row, which no account owns."""
     tx.run("DELETE FROM blob WHERE cid = ?", cid)
 
 
-def is_held(tx: Transaction, cid: str) -> bool:
-    """Whether any account holds *cid*."""
+def is_owned(tx: Transaction, cid: str) -> bool:
+    """Whether any account owns *cid*."""
     return tx.one("SELECT 1 FROM blob_metadata WHERE cid = ? LIMIT 1", cid) is not None
 
 
 def is_kept_for_takedown(tx: Transaction, cid: str) -> bool:
-    """Whether a takedown, for whatever account, keeps the bytes of *cid* for an admin to decide on."""
+    """Whether a takedown for any account keeps the bytes of *cid* until an admin decides."""
     return tx.one("SELECT 1 FROM takedown WHERE cid = ? LIMIT 1", cid) is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """What decides whether a blob of an account may be served. `entry` is None where the account has not got it."""
+    """Whether a blob may be served. `entry` is None where the account does not own it."""
 
     account_taken_down: bool
     account_deactivated: bool
-    entry: Entry | None
     stored: bool
     taken_down: bool
+    entry: Entry | None
 
 
 def find_availability(tx: Transaction, did: str, cid: str) -> Availability | None:
     """The states of account and blob; None if there is no such account."""
     row = tx.one(
         """
-        SELECT a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NOT NULL,
-               m.mime_type, m.size, m.created_at, m.unreferenced_since, m.width, m.height, m.duration_ms,
-               EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, ''))
+        SELECT a.takedown_at, a.deactivated_at, b.stored_at,
+               EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
+               m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms
           FROM account a
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = ?
                LEFT JOIN blob b ON b.cid = m.cid
@@ -331,13 +346,19 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
     )
     if row is None:
         return None
-    entry = None if row[3] is None else Entry(did, cid, *row[3:10])
-    return Availability(bool(row[0]), bool(row[1]), entry, bool(row[2]), bool(row[10]))
+    takedown_at, deactivated_at, stored_at, taken_down, *entry = row
+    return Availability(
+        takedown_at is not None,
+        deactivated_at is not None,
+        stored_at is not None,
+        bool(taken_down),
+        None if entry[0] is None else Entry(did, cid, *entry),
+    )
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """What an account holds, in blobs and bytes; `quota_bytes` is None where no override is set."""
+class AccountUsage:
+    """How many blobs and bytes an account owns; `quota_bytes` is None where it has no own quota."""
 
     blob_count: int
     blob_bytes: int
@@ -345,28 +366,30 @@ class Usage:
     quota_bytes: int | None
 
 
-def usage(tx: Transaction, did: str) -> Usage | None:
-    """What *did* holds; None if there is no such account."""
+def usage(tx: Transaction, did: str) -> AccountUsage | None:
+    """What *did* owns, in numbers; None if there is no such account."""
     row = tx.one(
         """
         SELECT a.blob_count, a.blob_bytes,
                (SELECT COALESCE(SUM(m.size), 0)
                   FROM blob_metadata m
-                 WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL),
+                 WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
+               AS temporary_bytes,
                a.quota_bytes
           FROM account a
          WHERE a.did = ?
         """,
         did,
     )
-    return None if row is None else Usage(*row)
+    return None if row is None else AccountUsage(*row)
 
 
-def holders(tx: Transaction, cid: str) -> list[Entry]:
+def owners(tx: Transaction, cid: str) -> list[Entry]:
     """Each account's entry of *cid*, by DID."""
     rows = tx.all(
         """
-        SELECT creator_did, cid, mime_type, size, created_at, unreferenced_since, width, height, duration_ms
+        SELECT creator_did AS did, cid, mime_type, size, created_at, unreferenced_since,
+               width, height, duration_ms
           FROM blob_metadata
          WHERE cid = ?
          ORDER BY creator_did
@@ -377,10 +400,11 @@ def holders(tx: Transaction, cid: str) -> list[Entry]:
 
 
 def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
-    """Up to *limit* entries of every account, by DID and CID, after that pair."""
+    """Up to *limit* entries of all accounts, in (DID, CID) order, after the pair *after*."""
     rows = tx.all(
         """
-        SELECT creator_did, cid, mime_type, size, created_at, unreferenced_since, width, height, duration_ms
+        SELECT creator_did AS did, cid, mime_type, size, created_at, unreferenced_since,
+               width, height, duration_ms
           FROM blob_metadata
          WHERE (creator_did, cid) > (?, ?)
          ORDER BY creator_did, cid
@@ -393,5 +417,5 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
 
 
 def cids_of(tx: Transaction, did: str) -> list[str]:
-    """The CIDs of all that *did* holds."""
-    return [row[0] for row in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]
+    """The CID of every blob that *did* owns."""
+    return [cid for (cid,) in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]

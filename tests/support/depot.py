@@ -130,7 +130,7 @@ class Depot:
 
     def entry(self, did, cid):
         with self.database.read() as tx:
-            return next((entry for entry in blobs.holders(tx, cid) if entry.did == did), None)
+            return next((entry for entry in blobs.owners(tx, cid) if entry.did == did), None)
 
     def rows(self):
         """Every row of what an account has, but for the revision it is at."""

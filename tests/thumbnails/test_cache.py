@@ -661,7 +661,7 @@ class Replaced(DiskBackend):
         file = super().open(cid, start, stop)
         with self.database.write() as tx:
             entry = replace(
-                blobs.holders(tx, cid)[0], mime_type="image/jpeg", width=640, height=480
+                blobs.owners(tx, cid)[0], mime_type="image/jpeg", width=640, height=480
             )
             blobs.remove_owner(tx, entry.did, cid)
             blobs.add_owner(tx, entry)
