@@ -15,9 +15,9 @@ from typing import BinaryIO, cast
 from aurora_blobs.accounts.queries import check_available
 from aurora_blobs.blobs.deletion import delete_account, discard
 from aurora_blobs.blobs.verify import Verified, quarantine
-from aurora_blobs.catalog import audit, blobs, references, takedowns
-from aurora_blobs.catalog.audit import Totals
+from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
+from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.config import Config, Limit
 from aurora_blobs.db import Database, Transaction
@@ -350,7 +350,7 @@ class BlobManager:
 
     def _quarantine(self, cid: str) -> None:
         with self._database.read() as tx:
-            row = audit.find_row(tx, cid)
+            row = inventory.find_row(tx, cid)
         if row is not None and quarantine(self._database, self.backend, row, self._clock):
             log.warning(
                 "the bytes of %s were wrong or short: set aside, and the blob counts as missing",
@@ -416,7 +416,7 @@ class BlobManager:
     def totals(self) -> Totals:
         """The whole store in numbers."""
         with self._database.read() as tx:
-            return audit.totals(tx)
+            return inventory.totals(tx)
 
     def inspect(self, cid: str) -> Inspection | None:
         """All there is to know of *cid*; None if there is nothing."""

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import BinaryIO
 
-from aurora_blobs.catalog import audit, blobs
-from aurora_blobs.catalog.audit import Row
+from aurora_blobs.catalog import blobs, inventory
+from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK
@@ -33,7 +33,7 @@ def is_right(
 
 
 def quarantine(
-    database: Database, backend: BlobBackend, row: Row, clock: Callable[[], int]
+    database: Database, backend: BlobBackend, row: BlobRow, clock: Callable[[], int]
 ) -> bool:
     """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
 
@@ -59,7 +59,7 @@ def quarantine(
     wrong = [store for store, version in seen if version is not None]
     failure: BlobServiceError | None = None
     with database.write() as tx:
-        if audit.find_row(tx, cid) != row or any(
+        if inventory.find_row(tx, cid) != row or any(
             store.version(cid) != version for store, version in seen
         ):
             return False

@@ -74,8 +74,8 @@ def stats(as_json: bool) -> None:
         {
             "blobs": totals.blobs,
             "bytes": totals.bytes,
-            "holdings": totals.holdings,
-            "held bytes": totals.held_bytes,
+            "holdings": totals.owned,
+            "held bytes": totals.owned_bytes,
             "temporary": totals.temporary,
             "temporary bytes": totals.temporary_bytes,
             "without bytes": totals.not_stored,

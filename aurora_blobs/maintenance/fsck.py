@@ -6,8 +6,8 @@ from pathlib import Path
 from aurora_blobs.blobs.deletion import discard
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.verify import is_right, quarantine
-from aurora_blobs.catalog import audit, blobs
-from aurora_blobs.catalog.audit import Row
+from aurora_blobs.catalog import blobs, inventory
+from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.spool import stale_files
@@ -58,7 +58,7 @@ class Fsck:
         yield from self._miscounts()
         yield from self._stale_uploads()
 
-    def _compare(self, row: Row | None, stored: Stored | None) -> Finding | None:
+    def _compare(self, row: BlobRow | None, stored: Stored | None) -> Finding | None:
         if row is None:
             return None if stored is None else self._stray(stored)
         if row.stored_at is None:
@@ -67,13 +67,13 @@ class Fsck:
             return self._lost(row)
         if stored.size != row.size:
             return self._wrong_size(row)
-        if not row.held and row.created_at < self._clock() - SETTLED:
+        if not row.kept and row.created_at < self._clock() - SETTLED:
             return Finding("unheld", row.cid, "no account holds it; `blobs gc` removes it")
         return None
 
     def _stray(self, stored: Stored) -> Finding | None:
         with self._database.read() as tx:
-            if audit.find_row(tx, stored.cid) is not None:
+            if inventory.find_row(tx, stored.cid) is not None:
                 return None
         if self._backend.size(stored.cid) is None:
             return None
@@ -83,18 +83,18 @@ class Fsck:
             f"{stored.size} bytes without a row; `--delete-strays` removes them",
         )
 
-    def _lost(self, row: Row) -> Finding | None:
+    def _lost(self, row: BlobRow) -> Finding | None:
         # Under the write lock, where no collector is half way between removing bytes and their row.
         with self._database.write() as tx:
-            if audit.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
+            if inventory.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
                 return None
             if self._repair:
                 blobs.mark_lost(tx, row.cid, self._clock())
         return lost(row.cid, row.size, repaired=self._repair)
 
-    def _wrong_size(self, row: Row) -> Finding | None:
+    def _wrong_size(self, row: BlobRow) -> Finding | None:
         with self._database.read() as tx:
-            unchanged = audit.find_row(tx, row.cid) == row
+            unchanged = inventory.find_row(tx, row.cid) == row
         size = self._backend.size(row.cid)
         if not unchanged or size is None or size == row.size:
             return None
@@ -103,10 +103,10 @@ class Fsck:
             "wrong size", row.cid, f"{size} bytes in the store, should be {row.size}", repaired
         )
 
-    def _not_stored(self, row: Row, stored: Stored | None) -> Finding | None:
+    def _not_stored(self, row: BlobRow, stored: Stored | None) -> Finding | None:
         if stored is not None:
             return self._unconfirmed(row)
-        if row.held:
+        if row.kept:
             return Finding(
                 "missing",
                 row.cid,
@@ -116,14 +116,14 @@ class Fsck:
             return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
-                if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
+                if inventory.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
                     blobs.forget(tx, row.cid)
         return Finding(
             "abandoned", row.cid, "a row that an upload left, without bytes", self._repair
         )
 
-    def _unconfirmed(self, row: Row) -> Finding | None:
-        if not row.held:
+    def _unconfirmed(self, row: BlobRow) -> Finding | None:
+        if not row.kept:
             return None  # the collector's, or an upload under way
         if not is_right(self._backend, row.cid):
             repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
@@ -137,8 +137,11 @@ class Fsck:
             return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
-                if audit.find_row(tx, row.cid) == row and self._backend.size(row.cid) == row.size:
-                    audit.mark_right(tx, row.cid, row.size, self._clock())
+                if (
+                    inventory.find_row(tx, row.cid) == row
+                    and self._backend.size(row.cid) == row.size
+                ):
+                    inventory.mark_right(tx, row.cid, row.size, self._clock())
         return Finding(
             "found again",
             row.cid,
@@ -148,12 +151,12 @@ class Fsck:
 
     def _misfits(self) -> Iterator[Finding]:
         with self._database.read() as tx:
-            misfits = audit.misfits(tx)
-        for did, cid, stated, actual in misfits:
+            wrong_sizes = inventory.wrong_sizes(tx)
+        for did, cid, stated, actual in wrong_sizes:
             if self._repair:
                 with self._database.write() as tx:
-                    audit.set_held_size(tx, did, cid, actual)
-                    audit.recount(tx, did)
+                    inventory.set_owned_size(tx, did, cid, actual)
+                    inventory.recount(tx, did)
             yield Finding(
                 "misfit",
                 f"{did} {cid}",
@@ -163,11 +166,11 @@ class Fsck:
 
     def _miscounts(self) -> Iterator[Finding]:
         with self._database.read() as tx:
-            miscounts = audit.miscounts(tx)
+            miscounts = inventory.miscounts(tx)
         for wrong in miscounts:
             if self._repair:
                 with self._database.write() as tx:
-                    audit.recount(tx, wrong.did)
+                    inventory.recount(tx, wrong.did)
             counted = f"{wrong.blob_count} blobs, {wrong.blob_bytes} bytes"
             right = f"{wrong.right_count} and {wrong.right_bytes}"
             yield Finding(
@@ -215,7 +218,9 @@ def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> 
         # The rows are looked for and the bytes removed under one lock: else an upload could come between.
         with database.write() as tx:
             strays = [
-                cid for cid in cids[start : start + _DELETE_STEP] if audit.find_row(tx, cid) is None
+                cid
+                for cid in cids[start : start + _DELETE_STEP]
+                if inventory.find_row(tx, cid) is None
             ]
             failures = backend.delete_many(strays)
         gone.extend(cid for cid in strays if cid not in failures)

@@ -7,7 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from aurora_blobs.blobs.manager import BlobManager
-from aurora_blobs.catalog import audit
+from aurora_blobs.catalog import inventory
 from aurora_blobs.db import Database
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 from aurora_blobs.maintenance.walk import Finding
@@ -33,7 +33,7 @@ class Heal:
         after = ("", "")
         while True:
             with self._database.read() as tx:
-                step = audit.missing(tx, after, _STEP)
+                step = inventory.missing(tx, after, _STEP)
             for did, cid in step:
                 reason = self._fetch(did, cid)
                 if reason is None:

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from aurora_blobs.catalog import audit
-from aurora_blobs.catalog.audit import Row
+from aurora_blobs.catalog import inventory
+from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
@@ -48,7 +48,7 @@ class Migration:
         self._spool = spool
         self._jobs = jobs
         with database.read() as tx:
-            self.progress = Progress(*audit.stored_totals(tx, ""))
+            self.progress = Progress(*inventory.stored_totals(tx, ""))
         self._advance: Callable[[int], None] = lambda size: None
 
     def run(self, advance: Callable[[int], None]) -> Iterator[Finding]:
@@ -60,7 +60,7 @@ class Migration:
         self._spool.mkdir(parents=True, exist_ok=True)
         self._advance = advance
         with _pool(self._jobs) as pool:
-            waiting: deque[tuple[Row, Future[Finding | None]]] = deque()
+            waiting: deque[tuple[BlobRow, Future[Finding | None]]] = deque()
             for row in self._wanted():
                 # A handful ahead of what is done, so that a store of any size fits in memory.
                 if len(waiting) >= 4 * self._jobs:
@@ -83,7 +83,7 @@ class Migration:
                     "not copied", row.cid, f"its {row.size} bytes are not in the new store yet"
                 )
 
-    def _wanted(self) -> Iterator[Row]:
+    def _wanted(self) -> Iterator[BlobRow]:
         for row, stored in side_by_side(self._database, self._target):
             if row is None or row.stored_at is None:
                 continue
@@ -92,7 +92,7 @@ class Migration:
             else:
                 yield row
 
-    def _settle(self, row: Row, copied: "Future[Finding | None]") -> Iterator[Finding]:
+    def _settle(self, row: BlobRow, copied: "Future[Finding | None]") -> Iterator[Finding]:
         finding = copied.result()
         if finding is not None:
             yield finding
@@ -101,12 +101,12 @@ class Migration:
         self.progress.copied_blobs += 1
         self.progress.copied_bytes += row.size
 
-    def _done(self, row: Row) -> None:
+    def _done(self, row: BlobRow) -> None:
         self.progress.done_blobs += 1
         self.progress.done_bytes += row.size
         self._advance(row.size)
 
-    def _copy(self, row: Row) -> Finding | None:
+    def _copy(self, row: BlobRow) -> Finding | None:
         try:
             with (
                 self._source.open(row.cid) as file,
@@ -133,20 +133,20 @@ class Migration:
             self._take_back(row.cid)
         return None
 
-    def _gone(self, row: Row) -> Finding | None:
+    def _gone(self, row: BlobRow) -> Finding | None:
         if self._target.size(row.cid) == row.size or not self._still_wanted(row):
             return None  # uploaded to the new store, or collected, meanwhile
         return Finding("lost", row.cid, f"its {row.size} bytes are in neither store")
 
-    def _still_wanted(self, row: Row) -> bool:
+    def _still_wanted(self, row: BlobRow) -> bool:
         with self._database.read() as tx:
-            now = audit.find_row(tx, row.cid)
+            now = inventory.find_row(tx, row.cid)
         return now is not None and now.stored_at is not None
 
     def _take_back(self, cid: str) -> None:
         # Collected while it was copied: by the locking rule of catalog/blobs.py.
         with self._database.write() as tx:
-            if audit.find_row(tx, cid) is None:
+            if inventory.find_row(tx, cid) is None:
                 self._target.delete(cid)
 
 

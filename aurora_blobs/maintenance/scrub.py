@@ -4,8 +4,8 @@ import time
 from collections.abc import Callable, Iterator
 
 from aurora_blobs.blobs.verify import is_right, quarantine
-from aurora_blobs.catalog import audit
-from aurora_blobs.catalog.audit import Row
+from aurora_blobs.catalog import inventory, jobs
+from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.maintenance.walk import Finding, Pace, lost, rows, wrong_bytes
 from aurora_blobs.storage.base import BlobBackend
@@ -33,8 +33,8 @@ class Scrub:
         self._repair = repair
         self._pace = Pace(bytes_per_second)
         with database.read() as tx:
-            self.begins_after = audit.find_position(tx, JOB) or ""
-            self.blobs, self.bytes = audit.stored_totals(tx, self.begins_after)
+            self.begins_after = jobs.find_position(tx, JOB) or ""
+            self.blobs, self.bytes = inventory.stored_totals(tx, self.begins_after)
 
     def run(self, progress: Callable[[int], None]) -> Iterator[Finding]:
         """Each finding, as it is made; *progress* gets the size of each blob that is done.
@@ -56,20 +56,20 @@ class Scrub:
                 right.clear()
                 saved = time.monotonic()
         with self._database.write() as tx:
-            audit.mark_verified(tx, right, self._clock())
-            audit.finish_job(tx, JOB)
+            inventory.mark_verified(tx, right, self._clock())
+            jobs.finish(tx, JOB)
 
     def _save(self, right: list[str], position: str) -> None:
         with self._database.write() as tx:
-            audit.mark_verified(tx, right, self._clock())
-            audit.save_position(tx, JOB, position, self._clock())
+            inventory.mark_verified(tx, right, self._clock())
+            jobs.save_position(tx, JOB, position, self._clock())
 
-    def _look_at(self, row: Row) -> Finding | None:
+    def _look_at(self, row: BlobRow) -> Finding | None:
         right = is_right(self._backend, row.cid, self._pace.spend)
         if right:
             return None
         with self._database.read() as tx:
-            if audit.find_row(tx, row.cid) != row:
+            if inventory.find_row(tx, row.cid) != row:
                 return None  # collected, or healed, meanwhile
         repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
         if right is None:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from aurora_blobs.catalog import audit
-from aurora_blobs.catalog.audit import Row
+from aurora_blobs.catalog import inventory
+from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.protocol.cid import cid_of_digest, shard_of
 from aurora_blobs.storage.base import BlobBackend, Stored
@@ -50,7 +50,7 @@ class Pace:
 
 def side_by_side(
     database: Database, backend: BlobBackend, skipped: Callable[[str], None] | None = None
-) -> Iterator[tuple[Row | None, Stored | None]]:
+) -> Iterator[tuple[BlobRow | None, Stored | None]]:
     """Each blob that has a row, bytes, or both.
 
     Rows and bytes are looked at moments apart: what differs has to be looked at again. Holds 1/256 of the rows.
@@ -66,18 +66,20 @@ def side_by_side(
         yield from _merged(list(rows(database, prefix, prefix + "~")), here)
 
 
-def rows(database: Database, low: str = "", high: str = "~") -> Iterator[Row]:
+def rows(database: Database, low: str = "", high: str = "~") -> Iterator[BlobRow]:
     """The `blob` rows with *low* < cid < *high*, in order, in snapshots of a thousand."""
     while True:
         with database.read() as tx:
-            step = audit.rows_between(tx, low, high, _STEP)
+            step = inventory.rows_between(tx, low, high, _STEP)
         yield from step
         if len(step) < _STEP:
             return
         low = step[-1].cid
 
 
-def _merged(rows: list[Row], stored: list[Stored]) -> Iterator[tuple[Row | None, Stored | None]]:
+def _merged(
+    rows: list[BlobRow], stored: list[Stored]
+) -> Iterator[tuple[BlobRow | None, Stored | None]]:
     known = {row.cid: row for row in rows}
     for held in stored:
         yield known.pop(held.cid, None), held

@@ -8,7 +8,7 @@ from support.depot import ALICE, BOB, Depot, cid_of_bytes, interrupted
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.verify import quarantine
-from aurora_blobs.catalog import accounts, audit, blobs
+from aurora_blobs.catalog import accounts, blobs, inventory
 from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.fsck import Fsck
@@ -90,7 +90,7 @@ def refuse(depot):
 
 def put_aside(depot):
     with depot.database.read() as tx:
-        row = audit.find_row(tx, CID)
+        row = inventory.find_row(tx, CID)
     with pytest.raises(BackendTimeout):
         quarantine(depot.database, depot.backend, row, depot.clock)
 

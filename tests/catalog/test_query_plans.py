@@ -14,7 +14,7 @@ from aurora_blobs.maintenance.collect import Collector
 
 # What reads a whole table, and may: commands over the whole store, and a table of one row.
 WHOLE = {
-    *("audit.totals", "audit.miscounts", "audit.misfits", "audit.missing"),
+    *("inventory.totals", "inventory.miscounts", "inventory.wrong_sizes", "inventory.missing"),
     *("derivatives.recount", "schema.version"),
 }
 WRITES = "com.atproto.repo.applyWrites"

@@ -7,7 +7,7 @@ from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.blobs.verify import quarantine
-from aurora_blobs.catalog import accounts, audit, references
+from aurora_blobs.catalog import accounts, inventory, jobs, references
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
@@ -160,7 +160,7 @@ def eventful(database, spool_folder, clock):
 
     def set_wrong_aside(cid):
         with database.read() as tx:
-            row = audit.find_row(tx, cid)
+            row = inventory.find_row(tx, cid)
         return quarantine(database, manager.backend, row, clock)
 
     return manager, set_wrong_aside
@@ -303,7 +303,7 @@ def test_scrub_goes_on_where_it_broke_off(database, manager, upload, scrub, cloc
     manager.backend.delete(cids[3])
     manager.backend.delete(cids[15])
     with database.write() as tx:
-        audit.save_position(tx, "scrub", cids[10], clock())
+        jobs.save_position(tx, "scrub", cids[10], clock())
 
     assert scrub() == [("lost", cids[15], False)]
     assert scrub() == [("lost", cids[3], False), ("lost", cids[15], False)]
@@ -408,4 +408,4 @@ def test_what_is_missing_is_what_is_lost_or_only_named(database, manager, upload
             )
 
     with database.read() as tx:
-        assert audit.missing(tx, ("", ""), 10) == sorted([(ALICE, lost), (ALICE, NEVER_SEEN)])
+        assert inventory.missing(tx, ("", ""), 10) == sorted([(ALICE, lost), (ALICE, NEVER_SEEN)])

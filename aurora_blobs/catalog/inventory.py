@@ -1,0 +1,222 @@
+"""Taking stock of the whole store: its rows one by one, its totals, and what does not add up."""
+
+from dataclasses import dataclass
+
+from aurora_blobs.db import Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class BlobRow:
+    """A `blob` row, its times in microseconds since the epoch.
+
+    `stored_at` is None while the bytes are not stored. `kept`: an account owns the blob or a
+    takedown keeps it. `mime_type` is the first in the alphabet of those that its owners have.
+    """
+
+    cid: str
+    size: int
+    created_at: int
+    stored_at: int | None
+    mime_type: str | None
+    kept: bool
+
+
+def rows_between(tx: Transaction, low: str, high: str, limit: int) -> list[BlobRow]:
+    """Up to *limit* rows with *low* < cid < *high*, by CID."""
+    rows = tx.all(
+        """
+        SELECT b.cid, b.size, b.created_at, b.stored_at,
+               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid),
+               EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
+               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid)
+          FROM blob b
+         WHERE b.cid > ? AND b.cid < ?
+         ORDER BY b.cid
+         LIMIT ?
+        """,
+        low,
+        high,
+        limit,
+    )
+    return [_blob_row(*row) for row in rows]
+
+
+def find_row(tx: Transaction, cid: str) -> BlobRow | None:
+    """The row of *cid*."""
+    row = tx.one(
+        """
+        SELECT b.cid, b.size, b.created_at, b.stored_at,
+               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid),
+               EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
+               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid)
+          FROM blob b
+         WHERE b.cid = ?
+        """,
+        cid,
+    )
+    return None if row is None else _blob_row(*row)
+
+
+def _blob_row(
+    cid: str, size: int, created_at: int, stored_at: int | None, mime_type: str | None, kept: int
+) -> BlobRow:
+    return BlobRow(cid, size, created_at, stored_at, mime_type, bool(kept))
+
+
+def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:
+    """How many blobs with a CID greater than *after* are stored, and their bytes."""
+    [(count, size)] = tx.all(
+        """
+        SELECT COUNT(*), COALESCE(SUM(size), 0)
+          FROM blob
+         WHERE stored_at IS NOT NULL AND cid > ?
+        """,
+        after,
+    )
+    return count, size
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """The whole store in numbers, sizes in bytes.
+
+    A blob counts once in `blobs`, and once for each of its owners in `owned` and `temporary`.
+    `bytes` are those that are stored, `not_stored` is a number of blobs.
+    """
+
+    blobs: int
+    bytes: int
+    owned: int
+    owned_bytes: int
+    temporary: int
+    temporary_bytes: int
+    not_stored: int
+
+
+def totals(tx: Transaction) -> Totals:
+    """Counts over every row; reads both tables."""
+    [row] = tx.all(
+        """
+        SELECT (SELECT COUNT(*) FROM blob) AS blobs,
+               (SELECT COALESCE(SUM(size), 0) FROM blob WHERE stored_at IS NOT NULL) AS bytes,
+               (SELECT COUNT(*) FROM blob_metadata) AS owned,
+               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata) AS owned_bytes,
+               (SELECT COUNT(*) FROM blob_metadata
+                 WHERE unreferenced_since IS NOT NULL) AS temporary,
+               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata
+                 WHERE unreferenced_since IS NOT NULL) AS temporary_bytes,
+               (SELECT COUNT(*) FROM blob WHERE stored_at IS NULL) AS not_stored
+        """
+    )
+    return Totals(*row)
+
+
+def mark_verified(tx: Transaction, cids: list[str], now: int) -> None:
+    """The bytes of *cids* were read and have the right hash."""
+    for cid in cids:
+        tx.run("UPDATE blob SET verified_at = ? WHERE cid = ? AND stored_at IS NOT NULL", now, cid)
+
+
+def mark_right(tx: Transaction, cid: str, size: int, now: int) -> None:
+    """The bytes of *cid* are in the backend, were read and have the right hash."""
+    tx.run(
+        """
+        UPDATE blob
+           SET stored_at = COALESCE(stored_at, ?),
+               verified_at = ?,
+               size = ?
+         WHERE cid = ?
+        """,
+        now,
+        now,
+        size,
+        cid,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Miscount:
+    """An account whose counters differ from the sums over its rows, which are the `right_` ones."""
+
+    did: str
+    blob_count: int
+    blob_bytes: int
+    right_count: int
+    right_bytes: int
+
+
+def miscounts(tx: Transaction) -> list[Miscount]:
+    """Each account whose counters are wrong."""
+    rows = tx.all(
+        """
+        SELECT a.did, a.blob_count, a.blob_bytes, COUNT(m.cid) AS right_count,
+               COALESCE(SUM(m.size), 0) AS right_bytes
+          FROM account a
+               LEFT JOIN blob_metadata m ON m.creator_did = a.did
+         GROUP BY a.did, a.blob_count, a.blob_bytes
+        HAVING a.blob_count <> COUNT(m.cid) OR a.blob_bytes <> COALESCE(SUM(m.size), 0)
+         ORDER BY a.did
+        """
+    )
+    return [Miscount(*row) for row in rows]
+
+
+def recount(tx: Transaction, did: str) -> None:
+    """Set the counters of *did* to the sums over its rows."""
+    tx.run(
+        """
+        UPDATE account
+           SET blob_count = (SELECT COUNT(*) FROM blob_metadata WHERE creator_did = ?),
+               blob_bytes = (SELECT COALESCE(SUM(size), 0) FROM blob_metadata
+                              WHERE creator_did = ?)
+         WHERE did = ?
+        """,
+        did,
+        did,
+        did,
+    )
+
+
+def wrong_sizes(tx: Transaction) -> list[tuple[str, str, int, int]]:
+    """Each blob whose size differs from its content's: DID, CID, its size, the content's size."""
+    rows = tx.all(
+        """
+        SELECT m.creator_did, m.cid, m.size, b.size
+          FROM blob_metadata m JOIN blob b ON b.cid = m.cid
+         WHERE m.size <> b.size
+         ORDER BY m.creator_did, m.cid
+        """
+    )
+    return [(did, cid, stated, actual) for did, cid, stated, actual in rows]
+
+
+def set_owned_size(tx: Transaction, did: str, cid: str, size: int) -> None:
+    """Correct the size of *did*'s blob *cid*. `recount` corrects the account's counters."""
+    tx.run("UPDATE blob_metadata SET size = ? WHERE creator_did = ? AND cid = ?", size, did, cid)
+
+
+def missing(tx: Transaction, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+    """Up to *limit* missing blobs, in (DID, CID) order, after the pair *after*.
+
+    Those are blobs that the account owns and whose bytes are lost, and blobs that a record of the
+    account names and the account does not own.
+    """
+    rows = tx.all(
+        """
+        SELECT did, cid
+          FROM (SELECT m.creator_did AS did, m.cid AS cid
+                  FROM blob b JOIN blob_metadata m ON m.cid = b.cid
+                 WHERE b.stored_at IS NULL
+                 UNION
+                SELECT r.did, r.cid
+                  FROM record_blob r
+                       LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
+                 WHERE m.cid IS NULL) AS gap
+         WHERE (did, cid) > (?, ?)
+         ORDER BY did, cid
+         LIMIT ?
+        """,
+        *after,
+        limit,
+    )
+    return [(did, cid) for did, cid in rows]
