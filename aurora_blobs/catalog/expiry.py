@@ -1,17 +1,17 @@
-"""What is over: rows that the collector may take, and how it makes sure of each before it does."""
+"""Rows that are over: what the collector may remove, and the check of each before it does."""
 
 from dataclasses import dataclass
 
 from aurora_blobs.db import Transaction
 
-# Rows that are over, which whoever adds one forgets on the way: more than one, so that they get fewer, and not all,
-# which after a busy hour would be thousands within one request.
+# Expired rows that a request forgets when it adds one to the same table. More than one, so that
+# they become fewer; not all, which after a busy hour would be thousands within one request.
 HANDFUL = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Expired:
-    """A temporary blob of an account whose grace time has passed; `since` when it became temporary."""
+class ExpiredBlob:
+    """A temporary blob past its grace time; `since` is when it became temporary (microseconds)."""
 
     did: str
     cid: str
@@ -20,27 +20,32 @@ class Expired:
 
 
 @dataclass(frozen=True, slots=True)
-class Unowned:
-    """A content that no account holds; `created_at` is its row's."""
+class UnownedBlob:
+    """A `blob` row that no account owns; `created_at` is in microseconds."""
 
     cid: str
     size: int
     created_at: int
 
 
-def expired(tx: Transaction, before: int, after: tuple[int, str, str], limit: int) -> list[Expired]:
-    """Up to *limit* blobs that are temporary since before *before*, oldest first, after (since, DID, CID) *after*.
+def expired(
+    tx: Transaction, before: int, after: tuple[int, str, str], limit: int
+) -> list[ExpiredBlob]:
+    """Up to *limit* blobs that became temporary before *before*, oldest first.
 
-    What a takedown holds, of the blob or of its account, is left out: an admin decides on it.
+    *after* is (since, DID, CID) of the last one seen. A blob is left out while a takedown of it or
+    of its account holds: an admin decides on it.
     """
     rows = tx.all(
         """
-        SELECT creator_did, cid, size, unreferenced_since
+        SELECT creator_did AS did, cid, size, unreferenced_since AS since
           FROM blob_metadata m
          WHERE unreferenced_since < ?
            AND (unreferenced_since, creator_did, cid) > (?, ?, ?)
-           AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
-           AND NOT EXISTS (SELECT 1 FROM account a WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
+           AND NOT EXISTS (SELECT 1 FROM takedown t
+                            WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+           AND NOT EXISTS (SELECT 1 FROM account a
+                            WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
          ORDER BY unreferenced_since, creator_did, cid
          LIMIT ?
         """,
@@ -48,28 +53,31 @@ def expired(tx: Transaction, before: int, after: tuple[int, str, str], limit: in
         *after,
         limit,
     )
-    return [Expired(*row) for row in rows]
+    return [ExpiredBlob(*row) for row in rows]
 
 
 def total_expired(tx: Transaction, before: int) -> tuple[int, int]:
-    """How many blobs `expired` gives in all, and their bytes; what a takedown holds is counted too."""
-    row = tx.one(
+    """How many blobs `expired` gives in all, and their bytes; blobs taken down are counted too."""
+    [(count, size)] = tx.all(
         "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blob_metadata WHERE unreferenced_since < ?",
         before,
     )
-    return (0, 0) if row is None else (row[0], row[1])
+    return count, size
 
 
 def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
-    """Whether that blob of the account is still as `expired` found it. No record names it, whatever its row says."""
+    """Whether the blob is still as `expired` found it, and no record names it."""
     row = tx.one(
         """
         SELECT 1
           FROM blob_metadata m
          WHERE creator_did = ? AND cid = ? AND unreferenced_since < ?
-           AND NOT EXISTS (SELECT 1 FROM record_blob r WHERE r.did = m.creator_did AND r.cid = m.cid)
-           AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
-           AND NOT EXISTS (SELECT 1 FROM account a WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
+           AND NOT EXISTS (SELECT 1 FROM record_blob r
+                            WHERE r.did = m.creator_did AND r.cid = m.cid)
+           AND NOT EXISTS (SELECT 1 FROM takedown t
+                            WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+           AND NOT EXISTS (SELECT 1 FROM account a
+                            WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
         """,
         did,
         cid,
@@ -80,11 +88,11 @@ def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
 
 def unowned(
     tx: Transaction, before: int, after: str, step: int
-) -> tuple[list[Unowned], str | None]:
-    """Those of the next *step* contents after the CID *after* that no account holds and no takedown keeps.
+) -> tuple[list[UnownedBlob], str | None]:
+    """Of the next *step* `blob` rows after the CID *after*, those without owner and takedown.
 
-    Rows made after *before* are left out: an upload may be under way. With them comes the last CID that was looked
-    at, None at the end.
+    A row that is not older than *before* is left out: an upload may be under way. Also gives the
+    last CID that was looked at, None at the end.
     """
     rows = tx.all(
         """
@@ -101,11 +109,12 @@ def unowned(
         after,
         step,
     )
-    return [Unowned(*row[:3]) for row in rows if row[3]], rows[-1][0] if rows else None
+    found = [UnownedBlob(*columns) for *columns, is_over in rows if is_over]
+    return found, rows[-1][0] if rows else None
 
 
 def is_unowned(tx: Transaction, cid: str, created_at: int) -> bool:
-    """Whether the content's row is still the one that `unowned` found, and still nobody's."""
+    """Whether the row is still the one that `unowned` found, without owner and takedown."""
     row = tx.one(
         """
         SELECT 1
@@ -120,23 +129,14 @@ def is_unowned(tx: Transaction, cid: str, created_at: int) -> bool:
     return row is not None
 
 
-def count_over(tx: Transaction, now: int) -> tuple[int, ...]:
-    """How many log-ins, one-time tokens, remembered deletions of accounts and counters are over."""
-    row = tx.one(
-        """
-        SELECT (SELECT COUNT(*) FROM session WHERE expires_at < ?),
-               (SELECT COUNT(*) FROM seen_token WHERE expires_at < ?),
-               (SELECT COUNT(*) FROM deleted_account WHERE expires_at < ?),
-               (SELECT COUNT(*) FROM usage_counter WHERE window_end < ?)
-        """,
-        *[now] * 4,
-    )
-    assert row is not None
-    return row
+def count_sessions(tx: Transaction, now: int) -> int:
+    """How many log-ins have expired."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM session WHERE expires_at < ?", now)
+    return int(count)
 
 
 def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* log-ins that are over; how many there were."""
+    """Delete up to *limit* expired log-ins; how many it deleted."""
     return tx.run(
         """
         DELETE FROM session
@@ -147,8 +147,14 @@ def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
+def count_tokens(tx: Transaction, now: int) -> int:
+    """How many one-time tokens have expired."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM seen_token WHERE expires_at < ?", now)
+    return int(count)
+
+
 def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* one-time tokens that have expired; how many there were."""
+    """Delete up to *limit* expired one-time tokens; how many it deleted."""
     return tx.run(
         """
         DELETE FROM seen_token
@@ -159,8 +165,14 @@ def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
+def count_deletions(tx: Transaction, now: int) -> int:
+    """How many deletions of accounts are remembered for longer than any token lasts."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM deleted_account WHERE expires_at < ?", now)
+    return int(count)
+
+
 def forget_deletions(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* deletions of accounts that no token is left from before; how many there were."""
+    """Delete up to *limit* of the rows that `count_deletions` counts; how many it deleted."""
     return tx.run(
         """
         DELETE FROM deleted_account
@@ -171,12 +183,19 @@ def forget_deletions(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
+def count_counters(tx: Transaction, now: int) -> int:
+    """How many counters are of a window that has ended."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM usage_counter WHERE window_end < ?", now)
+    return int(count)
+
+
 def forget_counters(tx: Transaction, now: int, limit: int) -> int:
-    """Forget up to *limit* counters of a window that has ended; how many there were."""
+    """Delete up to *limit* counters of a window that has ended; how many it deleted."""
     return tx.run(
         """
         DELETE FROM usage_counter
-         WHERE (name, subject) IN (SELECT name, subject FROM usage_counter WHERE window_end < ? LIMIT ?)
+         WHERE (name, subject) IN (SELECT name, subject FROM usage_counter
+                                    WHERE window_end < ? LIMIT ?)
         """,
         now,
         limit,

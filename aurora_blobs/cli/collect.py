@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs gc``: collects what is over, once or for as long as the service runs."""
+"""``flask --app wsgi blobs gc``: runs the collector, once or every few minutes."""
 
 import signal
 import sys
@@ -13,7 +13,7 @@ from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
 
-_PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or more
+_PAUSE_SECONDS = 300  # between two rounds of --watch; the grace time is an hour or more
 
 
 @click.command("gc")
@@ -24,11 +24,13 @@ _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace is an hour or m
 @json_option
 @with_appcontext
 def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
-    """Collect temporary blobs past the grace time, bytes that nobody holds, and small things that expired.
+    """Collect temporary blobs past the grace time, bytes that nobody holds, and small things that
+    expired.
 
     What was derived of blobs that are gone or taken down goes with them.
 
-    Safe while the service runs, and more than once at a time. Ends with status 1 where something could not go.
+    Safe while the service runs, and more than once at a time. Ends with status 1 where something
+    could not go.
     """
     if dry_run and watch:
         raise click.UsageError("--dry-run lists once: it does not go with --watch")
@@ -42,26 +44,27 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         sweep_pictures=found.thumbnails.sweep,
     )
     stop = _stop_on_signals() if watch else threading.Event()
-    whole = _round(collector, dry_run, as_json, stop)
+    is_complete = _round(collector, dry_run, as_json, stop)
     while watch and not stop.wait(_PAUSE_SECONDS):
-        whole = _round(collector, dry_run, as_json, stop)
-    if not whole:
+        is_complete = _round(collector, dry_run, as_json, stop)
+    if not is_complete:
         sys.exit(1)
 
 
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
-    """One round, told as it goes; whether all could go."""
+    """Show one round while it runs; False if something could not be removed."""
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
     steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
     if dry_run or as_json or not sys.stdout.isatty():
         show_all((_row(step, as_json) for step in steps), as_json)
     else:
-        with meter("collecting", *collector.ahead()) as shown:
+        with meter("collecting", *collector.estimate()) as shown:
             for step in steps:
                 shown.add(step.size)
-    show({"dryRun": dry_run, **tally}, as_json) if as_json else click.echo(
-        _sentence(dry_run, tally)
-    )
+    if as_json:
+        show({"dryRun": dry_run, **tally}, as_json)
+    else:
+        click.echo(_sentence(dry_run, tally))
     return not tally["failed"]
 
 
@@ -76,7 +79,7 @@ def _counted(steps: Iterator[Collected], tally: dict[str, int]) -> Iterator[Coll
     for step in steps:
         if step.failure is not None:
             tally["failed"] += 1
-        elif step.kind in ("temporary", "unheld"):
+        elif step.is_blob:
             tally["blobs"] += 1
             tally["bytes"] += step.size
         yield step

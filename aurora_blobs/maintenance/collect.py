@@ -1,35 +1,81 @@
-"""Collects what is over: temporary blobs past their grace, bytes that nobody holds, and small things that expire.
+"""The collector: removes expired temporary blobs, unowned bytes and other rows that have expired.
 
-Any number of collectors and servers may run at once. Each thing goes in a transaction of its own, which first makes
-sure that it is still over; bytes go by the locking rule of catalog/blobs.py.
+Any number of collectors and servers may run at once. Each thing is removed in a transaction of its
+own, which first checks that it is still over. Bytes go by the locking rule of catalog/blobs.py.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from aurora_blobs.blobs.deletion import discard, discard_if
 from aurora_blobs.catalog import blobs, expiry
-from aurora_blobs.catalog.expiry import Expired
+from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import STORE_AWAY
 from aurora_blobs.intake.spool import stale_files
 from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per statement
-_MAX_FAILURES = 3  # in a row; then the store is away and the rest can wait
+_MAX_FAILURES = 3  # in a row; then the store is away, and the rest can wait
+
+# The operator's words in `blobs gc`.
+Kind = Literal[
+    "temporary",
+    "unheld",
+    "spool",
+    "unfinished",
+    "session",
+    "token",
+    "deletion",
+    "counter",
+    "picture",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _ExpiringRows:
+    """One kind of rows that expire by themselves, with its statements.
+
+    `count` takes the time now, `forget` also the most that it may delete; both give a number.
+    """
+
+    kind: Kind
+    reason: str
+    count: Callable[[Transaction, int], int]
+    forget: Callable[[Transaction, int, int], int]
+
+
+_EXPIRING_ROWS = (
+    _ExpiringRows(
+        "session", "log-ins that are over", expiry.count_sessions, expiry.forget_sessions
+    ),
+    _ExpiringRows(
+        "token", "one-time tokens that have expired", expiry.count_tokens, expiry.forget_tokens
+    ),
+    _ExpiringRows(
+        "deletion",
+        "deletions of accounts whose tokens are over",
+        expiry.count_deletions,
+        expiry.forget_deletions,
+    ),
+    _ExpiringRows(
+        "counter", "counters of a time that is over", expiry.count_counters, expiry.forget_counters
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """One thing that went, or would go. `since` is in microseconds, None where it is a count of things.
+    """One thing, or *count* rows of one kind, that was removed or would be.
 
-    `kind` is "temporary", "unheld", "spool", "unfinished", "session", "token", "deletion", "counter" or "picture";
-    `failure` is None where all went well.
+    `size` is in bytes, `since` in microseconds and None for rows. `failure` says why it could not
+    be removed, None if it could.
     """
 
-    kind: str
+    kind: Kind
     reason: str
     cid: str | None = None
     did: str | None = None
@@ -38,11 +84,21 @@ class Collected:
     count: int = 1
     failure: str | None = None
 
+    @property
+    def is_blob(self) -> bool:
+        """Whether it is one of the store's blobs, not a remainder or rows."""
+        return self.kind in ("temporary", "unheld")
+
+
+# A candidate, and the call that removes it; False if it is not over any more.
+_Candidate = tuple[Collected, Callable[[], bool]]
+
 
 class Collector:
     """Collects, once per `run`.
 
-    *grace_seconds* is the configured one; tests have a tiny one. *clock* gives microseconds since the epoch, UTC.
+    *grace_seconds* is the configured grace time; tests have a tiny one. *clock* gives microseconds
+    since the epoch, UTC.
     """
 
     def __init__(
@@ -55,7 +111,7 @@ class Collector:
         clock: Callable[[], int],
         sweep_pictures: Callable[[], int] = lambda: 0,
     ) -> None:
-        """*sweep_pictures* throws out what was derived from blobs that are gone, and counts it."""
+        """*sweep_pictures* removes what was derived from blobs that are gone, and counts it."""
         self._backend = backend
         self._database = database
         self._spool = spool
@@ -63,20 +119,20 @@ class Collector:
         self._clock = clock
         self._sweep_pictures = sweep_pictures
 
-    def ahead(self) -> tuple[int, int]:
+    def estimate(self) -> tuple[int, int]:
         """About how many blobs, and bytes, `run` would collect now."""
         with self._database.read() as tx:
             return expiry.total_expired(tx, self._clock() - self._grace)
 
     def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
-        """Collect all that is over, or with *dry_run* only tell. Ends early where the store is away."""
+        """Remove all that is over; with *dry_run* only list it. Ends early if the store is away."""
         failures = 0
-        for found, take in self._candidates(self._clock()):
+        for found, remove in self._candidates(self._clock()):
             if dry_run:
                 yield found
                 continue
             try:
-                taken = take()
+                is_removed = remove()
             except STORE_AWAY as error:
                 yield replace(found, failure=error.message)
                 failures += 1
@@ -84,7 +140,7 @@ class Collector:
                     return
             else:
                 failures = 0
-                if taken:
+                if is_removed:
                     yield found
         pictures = 0 if dry_run else self._sweep_pictures()
         if pictures:
@@ -92,16 +148,15 @@ class Collector:
                 "picture", "derived from blobs that are gone or taken down", count=pictures
             )
 
-    def _candidates(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
-        """What seems to be over, and how to take it; that answers False where it is not over any more."""
+    def _candidates(self, now: int) -> Iterator[_Candidate]:
         before = now - self._grace
         yield from self._temporary(before)
-        yield from self._unheld(before)
-        yield from self._spooled()
+        yield from self._unowned(before)
+        yield from self._stale_files()
         yield from self._unfinished(before)
-        yield from self._small(now)
+        yield from self._expired_rows(now)
 
-    def _temporary(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+    def _temporary(self, before: int) -> Iterator[_Candidate]:
         after = (0, "", "")
         while True:
             with self._database.read() as tx:
@@ -110,22 +165,29 @@ class Collector:
                 return
             for blob in step:
                 found = Collected(
-                    "temporary", "no record names it", blob.cid, blob.did, blob.size, blob.since
+                    "temporary",
+                    "no record names it",
+                    cid=blob.cid,
+                    did=blob.did,
+                    size=blob.size,
+                    since=blob.since,
                 )
-                yield (
-                    found,
-                    partial(self._discard, blob.cid, partial(_let_go, blob=blob, before=before)),
-                )
+                remove_owner = partial(_remove_owner_if_expired, blob=blob, before=before)
+                yield found, partial(self._discard, blob.cid, remove_owner)
             after = (step[-1].since, step[-1].did, step[-1].cid)
 
-    def _unheld(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+    def _unowned(self, before: int) -> Iterator[_Candidate]:
         after: str | None = ""
         while after is not None:
             with self._database.read() as tx:
                 step, after = expiry.unowned(tx, before, after, _STEP)
             for blob in step:
                 found = Collected(
-                    "unheld", "no account holds it", blob.cid, None, blob.size, blob.created_at
+                    "unheld",
+                    "no account holds it",
+                    cid=blob.cid,
+                    size=blob.size,
+                    since=blob.created_at,
                 )
                 is_over = partial(expiry.is_unowned, cid=blob.cid, created_at=blob.created_at)
                 yield found, partial(self._discard, blob.cid, is_over)
@@ -133,68 +195,62 @@ class Collector:
     def _discard(self, cid: str, check: Callable[[Transaction], bool]) -> bool:
         return discard_if(check, self._database, self._backend, [cid], self._clock) is not None
 
-    def _spooled(self) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+    def _stale_files(self) -> Iterator[_Candidate]:
         for path, cid in stale_files(self._spool):
             try:
                 status = path.stat()
             except FileNotFoundError:
-                continue  # swept by another collector
+                continue  # removed by another collector
             found = Collected(
                 "spool",
                 f"{path.name}: its upload died",
-                cid,
-                None,
-                status.st_size,
-                status.st_mtime_ns // 1000,
+                cid=cid,
+                size=status.st_size,
+                since=status.st_mtime_ns // 1000,
             )
-            yield found, partial(self._sweep, path, cid)
+            yield found, partial(self._remove_stale_file, path, cid)
 
-    def _sweep(self, path: Path, cid: str | None) -> bool:
+    def _remove_stale_file(self, path: Path, cid: str | None) -> bool:
         if cid is not None:
             discard(self._database, self._backend, [cid], self._clock)
         path.unlink(missing_ok=True)
         return True
 
-    def _unfinished(self, before: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
-        # By the grace time as well: whoever sends the parts of a blob may be any process, anywhere.
+    def _unfinished(self, before: int) -> Iterator[_Candidate]:
+        # Only past the grace time: the process that sends a blob's parts may be on any machine.
         for store in self._backend.stores:
             try:
                 for left in store.unfinished(before):
-                    reason = "its upload to the store broke off"
-                    yield (
-                        Collected("unfinished", reason, left.cid, None, left.size, left.since),
-                        left.remove,
+                    found = Collected(
+                        "unfinished",
+                        "its upload to the store broke off",
+                        cid=left.cid,
+                        size=left.size,
+                        since=left.since,
                     )
+                    yield found, left.remove
             except STORE_AWAY as error:
                 reason = "the store was to be asked for uploads that broke off"
                 yield Collected("unfinished", reason, failure=error.message), lambda: True
 
-    def _small(self, now: int) -> Iterator[tuple[Collected, Callable[[], bool]]]:
+    def _expired_rows(self, now: int) -> Iterator[_Candidate]:
         with self._database.read() as tx:
-            numbers = expiry.count_over(tx, now)
-        for number, (kind, reason, forget) in zip(numbers, _SMALL, strict=True):
-            if number:
-                yield Collected(kind, reason, count=number), partial(self._forget, forget, now)
+            counts = [(rows, rows.count(tx, now)) for rows in _EXPIRING_ROWS]
+        for rows, count in counts:
+            if count:
+                found = Collected(rows.kind, rows.reason, count=count)
+                yield found, partial(self._forget, rows, now)
 
-    def _forget(self, forget: Callable[[Transaction, int, int], int], now: int) -> bool:
+    def _forget(self, rows: _ExpiringRows, now: int) -> bool:
         forgotten = _STEP
         while forgotten == _STEP:
             with self._database.write() as tx:
-                forgotten = forget(tx, now, _STEP)
+                forgotten = rows.forget(tx, now, _STEP)
         return True
 
 
-def _let_go(tx: Transaction, blob: Expired, before: int) -> bool:
+def _remove_owner_if_expired(tx: Transaction, blob: ExpiredBlob, before: int) -> bool:
     if not expiry.is_expired(tx, blob.did, blob.cid, before):
         return False
     blobs.remove_owner(tx, blob.did, blob.cid)
     return True
-
-
-# In the order of `expiry.count_over`.
-_SMALL = (
-    ("session", "log-ins that are over", expiry.forget_sessions),
-    ("token", "one-time tokens that have expired", expiry.forget_tokens),
-    ("deletion", "deletions of accounts whose tokens are over", expiry.forget_deletions),
-    ("counter", "counters of a time that is over", expiry.forget_counters),
-)
