@@ -25,8 +25,8 @@ from aurora_blobs.errors import (
     MethodNotImplemented,
     RangeNotSatisfiable,
 )
+from aurora_blobs.intake.body import BodyReader
 from aurora_blobs.intake.decoding import decoded, parse_encodings
-from aurora_blobs.intake.spool import BodyReader
 from aurora_blobs.protocol.lexicon_params import Param, from_json, from_query
 from aurora_blobs.rate_limits import Usage
 from aurora_blobs.server.client_timeouts import drain

@@ -31,8 +31,9 @@ from aurora_blobs.errors import (
     RepoNotFound,
     ServiceBusy,
 )
-from aurora_blobs.intake.decoding import Reader
-from aurora_blobs.intake.spool import Spooled, spooled, stale_files
+from aurora_blobs.intake.body import Reader
+from aurora_blobs.intake.spool import Spooled, spooled
+from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.media.location import has_location
 from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe

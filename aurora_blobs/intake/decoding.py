@@ -4,18 +4,12 @@ import importlib
 import importlib.util
 import zlib
 from collections.abc import Callable
-from typing import Protocol
 
 from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
+from aurora_blobs.intake.body import Reader
 
 MAX_CODINGS = 5  # one upon the other; as many as curl undoes
 _STEP = 64 * 1024  # encoded bytes per read; a guess, decoding costs far more than reading
-
-
-class Reader(Protocol):
-    """What a body is read through: at most *size* bytes, ``b""`` at the end."""
-
-    def read(self, size: int, /) -> bytes: ...
 
 
 def parse_encodings(header: str) -> tuple[str, ...]:

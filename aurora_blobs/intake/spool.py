@@ -1,66 +1,68 @@
-"""The only way in: a stream becomes hashed, size-checked bytes, in memory while small, else in a temporary file."""
+"""The only way in: a stream becomes counted and hashed bytes, in memory or in a temporary file."""
 
-import ctypes
 import errno
-import fcntl
 import mmap
 import os
 import secrets
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from aurora_blobs.errors import (
-    BlobServiceError,
-    BlobTooLarge,
-    InsufficientStorage,
-    UploadIncomplete,
-)
-from aurora_blobs.intake.decoding import Reader, decoded
+from aurora_blobs.errors import BlobTooLarge, InsufficientStorage
+from aurora_blobs.intake.body import BodyReader, Reader
+from aurora_blobs.intake.decoding import decoded
 from aurora_blobs.intake.digest import hashing
-from aurora_blobs.protocol.cid import cid_in, cid_of_digest
+from aurora_blobs.intake.memory_budget import MemoryBudget
+from aurora_blobs.intake.stale_files import lock
+from aurora_blobs.intake.writeback import start_writeback
+from aurora_blobs.protocol.cid import cid_of_digest
 
-# Bytes per read: a connection gives what it has, up to this. Of 256 KiB to 2 MiB, 1 MiB takes a tenth less CPU for
-# a large body over TCP than 256 KiB, and no more over a Unix socket, which has 200 KiB at most; 2 MiB are not
-# worth the memory.
+# Bytes per read; a connection gives what it has, up to this. Measured from 256 KiB to 2 MiB:
+# 1 MiB takes a tenth less CPU than 256 KiB for a large body over TCP, and no more over a Unix
+# socket, which has at most 200 KiB. 2 MiB are not worth the memory.
 CHUNK = 1024 * 1024
-# A body that is kept in memory touches no file before it is known to be wanted: each up to this size, and larger
-# ones that say how large they are, as long as all of a process together fit into `ROOM`.
+# A body in memory touches no file before it is known to be wanted. Bodies up to IN_MEMORY bytes are
+# always kept there, those of a known size below LARGE while the memory budget has room.
 IN_MEMORY = 256 * 1024
-ROOM = 20 * 1024 * 1024  # four at once of the size that the reference PDS allows
-HEAD = 8192  # bytes kept for finding the type; the longest look that a detector takes
-# An encoded body may be a little larger than what it decodes to, never much.
-_ENCODED_SLACK = 64 * 1024
-# From here on the disk begins on a file while the rest of it still comes and is hashed, or the sync at its end has all
-# of it to do; unless the blob seems to be here already, for then it need not get to the disk.
+HEAD = 8192  # bytes kept for finding the media type; no detector looks further
+# Bodies this large are written back while they arrive, so the final fdatasync has little left to
+# do. Skipped when the blob looks like one we hold.
 LARGE = 8 * 1024 * 1024
-_SYNC_FILE_RANGE_WRITE = 2  # <fcntl.h>: begin, and do not wait. Promises nothing; the sync does.
-_sync_file_range = getattr(ctypes.CDLL(None), "sync_file_range", None)  # Linux
-if _sync_file_range is not None:
-    _sync_file_range.argtypes = (ctypes.c_int, ctypes.c_int64, ctypes.c_int64, ctypes.c_uint)
+# An encoded body may be slightly larger than what it decodes to.
+_ENCODED_SLACK = 64 * 1024
+
+MEMORY = MemoryBudget()  # of this process
+
+
+@contextmanager
+def disk_errors() -> Iterator[None]:
+    """Turn the errors of a full disk into InsufficientStorage."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise InsufficientStorage("no space left to store the blob") from error
+        raise
 
 
 class _File:
-    """A file in the spool, locked for as long as its upload lives, so that `stale_files` can tell."""
+    """A file in the spool, locked while its upload lives, so that `stale_files` passes over it."""
 
-    def __init__(self, path: Path, *, early_writeback: bool = False) -> None:
-        """*early_writeback*: the disk begins on it while it is written."""
+    def __init__(self, path: Path, *, early_writeback: bool) -> None:
         self.path = path
         self._early_writeback = early_writeback
-        self._written = self._sent_out = 0
+        self._written = self._written_back = 0
         with disk_errors():
             while True:
                 self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-                fcntl.flock(self._fd, fcntl.LOCK_EX)
-                if os.fstat(self._fd).st_nlink:
+                if lock(self._fd, path, wait=True):
                     return
-                os.close(self._fd)  # swept between its creation and its lock
+                os.close(self._fd)  # removed as stale between its creation and its lock
 
     def allocate(self, size: int) -> None:
-        """Reserve *size* bytes: a full disk is known before the body is read, and writing costs a fifth less."""
+        """Reserve *size* bytes, so that a full disk refuses early; writing then costs a fifth less."""
         with disk_errors():
             os.posix_fallocate(self._fd, 0, size)
 
@@ -70,15 +72,10 @@ class _File:
             while view:
                 view = view[os.write(self._fd, view) :]
         self._written += len(data)
-        if (
-            self._early_writeback
-            and self._written - self._sent_out >= LARGE
-            and _sync_file_range is not None
-        ):
-            _sync_file_range(
-                self._fd, self._sent_out, self._written - self._sent_out, _SYNC_FILE_RANGE_WRITE
-            )
-            self._sent_out = self._written
+        waiting = self._written - self._written_back
+        if self._early_writeback and waiting >= LARGE:
+            start_writeback(self._fd, self._written_back, waiting)
+            self._written_back = self._written
 
     def map(self) -> mmap.mmap:
         return mmap.mmap(self._fd, 0, access=mmap.ACCESS_READ)
@@ -99,89 +96,106 @@ class _File:
         os.close(self._fd)
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Gives a full disk its name: raises InsufficientStorage."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InsufficientStorage("no space left to store the blob") from error
-        raise
+class _Content:
+    """The bytes of a body: up to *in_memory* of them as pieces, more in a file in *folder*."""
+
+    def __init__(
+        self, folder: Path, *, in_memory: int, expected_size: int | None, early_writeback: bool
+    ) -> None:
+        self.size = 0
+        self.pieces: list[bytes] = []
+        self.is_kept = False  # by `close`
+        self._file: _File | None = None
+        self._folder = folder
+        self._in_memory = in_memory
+        self._expected_size = expected_size
+        self._early_writeback = early_writeback
+
+    def add(self, data: bytes) -> None:
+        self.size += len(data)
+        self.pieces.append(data)
+        if self.size > self._in_memory:
+            self._write(self._file or self._create("upload"))
+            self.pieces.clear()
+
+    def named_file(self, name: str) -> _File:
+        """The file with all the bytes, renamed to ``<name>.…``, or made if they are in memory."""
+        file = self._file
+        if file is None:
+            file = self._create(name)
+            self._write(file)
+        else:
+            file.rename(self._path(name))
+        return file
+
+    def close(self) -> None:
+        if self._file is not None and self.is_kept:
+            self._file.close()
+        elif self._file is not None:
+            self._file.remove()
+
+    def _create(self, name: str) -> _File:
+        self._file = _File(self._path(name), early_writeback=self._early_writeback)
+        if self._expected_size is not None and self._expected_size > IN_MEMORY:
+            self._file.allocate(self._expected_size)
+        return self._file
+
+    def _write(self, file: _File) -> None:
+        for piece in self.pieces:
+            file.write(piece)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name}.{secrets.token_hex(8)}"
 
 
 class Spooled:
-    """Bytes that were counted and hashed. Made by `spooled` alone; valid inside its block.
+    """Bytes that were counted and hashed. Only `spooled` makes one; it is valid inside its block.
 
-    `cid` names them, `size` counts them, `head` is the first `HEAD` of them, `mime_type` what `inspect` made of it.
-    `fingerprint` is what `spooled` asks about where they are `LARGE`, else None.
+    `cid` is their CID, `size` their number, `head` the first `HEAD` of them and `mime_type` what
+    `inspect` returned. `fingerprint` is 64 bits of a hash of size and head; None below `LARGE`.
     """
 
-    def __init__(
-        self,
-        cid: str,
-        size: int,
-        mime_type: str,
-        head: bytes,
-        folder: Path,
-        content: list[bytes] | _File,
-    ) -> None:
+    def __init__(self, cid: str, mime_type: str, head: bytes, content: _Content) -> None:
         self.cid = cid
+        self.size = content.size
         self.head = head
-        self.size = size
-        self.fingerprint = _fingerprint_of(head, size)
         self.mime_type = mime_type
-        self._folder = folder
+        self.fingerprint = _fingerprint_of(head, content.size)
         self._content = content
-        self._landed: _File | None = None
-        self._is_left = False
+        self._file: _File | None = None
 
     def materialize(self, *, durable: bool) -> Path:
-        """The file that holds the bytes, named ``<cid>.…`` so that a crash tells what it may have left.
+        """The file that holds the bytes, on the disk if *durable*.
 
-        With *durable* it is on the disk. Raises InsufficientStorage.
+        It is named ``<cid>.…``, so that after a crash the name tells what may have been stored.
+        Raises InsufficientStorage.
         """
-        if self._landed is None:
-            target = self._folder / f"{self.cid}.{secrets.token_hex(8)}"
-            if isinstance(self._content, _File):
-                self._landed = self._content
-                self._landed.rename(target)
-            else:
-                self._landed = _File(target)
-                if self.size > IN_MEMORY:
-                    self._landed.allocate(self.size)
-                for piece in self._content:
-                    self._landed.write(piece)
+        file = self._named_file()
         if durable:
-            self._landed.sync()
-        return self._landed.path
+            file.sync()
+        return file.path
 
     @contextmanager
     def view(self) -> Iterator[bytes | mmap.mmap]:
-        """The bytes, to look at a few of them: in memory, or mapped."""
-        if self.size <= IN_MEMORY and not isinstance(self._content, _File):
-            yield b"".join(self._content)
+        """The bytes for random access: in memory, or mapped."""
+        if self.size <= IN_MEMORY:
+            yield b"".join(self._content.pieces)
         else:
-            self.materialize(durable=False)
-            assert self._landed is not None
-            with self._landed.map() as mapped:
+            with self._named_file().map() as mapped:
                 yield mapped
 
     def open(self) -> BinaryIO:
         """The bytes, from their start."""
-        return open(self.materialize(durable=False), "rb")
+        return open(self._named_file().path, "rb")
 
     def keep_for_recovery(self) -> None:
-        """What was stored of it cannot be removed now: have its file outlive the block, for `stale_files` to find."""
-        self._is_left = True
+        """Keep the file after the block, as a stale file: what was stored cannot be undone now."""
+        self._content.is_kept = True
 
-    def close(self) -> None:
-        """Remove what is in the spool, unless it was to be left; `spooled` calls this at the end of its block."""
-        file = self._content if isinstance(self._content, _File) else self._landed
-        if file is not None and self._is_left:
-            file.close()
-        elif file is not None:
-            file.remove()
+    def _named_file(self) -> _File:
+        if self._file is None:
+            self._file = self._content.named_file(self.cid)
+        return self._file
 
 
 @contextmanager
@@ -193,16 +207,18 @@ def spooled(
     max_bytes: int,
     declared_size: int | None,
     encodings: tuple[str, ...] = (),
-    early_writeback: Callable[[int], bool] = lambda start: True,
+    early_writeback: Callable[[int], bool] = lambda fingerprint: True,
+    memory: MemoryBudget = MEMORY,
 ) -> Iterator[Spooled]:
-    """Read *stream* to its end; the block has the result, and nothing of it is left after the block, save by `leave`.
+    """Read *stream* to its end and yield the result; its files in *folder* go with the block.
 
-    *inspect* gets the first `HEAD` bytes, before anything else is read, and names the media type or refuses by
-    raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings* are undone first;
-    *max_bytes* holds for what comes out. *early_writeback* tells of a large body by its fingerprint, 64 bits
-    made of its size and head, whether the disk may begin on it.
+    *inspect* gets the first `HEAD` bytes before more is read. It returns the media type, or refuses
+    by raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings*
+    are undone first, and *max_bytes* bounds the decoded bytes. *early_writeback* decides for a
+    large body by its fingerprint whether it is written back while it arrives.
 
-    Raises BlobTooLarge (by the declared size before anything is read), UploadIncomplete, InsufficientStorage.
+    Raises BlobTooLarge (by *declared_size* before the first read), UploadIncomplete,
+    InsufficientStorage.
     """
     slack = max_bytes // 1000 + _ENCODED_SLACK if encodings else 0
     if declared_size is not None and declared_size > max_bytes + slack:
@@ -212,100 +228,40 @@ def spooled(
     )
     head = _read_up_to(body, HEAD)
     mime_type = inspect(head)
-    expected = None if encodings else declared_size
-    start = None if expected is None else _fingerprint_of(head, expected)
-    early = start is None or early_writeback(start)
-    with _room(expected) as in_memory:
-        content, size, cid = _read(body, head, folder, max_bytes, expected, in_memory, early)
-        blob = Spooled(cid, size, mime_type, head, folder, content)
+    expected_size = None if encodings else declared_size
+    fingerprint = None if expected_size is None else _fingerprint_of(head, expected_size)
+    wanted = expected_size or 0
+    with memory.lend(wanted if IN_MEMORY < wanted < LARGE else 0) as lent:
+        content = _Content(
+            folder,
+            in_memory=max(lent, IN_MEMORY),
+            expected_size=expected_size,
+            early_writeback=fingerprint is None or early_writeback(fingerprint),
+        )
         try:
-            yield blob
+            cid = _read(body, head, content, max_bytes, expected_size)
+            yield Spooled(cid, mime_type, head, content)
         finally:
-            blob.close()
+            content.close()
 
 
-def stale_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
-    """What uploads that died left in *folder*: each file, and the CID under which it may have been stored.
-
-    Files of uploads that are alive, in whatever process, are passed over. The caller unlinks, or the next call
-    finds them again.
-    """
-    for path in sorted(folder.iterdir()):
-        try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            if _is_mine(file, path):
-                yield path, cid_in(path.name)
-        finally:
-            os.close(file)
-
-
-@contextmanager
-def exclusive(folder: Path, name: str) -> Iterator[bool]:
-    """Has the file *name* in *folder* to itself for the block; yields False where somebody has, in whatever process.
-
-    It goes with the block; one that a crash left is among the `stale_files`.
-    """
-    path = folder / name
-    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    mine = False
-    try:
-        mine = _is_mine(file, path)
-        yield mine
-    finally:
-        if mine:
-            path.unlink(missing_ok=True)
-        os.close(file)
-
-
-def _is_mine(file: int, path: Path) -> bool:
-    """Lock *file*, which was opened at *path*; False where somebody else has it locked."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever had it may have unlinked it since it was opened, and another made it again.
-        return os.path.samestat(os.fstat(file), path.stat())
-    except (BlockingIOError, FileNotFoundError):
-        return False
-
-
-class BodyReader:
-    """A request body that ends where it said it would, and whose failures have one name.
-
-    Its reads raise UploadIncomplete, and BlobTooLarge past *max_bytes*.
-    """
-
-    def __init__(self, stream: Reader, declared_size: int | None, max_bytes: int) -> None:
-        self._stream = stream
-        self._left = declared_size
-        self._allowed = max_bytes
-
-    def read(self, size: int, /) -> bytes:
-        if self._left is not None:
-            size = min(size, self._left)
-            if size == 0:
-                return b""
-        try:
-            data = self._stream.read(size)
-        except BlobServiceError:
-            raise
-        except Exception as error:  # each WSGI server raises its own kind when a client goes away
-            raise UploadIncomplete("the request body could not be read to its end") from error
-        if self._left is not None:
-            # gunicorn ends a cut-off body with a plain EOF (benoitc/gunicorn#3234).
-            if not data:
-                raise UploadIncomplete(
-                    f"the request body is {self._left} bytes shorter than its Content-Length"
-                )
-            self._left -= len(data)
-        self._allowed -= len(data)
-        if self._allowed < 0:
-            raise BlobTooLarge()
-        return data
+def _read(
+    body: Reader, head: bytes, content: _Content, max_bytes: int, expected_size: int | None
+) -> str:
+    """Read *body*, which began with *head*, into *content*; the CID of the whole."""
+    data = head
+    with hashing(expected_size) as digest:
+        while data:
+            if content.size + len(data) > max_bytes:
+                raise BlobTooLarge()
+            content.add(data)
+            digest.update(data)
+            data = body.read(CHUNK)
+        return cid_of_digest(digest.digest())
 
 
 def _read_up_to(body: Reader, size: int) -> bytes:
+    """The first *size* bytes of *body*, fewer only where it ends."""
     first = body.read(size)
     if len(first) == size or not first:
         return first
@@ -317,68 +273,7 @@ def _read_up_to(body: Reader, size: int) -> bytes:
     return b"".join(parts)
 
 
-def _read(
-    body: Reader,
-    head: bytes,
-    folder: Path,
-    max_bytes: int,
-    expected: int | None,
-    in_memory: int,
-    early_writeback: bool,
-) -> tuple[list[bytes] | _File, int, str]:
-    """All of *body*, which began with *head*: its pieces, or a file where they are more than *in_memory*; size, CID."""
-    size = 0
-    pieces: list[bytes] = []
-    file = None
-    data = head
-    try:
-        with hashing(expected) as digest:
-            while data:
-                size += len(data)
-                if size > max_bytes:
-                    raise BlobTooLarge()
-                pieces.append(data)
-                if file is None and size > in_memory:
-                    file = _File(
-                        folder / f"upload.{secrets.token_hex(8)}", early_writeback=early_writeback
-                    )
-                    if expected is not None:
-                        file.allocate(expected)
-                if file is not None:
-                    for piece in pieces:
-                        file.write(piece)
-                    pieces.clear()
-                digest.update(data)
-                data = body.read(CHUNK)
-            return file or pieces, size, cid_of_digest(digest.digest())
-    except BaseException:
-        if file is not None:
-            file.remove()
-        raise
-
-
 def _fingerprint_of(head: bytes, size: int) -> int | None:
     if size < LARGE:
         return None
     return int.from_bytes(sha256(b"%d %b" % (size, head)).digest()[:8], "big", signed=True)
-
-
-_lent = 0  # bytes of `ROOM`
-_lending = threading.Lock()
-
-
-@contextmanager
-def _room(size: int | None) -> Iterator[int]:
-    """How much of a body of *size* bytes, None if nobody knows, may be in memory until the block ends."""
-    global _lent
-    if size is None or not IN_MEMORY < size < LARGE:
-        yield IN_MEMORY
-        return
-    with _lending:
-        is_free = _lent + size <= ROOM
-        _lent += size * is_free
-    try:
-        yield size if is_free else IN_MEMORY
-    finally:
-        with _lending:
-            _lent -= size * is_free

@@ -15,7 +15,7 @@ from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import STORE_AWAY
-from aurora_blobs.intake.spool import stale_files
+from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per statement

@@ -10,7 +10,7 @@ from aurora_blobs.catalog import blobs, inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobServiceError
-from aurora_blobs.intake.spool import stale_files
+from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
 from aurora_blobs.storage.base import BlobBackend, Stored
 

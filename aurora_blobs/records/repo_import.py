@@ -10,8 +10,9 @@ from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
-from aurora_blobs.intake.decoding import Reader
-from aurora_blobs.intake.spool import exclusive, spooled
+from aurora_blobs.intake.body import Reader
+from aurora_blobs.intake.spool import spooled
+from aurora_blobs.intake.stale_files import exclusive
 from aurora_blobs.protocol.blob_refs import find_references
 from aurora_blobs.protocol.car import CarRecord, Repository
 from aurora_blobs.protocol.syntax import new_tid

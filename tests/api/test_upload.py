@@ -150,7 +150,7 @@ def test_the_same_bytes_are_stored_once_for_two_accounts(app, alice):
 def test_a_large_blob_that_is_here_does_not_get_to_the_disk_again(open_app, monkeypatch, clock):
     alice = Member.of(open_app(MAX_BLOB_SIZE="20MB"), "alice.test")
     sent_out = []
-    monkeypatch.setattr(spool, "_sync_file_range", lambda *given: sent_out.append(given[2]))
+    monkeypatch.setattr(spool, "start_writeback", lambda *given: sent_out.append(given))
     cat, dog = jpeg("cat" * 4_000_000), jpeg("cat" * 3_999_999 + "dog")
 
     def upload(data):

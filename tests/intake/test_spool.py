@@ -1,3 +1,5 @@
+"""A stream comes out counted, hashed and whole, or is refused and leaves nothing."""
+
 import fcntl
 import gzip
 import io
@@ -17,22 +19,31 @@ from support.leaks import open_files
 
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
 from aurora_blobs.intake import spool as spool_module
-from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, ROOM, spooled, stale_files
+from aurora_blobs.intake.memory_budget import MemoryBudget
+from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, spooled
+from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.protocol.cid import cid_of_digest
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
 EDGES = [1000, HEAD, IN_MEMORY, IN_MEMORY + 1, 1_000_000]
 BODY = random.Random(3).randbytes(3 * IN_MEMORY + 5)
 ENCODE = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=1)}
+ENCODINGS = [(), ("gzip",), ("br",)]
 
 
 def name_of(data):
     return cid_of_digest(sha256(data).digest())
 
 
+def packed(data, encodings):
+    for coding in encodings:
+        data = ENCODE[coding](data)
+    return data
+
+
 @pytest.fixture
 def spool(spool_folder):
-    """`spooled` into the spool folder, with the arguments that a test does not care about filled in."""
+    """`spooled` into the spool folder, with defaults for what a test does not care about."""
 
     def spool(
         stream,
@@ -74,12 +85,12 @@ def test_a_body_is_counted_hashed_and_kept(spool, size, declared):
 
 
 @pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize("landings", [0, 1], ids=["not landed", "landed"])
-def test_the_bytes_can_be_looked_at_where_they_are(spool, size, landings):
+@pytest.mark.parametrize("times", [0, 1], ids=["where they are", "in a file"])
+def test_the_bytes_can_be_viewed(spool, size, times):
     data = BODY[:size]
 
     with spool(data) as blob:
-        for _ in range(landings):
+        for _ in range(times):
             blob.materialize(durable=False)
         with blob.view() as view:
             assert view[:] == data
@@ -87,7 +98,7 @@ def test_the_bytes_can_be_looked_at_where_they_are(spool, size, landings):
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, spool_folder, size):
+def test_a_materialized_file_holds_the_bytes_and_is_named_after_the_cid(spool, spool_folder, size):
     data = BODY[:size]
 
     with spool(data) as blob:
@@ -100,44 +111,46 @@ def test_a_landed_file_holds_the_bytes_under_a_name_that_tells_the_cid(spool, sp
 
 
 @pytest.mark.parametrize("size", [0, 1000, IN_MEMORY])
-def test_a_small_body_touches_no_file_before_it_lands(spool, spool_folder, size):
+def test_a_small_body_touches_no_file_before_it_is_materialized(spool, spool_folder, size):
     with spool(BODY[:size]):
         assert list(spool_folder.iterdir()) == []
 
 
-def test_larger_ones_touch_none_as_long_as_there_is_room_for_all(spool, spool_folder):
+def test_larger_bodies_touch_no_file_while_the_memory_budget_has_room(spool, spool_folder):
     size = 5 * 2**20
-    data = bytes(size)
+    data, memory = bytes(size), MemoryBudget(3 * size)
 
     with ExitStack() as uploads:
-        for _ in range(ROOM // size):
-            uploads.enter_context(spool(data, declared_size=size))
+        for _ in range(3):
+            uploads.enter_context(spool(data, declared_size=size, memory=memory))
         in_memory = list(spool_folder.iterdir())
-        with spool(data, declared_size=size) as blob, blob.open() as file:
+        with spool(data, declared_size=size, memory=memory) as blob, blob.open() as file:
             assert file.read() == data
-        with spool(data, declared_size=size):
+        with spool(data, declared_size=size, memory=memory):
             assert len(list(spool_folder.iterdir())) == 1
-    with spool(data, declared_size=size):
+    with spool(data, declared_size=size, memory=memory):
         afterwards = list(spool_folder.iterdir())
 
     assert in_memory == afterwards == []
 
 
-@pytest.mark.parametrize("declared", [None, ROOM], ids=["of no known length", "that is to be long"])
-def test_other_bodies_are_in_a_file_from_a_certain_size_on(spool, spool_folder, declared):
-    with spool(bytes(declared or IN_MEMORY + 1), declared_size=declared):
+@pytest.mark.parametrize(
+    "size, declared_size", [(IN_MEMORY + 1, None), (LARGE, LARGE)], ids=["chunked", "large"]
+)
+def test_other_bodies_go_to_a_file(spool, spool_folder, size, declared_size):
+    with spool(bytes(size), declared_size=declared_size):
         assert len(list(spool_folder.iterdir())) == 1
 
 
 @pytest.mark.parametrize("early_writeback", [True, False])
-def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(
+def test_a_large_body_is_written_back_early_if_its_fingerprint_is_wanted(
     spool, monkeypatch, early_writeback
 ):
-    asked, sent_out = [], []
-    monkeypatch.setattr(spool_module, "_sync_file_range", lambda *given: sent_out.append(given[2]))
+    asked, written_back = [], []
+    monkeypatch.setattr(spool_module, "start_writeback", lambda *given: written_back.append(given))
 
-    def is_wanted(start):
-        asked.append(start)
+    def is_wanted(fingerprint):
+        asked.append(fingerprint)
         return early_writeback
 
     with spool(bytes(2 * LARGE), declared_size=2 * LARGE, early_writeback=is_wanted) as blob:
@@ -145,19 +158,19 @@ def test_the_disk_begins_on_a_large_body_unless_it_is_said_to_be_here(
         with blob.open() as file:
             assert file.read() == bytes(2 * LARGE)
 
-    assert bool(sent_out) == early_writeback
+    assert bool(written_back) == early_writeback
 
 
-def test_only_large_bodies_have_a_start_and_it_is_of_their_size_and_head(spool):
-    def start_of(data, declared_size=None):
+def test_only_large_bodies_have_a_fingerprint_and_it_is_of_their_size_and_head(spool):
+    def fingerprint(data, declared_size=None):
         with spool(data, declared_size=declared_size) as blob:
             return blob.fingerprint
 
     large = bytes(LARGE)
 
-    assert start_of(large[1:], LARGE - 1) is None
-    assert start_of(large) == start_of(large, LARGE) == start_of(large[:-1] + b"!")
-    assert len({start_of(large), start_of(large + b"\0"), start_of(b"!" + large[1:])}) == 3
+    assert fingerprint(large[1:], LARGE - 1) is None
+    assert fingerprint(large) == fingerprint(large, LARGE) == fingerprint(large[:-1] + b"!")
+    assert len({fingerprint(data) for data in (large, large + b"\0", b"!" + large[1:])}) == 3
 
 
 @pytest.mark.parametrize("limit", EDGES)
@@ -249,9 +262,8 @@ def test_a_bomb_is_read_no_further_than_the_limit(spool, coding):
 
 
 def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either(spool):
-    stream = Dribble(
-        b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000, (1000,)
-    )  # empty blocks without an end
+    endless = b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000  # empty blocks of deflate
+    stream = Dribble(endless, (1000,))
 
     refused(spool(stream, max_bytes=1000, encodings=("deflate",)), BlobTooLarge)
 
@@ -310,23 +322,25 @@ def test_the_type_is_told_from_the_head_before_anything_else_is_read(spool):
 
 
 @pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY + 1])
-@pytest.mark.parametrize("coding", ["", *ENCODE])
-def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size, coding):
+@pytest.mark.parametrize("encodings", ENCODINGS, ids=["plain", *ENCODE])
+def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size, encodings):
     heads = []
-    body = ENCODE[coding](BODY[:size]) if coding else BODY[:size]
+    body = packed(BODY[:size], encodings)
 
-    with spool(
-        body, inspect=lambda head: heads.append(head) or "a/b", encodings=(coding,) * bool(coding)
-    ) as blob:
+    def inspect(head):
+        heads.append(head)
+        return "a/b"
+
+    with spool(body, inspect=inspect, encodings=encodings) as blob:
         assert blob.mime_type == "a/b"
     assert heads == [BODY[:size][:HEAD]]
 
 
 @pytest.mark.parametrize("size", [0, 1000, IN_MEMORY + 1])
-@pytest.mark.parametrize("landings", [0, 1, 2])
-def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, landings):
+@pytest.mark.parametrize("times", [0, 1, 2])
+def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, times):
     with pytest.raises(ZeroDivisionError), spool(BODY[:size]) as blob:
-        for _ in range(landings):
+        for _ in range(times):
             blob.materialize(durable=False)
         raise ZeroDivisionError
 
@@ -350,13 +364,13 @@ def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(
     stream = Dribble(BODY)
 
     with largest_file(2 * IN_MEMORY):
-        refused(spool(stream, declared_size=ROOM), InsufficientStorage)
+        refused(spool(stream, declared_size=LARGE), InsufficientStorage)
 
     assert stream.asked == 2
 
 
 @pytest.mark.parametrize("size", [1000, len(BODY)])
-def test_a_full_disk_is_known_when_a_body_in_memory_lands(spool, size):
+def test_a_full_disk_is_known_when_a_body_in_memory_is_materialized(spool, size):
     with (
         largest_file(500),
         pytest.raises(InsufficientStorage),
@@ -366,27 +380,10 @@ def test_a_full_disk_is_known_when_a_body_in_memory_lands(spool, size):
 
 
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
-def test_the_files_of_a_living_upload_are_no_leftovers(spool, spool_folder, size):
+def test_the_files_of_a_living_upload_are_not_stale(spool, spool_folder, size):
     with spool(BODY[:size]) as blob:
         blob.materialize(durable=False)
         assert list(stale_files(spool_folder)) == []
-
-
-def test_leftovers_tell_the_cid_under_which_they_may_have_been_stored(spool_folder):
-    cid = name_of(b"left")
-    names = [f"{cid}.0123456789abcdef", f"{cid}.0123456789abcdef~", "upload.0123456789abcdef"]
-    for name in names:
-        (spool_folder / name).write_bytes(b"left")
-
-    found = list(stale_files(spool_folder))
-    for name in names:
-        (spool_folder / name).unlink()
-
-    assert found == [
-        (spool_folder / names[0], cid),
-        (spool_folder / names[1], cid),
-        (spool_folder / names[2], None),
-    ]
 
 
 DYING = """
@@ -406,7 +403,8 @@ class Stalling:
         return data
 
 def upload(stream, **how):
-    return spooled(stream, folder=Path(sys.argv[1]), inspect=lambda head: "a/b", max_bytes=10**9, **how)
+    folder = Path(sys.argv[1])
+    return spooled(stream, folder=folder, inspect=lambda head: "a/b", max_bytes=10**9, **how)
 
 if sys.argv[2] == "reading":
     with upload(Stalling(600_000), declared_size=10_000_000):
@@ -414,7 +412,7 @@ if sys.argv[2] == "reading":
 else:
     with upload(io.BytesIO(bytes(int(sys.argv[3]))), declared_size=None) as blob:
         blob.materialize(durable=True)
-        print("landed", flush=True)
+        print("materialized", flush=True)
         sys.stdin.read()
 """
 
@@ -423,10 +421,10 @@ else:
     "arguments, cid",
     [
         (("reading",), None),
-        (("landed", "10"), name_of(bytes(10))),
-        (("landed", "300000"), name_of(bytes(300_000))),
+        (("materialized", "10"), name_of(bytes(10))),
+        (("materialized", "300000"), name_of(bytes(300_000))),
     ],
-    ids=["while it read", "landed, from memory", "landed, from a file"],
+    ids=["while it read", "materialized, from memory", "materialized, from a file"],
 )
 def test_an_upload_that_was_killed_leaves_a_file_that_is_found(spool_folder, arguments, cid):
     command = [sys.executable, "-c", DYING, spool_folder, *arguments]
@@ -453,26 +451,6 @@ def test_a_sweep_between_two_uploads_harms_neither(spool, spool_folder):
                 path.unlink()
             with first.open() as one, second.open() as two:
                 assert (one.read(), two.read()) == (BODY, BODY[:1000])
-
-
-@pytest.mark.parametrize("again", [True, False], ids=["made again", "gone"])
-def test_a_file_that_another_sweeper_took_meanwhile_is_no_leftover(
-    spool_folder, monkeypatch, again
-):
-    path = spool_folder / "upload.0123"
-    path.write_bytes(b"left")
-    lock = fcntl.flock
-
-    def meanwhile(file, how):
-        path.unlink()
-        [path.write_bytes(b"alive") for _ in range(again)]
-        lock(file, how)
-
-    monkeypatch.setattr(fcntl, "flock", meanwhile)
-    found = list(stale_files(spool_folder))
-    path.unlink(missing_ok=True)
-
-    assert found == []
 
 
 def test_a_file_that_is_swept_before_it_is_locked_is_made_again(spool, spool_folder, monkeypatch):
@@ -505,15 +483,13 @@ def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spoo
 
     for _ in range(200):
         data = BODY[: chance.choice([*SIZES, chance.randrange(len(BODY))])]
-        coding = chance.choice(["", "", *ENCODE])
-        body = ENCODE[coding](data) if coding else data
+        encodings = chance.choice(ENCODINGS)
+        body = packed(data, encodings)
         sizes = [chance.choice([1, 100, 8191, 8192, 65536, 300_000]) for _ in range(300)]
         limit = chance.choice([len(data), max(0, len(data) - 1), 10**9])
         stream = Dribble(body, sizes)
         declared = chance.choice([None, len(body)])
-        upload = spool(
-            stream, max_bytes=limit, declared_size=declared, encodings=(coding,) * bool(coding)
-        )
+        upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=encodings)
         assert outcome(upload) == (name_of(data) if len(data) <= limit else "too large")
         assert list(spool_folder.iterdir()) == []
 

@@ -1,0 +1,78 @@
+"""Files that a living process keeps locked; one that is not locked was left by a process that died."""
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from aurora_blobs.protocol.cid import cid_in
+
+_LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
+
+
+def lock(file: int, path: Path, *, wait: bool = False) -> bool:
+    """Lock the descriptor *file*, opened at *path*, until it is closed.
+
+    False where another process or thread has the lock and *wait* is False, or *path* is another
+    file by now.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        # The previous owner may have removed the file since it was opened, and another made it again.
+        return os.path.samestat(os.fstat(file), os.stat(path))
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+@contextmanager
+def locked_file(path: Path, *, wait_seconds: float = 0) -> Iterator[bool]:
+    """Lock the file *path*, made where it is missing, until the block ends. The file stays.
+
+    Yields False where others keep it locked for *wait_seconds*. Raises OSError.
+    """
+    until = time.monotonic() + wait_seconds
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            is_locked = lock(file, path)
+            if is_locked or time.monotonic() >= until:
+                yield is_locked
+                return
+        finally:
+            os.close(file)
+        time.sleep(_LOCK_STEP)
+
+
+@contextmanager
+def exclusive(folder: Path, name: str) -> Iterator[bool]:
+    """Lock the file *name* in *folder* and remove it when the block ends.
+
+    Yields False where another process or thread has the lock. A crash leaves a stale file.
+    """
+    path = folder / name
+    with locked_file(path) as is_locked:
+        try:
+            yield is_locked
+        finally:
+            if is_locked:
+                path.unlink(missing_ok=True)
+
+
+def stale_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
+    """Each stale file in *folder*, locked for the caller, and the CID in its name.
+
+    The blob may have been stored under that CID; None where the file was not named yet. The caller
+    removes the file, or the next call finds it again.
+    """
+    for path in sorted(folder.iterdir()):
+        try:
+            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            continue
+        try:
+            if lock(file, path):
+                yield path, cid_in(path.name)
+        finally:
+            os.close(file)
