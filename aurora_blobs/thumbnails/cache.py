@@ -6,14 +6,11 @@ crash or a bad disk changed is made again. All of it can be deleted. A disk that
 costs the keeping of a picture, never the picture.
 """
 
-import fcntl
 import io
 import logging
-import os
-import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -24,6 +21,7 @@ from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.derivatives import Use
 from aurora_blobs.db import Database
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
+from aurora_blobs.intake.stale_files import locked_file
 from aurora_blobs.protocol.cid import place_of
 from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import Preset
@@ -44,9 +42,6 @@ _BLOCK = 256 * 1024  # bytes of a file per read
 _EVICTION_STEP = 100  # pictures looked at for one to be thrown out
 _SWEEP_STEP = 1000  # rows looked at per statement
 _LOCK_SECONDS = 10  # a request that waits longer for another's picture is answered with 503
-_LOCK_STEP = (
-    0.02  # seconds between two looks at a lock: a kernel that waits for it knows no time limit
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,14 +221,16 @@ class ThumbnailCache:
     @contextmanager
     def _alone(self, name: str, seconds: float) -> Iterator[bool]:
         """Nobody else makes or throws out *name* meanwhile; yields False if somebody does for *seconds* and more."""
-        lock = _lock_file(self._folder / "locks" / _lock_name(name))
-        if lock is None:
-            yield True
-            return
-        try:
-            yield _locked(lock, seconds)
-        finally:
-            os.close(lock)
+        path = self._folder / "locks" / _lock_name(name)
+        with ExitStack() as stack:
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                is_locked = stack.enter_context(locked_file(path, wait_seconds=seconds))
+            except OSError as error:
+                # Without locks a picture may be made more than once.
+                log.warning("could not lock derived pictures: %s", error)
+                is_locked = True
+            yield is_locked
 
 
 def name_of(cid: str, preset: Preset, form: str) -> str:
@@ -277,25 +274,3 @@ def _if_possible() -> Iterator[None]:
         yield
     except (OSError, InsufficientStorage, ServiceBusy) as error:
         log.warning("could not keep a derived picture: %s", error)
-
-
-def _lock_file(path: Path) -> int | None:
-    """None where there can be none: then a picture may be made more than once."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        log.warning("could not lock derived pictures: %s", error)
-        return None
-
-
-def _locked(file: int, seconds: float) -> bool:
-    until = time.monotonic() + seconds
-    while True:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                return False
-        time.sleep(_LOCK_STEP)
