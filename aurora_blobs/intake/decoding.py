@@ -1,4 +1,4 @@
-"""Undoes Content-Encoding as a stream, and never makes more of it than was asked for."""
+"""Content-Encoding, undone as a stream in steps of bounded size."""
 
 import importlib
 import importlib.util
@@ -8,12 +8,12 @@ from collections.abc import Callable
 from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
 from aurora_blobs.intake.body import Reader
 
-MAX_CODINGS = 5  # one upon the other; as many as curl undoes
+MAX_CODINGS = 5  # in one body; the limit of curl
 _STEP = 64 * 1024  # encoded bytes per read; a guess, decoding costs far more than reading
 
 
 def parse_encodings(header: str) -> tuple[str, ...]:
-    """The codings of a Content-Encoding *header* in the order they were applied, ``identity`` left out.
+    """The codings of a Content-Encoding *header* in the order they were applied, but ``identity``.
 
     RFC 9110, 8.4. Raises UnsupportedEncoding.
     """
@@ -29,10 +29,10 @@ def parse_encodings(header: str) -> tuple[str, ...]:
 
 
 def decoded(stream: Reader, encodings: tuple[str, ...], max_bytes: int) -> Reader:
-    """*stream* with *encodings* (of `parse_encodings`) undone, the last applied first; *max_bytes* after each.
+    """*stream* with *encodings* (of `parse_encodings`) undone, the last applied first.
 
-    Its reads raise UploadIncomplete when the data does not decode, ends early or goes on after its end, and
-    BlobTooLarge.
+    Reads raise UploadIncomplete where the data does not decode, ends early or goes on after its
+    end, and BlobTooLarge where one of the decoders has returned more than *max_bytes*.
     """
     for name in reversed(encodings):
         stream = _Bounded(_DECODERS[name](stream), max_bytes)
@@ -40,7 +40,10 @@ def decoded(stream: Reader, encodings: tuple[str, ...], max_bytes: int) -> Reade
 
 
 class _Bounded:
-    """A decoder's output, bounded: what comes out in the end may be nothing, and what lies between without an end."""
+    """The output of one decoder, at most *max_bytes*.
+
+    Each is bounded: between two codings there may be endless bytes that decode to nothing.
+    """
 
     def __init__(self, stream: Reader, max_bytes: int) -> None:
         self._stream = stream
@@ -55,13 +58,13 @@ class _Bounded:
 
 
 class _Inflating:
-    """gzip or zlib data, decoded in steps that are bounded on both sides."""
+    """gzip or zlib data, decoded in steps of at most `_STEP` bytes in and *size* bytes out."""
 
     def __init__(self, stream: Reader, wbits: int) -> None:
         self._stream = stream
         self._wbits = wbits
         self._inflate = zlib.decompressobj(wbits)
-        self._waiting = b""  # encoded bytes that were read and not decoded yet
+        self._waiting = b""  # encoded bytes that were read and are not decoded yet
 
     def read(self, size: int, /) -> bytes:
         while True:
@@ -87,14 +90,14 @@ class _Inflating:
 
 
 class _Brotli:
-    """Brotli data, decoded in bounded steps."""
+    """Brotli data, decoded in steps as `_Inflating` has them."""
 
     def __init__(self, stream: Reader) -> None:
         module = importlib.import_module("brotli")
         self._error: type[Exception] = module.error
         self._stream = stream
         self._decoder = module.Decompressor()
-        self._ready = b""  # decoded bytes that were more than was asked for
+        self._ready = b""  # decoded bytes above the size of the last read
 
     def read(self, size: int, /) -> bytes:
         # The library rounds its limit up to a block, 32 KiB at least.
@@ -104,7 +107,7 @@ class _Brotli:
 
     def _decode(self, size: int) -> bytes:
         while not self._decoder.is_finished():
-            # What the decoder still holds goes out before anything is read.
+            # It takes no input while it still has output.
             encoded = self._stream.read(_STEP) if self._decoder.can_accept_more_data() else b""
             ended = self._decoder.can_accept_more_data() and not encoded
             try:

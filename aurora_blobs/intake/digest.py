@@ -1,4 +1,4 @@
-"""SHA-256 of a stream: as it comes, or in a thread beside it where it is long and no other is hashed that way."""
+"""SHA-256 of a stream, for one long stream at a time in a thread beside its reader."""
 
 import threading
 from collections.abc import Iterator
@@ -7,29 +7,28 @@ from hashlib import sha256
 from queue import Queue
 from typing import Protocol
 
-LONG = (
-    16 * 1024 * 1024
-)  # bytes; below it, handing pieces over costs what hashing them beside the reading gains
-_WAITING = 8  # pieces that the stream may be ahead
+# Bytes; below it, handing pieces to a thread costs what hashing them beside the reading gains.
+LONG = 16 * 1024 * 1024
+_QUEUED = 8  # pieces that the reader may be ahead of the hash
 
-# One in a process: with more uploads than that, their own threads keep every core busy.
-_beside = threading.Lock()
+# One thread in a process: with more uploads than that, their own threads keep every core busy.
+_thread_is_taken = threading.Lock()
 
 
 class Digest(Protocol):
-    """What `hashlib` gives, as far as it is used here."""
+    """The part of a `hashlib` object that is used here."""
 
     def update(self, data: bytes, /) -> object: ...
 
     def digest(self) -> bytes: ...
 
 
-class _Beside:
+class _ThreadedDigest:
     """Hashes in a thread of its own, which `close` ends."""
 
     def __init__(self) -> None:
         self._hash = sha256()
-        self._pieces: Queue[bytes] = Queue(_WAITING)
+        self._pieces: Queue[bytes] = Queue(_QUEUED)
         self.update = self._pieces.put
         self._thread = threading.Thread(target=self._run, name="sha256")
         self._thread.start()
@@ -50,18 +49,23 @@ class _Beside:
 
 @contextmanager
 def hashing(expected_size: int | None) -> Iterator[Digest]:
-    """A digest that the block updates and, after its last update, asks for. *expected_size* is in bytes.
+    """A digest: the block calls `update` for each piece, then `digest` once.
 
+    *expected_size* is in bytes, None if unknown. From `LONG` on a thread hashes, if it is free.
     Measured over TCP, one upload of 100 MiB on two cores: 0.31 s instead of 0.44.
     """
-    if expected_size is None or expected_size < LONG or not _beside.acquire(blocking=False):
+    if (
+        expected_size is None
+        or expected_size < LONG
+        or not _thread_is_taken.acquire(blocking=False)
+    ):
         yield sha256()
         return
     try:
-        digest = _Beside()
+        digest = _ThreadedDigest()
         try:
             yield digest
         finally:
             digest.close()
     finally:
-        _beside.release()
+        _thread_is_taken.release()

@@ -62,7 +62,7 @@ class _File:
                 os.close(self._fd)  # removed as stale between its creation and its lock
 
     def allocate(self, size: int) -> None:
-        """Reserve *size* bytes, so that a full disk refuses early; writing then costs a fifth less."""
+        """Reserve *size* bytes: a full disk refuses early, and writing costs a fifth less."""
         with disk_errors():
             os.posix_fallocate(self._fd, 0, size)
 

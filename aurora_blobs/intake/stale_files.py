@@ -1,4 +1,4 @@
-"""Files that a living process keeps locked; one that is not locked was left by a process that died."""
+"""Locks on files: a file in the spool without one is stale, left by a process that died."""
 
 import fcntl
 import os
@@ -20,7 +20,7 @@ def lock(file: int, path: Path, *, wait: bool = False) -> bool:
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # The previous owner may have removed the file since it was opened, and another made it again.
+        # Since it was opened, its owner may have removed it, and another made a new one.
         return os.path.samestat(os.fstat(file), os.stat(path))
     except (BlockingIOError, FileNotFoundError):
         return False

@@ -9,9 +9,9 @@ if _sync_file_range is not None:
 
 
 def start_writeback(file: int, offset: int, size: int) -> None:
-    """Start to write *size* bytes of the descriptor *file* from *offset* on. Promises no durability.
+    """Start to write *size* bytes of the descriptor *file*, from *offset* on, to the disk.
 
-    Does nothing where the system cannot.
+    Promises no durability. Does nothing where the system has no such call.
     """
     if _sync_file_range is not None:
         _sync_file_range(file, offset, size, _WRITE)

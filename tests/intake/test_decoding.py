@@ -1,3 +1,5 @@
+"""Every coding is undone, in steps of bounded size, or the body is refused."""
+
 import gzip
 import random
 import zlib
@@ -170,7 +172,7 @@ def test_no_more_comes_out_than_is_allowed(coding, size):
 
 
 def test_what_lies_between_two_codings_is_bounded_too():
-    # 20 bytes each that say nothing: a kilobyte makes a gigabyte of them, and that makes an empty blob.
+    # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of them, and these to b"".
     bomb = Dribble(gzip.compress(gzip.compress(b"") * 100_000))
 
     with pytest.raises(BlobTooLarge):

@@ -1,14 +1,17 @@
-"""A digest is that of hashlib, whoever makes it, and whatever becomes of the stream."""
+"""A digest is that of hashlib, with a thread or without, and a broken stream leaves no thread."""
 
 import threading
 from hashlib import sha256
 
 import pytest
 
-from aurora_blobs.intake import digest
 from aurora_blobs.intake.digest import LONG, hashing
 
 PIECES = [bytes([number]) * (1000 + number) for number in range(100)]
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread.name == "sha256"]
 
 
 @pytest.mark.parametrize(
@@ -23,18 +26,24 @@ def test_a_digest_is_that_of_all_pieces(expected_size):
     assert found == sha256(b"".join(PIECES)).digest()
 
 
-def test_a_long_stream_is_hashed_beside_its_reader_and_a_second_one_is_not():
-    with hashing(LONG) as first, hashing(LONG) as second:
-        kinds = [type(first), type(second)]
+@pytest.mark.parametrize("expected_size", [None, LONG - 1], ids=["unknown", "short"])
+def test_other_streams_than_long_ones_need_no_thread(expected_size):
+    with hashing(expected_size):
+        assert threads() == []
 
-    assert kinds == [digest._Beside, type(sha256())]
+
+def test_a_long_stream_is_hashed_in_a_thread_and_a_second_one_is_not():
+    with hashing(LONG):
+        assert len(threads()) == 1
+        with hashing(LONG):
+            assert len(threads()) == 1
 
 
-def test_a_stream_that_breaks_leaves_no_thread_and_the_place_free():
+def test_a_stream_that_breaks_ends_its_thread_and_the_next_one_gets_another():
     with pytest.raises(OSError, match="gone"), hashing(LONG) as made:
         made.update(b"a piece")
         raise OSError("gone")
 
-    assert not [thread for thread in threading.enumerate() if thread.name == "sha256"]
-    with hashing(LONG) as made:
-        assert type(made) is digest._Beside
+    assert threads() == []
+    with hashing(LONG):
+        assert len(threads()) == 1
