@@ -1,4 +1,4 @@
-"""Flushes: of a file, once for all who wait for it, and of a folder."""
+"""Durability: of a file, by one fdatasync for all threads that wait for it, and of a folder."""
 
 import os
 import threading
@@ -6,10 +6,11 @@ from pathlib import Path
 
 
 class GroupFsync:
-    """Puts on the disk what was written to a file, one flush at a time, by one of the threads that need it.
+    """Syncs one file for many threads: one of them at a time does it, for all that wait.
 
-    A flush that was under way when a thread came may have missed what it wrote; the next one serves all who have
-    come until it begins. With 8 writers that is a fourth of the flushes that one each would take.
+    A sync that was under way when a thread came may have missed its bytes; the next one serves
+    everybody who came before it began. With 8 writers that is a fourth of the syncs that each of
+    them alone would take.
     """
 
     def __init__(self, path: Path) -> None:
@@ -20,7 +21,7 @@ class GroupFsync:
         self._running = False
 
     def flush(self) -> None:
-        """What anybody wrote before this call is on the disk when it returns. Raises OSError."""
+        """Return once everything written before this call is on the disk. Raises OSError."""
         with self._changed:
             wanted = self._begun + 1
             while self._done < wanted:
@@ -35,7 +36,7 @@ class GroupFsync:
         self._running = True
         self._changed.release()
         try:
-            _flush(self._path)
+            sync_file(self._path)
         finally:
             self._changed.acquire()
             self._running = False
@@ -43,22 +44,24 @@ class GroupFsync:
         self._done = mine
 
 
+def sync_file(path: Path) -> None:
+    """Put the bytes of the file *path* on the disk, if there is one. Raises OSError."""
+    # Opened each time, 5 µs: SQLite removes its log and makes another as connections come and go.
+    # The bytes of a removed log are in the database, and synced there.
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        os.fdatasync(file)
+    finally:
+        os.close(file)
+
+
 def sync_folder(path: str | Path) -> None:
-    """The names in the folder *path* are on the disk when it returns. Raises OSError."""
+    """Put the names in the folder *path* on the disk. Raises OSError."""
     folder = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(folder)
     finally:
         os.close(folder)
-
-
-def _flush(path: Path) -> None:
-    # Opened anew each time, 5 µs: SQLite removes the file and makes another as its connections come and go.
-    try:
-        file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return  # what was in it is in the database, and flushed there
-    try:
-        os.fdatasync(file)
-    finally:
-        os.close(file)

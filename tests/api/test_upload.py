@@ -8,7 +8,7 @@ from support.members import GET_BLOB, UPLOAD, Member, jpeg
 
 from aurora_blobs.intake import spool
 from aurora_blobs.protocol.cid import aurora_form, cid_of_digest
-from aurora_blobs.storage import group_fsync as flush
+from aurora_blobs.storage import group_fsync
 
 
 def files(app):
@@ -325,7 +325,7 @@ def test_a_failure_of_ours_tells_nothing_but_its_number(app, client, caplog):
 def test_a_repeated_upload_is_answered_when_the_first_one_is_on_the_disk(alice, clock, monkeypatch):
     alice.blob(jpeg("cat"))
     flushed = []
-    monkeypatch.setattr(flush, "_flush", flushed.append)
+    monkeypatch.setattr(group_fsync, "sync_file", flushed.append)
 
     alice.blob(jpeg("cat"))
     soon = len(flushed)

@@ -16,7 +16,7 @@ from aurora_blobs.config import ConfigError
 from aurora_blobs.db import open_database
 from aurora_blobs.db import sqlite as db
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
-from aurora_blobs.storage import group_fsync as flush
+from aurora_blobs.storage import group_fsync
 
 SCHEMA = """
 -- A comment; with a semicolon.
@@ -384,7 +384,7 @@ def test_a_commit_that_changed_something_is_flushed(tmp_path, monkeypatch, durab
     database = open_database(f"sqlite:{tmp_path / 'd.sqlite3'}", durable=durable)
     database.upgrade(SCHEMA)
     flushed = []
-    monkeypatch.setattr(flush, "_flush", flushed.append)
+    monkeypatch.setattr(group_fsync, "sync_file", flushed.append)
 
     with database.write() as tx:
         tx.one("SELECT COUNT(*) FROM tally")

@@ -386,6 +386,18 @@ def test_the_files_of_a_living_upload_are_not_stale(spool, spool_folder, size):
         assert list(stale_files(spool_folder)) == []
 
 
+@pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
+def test_a_file_kept_for_recovery_is_stale_after_the_block(spool, spool_folder, size):
+    with spool(BODY[:size]) as blob:
+        path = blob.materialize(durable=False)
+        blob.keep_for_recovery()
+
+    found = list(stale_files(spool_folder))
+    path.unlink()
+
+    assert found == [(path, blob.cid)]
+
+
 DYING = """
 import io, os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A flush that threads share serves each of them."""
+"""A sync that threads share serves each of them."""
 
 import os
 import time
@@ -6,13 +6,13 @@ import time
 import pytest
 from support.threads import in_threads
 
-from aurora_blobs.storage import group_fsync as flush
+from aurora_blobs.storage import group_fsync
 from aurora_blobs.storage.group_fsync import GroupFsync
 
 
 @pytest.fixture
-def flushes(monkeypatch):
-    """When each flush began and ended; it takes 20 ms."""
+def syncs(monkeypatch):
+    """When each sync began and ended; it takes 20 ms."""
     spans = []
 
     def slow(path):
@@ -20,11 +20,11 @@ def flushes(monkeypatch):
         time.sleep(0.02)
         spans.append((began, time.monotonic()))
 
-    monkeypatch.setattr(flush, "_flush", slow)
+    monkeypatch.setattr(group_fsync, "sync_file", slow)
     return spans
 
 
-def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_path):
+def test_a_sync_begins_after_each_call_and_ends_before_it_returns(syncs, tmp_path):
     shared = GroupFsync(tmp_path / "log")
     calls = []
 
@@ -38,37 +38,34 @@ def test_a_flush_begins_after_each_call_and_ends_before_it_returns(flushes, tmp_
 
     assert len(calls) == 40
     assert all(
-        any(came <= began and ended <= left for began, ended in flushes) for came, left in calls
+        any(came <= began and ended <= left for began, ended in syncs) for came, left in calls
     )
-    assert len(flushes) < 20
+    assert len(syncs) < 20
 
 
-def test_flushes_never_overlap(flushes, tmp_path):
+def test_syncs_never_overlap(syncs, tmp_path):
     shared = GroupFsync(tmp_path / "log")
 
     assert in_threads(shared.flush, 8) == []
 
-    assert all(ended <= began for (_, ended), (began, _) in zip(flushes, flushes[1:], strict=False))
+    assert all(ended <= began for (_, ended), (began, _) in zip(syncs, syncs[1:], strict=False))
 
 
-def test_a_flush_that_fails_is_tried_by_the_next(tmp_path, monkeypatch):
-    outcomes = [OSError(5, "Input/output error"), None]
+def test_a_sync_that_fails_is_tried_again_by_the_next_call(tmp_path, monkeypatch):
+    def fails(path):
+        raise OSError(5, "Input/output error")
 
-    def flaky(path):
-        if outcome := outcomes.pop(0):
-            raise outcome
-
-    monkeypatch.setattr(flush, "_flush", flaky)
-    shared = GroupFsync(tmp_path / "log")
-
+    shared, synced = GroupFsync(tmp_path / "log"), []
+    monkeypatch.setattr(group_fsync, "sync_file", fails)
     with pytest.raises(OSError, match="Input/output"):
         shared.flush()
+    monkeypatch.setattr(group_fsync, "sync_file", synced.append)
     shared.flush()
 
-    assert outcomes == []
+    assert synced == [tmp_path / "log"]
 
 
-def test_a_file_that_is_not_there_needs_no_flush(tmp_path):
+def test_a_file_that_is_not_there_needs_no_sync(tmp_path):
     GroupFsync(tmp_path / "none").flush()
 
     assert os.listdir(tmp_path) == []
