@@ -119,17 +119,23 @@ def _decoded(segment: str) -> bytes:
     return data
 
 
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} is not JSON")
+
+
+# Made once: json.loads would make one at every call with a parse_constant.
+_DECODER = json.JSONDecoder(parse_constant=_refuse)
+
+
 def _json_object(data: bytes) -> dict[str, Any]:
+    text = data.decode()
     try:
-        value = json.loads(data.decode(), parse_constant=_refuse)
-        # A lone surrogate is no text that a database or an answer could hold; this raises for it.
-        json.dumps(value, ensure_ascii=False).encode()
+        value = _DECODER.decode(text)
+        if "\\u" in text:
+            # Raises for half of a surrogate pair: no database and no answer could hold it.
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deep") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
-
-
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
