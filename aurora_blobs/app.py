@@ -9,9 +9,9 @@ from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aurora_blobs import cli
-from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
-from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.api import admin, blob, health, identity, images, repo, server, sync, xrpc
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
@@ -87,7 +87,7 @@ def _application(
     )
     identities = Identities(config, database, now)
     tokens = open_session_tokens(config, now)
-    repos = Repos(database, now, open_to_reports=config.accounts == "external")
+    repos = RepoQueries(database, now, open_to_reports=config.accounts == "external")
     app = Flask("aurora_blobs", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["aurora_blobs"] = Services(
@@ -96,7 +96,7 @@ def _application(
         blobs,
         Records(database, backend, now),
         repos,
-        Accounts(config, database, tokens, now),
+        AccountManager(config, database, tokens, now),
         Authenticator(config, database, now, tokens, identities=identities),
         identities,
         open_lexicons(config.lexicon_dir),

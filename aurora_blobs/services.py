@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 from flask import current_app
 
-from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
-from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
@@ -30,8 +30,8 @@ class Services:
     database: Database
     blobs: BlobManager
     records: Records
-    repos: Repos
-    accounts: Accounts
+    repos: RepoQueries
+    accounts: AccountManager
     authenticator: Authenticator
     identities: Identities
     lexicons: Lexicons

@@ -1,1 +1,1 @@
-"""Local accounts, their handles and states, and who may see and change them."""
+"""Accounts: their handles, sessions and states, and who may see and change them."""

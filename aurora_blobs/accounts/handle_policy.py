@@ -1,4 +1,4 @@
-"""What a new local account may be called: handles below the service's domains, and emails."""
+"""The handles and email addresses that a new local account may have."""
 
 import re
 
@@ -8,18 +8,20 @@ from aurora_blobs.protocol.syntax import parse_handle
 _MIN_NAME, _MAX_NAME = 3, 18  # characters in front of a handle's domain, as on the reference PDS
 _MAX_EMAIL = 254  # RFC 5321, 4.5.3.1.3
 _EMAIL = re.compile(r"[^\s@\x00-\x20\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)+")
-# Names that a visitor would take for the service itself.
+# A visitor would take these for the service itself.
 _RESERVED = re.compile(
-    "abuse|account|admin|administrator|api|app|auth|cdn|help|hostmaster|info|login|mail|moderation|oauth|pds|"
-    "postmaster|root|security|service|status|support|system|webmaster|www|xrpc"
+    "abuse|account|admin|administrator|api|app|auth|cdn|help|hostmaster|info|login|mail|moderation|"
+    "oauth|pds|postmaster|root|security|service|status|support|system|webmaster|www|xrpc"
 )
 
 
-def local_handle(text: str, domains: tuple[str, ...], service_did: str, *, any_name: bool) -> str:
-    """*text* as a handle below one of *domains*, in lower case; *any_name* allows the reserved ones too.
+def parse_local_handle(
+    text: str, domains: tuple[str, ...], service_did: str, *, allow_reserved: bool
+) -> str:
+    """*text* as a handle below one of *domains*, in lower case.
 
-    Never the handle that would make the account's DID *service_did*. Raises InvalidHandle, UnsupportedDomain,
-    HandleNotAvailable.
+    The handle whose ``did:web`` is *service_did* is always reserved. Raises InvalidHandle,
+    UnsupportedDomain, HandleNotAvailable.
     """
     try:
         handle = parse_handle(text)
@@ -30,21 +32,21 @@ def local_handle(text: str, domains: tuple[str, ...], service_did: str, *, any_n
         raise UnsupportedDomain(
             f"Not a supported handle domain: handles here end in {', '.join(domains)}"
         )
-    name = min(names, key=len)  # of the longest domain, if one is part of another
+    name = min(names, key=len)  # the longest domain, where one ends in another
     if "." in name:
         raise InvalidHandle("Invalid characters in handle: no dot is allowed before the domain")
     if len(name) < _MIN_NAME:
         raise InvalidHandle(f"Handle too short: {_MIN_NAME} characters or more before the domain")
     if len(name) > _MAX_NAME:
         raise InvalidHandle(f"Handle too long: {_MAX_NAME} characters or fewer before the domain")
-    # Whoever had the service's own DID could speak for it.
-    if f"did:web:{handle}" == service_did or (_RESERVED.fullmatch(name) and not any_name):
+    # An account with the service's own DID could sign for the service.
+    if f"did:web:{handle}" == service_did or (_RESERVED.fullmatch(name) and not allow_reserved):
         raise HandleNotAvailable(f"Reserved handle: {handle}")
     return handle
 
 
 def parse_email(text: str) -> str:
-    """*text*, an email address, in lower case. Raises InvalidRequest."""
+    """The email address *text* in lower case. Raises InvalidRequest."""
     email = text.lower()
     if len(email) > _MAX_EMAIL or not _EMAIL.fullmatch(email):
         raise InvalidRequest("This email address is not supported, please use a different email.")

@@ -1,11 +1,11 @@
-"""What an administrator decides about accounts and blobs, as com.atproto.admin words it."""
+"""Takedowns and deactivations by an administrator, in the shapes of com.atproto.admin."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
 from aurora_blobs.db import Database
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
@@ -18,14 +18,14 @@ _BLOB = "com.atproto.admin.defs#repoBlobRef"
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An account, or a blob of one: `cid` is None for the account."""
+    """An account, or with *cid* one of its blobs."""
 
     did: str
     cid: str | None
 
 
 def parse_subject(value: dict[str, Any]) -> Subject:
-    """*value*, the `subject` of updateSubjectStatus. Raises InvalidRequest."""
+    """*value* as the `subject` of updateSubjectStatus. Raises InvalidRequest."""
     try:
         kind = _text(value, "$type")
         if kind not in (_REPO, _BLOB):
@@ -37,9 +37,9 @@ def parse_subject(value: dict[str, Any]) -> Subject:
 
 
 class Moderation:
-    """Takes down and lifts; every change is kept until the next. *clock* gives microseconds since the epoch."""
+    """Takes accounts and blobs down until lifted. *clock* gives microseconds since the epoch."""
 
-    def __init__(self, database: Database, repos: Repos, clock: Callable[[], int]) -> None:
+    def __init__(self, database: Database, repos: RepoQueries, clock: Callable[[], int]) -> None:
         self._database = database
         self._repos = repos
         self._clock = clock
@@ -47,7 +47,7 @@ class Moderation:
     def update(
         self, subject: Subject, takedown: dict[str, Any] | None, deactivated: dict[str, Any] | None
     ) -> None:
-        """Apply or lift what is given; both are ``{"applied": …}``, a takedown with a `ref` of the admin's choice.
+        """Apply or lift each given ``{"applied": bool}``; a takedown may have a ``ref`` as well.
 
         Raises InvalidRequest, SubjectNotFound for an account that is not here.
         """
@@ -68,9 +68,9 @@ class Moderation:
                 accounts.set_deactivated(tx, subject.did, self._clock() if deactivate else None)
 
     def take_down(self, subject: Subject, ref: str | None) -> None:
-        """Take *subject* down, for `takedowns.EVERY_ACCOUNT` too, whether or not a blob's bytes were ever seen.
+        """Take *subject* down under *ref*; None stands for the time.
 
-        *ref* is the admin's; None stands for the time.
+        The bytes of a blob need not be here. Its DID may be `takedowns.EVERY_ACCOUNT`.
         """
         now = self._clock()
         if ref is None:
@@ -82,7 +82,7 @@ class Moderation:
                 takedowns.apply(tx, subject.cid, subject.did, ref, now)
 
     def lift(self, subject: Subject) -> bool:
-        """Undo `take_down`; whether there was one. A blob's bytes, if they are still here, are served again."""
+        """Undo `take_down`; False if nothing was taken down. Bytes still here are served again."""
         with self._database.write() as tx:
             if subject.cid is not None:
                 return takedowns.lift(tx, subject.cid, subject.did)
@@ -91,7 +91,7 @@ class Moderation:
             return account is not None and account.takedown_at is not None
 
     def status(self, subject: Subject) -> dict[str, Any]:
-        """What holds for *subject*, in the shape of getSubjectStatus. Raises SubjectNotFound."""
+        """The status of *subject* in the shape of getSubjectStatus. Raises SubjectNotFound."""
         with self._database.read() as tx:
             account = accounts.find(tx, subject.did)
             if account is None:

@@ -1,4 +1,4 @@
-"""What of an account everybody may see: whether it is available, its records, the blobs that they name."""
+"""Public reads of an account: whether it is available, its records and the blobs they reference."""
 
 from collections.abc import Callable
 
@@ -11,17 +11,17 @@ from aurora_blobs.protocol.syntax import parse_did
 
 
 def check_available(did: str, *, taken_down: bool, deactivated: bool) -> None:
-    """Raises RepoTakendown, RepoDeactivated."""
+    """Raises RepoTakendown, RepoDeactivated; the first if both hold."""
     if taken_down:
         raise RepoTakendown(f"Repo has been takendown: {did}")
     if deactivated:
         raise RepoDeactivated(f"Repo has been deactivated: {did}")
 
 
-class Repos:
-    """The accounts of this service, seen from outside.
+class RepoQueries:
+    """The repositories of this service, seen from outside.
 
-    *open_to_reports*: an account that the PDS beside us reports on is made when it is not here yet.
+    With *open_to_reports*, the first report of the PDS beside us on an account makes the account.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Repos:
         self._open_to_reports = open_to_reports
 
     def find(self, name: str) -> Account:
-        """The account whose DID or handle *name* is. Raises RepoNotFound."""
+        """The account with the DID or handle *name*. Raises RepoNotFound."""
         with self._database.read() as tx:
             account = accounts.find_by_name(tx, name)
         if account is None:
@@ -42,8 +42,9 @@ class Repos:
         return account
 
     def visible(self, name: str, *, viewer: str | None = None, admin: bool = False) -> Account:
-        """The account, if *viewer* (a DID, None for everybody) or an admin may see what it holds.
+        """The account *name*. An unavailable one is visible to itself and to an *admin* only.
 
+        *viewer* is the DID of the account that asks, None for anybody else.
         Raises RepoNotFound, RepoTakendown, RepoDeactivated.
         """
         account = self.find(name)
@@ -56,14 +57,14 @@ class Repos:
         return account
 
     def reported(self, name: str) -> str:
-        """The DID of the account on whose records an admin reports. Raises RepoNotFound."""
+        """The DID of the account *name*, whose records an admin reports. Raises RepoNotFound."""
         if self._open_to_reports and name.startswith("did:"):
             with self._database.write() as tx:
                 accounts.make_external(tx, parse_did(name), self._clock())
         return self.find(name).did
 
     def record(self, did: str, collection: str, rkey: str, cid: str | None) -> Record:
-        """The record, of that CID where one is given. Raises RecordNotFound."""
+        """The record, in the version *cid* if one is given. Raises RecordNotFound."""
         with self._database.read() as tx:
             record = records.find(tx, did, collection, rkey)
         if record is None or cid not in (None, record.cid):
@@ -73,23 +74,23 @@ class Repos:
     def records(
         self, did: str, collection: str, cursor: str, limit: int, reverse: bool
     ) -> list[Record]:
-        """Up to *limit* records past *cursor*, record keys descending, or ascending with *reverse*."""
+        """Up to *limit* records past *cursor*, by key, descending unless *reverse*."""
         with self._database.read() as tx:
             if reverse:
                 return records.oldest_first(tx, did, collection, cursor, limit)
             return records.newest_first(tx, did, collection, cursor or AFTER_EVERY_KEY, limit)
 
     def collections(self, did: str) -> list[str]:
-        """The collections in which *did* has records."""
+        """The names of the collections in which *did* has records."""
         with self._database.read() as tx:
             return records.collections(tx, did)
 
     def blobs(self, did: str, cursor: str, since: str, limit: int) -> list[str]:
-        """Up to *limit* CIDs past *cursor* that records of *did* name whose rev is greater than *since*."""
+        """Up to *limit* CIDs past *cursor* that records of *did* newer than *since* reference."""
         with self._database.read() as tx:
             return references.cids(tx, did, cursor, since, limit)
 
     def records_of_blob(self, did: str, cid: str, cursor: str, limit: int) -> list[str]:
-        """Up to *limit* URIs past *cursor* of records of *did* that name *cid*."""
+        """Up to *limit* URIs past *cursor* of records of *did* that reference *cid*."""
         with self._database.read() as tx:
             return references.record_uris(tx, did, cid, cursor, limit)

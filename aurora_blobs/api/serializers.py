@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Response, request
 
-from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
@@ -38,7 +38,7 @@ def own_url() -> str:
     return request.host_url.removesuffix("/")
 
 
-def local_accounts() -> Accounts:
+def local_accounts() -> AccountManager:
     """The accounts, where it is this service that keeps them. Raises MethodNotImplemented."""
     if services().config.accounts != "local":
         raise MethodNotImplemented()

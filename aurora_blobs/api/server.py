@@ -4,7 +4,7 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request
 
-from aurora_blobs.accounts.local import LogIn
+from aurora_blobs.accounts.manager import LogIn
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, nothing
 from aurora_blobs.api.xrpc import (
     credentials,

@@ -34,7 +34,9 @@ def create(handle: str, email: str, password: str, as_json: bool) -> None:
     """Make an account."""
     if services().config.accounts != "local":
         raise click.ClickException("AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts")
-    made = services().accounts.create(handle=handle, email=email, password=password, any_name=True)
+    made = services().accounts.create(
+        handle=handle, email=email, password=password, allow_reserved=True
+    )
     show({"did": made.did, "handle": made.handle}, as_json)
 
 

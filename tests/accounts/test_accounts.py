@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from aurora_blobs.accounts.local import Accounts
+from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.auth import passwords
 from aurora_blobs.auth.session import TAKENDOWN_SCOPE, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
@@ -32,7 +32,7 @@ def tokens(clock):
 
 @pytest.fixture
 def accounts(database, tokens, clock):
-    return Accounts(CONFIG, database, tokens, clock)
+    return AccountManager(CONFIG, database, tokens, clock)
 
 
 def create(accounts, handle="alice.test", email="alice@example.com", password=PASSWORD, **more):
@@ -113,10 +113,10 @@ def test_a_handle_against_the_rules_is_refused_with_the_reason(accounts, handle,
 
 
 def test_the_operator_may_give_away_a_reserved_name_but_not_the_services_own(accounts):
-    assert create(accounts, handle="admin.test", any_name=True).handle == "admin.test"
+    assert create(accounts, handle="admin.test", allow_reserved=True).handle == "admin.test"
 
     with pytest.raises(BlobServiceError, match="Reserved handle"):
-        create(accounts, handle="pds-1.example.com", email="other@example.com", any_name=True)
+        create(accounts, handle="pds-1.example.com", email="other@example.com", allow_reserved=True)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_a_log_in_to_no_account_checks_a_password_all_the_same():
     assert not passwords.is_password("anything", None)
 
     parameters = passwords.hash_password(PASSWORD).split("$")[:4]
-    assert passwords._NOBODY.split("$")[:4] == parameters
+    assert passwords.DUMMY_HASH.split("$")[:4] == parameters
 
 
 def test_an_account_that_was_taken_down_logs_in_only_to_read(accounts, database, tokens):

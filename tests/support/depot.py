@@ -8,7 +8,7 @@ from pathlib import Path
 from support.clock import Clock
 
 from aurora_blobs.accounts.moderation import Moderation, Subject
-from aurora_blobs.accounts.queries import Repos
+from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.app import SCHEMA
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
@@ -66,7 +66,7 @@ class Depot:
         self.importer = RepoImporter(
             self.database, spool=self.spool, max_bytes=10**9, clock=self.clock
         )
-        self.repos = Repos(self.database, self.clock, open_to_reports=True)
+        self.repos = RepoQueries(self.database, self.clock, open_to_reports=True)
         self.moderation = Moderation(self.database, self.repos, self.clock)
 
     def add_account(self, did):

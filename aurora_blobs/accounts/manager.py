@@ -1,4 +1,4 @@
-"""Local accounts: who may have one, how they log in and out, and the states they can be in."""
+"""Accounts: creation, passwords and sessions of local ones, states and quotas of all."""
 
 import json
 import secrets
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from aurora_blobs.accounts.handle_policy import local_handle, parse_email
+from aurora_blobs.accounts.handle_policy import parse_email, parse_local_handle
 from aurora_blobs.auth.passwords import hash_password, is_password
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
@@ -28,15 +28,15 @@ _PAGE = 500  # accounts per statement when all are listed
 
 @dataclass(frozen=True, slots=True)
 class LogIn:
-    """A session that was opened or renewed, with its tokens."""
+    """A session that was opened or renewed, and its tokens."""
 
     account: Account
     access_token: str
     refresh_token: str
 
 
-class Accounts:
-    """The accounts of this service. Those that a PDS keeps cannot log in here, but have the same states."""
+class AccountManager:
+    """The accounts of this service. Those of a PDS have the same states but cannot log in here."""
 
     def __init__(
         self, config: Config, database: Database, tokens: SessionTokens, clock: Callable[[], int]
@@ -53,16 +53,21 @@ class Accounts:
         email: str,
         password: str,
         did: str | None = None,
-        any_name: bool = False,
+        allow_reserved: bool = False,
     ) -> Account:
-        """Make an account: ``did:web`` of its handle, or *did*, which the caller has shown to be its own.
+        """Make an account. Its DID is ``did:web`` of the handle, or *did*.
 
-        An account that brings its DID is deactivated until its data is here. *any_name* lets the operator give
-        away reserved names. Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
+        The caller has proven *did* to be its own. An account that brings its DID stays deactivated
+        until it is activated, after its data is here. *allow_reserved* takes reserved handles too.
+
+        Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
         InvalidRequest.
         """
-        handle = local_handle(
-            handle, self._config.handle_domains, self._config.service_did, any_name=any_name
+        handle = parse_local_handle(
+            handle,
+            self._config.handle_domains,
+            self._config.service_did,
+            allow_reserved=allow_reserved,
         )
         email = parse_email(email)
         password_hash = hash_password(password)  # before the transaction: it is slow
@@ -78,11 +83,11 @@ class Accounts:
                 now=now,
                 deactivated_at=None if did is None else now,
             ):
-                raise _taken(tx, new_did, handle, email)
+                raise _conflict(tx, new_did, handle, email)
             return _require(tx, new_did)
 
     def open_session(self, account: Account) -> LogIn:
-        """Log *account* in, however it has shown that it may. Raises InvalidRequest if it was deleted since."""
+        """Open a session for *account*, unchecked. Raises InvalidRequest if it is gone by now."""
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
         with self._database.write() as tx:
             _require(tx, account.did)
@@ -90,39 +95,41 @@ class Accounts:
         return self._tokens_of(account, session_id, jti)
 
     def with_password(self, identifier: str, password: str) -> Account:
-        """The account whose handle, DID or email *identifier* is, and whose password. Raises AuthenticationRequired."""
+        """The account with this handle, DID or email and this password.
+
+        Raises AuthenticationRequired.
+        """
         with self._database.read() as tx:
             if "@" in identifier:
                 account = catalog.find_by_email(tx, identifier.lower())
             else:
                 account = catalog.find_by_name(tx, identifier)
-        if (
-            not is_password(password, None if account is None else account.password_hash)
-            or account is None
-        ):
+        # Checked without an account too, so that the time does not tell whether there is one.
+        is_right = is_password(password, None if account is None else account.password_hash)
+        if account is None or not is_right:
             raise AuthenticationRequired("Invalid identifier or password")
         return account
 
     def log_in(self, account: Account, *, allow_taken_down: bool = False) -> LogIn:
-        """Open a session for *account*, who has shown the password.
+        """Open a session for *account*, whose password was checked.
 
-        One that was taken down gets, if *allow_taken_down*, an access token that only reads, and no session.
-        Raises AccountTakedown.
+        With *allow_taken_down*, an account that was taken down gets a read-only access token and no
+        session. Raises AccountTakedown.
         """
         if account.takedown_at is None:
             return self.open_session(account)
         if not allow_taken_down:
             raise AccountTakedown()
         access_token = self._tokens.access(account.did, session_id=None, scope=TAKENDOWN_SCOPE)
-        # The lexicon wants a refresh token; this one names no session, so it renews nothing.
+        # The lexicon requires a refresh token. This one names no session, so it renews nothing.
         return LogIn(
             account, access_token, self._tokens.refresh(account.did, session_id="", jti="")
         )
 
     def renew(self, claims: RefreshClaims) -> LogIn:
-        """New tokens for a session; the refresh token that *claims* come from is spent.
+        """New tokens for the session of a refresh token, which is used up.
 
-        Raises ExpiredToken for one that was spent or whose session has ended, AccountTakedown.
+        Raises ExpiredToken if it was used before or its session has ended, AccountTakedown.
         """
         jti = secrets.token_urlsafe(32)
         with self._database.write() as tx:
@@ -137,16 +144,16 @@ class Accounts:
         return self._tokens_of(account, claims.session_id, jti)
 
     def log_out(self, claims: RefreshClaims) -> None:
-        """End a session: none of its tokens are good any more. A session that has ended stays so."""
+        """End a session, and with it all of its tokens; nothing happens if it has ended already."""
         with self._database.write() as tx:
             sessions.end(tx, claims.session_id)
 
     def access_token(self, account: Account) -> str:
-        """An access token for the operator, good for two hours; it belongs to no session."""
+        """An access token without a session, good for two hours, for the operator."""
         return self._tokens.access(account.did, session_id=None)
 
     def find(self, name: str) -> Account | None:
-        """The account whose DID or handle *name* is."""
+        """The account with the DID or handle *name*."""
         with self._database.read() as tx:
             return catalog.find_by_name(tx, name)
 
@@ -156,7 +163,7 @@ class Accounts:
             return _require(tx, did)
 
     def all(self) -> Iterator[Account]:
-        """Every account, by DID."""
+        """Every account, in the order of DIDs."""
         after = ""
         while True:
             with self._database.read() as tx:
@@ -167,24 +174,27 @@ class Accounts:
             after = page[-1].did
 
     def profile(self, did: str) -> dict[str, Any]:
-        """What *did* says of itself: the value of its profile record, {} if there is none."""
+        """The value of the profile record of *did*, {} without one."""
         with self._database.read() as tx:
             record = records.find(tx, did, "app.bsky.actor.profile", "self")
         value: dict[str, Any] = {} if record is None else json.loads(record.value)
         return value
 
     def counts(self, did: str) -> Counts:
-        """How many records and blobs *did* has."""
+        """The numbers of records and blobs of *did*."""
         with self._database.read() as tx:
             return catalog.counts(tx, did)
 
     def check_password(self, did: str, password: str) -> None:
-        """Raises AuthenticationRequired unless *password* is that of *did*, InvalidRequest for no account."""
+        """Raises AuthenticationRequired for a wrong *password*, InvalidRequest for no account."""
         if not is_password(password, self.require(did).password_hash):
             raise AuthenticationRequired("Invalid did or password")
 
     def deactivate(self, did: str) -> None:
-        """Stop serving and changing what *did* holds, until it is activated; the first time counts."""
+        """Serve and change nothing of *did* until `activate`. A second call keeps the first time.
+
+        Raises InvalidRequest for no account.
+        """
         with self._database.write() as tx:
             if _require(tx, did).deactivated_at is None:
                 catalog.set_deactivated(tx, did, self._clock())
@@ -195,12 +205,12 @@ class Accounts:
             catalog.set_deactivated(tx, _require(tx, did).did, None)
 
     def set_quota(self, did: str, quota_bytes: int | None) -> None:
-        """Let *did* hold *quota_bytes*; 0 is no limit, None the service's default."""
+        """Let *did* hold up to *quota_bytes*; 0 is no limit, None the settings' default."""
         with self._database.write() as tx:
             catalog.set_quota(tx, did, quota_bytes)
 
     def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
-        """Let *did* upload so often in a day; 0 is no limit, None the service's default."""
+        """Let *did* upload *uploads* times a day; 0 is no limit, None the settings' default."""
         with self._database.write() as tx:
             catalog.set_uploads_per_day(tx, did, uploads)
 
@@ -219,7 +229,7 @@ def _require(tx: Transaction, did: str) -> Account:
     return account
 
 
-def _taken(
+def _conflict(
     tx: Transaction, did: str, handle: str, email: str
 ) -> HandleNotAvailable | InvalidRequest:
     if catalog.find_by_handle(tx, handle) is not None:
