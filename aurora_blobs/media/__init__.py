@@ -1,1 +1,1 @@
-"""What the bytes of pictures and films say of themselves."""
+"""Media types, sizes, durations and locations, read from the bytes of images and videos."""

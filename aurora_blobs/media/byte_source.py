@@ -1,10 +1,10 @@
-"""Bytes that are looked at in places: in memory, mapped, or far away."""
+"""Random access to the bytes of a file, wherever they are: in memory, mapped or in a store."""
 
 from typing import Protocol
 
 
-class Data(Protocol):
-    """`bytes`, an `mmap`, or whatever answers slices as they do: shorter at the end, never an error."""
+class ByteSource(Protocol):
+    """`bytes`, an `mmap`, or anything that slices like them: short at the end, never an error."""
 
     def __len__(self) -> int: ...
 
@@ -12,22 +12,22 @@ class Data(Protocol):
 
 
 class Unreadable(ValueError):
-    """The bytes are not what they should be, or what is looked for lies beyond a bound."""
+    """The bytes are malformed, or what is looked for lies beyond a bound."""
 
 
-def part(data: Data, at: int, size: int) -> bytes:
-    """The *size* bytes at *at*. Raises Unreadable where there are fewer."""
-    found = data[at : at + size]
+def bytes_at(source: ByteSource, at: int, size: int) -> bytes:
+    """The *size* bytes at *at*. Raises Unreadable if there are fewer."""
+    found = source[at : at + size]
     if len(found) != size:
         raise Unreadable("the bytes end too early")
     return found
 
 
-def big(data: Data, at: int, size: int) -> int:
-    """The number in the *size* bytes at *at*, the most significant first. Raises Unreadable."""
-    return int.from_bytes(part(data, at, size), "big")
+def uint_be(source: ByteSource, at: int, size: int) -> int:
+    """The big-endian number in the *size* bytes at *at*. Raises Unreadable."""
+    return int.from_bytes(bytes_at(source, at, size), "big")
 
 
-def little(data: Data, at: int, size: int) -> int:
-    """The number in the *size* bytes at *at*, the least significant first. Raises Unreadable."""
-    return int.from_bytes(part(data, at, size), "little")
+def uint_le(source: ByteSource, at: int, size: int) -> int:
+    """The little-endian number in the *size* bytes at *at*. Raises Unreadable."""
+    return int.from_bytes(bytes_at(source, at, size), "little")

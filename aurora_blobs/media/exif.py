@@ -1,19 +1,19 @@
-"""The two facts that matter in EXIF: which way is up, and whether it says where the picture was taken.
+"""Two facts in EXIF: the orientation, and whether there is a position.
 
-Exif 2.32 (CIPA DC-008), which is TIFF 6.0: directories of entries of 12 bytes, linked by offsets.
+Exif 2.32 (CIPA DC-008) is TIFF 6.0: directories of entries of 12 bytes, linked by offsets.
 """
 
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
-from aurora_blobs.media.byte_source import Data, Unreadable, part
+from aurora_blobs.media.byte_source import ByteSource, Unreadable, bytes_at
 
-HEADER = b"Exif\0\0"  # stands before the TIFF data in JPEG, and now and then in WebP and PNG
+HEADER = b"Exif\0\0"  # before the TIFF data in JPEG, and now and then in WebP and PNG
+SIDEWAYS = range(5, 9)  # orientations that swap width and height
 MAGICS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS_DIRECTORY = 0x0112, 0x8825
-_POSITIONS = frozenset(
-    (2, 4, 20, 22)
-)  # latitude and longitude, of the camera and of its destination
+# Latitude and longitude, of the camera and of its destination.
+_POSITIONS = frozenset((2, 4, 20, 22))
 _SHORT, _LONG, _RATIONAL, _SIGNED_RATIONAL = 3, 4, 5, 10
 _MAX_ENTRIES = 512  # a guess; cameras write under 50
 
@@ -21,66 +21,68 @@ _MAX_ENTRIES = 512  # a guess; cameras write under 50
 class _Entry(NamedTuple):
     tag: int
     kind: int
-    values: int
-    at: int  # where the value or its offset is
+    value_count: int
+    at: int  # the offset of the value, or of its offset
 
 
-def orientation(data: Data) -> int:
-    """The orientation in *data* (TIFF, with or without `HEADER`), 1 to 8; 1 where it says none."""
+def orientation(source: ByteSource) -> int:
+    """The orientation in *source*, TIFF with or without `HEADER`: 1 to 8, and 1 if it has none."""
     try:
-        tiff = _Tiff(data)
+        tiff = _Tiff(source)
         for entry in tiff.first_directory():
-            if entry.tag == _ORIENTATION and entry.kind == _SHORT and entry.values == 1:
-                value = tiff.number(entry.at, 2)
+            if entry.tag == _ORIENTATION and entry.kind == _SHORT and entry.value_count == 1:
+                value = tiff.uint(entry.at, 2)
                 return value if 1 <= value <= 8 else 1
     except Unreadable:
         pass
     return 1
 
 
-def has_position(data: Data, at: int = 0) -> bool:
-    """Whether the TIFF data at *at* holds a latitude or longitude.
+def has_position(source: ByteSource, at: int = 0) -> bool:
+    """Whether the TIFF data at *at* in *source* holds a latitude or a longitude.
 
-    Cameras without a fix write a GPS directory without them, or with all denominators zero.
+    A camera without a fix writes a GPS directory without them, or with zeros as denominators.
     """
     try:
-        tiff = _Tiff(data, at)
+        tiff = _Tiff(source, at)
         for entry in tiff.first_directory():
             if entry.tag == _GPS_DIRECTORY and entry.kind == _LONG:
-                return any(
-                    tiff.is_position(found) for found in tiff.directory(tiff.number(entry.at, 4))
-                )
+                gps = tiff.directory(tiff.uint(entry.at, 4))
+                return any(tiff.is_position(found) for found in gps)
     except Unreadable:
         pass
     return False
 
 
 class _Tiff:
-    def __init__(self, data: Data, at: int = 0) -> None:
-        if data[at : at + len(HEADER)] == HEADER:
+    def __init__(self, source: ByteSource, at: int = 0) -> None:
+        if source[at : at + len(HEADER)] == HEADER:
             at += len(HEADER)
-        magic = data[at : at + 4]
+        magic = source[at : at + 4]
         if magic not in MAGICS:
             raise Unreadable("no TIFF header")
-        self._data = data
+        self._source = source
         self._start = at
         self._order: Literal["little", "big"] = "little" if magic == MAGICS[0] else "big"
 
-    def number(self, offset: int, size: int) -> int:
-        return int.from_bytes(part(self._data, self._start + offset, size), self._order)
+    def uint(self, offset: int, size: int) -> int:
+        return int.from_bytes(bytes_at(self._source, self._start + offset, size), self._order)
 
     def first_directory(self) -> Iterator[_Entry]:
-        return self.directory(self.number(4, 4))
+        return self.directory(self.uint(4, 4))
 
     def directory(self, offset: int) -> Iterator[_Entry]:
-        for index in range(min(self.number(offset, 2), _MAX_ENTRIES)):
+        for index in range(min(self.uint(offset, 2), _MAX_ENTRIES)):
             at = offset + 2 + 12 * index
-            yield _Entry(self.number(at, 2), self.number(at + 2, 2), self.number(at + 4, 4), at + 8)
+            yield _Entry(self.uint(at, 2), self.uint(at + 2, 2), self.uint(at + 4, 4), at + 8)
 
     def is_position(self, entry: _Entry) -> bool:
         if entry.tag not in _POSITIONS:
             return False
         if entry.kind not in (_RATIONAL, _SIGNED_RATIONAL):
-            return entry.values > 1  # some programs write text
-        offset = self.number(entry.at, 4)
-        return any(self.number(offset + 8 * index + 4, 4) for index in range(min(entry.values, 3)))
+            return entry.value_count > 1  # some programs write text
+        offset = self.uint(entry.at, 4)
+        denominators = (
+            self.uint(offset + 8 * index + 4, 4) for index in range(min(entry.value_count, 3))
+        )
+        return any(denominators)

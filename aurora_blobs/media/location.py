@@ -1,4 +1,4 @@
-"""Whether the metadata of a picture or film says where it was taken."""
+"""Whether the metadata of an image or a video says where it was taken."""
 
 import binascii
 import re
@@ -9,82 +9,89 @@ from typing import Protocol
 
 from aurora_blobs.media import exif
 from aurora_blobs.media.boxes import Box, boxes
-from aurora_blobs.media.byte_source import Data, Unreadable
+from aurora_blobs.media.byte_source import ByteSource, Unreadable
 
 
-class _Searchable(Data, Protocol):
+class _Searchable(ByteSource, Protocol):
     def find(self, sub: bytes, start: int = ..., /) -> int: ...
 
 
-_FILMS = frozenset(("video/mp4", "video/quicktime"))
-# Guesses, well above what pictures hold, that keep the worst case under a second.
-_MAX_CANDIDATES = 100  # places that look like EXIF, XMP or a film
+_VIDEO_TYPES = frozenset(("video/mp4", "video/quicktime"))
+# Guesses, well above what images hold, that keep the worst case under a second.
+_MAX_CANDIDATES = 100  # places that look like EXIF, XMP or a video
 _MAX_CHUNKS = 10_000
 _MAX_TEXTS = 64
 _MAX_TEXT = 2**20  # bytes, after inflation
 _MAX_BOXES = 5000
-_PREFIXES = (
-    b"GPS",
-    b"Gps",
-)  # of EXIF's names in XMP, and of those by DJI, one of which is misspelt
+_MAX_DEPTH = 10  # of nested boxes
+# The beginnings of EXIF's names in XMP, and of DJI's, one of which is misspelt ("Longtitude").
+_XMP_PREFIXES = (b"GPS", b"Gps")
 _XMP_PROPERTY = re.compile(
     rb"""G(?:PS|ps)(?:Dest)?L(?:at|ongt?)itude\s*(?:=\s*["']\s*[^"'\s]|>\s*[^<\s])"""
 )
 _CONTAINERS = frozenset((b"moov", b"trak", b"mdia", b"minf", b"stbl", b"udta", b"meta", b"ilst"))
-_LOOKED_INTO = frozenset((b"\xa9xyz", b"stsd", b"keys", b"uuid", b"XMP_"))
-# QuickTime's "location" and 3GPP's (TS 26.244, 8.10), and what cameras and dashcams call their tracks.
-_PLACES = frozenset((b"loci", b"gps "))
-_GPS_SAMPLES = (b"camm", b"gpmd", b"com.apple.quicktime.location.")
+# 3GPP's location (TS 26.244, 8.10), and the box of dashcams: that they are there is enough.
+_LOCATION_BOXES = frozenset((b"loci", b"gps "))
+_QUICKTIME_LOCATION = b"\xa9xyz"
+_READ_BOXES = frozenset((_QUICKTIME_LOCATION, b"stsd", b"keys", b"uuid", b"XMP_"))
+# The sample formats of cameras' GPS tracks, and the beginning of Apple's keys.
+_GPS_NAMES = (b"camm", b"gpmd", b"com.apple.quicktime.location.")
 
 
-def has_location(data: _Searchable, mime_type: str) -> bool:
-    """Whether *data*, which is of *mime_type*, holds a position. Never raises.
+def has_location(source: _Searchable, mime_type: str) -> bool:
+    """Whether *source*, a blob of *mime_type*, holds a position. Never raises.
 
-    In pictures: EXIF and XMP, wherever they stand, and so those of pictures appended to the first, and of the
-    film that phones append to a JPEG. In MP4 and QuickTime: the metadata of the movie and its tracks.
-    Maker notes and names of places are not looked at.
+    In images: EXIF and XMP wherever they stand, so also in images appended to the first one, and
+    the video that phones append to a JPEG. In MP4 and QuickTime: the metadata of the movie and of
+    its tracks. Not looked at: maker notes and names of places.
     """
-    if mime_type in _FILMS:
-        return _film_has(data, 0)
+    if mime_type in _VIDEO_TYPES:
+        return _in_video(source, 0)
     if not mime_type.startswith("image/"):
         return False
-    return (
-        any(exif.has_position(data, at) for magic in exif.MAGICS for at in _places(data, magic))
-        or any(
-            _XMP_PROPERTY.match(data[at : at + 256])
-            for prefix in _PREFIXES
-            for at in _places(data, prefix)
-        )
-        or (
-            mime_type in ("image/png", "image/apng")
-            and any(starmap(_text_has, islice(_png_texts(data), _MAX_TEXTS)))
-        )
-        or (
-            mime_type == "image/jpeg"
-            and any(_film_has(data, at - 4) for at in _places(data, b"ftyp"))
-        )
+    if _in_exif(source) or _in_xmp(source):
+        return True
+    if mime_type in ("image/png", "image/apng"):
+        return any(starmap(_in_text, islice(_png_texts(source), _MAX_TEXTS)))
+    if mime_type == "image/jpeg":
+        return any(_in_video(source, at - 4) for at in _find_all(source, b"ftyp"))
+    return False
+
+
+def _in_exif(source: _Searchable) -> bool:
+    return any(
+        exif.has_position(source, at) for magic in exif.MAGICS for at in _find_all(source, magic)
     )
 
 
-def _places(data: _Searchable, sought: bytes) -> Iterator[int]:
+def _in_xmp(source: _Searchable) -> bool:
+    return any(
+        _XMP_PROPERTY.match(source[at : at + 256])
+        for prefix in _XMP_PREFIXES
+        for at in _find_all(source, prefix)
+    )
+
+
+def _find_all(source: _Searchable, sought: bytes) -> Iterator[int]:
+    """The offsets of *sought*, the first `_MAX_CANDIDATES` of them."""
     at = -1
     for _ in range(_MAX_CANDIDATES):
-        at = data.find(sought, at + 1)
+        at = source.find(sought, at + 1)
         if at < 0:
             return
         yield at
 
 
-def _png_texts(data: Data) -> Iterator[tuple[bytes, bytes]]:
-    """Keyword and text of the text chunks, inflated. PNG 3rd edition, 11.3.3."""
+def _png_texts(source: ByteSource) -> Iterator[tuple[bytes, bytes]]:
+    """Keyword and text of each text chunk, inflated. PNG 3rd edition, 11.3.3."""
     at = 8
     for _ in range(_MAX_CHUNKS):
-        head = data[at : at + 8]
+        head = source[at : at + 8]
         if len(head) < 8:
             return
         length = int.from_bytes(head[:4])
         if head[4:] in (b"tEXt", b"zTXt", b"iTXt"):
-            keyword, _, text = data[at + 8 : at + 8 + min(length, _MAX_TEXT)].partition(b"\0")
+            keyword, _, text = source[at + 8 : at + 8 + min(length, _MAX_TEXT)].partition(b"\0")
             if head[4:] == b"zTXt":
                 text = _inflated(text[1:])
             elif head[4:] == b"iTXt" and text[:1] == b"\1":
@@ -107,38 +114,42 @@ def _unhexed(text: bytes) -> bytes:
         return b""
 
 
-def _text_has(keyword: bytes, text: bytes) -> bool:
-    # ImageMagick writes profiles as hexadecimal lines, after their name and length, and each value of EXIF as a text
-    # of its own: exif:GPSLatitude, 52/1, 31/1, 0/1.
+def _in_text(keyword: bytes, text: bytes) -> bool:
+    # ImageMagick writes a profile as its name, its length and lines of hexadecimal digits, and
+    # each value of EXIF as a text of its own: exif:GPSLatitude, 52/1, 31/1, 0/1.
     if keyword.startswith(b"Raw profile type "):
         text = _unhexed(text)
     return exif.has_position(text) or _XMP_PROPERTY.search(keyword + b">" + text) is not None
 
 
-def _film_has(data: Data, start: int) -> bool:
-    return any(_box_has(data, box) for box in islice(_walk(data, start, len(data)), _MAX_BOXES))
+def _in_video(source: ByteSource, start: int) -> bool:
+    return any(
+        _in_box(source, box) for box in islice(_walk(source, start, len(source)), _MAX_BOXES)
+    )
 
 
-def _walk(data: Data, start: int, stop: int, depth: int = 10) -> Iterator[Box]:
+def _walk(source: ByteSource, start: int, stop: int, depth: int = _MAX_DEPTH) -> Iterator[Box]:
     try:
-        for box in boxes(data, start, stop):
+        for box in boxes(source, start, stop):
             yield box
             if box.kind in _CONTAINERS and depth:
+                content = box.start
                 # In MP4 a meta box begins with a version, in QuickTime it does not.
-                versioned = box.kind == b"meta" and data[box.start + 4 : box.start + 8] != b"hdlr"
-                yield from _walk(data, box.start + 4 * versioned, box.stop, depth - 1)
+                if box.kind == b"meta" and source[content + 4 : content + 8] != b"hdlr":
+                    content += 4
+                yield from _walk(source, content, box.stop, depth - 1)
     except Unreadable:
-        return  # what stands beside it may be whole
+        return  # the boxes beside it may be whole
 
 
-def _box_has(data: Data, box: Box) -> bool:
-    if box.kind in _PLACES:
+def _in_box(source: ByteSource, box: Box) -> bool:
+    if box.kind in _LOCATION_BOXES:
         return True
-    content = (
-        data[box.start : min(box.stop, box.start + _MAX_TEXT)] if box.kind in _LOOKED_INTO else b""
-    )
-    if box.kind == b"\xa9xyz":
+    if box.kind not in _READ_BOXES:
+        return False
+    content = source[box.start : min(box.stop, box.start + _MAX_TEXT)]
+    if box.kind == _QUICKTIME_LOCATION:
         return re.search(rb"[1-9]", content[4:]) is not None
     if box.kind in (b"stsd", b"keys"):
-        return any(name in content for name in _GPS_SAMPLES)
+        return any(name in content for name in _GPS_NAMES)
     return _XMP_PROPERTY.search(content) is not None

@@ -1,4 +1,4 @@
-"""The media type of a blob: what its first bytes show, weighed against what the client declared."""
+"""The media type of a blob, from its first bytes and from what the client declared."""
 
 import re
 
@@ -6,13 +6,14 @@ from aurora_blobs.errors import InvalidMimeType, InvalidRequest
 from aurora_blobs.media.signatures import UNKNOWN, detect
 from aurora_blobs.protocol.syntax import parse_mime_type
 
-# Inside a family a claim is a near miss, not a lie: the bytes win.
+# A claim of another type of the same family is a mistake, not a lie: the type in the bytes is kept.
 _FAMILIES = (frozenset({"video/mp4", "video/quicktime"}), frozenset({"image/png", "image/apng"}))
 
-# Claims that are as true as what the bytes show: another name of the same, or what a container is used for.
+# Claims that agree with the detected type, by pattern: other names of it, and what a container of
+# that type is used for. Such a claim is kept.
 _FONT = r"(font|application)/.*(sfnt|ttf|otf|opentype|truetype)"
 _OFFICE = r"application/(zip|vnd\..+)"
-_AS_TRUE = {
+_AGREEING = {
     found: re.compile(pattern)
     for found, pattern in {
         "application/epub+zip": r"application/zip",
@@ -104,20 +105,21 @@ _EXTENSIONS = {
 def choose_mime_type(
     declared: str | None, head: bytes, *, policy: str, allowed: tuple[str, ...]
 ) -> str:
-    """The type under which a blob is kept: *declared* is the client's Content-Type, *head* the first 8192 bytes.
+    """The media type of a blob with the Content-Type *declared*, whose first 8192 bytes are *head*.
 
-    None, an empty text, a wildcard and application/octet-stream claim nothing. Under ``sniff`` the bytes win over
-    a claim; under ``strict`` a claim that they contradict is refused, and an image or a video must show that it is one.
+    None, an empty text, a wildcard and application/octet-stream claim nothing. Under the *policy*
+    ``sniff`` the detected type wins over a claim. Under ``strict`` a claim that the bytes
+    contradict is refused, and a claimed image or video must be detected as one.
 
-    Raises InvalidMimeType where they contradict, or where *allowed* does not have the type; InvalidRequest for a
-    *declared* that is no media type.
+    Raises InvalidMimeType if the claim is refused or *allowed* does not have the type, and
+    InvalidRequest if *declared* is not a media type.
     """
-    claim = _claim(declared)
+    claim = _parse_claim(declared)
     if not head and "*/*" in allowed:
         return claim or UNKNOWN
     found = detect(head)
     if policy == "strict" and claim is not None:
-        chosen = _reconciled(claim, found, head, allowed)
+        chosen = _choose_strictly(claim, found, head, allowed)
     else:
         chosen = found or claim or UNKNOWN
     if not is_allowed(chosen, allowed):
@@ -125,14 +127,17 @@ def choose_mime_type(
     return chosen
 
 
-def is_consistent(stated: str, head: bytes) -> bool:
-    """Whether a blob that begins with *head* may be kept under *stated*, the type that a record states for it."""
+def is_consistent(expected_type: str, head: bytes) -> bool:
+    """Whether a blob that begins with *head* may have *expected_type*, its type in a record."""
     found = detect(head)
-    return found is None or _is_near(stated, found) or _is_true(stated, found)
+    return found is None or _is_same_family(expected_type, found) or _agrees(expected_type, found)
 
 
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
-    """Whether *allowed*, of types, ``type/*`` and ``*/*``, has *mime_type*. A PNG may be animated."""
+    """Whether *allowed*, a list of types, ``type/*`` and ``*/*``, has *mime_type*.
+
+    Where PNG is allowed, so is APNG.
+    """
     return (
         mime_type in allowed
         or "*/*" in allowed
@@ -142,12 +147,12 @@ def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
 
 
 def mime_type_of_filename(name: str) -> str | None:
-    """What the extension of *name* claims, for a caller that has a file and no declaration."""
+    """The type that the extension of *name* stands for; None if it is not known."""
     _, dot, extension = name.rpartition(".")
     return _EXTENSIONS.get(extension.lower()) if dot else None
 
 
-def _claim(declared: str | None) -> str | None:
+def _parse_claim(declared: str | None) -> str | None:
     if declared is None or not declared.strip():
         return None
     if (by_extension := _EXTENSIONS.get(declared.strip().lower())) is not None:
@@ -159,26 +164,28 @@ def _claim(declared: str | None) -> str | None:
     return None if "*" in claim or claim == UNKNOWN else claim
 
 
-def _reconciled(claim: str, found: str | None, head: bytes, allowed: tuple[str, ...]) -> str:
+def _choose_strictly(claim: str, found: str | None, head: bytes, allowed: tuple[str, ...]) -> str:
     if found is None:
         if claim == "image/svg+xml" and b"<svg" in head:
-            return claim  # a text, which has no signature
+            return claim  # SVG is text and has no signature
         if claim.startswith(("image/", "video/")):
             raise InvalidMimeType(f"the bytes are not {claim}, as declared{_accepted(allowed)}")
         return claim
-    if _is_near(claim, found):
+    if _is_same_family(claim, found):
         return found
-    if _is_true(claim, found):
+    if _agrees(claim, found):
         return claim
     raise InvalidMimeType(f"the bytes are {found}, not {claim}, as declared{_accepted(allowed)}")
 
 
-def _is_near(claim: str, found: str) -> bool:
+def _is_same_family(claim: str, found: str) -> bool:
     return any(claim in family and found in family for family in _FAMILIES)
 
 
-def _is_true(claim: str, found: str) -> bool:
-    return claim == found or (found in _AS_TRUE and _AS_TRUE[found].fullmatch(claim) is not None)
+def _agrees(claim: str, found: str) -> bool:
+    if claim == found:
+        return True
+    return found in _AGREEING and _AGREEING[found].fullmatch(claim) is not None
 
 
 def _accepted(allowed: tuple[str, ...]) -> str:

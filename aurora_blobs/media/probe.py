@@ -1,39 +1,46 @@
-"""How large a picture or film is and how long it lasts, from its headers: nothing is decoded."""
+"""The size of an image or a video and its duration, from the headers. Nothing is decoded."""
 
 from typing import NamedTuple
 
 from aurora_blobs.media import image_size, video
-from aurora_blobs.media.byte_source import Data, Unreadable
+from aurora_blobs.media.byte_source import ByteSource, Unreadable
 
-_STILLS = {
+_IMAGES = {
     "image/jpeg": image_size.jpeg_size,
     "image/png": image_size.png_size,
     "image/apng": image_size.png_size,
     "image/gif": image_size.gif_size,
     "image/webp": image_size.webp_size,
 }
-_FILMS = {"video/mp4": video.mp4, "video/quicktime": video.mp4, "video/webm": video.webm}
-PROBED_TYPES = frozenset((*_STILLS, *_FILMS))
-_MAX_SIDE = 2**31 - 1  # PNG's own limit; the others have less
+_VIDEOS = {
+    "video/mp4": video.mp4_info,
+    "video/quicktime": video.mp4_info,
+    "video/webm": video.webm_info,
+}
+PROBED_TYPES = frozenset((*_IMAGES, *_VIDEOS))
+_MAX_SIDE = 2**31 - 1  # PNG's own limit; the other formats have lower ones
 
 
 class Facts(NamedTuple):
-    """Width and height in pixels, as shown, and the duration in milliseconds; None where none could be read."""
+    """Width and height in pixels, as shown, and the duration; None where none could be read."""
 
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
 
 
-def probe(data: Data, mime_type: str) -> Facts:
-    """The facts in *data*, which is of *mime_type*. Never raises; takes well under a millisecond in memory."""
+def probe(source: ByteSource, mime_type: str) -> Facts:
+    """The facts in *source*, a blob of *mime_type*. Never raises.
+
+    Takes well under a millisecond if the bytes are in memory.
+    """
     size: tuple[int, int] | None
     duration_ms = None
     try:
-        if mime_type in _STILLS:
-            size = _STILLS[mime_type](data)
-        elif mime_type in _FILMS:
-            size, duration_ms = _FILMS[mime_type](data)
+        if mime_type in _IMAGES:
+            size = _IMAGES[mime_type](source)
+        elif mime_type in _VIDEOS:
+            size, duration_ms = _VIDEOS[mime_type](source)
         else:
             return Facts()
     except Unreadable:

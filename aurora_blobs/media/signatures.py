@@ -1,4 +1,4 @@
-"""What the first bytes of a file show: its media type."""
+"""The media type of a file, detected from its first bytes."""
 
 import re
 from struct import Struct
@@ -8,11 +8,11 @@ import filetype  # type: ignore[import-untyped]
 UNKNOWN = "application/octet-stream"
 
 _PNG = b"\x89PNG\r\n\x1a\n"
-_CHUNK = Struct(">I4s")  # of a PNG: the length of its data, its kind
+_CHUNK = Struct(">I4s")  # of a PNG: the length of the data, the kind
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav"}
-# What an ISO base media file begins with, or a QuickTime file from before there were brands.
-_ATOMS = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
-_BRANDS = {  # of what is no plain MP4; https://mp4ra.org/registered-types/brands
+# Kinds of the first box of an ISO base media file, or of QuickTime from before there were brands.
+_FIRST_BOXES = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+_BRANDS = {  # all that is not plain MP4; https://mp4ra.org/registered-types/brands
     b"qt  ": "video/quicktime",
     b"avif": "image/avif",
     b"avis": "image/avif",
@@ -39,26 +39,23 @@ _SIGNATURES = [
     for pattern, mime_type in [
         (rb"\x7fELF", "application/x-elf"),
         (rb"\0asm", "application/wasm"),
-        (
-            rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
-            "application/x-cfb",
-        ),  # what is in it is told beyond the head
+        # Which kind of document it is stands beyond the head.
+        (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "application/x-cfb"),
         (rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n", "image/jxl"),
-        (
-            rb"G(.{187}G){2}|.{4}G(.{191}G){2}",
-            "video/mp2t",
-        ),  # packets of 188 bytes, or of 192 on a camera's card
+        # Packets of 188 bytes, or of 192 on a camera's card.
+        (rb"G(.{187}G){2}|.{4}G(.{191}G){2}", "video/mp2t"),
         (rb"(\xef\xbb\xbf)?WEBVTT([\0\t\n\r ]|\Z)", "text/vtt"),
         (rb"(\xef\xbb\xbf)?<\?xml[\t\n\r ]", "application/xml"),
     ]
 ]
 _TEXT = re.compile(rb"[\t\n\r\x20-\x7e]*")
 
-# Everything else is left to `filetype`. Not its two-byte look at a font, whose name is "unknown".
-_DECIDED = (
-    frozenset(_RIFF.values()) | frozenset(_BRANDS.values()) | frozenset(_EBML_DOC_TYPES.values())
-)
-_DECIDED |= {
+# These are decided above, by `filetype`'s names or ours; all others are left to `filetype`. UNKNOWN
+# is its name for a font that it recognises by two bytes.
+_DECIDED = {
+    *_RIFF.values(),
+    *_BRANDS.values(),
+    *_EBML_DOC_TYPES.values(),
     "image/jpeg",
     "image/png",
     "image/apng",
@@ -66,10 +63,14 @@ _DECIDED |= {
     "audio/ogg",
     "audio/x-wav",
     "video/x-matroska",
+    "video/mp4",
+    "video/3gpp",
+    "application/x-executable",
+    "application/wasm",
+    UNKNOWN,
 }
-_DECIDED |= {"video/mp4", "video/3gpp", "application/x-executable", "application/wasm", UNKNOWN}
-_OTHERS = tuple(kind for kind in filetype.TYPES if kind.mime not in _DECIDED)
-_NAMES = {  # the reference's, by extension
+_MATCHERS = tuple(kind for kind in filetype.TYPES if kind.mime not in _DECIDED)
+_NAMES = {  # those of the reference PDS, by extension
     "aiff": "audio/aiff",
     "avi": "video/vnd.avi",
     "flac": "audio/flac",
@@ -79,42 +80,45 @@ _NAMES = {  # the reference's, by extension
     "woff": "font/woff",
     "woff2": "font/woff2",
 }
-# Some signatures are two or three letters, with which a sentence may begin: where all is text, only these count.
-_TEXTUAL = tuple(
+# Some signatures are two or three letters, which a sentence may begin with. If the head is text,
+# only these types are looked for.
+_TEXT_MATCHERS = tuple(
     kind
-    for kind in _OTHERS
+    for kind in _MATCHERS
     if kind.mime.removeprefix("application/")
     in ("pdf", "postscript", "rtf", "x-tar", "x-deb", "x-unix-archive")
 )
 
 
 def detect(head: bytes) -> str | None:
-    """The media type that *head*, the first 8192 bytes of a file, shows; None if it shows none.
+    """The media type of a file whose first 8192 bytes are *head*; None if it is not recognised.
 
-    Names are those of the reference PDS. Not a promise that the rest is such a file, nor that it is harmless.
+    Names are those of the reference PDS. The rest of the file is not looked at, so it may be
+    damaged or harmful.
     """
     if head.startswith(b"\xff\xd8\xff"):
         return "image/jpeg"
     if head.startswith(_PNG):
-        return _png(head)
+        return _png_type(head)
     if head.startswith((b"GIF87a", b"GIF89a")):
         return "image/gif"
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:
         return _RIFF[head[8:12]]
-    if head[4:8] in _ATOMS and not _TEXT.fullmatch(head, 0, 4):
-        return _iso_media(head)
+    if head[4:8] in _FIRST_BOXES and not _TEXT.fullmatch(head, 0, 4):
+        return _iso_media_type(head)
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return _EBML_DOC_TYPES.get(_ebml_doc_type(head))
     if head.startswith(b"OggS"):
-        return _ogg(head)
+        return _ogg_type(head)
     for signature, mime_type in _SIGNATURES:
         if signature.match(head):
             return mime_type
-    return _found_by_filetype(head)
+    return _filetype_type(head)
 
 
-def _png(head: bytes) -> str | None:
-    # An animation says so in a chunk before its first picture. https://www.w3.org/TR/png-3/#apngFrame-based-animation
+def _png_type(head: bytes) -> str | None:
+    # An animation has an acTL chunk before its image data.
+    # https://www.w3.org/TR/png-3/#apngFrame-based-animation
     position = len(_PNG)
     if len(head) == position:
         return None
@@ -128,7 +132,7 @@ def _png(head: bytes) -> str | None:
     return "image/png"
 
 
-def _iso_media(head: bytes) -> str | None:
+def _iso_media_type(head: bytes) -> str | None:
     if head[4:8] != b"ftyp":
         return "video/quicktime"
     major = head[8:12].replace(b"\0", b" ")
@@ -140,7 +144,8 @@ def _iso_media(head: bytes) -> str | None:
 
 
 def _ebml_doc_type(head: bytes) -> bytes | None:
-    # RFC 8794: the header is an element of elements, each an ID and a size of 1 to 8 bytes, then its content.
+    # RFC 8794: the header is an element that holds others. Each is an ID and a size, of 1 to 8
+    # bytes, then its content.
     position = 4 + _vint_length(head, 4)
     while position < len(head):
         id_end = position + _vint_length(head, position)
@@ -156,17 +161,15 @@ def _vint_length(head: bytes, position: int) -> int:
     return 9 - head[position].bit_length() if position < len(head) else 1
 
 
-def _ogg(head: bytes) -> str:
+def _ogg_type(head: bytes) -> str:
     codec = head[28:36]
     if codec.startswith((b"\x01vorbis", b"OpusHead", b"Speex  ", b"\x7fFLAC")):
         return "audio/ogg"
     return "video/ogg" if codec.startswith(b"\x80theora") else "application/ogg"
 
 
-def _found_by_filetype(head: bytes) -> str | None:
-    kind = (
-        filetype.match(head, _TEXTUAL if _TEXT.fullmatch(head, 0, 32) else _OTHERS)
-        if head
-        else None
-    )
+def _filetype_type(head: bytes) -> str | None:
+    if not head:
+        return None
+    kind = filetype.match(head, _TEXT_MATCHERS if _TEXT.fullmatch(head, 0, 32) else _MATCHERS)
     return None if kind is None else _NAMES.get(kind.extension, str(kind.mime))
