@@ -33,22 +33,41 @@ from aurora_blobs.thumbnails.presets import presets
 SCHEMA = Path(__file__).with_name("schema.sql")
 
 
-def create_app(config: Config, *, clock: Callable[[], int] | None = None) -> Flask:
-    """The service as *config* says. *clock* gives microseconds since the epoch; tests have one of their own.
+def system_clock() -> int:
+    """Microseconds since the epoch, UTC."""
+    return time.time_ns() // 1000
 
-    Makes the data folder, brings the database to the newest schema and undoes what a crash left. Raises ConfigError.
+
+def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Flask:
+    """The service as *config* says. *clock* gives microseconds since the epoch, UTC.
+
+    Makes the data folder, upgrades the database and cleans up after a crash. Raises ConfigError.
     """
+    app = Flask("aurora_blobs", static_folder=None)
+    app.json.sort_keys = False  # type: ignore[attr-defined]
+    app.extensions["aurora_blobs"] = _open_services(config, clock)
+    xrpc.install(app)
+    for view in (admin, blob, health, identity, images, repo, server, sync):
+        app.register_blueprint(view.bp)
+    if config.proxy_hops:
+        hops = config.proxy_hops
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
+    cli.install(app)
+    return app
+
+
+def _open_services(config: Config, clock: Callable[[], int]) -> Services:
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
-    database = _database(config, public_links)
+    database = _open_database(config, public_links)
     try:
-        return _application(
-            config, database, public_links, clock or (lambda: time.time_ns() // 1000)
-        )
+        services = _assemble(config, clock, database, public_links)
+        services.blobs.recover()
     except OSError as error:
         raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
+    return services
 
 
-def _database(config: Config, public_links: PublicLinks) -> Database:
+def _open_database(config: Config, public_links: PublicLinks) -> Database:
     database = open_database(
         config.database,
         durable=config.durability == "full",
@@ -67,54 +86,47 @@ def _database(config: Config, public_links: PublicLinks) -> Database:
     return database
 
 
-def _application(
-    config: Config, database: Database, public_links: PublicLinks, now: Callable[[], int]
-) -> Flask:
+def _assemble(
+    config: Config, clock: Callable[[], int], database: Database, public_links: PublicLinks
+) -> Services:
+    spool = config.data_folder.spool
     backend = open_backend(config)
-    rules = UploadRules.of(config)
-    verify = config.verify_on_read == "on"
     blobs = BlobManager(
-        backend, database, spool=config.data_folder.spool, rules=rules, clock=now, verify=verify
+        backend,
+        database,
+        spool=spool,
+        rules=UploadRules.of(config),
+        clock=clock,
+        verify=config.verify_on_read == "on",
     )
-    blobs.recover()
     thumbnails = ThumbnailCache(
         blobs,
         database,
         folder=config.data_folder.thumbnails,
         presets=presets(config.image_presets),
         max_bytes=config.image_cache_size,
-        clock=now,
+        clock=clock,
     )
-    identities = Identities(config, database, now)
-    tokens = open_session_tokens(config, now)
-    repos = RepoQueries(database, now, open_to_reports=config.accounts == "external")
-    app = Flask("aurora_blobs", static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["aurora_blobs"] = Services(
-        config,
-        database,
-        blobs,
-        Records(database, backend, now),
-        repos,
-        AccountManager(config, database, tokens, now),
-        Authenticator(config, database, now, tokens, identities=identities),
-        identities,
-        open_lexicons(config.lexicon_dir),
-        Moderation(database, repos, now),
-        RepoImporter(
-            database, spool=config.data_folder.spool, max_bytes=config.max_import_size, clock=now
+    identities = Identities(config, database, clock)
+    tokens = open_session_tokens(config, clock)
+    repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
+    return Services(
+        config=config,
+        clock=clock,
+        database=database,
+        store_health=StoreHealth(backend),
+        blobs=blobs,
+        public_links=public_links,
+        thumbnails=thumbnails,
+        records=Records(database, backend, clock),
+        repo_importer=RepoImporter(
+            database, spool=spool, max_bytes=config.max_import_size, clock=clock
         ),
-        thumbnails,
-        now,
-        Limits(config, database, now),
-        StoreHealth(backend),
-        public_links,
+        lexicons=open_lexicons(config.lexicon_dir),
+        repos=repos,
+        accounts=AccountManager(config, database, tokens, clock),
+        moderation=Moderation(database, repos, clock),
+        identities=identities,
+        authenticator=Authenticator(config, database, clock, tokens, identities=identities),
+        limits=Limits(config, database, clock),
     )
-    xrpc.install(app)
-    for view in (admin, blob, health, identity, images, repo, server, sync):
-        app.register_blueprint(view.bp)
-    if config.proxy_hops:
-        hops = config.proxy_hops
-        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
-    cli.install(app)
-    return app

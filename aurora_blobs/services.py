@@ -1,4 +1,4 @@
-"""What one application is made of, for the views and the commands to work with."""
+"""The parts of one application, for its views and commands."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,33 +22,33 @@ from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Services:
-    """What the views work with; one per application."""
+    """The parts of one application. *clock* gives microseconds since the epoch, UTC."""
 
     config: Config
+    clock: Callable[[], int]
     database: Database
+    store_health: StoreHealth
     blobs: BlobManager
+    public_links: PublicLinks
+    thumbnails: ThumbnailCache
     records: Records
+    repo_importer: RepoImporter
+    lexicons: Lexicons
     repos: RepoQueries
     accounts: AccountManager
-    authenticator: Authenticator
-    identities: Identities
-    lexicons: Lexicons
     moderation: Moderation
-    importer: RepoImporter
-    thumbnails: ThumbnailCache
-    clock: Callable[[], int]
+    identities: Identities
+    authenticator: Authenticator
     limits: Limits
-    store_health: StoreHealth
-    public_links: PublicLinks
 
     def delete_account(self, did: str) -> None:
-        """Remove *did* and all that it has: rows, bytes that nobody else holds, and what was derived of them."""
+        """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
         self.thumbnails.forget(self.blobs.delete_account(did))
 
 
 def services() -> Services:
-    """The application's."""
+    """Those of the current application."""
     found: Services = current_app.extensions["aurora_blobs"]
     return found

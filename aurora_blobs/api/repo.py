@@ -142,7 +142,7 @@ def import_repo() -> Response:
     requester.require_import()
     if request.mimetype != CAR_TYPE:
         raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype or 'none'}")
-    services().importer.receive(
+    services().repo_importer.receive(
         request.environ["wsgi.input"],
         admit=partial(_check_importable, requester),
         declared_size=request.content_length,
