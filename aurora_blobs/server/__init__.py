@@ -1,1 +1,1 @@
-"""What gunicorn runs: its worker, its time limits, its memory."""
+"""What gunicorn runs: the worker, time limits for clients, memory, warnings about settings."""

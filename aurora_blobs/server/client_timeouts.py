@@ -1,4 +1,4 @@
-"""How long a client may take: a socket whose reads and writes end when the other side has stopped working."""
+"""Time limits for clients: reads and writes end when the other side stalls or trickles."""
 
 import io
 import os
@@ -12,40 +12,46 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
-MIN_BYTES_PER_SECOND = 500  # of a body, on average of each IDLE_SECONDS that we wait for it
+MIN_BYTES_PER_SECOND = 500  # of a body, averaged over each IDLE_SECONDS spent waiting for it
 DRAIN_BYTES = 16 * 1024 * 1024
 DRAIN_SECONDS = 5
-_DRAIN_CHUNK = 64 * 1024
+_DRAIN_CHUNK = 64 * 1024  # bytes per read
 
 
 class TimeoutSocket(socket.socket):
-    """A client's connection. A read raises TimeoutError when the client stalls, trickles, or its time is up.
+    """A client's connection.
 
-    A write raises it when the client takes nothing for `IDLE_SECONDS`. Reads and writes are tried before they are
-    waited for: Python waits first, and each system call more is one more turn that the other threads may take.
+    A read raises TimeoutError when the client stalls or trickles, or at the deadline. A write
+    raises it when the client takes nothing for `IDLE_SECONDS`.
+
+    Reads and writes are tried first and waited for second. Python's own wait first; each additional
+    system call lets the other threads of the process go ahead.
     """
 
     def __init__(self, accepted: socket.socket) -> None:
-        """Takes *accepted* over; it is of no use afterwards."""
+        """Take *accepted* over; it cannot be used afterwards."""
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
         super().__init__(family, kind, protocol, accepted.detach())
         super().settimeout(IDLE_SECONDS)
-        self.begin()
+        self.begin_request()
 
     def setblocking(self, flag: bool, /) -> None:
-        """Does nothing: it never blocks, and never for longer than it should. gunicorn asks for each six times."""
+        """Do nothing: the descriptor never blocks. gunicorn calls this six times a request."""
 
     def settimeout(self, seconds: float | None, /) -> None:
-        """How long a read may wait, at most `IDLE_SECONDS`. Only noted: gunicorn sets it three times a request."""
-        self._patience = float(IDLE_SECONDS) if seconds is None else min(seconds, IDLE_SECONDS)
+        """Let a read wait for *seconds*, at most `IDLE_SECONDS`.
+
+        No system call is made: gunicorn calls this three times a request.
+        """
+        self._read_timeout = float(IDLE_SECONDS) if seconds is None else min(seconds, IDLE_SECONDS)
 
     def gettimeout(self) -> float:
-        return self._patience
+        return self._read_timeout
 
-    def begin(self, close_after: Callable[[], None] = lambda: None) -> None:
-        """A request begins: a new measure of how fast its body comes.
+    def begin_request(self, close_after: Callable[[], None] = lambda: None) -> None:
+        """Measure the speed of the next request's body from zero, without a deadline.
 
-        *close_after* makes its answer say that it is the last on this connection.
+        *close_after* makes the answer the last one on this connection.
         """
         self.close_after = close_after
         self._waited = 0.0
@@ -53,8 +59,8 @@ class TimeoutSocket(socket.socket):
         self._deadline: float | None = None
         self.settimeout(IDLE_SECONDS)
 
-    def end_in(self, seconds: float) -> None:
-        """Reads end so many seconds from now, whatever the client does."""
+    def set_deadline(self, seconds: float) -> None:
+        """Let no read of this request last beyond *seconds* from now."""
         self._deadline = time.monotonic() + seconds
 
     def recv(self, size: int, flags: int = 0, /) -> bytes:
@@ -70,11 +76,11 @@ class TimeoutSocket(socket.socket):
             return data
 
     def recv_now(self, size: int) -> bytes:
-        """What has come already. Raises BlockingIOError where there is nothing."""
+        """Up to *size* bytes that are here already. Raises BlockingIOError if there are none."""
         return os.read(self.fileno(), size)
 
     def sendall(self, data: "ReadableBuffer", flags: int = 0, /) -> None:
-        # Not the standard library's: its time limit is for all of *data* together, however steadily it is taken.
+        # The standard library's time limit is for all of *data*, however steadily it is taken.
         view = memoryview(data)
         while view:
             try:
@@ -83,7 +89,7 @@ class TimeoutSocket(socket.socket):
                 self._await_writable()
 
     def sendfile(self, file: Any, offset: int = 0, count: int | None = None) -> int:
-        """As the standard library's, which asks before each piece whether it may be sent."""
+        """Send the file. The standard library's version polls before each piece."""
         left = os.fstat(file.fileno()).st_size - offset if count is None else count
         sent = 0
         while sent < left:
@@ -93,19 +99,19 @@ class TimeoutSocket(socket.socket):
                 self._await_writable()
                 continue
             if piece == 0:
-                break  # the file is shorter than it was
+                break  # the file has become shorter
             sent += piece
         return sent
 
     def is_ready(self, event: int, seconds: float) -> bool:
-        """Whether *event*, of `select.poll`, is there, or comes within *seconds*."""
+        """Whether *event*, one of `select.poll`'s, is there or comes within *seconds*."""
         poll = select.poll()
         poll.register(self, event)
         return bool(poll.poll(1000 * seconds))
 
     def _await_readable(self) -> None:
         began = time.monotonic()
-        seconds = self._patience
+        seconds = self._read_timeout
         if self._deadline is not None:
             seconds = min(seconds, max(0.001, self._deadline - began))
         elif self._waited >= IDLE_SECONDS:
@@ -122,24 +128,25 @@ class TimeoutSocket(socket.socket):
 
 
 class DirectBody(io.RawIOBase):
-    """A request body of known length, each read one of its connection: it may give less than was asked for.
+    """A request body of known length. Each read is one read of the connection and may be short.
 
-    gunicorn's own reads ahead up to 1 MiB, and copies each byte five times until a reader has it in pieces:
-    a fourth of the CPU of a 1 MiB upload.
+    gunicorn's own body reads up to 1 MiB ahead and copies each byte five times before the caller
+    has it: a fourth of the CPU of a 1 MiB upload.
     """
 
     def __init__(self, connection: socket.socket, start: bytes, length: int) -> None:
-        """*start* is what has been read already of the *length* bytes."""
+        """*start* holds those of the *length* bytes that have been read already."""
         self._connection = connection
         self._start = start
         self._left = length
-        self.failed = False  # where the next request begins is not known then; gunicorn asks
+        # gunicorn reads this: after a failure the start of the next request is unknown.
+        self.failed = False
 
     def readable(self) -> bool:
         return True
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Up to *size* bytes, or with -1 all; none at the end, and none when the client has gone."""
+        """Up to *size* bytes, all of them for -1; none at the end or when the client has gone."""
         if size is None or size < 0:
             return self.readall()
         size = min(size, self._left)
@@ -157,7 +164,7 @@ class DirectBody(io.RawIOBase):
         return data
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """As `read`, for the lines and the rest that `io.RawIOBase` makes of it."""
+        """The same, for `io.RawIOBase`, which makes lines of it."""
         with memoryview(buffer).cast("B") as view:
             data = self.read(len(view))
             view[: len(data)] = data
@@ -165,14 +172,15 @@ class DirectBody(io.RawIOBase):
 
 
 def drain(environ: dict[str, Any]) -> bool:
-    """Read and forget what the client still sends, at most `DRAIN_BYTES` and `DRAIN_SECONDS`; whether it was all.
+    """Discard the rest of the request body, up to `DRAIN_BYTES` and `DRAIN_SECONDS`.
 
-    For an answer that is given before the body was read: a proxy that is still sending would see the connection
-    break, and make a 502 of our answer. When it was not all, the connection cannot be used again.
+    Returns whether that was all of it; otherwise the connection cannot be used again. For an answer
+    that is given before the body was read: a proxy that is still sending would see the connection
+    break and turn our answer into a 502.
     """
     connection = environ.get("gunicorn.socket")
     if isinstance(connection, TimeoutSocket):
-        connection.end_in(DRAIN_SECONDS)
+        connection.set_deadline(DRAIN_SECONDS)
     left = DRAIN_BYTES
     try:
         while left > 0:

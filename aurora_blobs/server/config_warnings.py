@@ -1,4 +1,4 @@
-"""Settings that hold, but together do what their operator hardly wants: a line each, for the log of the start."""
+"""Warnings about settings that are valid, but together do what an operator hardly wants."""
 
 import re
 from urllib.parse import urlsplit
@@ -6,23 +6,19 @@ from urllib.parse import urlsplit
 from aurora_blobs.config import PREFIX, Config
 
 _MIN_PASSWORD = 8  # characters, as for accounts
-_HERE = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
-_ASKED = (
-    "plc_url",
-    "oauth_issuer",
-    "oauth_jwks_url",
-    "oauth_introspection_url",
-)  # who says who may come in
+_LOOPBACK = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
+# The answers of these decide who is let in.
+_TRUSTED_URLS = ("plc_url", "oauth_issuer", "oauth_jwks_url", "oauth_introspection_url")
 
 
 def config_warnings(config: Config) -> list[str]:
-    """What an operator should look at, each line beginning with the variable that it is about."""
+    """What an operator should look at, a line each. A line begins with its variable."""
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
-    is_open = not config.bind.startswith("unix:") and not _HERE.fullmatch(
-        config.bind.rpartition(":")[0]
-    )
-    oauth = config.oauth_issuer is not None
+    is_on_socket = config.bind.startswith("unix:")
+    is_on_network = not is_on_socket and not _LOOPBACK.fullmatch(config.bind.rpartition(":")[0])
+    takes_oauth = config.oauth_issuer is not None
+    names_oauth = config.oauth_jwks_url is not None or config.oauth_introspection_url is not None
     found = [
         (
             is_external and not has_pds_key,
@@ -33,12 +29,13 @@ def config_warnings(config: Config) -> list[str]:
             "SERVICE_DID=did:web:localhost: tokens of a PDS are for its own DID, and are refused",
         ),
         (
-            oauth and not has_pds_key and config.oauth_jwks_url is None,
+            takes_oauth and not has_pds_key and config.oauth_jwks_url is None,
             "OAUTH_JWKS_URL is unset, and JWT_SECRET too: no token of OAuth can be verified",
         ),
         (
-            not oauth and (config.oauth_jwks_url or config.oauth_introspection_url) is not None,
-            "OAUTH_ISSUER is unset: no token of OAuth is taken, whatever the other settings of OAuth say",
+            names_oauth and not takes_oauth,
+            "OAUTH_ISSUER is unset: no token of OAuth is taken, "
+            "whatever the other settings of OAuth say",
         ),
         (
             config.admin_password is not None and len(config.admin_password) < _MIN_PASSWORD,
@@ -49,25 +46,27 @@ def config_warnings(config: Config) -> list[str]:
             "ALLOW_LOOPBACK_IDENTITY=1 is for development: a DID may send requests to this machine",
         ),
         (
-            config.bind.startswith("unix:") and config.proxy_hops == 0,
-            "PROXY_HOPS=0 behind a socket: all clients count as one address, and one can lock out all",
+            is_on_socket and config.proxy_hops == 0,
+            "PROXY_HOPS=0 behind a socket: all clients count as one address, "
+            "and one can lock out all",
         ),
         (
-            is_open and config.proxy_hops > 0,
-            f"PROXY_HOPS={config.proxy_hops}: who reaches {config.bind} past the proxy can claim any address",
+            is_on_network and config.proxy_hops > 0,
+            f"PROXY_HOPS={config.proxy_hops}: who reaches {config.bind} past the proxy "
+            "can claim any address",
         ),
         *(
             (
-                _is_overheard(getattr(config, name)),
+                _is_in_the_clear(getattr(config, name)),
                 f"{name.upper()} is not https: who is on the way can let anybody in",
             )
-            for name in _ASKED
+            for name in _TRUSTED_URLS
         ),
     ]
-    return [PREFIX + line for is_so, line in found if is_so]
+    return [PREFIX + line for holds, line in found if holds]
 
 
-def _is_overheard(url: str | None) -> bool:
-    """Whether what is asked at *url* goes over a network in the clear."""
+def _is_in_the_clear(url: str | None) -> bool:
+    """Whether a request to *url* crosses a network without TLS."""
     parts = urlsplit(url or "")
-    return parts.scheme == "http" and not _HERE.fullmatch(parts.hostname or "")
+    return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")

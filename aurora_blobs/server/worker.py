@@ -1,4 +1,18 @@
-"""gunicorn's threaded worker, with slow clients kept out of its threads for as long as that can be."""
+"""gunicorn's threaded worker, changed so that a slow client holds no thread before it must.
+
+It leans on these parts of gunicorn 27.0.1, few of them documented. Where a new gunicorn changes one
+of them, tests/server/test_gunicorn_parts.py fails and names it.
+
+- ThreadWorker, overridden: init_process, enqueue_req, handle, handle_request, finish_request,
+  _cap_keepalive, handle_quit. Used: alive, cfg, sockets, nr_conns, pending_conns, poller.
+- TConn: sock, client, parser, data_ready, timeout, close. It takes an attribute of ours, head.
+- The parser, made by http.get_parser: unreader, with take_buffered and unread.
+- The request: headers, body, force_close. body.reader is a ChunkedReader or a LengthReader, which
+  has length. body.failed is asked before the next request is read.
+- The config: settings, is_ssl, worker_int. An instance attribute goes before a setting.
+- util: write_error, looked up where it is called; write_nonblock.
+- UnsupportedTransferCoding is answered with 501, StopIteration with nothing.
+"""
 
 import json
 import os
@@ -18,37 +32,38 @@ from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket
 
-HEAD_SECONDS = 10  # for a request line and its headers, all together
-# More than gunicorn's parser accepts with its default limits; a head that is longer goes there to be refused.
+HEAD_SECONDS = 10  # for the request line and all headers together
+# More than gunicorn's parser accepts by default. A longer head is given to it to be refused.
 _MAX_HEAD = 64 * 1024
-_HEAD_CHUNK = 16 * 1024  # more than any usual head: a small body comes along in the same read
+_HEAD_CHUNK = 16 * 1024  # more than the usual head: a small body comes along in the same read
 _HEAD_END = b"\r\n\r\n"
-# A request that comes this soon after the answer to the one before is taken by the same thread: by way of the poller
-# and another thread it costs a fifth more CPU. Not for long, because others may be waiting for a thread.
+# A thread waits this long for the next request of its connection: through the poller and another
+# thread that request costs a fifth more CPU. It stays with the connection no longer than
+# _STAY_SECONDS, because other requests may be waiting for a thread.
 _NEXT_SECONDS = 0.002
 _STAY_SECONDS = 0.1
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
-    """A request gets a thread when its head is complete; until then it waits in the poller, where waiting is free.
+    """A request waits in the poller, which costs nothing, and gets a thread with a complete head.
 
-    gunicorn's own worker gives a thread to a silent connection for 5 seconds, and to half a head for ever. A body
-    is read in its thread, so a stalled one keeps that thread until its `TimeoutSocket` gives up.
+    gunicorn's own worker gives a thread to a silent connection for 5 seconds, and to half a head
+    for ever. A body is read in its thread, so a stalled one keeps the thread until its
+    `TimeoutSocket` gives up.
     """
 
     def init_process(self) -> None:
-        self._is_tls = self.cfg.is_ssl  # worked out anew each time it is asked for
-        # The settings as plain attributes: gunicorn has each looked up in Python, twenty times a request.
+        self._is_tls = self.cfg.is_ssl  # gunicorn computes it at each access
+        # Settings as plain attributes: gunicorn looks them up in Python, twenty times a request.
         self.cfg.__dict__.update(
             {name: setting.get() for name, setting in self.cfg.settings.items()}
         )
-        util.write_error = (
-            _write_error  # what the server itself refuses is refused in the same words
-        )
+        # What gunicorn refuses has the same envelope as what the service refuses.
+        util.write_error = _write_error
         super().init_process()
 
     def enqueue_req(self, conn: TConn) -> None:
-        """*conn* was accepted, or may have another request: to a thread with it, or to the poller first."""
+        """Give *conn*, new or kept alive, to a thread if a head is here, else to the poller."""
         if self._is_tls:
             super().enqueue_req(conn)
             return
@@ -71,7 +86,10 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._begin(conn)
 
     def _is_head_read(self, conn: TConn) -> bool:
-        """Read what has come; True when it is a whole head, or the client has gone and ``conn.head`` is empty."""
+        """Read what is here into ``conn.head``; whether that is a whole head.
+
+        True also when the client has gone: then ``conn.head`` is empty.
+        """
         try:
             data = conn.sock.recv_now(_HEAD_CHUNK)
         except BlockingIOError:
@@ -79,7 +97,7 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         except OSError:
             data = b""
         conn.head = conn.head + data if data else b""
-        # The end may lie across two reads.
+        # Its end may lie across two reads.
         start = max(0, len(conn.head) - len(data) - len(_HEAD_END))
         return not data or conn.head.find(_HEAD_END, start) >= 0 or len(conn.head) > _MAX_HEAD
 
@@ -92,11 +110,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.close()
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
-        """In a thread: read the body, answer."""
+        """Answer one request, in a thread. Its body is read here."""
         if isinstance(req.body.reader, ChunkedReader):
             _check_transfer_codings(req)
         if isinstance(conn.sock, TimeoutSocket):
-            conn.sock.begin(close_after=req.force_close)
+            conn.sock.begin_request(close_after=req.force_close)
             if isinstance(req.body.reader, LengthReader):
                 req.body = _direct_body(conn, req.body.reader.length)
         try:
@@ -105,18 +123,19 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             raise StopIteration(f"the client stalled: {error}") from None
 
     def handle(self, conn: TConn) -> Any:
-        """In a thread: one request and those that follow at its heels, and the connection's end unless it is kept."""
+        """Answer a request, and those that follow at once, in a thread; close what is not kept."""
         kept = super().handle(conn)
         leave_at = time.monotonic() + _STAY_SECONDS
         while kept and time.monotonic() < leave_at and self._is_next_here(conn):
             kept = super().handle(conn)
         if not kept:
-            # Here and not in `finish_request`: it waits up to 2 seconds for the client, which no other may feel.
+            # Not in `finish_request`: closing waits up to 2 s for the client, and that runs in the
+            # main thread.
             conn.close(graceful=True)
         return kept
 
     def _is_next_here(self, conn: TConn) -> bool:
-        """Whether the head of another request has come, or comes at once; what is not whole is the poller's."""
+        """Whether another complete head is here, or comes within `_NEXT_SECONDS`."""
         if not self.alive or not isinstance(conn.sock, TimeoutSocket):
             return False
         unreader = conn.parser.unreader
@@ -128,30 +147,31 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         return is_whole
 
     def finish_request(self, conn: TConn, future: "Future[Any]") -> None:
-        """After `handle`, in the main thread."""
+        """Runs in the main thread after `handle`."""
         if not future.cancelled() and future.exception() is None and not future.result():
             self.nr_conns -= 1
         else:
             super().finish_request(conn, future)
 
     def _cap_keepalive(self, deadline: float) -> None:
-        """The worker stops: who has not sent a request by *deadline* has none that is in flight."""
+        """Runs when the worker stops: a client that sends nothing by *deadline* is cut off."""
         super()._cap_keepalive(deadline)
         for conn in self.pending_conns:
             conn.timeout = min(conn.timeout, deadline)
-        # Left open, they would take connections that nobody answers, for as long as an upload lasts.
+        # An open listener would accept connections that are never answered, until the last upload
+        # ends.
         for listener in self.sockets:
             listener.close()
 
     def handle_quit(self, sig: int, frame: FrameType | None) -> None:
-        """SIGQUIT and Ctrl-C: at once. An ordinary exit would wait for every thread."""
+        """Exit at once on SIGQUIT and Ctrl-C. An ordinary exit would wait for every thread."""
         self.cfg.worker_int(self)
         os._exit(0)
 
 
 def _write_error(client: Any, status: int, reason: str, message: str) -> None:
-    """Answers a request that never got as far as the service: a broken head, a line that is too long."""
-    phrase = HTTPStatus(status).phrase  # *reason* is that of another status for a 501
+    """Answer a request that never reached the service: its head is broken or too long."""
+    phrase = HTTPStatus(status).phrase  # gunicorn's *reason* for a 501 is "Bad Request"
     name = "InternalServerError" if status == 500 else "InvalidRequest"
     body = json.dumps({"error": name, "message": message or phrase}).encode()
     head = (
@@ -162,7 +182,8 @@ def _write_error(client: Any, status: int, reason: str, message: str) -> None:
 
 
 def _check_transfer_codings(req: Any) -> None:
-    # gunicorn lets gzip and deflate pass and undoes the chunks alone: the blob would be what nobody sent.
+    # gunicorn accepts gzip and deflate and undoes only the chunks. We would store a blob that
+    # nobody sent.
     for name, value in req.headers:
         if name == "TRANSFER-ENCODING" and value.strip().lower() != "chunked":
             raise UnsupportedTransferCoding(value)
@@ -171,7 +192,5 @@ def _check_transfer_codings(req: Any) -> None:
 def _direct_body(conn: TConn, length: int) -> DirectBody:
     unreader = conn.parser.unreader
     held = unreader.take_buffered()
-    unreader.unread(
-        held[length:]
-    )  # the start of another request: the client did not wait for our answer
+    unreader.unread(held[length:])  # a pipelined request begins there
     return DirectBody(conn.sock, held[:length], length)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from aurora_blobs.server import client_timeouts as patience
+from aurora_blobs.server import client_timeouts
 from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket, drain
 
 
@@ -64,9 +64,9 @@ def trickling(client: socket.socket) -> Iterator[None]:
 
 
 def test_a_read_gives_a_stalled_client_up(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, _ = pair
-    connection.begin()
+    connection.begin_request()
 
     with pytest.raises(TimeoutError):
         connection.recv(1)
@@ -74,9 +74,9 @@ def test_a_read_gives_a_stalled_client_up(pair, monkeypatch):
 
 @pytest.mark.parametrize("size", [0, 100_000], ids=["from the start", "after a good start"])
 def test_a_read_gives_a_trickling_client_up(pair, monkeypatch, size):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, client = pair
-    connection.begin()
+    connection.begin_request()
     client.send(bytes(size))
 
     with trickling(client), pytest.raises(TimeoutError, match="too slowly"):
@@ -84,9 +84,9 @@ def test_a_read_gives_a_trickling_client_up(pair, monkeypatch, size):
 
 
 def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.5)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.5)
     connection, client = pair
-    connection.begin()
+    connection.begin_request()
     data = bytes(range(256)) * 4096
     taken = []
     reader = threading.Thread(
@@ -101,18 +101,18 @@ def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, mon
 
 
 def test_a_write_gives_a_client_up_that_takes_nothing(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, _ = pair
-    connection.begin()
+    connection.begin_request()
 
     with pytest.raises(TimeoutError):
         connection.sendall(bytes(2**20))
 
 
 def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.05)
     connection, client = pair
-    connection.begin()
+    connection.begin_request()
 
     time.sleep(0.2)
     client.send(b"x")
@@ -121,12 +121,12 @@ def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch)
 
 
 def test_a_new_request_is_measured_anew(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.05)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.05)
     connection, client = pair
-    connection.begin()
-    connection.end_in(0)
+    connection.begin_request()
+    connection.set_deadline(0)
 
-    connection.begin()
+    connection.begin_request()
     client.send(b"x")
 
     assert connection.recv(1) == b"x"
@@ -140,13 +140,13 @@ def test_no_more_than_the_bound_is_drained(monkeypatch):
     body = Unending()
 
     assert not drain({"wsgi.input": body})
-    assert body.taken == patience.DRAIN_BYTES
+    assert body.taken == client_timeouts.DRAIN_BYTES
 
 
 def test_draining_ends_in_time_when_the_client_stalls(pair, monkeypatch):
-    monkeypatch.setattr(patience, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "DRAIN_SECONDS", 0.1)
     connection, client = pair
-    connection.begin()
+    connection.begin_request()
     client.send(b"half a body")
 
     began = time.monotonic()
@@ -157,9 +157,9 @@ def test_draining_ends_in_time_when_the_client_stalls(pair, monkeypatch):
 
 
 def test_draining_ends_in_time_when_the_client_trickles(pair, monkeypatch):
-    monkeypatch.setattr(patience, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "DRAIN_SECONDS", 0.1)
     connection, client = pair
-    connection.begin()
+    connection.begin_request()
 
     began = time.monotonic()
     with trickling(client):
@@ -205,9 +205,9 @@ def test_a_body_has_lines(pair):
 
 
 def test_a_body_whose_client_stalls_has_failed(pair, monkeypatch):
-    monkeypatch.setattr(patience, "IDLE_SECONDS", 0.1)
+    monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, _ = pair
-    connection.begin()
+    connection.begin_request()
     body = DirectBody(connection, b"", 8)
 
     with pytest.raises(TimeoutError):
