@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from aurora_blobs.catalog import accounts, counters, expiry
-from aurora_blobs.config import Config, Limit
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
 

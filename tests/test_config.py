@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from aurora_blobs.config import Config, ConfigError, Limit, effective, parse_seconds, parse_size
+from aurora_blobs.config import Config, ConfigError, effective
+from aurora_blobs.config_values import Limit, parse_seconds, parse_size
 
 SECRET = "0123456789abcdef"
 

@@ -13,7 +13,7 @@ PACKAGE = TESTS.parent / "aurora_blobs"
 
 # A folder or module imports from rows above its own, and within its own folder. A new one gets a place in a row.
 ROWS = [
-    "errors data_folder",
+    "errors config_values data_folder",
     "config",
     "protocol server",
     "media",

@@ -4,7 +4,8 @@ import pytest
 from support.clock import Clock
 
 from aurora_blobs.catalog.tokens import use_token
-from aurora_blobs.config import Config, Limit
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import Limit
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
 from aurora_blobs.rate_limits import Limits, network_of, spend

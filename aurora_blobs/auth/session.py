@@ -11,7 +11,8 @@ from typing import Any
 
 from aurora_blobs.auth.jwts import Key, parse_jwt, seconds_claim, secret_key
 from aurora_blobs.auth.keys import parse_public_key
-from aurora_blobs.config import MIN_SECRET_BYTES, Config
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import MIN_SECRET_BYTES
 from aurora_blobs.errors import ExpiredToken, InvalidToken
 from aurora_blobs.protocol.syntax import parse_did
 

@@ -19,7 +19,8 @@ from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
-from aurora_blobs.config import Config, Limit
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import (
     AccountNotFound,

@@ -8,7 +8,7 @@ import click
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
-from aurora_blobs.config import parse_size
+from aurora_blobs.config_values import parse_size
 from aurora_blobs.services import services
 
 _NAME = click.argument("name", metavar="ACCOUNT")

@@ -8,7 +8,7 @@ from flask.cli import with_appcontext
 from aurora_blobs.cli.findings import Findings, unrestricted
 from aurora_blobs.cli.output import json_option
 from aurora_blobs.cli.progress import amount, meter
-from aurora_blobs.config import parse_size
+from aurora_blobs.config_values import parse_size
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.maintenance.migrate import Migration

@@ -10,7 +10,8 @@ from support.auth_kit import ACCOUNT, Wallet
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.catalog import accounts, references
-from aurora_blobs.config import Config, Limit
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import Limit
 from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.protocol.cid import cid_of_digest
 
