@@ -65,7 +65,7 @@ class Config:
     threads: int = _setting(
         whole_number(1, 4096),
         256,
-        "threads per process, made as they are needed: how many slow uploads it can bear",
+        "threads per process, started when needed: each slow upload keeps one busy",
     )
     data_dir: Path = _setting(
         Path,
@@ -77,14 +77,17 @@ class Config:
         None,
         "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder",
     )
-    storage: str = _setting(one_of("disk", "s3"), "disk", "where bytes lie: `disk` or `s3`")
+    storage: str = _setting(
+        one_of("disk", "s3"), "disk", "where the bytes of blobs are stored: `disk` or `s3`"
+    )
     storage_fallback: str | None = _setting(
         one_of("disk", "s3"),
         None,
-        "`disk` or `s3`, where blobs are looked for that `STORAGE` does not have: while they move; unset: nowhere",
+        "`disk` or `s3`: during a move, read the blobs from there that `STORAGE` does not have; "
+        "unset: nowhere",
     )
     s3_bucket: str | None = _setting(parse_bucket, None, "the bucket")
-    s3_prefix: str = _setting(parse_any_text, "", "what the keys begin with, like `blobs/`")
+    s3_prefix: str = _setting(parse_any_text, "", "the prefix of all keys, like `blobs/`")
     s3_endpoint_url: str | None = _setting(parse_url, None, "the store's address; unset: AWS")
     s3_region: str | None = _setting(
         parse_any_text, None, "the region; unset: from boto3's usual chain"
@@ -95,12 +98,14 @@ class Config:
     s3_redirect: str | None = _setting(
         one_of("presigned"),
         None,
-        "`presigned`: getBlob redirects to a link to the bucket, good for five minutes; unset: bytes pass through here",
+        "`presigned`: getBlob redirects to a link to the bucket, valid for five minutes; "
+        "unset: bytes pass through this service",
     )
     verify_on_read: str = _setting(
         one_of("off", "on"),
         "off",
-        "`on`: a blob is hashed while it is sent whole; one that is wrong is never sent to its end, and set aside",
+        "`on`: a blob that is sent whole is hashed meanwhile; a damaged one is cut off "
+        "before its end, and quarantined",
     )
     max_blob_size: int = _setting(
         parse_positive_size, 5_242_880, "bytes; a plain number, `50MB` or `50MiB`"
@@ -144,37 +149,41 @@ class Config:
             "did:key:z…, or a secp256k1 public key in hex",
         ),
         None,
-        "with this key, too, a session token may be signed (ES256K or ES256): that of the PDS's entryway",
+        "public key of the PDS's entryway: session tokens signed with it (ES256K or ES256) "
+        "are accepted too",
     )
     moderation_did: str | None = _setting(
-        parse_did, None, "whose service tokens may do what the administrator may; unset: nobody's"
+        parse_did, None, "DID whose service tokens may do what the administrator may; unset: none"
     )
     oauth_issuer: str | None = _setting(
         parse_url,
         None,
-        "the authorization server whose DPoP-bound tokens are taken, as in their `iss`; unset: none",
+        "`iss` of the authorization server whose DPoP-bound tokens are accepted; unset: none",
     )
     oauth_jwks_url: str | None = _setting(
         parse_url,
         None,
-        "that server's public keys; unset: its tokens are signed as session tokens are",
+        "URL of that server's public keys; unset: its tokens are signed like session tokens",
     )
     oauth_introspection_url: str | None = _setting(
-        parse_url, None, "where the scope of a token that does not carry it is asked for (RFC 7662)"
+        parse_url,
+        None,
+        "introspection endpoint (RFC 7662), asked for the scope of tokens that do not carry it",
     )
-    oauth_client_id: str | None = _setting(parse_any_text, None, "who asks there")
+    oauth_client_id: str | None = _setting(parse_any_text, None, "client ID for that endpoint")
     oauth_client_secret: str | None = _setting(
-        parse_any_text, None, "with this secret", secret=True
+        parse_any_text, None, "client secret for that endpoint", secret=True
     )
     oauth_unscoped: str = _setting(
         one_of("nothing", "blobs"),
         "nothing",
-        "what a token may do whose scope cannot be known: `nothing`, or upload `blobs` of any type",
+        "rights of a token whose scope is not known: `nothing`, or uploading `blobs` of any type",
     )
     dpop_secret: str | None = _setting(
         matching(r"[0-9a-fA-F]{64}", "64 hex digits"),
         None,
-        "what DPoP nonces are made of; with the PDS's own, a nonce of either is good for both; unset: from the secret",
+        "secret of DPoP nonces; with the PDS's own, each of the two accepts the other's nonces; "
+        "unset: derived from the session secret",
         secret=True,
     )
     allow_loopback_identity: bool = _setting(
@@ -207,12 +216,13 @@ class Config:
     uploads_per_address: Limit | None = _setting(
         parse_limit,
         None,
-        "uploads from one address, like `1000/1d`, blobs that a record waits for not counted; 0: no limit",
+        "uploads from one address, like `1000/1d`; a blob that a record waits for is not counted; "
+        "0: no limit",
     )
     signups_per_address: Limit | None = _setting(
         parse_limit,
         Limit(100, 300),
-        "accounts that may be created from one address but this machine's; 0: no limit",
+        "accounts created from one address; this machine's is not limited; 0: no limit",
     )
     failures_per_address: Limit | None = _setting(
         parse_limit,
@@ -236,7 +246,7 @@ class Config:
         "comma list of sizes for `/img/`, like `card=inside:1200x630,icon=cover:64x64`",
     )
     image_cache_size: int = _setting(
-        parse_size, 2**30, "bytes of derived pictures that are kept; 0: none"
+        parse_size, 2**30, "bytes of derived pictures in the cache; 0: no cache"
     )
     durability: str = _setting(
         one_of("full", "os"),
@@ -249,7 +259,7 @@ class Config:
     lexicon_dir: Path | None = _setting(
         Path,
         None,
-        "folder of lexicon files whose record types are checked too, for the blobs in them",
+        "folder of more lexicon files: the blobs in records of their types are checked too",
     )
 
     @classmethod
