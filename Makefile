@@ -9,7 +9,7 @@ BIN     = .venv/bin
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-live test-long test-s3-all test-min lint bench clean
+.PHONY: help run demo test test-fast test-live test-long test-s3-all test-min lint docs bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,9 @@ lint: .venv/developed ## ruff (lint and format check) and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: .venv/developed ## write the parts of docs/ that are made from the code: settings and methods
+	@cd tests && ../$(BIN)/python -m support.settings_table && ../$(BIN)/python -m support.api_page
 
 bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where; bench/README.md says how
 	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) \
