@@ -114,18 +114,18 @@ _BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def publish(bench: Bench, machine: dict[str, str], out: Path, project: Path) -> None:
-    """Keep what *out* holds in bench/results/, and put the figures at 8 at once into the README, between its marks."""
+    """Copy *out* to bench/results/, and put the figures at 8 at once into bench/README.md."""
     kept = project / "bench" / "results"
     kept.mkdir(exist_ok=True)
     for name in ("results.json", "results.md", "results.svg"):
         shutil.copy(out / name, kept / name)
-    readme = project / "README.md"
-    before, begin, rest = readme.read_text().partition(_BEGIN)
+    page = project / "bench" / "README.md"
+    before, begin, rest = page.read_text().partition(_BEGIN)
     _, end, after = rest.partition(_END)
     if not begin or not end:
-        print(f"README.md has no {_BEGIN} and {_END} to put the figures between")
+        print(f"bench/README.md has no {_BEGIN} and {_END} to put the figures between")
         return
-    readme.write_text(f"{before}{begin}\n{_summary(bench, machine)}\n{end}{after}")
+    page.write_text(f"{before}{begin}\n{_summary(bench, machine)}\n{end}{after}")
 
 
 def _summary(bench: Bench, machine: dict[str, str]) -> str:
@@ -144,9 +144,9 @@ def _summary(bench: Bench, machine: dict[str, str]) -> str:
             "MB/s from there on. The limit is a C server with the same fsyncs (TCP / Unix socket), or nginx serving "
             "the plain file; the reference is the PDS of Bluesky, which does not fsync.",
             table((head[i] for i in shown), ([line[i] for i in shown] for line in chosen)),
-            "![MB/s against size](bench/results/results.svg)",
+            "![MB/s against size](results/results.svg)",
             f"{machine['cpu']}, {machine['memory']}, {machine['file system']}, {machine['date']}; `make bench` "
             f"measures it again. Of {len(marks)} required figures {marks.count('met')} are met: "
-            "[all of them](bench/results/results.md).",
+            "[all of them](results/results.md).",
         )
     )

@@ -196,7 +196,7 @@ def _arguments() -> argparse.Namespace:
         "--rounds", type=int, metavar="N", help="how often each figure is measured; 3 if not given"
     )
     parser.add_argument(
-        "--publish", action="store_true", help="also put table and plot into the README"
+        "--publish", action="store_true", help="also put table and plot into bench/README.md"
     )
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
     parser.add_argument("--folder", help="where the stores are made; bench/out/stores if not given")

@@ -85,19 +85,19 @@ def test_the_plot_is_a_picture(bench):
     assert len(root.findall(".//{*}polyline")) == 3
 
 
-def test_the_figures_go_into_the_readme_between_their_marks(bench, tmp_path):
+def test_the_figures_go_into_the_page_between_their_marks(bench, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (tmp_path / "bench").mkdir()
     for name in ("results.json", "results.md", "results.svg"):
         (out / name).write_text(name)
-    readme = tmp_path / "README.md"
-    readme.write_text(f"before\n{report._BEGIN}\nold\n{report._END}\nafter\n")
+    page = tmp_path / "bench" / "README.md"
+    page.write_text(f"before\n{report._BEGIN}\nold\n{report._END}\nafter\n")
     facts = dict.fromkeys(("cpu", "memory", "file system", "date"), "any")
 
     report.publish(bench, facts, out, tmp_path)
 
-    text = readme.read_text()
+    text = page.read_text()
     assert text.startswith("before\n")
     assert text.endswith("\nafter\n")
     assert "old" not in text

@@ -1,4 +1,4 @@
-"""A PDS tells of its writes as administrator: the calls that README.md names, and what it does when one fails."""
+"""A PDS reports its writes, as docs/beside-a-pds.md says, and what it does when one fails."""
 
 import pytest
 from api.test_import_repo import CAR, IMPORT, reference

@@ -23,7 +23,7 @@ PHOTO = ROOT / "examples" / "rocket.jpg"
 CID = cid_of_digest(sha256(PHOTO.read_bytes()).digest())
 ADMIN = {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
 
-# What the README shows as the server of a PDS.
+# What docs/beside-a-pds.md shows as the server of a PDS.
 SERVER = """
     server {
         listen 127.0.0.1:PORT;
@@ -147,7 +147,7 @@ def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
 
 
 def test_the_reference_pds_refuses_a_record_whose_blob_it_does_not_hold_itself(beside):
-    """As the README says: a PDS has to ask this service instead of its own store."""
+    """As docs/beside-a-pds.md says: a PDS has to ask this service instead of its own store."""
     did, token = beside.facts["did"], beside.facts["accessJwt"]
     headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
     blob = beside.nginx.call("POST", UPLOAD, PHOTO.read_bytes(), headers).json["blob"]

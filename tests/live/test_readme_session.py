@@ -3,15 +3,17 @@
 import subprocess
 
 import pytest
+from support.pages import blocks
 from support.service import ROOT, Service
-from test_readme import blocks
 
 pytestmark = pytest.mark.live
+
+README = ROOT / "README.md"
 
 
 def test_the_curl_session_runs_as_printed(tmp_path):
     service = Service(tmp_path).start()
-    session = next(block for block in blocks("sh") if "uploadBlob" in block)
+    [session] = blocks(README, "sh")
     here = session.replace("127.0.0.1:2583", f"127.0.0.1:{service.port}").replace(
         "/tmp/", f"{tmp_path}/"
     )
@@ -25,7 +27,7 @@ def test_the_curl_session_runs_as_printed(tmp_path):
 
     assert done.stderr == ""
     assert done.stdout.endswith("identical\n")
-    [answer] = blocks("json")
+    [answer] = blocks(README, "json")
     assert answer.replace(" ", "").strip() in done.stdout.replace(" ", "")
 
 

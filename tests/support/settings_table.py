@@ -1,16 +1,16 @@
-"""The settings table of README.md, made from the settings: ``python tests/support/settings_table.py`` writes it."""
+"""The table in docs/settings.md, made from the settings; ``make docs`` writes it."""
 
 from dataclasses import fields
-from pathlib import Path
+
+from support.pages import DOCS, write_generated
 
 from aurora_blobs.config import PREFIX, Config
 
-README = Path(__file__).parents[2] / "README.md"
-BEGIN = "<!-- settings: made by tests/support/settings_table.py -->\n"
-END = "<!-- settings end -->\n"
+PAGE = DOCS / "settings.md"
 
 
-def table():
+def table() -> str:
+    """The table, a line for each setting."""
     lines = ["| variable | default | meaning |", "|---|---|---|"]
     for setting in fields(Config):
         default = setting.default
@@ -25,12 +25,5 @@ def table():
     return "\n".join(lines) + "\n"
 
 
-def shown():
-    """The table that README.md has."""
-    return README.read_text().partition(BEGIN)[2].partition(END)[0]
-
-
 if __name__ == "__main__":
-    text = README.read_text()
-    before, _, rest = text.partition(BEGIN)
-    README.write_text(before + BEGIN + table() + END + rest.partition(END)[2])
+    write_generated(PAGE, "settings", table())

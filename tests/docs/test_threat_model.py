@@ -3,11 +3,13 @@
 import re
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+from support.pages import DOCS
+
+TESTS = Path(__file__).parents[1]
 
 
 def test_each_test_that_the_threat_model_names_exists():
-    text = (TESTS.parent / "docs" / "threat-model.md").read_text().partition("\n| who ")[2]
+    text = (DOCS / "threat-model.md").read_text().partition("\n| who ")[2]
     written = {
         (str(path.relative_to(TESTS).with_name(path.stem.removeprefix("test_"))), name)
         for path in TESTS.rglob("test_*.py")
