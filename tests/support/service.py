@@ -113,10 +113,11 @@ class Service(Server):
             *self._arguments,
             "wsgi:app",
         ]
-        self._begin(command, "service.log", cwd=ROOT, env=self._environ())
+        self._begin(command, "service.log", cwd=ROOT, env=self.environ())
         return self
 
-    def _environ(self) -> dict[str, str]:
+    def environ(self) -> dict[str, str]:
+        """The environment of this process, with the settings of this service in place of others."""
         own = {
             name: value
             for name, value in os.environ.items()
@@ -166,7 +167,7 @@ class Service(Server):
         """The operator's command *words*, with the settings of this service."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
         return subprocess.run(
-            command, cwd=ROOT, env=self._environ(), capture_output=True, timeout=600
+            command, cwd=ROOT, env=self.environ(), capture_output=True, timeout=600
         )
 
     def account(self, handle: str = "alice.test") -> Account:
