@@ -74,7 +74,8 @@ def delete_account(
     try:
         for start in range(0, len(cids), _STEP):
             gone += discard(database, backend, cids[start : start + _STEP], clock)
-        backend.purge_quarantine(set(gone))
+        for store in backend.stores:
+            store.purge_quarantine(set(gone))
     except STORE_AWAY as error:
         log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
     return gone

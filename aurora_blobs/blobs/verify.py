@@ -11,7 +11,7 @@ from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.protocol.cid import cid_of_digest
-from aurora_blobs.storage.base import BlobBackend
+from aurora_blobs.storage.base import BlobBackend, Store
 
 
 def is_right(
@@ -42,7 +42,7 @@ def quarantine(
     False where row or bytes have changed since they were read, or the bytes are right: an upload healed it.
     """
     cid = row.cid
-    seen: list[tuple[BlobBackend, str | None]] = []
+    seen: list[tuple[Store, str | None]] = []
     right: bool | None = None
     # Read and copied without the write lock, for which every upload would wait.
     for store in backend.stores:

@@ -1,7 +1,7 @@
-"""Where bytes lie: one class per kind of store, behind one seam."""
+"""Where bytes lie: one class for each kind of store, behind one seam."""
 
 from aurora_blobs.config import Config
-from aurora_blobs.storage.base import BlobBackend
+from aurora_blobs.storage.base import BlobBackend, Store
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.pair import PairBackend
 from aurora_blobs.storage.s3 import S3Backend
@@ -10,15 +10,15 @@ from aurora_blobs.storage.s3_client import S3Client
 
 
 def open_backend(config: Config) -> BlobBackend:
-    """The store that *config* names, the one it falls back on included. Nothing is connected to yet."""
+    """The store of *config*, as a pair where it names a fallback. Makes no connection yet."""
     store = open_store(config, config.storage)
     if config.storage_fallback in (None, config.storage):
         return store
     return PairBackend(store, open_store(config, config.storage_fallback))
 
 
-def open_store(config: Config, storage: str) -> BlobBackend:
-    """The one store that *storage* names, ``disk`` or ``s3``."""
+def open_store(config: Config, storage: str) -> Store:
+    """The store that *storage* names, ``disk`` or ``s3``."""
     if storage == "disk":
         return DiskBackend(config.data_folder.blobs, durable=config.durability == "full")
     assert config.s3_bucket is not None

@@ -1,4 +1,4 @@
-"""The seam between the service and the place where bytes lie: a few operations on CIDs."""
+"""The seam between the service and the places where bytes lie."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -8,12 +8,12 @@ from typing import BinaryIO
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError
 from aurora_blobs.intake.spool import Spooled
 
-CANARY = "probe."  # what the name of a canary begins with; one may be left behind
+CANARY = "probe."  # the name of a canary begins with it; a crash may leave one behind
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What a backend says of one blob it holds. `modified` is in microseconds since the epoch, UTC."""
+    """A blob in a scan. `modified` is in microseconds since the epoch, UTC."""
 
     cid: str
     size: int
@@ -22,9 +22,10 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An upload that broke off, of which a store keeps *size* bytes. `since` is in microseconds since the epoch, UTC.
+    """An upload to a store that broke off and left *size* bytes there.
 
-    `remove` has it forgotten, and answers False where it is gone already.
+    `since` is in microseconds since the epoch, UTC. `remove` removes it, and returns False where it
+    is gone already.
     """
 
     cid: str
@@ -34,20 +35,24 @@ class Unfinished:
 
 
 class BlobBackend(ABC):
-    """Where bytes lie. What is temporary, taken down, owned or typed is the catalog's, never a backend's.
+    """Where bytes lie: a store, or two as one.
 
-    CIDs are in the ``bafkrei…`` form and were checked before they get here.
-    Every operation may raise BackendUnavailable or BackendTimeout.
+    It has five operations: put, open, size, delete, scan. `delete_many` is delete for many CIDs,
+    `probe` tries the operations, `path` and `url` are for a proxy, `stores` for whoever needs each
+    place by itself. What is temporary, taken down, owned or typed is the catalog's.
+
+    CIDs are in the ``bafkrei…`` form and were checked before they get here. Every operation may
+    raise BackendUnavailable or BackendTimeout.
     """
 
-    # Whether `size` is cheap enough to be asked inside a transaction: a file system, not a network.
+    # Whether `size` may be asked inside a transaction: of a file system, not over a network.
     stat_is_cheap = False
-    # Whether `put` waits until the disk of this machine has the bytes.
+    # Whether `put` waits for a disk of this machine.
     is_local_disk = False
 
     @abstractmethod
     def put(self, blob: Spooled) -> None:
-        """Make the bytes durable under ``blob.cid``. Twice is harmless; on failure nothing shows under the CID.
+        """Make the bytes durable under ``blob.cid``. Idempotent; a failure shows no part of them.
 
         Raises InsufficientStorage.
         """
@@ -61,36 +66,20 @@ class BlobBackend(ABC):
 
     @abstractmethod
     def size(self, cid: str) -> int | None:
-        """How many bytes are held under *cid*; None is absence."""
+        """How many bytes are stored under *cid*, None if there are none."""
 
     @abstractmethod
     def delete(self, cid: str) -> None:
-        """Remove the bytes. Absence is success."""
-
-    @abstractmethod
-    def version(self, cid: str) -> str | None:
-        """What changes when other bytes come to lie under *cid*; None is absence."""
-
-    @abstractmethod
-    def quarantine(self, cid: str) -> None:
-        """Copy what lies under *cid*, found to be other bytes, to where no operation looks. Raises BlobNotFound."""
-
-    @abstractmethod
-    def purge_quarantine(self, cids: Collection[str]) -> None:
-        """Remove what was kept aside of *cids*."""
+        """Remove the bytes. Idempotent."""
 
     @abstractmethod
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
-        """Everything held, by shard and in it by CID. *skipped* gets the name of whatever is not a blob."""
-
-    @abstractmethod
-    def probe(self) -> None:
-        """Write, read and delete a canary."""
+        """All blobs, by shard and in it by CID. *skipped* gets the name of anything else."""
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
-        """Remove the bytes of each of *cids*; those that could not be removed, with the reason.
+        """Remove the bytes of each of *cids*; returns the failures.
 
-        A store that is away is not waited for again and again: callers hold the database's write lock.
+        Ends at the first sign that the store is away: callers hold the database's write lock.
         """
         failures: dict[str, BlobServiceError] = {}
         for index, cid in enumerate(cids):
@@ -102,22 +91,52 @@ class BlobBackend(ABC):
                 failures[cid] = error
         return failures
 
-    def unfinished(self, before: int) -> Iterator[Unfinished]:
-        """Uploads that broke off and do not go by themselves; nothing of them came since *before*, as `since`."""
-        return iter(())
-
-    @property
-    def stores(self) -> tuple["BlobBackend", ...]:
-        """The stores that this one is made of, in the order in which a blob is looked for."""
-        return (self,)
+    @abstractmethod
+    def probe(self) -> None:
+        """Write, read and delete a canary."""
 
     def path(self, cid: str) -> str | None:
-        """Where a proxy on this machine finds *cid*, below the backend's root; None if it cannot."""
+        """Where a proxy on this machine finds *cid*, below the backend's root; None if nowhere."""
         return None
 
     def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
-        """A URL that gives these bytes to whoever has it, for a few minutes, with these headers; None if there is none.
+        """A link to the bytes with these headers, good for minutes; None if there is none.
 
-        Whether the bytes are there is not looked at.
+        Made without a look at whether the bytes are there.
         """
         return None
+
+    @property
+    @abstractmethod
+    def stores(self) -> "tuple[Store, ...]":
+        """The stores in it, in the order in which they are searched for a blob."""
+
+
+class Store(BlobBackend):
+    """One place where bytes lie, with its quarantine for bytes that are not those of their CID."""
+
+    @property
+    def stores(self) -> "tuple[Store, ...]":
+        return (self,)
+
+    @abstractmethod
+    def version(self, cid: str) -> str | None:
+        """A tag that changes with the bytes under *cid*; None if there are none."""
+
+    @abstractmethod
+    def quarantine(self, cid: str) -> None:
+        """Copy the bytes under *cid* to the quarantine, which no other operation reads.
+
+        Raises BlobNotFound.
+        """
+
+    @abstractmethod
+    def purge_quarantine(self, cids: Collection[str]) -> None:
+        """Remove what the quarantine has of *cids*."""
+
+    def unfinished(self, before: int) -> Iterator[Unfinished]:
+        """Uploads that broke off and got nothing since *before*, as in `Unfinished.since`.
+
+        A store whose broken uploads go by themselves has none.
+        """
+        return iter(())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled, disk_errors
 from aurora_blobs.protocol.cid import cid_at, place_of
-from aurora_blobs.storage.base import CANARY, BlobBackend, Stored
+from aurora_blobs.storage.base import CANARY, Store, Stored
 from aurora_blobs.storage.group_fsync import sync_folder
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _QUARANTINE = "quarantine"  # a folder beside the shards
 
 
-class DiskBackend(BlobBackend):
+class DiskBackend(Store):
     """A folder. A file under its CID is whole: it gets its name after its last byte."""
 
     stat_is_cheap = True

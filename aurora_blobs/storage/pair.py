@@ -1,20 +1,20 @@
-"""Two stores as one, while blobs move from one to the other: written to the first, read from either."""
+"""Two stores as one, while blobs move between them."""
 
 import heapq
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from typing import BinaryIO
 
 from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import Spooled
 from aurora_blobs.protocol.cid import place_of
-from aurora_blobs.storage.base import BlobBackend, Stored
+from aurora_blobs.storage.base import BlobBackend, Store, Stored
 
 
 class PairBackend(BlobBackend):
-    """*first* takes what is new, *second* is looked at for what *first* does not have."""
+    """New blobs go to *first*; *second* is read for those that *first* does not have."""
 
-    def __init__(self, first: BlobBackend, second: BlobBackend) -> None:
+    def __init__(self, first: Store, second: Store) -> None:
         self.first = first
         self.second = second
         self.stat_is_cheap = first.stat_is_cheap and second.stat_is_cheap
@@ -34,29 +34,13 @@ class PairBackend(BlobBackend):
         return self.second.size(cid) if size is None else size
 
     def delete(self, cid: str) -> None:
-        # The second first: what is left when this breaks off between them is where it is looked for.
+        # The second first: if only one deletion succeeds, the blob is left where reads begin.
         self.second.delete(cid)
         self.first.delete(cid)
-
-    def version(self, cid: str) -> str | None:
-        version = self.first.version(cid)
-        return self.second.version(cid) if version is None else version
-
-    def quarantine(self, cid: str) -> None:
-        # As it is read.
-        (self.second if self.first.size(cid) is None else self.first).quarantine(cid)
-
-    @property
-    def stores(self) -> tuple[BlobBackend, ...]:
-        return (self.first, self.second)
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
         failures = self.second.delete_many(cids)
         return failures | self.first.delete_many([cid for cid in cids if cid not in failures])
-
-    def purge_quarantine(self, cids: Collection[str]) -> None:
-        self.second.purge_quarantine(cids)
-        self.first.purge_quarantine(cids)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)
@@ -66,6 +50,10 @@ class PairBackend(BlobBackend):
     def probe(self) -> None:
         self.first.probe()
         self.second.probe()
+
+    @property
+    def stores(self) -> tuple[Store, ...]:
+        return (self.first, self.second)
 
 
 def _order(stored: Stored) -> str:

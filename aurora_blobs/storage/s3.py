@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import Spooled
 from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
-from aurora_blobs.storage.base import CANARY, BlobBackend, Stored, Unfinished
+from aurora_blobs.storage.base import CANARY, Store, Stored, Unfinished
 from aurora_blobs.storage.s3_bucket import Bucket, unexpected
 from aurora_blobs.storage.s3_client import SLOWEST_PUT, Refused
 from aurora_blobs.storage.s3_parts import MAX_PUT, PART, PartedUpload, uploads
@@ -20,7 +20,7 @@ _QUARANTINE = "quarantine/"  # after the prefix
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 
 
-class S3Backend(BlobBackend):
+class S3Backend(Store):
     """A bucket. An object is whole or absent; its Content-Type is that of its first upload."""
 
     def __init__(

@@ -6,11 +6,11 @@ from contextlib import contextmanager
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.protocol.cid import place_of
-from aurora_blobs.storage.base import BlobBackend, Stored, Unfinished
+from aurora_blobs.storage.base import Store, Stored, Unfinished
 from aurora_blobs.storage.disk import DiskBackend
 
 
-class MemoryBackend(BlobBackend):
+class MemoryBackend(Store):
     """Bytes in a dict."""
 
     stat_is_cheap = True
