@@ -11,7 +11,8 @@ globals().update(
     {
         name: test
         for name, test in vars(test_backends).items()
-        if name.startswith("test_") and "backend" in inspect.signature(test).parameters
+        if name.startswith("test_")
+        and {"backend", "single"} & {*inspect.signature(test).parameters}
     }
 )
 
@@ -19,3 +20,8 @@ globals().update(
 @pytest.fixture(params=[{}, {"max_put": 1}], ids=["whole", "in parts"])
 def backend(open_s3, request):
     return open_s3(**request.param)
+
+
+@pytest.fixture
+def single(backend):
+    return backend

@@ -1,0 +1,39 @@
+"""The stores that need no server."""
+
+import os
+import tempfile
+from pathlib import Path
+
+import pytest
+from support.fakes import MemoryBackend
+from support.leaks import open_files
+
+from aurora_blobs.storage.disk import DiskBackend
+from aurora_blobs.storage.pair import PairBackend
+
+
+@pytest.fixture
+def memory():
+    return MemoryBackend()
+
+
+@pytest.fixture
+def disk(tmp_path):
+    folder = tmp_path / "blobs"
+    yield DiskBackend(folder, durable=False)
+    assert open_files(folder) == []
+
+
+@pytest.fixture
+def mounted_disk(tmp_path):
+    """A disk on another file system than the spool, so that nothing can be linked to it."""
+    places = ("/dev/shm", tempfile.gettempdir())
+    other = next(place for place in places if os.stat(place).st_dev != tmp_path.stat().st_dev)
+    with tempfile.TemporaryDirectory(dir=other) as folder:
+        yield DiskBackend(Path(folder), durable=True)
+        assert open_files(folder) == []
+
+
+@pytest.fixture
+def pair(disk, memory):
+    return PairBackend(disk, memory)
