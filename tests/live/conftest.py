@@ -11,7 +11,7 @@ from support.swift import SwiftS3
 from aurora_blobs.storage import s3_client
 from aurora_blobs.storage.s3 import S3Backend
 from aurora_blobs.storage.s3_bucket import Bucket
-from aurora_blobs.storage.s3_client import BRIEF, PATIENT, S3Client, Timeouts
+from aurora_blobs.storage.s3_client import S3Client, Timeouts
 
 STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
 
@@ -42,16 +42,20 @@ def link(s3_server):
 
 @pytest.fixture
 def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
-    """Opens a store of this test's own. At the *url* of a link that fails it is given up a tenth as late as usual."""
+    """Opens a store of this test's own; at the *url* of a faulty link timeouts are a tenth."""
     monkeypatch.setattr(s3_client, "PAUSE_SECONDS", 0.02)
+
+    faulty = {
+        "timeouts": Timeouts(connect=1.5, read=1.5, total=4),
+        "brief_timeouts": Timeouts(connect=1.5, read=1.5, total=2),
+    }
 
     def open_s3(url: str | None = None, **sizes: int) -> S3Backend:
         client = S3Client(
             endpoint_url=url or s3_server.url,
             region=None,
             addressing_style="path",
-            patient=PATIENT if url is None else Timeouts(connect=1.5, silence=1.5, total=4),
-            brief=BRIEF if url is None else Timeouts(connect=1.5, silence=1.5, total=2),
+            **(faulty if url else {}),
         )
         return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/", **sizes)
 
