@@ -1,4 +1,4 @@
-"""Bytes as objects in an S3-compatible store, under ``<prefix><xx>/<cid>``, xx as on disk."""
+"""Blobs as objects in an S3-compatible store: ``<prefix><xx>/<cid>``, xx as on disk."""
 
 import os
 import secrets
@@ -13,39 +13,41 @@ from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
 from aurora_blobs.storage.base import CANARY, Store, Stored, Unfinished
 from aurora_blobs.storage.s3_bucket import Bucket, unexpected
 from aurora_blobs.storage.s3_client import SLOWEST_PUT, Refused
-from aurora_blobs.storage.s3_parts import MAX_PUT, PART, PartedUpload, uploads
+from aurora_blobs.storage.s3_parts import MAX_PUT, PART, MultipartUpload, unfinished_uploads
 
-URL_SECONDS = 300  # how long a link works: a slow client must begin in it, not end
+URL_SECONDS = 300  # in which a client must begin to read a link, not end
 _QUARANTINE = "quarantine/"  # after the prefix
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 
 
 class S3Backend(Store):
-    """A bucket. An object is whole or absent; its Content-Type is that of its first upload."""
+    """A bucket. An object is whole or absent; its Content-Type is that of the first upload."""
 
     def __init__(
         self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART
     ) -> None:
-        """What is larger than *max_put* bytes goes up in parts of *part_bytes* or, where they are too many, more."""
+        """Objects above *max_put* bytes are sent in parts of *part_bytes*, or larger ones if those
+        are too many for S3.
+        """
         self.bucket = bucket
         self._prefix = prefix
         self._max_put = max_put
         self._part_bytes = part_bytes
-        # Always the same, so that a store which does not delete is not filled up; with the process, since after a fork
-        # there are several of this object.
+        # One name for all canaries, so that a store that does not delete is not filled; `probe`
+        # adds the process, since a fork copies this object.
         self._canary = f"{CANARY}{secrets.token_hex(8)}"
         self._conditional = True  # until the store says that it does not know If-None-Match
 
     def put(self, blob: Spooled) -> None:
         """Make the bytes durable under ``blob.cid``.
 
-        After a BackendTimeout the whole of them may still appear there; never a part.
+        After a BackendTimeout the object may still appear, whole; never a part of it.
         """
         try:
             if blob.size <= self._max_put:
                 self._create(partial(self._put, blob), lambda: self._is_whole(blob))
                 return
-            with self._in_parts(self.key(blob.cid), ContentType=blob.mime_type) as upload:
+            with self._multipart(self.key(blob.cid), ContentType=blob.mime_type) as upload:
                 upload.send(blob)
                 self._create(upload.complete, upload.is_there)
         except Refused as refusal:
@@ -62,7 +64,7 @@ class S3Backend(Store):
         self.bucket.call("delete_object", brief=True, Key=self.key(cid))
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
-        if len(cids) == 1:  # in the way that no store refuses
+        if len(cids) == 1:  # no store refuses DeleteObject
             return super().delete_many(cids)
         failures: dict[str, BlobServiceError] = {}
         for start in range(0, len(cids), _DELETE_AT_ONCE):
@@ -76,7 +78,7 @@ class S3Backend(Store):
                 # Swift and older MinIO want a Content-MD5, which boto3 no longer sends.
                 failures |= super().delete_many(batch)
                 continue
-            # A batch is answered with 200 whatever became of its keys.
+            # A batch is answered with 200 even where keys in it failed.
             for error in answer.get("Errors", ()):
                 if error.get("Code") != "NoSuchKey":
                     failures[keys[error["Key"]]] = BackendUnavailable(
@@ -96,7 +98,7 @@ class S3Backend(Store):
         if size <= self._max_put:
             self.bucket.call("copy_object", CopySource=source, Key=aside)
             return
-        with self._in_parts(aside) as upload:
+        with self._multipart(aside) as upload:
             upload.copy(source, size)
             upload.complete()
 
@@ -128,19 +130,19 @@ class S3Backend(Store):
                 skipped(name)
 
     def unfinished(self, before: int) -> Iterator[Unfinished]:
-        for begun in uploads(self.bucket, self._prefix):
-            name = begun.key[len(self._prefix) :]
+        for upload in unfinished_uploads(self.bucket, self._prefix):
+            name = upload.key[len(self._prefix) :]
             cid = (
                 cid_in(name.removeprefix(_QUARANTINE))
                 if name.startswith(_QUARANTINE)
                 else cid_at(name)
             )
-            if cid is None or begun.since >= before:
+            if cid is None or upload.since >= before:
                 continue
-            # Of one that goes over a slow link for longer than the grace, a part came a moment ago.
-            size, since = begun.parts()
+            # An upload over a slow link may have begun before that, and still be under way.
+            size, since = upload.parts()
             if since < before:
-                yield Unfinished(cid, size, since, begun.remove)
+                yield Unfinished(cid, size, since, upload.remove)
 
     def probe(self) -> None:
         key = f"{self._prefix}{self._canary}.{os.getpid()}"
@@ -156,11 +158,11 @@ class S3Backend(Store):
         """The key of *cid*."""
         return f"{self._prefix}{place_of(cid)}"
 
-    def _in_parts(self, key: str, **options: str) -> PartedUpload:
-        return PartedUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
+    def _multipart(self, key: str, **options: str) -> MultipartUpload:
+        return MultipartUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
 
     def _create(self, write: Callable[..., None], is_there: Callable[[], bool]) -> None:
-        """*write* an object where there is none; one that *is_there* and whole stays."""
+        """*write* an object unless one *is_there*, and whole."""
         if self._conditional:
             try:
                 write(IfNoneMatch="*")
@@ -170,7 +172,7 @@ class S3Backend(Store):
                     if is_there():
                         return
                 elif refusal.http_status in (400, 501):
-                    # Swift says 501. Without the condition an equal object is written again, which is harmless.
+                    # Swift says 501. Without the condition equal bytes are written again: harmless.
                     self._conditional = False
                 else:
                     raise
@@ -190,10 +192,10 @@ class S3Backend(Store):
         )
 
     def _is_whole(self, blob: Spooled) -> bool:
-        # A store that keeps no checksum cannot tell: there the bytes at hand, which are right, are sent once more.
+        # False in a store that keeps no checksum: the bytes at hand are right, and are sent again.
         try:
             head = self.bucket.call("head_object", Key=self.key(blob.cid), ChecksumMode="ENABLED")
         except BlobNotFound:
-            return False  # deleted in this moment
+            return False  # deleted meanwhile
         digest = b64encode(digest_of(blob.cid)).decode()
         return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256") == digest)

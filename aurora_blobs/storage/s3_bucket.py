@@ -1,4 +1,4 @@
-"""The objects of a bucket by key: listed page by page, read in constant memory and across broken connections."""
+"""The objects of a bucket by key: listed by pages, read in constant memory, resumed if broken."""
 
 import io
 from collections.abc import Callable, Iterator
@@ -24,7 +24,10 @@ class Listed:
 
 
 class Bucket:
-    """One bucket through one client. Every method may raise BackendUnavailable, BackendTimeout, ServiceBusy."""
+    """One bucket, through one client.
+
+    Every method may raise BackendUnavailable, BackendTimeout, ServiceBusy.
+    """
 
     def __init__(self, name: str, client: S3Client) -> None:
         self.name = name
@@ -35,7 +38,7 @@ class Bucket:
         return self.client.call(operation, Bucket=self.name, **parameters)
 
     def objects(self, prefix: str) -> Iterator[Listed]:
-        """Every object whose key begins with *prefix*, in order of key."""
+        """Every object whose key begins with *prefix*, by key."""
         more: dict[str, Any] = {}
         while True:
             page = self.call("list_objects_v2", Prefix=prefix, **more)
@@ -48,7 +51,10 @@ class Bucket:
     def open(
         self, key: str, start: int = 0, stop: int | None = None, *, brief: bool = False
     ) -> BinaryIO:
-        """The bytes ``[start, stop)`` of the object at *key*. Raises BlobNotFound, also where it ends before *stop*."""
+        """The bytes ``[start, stop)`` of the object at *key*, to its end where *stop* is None.
+
+        Raises BlobNotFound, also where it ends before *stop*.
+        """
         if stop is not None and start >= stop:
             if self.size(key) is None:
                 raise BlobNotFound()
@@ -59,7 +65,7 @@ class Bucket:
         )
 
     def size(self, key: str) -> int | None:
-        """How many bytes the object at *key* has; None is absence."""
+        """How many bytes the object at *key* has; None if there is none."""
         try:
             # Brief: callers may hold the database's write lock.
             return int(self.call("head_object", brief=True, Key=key)["ContentLength"])
@@ -67,15 +73,18 @@ class Bucket:
             return None
 
     def version(self, key: str) -> str | None:
-        """What changes when other bytes come to lie at *key*; None is absence."""
+        """The ETag of the object at *key*; None if there is none. It need not be a digest."""
         try:
-            # Not taken for a digest, which it need not be. Brief, as above.
+            # Brief, as above.
             return str(self.call("head_object", brief=True, Key=key)["ETag"])
         except BlobNotFound:
             return None
 
     def _body(self, brief: bool, key: str, start: int, stop: int | None) -> Any:
-        """The stream of the object at *key* from *start*; None where it ends there and *stop* is None."""
+        """The bytes ``[start, stop)`` of the object at *key*, as boto3 streams them.
+
+        None where *stop* is None and the object ends at *start*.
+        """
         bounds: dict[str, Any] = {}
         if start or stop is not None:
             bounds["Range"] = f"bytes={start}-{'' if stop is None else stop - 1}"
@@ -97,7 +106,7 @@ class Bucket:
 
 
 class _Object(io.RawIOBase):
-    """The bytes of an object, asked for again from where they broke off."""
+    """The bytes of an object, asked for again from the byte where a connection broke."""
 
     def __init__(
         self, get: Callable[[str, int, int | None], Any], key: str, start: int, stop: int | None
@@ -141,12 +150,12 @@ class _Object(io.RawIOBase):
 
 
 def microseconds(moment: datetime) -> int:
-    """A time that the store says, since the epoch, UTC."""
+    """*moment* in microseconds since the epoch, UTC."""
     return int(moment.timestamp() * 1_000_000)
 
 
 def unexpected(refusal: Refused) -> BackendUnavailable:
-    """What a refusal is where no store should have one."""
+    """The error for a refusal that no store should answer with."""
     return BackendUnavailable(
         f"the blob store refused the call: {refusal.http_status} {refusal.code}"
     )

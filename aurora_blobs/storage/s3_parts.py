@@ -1,4 +1,7 @@
-"""Objects too large for one request, in parts: together they become the object at once, or nothing of them shows."""
+"""Multipart uploads, for objects too large for one request.
+
+The object appears whole when the upload is completed; before that nothing of it shows.
+"""
 
 import io
 from base64 import b64encode
@@ -18,18 +21,19 @@ from aurora_blobs.storage.s3_client import SLOWEST_PUT, Forbidden, Refused
 # https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 MAX_PUT = 5 * 2**30  # bytes that one request takes
 _MAX_PARTS = 10_000
-# Bytes of a part, where so many are enough: what is sent again after a fault. A guess.
+# Bytes of a part, as many as are sent again after a fault. A guess.
 PART = 64 * 2**20
 
 
-class PartedUpload:
-    """An upload to *key*: sent, then completed. One that its block ends without that is broken off.
+class MultipartUpload:
+    """An upload to *key*: sent, then completed; aborted if its block ends before that.
 
-    Every method may raise BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage, Refused.
+    Every method may raise BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage,
+    Refused.
     """
 
     def __init__(self, bucket: Bucket, key: str, *, part_bytes: int, **options: str) -> None:
-        """*options* are those of the object, like its ContentType."""
+        """*options* are of the object, like its ContentType."""
         self._bucket = bucket
         self._key = key
         self._part_bytes = part_bytes
@@ -41,22 +45,22 @@ class PartedUpload:
                 "create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256", **options
             )
         except Refused:
-            # A store that knows no checksums of parts: the digest in the signature is left.
+            # A store without checksums of parts still checks the digest in the signature.
             self._checksums = False
             begun = bucket.call("create_multipart_upload", Key=key, **options)
         self._id = begun["UploadId"]
 
-    def __enter__(self) -> "PartedUpload":
+    def __enter__(self) -> "MultipartUpload":
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._is_open:
-            # Brief, for somebody waits. What the store keeps of it all the same is left to `uploads`.
+            # Brief: a client waits. If it fails, `unfinished_uploads` finds this one later.
             with suppress(BlobServiceError):
                 self._call("abort_multipart_upload", brief=True)
 
     def send(self, blob: Spooled) -> None:
-        """Send the bytes of *blob*, each part with its SHA-256, and make sure that together they have its CID."""
+        """Send the bytes of *blob*, each part with its SHA-256, and check the CID of the whole."""
         whole = sha256()
         for start, stop in self._spans(blob.size):
             part = partial(_part, blob, start, stop)
@@ -92,19 +96,22 @@ class PartedUpload:
             self._add(copied["CopyPartResult"])
 
     def complete(self, **condition: str) -> None:
-        """Make the parts the object."""
+        """Make one object of the parts."""
         try:
             self._call(
                 "complete_multipart_upload", MultipartUpload={"Parts": self._parts}, **condition
             )
         except Refused as refusal:
-            # An attempt before this one got through, and its answer did not.
+            # An earlier attempt may have succeeded, and its answer was lost.
             if refusal.code != "NoSuchUpload" or not self.is_there():
                 raise
         self._is_open = False
 
     def is_there(self) -> bool:
-        """Whether the object is one of these parts. A store that encrypts may not tell; then it is False."""
+        """Whether the object at the key has these parts, by its ETag.
+
+        False in a store whose ETags are no digests, as some that encrypt.
+        """
         try:
             digests = [bytes.fromhex(part["ETag"].strip('"')) for part in self._parts]
         except ValueError:
@@ -127,8 +134,11 @@ class PartedUpload:
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
-    """An upload in parts that was not completed yet. `since` is in microseconds since the epoch, UTC."""
+class UnfinishedUpload:
+    """A multipart upload that is neither completed nor aborted.
+
+    `since` is when it began, in microseconds since the epoch, UTC.
+    """
 
     bucket: Bucket
     key: str
@@ -136,7 +146,7 @@ class Begun:
     since: int
 
     def parts(self) -> tuple[int, int]:
-        """How many bytes of it the store has, and since when nothing came."""
+        """How many bytes the store has of it, and when the last of them came."""
         size, since = 0, self.since
         more: dict[str, Any] = {}
         while True:
@@ -149,7 +159,7 @@ class Begun:
             more = {"PartNumberMarker": page["NextPartNumberMarker"]}
 
     def remove(self) -> bool:
-        """Break it off; False where it is not there any more."""
+        """Abort it; False where it is gone already."""
         try:
             self.bucket.call("abort_multipart_upload", Key=self.key, UploadId=self.upload_id)
         except Refused as refusal:
@@ -159,8 +169,8 @@ class Begun:
         return True
 
 
-def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
-    """Those to keys that begin with *prefix*; none where the store does not tell, or not to this key."""
+def unfinished_uploads(bucket: Bucket, prefix: str) -> Iterator[UnfinishedUpload]:
+    """Those to keys that begin with *prefix*; none where the store refuses to list them."""
     more: dict[str, Any] = {}
     while True:
         try:
@@ -168,11 +178,14 @@ def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
         except (Refused, Forbidden):
             return
         listed = page.get("Uploads", ())
-        for begun in listed:
-            yield Begun(bucket, begun["Key"], begun["UploadId"], microseconds(begun["Initiated"]))
+        for upload in listed:
+            yield UnfinishedUpload(
+                bucket, upload["Key"], upload["UploadId"], microseconds(upload["Initiated"])
+            )
         if not listed or not page.get("IsTruncated"):
             return
-        # SeaweedFS marks the upload alone, Swift nothing: other uploads of its last key are seen when this one is gone.
+        # SeaweedFS gives the second marker alone, Swift none. There, other uploads to the last key
+        # of a page are found when those on the page are gone.
         markers = {
             "KeyMarker": page.get("NextKeyMarker"),
             "UploadIdMarker": page.get("NextUploadIdMarker"),
@@ -183,7 +196,7 @@ def uploads(bucket: Bucket, prefix: str) -> Iterator[Begun]:
 
 
 class _Part(io.RawIOBase):
-    """The bytes ``[start, stop)`` of *file*, as a file of their own."""
+    """The bytes ``[start, stop)`` of *file*, as a file."""
 
     def __init__(self, file: BinaryIO, start: int, stop: int) -> None:
         self._file = file
