@@ -1,4 +1,4 @@
-"""Bytes as plain files: ``<root>/<xx>/<cid>``, where xx is the first byte of the digest in hex."""
+"""Blobs as files: ``<root>/<xx>/<cid>``, where xx is the first byte of the digest in hex."""
 
 import errno
 import io
@@ -18,23 +18,23 @@ from aurora_blobs.storage.group_fsync import sync_folder
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
 
-# Where the folder is a file system of its own, or one that has no second names.
+# The folder is on another file system than the spool, or on one without hard links.
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _QUARANTINE = "quarantine"  # a folder beside the shards
 
 
 class DiskBackend(Store):
-    """A folder. A file under its CID is whole: it gets its name after its last byte."""
+    """A folder. A file gets its CID for a name after its last byte, so it is whole."""
 
     stat_is_cheap = True
 
     def __init__(self, root: Path, *, durable: bool) -> None:
-        """*durable*: `put` returns when file and folder are on the disk."""
+        """*durable*: `put` and `delete` return when file and folder are on the disk."""
         self.root = root
         self.is_local_disk = durable
         for shard in range(256):
             (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
-        if durable:  # a file is where its folder is found
+        if durable:  # a durable file needs durable folders
             sync_folder(root)
             sync_folder(root.parent)
 
@@ -42,7 +42,7 @@ class DiskBackend(Store):
         source = blob.materialize(durable=self.is_local_disk)
         target = self._path(blob.cid)
         with disk_errors():
-            # A second name, not a rename: the spooled one goes after the row is committed, so that after
+            # A link, not a rename: the spooled file goes after the row is committed, so that after
             # a crash in between the next start finds it and undoes this.
             self._link_or_copy(source, target)
         if self.is_local_disk:
@@ -61,8 +61,9 @@ class DiskBackend(Store):
             return None
 
     def delete(self, cid: str) -> None:
-        for failure in self.delete_many([cid]).values():
-            raise failure
+        failures = self.delete_many([cid])
+        if failures:
+            raise failures[cid]
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
         failures: dict[str, BlobServiceError] = {}
@@ -126,7 +127,7 @@ class DiskBackend(Store):
                 try:
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
-                    continue  # deleted since the folder was read
+                    continue  # deleted since the folder was listed
                 yield Stored(entry.name, status.st_size, status.st_mtime_ns // 1000)
 
     def probe(self) -> None:
@@ -169,7 +170,7 @@ class DiskBackend(Store):
 
 
 class _Span(io.FileIO):
-    """The bytes ``[start, stop)`` of a file, with the file's descriptor at *start* for sendfile.
+    """The bytes ``[start, stop)`` of a file; its descriptor is at *start*, for sendfile.
 
     Raises FileNotFoundError, and BlobNotFound where the file ends before *stop*.
     """
@@ -203,12 +204,11 @@ def _link(source: Path, target: str) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
-        # Equal bytes, unless the disk damaged them: these were hashed a moment ago.
+        # The same bytes, unless the disk damaged them: the new ones were hashed a moment ago.
         second = Path(f"{source}~")
         os.link(source, second)
         try:
             os.replace(second, target)
         finally:
-            second.unlink(
-                missing_ok=True
-            )  # a rename leaves two names of one file alone, and says nothing
+            # Renaming a link to another link of the same file does nothing and succeeds.
+            second.unlink(missing_ok=True)

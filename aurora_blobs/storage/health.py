@@ -1,4 +1,4 @@
-"""Whether the store works, found out with a canary, and not more often than every few seconds however many ask."""
+"""Store health: a canary at most every 5 s, its result shared by all callers."""
 
 import logging
 import threading
@@ -14,10 +14,10 @@ FRESH_SECONDS = 5
 
 
 class StoreHealth:
-    """The last canary's fate. One thread at a time sends a canary; whoever asks meanwhile gets the last answer."""
+    """The result of the last canary. One thread sends one; other callers get the last result."""
 
     def __init__(self, backend: BlobBackend, seconds: Callable[[], float] = time.monotonic) -> None:
-        """*seconds* is a clock that does not jump."""
+        """*seconds* is a monotonic clock."""
         self._backend = backend
         self._seconds = seconds
         self._probing = threading.Lock()
@@ -25,7 +25,10 @@ class StoreHealth:
         self._works = True
 
     def works(self) -> bool:
-        """Whether the store took a canary and gave it back, at most `FRESH_SECONDS` ago."""
+        """Whether the store took a canary and returned it, at most `FRESH_SECONDS` ago.
+
+        While a canary is under way the result is older. Only the first one is waited for.
+        """
         if not self._is_fresh() and self._probing.acquire(blocking=self._probed_at is None):
             try:
                 if not self._is_fresh():

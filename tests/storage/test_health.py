@@ -1,4 +1,4 @@
-"""Health sees a failing store, and asks it seldom."""
+"""Health notices a failing store, and probes it seldom."""
 
 import threading
 from dataclasses import replace
@@ -42,47 +42,47 @@ def seconds():
 
 
 @pytest.fixture
-def watch(backend, seconds):
+def health(backend, seconds):
     return StoreHealth(backend, seconds)
 
 
-def test_a_store_is_asked_at_most_every_few_seconds(watch, backend, seconds):
+def test_a_store_is_probed_at_most_every_few_seconds(health, backend, seconds):
     for _ in range(10):
-        assert watch.works()
+        assert health.works()
     assert backend.canaries == 1
 
     seconds.now += FRESH_SECONDS
 
-    assert watch.works()
+    assert health.works()
     assert backend.canaries == 2
 
 
-def test_a_failure_is_seen_and_so_is_its_end(watch, backend, seconds):
-    answers = [watch.works()]
+def test_a_failure_is_noticed_and_so_is_its_end(health, backend, seconds):
+    answers = [health.works()]
     for backend.failing in (True, False):
         seconds.now += FRESH_SECONDS
-        answers.append(watch.works())
+        answers.append(health.works())
 
     assert answers == [True, False, True]
 
 
-def test_nobody_waits_for_a_canary_that_is_under_way(watch, backend, seconds):
-    assert watch.works()
+def test_a_canary_that_is_under_way_is_not_waited_for(health, backend, seconds):
+    assert health.works()
     seconds.now += FRESH_SECONDS
-    under_way, let_go = threading.Event(), threading.Event()
+    under_way, release = threading.Event(), threading.Event()
 
     def probe():
         under_way.set()
-        let_go.wait(10)
+        release.wait(10)
 
     backend.probe = probe
-    prober = threading.Thread(target=watch.works)
+    prober = threading.Thread(target=health.works)
     prober.start()
     under_way.wait(10)
 
-    assert watch.works()
+    assert health.works()
 
-    let_go.set()
+    release.set()
     prober.join(10)
 
 
