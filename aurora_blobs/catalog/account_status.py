@@ -1,4 +1,4 @@
-"""What a request needs to know of its account, in one look; the rows are those of catalog/accounts.py."""
+"""The state of an account and of its session, in one statement for each request."""
 
 from dataclasses import dataclass
 
@@ -7,9 +7,10 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class AccountStatus:
-    """The state of an account; *session* is whether the log-in that was asked for still holds.
+    """The state of an account; `session` says whether the log-in that was asked for still holds.
 
-    *deleted_at* is when an account of the same DID was deleted, None if that is long ago.
+    `deleted_at` is when an earlier account of the DID was deleted (microseconds), None if that is
+    not remembered any more.
     """
 
     deactivated: bool
@@ -19,10 +20,10 @@ class AccountStatus:
 
 
 def find_account_status(tx: Transaction, did: str, session_id: str | None) -> AccountStatus | None:
-    """How *did* and its log-in *session_id* stand; None if the account is not here."""
+    """The state of *did* and of its log-in *session_id*; None if there is no such account."""
     row = tx.one(
         """
-        SELECT a.deactivated_at IS NOT NULL, a.takedown_at IS NOT NULL,
+        SELECT a.deactivated_at, a.takedown_at,
                EXISTS (SELECT 1 FROM session s WHERE s.id = ? AND s.did = a.did),
                (SELECT d.deleted_at FROM deleted_account d WHERE d.did = a.did)
           FROM account a
@@ -31,4 +32,9 @@ def find_account_status(tx: Transaction, did: str, session_id: str | None) -> Ac
         session_id,
         did,
     )
-    return None if row is None else AccountStatus(bool(row[0]), bool(row[1]), bool(row[2]), row[3])
+    if row is None:
+        return None
+    deactivated_at, takedown_at, session, deleted_at = row
+    return AccountStatus(
+        deactivated_at is not None, takedown_at is not None, bool(session), deleted_at
+    )

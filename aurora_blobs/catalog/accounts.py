@@ -1,4 +1,4 @@
-"""The accounts: the rows of `account`, and what an account has in numbers."""
+"""Accounts: the rows of `account`, and how many records and blobs an account has."""
 
 from dataclasses import dataclass, field
 
@@ -7,7 +7,7 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A row of `account`; what None means stands in schema.sql."""
+    """A row of `account`; schema.sql says what NULL means."""
 
     did: str
     handle: str | None
@@ -29,7 +29,7 @@ class Account:
 
     @property
     def status(self) -> str | None:
-        """Why it is not active, in the lexicons' words; None if it is."""
+        """Why it is not active, in the words of the lexicons; None if it is active."""
         if self.takedown_at is not None:
             return "takendown"
         return None if self.deactivated_at is None else "deactivated"
@@ -37,7 +37,7 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What an account's index holds, for com.atproto.server.checkAccountStatus."""
+    """An account in numbers, for com.atproto.server.checkAccountStatus."""
 
     records: int
     expected_blobs: int
@@ -54,7 +54,7 @@ def create(
     now: int,
     deactivated_at: int | None = None,
 ) -> bool:
-    """Make a local account; False where the DID, the handle or the email is in use already."""
+    """Make a local account; False if the DID, the handle or the email is in use."""
     return bool(
         tx.run(
             """
@@ -73,7 +73,7 @@ def create(
 
 
 def make_external(tx: Transaction, did: str, now: int) -> bool:
-    """Make the row of an account that a PDS keeps; False where there is one."""
+    """Make the row of an account that a PDS keeps; False if there is one."""
     return bool(
         tx.run(
             """
@@ -93,26 +93,26 @@ def find(tx: Transaction, did: str) -> Account | None:
 
 
 def find_by_handle(tx: Transaction, handle: str) -> Account | None:
-    """The local account of *handle*, which is in lower case."""
+    """The local account with *handle*, in lower case."""
     return _find(tx, handle=handle)
 
 
 def find_by_email(tx: Transaction, email: str) -> Account | None:
-    """The local account of *email*, which is in lower case."""
+    """The local account with *email*, in lower case."""
     return _find(tx, email=email)
 
 
 def find_by_name(tx: Transaction, name: str) -> Account | None:
-    """The account that *name* names: a DID, or a handle in any case."""
+    """The account whose DID, or handle in any case, is *name*."""
     return find(tx, name) if name.startswith("did:") else find_by_handle(tx, name.lower())
 
 
 def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
-    """The first *limit* accounts whose DID sorts after *after_did*, in that order; '' begins."""
+    """Up to *limit* accounts by DID, after *after_did*; '' is the beginning."""
     rows = tx.all(
         """
-        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
-               rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
+               takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
           FROM account
          WHERE did > ?
          ORDER BY did
@@ -125,13 +125,13 @@ def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
 
 
 def counts(tx: Transaction, did: str) -> Counts:
-    """Records, distinct blobs that they reference, and blobs whose bytes are here, of *did*."""
-    row = tx.one(
+    """The records of *did*, the different blobs that they name, and its blobs that are stored."""
+    [(recorded, expected, owned, lost)] = tx.all(
         """
-        SELECT (SELECT count(*) FROM record WHERE did = ?),
-               (SELECT count(DISTINCT cid) FROM record_blob WHERE did = ?),
-               (SELECT blob_count FROM account WHERE did = ?),
-               (SELECT count(*)
+        SELECT (SELECT COUNT(*) FROM record WHERE did = ?),
+               (SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?),
+               COALESCE((SELECT blob_count FROM account WHERE did = ?), 0),
+               (SELECT COUNT(*)
                   FROM blob b JOIN blob_metadata m ON m.creator_did = ? AND m.cid = b.cid
                  WHERE b.stored_at IS NULL)
         """,
@@ -140,13 +140,11 @@ def counts(tx: Transaction, did: str) -> Counts:
         did,
         did,
     )
-    assert row is not None  # an aggregate always answers
-    recorded, expected, held, lost = row
-    return Counts(recorded, expected, (held or 0) - lost)
+    return Counts(recorded, expected, owned - lost)
 
 
 def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
-    """Deactivate *did* as of *since*, or activate it with None; False where there is no such account."""
+    """Deactivate *did* as of *since*, or activate it with None; False without such an account."""
     if since is not None:
         tx.hide(did)
     return bool(
@@ -163,7 +161,10 @@ def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
 
 
 def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) -> bool:
-    """Take *did* down as of *since* under *ref*, or lift it with two Nones; False where there is no such account."""
+    """Take *did* down as of *since*, or lift the takedown with two Nones.
+
+    *ref* is the admin's reference. False if there is no such account.
+    """
     if since is not None:
         tx.hide(did)
     return bool(
@@ -181,7 +182,10 @@ def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) 
 
 
 def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
-    """Let *did* hold *quota_bytes* (0: no limit, None: the service's default); False where there is no such account."""
+    """Let *did* own *quota_bytes*: 0 is no limit, None the service's default.
+
+    False if there is no such account.
+    """
     return bool(
         tx.run(
             """
@@ -196,7 +200,10 @@ def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
 
 
 def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
-    """Let *did* upload that often in a day (0: no limit, None: the service's default); False where there is none."""
+    """Let *did* make *uploads* a day: 0 is no limit, None the service's default.
+
+    False if there is no such account.
+    """
     return bool(
         tx.run(
             """
@@ -211,7 +218,10 @@ def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
 
 
 def delete(tx: Transaction, did: str) -> bool:
-    """Remove *did* with its sessions, records, references and blob rows; False where there is no such account."""
+    """Delete *did* with its sessions, records, references and entries.
+
+    False if there is no such account.
+    """
     tx.hide(did)
     return bool(
         tx.run(
@@ -225,12 +235,14 @@ def delete(tx: Transaction, did: str) -> bool:
 
 
 def remember_deletion(tx: Transaction, did: str, now: int, until: int) -> None:
-    """Know *until* then that *did* was deleted *now*."""
+    """Remember until *until* that *did* was deleted at *now* (both in microseconds)."""
     tx.run(
         """
         INSERT INTO deleted_account (did, deleted_at, expires_at)
         VALUES (?, ?, ?)
-            ON CONFLICT (did) DO UPDATE SET deleted_at = excluded.deleted_at, expires_at = excluded.expires_at
+            ON CONFLICT (did) DO UPDATE
+           SET deleted_at = excluded.deleted_at,
+               expires_at = excluded.expires_at
         """,
         did,
         now,
@@ -241,11 +253,11 @@ def remember_deletion(tx: Transaction, did: str, now: int, until: int) -> None:
 def _find(
     tx: Transaction, *, did: str | None = None, handle: str | None = None, email: str | None = None
 ) -> Account | None:
-    # By the one that is given: nothing equals NULL. Each is looked up in its own index.
+    # Only the given name counts: nothing equals NULL. Each is looked up in its own index.
     row = tx.one(
         """
-        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at, takedown_ref,
-               rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
+        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
+               takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
           FROM account
          WHERE did = ? OR handle = ? OR email = ?
         """,

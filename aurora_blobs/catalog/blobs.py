@@ -183,8 +183,8 @@ def add_owner(tx: Transaction, entry: Entry) -> None:
     """Give the account of *entry* the blob, whose header was read; its counters follow."""
     tx.run(
         """
-        INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since,
-                                   width, height, duration_ms, probed_at)
+        INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at,
+                                   unreferenced_since, width, height, duration_ms, probed_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
         """,
         entry.did,

@@ -1,14 +1,14 @@
-"""Things counted in a window of time: the rows of `usage_counter`."""
+"""Counters of what happens in a window of time: the rows of `usage_counter`."""
 
 from aurora_blobs.db import Transaction
 
 
 def add(tx: Transaction, name: str, subject: str, now: int, window: int) -> tuple[int, int]:
-    """Count one more; how many there are in the window that is open, and when it ends (microseconds).
+    """Count one more; the count in the open window, and the window's end (microseconds).
 
-    *window* is in microseconds. The first count after the end of a window opens the next.
+    *window* is its length in microseconds. The first count after a window's end opens the next.
     """
-    row = tx.one(
+    [(used, window_end)] = tx.all(
         """
         INSERT INTO usage_counter (name, subject, window_end, used)
         VALUES (?, ?, ?, 1)
@@ -24,13 +24,11 @@ def add(tx: Transaction, name: str, subject: str, now: int, window: int) -> tupl
         now,
         now,
     )
-    if row is None:
-        raise LookupError(name)
-    return row[0], row[1]
+    return used, window_end
 
 
 def find(tx: Transaction, name: str, subject: str, now: int) -> tuple[int, int] | None:
-    """How many there are in the window that is open at *now*, and when it ends; None if none is."""
+    """The count in the window that is open at *now*, and the window's end; None if none is open."""
     row = tx.one(
         """
         SELECT used, window_end
@@ -41,4 +39,7 @@ def find(tx: Transaction, name: str, subject: str, now: int) -> tuple[int, int] 
         subject,
         now,
     )
-    return None if row is None else (row[0], row[1])
+    if row is None:
+        return None
+    used, window_end = row
+    return used, window_end

@@ -1,4 +1,4 @@
-"""Every statement on the table `derivative`: the cache of derived pictures, and what could not be derived."""
+"""The cache of derived pictures, and what could not be derived: the rows of `derivative`."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,7 +8,10 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Derivative:
-    """`size` is its file's, in bytes; `failure` is why there is none, else None; `used_at` in microseconds."""
+    """A derived picture whose file has *size* bytes, last used at *used_at* (microseconds).
+
+    `failure` says why it could not be made, None where it was.
+    """
 
     size: int
     failure: str | None
@@ -16,7 +19,7 @@ class Derivative:
 
 
 class Use(NamedTuple):
-    """A picture that is kept, the bytes of its file, and when it was made or last used, in microseconds."""
+    """A picture in the cache: the bytes of its file, and when it was last used (microseconds)."""
 
     name: str
     size: int
@@ -24,7 +27,7 @@ class Use(NamedTuple):
 
 
 def find(tx: Transaction, name: str) -> Derivative | None:
-    """What is known of the derivative *name*."""
+    """The row of the derivative *name*."""
     row = tx.one(
         """
         SELECT size, failure, used_at
@@ -37,14 +40,16 @@ def find(tx: Transaction, name: str) -> Derivative | None:
 
 
 def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, now: int) -> None:
-    """Note that *name*, derived of *cid*, has a file of *size* bytes or could not be made."""
-    before = tx.one("SELECT size FROM derivative WHERE name = ?", name)
+    """Note that *name*, derived from *cid*, has a file of *size* bytes or could not be made."""
+    replaced = find(tx, name)
     tx.run(
         """
         INSERT INTO derivative (name, cid, size, failure, used_at)
         VALUES (?, ?, ?, ?, ?)
             ON CONFLICT (name) DO UPDATE
-           SET size = excluded.size, failure = excluded.failure, used_at = excluded.used_at
+           SET size = excluded.size,
+               failure = excluded.failure,
+               used_at = excluded.used_at
         """,
         name,
         cid,
@@ -52,7 +57,7 @@ def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, no
         failure,
         now,
     )
-    _add(tx, size - (0 if before is None else before[0]))
+    _add(tx, size - (0 if replaced is None else replaced.size))
 
 
 def touch(tx: Transaction, name: str, now: int) -> None:
@@ -69,7 +74,7 @@ def touch(tx: Transaction, name: str, now: int) -> None:
 
 
 def delete(tx: Transaction, uses: list[Use]) -> int:
-    """Forget those of *uses* that were not made or used again meanwhile; how many."""
+    """Forget those of *uses* that were not made or used again since; how many."""
     gone = 0
     for use in uses:
         if tx.run("DELETE FROM derivative WHERE name = ? AND used_at = ?", use.name, use.used_at):
@@ -90,16 +95,19 @@ def delete_failures(tx: Transaction, before: int) -> None:
 
 
 def total_bytes(tx: Transaction) -> int:
-    """What all of them have together."""
-    row = tx.one("SELECT bytes FROM total WHERE name = 'derivative'")
-    assert row is not None
-    return int(row[0])
+    """The bytes of all files together."""
+    [(size,)] = tx.all("SELECT bytes FROM total WHERE name = 'derivative'")
+    return int(size)
 
 
 def recount(tx: Transaction) -> None:
-    """Add up all of them again: what was removed by hand, or written by another version, was not counted."""
+    """Add up all files again: changes by hand or by another version were not counted."""
     tx.run(
-        "UPDATE total SET bytes = (SELECT COALESCE(SUM(size), 0) FROM derivative) WHERE name = 'derivative'"
+        """
+        UPDATE total
+           SET bytes = (SELECT COALESCE(SUM(size), 0) FROM derivative)
+         WHERE name = 'derivative'
+        """
     )
 
 
@@ -123,14 +131,13 @@ def least_used(tx: Transaction, limit: int) -> list[Use]:
 
 
 def of_blob(tx: Transaction, cid: str) -> list[Use]:
-    """All that was derived of *cid*, and failures to."""
-    return [
-        Use(*row) for row in tx.all("SELECT name, size, used_at FROM derivative WHERE cid = ?", cid)
-    ]
+    """All that was derived from *cid*, failures too."""
+    rows = tx.all("SELECT name, size, used_at FROM derivative WHERE cid = ?", cid)
+    return [Use(*row) for row in rows]
 
 
 def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
-    """Up to *limit* after that name, by name, and whether the blob of each is here and may be seen."""
+    """Up to *limit* by name, after the name *after*; True with those whose blob is still public."""
     rows = tx.all(
         """
         SELECT d.name, d.size, d.used_at,
@@ -144,4 +151,4 @@ def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
         after,
         limit,
     )
-    return [(Use(*row[:3]), bool(row[3])) for row in rows]
+    return [(Use(*use), bool(has_blob)) for *use, has_blob in rows]

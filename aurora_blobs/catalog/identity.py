@@ -1,4 +1,4 @@
-"""Every statement on the table `identity`."""
+"""DID documents that were fetched: the rows of `identity`."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,14 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A DID document (JSON) as it was fetched; None if it could not be."""
+    """A DID document as it was fetched (JSON), None if it could not be; time in microseconds."""
 
     document: str | None
     fetched_at: int
 
 
 def find(tx: Transaction, did: str) -> Remembered | None:
-    """What is remembered of *did*."""
+    """The document of *did* that was fetched last."""
     row = tx.one(
         """
         SELECT document, fetched_at
@@ -27,13 +27,14 @@ def find(tx: Transaction, did: str) -> Remembered | None:
 
 
 def remember(tx: Transaction, did: str, document: str, now: int) -> None:
-    """Keep *document* as the one of *did*."""
+    """Remember *document* as that of *did*."""
     tx.run(
         """
         INSERT INTO identity (did, document, fetched_at)
         VALUES (?, ?, ?)
             ON CONFLICT (did) DO UPDATE
-           SET document = excluded.document, fetched_at = excluded.fetched_at
+           SET document = excluded.document,
+               fetched_at = excluded.fetched_at
         """,
         did,
         document,
@@ -42,13 +43,14 @@ def remember(tx: Transaction, did: str, document: str, now: int) -> None:
 
 
 def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
-    """Keep that *did* could not be resolved; a document that was fetched since *then* stays as it is."""
+    """Remember that *did* could not be resolved, unless a document was fetched since *then*."""
     tx.run(
         """
         INSERT INTO identity (did, document, fetched_at)
         VALUES (?, NULL, ?)
             ON CONFLICT (did) DO UPDATE
-           SET document = NULL, fetched_at = excluded.fetched_at
+           SET document = NULL,
+               fetched_at = excluded.fetched_at
          WHERE identity.document IS NULL OR identity.fetched_at < ?
         """,
         did,
@@ -58,7 +60,7 @@ def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
 
 
 def forget_before(tx: Transaction, then: int, limit: int) -> int:
-    """Forget up to *limit* DIDs that were last resolved before *then*; how many there were."""
+    """Forget up to *limit* DIDs that were last resolved before *then*; how many it forgot."""
     return tx.run(
         """
         DELETE FROM identity

@@ -26,9 +26,10 @@ def rows_between(tx: Transaction, low: str, high: str, limit: int) -> list[BlobR
     rows = tx.all(
         """
         SELECT b.cid, b.size, b.created_at, b.stored_at,
-               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid),
+               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid)
+               AS mime_type,
                EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
-               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid)
+               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid) AS kept
           FROM blob b
          WHERE b.cid > ? AND b.cid < ?
          ORDER BY b.cid
@@ -46,9 +47,10 @@ def find_row(tx: Transaction, cid: str) -> BlobRow | None:
     row = tx.one(
         """
         SELECT b.cid, b.size, b.created_at, b.stored_at,
-               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid),
+               (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid)
+               AS mime_type,
                EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
-               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid)
+               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid) AS kept
           FROM blob b
          WHERE b.cid = ?
         """,

@@ -1,10 +1,10 @@
-"""The records of accounts, as JSON: the rows of `record`, and the revision an account is at."""
+"""The records of accounts: the rows of `record`, and the newest revision of each account."""
 
 from dataclasses import dataclass
 
 from aurora_blobs.db import Transaction
 
-AFTER_EVERY_KEY = "\x7f"
+AFTER_EVERY_KEY = "\x7f"  # record keys are printable ASCII
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,12 +20,17 @@ class Record:
 
     @property
     def uri(self) -> str:
-        """``at://<did>/<collection>/<rkey>``."""
-        return f"at://{self.did}/{self.collection}/{self.rkey}"
+        """As `record_uri`."""
+        return record_uri(self.did, self.collection, self.rkey)
+
+
+def record_uri(did: str, collection: str, rkey: str) -> str:
+    """``at://<did>/<collection>/<rkey>``."""
+    return f"at://{did}/{collection}/{rkey}"
 
 
 def find(tx: Transaction, did: str, collection: str, rkey: str) -> Record | None:
-    """The record at that place."""
+    """The record *rkey* in *collection* of *did*."""
     row = tx.one(
         """
         SELECT did, collection, rkey, cid, value, rev
@@ -40,7 +45,7 @@ def find(tx: Transaction, did: str, collection: str, rkey: str) -> Record | None
 
 
 def put(tx: Transaction, record: Record) -> None:
-    """Write the record, in place of the one that is there."""
+    """Write *record*, over an older one."""
     tx.run(
         """
         INSERT INTO record (did, collection, rkey, cid, value, rev)
@@ -60,7 +65,7 @@ def put(tx: Transaction, record: Record) -> None:
 
 
 def delete(tx: Transaction, did: str, collection: str, rkey: str) -> None:
-    """Remove the record. Absence is success."""
+    """Delete the record, if it is there."""
     tx.run(
         "DELETE FROM record WHERE did = ? AND collection = ? AND rkey = ?", did, collection, rkey
     )
@@ -69,7 +74,7 @@ def delete(tx: Transaction, did: str, collection: str, rkey: str) -> None:
 def newest_first(
     tx: Transaction, did: str, collection: str, before: str, limit: int
 ) -> list[Record]:
-    """Up to *limit* records of the collection, record keys descending, below *before*."""
+    """Up to *limit* records whose key is below *before*, by key, descending."""
     rows = tx.all(
         """
         SELECT did, collection, rkey, cid, value, rev
@@ -89,7 +94,7 @@ def newest_first(
 def oldest_first(
     tx: Transaction, did: str, collection: str, after: str, limit: int
 ) -> list[Record]:
-    """Up to *limit* records of the collection, record keys ascending, above *after*."""
+    """Up to *limit* records whose key is above *after*, by key, ascending."""
     rows = tx.all(
         """
         SELECT did, collection, rkey, cid, value, rev
@@ -111,30 +116,33 @@ def keys(tx: Transaction, did: str) -> list[tuple[str, str]]:
     rows = tx.all(
         "SELECT collection, rkey FROM record WHERE did = ? ORDER BY collection, rkey", did
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(collection, rkey) for collection, rkey in rows]
 
 
 def collections(tx: Transaction, did: str) -> list[str]:
     """The collections in which *did* has records, in order."""
     rows = tx.all("SELECT DISTINCT collection FROM record WHERE did = ? ORDER BY collection", did)
-    return [row[0] for row in rows]
+    return [collection for (collection,) in rows]
 
 
 def count(tx: Transaction, did: str) -> int:
     """How many records *did* has."""
-    row = tx.one("SELECT COUNT(*) FROM record WHERE did = ?", did)
-    return 0 if row is None else row[0]
+    [(records,)] = tx.all("SELECT COUNT(*) FROM record WHERE did = ?", did)
+    return int(records)
 
 
 def set_rev(tx: Transaction, did: str, rev: str) -> None:
-    """The account's records are at *rev*."""
+    """Make *rev* the newest revision of *did*."""
     tx.run("UPDATE account SET rev = ? WHERE did = ?", rev, did)
 
 
 def keys_before(
     tx: Transaction, did: str, collection: str, after: str, until: str, rev: str, limit: int
 ) -> list[str]:
-    """Up to *limit* record keys above *after* and up to *until*, in order, of records last written before *rev*."""
+    """Up to *limit* keys of records last written before revision *rev*, in order.
+
+    They are above the key *after*, and at most *until*.
+    """
     rows = tx.all(
         """
         SELECT rkey
@@ -150,9 +158,9 @@ def keys_before(
         rev,
         limit,
     )
-    return [row[0] for row in rows]
+    return [rkey for (rkey,) in rows]
 
 
 def raise_rev(tx: Transaction, did: str, rev: str) -> None:
-    """The account's records are at *rev*, unless they are at a later one already."""
+    """Make *rev* the newest revision of *did*, unless a newer one is there."""
     tx.run("UPDATE account SET rev = ? WHERE did = ? AND (rev IS NULL OR rev < ?)", rev, did, rev)

@@ -1,4 +1,4 @@
-"""What the reference PDS keeps of an account's blobs in that account's own database, ``<xx>/<did>/store.sqlite``."""
+"""The blobs of an account in the reference PDS, in its database ``<xx>/<did>/store.sqlite``."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class KeptBlob:
-    """A row of its `blob` table. `takedown_ref` is None where the blob is not taken down."""
+    """A row of its `blob` table. `takedown_ref` is None unless the blob is taken down."""
 
     cid: str
     mime_type: str
@@ -16,15 +16,16 @@ class KeptBlob:
 
 def blobs(tx: Transaction) -> list[KeptBlob]:
     """Every blob."""
-    return [KeptBlob(*row) for row in tx.all("SELECT cid, mimeType, takedownRef FROM blob")]
+    rows = tx.all("SELECT cid, mimeType AS mime_type, takedownRef AS takedown_ref FROM blob")
+    return [KeptBlob(*row) for row in rows]
 
 
 def references(tx: Transaction) -> list[tuple[str, str, str]]:
-    """Each record's URI, the CID of a blob that it names, and the revision that wrote the record."""
+    """Each reference: the record's URI, the blob's CID, and the revision that wrote the record."""
     rows = tx.all(
         """
         SELECT b.recordUri, b.blobCid, r.repoRev
           FROM record_blob b JOIN record r ON r.uri = b.recordUri
         """
     )
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [(uri, cid, rev) for uri, cid, rev in rows]

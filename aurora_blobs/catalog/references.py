@@ -1,4 +1,4 @@
-"""Which record names which blob: the rows of `record_blob`."""
+"""The blobs that records name: the rows of `record_blob`."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from aurora_blobs.protocol.blob_refs import Reference
 
 
 def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> None:
-    """The record names the blob. A second reference to the same blob in one record changes nothing."""
+    """The record names the blob. A second reference to it in the same record changes nothing."""
     tx.run(
         """
         INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)
@@ -24,7 +24,7 @@ def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: s
 
 
 def drop_record(tx: Transaction, did: str, record_uri: str) -> list[str]:
-    """The record names nothing any more; the CIDs that it named."""
+    """Delete the references of the record; the CIDs that it named."""
     rows = tx.all(
         """
         DELETE FROM record_blob
@@ -34,11 +34,11 @@ def drop_record(tx: Transaction, did: str, record_uri: str) -> list[str]:
         did,
         record_uri,
     )
-    return [row[0] for row in rows]
+    return [cid for (cid,) in rows]
 
 
 def publish(tx: Transaction, did: str, cid: str) -> None:
-    """A record names the blob, so it is public."""
+    """Make the blob public, because a record names it."""
     tx.run(
         """
         UPDATE blob_metadata
@@ -51,7 +51,7 @@ def publish(tx: Transaction, did: str, cid: str) -> None:
 
 
 def retire(tx: Transaction, did: str, cid: str, now: int) -> None:
-    """Temporary from *now* on, if no record of the account names the blob."""
+    """Make the blob temporary from *now* on, if no record of the account names it."""
     retired = tx.run(
         """
         UPDATE blob_metadata
@@ -70,7 +70,10 @@ def retire(tx: Transaction, did: str, cid: str, now: int) -> None:
 
 
 def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[str]:
-    """Up to *limit* CIDs named by records of *did* whose rev is greater than *since*, in order, after *after*."""
+    """Up to *limit* CIDs after *after*, in order, of blobs that records of *did* name.
+
+    Only records whose rev is greater than *since* count.
+    """
     rows = tx.all(
         """
         SELECT DISTINCT cid
@@ -84,12 +87,15 @@ def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[
         since,
         limit,
     )
-    return [row[0] for row in rows]
+    return [cid for (cid,) in rows]
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A CID that records name, one of them, and the stored size; None where the account has not got the bytes."""
+    """A blob that records name, the URI of one of them, and the stored size in bytes.
+
+    The size is None unless the account owns the blob and its bytes are stored.
+    """
 
     cid: str
     record_uri: str
@@ -97,10 +103,12 @@ class Named:
 
 
 def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
-    """Up to *limit* CIDs that records of *did* name, in order, after *after*."""
+    """Up to *limit* blobs that records of *did* name, by CID, after *after*."""
     rows = tx.all(
         """
-        SELECT r.cid, MIN(r.record_uri), CASE WHEN b.stored_at IS NOT NULL THEN m.size END
+        SELECT r.cid,
+               MIN(r.record_uri) AS record_uri,
+               CASE WHEN b.stored_at IS NOT NULL THEN m.size END AS stored_size
           FROM record_blob r
                LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
                LEFT JOIN blob b ON b.cid = m.cid
@@ -117,8 +125,8 @@ def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
 
 
 def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> list[str]:
-    """Up to *limit* URIs of records of *did* that name *cid*, in order, after *after*."""
-    # As expressions, or SQLite goes by URI through all that the account's records name, in search of one blob.
+    """Up to *limit* URIs after *after*, in order, of records of *did* that name *cid*."""
+    # As expressions: else SQLite goes by URI, through all that the records of the account name.
     rows = tx.all(
         """
         SELECT record_uri
@@ -132,12 +140,12 @@ def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> 
         after,
         limit,
     )
-    return [row[0] for row in rows]
+    return [uri for (uri,) in rows]
 
 
 def of_blob(tx: Transaction, cid: str, limit: int) -> list[tuple[str, str]]:
-    """Up to *limit* records of whatever account that name *cid*, by DID and URI."""
-    # By account, since that is how the index goes.
+    """Up to *limit* records of any account that name *cid*: DID and URI, in that order."""
+    # By account, because the index begins with it.
     rows = tx.all(
         """
         SELECT did, record_uri
@@ -149,10 +157,10 @@ def of_blob(tx: Transaction, cid: str, limit: int) -> list[tuple[str, str]]:
         cid,
         limit,
     )
-    return [(row[0], row[1]) for row in rows]
+    return [(did, uri) for did, uri in rows]
 
 
 def count(tx: Transaction, did: str) -> int:
     """How many different blobs records of *did* name."""
-    row = tx.one("SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?", did)
-    return 0 if row is None else row[0]
+    [(blobs,)] = tx.all("SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?", did)
+    return int(blobs)

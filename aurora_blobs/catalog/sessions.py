@@ -32,12 +32,16 @@ def add(tx: Transaction, session: Session) -> None:
 
 
 def rotate(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires_at: int) -> bool:
-    """Make *new_jti* the one good refresh token of a log-in; False where *old_jti* was not, or it was ended."""
+    """Make *new_jti* the one good refresh token of a log-in.
+
+    False if *old_jti* was not the good one, or the log-in has ended.
+    """
     return bool(
         tx.run(
             """
             UPDATE session
-               SET refresh_jti = ?, expires_at = ?
+               SET refresh_jti = ?,
+                   expires_at = ?
              WHERE id = ? AND refresh_jti = ?
             """,
             new_jti,
@@ -49,13 +53,5 @@ def rotate(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires
 
 
 def end(tx: Transaction, session_id: str) -> bool:
-    """Forget a log-in: none of its tokens are good any more; False where it was ended already."""
-    return bool(
-        tx.run(
-            """
-            DELETE FROM session
-             WHERE id = ?
-            """,
-            session_id,
-        )
-    )
+    """Delete a log-in, so that none of its tokens is good any more; False if it has ended."""
+    return bool(tx.run("DELETE FROM session WHERE id = ?", session_id))

@@ -7,7 +7,7 @@ EVERY_ACCOUNT = ""
 
 
 def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
-    """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. Again with another *ref* replaces the first."""
+    """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. A second call replaces the *ref*."""
     tx.run(
         """
         INSERT INTO takedown (cid, did, ref, created_at)
@@ -27,12 +27,12 @@ def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
 
 
 def lift(tx: Transaction, cid: str, did: str) -> bool:
-    """Undo it; whether there was one. One for every account is lifted for every account only."""
-    return tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did) > 0
+    """Lift exactly this takedown; False if there is none."""
+    return bool(tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did))
 
 
 def find_ref(tx: Transaction, cid: str, did: str) -> str | None:
-    """The reference of the takedown that holds for *cid* and *did*, its own before one for every account."""
+    """The ref of the takedown of *cid* for *did*, or else of that for every account."""
     row = tx.one(
         """
         SELECT ref
@@ -50,4 +50,4 @@ def find_ref(tx: Transaction, cid: str, did: str) -> str | None:
 def of_blob(tx: Transaction, cid: str) -> list[tuple[str, str, int]]:
     """Each takedown of *cid*: DID ("" for every account), reference, time in microseconds."""
     rows = tx.all("SELECT did, ref, created_at FROM takedown WHERE cid = ? ORDER BY did", cid)
-    return [(row[0], row[1], row[2]) for row in rows]
+    return [(did, ref, created_at) for did, ref, created_at in rows]

@@ -1,13 +1,13 @@
-"""Every statement on the table `seen_token`."""
+"""One-time tokens that were used: the rows of `seen_token`."""
 
 from aurora_blobs.catalog import expiry
 from aurora_blobs.db import Transaction
 
 
 def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int) -> bool:
-    """Mark the one-time token *jti* of *issuer* as used until *expires_at*; False if it was used before.
+    """Mark the one-time token *jti* of *issuer* as used until *expires_at*; False if it was used.
 
-    Forgets a few of those that expired before *now*, so that the table holds little more than could be used again.
+    Also forgets a few that expired before *now*, so the table has few that could not be used again.
     """
     expiry.forget_tokens(tx, now, expiry.HANDFUL)
     return bool(

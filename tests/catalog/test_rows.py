@@ -1,0 +1,53 @@
+"""Rows become objects by column: a statement selects the fields of what it makes, in their order."""
+
+import ast
+import sqlite3
+from contextlib import closing
+from importlib import import_module, resources
+from inspect import signature
+
+import pytest
+
+TREES = {
+    file.stem: ast.parse(file.read_text())
+    for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir())
+    # reference_pds asks another program's database.
+    if file.suffix == ".py" and file.stem != "reference_pds"
+}
+
+
+def made_of_rows():
+    """Each ``Made(*row)``: where it is, the statements there, and the fields that the row gives."""
+    for module, tree in TREES.items():
+        for function in tree.body:
+            calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
+            selects = [
+                ast.literal_eval(call.args[0])
+                for call in calls
+                if ast.unparse(call.func) in ("tx.one", "tx.all")
+            ]
+            for call in calls:
+                if selects and call.args and isinstance(call.args[-1], ast.Starred):
+                    made = getattr(import_module(f"aurora_blobs.catalog.{module}"), call.func.id)
+                    fields = list(signature(made).parameters)[len(call.args) - 1 :]
+                    yield pytest.param(selects, fields, id=f"{module}.{function.name}")
+
+
+@pytest.mark.parametrize("selects, fields", list(made_of_rows()))
+def test_columns_are_the_fields_in_their_order(database, selects, fields):
+    with closing(sqlite3.connect(database.path)) as connection:
+        cursors = [connection.execute(sql, (0,) * sql.count("?")) for sql in selects]
+        columns = [",".join(column[0] for column in cursor.description) for cursor in cursors]
+
+    assert [",".join(fields) in listed for listed in columns] == [True]
+
+
+@pytest.mark.parametrize("module", TREES)
+def test_no_column_but_a_single_one_is_taken_by_its_number(module):
+    taken = [
+        ast.unparse(node)
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Subscript) and ast.unparse(node.value) == "row"
+    ]
+
+    assert set(taken) <= {"row[0]"}
