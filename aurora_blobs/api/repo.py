@@ -31,9 +31,9 @@ from aurora_blobs.records.write_parsing import (
     SWAP_COMMIT,
     SWAP_RECORD,
     VALIDATE,
+    parse_write,
     parse_writes,
     refuse_swap_commit,
-    write_of,
 )
 from aurora_blobs.services import services
 
@@ -228,7 +228,7 @@ def _write_one(
     refuse_swap_commit(given["swapCommit"])
     collection = given["collection"]
     value = services().records.with_typed_pictures(did, collection, rkey, given["record"])
-    write, status = write_of(
+    write, status = parse_write(
         services().lexicons, action, collection, rkey, value, given["validate"], swap
     )
     return _shown(services().records.apply(did, [write])[0], status)

@@ -21,7 +21,7 @@ from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, Invalid
 from aurora_blobs.protocol.did_document import names_host
 from aurora_blobs.protocol.lexicon_params import optional, required
 from aurora_blobs.protocol.syntax import parse_did
-from aurora_blobs.records.index import record_cid
+from aurora_blobs.records.data_model import record_cid
 from aurora_blobs.services import services
 
 bp = Blueprint("server", __name__)

@@ -1,1 +1,1 @@
-"""The index of records: what they say, what they name, and how they come."""
+"""Records: parsed from requests or imported, written to the index, and the blobs that they name."""

@@ -1,12 +1,12 @@
-"""Records as an index of what a PDS keeps: which blobs they name, checked each time they are written."""
+"""The index of records: each write is checked, and makes the blobs that it names public."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from aurora_blobs.catalog import accounts, blobs, records, references
-from aurora_blobs.catalog.records import Record
+from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.catalog.records import Record, record_uri
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import (
     BlobNotFound,
@@ -16,28 +16,24 @@ from aurora_blobs.errors import (
     InvalidSwap,
     RepoNotFound,
 )
-from aurora_blobs.protocol import dag_cbor
-from aurora_blobs.protocol.blob_refs import (
-    MAX_SAFE_INTEGER,
-    Reference,
-    find_references,
-    legacy_reference,
-)
-from aurora_blobs.protocol.cid import parse_blob_cid, parse_cid
+from aurora_blobs.protocol.blob_refs import Reference, find_references, legacy_reference
+from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.syntax import new_tid
+from aurora_blobs.records.data_model import record_cid, record_text
 from aurora_blobs.storage.base import BlobBackend
 
 _PROFILE, _PICTURES = "app.bsky.actor.profile", ("avatar", "banner")
 
 Action = Literal["create", "put", "update", "delete"]
-ANY = object()  # as a `Write.swap`: whatever is there
+ANY = object()  # as `Write.swap`: whatever is there
 
 
 @dataclass(frozen=True, slots=True)
 class Write:
     """One change of a record. `value` is its JSON, None for a delete; ``put`` creates or updates.
 
-    `swap` is the CID that the record must have before: None for "there is none", `ANY` for whatever is there.
+    `swap` is the CID that the record must have before the write: None if there must be no record,
+    `ANY` for whatever is there.
     """
 
     action: Action
@@ -49,10 +45,19 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What a write made: the record's URI and CID, None for a delete."""
+    """What a write made: the record's URI and its CID, None for a delete."""
 
     uri: str
     cid: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
+    """A write, the CID of its record (None for a delete), and the blobs that the record names."""
+
+    write: Write
+    cid: str | None
+    references: list[Reference]
 
 
 class Records:
@@ -64,70 +69,57 @@ class Records:
         self._clock = clock
 
     def new_key(self) -> str:
-        """A record key for a record that was given none."""
+        """A key for a record that came without one."""
         return new_tid(self._clock(), None)
 
     def apply(self, did: str, writes: list[Write]) -> list[Written]:
-        """All of *writes* or none. A blob that they name must be here, as they state it; it becomes public.
+        """Make all of *writes* or none.
 
-        A blob that no record names any more becomes temporary.
-        Raises RepoNotFound, BlobNotFound, InvalidMimeType, InvalidSize, InvalidSwap, InvalidRequest.
+        Each blob that they name must be stored, with the type and size that the record states. It
+        becomes public; a blob that no record names any more becomes temporary.
+
+        Raises RepoNotFound, BlobNotFound, InvalidMimeType, InvalidSize, InvalidSwap,
+        InvalidRequest.
         """
-        prepared = [(write, _prepare(write)) for write in writes]
+        changes = [_prepare(write) for write in writes]
         now = self._clock()
         with self._database.write() as tx:
-            account = accounts.find(tx, did)
-            if account is None:
-                raise RepoNotFound(f"Could not find repo: {did}")
-            rev = new_tid(now, account.rev)
-            dropped: set[str] = set()
-            written = []
-            for write, (cid, found) in prepared:
-                record = Record(
-                    did, write.collection, write.rkey, cid or "", as_text(write.value), rev
-                )
-                before = records.find(tx, did, write.collection, write.rkey)
-                _check_before(write, before, cid, record.uri)
-                written.append(Written(record.uri, cid))
-                if before is not None and before.cid == cid:
-                    continue
-                dropped.update(references.drop_record(tx, did, record.uri))
-                if cid is None:
-                    records.delete(tx, did, write.collection, write.rkey)
-                else:
-                    records.put(tx, record)
-                    for reference in found:
-                        references.add(tx, did, record.uri, reference, rev)
-            for _, (_, found) in prepared:
-                for reference in found:
+            rev = new_tid(now, require_account(tx, did).rev)
+            named_before: set[str] = set()
+            for change in changes:
+                named_before.update(_make(tx, did, change, rev))
+            for change in changes:
+                for reference in change.references:
                     self._check_stored(tx, did, reference)
                     references.publish(tx, did, reference.cid)
-            for blob_cid in dropped:
-                references.retire(tx, did, blob_cid, now)
+            for cid in named_before:
+                references.retire(tx, did, cid, now)
             records.set_rev(tx, did, rev)
-        return written
+        return [Written(_uri(did, change.write), change.cid) for change in changes]
 
     def with_typed_pictures(
         self, did: str, collection: str, rkey: str, value: dict[str, Any]
     ) -> dict[str, Any]:
-        """*value*, which is to replace a record, as it can be written: a profile's legacy pictures become typed.
+        """*value* for an existing record, with a profile's legacy pictures as typed references.
 
-        Clients of before 2023 send back what they read. Raises BlobNotFound for a picture that is not here.
+        Clients of before 2023 send back what they read. Raises BlobNotFound for a picture that is
+        not here.
         """
-        legacy = {
-            name: reference
-            for name in _PICTURES
-            if collection == _PROFILE
-            and isinstance(value.get(name), dict)
-            and (reference := legacy_reference(value[name])) is not None
-        }
+        if collection != _PROFILE:
+            return value
+        legacy: dict[str, Reference] = {}
+        for name in _PICTURES:
+            picture = value.get(name)
+            reference = legacy_reference(picture) if isinstance(picture, dict) else None
+            if reference is not None:
+                legacy[name] = reference
         if not legacy:
             return value
         with self._database.read() as tx:
             if records.find(tx, did, collection, rkey) is None:
                 return value
-            pictures = {name: _as_typed(tx, did, reference) for name, reference in legacy.items()}
-        return {**value, **pictures}
+            typed = {name: _typed(tx, did, reference) for name, reference in legacy.items()}
+        return {**value, **typed}
 
     def _check_stored(self, tx: Transaction, did: str, reference: Reference) -> None:
         state = blobs.find_upload_state(tx, did, reference.cid)
@@ -143,75 +135,22 @@ class Records:
             )
         if reference.size != entry.size:
             raise InvalidSize(
-                f"Referenced Size does not match stored blob. Expected: {entry.size}, Got: {reference.size}"
+                "Referenced Size does not match stored blob. "
+                f"Expected: {entry.size}, Got: {reference.size}"
             )
 
 
-def _as_typed(tx: Transaction, did: str, reference: Reference) -> dict[str, Any]:
-    state = blobs.find_upload_state(tx, did, reference.cid)
-    if state is None or state.entry is None:
-        raise BlobNotFound()
-    return {
-        "$type": "blob",
-        "ref": {"$link": reference.cid},
-        "mimeType": reference.mime_type,
-        "size": state.entry.size,
-    }
+def require_account(tx: Transaction, did: str) -> Account:
+    """The account of *did*. Raises RepoNotFound."""
+    account = accounts.find(tx, did)
+    if account is None:
+        raise RepoNotFound(f"Could not find repo: {did}")
+    return account
 
 
-def record_cid(value: object) -> str:
-    """The CID of *value*, a record's JSON, over its DAG-CBOR. Raises InvalidRequest for what that cannot hold.
-
-    https://atproto.com/specs/data-model
-    """
-    try:
-        return dag_cbor.cid_of_block(dag_cbor.encode(plain_record(value)))
-    except ValueError as error:
-        raise InvalidRequest(f"Invalid record: {error}") from None
-
-
-def plain_record(value: Any) -> Any:
-    """*value*, a record's JSON, with whole numbers as integers and blob links in the one form that DAG-CBOR has.
-
-    So that 67.0, which is an integer to a client in JavaScript, is one to whatever reads the record here.
-    Raises InvalidRequest for other fractions, integers of more than 53 bits, and links to nothing.
-    """
-    try:
-        return _plain(value, "$.record")
-    except RecursionError:
-        raise InvalidRequest("Invalid record: nested too deeply") from None
-
-
-def _plain(value: Any, path: str) -> Any:
-    if isinstance(value, dict):
-        if value.keys() == {"$link"}:
-            return {"$link": _link(value["$link"], path)}
-        return {key: _plain(item, f"{path}.{key}") for key, item in value.items()}
-    if isinstance(value, list):
-        return [_plain(item, f"{path}[{index}]") for index, item in enumerate(value)]
-    if isinstance(value, float):
-        if not value.is_integer():
-            raise InvalidRequest(
-                f"Expected one of null, boolean, integer, string, bytes, cid, array or object (got {value}) at {path}"
-            )
-        value = int(value)
-    if isinstance(value, int) and abs(value) > MAX_SAFE_INTEGER:
-        raise InvalidRequest(f"Expected an integer of at most 53 bits (got {value}) at {path}")
-    return value
-
-
-def _link(text: object, path: str) -> str:
-    try:
-        if isinstance(text, str):
-            return parse_cid(text)
-    except ValueError:
-        pass
-    raise InvalidRequest(f"Invalid CID string (got {json.dumps(text)}) at {path}")
-
-
-def _prepare(write: Write) -> tuple[str | None, list[Reference]]:
+def _prepare(write: Write) -> _Change:
     if write.value is None:
-        return None, []
+        return _Change(write, None, [])
     cid = record_cid(write.value)
     found = []
     for reference in find_references(write.value):
@@ -222,20 +161,49 @@ def _prepare(write: Write) -> tuple[str | None, list[Reference]]:
         except ValueError:
             raise BlobNotFound(f"Could not find blob: {reference.cid}") from None
         found.append(reference)
-    return cid, found
+    return _Change(write, cid, found)
 
 
-def _check_before(write: Write, before: Record | None, cid: str | None, uri: str) -> None:
-    if write.swap is not ANY and write.swap != (None if before is None else before.cid):
-        raise InvalidSwap(f"Record was at {'null' if before is None else before.cid}")
-    # Not for the very same record: whoever reports writes may have to report one again.
-    if write.action == "create" and before is not None and before.cid != cid:
+def _make(tx: Transaction, did: str, change: _Change, rev: str) -> list[str]:
+    """Make *change*; the CIDs of blobs that its record named before."""
+    write, uri = change.write, _uri(did, change.write)
+    before = records.find(tx, did, write.collection, write.rkey)
+    _check_precondition(change, before, uri)
+    if before is not None and before.cid == change.cid:
+        return []
+    named_before = references.drop_record(tx, did, uri)
+    if change.cid is None:
+        records.delete(tx, did, write.collection, write.rkey)
+        return named_before
+    text = record_text(write.value)
+    records.put(tx, Record(did, write.collection, write.rkey, change.cid, text, rev))
+    for reference in change.references:
+        references.add(tx, did, uri, reference, rev)
+    return named_before
+
+
+def _check_precondition(change: _Change, before: Record | None, uri: str) -> None:
+    cid_before = None if before is None else before.cid
+    if change.write.swap is not ANY and change.write.swap != cid_before:
+        raise InvalidSwap(f"Record was at {cid_before or 'null'}")
+    # The very same record may be created again: a PDS that reports its writes may report one twice.
+    if change.write.action == "create" and cid_before not in (None, change.cid):
         raise InvalidRequest(f"Record already exists: {uri}")
-    # Nor for a delete.
-    if write.action == "update" and before is None:
+    if change.write.action == "update" and before is None:
         raise InvalidRequest(f"Could not find record: {uri}")
 
 
-def as_text(value: dict[str, Any] | None) -> str:
-    """*value* as the table has it; a record that goes has none."""
-    return "" if value is None else json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+def _uri(did: str, write: Write) -> str:
+    return record_uri(did, write.collection, write.rkey)
+
+
+def _typed(tx: Transaction, did: str, reference: Reference) -> dict[str, Any]:
+    state = blobs.find_upload_state(tx, did, reference.cid)
+    if state is None or state.entry is None:
+        raise BlobNotFound()
+    return {
+        "$type": "blob",
+        "ref": {"$link": reference.cid},
+        "mimeType": reference.mime_type,
+        "size": state.entry.size,
+    }

@@ -1,32 +1,32 @@
-"""Takes over the records of a repository: what it has is kept, what it has not any more is dropped."""
+"""Imports a repository: its records are written to the index, and older ones are dropped."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from aurora_blobs.catalog import accounts, records, references
-from aurora_blobs.catalog.accounts import Account
-from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
+from aurora_blobs.catalog import records, references
+from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record, record_uri
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
+from aurora_blobs.errors import InvalidRequest, ServiceBusy
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.intake.stale_files import exclusive
 from aurora_blobs.protocol.blob_refs import find_references
 from aurora_blobs.protocol.car import CarRecord, Repository
 from aurora_blobs.protocol.syntax import new_tid
-from aurora_blobs.records.index import as_text
+from aurora_blobs.records.data_model import record_text
+from aurora_blobs.records.index import require_account
 
 CAR_TYPE = "application/vnd.ipld.car"
-# Per transaction, so that other writers need not wait for long, nor a few large records fill the memory.
+# Per transaction: other writers do not wait for long, and large records do not fill the memory.
 _BATCH_RECORDS = 200
 _BATCH_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What an import came to, in records; `unchanged` ones were there already."""
+    """What an import did, in numbers of records; `unchanged` ones were there already."""
 
     written: int = 0
     unchanged: int = 0
@@ -35,7 +35,7 @@ class Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Batch:
-    """Records of one collection, and all that the repository has there after the key `after` up to `until`."""
+    """All records of a collection whose key is greater than `after` and at most `until`."""
 
     collection: str
     after: str
@@ -44,9 +44,9 @@ class _Batch:
 
 
 class RepoImporter:
-    """*spool* is a folder for files on their way in, *max_bytes* what one may have; 0 is no imports at all.
+    """Imports CAR files of at most *max_bytes*, which pass through the folder *spool*.
 
-    *clock* gives microseconds since the epoch, UTC.
+    With 0 bytes no imports are accepted. *clock* gives microseconds since the epoch, UTC.
     """
 
     def __init__(
@@ -65,9 +65,10 @@ class RepoImporter:
         declared_size: int | None = None,
         encodings: tuple[str, ...] = (),
     ) -> Imported:
-        """Import the CAR file in *stream*; *admit* is told whose repository it is, and may refuse by raising.
+        """Import the CAR file in *stream*. *admit* gets the repository's DID, and may raise.
 
-        *declared_size* is in bytes, None for a chunked body. *encodings* are of `decoding.parse_encodings`.
+        *declared_size* is in bytes, None for a chunked body. *encodings* are those of
+        `decoding.parse_encodings`.
         Raises what `run` raises, BlobTooLarge, UploadIncomplete, InsufficientStorage.
         """
         if not self._max_bytes:
@@ -88,11 +89,12 @@ class RepoImporter:
             return self.run(repository)
 
     def run(self, repository: Repository) -> Imported:
-        """Make the records of its account those of *repository*; the blobs that they name may come later.
+        """Replace the records of its account by those of *repository*; blobs may come later.
 
-        The repository is read to its end before anything is written: a bad one changes nothing. What a client writes
-        meanwhile stays. Repeated after a failure of ours, it completes what was begun.
-        Raises InvalidRequest, as `Repository.records` does, RepoNotFound, and ServiceBusy while another is under way.
+        The repository is first read to its end, so a bad one changes nothing. Records that a
+        client writes during the import stay. An import that failed half way can be repeated.
+        Raises InvalidRequest as `Repository.records` does, RepoNotFound, and ServiceBusy while
+        another import of the repository is under way.
         """
         with exclusive(
             self._spool, f"import.{sha256(repository.did.encode()).hexdigest()}"
@@ -106,17 +108,17 @@ class RepoImporter:
     def _run(self, repository: Repository) -> Imported:
         rev = self._next_rev(repository.did)
         for _ in repository.records(self._max_bytes):
-            pass
+            pass  # a bad repository raises here, before anything is written
         with self._database.write() as tx:
             records.raise_rev(tx, repository.did, rev)
         written = unchanged = dropped = 0
         seen = set()
         for batch in _batches(repository.records(self._max_bytes)):
             seen.add(batch.collection)
-            changed = self._keep(repository.did, batch, rev)
+            changed = self._write_batch(repository.did, batch, rev)
             written += changed
             unchanged += len(batch.records) - changed
-            dropped += self._drop(repository.did, batch, rev)
+            dropped += self._drop_absent(repository.did, batch, rev)
         with self._database.read() as tx:
             gone = [
                 collection
@@ -124,34 +126,42 @@ class RepoImporter:
                 if collection not in seen
             ]
         for collection in gone:
-            dropped += self._drop(repository.did, _Batch(collection, "", AFTER_EVERY_KEY, []), rev)
+            nothing = _Batch(collection, "", AFTER_EVERY_KEY, [])
+            dropped += self._drop_absent(repository.did, nothing, rev)
         return Imported(written, unchanged, dropped)
 
     def _next_rev(self, did: str) -> str:
         with self._database.read() as tx:
-            return new_tid(self._clock(), _require(tx, did).rev)
+            return new_tid(self._clock(), require_account(tx, did).rev)
 
-    def _keep(self, did: str, batch: _Batch, rev: str) -> int:
+    def _write_batch(self, did: str, batch: _Batch, rev: str) -> int:
+        """Write the records of *batch*; how many were not there already."""
         with self._database.write() as tx:
-            _require(tx, did)  # it may have been deleted since the last batch
-            return sum(self._put(tx, did, record, rev) for record in batch.records)
+            require_account(tx, did)  # it may have been deleted since the last batch
+            count = 0
+            for record in batch.records:
+                if self._write(tx, did, record, rev):
+                    count += 1
+            return count
 
-    def _put(self, tx: Transaction, did: str, record: CarRecord, rev: str) -> bool:
-        before = records.find(tx, did, record.collection, record.rkey)
-        if before is not None and (before.cid == record.cid or before.rev > rev):
+    def _write(self, tx: Transaction, did: str, found: CarRecord, rev: str) -> bool:
+        before = records.find(tx, did, found.collection, found.rkey)
+        # Unchanged, or written by a client since the import began.
+        if before is not None and (before.cid == found.cid or before.rev > rev):
             return False
-        kept = Record(did, record.collection, record.rkey, record.cid, as_text(record.value), rev)
-        named_before = references.drop_record(tx, did, kept.uri)
-        records.put(tx, kept)
-        for reference in find_references(record.value):
-            references.add(tx, did, kept.uri, reference, rev)
+        text = record_text(found.value)
+        record = Record(did, found.collection, found.rkey, found.cid, text, rev)
+        named_before = references.drop_record(tx, did, record.uri)
+        records.put(tx, record)
+        for reference in find_references(found.value):
+            references.add(tx, did, record.uri, reference, rev)
             references.publish(tx, did, reference.cid)
         for cid in named_before:
             references.retire(tx, did, cid, self._clock())
         return True
 
-    def _drop(self, did: str, batch: _Batch, rev: str) -> int:
-        """Drop what the collection has in the range of *batch*, from before *rev*, and *batch* has not."""
+    def _drop_absent(self, did: str, batch: _Batch, rev: str) -> int:
+        """Drop records in the range of *batch*, of before *rev*, that *batch* lacks; how many."""
         kept = {record.rkey for record in batch.records}
         count, after = 0, batch.after
         while True:
@@ -161,27 +171,20 @@ class RepoImporter:
                 )
                 for rkey in step:
                     if rkey not in kept:
-                        self._delete(tx, did, batch.collection, rkey)
+                        self._drop(tx, did, batch.collection, rkey)
                         count += 1
             if len(step) < _BATCH_RECORDS:
                 return count
             after = step[-1]
 
-    def _delete(self, tx: Transaction, did: str, collection: str, rkey: str) -> None:
+    def _drop(self, tx: Transaction, did: str, collection: str, rkey: str) -> None:
         records.delete(tx, did, collection, rkey)
-        for cid in references.drop_record(tx, did, f"at://{did}/{collection}/{rkey}"):
+        for cid in references.drop_record(tx, did, record_uri(did, collection, rkey)):
             references.retire(tx, did, cid, self._clock())
 
 
-def _require(tx: Transaction, did: str) -> Account:
-    account = accounts.find(tx, did)
-    if account is None:
-        raise RepoNotFound(f"Could not find repo: {did}")
-    return account
-
-
 def _batches(found: Iterable[CarRecord]) -> Iterator[_Batch]:
-    """*found*, by key, so that each collection is in one piece, cut into batches."""
+    """*found*, in the order of its keys, as batches that together cover each collection."""
     batch: list[CarRecord] = []
     after, size = "", 0
     for record in found:

@@ -1,4 +1,4 @@
-"""Changes of records as clients send them, checked against the schemas and made into `records.Write`."""
+"""Writes as clients send them, checked against the lexicons."""
 
 from typing import Any
 
@@ -6,7 +6,8 @@ from aurora_blobs.errors import InvalidRequest, InvalidSwap
 from aurora_blobs.protocol.lexicon_params import Param, from_json, optional, required
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.protocol.syntax import new_tid, parse_nsid, parse_record_key
-from aurora_blobs.records.index import ANY, Action, Write, plain_record
+from aurora_blobs.records.data_model import normalize_record
+from aurora_blobs.records.index import ANY, Action, Write
 
 MAX_WRITES = 200  # in one applyWrites, as on the reference PDS
 _NSID = "com.atproto.repo.applyWrites"
@@ -21,7 +22,7 @@ SWAP_COMMIT = optional()
 SWAP_RECORD = Param(default=ANY, nullable=True)
 
 
-def write_of(
+def parse_write(
     lexicons: Lexicons,
     action: Action,
     collection: str,
@@ -30,13 +31,13 @@ def write_of(
     validate: bool | None,
     swap: object = ANY,
 ) -> tuple[Write, str | None]:
-    """The write, and the ``validationStatus`` of its record, None where it was not validated. Raises InvalidRequest."""
+    """The write, and its ``validationStatus`` or None if not validated. Raises InvalidRequest."""
     stated = value.get("$type", collection)
     if stated != collection:
         raise InvalidRequest(f"Invalid $type: expected {collection}, got {stated}")
     if "$type" not in value:
         value = {"$type": collection, **value}
-    value = plain_record(value)
+    value = normalize_record(value)
     status = lexicons.check(collection, value, validate)
     return Write(action, collection, rkey, value, swap), status
 
@@ -44,7 +45,10 @@ def write_of(
 def parse_writes(
     lexicons: Lexicons, items: list[Any], validate: bool | None, now: int
 ) -> list[tuple[Write, str | None]]:
-    """The `writes` of applyWrites. *now*, in microseconds, makes the keys that are not given. Raises InvalidRequest."""
+    """The ``writes`` of applyWrites, each as `parse_write` gives it; a delete has no status.
+
+    A key that is not given is made of *now*, in microseconds. Raises InvalidRequest.
+    """
     if len(items) > MAX_WRITES:
         raise InvalidRequest(f"Too many writes. Max: {MAX_WRITES}")
     writes: list[tuple[Write, str | None]] = []
@@ -65,12 +69,14 @@ def parse_writes(
             continue
         if rkey is None:
             rkey = last_key = new_tid(now, last_key)
-        writes.append(write_of(lexicons, action, collection, rkey, properties["value"], validate))
+        writes.append(
+            parse_write(lexicons, action, collection, rkey, properties["value"], validate)
+        )
     return writes
 
 
 def refuse_swap_commit(cid: str | None) -> None:
-    """There are no commits here that could be compared. Raises InvalidSwap."""
+    """Raises InvalidSwap for a *cid*: the index has no commits to compare it with."""
     if cid is not None:
         raise InvalidSwap(
             "swapCommit cannot be compared: this service keeps an index of records, not commits"
