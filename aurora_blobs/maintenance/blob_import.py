@@ -124,8 +124,10 @@ class BlobImporter:
             # Also of what is here: by another way, or from a run that broke off before this.
             with self._database.write() as tx:
                 takedowns.apply(tx, blob.cid, did, kept.takedown_ref, self._clock())
-        self.present += is_here
-        self.brought += not is_here
+        if is_here:
+            self.present += 1
+        else:
+            self.brought += 1
         return None
 
     def _upload(self, blob: Found, did: str, kept: KeptBlob | None) -> str | None:
