@@ -137,7 +137,7 @@ def of_blob(tx: Transaction, cid: str) -> list[Use]:
 
 
 def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
-    """Up to *limit* by name, after the name *after*; True with those whose blob is still public."""
+    """Up to *limit* by name, after *after*; True where the blob is here and not taken down."""
     rows = tx.all(
         """
         SELECT d.name, d.size, d.used_at,
@@ -151,4 +151,4 @@ def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
         after,
         limit,
     )
-    return [(Use(*use), bool(has_blob)) for *use, has_blob in rows]
+    return [(Use(*use), bool(is_visible)) for *use, is_visible in rows]

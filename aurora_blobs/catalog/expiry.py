@@ -33,8 +33,8 @@ def expired(
 ) -> list[ExpiredBlob]:
     """Up to *limit* blobs that became temporary before *before*, oldest first.
 
-    *after* is (since, DID, CID) of the last one seen. A blob is left out while a takedown of it or
-    of its account holds: an admin decides on it.
+    *after* is (since, DID, CID) of the last one seen. A blob that is taken down, or whose account
+    is, is left out: an admin decides on it.
     """
     rows = tx.all(
         """

@@ -7,7 +7,7 @@ from aurora_blobs.db import Transaction
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """A DID document as it was fetched (JSON), None if it could not be; time in microseconds."""
+    """A DID document (JSON), None if it could not be fetched, and the time (microseconds)."""
 
     document: str | None
     fetched_at: int

@@ -92,7 +92,7 @@ def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A blob that records name, the URI of one of them, and the stored size in bytes.
+    """A blob that records name, the first of their URIs, and the stored size in bytes.
 
     The size is None unless the account owns the blob and its bytes are stored.
     """

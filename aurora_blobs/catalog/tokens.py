@@ -7,7 +7,7 @@ from aurora_blobs.db import Transaction
 def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int) -> bool:
     """Mark the one-time token *jti* of *issuer* as used until *expires_at*; False if it was used.
 
-    Also forgets a few that expired before *now*, so the table has few that could not be used again.
+    Also forgets a few that expired before *now*, so the table does not grow without end.
     """
     expiry.forget_tokens(tx, now, expiry.HANDFUL)
     return bool(
