@@ -1,4 +1,4 @@
-"""One small HTTP request to somebody else's server: bounded in time and size, and never to where it should not go."""
+"""One small HTTP request to a foreign server, bounded in time, size and destination."""
 
 import http.client
 import io
@@ -11,19 +11,18 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-_SECONDS = (
-    5  # for a whole request, after the name was looked up; a guess, PLC answers in a tenth of it
-)
+# For a whole request, after the name was looked up. A guess: PLC answers in a tenth of it.
+TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# They carry an IPv4 address within, which routers on the way may take for the destination.
+# These carry an IPv4 address within, which a router on the way may take for the destination.
 _TUNNELS = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b:1::/48")))
 
 Lookup = Callable[..., list[Any]]  # as socket.getaddrinfo
 
 
 class FetchFailed(Exception):
-    """The server did not answer, or not with what was asked for; *status* is the one it sent, else None."""
+    """The server sent no usable answer. *status* is its HTTP status, None if it sent none."""
 
     def __init__(self, message: str, status: int | None = None) -> None:
         super().__init__(message)
@@ -37,18 +36,19 @@ def fetch(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     lookup: Lookup = socket.getaddrinfo,
+    timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> bytes:
-    """What *url* answers to a GET, or to a POST of *body*. No redirect is followed.
+    """The body of the answer to a GET of *url*, or to a POST of *body*. No redirect is followed.
 
-    *allowed* says whether an IP address may be connected to, None is any: for what the operator configured.
-    Raises FetchFailed.
+    *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
+    operator configured. Raises FetchFailed.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         host = parts.hostname or ""
         addresses = lookup(host, port, type=socket.SOCK_STREAM)
-        deadline = time.monotonic() + _SECONDS
+        deadline = time.monotonic() + timeout_seconds
         with _connected(
             addresses, host if parts.scheme == "https" else None, allowed, deadline
         ) as connected:
@@ -69,7 +69,7 @@ def fetch(
 
 
 def is_public(address: str) -> bool:
-    """Whether *address* is one that anybody in the Internet may be asked to connect to."""
+    """Whether *address* is a public one, outside of every private and special network."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
         if any(ip in network for network in _TUNNELS):
@@ -81,12 +81,18 @@ def is_public(address: str) -> bool:
 
 
 def is_public_or_loopback(address: str) -> bool:
-    """As `is_public`, and this machine: for development."""
+    """As `is_public`, or on this machine; for development."""
     return is_public(address) or ipaddress.ip_address(address.partition("%")[0]).is_loopback
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """The certificates that this machine trusts, read once in a process."""
+    return ssl.create_default_context()
+
+
 class _Timed:
-    """A socket as http.client wants it, with one deadline for all that is sent and received."""
+    """A socket in the form that http.client needs, with one deadline for the whole exchange."""
 
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket = connected
@@ -100,7 +106,7 @@ class _Timed:
         return io.BufferedReader(_TimedReader(self._socket, self._deadline))
 
     def close(self) -> None:
-        """Nothing: http.client calls this while the body is still to be read."""
+        """Do nothing: http.client closes before the body is read."""
 
 
 class _TimedReader(io.RawIOBase):
@@ -112,7 +118,7 @@ class _TimedReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        # A socket's timeout is for one call: a server that sends a byte now and then would never hit it.
+        # A socket's timeout is for one call. A server that sends a byte now and then never hits it.
         _arm(self._socket, self._deadline)
         return self._socket.recv_into(buffer)
 
@@ -130,7 +136,7 @@ def _connected(
     allowed: Callable[[str], bool] | None,
     deadline: float,
 ) -> socket.socket:
-    # The address that is checked is the one that is connected to: a second look-up could answer otherwise.
+    # The checked address is the connected one: a second look-up could give another.
     usable = [entry for entry in addresses if allowed is None or allowed(entry[4][0])]
     if not usable:
         raise OSError("the name has no address that may be connected to")
@@ -142,17 +148,12 @@ def _connected(
             connected.connect(address)
             if tls_name is not None:
                 _arm(connected, deadline)
-                connected = _tls().wrap_socket(connected, server_hostname=tls_name)
+                connected = tls_context().wrap_socket(connected, server_hostname=tls_name)
             return connected
         except OSError as error:
             connected.close()
             failure = error
     raise failure
-
-
-@cache
-def _tls() -> ssl.SSLContext:
-    return ssl.create_default_context()
 
 
 def _read(response: http.client.HTTPResponse) -> bytes:

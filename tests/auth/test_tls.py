@@ -46,10 +46,10 @@ def trust(monkeypatch):
 
     def trust(path):
         monkeypatch.setenv("SSL_CERT_FILE", str(path))
-        fetching._tls.cache_clear()
+        fetching.tls_context.cache_clear()
 
     yield trust
-    fetching._tls.cache_clear()
+    fetching.tls_context.cache_clear()
 
 
 @pytest.fixture
