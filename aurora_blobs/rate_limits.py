@@ -1,7 +1,7 @@
-"""How often something may be done: counted in the database, so that one limit holds for all processes together.
+"""Rate limits, counted in the database, so that all processes and machines share one limit.
 
-A counter is one row, changed in the transaction of what it counts where there is one: what fails is not counted, and
-no store but the database is needed for several machines either.
+A counter is one row. It changes in the transaction of what it counts, where there is one, so that
+a failure is not counted.
 """
 
 import ipaddress
@@ -16,20 +16,20 @@ from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
 
 DAY_SECONDS = 86_400
-UPLOADS = "uploads"  # the name under which they are counted
+UPLOADS = "uploads"  # the name of their counters
 _HEADERS = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After"
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """How much of *limit* is used in a window that ends at *ends_at* (microseconds)."""
+class RateLimitState:
+    """*used* of *limit* in a window that ends at *ends_at* (microseconds since the epoch)."""
 
     limit: Limit
     used: int
     ends_at: int
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What tells a client so, as the reference PDS does it."""
+        """The headers that tell a client, as on the reference PDS."""
         return (
             ("RateLimit-Limit", str(self.limit.count)),
             ("RateLimit-Remaining", str(max(self.limit.count - self.used, 0))),
@@ -39,25 +39,28 @@ class Usage:
         )
 
 
-def spend(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> Usage:
-    """Count one more *name* for *subject* at *now* (microseconds). Raises RateLimitExceeded, which counts nothing."""
+def count_use(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:
+    """Count one more *name* for *subject* at *now* (microseconds since the epoch).
+
+    Raises RateLimitExceeded, with which the transaction has to fail, so that nothing is counted.
+    """
     expiry.forget_counters(tx, now, expiry.HANDFUL)
-    usage = Usage(limit, *counters.add(tx, name, subject, now, limit.seconds * 1_000_000))
-    if usage.used > limit.count:
-        raise _exceeded(usage, now)
-    return usage
+    state = RateLimitState(limit, *counters.add(tx, name, subject, now, limit.seconds * 1_000_000))
+    if state.used > limit.count:
+        raise _exceeded(state, now)
+    return state
 
 
-def check(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> Usage:
-    """As `spend`, but nothing is counted: what could be, at *now*. Raises RateLimitExceeded."""
-    usage = _usage(tx, name, subject, limit, now)
-    if usage.used >= limit.count:
-        raise _exceeded(usage, now)
-    return usage
+def check(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:
+    """As `count_use`, but without counting: raises RateLimitExceeded where that would raise."""
+    state = _state(tx, name, subject, limit, now)
+    if state.used >= limit.count:
+        raise _exceeded(state, now)
+    return state
 
 
 def network_of(address: str) -> str:
-    """Who is counted for *address*: of IPv6 the /64, which is what one customer has at least."""
+    """The subject to count *address* under: of IPv6 the /64, the least that a customer gets."""
     try:
         ip = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
@@ -70,12 +73,12 @@ def network_of(address: str) -> str:
 
 
 def is_local(address: str) -> bool:
-    """Whether *address* is this machine's, or a socket's, which has none."""
+    """Whether *address* is this machine's. A Unix socket's is empty."""
     return not address or address == "::1" or network_of(address).startswith("127.")
 
 
 class Limits:
-    """The limits per address that the settings make."""
+    """The limits of the settings on sign-ups, uploads and wrong passwords."""
 
     def __init__(self, config: Config, database: Database, clock: Callable[[], int]) -> None:
         self._uploads = config.uploads_per_address
@@ -85,18 +88,18 @@ class Limits:
         self._database = database
         self._clock = clock
 
-    def sign_up(self, address: str) -> Usage | None:
-        """Count an account that is about to be made; None if that is not limited. Raises RateLimitExceeded.
+    def sign_up(self, address: str) -> RateLimitState | None:
+        """Count an account that is about to be made; None without a limit.
 
-        This machine may make as many as it likes.
+        This machine has none. Raises RateLimitExceeded.
         """
         if self._signups is None or is_local(address):
             return None
         with self._database.write() as tx:
-            return spend(tx, "signups", network_of(address), self._signups, self._clock())
+            return count_use(tx, "signups", network_of(address), self._signups, self._clock())
 
-    def uploads(self, did: str, address: str) -> Usage | None:
-        """How much of its limits an upload has left, of the one that leaves least; None without a limit by setting."""
+    def uploads(self, did: str, address: str) -> RateLimitState | None:
+        """The state of the limit that leaves *did* the fewest uploads; None without a limit."""
         limits = {network_of(address): self._uploads} if self._uploads else {}
         if not limits and not self._uploads_per_day:
             return None
@@ -108,14 +111,14 @@ class Limits:
             limits |= {did: Limit(per_day, DAY_SECONDS)} if per_day else {}
         now = self._clock()
         with self._database.read() as tx:
-            found = [_usage(tx, UPLOADS, subject, limit, now) for subject, limit in limits.items()]
-        return min(found, key=lambda usage: usage.limit.count - usage.used, default=None)
+            states = [_state(tx, UPLOADS, subject, limit, now) for subject, limit in limits.items()]
+        return min(states, key=lambda state: state.limit.count - state.used, default=None)
 
     @contextmanager
     def password_attempt(self, address: str) -> Iterator[None]:
-        """The block checks a password: who failed too often may not try, and a failure in it is counted.
+        """Around the check of a password: an AuthenticationRequired in it counts for *address*.
 
-        Raises RateLimitExceeded.
+        Raises RateLimitExceeded after too many of them.
         """
         limit = self._failures
         if limit is None:
@@ -127,16 +130,16 @@ class Limits:
             yield
         except AuthenticationRequired:
             with self._database.write() as tx:
-                spend(tx, "failures", subject, limit, now)
+                count_use(tx, "failures", subject, limit, now)
             raise
-        # Who sends many guesses at once gets them all to this point: of the right one he learns nothing either.
+        # Many guesses at once all pass the first check. This one hides which of them was right.
         check(self._database.one_shot(), "failures", subject, limit, now)
 
 
-def _usage(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> Usage:
+def _state(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:
     used, ends_at = counters.find(tx, name, subject, now) or (0, now + limit.seconds * 1_000_000)
-    return Usage(limit, used, ends_at)
+    return RateLimitState(limit, used, ends_at)
 
 
-def _exceeded(usage: Usage, now: int) -> RateLimitExceeded:
-    return RateLimitExceeded(-((now - usage.ends_at) // 1_000_000), usage.headers())
+def _exceeded(state: RateLimitState, now: int) -> RateLimitExceeded:
+    return RateLimitExceeded(-((now - state.ends_at) // 1_000_000), state.headers())

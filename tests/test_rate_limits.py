@@ -8,7 +8,7 @@ from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
-from aurora_blobs.rate_limits import Limits, network_of, spend
+from aurora_blobs.rate_limits import Limits, count_use, network_of
 
 NOW = Clock().now
 HERE = "192.0.2.1"
@@ -95,22 +95,22 @@ def test_this_machine_signs_up_as_many_as_it_likes(database, clock, address):
 def test_what_is_refused_is_not_counted(database, clock):
     for expected in (1, 2):
         with database.write() as tx:
-            assert spend(tx, "x", "y", Limit(2, 60), NOW).used == expected
+            assert count_use(tx, "x", "y", Limit(2, 60), NOW).used == expected
     for _ in range(3):
         with pytest.raises(RateLimitExceeded), database.write() as tx:
-            spend(tx, "x", "y", Limit(2, 60), NOW)
+            count_use(tx, "x", "y", Limit(2, 60), NOW)
 
     with database.write() as tx:
-        assert spend(tx, "x", "y", Limit(9, 60), NOW).used == 3
+        assert count_use(tx, "x", "y", Limit(9, 60), NOW).used == 3
 
 
 def test_counters_whose_time_is_over_are_removed(database):
     for number in range(5):
         with database.write() as tx:
-            spend(tx, "x", str(number), Limit(2, 60), NOW + number)
+            count_use(tx, "x", str(number), Limit(2, 60), NOW + number)
 
     with database.write() as tx:
-        spend(tx, "x", "late", Limit(2, 60), NOW + 120_000_000)
+        count_use(tx, "x", "late", Limit(2, 60), NOW + 120_000_000)
         assert tx.all("SELECT subject FROM usage_counter") == [("late",)]
 
 
@@ -150,7 +150,7 @@ def test_a_limit_that_is_none_ends_the_start(text):
     [
         (
             "usage_counter",
-            lambda tx, number, now: spend(tx, "uploads", f"d{number}", Limit(9, 60), now),
+            lambda tx, number, now: count_use(tx, "uploads", f"d{number}", Limit(9, 60), now),
         ),
         (
             "seen_token",

@@ -14,7 +14,7 @@ from aurora_blobs.api.xrpc import (
     require_owner,
     require_person,
     require_person_or_admin,
-    show_usage,
+    show_rate_limit,
 )
 from aurora_blobs.auth import Administrator, Requester
 from aurora_blobs.catalog.records import Record
@@ -61,7 +61,7 @@ def upload_blob() -> dict[str, Any]:
         address=request.remote_addr,
         check_type=requester.require_upload,
     )
-    show_usage(services().limits.uploads(entry.did, request.remote_addr or ""))
+    show_rate_limit(services().limits.uploads(entry.did, request.remote_addr or ""))
     return {"blob": reference(entry, services().config)}
 
 

@@ -13,7 +13,7 @@ from aurora_blobs.api.xrpc import (
     query,
     require_owner,
     require_person,
-    show_usage,
+    show_rate_limit,
 )
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
 from aurora_blobs.catalog.accounts import Account
@@ -47,7 +47,7 @@ def create_account() -> dict[str, Any]:
         raise InvalidRequest("Email is required")
     if given["password"] is None:
         raise InvalidPassword("Password is required")
-    show_usage(services().limits.sign_up(request.remote_addr or ""))
+    show_rate_limit(services().limits.sign_up(request.remote_addr or ""))
     if given["did"] is not None:
         _check_brought(given["did"])
     account = accounts.create(

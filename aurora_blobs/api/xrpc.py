@@ -28,7 +28,7 @@ from aurora_blobs.errors import (
 from aurora_blobs.intake.body import BodyReader
 from aurora_blobs.intake.decoding import decoded, parse_encodings
 from aurora_blobs.protocol.lexicon_params import Param, from_json, from_query
-from aurora_blobs.rate_limits import Usage
+from aurora_blobs.rate_limits import RateLimitState
 from aurora_blobs.server.client_timeouts import drain
 from aurora_blobs.services import services
 
@@ -119,7 +119,10 @@ def require_owner() -> Person:
 
 
 def require_person_or_admin(*, scopes: frozenset[str] = ACCESS_SCOPES) -> Requester:
-    """The account that calls, or the administrator. Raises as `Authenticator.person_or_administrator`."""
+    """The account that calls, or the administrator.
+
+    Raises as `Authenticator.person_or_administrator`.
+    """
     return services().authenticator.person_or_administrator(
         _personal_credentials(), g.nsid, scopes=scopes
     )
@@ -138,10 +141,10 @@ def optional_requester() -> Requester | None:
     return services().authenticator.optional(_personal_credentials(), g.nsid)
 
 
-def show_usage(usage: Usage | None) -> None:
-    """Tell the client how much of a limit is left; None is no limit."""
-    if usage is not None:
-        g.headers.extend(usage.headers())
+def show_rate_limit(state: RateLimitState | None) -> None:
+    """Tell the client the state of a limit; None is no limit."""
+    if state is not None:
+        g.headers.extend(state.headers())
 
 
 def credentials() -> Credentials:

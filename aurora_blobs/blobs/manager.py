@@ -38,7 +38,7 @@ from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.media.location import has_location
 from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
-from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, network_of, spend
+from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use, network_of
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class BlobManager:
                 entry = self._new_entry(did, blob, facts, state, now)
                 blobs.add_owner(tx, entry)
                 for name, subject, limit in self._limits(did, state, address):
-                    spend(tx, name, subject, limit, now)
+                    count_use(tx, name, subject, limit, now)
                 return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
