@@ -1,7 +1,7 @@
 """The production server: ``gunicorn -c gunicorn.conf.py wsgi:app``.
 
-Where it binds and how wide it runs come from the service's own settings. Whatever else is to differ goes on gunicorn's
-command line or into GUNICORN_CMD_ARGS; both win over this file.
+The address and the numbers of processes and threads come from the service's own settings. Anything
+else goes on gunicorn's command line or into GUNICORN_CMD_ARGS; both win over this file.
 """
 
 import errno
@@ -19,30 +19,34 @@ from aurora_blobs.server.malloc_tuning import keep_freed_memory
 
 
 def _check_address(config: Config) -> None:
-    """Raises ConfigError for an address that cannot be bound, of which gunicorn says so in many lines, later."""
-    host, _, port = config.bind.rpartition(":")
+    """Raise ConfigError for an address that cannot be bound: gunicorn's own error is many lines."""
     if config.bind.startswith("unix:"):
-        path = Path(config.bind.removeprefix("unix:"))
-        fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
-        is_free = (
-            fits
-            and not path.exists()
-            and path.parent.is_dir()
-            and os.access(path.parent, os.W_OK | os.X_OK)
+        _check_socket_path(config, Path(config.bind.removeprefix("unix:")))
+    else:
+        host, _, port = config.bind.rpartition(":")
+        _check_host(config, host, int(port))
+
+
+def _check_socket_path(config: Config, path: Path) -> None:
+    fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
+    if fits and path.is_socket():
+        return  # left by another process; gunicorn replaces it
+    folder = path.parent
+    can_be_made = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    if not fits or path.exists() or not can_be_made:
+        raise config.refusal(
+            "bind", "unix:PATH of up to 107 bytes, in a folder that can be written"
         )
-        if not is_free and not (fits and path.is_socket()):
-            raise config.refusal(
-                "bind", "unix:PATH of up to 107 bytes, in a folder that can be written"
-            )
-        return
+
+
+def _check_host(config: Config, host: str, port: int) -> None:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host.strip("[]"), int(port)))
-        except (OSError, UnicodeError) as error:  # a name that is none is not even text for DNS
-            if (
-                getattr(error, "errno", None) != errno.EADDRINUSE
-            ):  # which may pass: gunicorn tries again
+            probe.bind((host.strip("[]"), port))
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot hold
+            # An address in use may become free: gunicorn tries again.
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
                 raise config.refusal("bind", f"HOST:PORT of this machine: {error}") from None
 
 
@@ -54,52 +58,60 @@ except ConfigError as error:
 
 bind = _config.bind
 
-# Hashing and reading let go of the interpreter, the rest does not: a process per core. Two at least, so that one is
-# there while the other restarts; eight at most, since SQLite takes one writer at a time however many there are.
+# Only hashing and reading release the interpreter lock, so there is a process per core. At least
+# two, so that one serves while the other restarts. At most eight, since SQLite takes one writer at
+# a time.
 workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), 8)
 
-# A thread waits for nothing but a body that is on its way, and a stalled one keeps it for 20 seconds. Threads that
-# are not needed are never made.
+# A thread waits only for a body that is arriving; a stalled one keeps it for 20 seconds. Threads
+# are started when they are needed.
 worker_class = "aurora_blobs.server.worker.Worker"
 threads = _config.threads
 
-# Connections that a process holds, idle ones included; beyond it they wait in the backlog.
+# Connections per process, idle ones included. More of them wait in the backlog.
 worker_connections = 2000 + threads
 backlog = 2048
 
-# Longer than nginx keeps its own end (60 s): who closes first must be the one that sends requests, or an upload is
-# sent into a connection that is just being closed, and nginx does not repeat a POST.
+# Longer than nginx's keepalive (60 s), so that nginx closes first. Otherwise it would send an
+# upload into a connection that is being closed, and it does not repeat a POST.
 keepalive = 75
 
-# A worker that has not looked at its connections for this long hangs. Uploads may take longer: they run in threads.
+# Seconds after which a worker that has not looked at its connections counts as hung. Uploads may
+# take longer: they run in threads.
 timeout = 60
 
-# At a stop, uploads in flight have this long to finish; after it they are cut off, and the client has no answer.
+# Seconds that uploads in flight have at a stop. Then they are cut off without an answer.
 graceful_timeout = 120
 
-# No restart after so many requests: nothing here grows, and a restart cuts connections that are kept alive.
+# Workers are not restarted after a number of requests: nothing grows, and a restart cuts
+# connections that are kept alive.
 max_requests = 0
 
-# The heartbeat is a file that is touched every second: not on a disk, whose stalls would look like a dead worker.
+# The heartbeat is a file that is touched every second. On a disk, a stall would look like a dead
+# worker.
 worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
-# Loaded once, then forked: half the start-up time, and the workers share the memory of what they do not change. It also
-# means that the schema is made, and what a crash left is undone, before there is a worker.
+# Loading before the fork halves the start-up time and shares memory between the workers. The schema
+# is upgraded, and cleaning up after a crash is done, before there is a worker.
 preload_app = True
 
-# For who asks for an access log. gunicorn's own holds the query and the referrer, in which secrets come along.
+# Used with an access log. gunicorn's default format has the query and the referrer, which can hold
+# secrets.
 access_log_format = '%(h)s - - %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "-" "%(a)s"'
 
-# Whom to believe about a client is for AURORA_BLOBS_PROXY_HOPS to say. By itself gunicorn takes the scheme and the path
-# from the headers of whoever is on this machine or at a Unix socket.
+# AURORA_BLOBS_PROXY_HOPS says which proxies are trusted. By default gunicorn takes the scheme and
+# the path from the headers of any client on this machine or at a Unix socket.
 secure_scheme_headers: dict[str, str] = {}
 forwarder_headers = ""
 
-control_socket_disable = True  # nobody has asked for it, and it would lie in the home folder
+control_socket_disable = True  # unused here, and it would be made in the home folder
 
 
 def on_starting(server: Any) -> None:
-    """A connection, an upload and a database take a file each, and the usual soft limit is 1024."""
+    """Log warnings, and raise the soft limit of open files, which usually is 1024.
+
+    A connection, an upload and a database take a file each.
+    """
     server.log.error_log.addFilter(_without_quotes)
     for line in config_warnings(_config):
         server.log.warning("%s", line)
@@ -112,29 +124,31 @@ def on_starting(server: Any) -> None:
 
 
 def when_ready(server: Any) -> None:
-    """Bound: say where, and what to try."""
+    """Say which address is bound, and what to try."""
     address = str(server.LISTENERS[0])
     curl = f"curl {address}"
     if address.startswith("unix:"):
         curl = f"curl --unix-socket {address.removeprefix('unix:')} http://localhost"
     print(
-        f"aurora_blobs {aurora_blobs.__version__} listens on {address}, its data in {_config.data_dir}. Try:"
+        f"aurora_blobs {aurora_blobs.__version__} listens on {address}, "
+        f"its data in {_config.data_dir}. Try:"
     )
     print(f"  {curl}/xrpc/_health", flush=True)
 
 
 def post_fork(server: Any, worker: Any) -> None:
     keep_freed_memory()
-    gc.freeze()  # what was loaded before the fork is no garbage: each look through all of it takes 15 ms
+    # What was loaded before the fork is no garbage, and a full collection of it takes 15 ms.
+    gc.freeze()
 
 
 def post_worker_init(worker: Any) -> None:
-    """In a worker that is ready, also one in place of another that died: undo what that one left half done."""
+    """Clean up after a worker that died, whose place this one may have taken."""
     worker.wsgi.extensions["aurora_blobs"].blobs.recover()
 
 
 def _without_quotes(record: Any) -> bool:
-    """gunicorn quotes what it cannot parse, which may be a token; the client is told, the log is not."""
+    """Cut the quotation from a warning: gunicorn quotes what it cannot parse, maybe a token."""
     if str(record.msg).startswith("Invalid request from "):
         record.msg = record.msg.partition("'")[0]
     return True

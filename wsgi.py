@@ -1,4 +1,4 @@
-"""The application for a WSGI server: ``gunicorn -c gunicorn.conf.py wsgi:app``, ``flask --app wsgi …``."""
+"""The WSGI application: ``gunicorn -c gunicorn.conf.py wsgi:app``, ``flask --app wsgi …``."""
 
 import os
 import sys

@@ -1,4 +1,4 @@
-"""Every error this service answers with: a class each, with its name on the wire and its HTTP status.
+"""The errors that this service answers with: a class each, with its wire name and HTTP status.
 
 The names are those of the lexicons and of the reference PDS; the envelope is
 https://atproto.com/specs/xrpc#error-responses
@@ -11,7 +11,7 @@ class BlobServiceError(Exception):
     error = "InternalServerError"
     status = 500
     retry_after: int | None = None  # seconds, sent as Retry-After
-    headers: tuple[tuple[str, str], ...] = ()  # what else the answer carries
+    headers: tuple[tuple[str, str], ...] = ()  # further headers of the answer
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class InvalidMimeType(BlobServiceError):
 
 
 class LocationMetadata(BlobServiceError):
-    """The metadata of an upload says where it was taken, which the operator does not want to publish."""
+    """An upload's metadata has a location, and the operator does not publish locations."""
 
     error, status = "LocationMetadata", 400
 
@@ -53,7 +53,7 @@ class LocationMetadata(BlobServiceError):
 
 
 class UnusableImage(BlobServiceError):
-    """No picture can be derived of a blob: it is damaged, or larger than is allowed."""
+    """No picture can be derived from a blob: it is damaged, or too large."""
 
     error, status = "UnusableImage", 422
 
@@ -109,7 +109,7 @@ class RangeNotSatisfiable(BlobServiceError):
 
     def __init__(self, size: int) -> None:
         super().__init__(f"The blob has {size} bytes, none of them in the range asked for")
-        self.content_range = f"bytes */{size}"
+        self.headers = (("Content-Range", f"bytes */{size}"),)
 
 
 # Accounts: the named errors of com.atproto.server.createAccount and createSession.
@@ -138,7 +138,7 @@ class HandleNotFound(BlobServiceError):
         super().__init__(message)
 
 
-# Who is asking.
+# Authentication.
 
 
 class AuthMissing(BlobServiceError):
@@ -188,7 +188,7 @@ class AccountDeactivated(BlobServiceError):
 
 
 class OAuthRefused(BlobServiceError):
-    """*error* is a name of RFC 6750 or RFC 9449: invalid_token, invalid_dpop_proof or use_dpop_nonce."""
+    """*error* is a name of RFC 6750 or 9449: invalid_token, invalid_dpop_proof, use_dpop_nonce."""
 
     status = 401
 
@@ -211,7 +211,7 @@ class ScopeMissing(BlobServiceError):
         super().__init__(f'Missing required scope "{needed}"')
 
 
-# Service tokens, which one server signs for a call to another.
+# Service tokens, which a server signs for a call to another server.
 
 
 class BadJwt(BlobServiceError):
@@ -262,7 +262,7 @@ class RateLimitExceeded(BlobServiceError):
         self.headers = headers
 
 
-# What is not the client's fault. The message of a 500 is never sent.
+# Not the client's fault. The message of a 500 is never sent.
 
 
 class MethodNotImplemented(BlobServiceError):
@@ -277,14 +277,14 @@ class InsufficientStorage(BlobServiceError):
 
 
 class ServiceBusy(BlobServiceError):
-    """The database is locked for longer than a client should wait, a blob was collected under an upload: try again."""
+    """Worth another try: the database was locked for long, or an upload's blob was collected."""
 
     error, status = "ServiceUnavailable", 503
     retry_after = 5
 
 
 class BackendUnavailable(BlobServiceError):
-    """The store is away or refuses to work."""
+    """The store cannot be reached, or refuses to work."""
 
     error, status = "UpstreamFailure", 502
     retry_after = 30
@@ -300,5 +300,5 @@ class BackendTimeout(BlobServiceError):
         super().__init__(message)
 
 
-# Of these the next blob would hear the same: a job over many ends, or waits, where one of them comes.
+# The next blob would meet the same error, so a job over many blobs ends or waits.
 STORE_AWAY = (BackendUnavailable, BackendTimeout, ServiceBusy)

@@ -23,7 +23,6 @@ from aurora_blobs.errors import (
     BlobTooLarge,
     InvalidRequest,
     MethodNotImplemented,
-    RangeNotSatisfiable,
 )
 from aurora_blobs.intake.body import BodyReader
 from aurora_blobs.intake.decoding import decoded, parse_encodings
@@ -182,8 +181,6 @@ def error_response(error: BlobServiceError) -> Response:
     response = Response(text, error.status, content_type="application/json; charset=utf-8")
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
-    if isinstance(error, RangeNotSatisfiable):
-        response.headers["Content-Range"] = error.content_range
     for name, value in error.headers:
         response.headers.add(name, value)
     return response
