@@ -22,10 +22,10 @@ def clock():
 
 
 @pytest.fixture(scope="module")
-def studio():
-    studio = WorkerPool()
-    yield studio
-    studio.close()
+def pool():
+    pool = WorkerPool()
+    yield pool
+    pool.close()
 
 
 @pytest.fixture

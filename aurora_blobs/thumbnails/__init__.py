@@ -1,1 +1,1 @@
-"""Smaller pictures, made in processes of their own and cached."""
+"""Thumbnails, made in processes of their own and cached."""

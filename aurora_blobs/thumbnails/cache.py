@@ -1,16 +1,16 @@
-"""Derived pictures: made once, kept in a folder of bounded size, the least recently used thrown out first.
+"""Thumbnails: made once, kept in a folder of bounded size, the least recently used evicted first.
 
-A file is written after its row and removed before it, so that a row may lack its file and never the other way round:
-all files together are never larger than the rows say. A file begins with a check of what it is, so that one which a
-crash or a bad disk changed is made again. All of it can be deleted. A disk that is full or a database that is busy
-costs the keeping of a picture, never the picture.
+A file is written after its row and removed before it. A row may therefore lack its file, but a file
+never its row, and all files together are never larger than the rows say. A file begins with a
+checksum; one that a crash or a bad disk changed is made again. Everything in the folder can be
+deleted. If the disk is full or the database busy, the thumbnail is served and not kept.
 """
 
 import io
 import logging
 import zlib
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -28,32 +28,32 @@ from aurora_blobs.thumbnails.presets import Preset
 
 log = logging.getLogger("aurora_blobs")
 
+LOCK_SECONDS = 10  # a request that waits longer for another one's thumbnail is answered with 503
+
 _SECOND = 1_000_000  # microseconds
-_FAILURE_LASTS = (
-    3600 * _SECOND
-)  # until it is tried again; a guess, what helps is a new version of Pillow
-_USE_COUNTS = (
-    600 * _SECOND
-)  # uses within this time of a noted one are not noted: a read should not write
-# Bytes that a file begins with: CRC-32, for accidents, nobody else writes here. Looked at whenever the file is used: 2
-# us for a thumbnail of 6 KB, 33 us for 100 KB; SHA-256 takes 57.
-_CHECK = 4
+# A failure is remembered this long; a guess, what helps is a new version of Pillow.
+_FAILURE_LASTS = 3600 * _SECOND
+# Uses within this time of a noted one are not noted, because a read should not write.
+_USE_INTERVAL = 600 * _SECOND
+# Bytes of CRC-32 at the beginning of a file. It is for accidents: nobody else writes here. It is
+# compared at each use, which takes 2 us for a thumbnail of 6 KB and 33 us for 100 KB; SHA-256
+# would take 57 us.
+_CHECKSUM = 4
 _BLOCK = 256 * 1024  # bytes of a file per read
-_EVICTION_STEP = 100  # pictures looked at for one to be thrown out
-_SWEEP_STEP = 1000  # rows looked at per statement
-_LOCK_SECONDS = 10  # a request that waits longer for another's picture is answered with 503
+_EVICTION_STEP = 100  # thumbnails considered at once for eviction
+_SWEEP_STEP = 1000  # rows per statement
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A derived picture: `file` has `size` bytes and is the caller's to close."""
+class Thumbnail:
+    """`file` has `size` bytes and is the caller's to close."""
 
     file: BinaryIO
     size: int
 
 
 class ThumbnailCache:
-    """Derives what it is asked for, unless *folder* has it. *clock* gives microseconds since the epoch, UTC."""
+    """Makes thumbnails and keeps them in *folder*."""
 
     def __init__(
         self,
@@ -64,49 +64,58 @@ class ThumbnailCache:
         presets: dict[str, Preset],
         max_bytes: int,
         clock: Callable[[], int],
+        lock_seconds: float = LOCK_SECONDS,
     ) -> None:
-        """*presets* are those that clients may ask for. *max_bytes* bounds what is kept; 0 keeps nothing."""
+        """*presets* are those that clients may ask for. *max_bytes* bounds the files; 0 keeps none.
+
+        *clock* gives microseconds since the epoch, UTC.
+        """
         self.presets = presets
         self._blobs = blobs
         self._database = database
         self._folder = folder
         self._max_bytes = max_bytes
         self._clock = clock
-        self._studio = WorkerPool()
+        self._lock_seconds = lock_seconds
+        self._workers = WorkerPool()
 
-    def open(self, entry: Entry, preset: Preset, form: str) -> Picture:
-        """The picture in *entry*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
+    def open(self, entry: Entry, preset: Preset, form: str) -> Thumbnail:
+        """The thumbnail of *entry*, of a type in `READABLE`, for *preset*, in a form of `WRITABLE`.
 
-        However many ask for it at once, in whatever process, it is made once. A failure is remembered for an hour.
+        It is made once, however many callers in however many processes ask for it at the same
+        time. A failure is remembered for an hour.
 
-        Raises UnusableImage, BlobNotFound, ServiceBusy, MethodNotImplemented where Pillow is not installed.
+        Raises UnusableImage, BlobNotFound, ServiceBusy, and MethodNotImplemented if Pillow is not
+        installed.
         """
         name = name_of(entry.cid, preset, form)
         found = self._find(name)
         if found is not None:
             return found
-        with self._alone(name, _LOCK_SECONDS) as alone:
+        with self._locked(name, self._lock_seconds) as is_locked:
             found = self._find(name)
             if found is not None:
                 return found
-            if not alone:
+            if not is_locked:
                 raise ServiceBusy("The picture is being derived for others, please try again.")
             try:
-                # Verified: a picture of wrong bytes, or that none can be made of them, would outlive their healing.
+                # Verified, because a thumbnail or a failure that comes from wrong bytes would
+                # outlive their healing.
                 source = self._blobs.open(entry, verify=True)
-                data = self._studio.derive(source, entry.mime_type, preset, form)
+                content = self._workers.derive(source, entry.mime_type, preset, form)
             except UnusableImage as error:
-                with _if_possible():
+                with _best_effort():
                     self._note_failure(name, entry.cid, error.message)
                 raise
-            with _if_possible():
-                self._keep(name, entry.cid, data)
-        return Picture(io.BytesIO(data), len(data))
+            with _best_effort():
+                self._keep(name, entry.cid, content)
+        return Thumbnail(io.BytesIO(content), len(content))
 
     def sweep(self) -> int:
-        """Throw out the pictures of blobs that are no longer here or were taken down; how many there were.
+        """Evict the thumbnails of blobs that are gone or taken down; returns how many.
 
-        So go files without a row, of which there are none unless the database lost some, or is an older copy.
+        Files without a row are removed too. There are none unless the database lost rows or was
+        replaced by an older copy.
         """
         count, after = 0, ""
         while True:
@@ -114,7 +123,7 @@ class ThumbnailCache:
                 step = derivatives.page(tx, after, _SWEEP_STEP)
             if not step:
                 break
-            count += self._throw_out([use for use, wanted in step if not wanted])
+            count += self._evict([use for use, wanted in step if not wanted])
             after = step[-1][0].name
         names = (f"{path.parent.name}/{path.name}" for path in self._folder.glob("??/*"))
         self._remove_files(Use(name, 0, 0) for name in names if not self._is_known(name))
@@ -122,11 +131,8 @@ class ThumbnailCache:
             derivatives.recount(tx)
         return count
 
-    def _is_known(self, name: str) -> bool:
-        return derivatives.find(self._database.one_shot(), name) is not None
-
     def forget(self, cids: list[str]) -> None:
-        """Throw out what was derived of *cids*."""
+        """Evict the thumbnails of *cids*."""
         for start in range(0, len(cids), _SWEEP_STEP):
             with self._database.read() as tx:
                 found = [
@@ -134,13 +140,13 @@ class ThumbnailCache:
                     for cid in cids[start : start + _SWEEP_STEP]
                     for use in derivatives.of_blob(tx, cid)
                 ]
-            self._throw_out(found)
+            self._evict(found)
 
     def close(self) -> None:
-        """End the helper process."""
-        self._studio.close()
+        """End the worker process."""
+        self._workers.close()
 
-    def _find(self, name: str) -> Picture | None:
+    def _find(self, name: str) -> Thumbnail | None:
         row = derivatives.find(self._database.one_shot(), name)
         if row is None:
             return None
@@ -149,22 +155,26 @@ class ThumbnailCache:
             if age < _FAILURE_LASTS:
                 raise UnusableImage(row.failure)
             return None
-        file = _checked(self._folder / name, name, row.size)
+        file = _open_checked(self._folder / name, name, row.size)
         if file is None:
             return None
-        if age >= _USE_COUNTS:
-            with _if_possible(), self._database.write() as tx:
+        if age >= _USE_INTERVAL:
+            with _best_effort(), self._database.write() as tx:
                 derivatives.touch(tx, name, self._clock())
-        return Picture(file, row.size - _CHECK)
+        return Thumbnail(file, row.size - _CHECKSUM)
 
-    def _keep(self, name: str, cid: str, data: bytes) -> None:
-        if not self._reserve(name, cid, _CHECK + len(data)):
+    def _is_known(self, name: str) -> bool:
+        return derivatives.find(self._database.one_shot(), name) is not None
+
+    def _keep(self, name: str, cid: str, content: bytes) -> None:
+        """Write the row and the file of *name*, whose lock we hold, if there is room."""
+        if not self._reserve(name, cid, _CHECKSUM + len(content)):
             return
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # who has it open keeps what they have
+        path.unlink(missing_ok=True)  # not overwritten: somebody may be reading it
         try:
-            path.write_bytes(_check(name, data).to_bytes(_CHECK) + data)
+            path.write_bytes(_checksum(name, content).to_bytes(_CHECKSUM) + content)
         except OSError:
             path.unlink(missing_ok=True)
             raise
@@ -176,7 +186,10 @@ class ThumbnailCache:
             derivatives.put(tx, name, cid, 0, message, now)
 
     def _reserve(self, name: str, cid: str, size: int) -> bool:
-        """Write the row of *name*, whose lock we have, once *size* bytes are free; False if they cannot be."""
+        """Evict others until *size* bytes are free, then write the row of *name*.
+
+        We hold its lock. False if the bytes cannot be freed.
+        """
         gone: list[Use] = []
         while size <= self._max_bytes:
             with self._database.write() as tx:
@@ -186,71 +199,78 @@ class ThumbnailCache:
                     derivatives.put(tx, name, cid, size, None, self._clock())
                     return True
                 oldest = derivatives.least_used(tx, _EVICTION_STEP)
-            gone = self._remove_files(oldest, enough=excess, ours=_lock_name(name))
+            gone = self._remove_files(oldest, enough=excess, held=_lock_name(name))
             if not gone:
                 break
         return False
 
-    def _throw_out(self, found: list[Use]) -> int:
-        gone = self._remove_files(found)
+    def _evict(self, uses: list[Use]) -> int:
+        gone = self._remove_files(uses)
         with self._database.write() as tx:
             return derivatives.delete(tx, gone)
 
     def _remove_files(
-        self, found: Iterable[Use], *, enough: float = float("inf"), ours: str = ""
+        self, uses: Iterable[Use], *, enough: int | None = None, held: str = ""
     ) -> list[Use]:
-        """Those of *found* whose files are gone, until they had *enough* bytes; *ours* is a lock that we have.
+        """Remove the files of *uses* until *enough* bytes are free; returns those that are gone.
 
-        None that is being made: its file would come after its row went.
+        A thumbnail that is being made is skipped, because its file would outlive its row. *held*
+        is the name of a lock that we hold.
         """
         gone: list[Use] = []
-        for use in found:
-            if enough <= 0:
+        freed = 0
+        for use in uses:
+            if enough is not None and freed >= enough:
                 break
-            with (
-                nullcontext(True)
-                if _lock_name(use.name) == ours
-                else self._alone(use.name, 0) as alone
-            ):
-                if alone:
+            with self._locked(use.name, 0, held=held) as is_locked:
+                if is_locked:
                     (self._folder / use.name).unlink(missing_ok=True)
                     gone.append(use)
-                    enough -= use.size
+                    freed += use.size
         return gone
 
     @contextmanager
-    def _alone(self, name: str, seconds: float) -> Iterator[bool]:
-        """Nobody else makes or throws out *name* meanwhile; yields False if somebody does for *seconds* and more."""
+    def _locked(self, name: str, seconds: float, *, held: str = "") -> Iterator[bool]:
+        """Keep all others from making or evicting *name*; yields False after *seconds* in vain.
+
+        *held* is the name of a lock that we hold.
+        """
+        if _lock_name(name) == held:
+            yield True
+            return
         path = self._folder / "locks" / _lock_name(name)
         with ExitStack() as stack:
             try:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 is_locked = stack.enter_context(locked_file(path, wait_seconds=seconds))
             except OSError as error:
-                # Without locks a picture may be made more than once.
+                # Without locks a thumbnail may be made more than once.
                 log.warning("could not lock derived pictures: %s", error)
                 is_locked = True
             yield is_locked
 
 
 def name_of(cid: str, preset: Preset, form: str) -> str:
-    """Where a derivative lies in the cache's folder: it tells all that it depends on, so it may be its ETag too."""
+    """The path of a thumbnail in the cache's folder, made of all that the thumbnail depends on.
+
+    It may therefore serve as its ETag.
+    """
     return f"{place_of(cid)}.{preset.fit}-{preset.width}x{preset.height}.{form}"
 
 
-def _checked(path: Path, name: str, size: int) -> BinaryIO | None:
-    """The file *path* of *size* bytes, at its picture; None where it is not what `_keep` wrote."""
+def _open_checked(path: Path, name: str, size: int) -> BinaryIO | None:
+    """The file *path* of *size* bytes, past its checksum; None if it is not what was written."""
     try:
         file = io.FileIO(path)
     except OSError:
         return None
     try:
-        wanted, check, length = file.read(_CHECK), _check(name), _CHECK
-        while data := file.read(_BLOCK):
-            check = zlib.crc32(data, check)
-            length += len(data)
-        if length == size and wanted == check.to_bytes(_CHECK):
-            file.seek(_CHECK)
+        expected, checksum, length = file.read(_CHECKSUM), _checksum(name), _CHECKSUM
+        while piece := file.read(_BLOCK):
+            checksum = zlib.crc32(piece, checksum)
+            length += len(piece)
+        if length == size and expected == checksum.to_bytes(_CHECKSUM):
+            file.seek(_CHECKSUM)
             return cast(BinaryIO, file)
     except OSError as error:
         log.warning("could not read a derived picture: %s", error)
@@ -258,9 +278,9 @@ def _checked(path: Path, name: str, size: int) -> BinaryIO | None:
     return None
 
 
-def _check(name: str, data: bytes = b"") -> int:
-    """CRC-32 of *name* and *data*, to go on with: a file is right under one name alone."""
-    return zlib.crc32(data, zlib.crc32(name.encode()))
+def _checksum(name: str, content: bytes = b"") -> int:
+    """CRC-32 of *name*, so that a file is right under one name alone, and of *content*."""
+    return zlib.crc32(content, zlib.crc32(name.encode()))
 
 
 def _lock_name(name: str) -> str:
@@ -268,8 +288,8 @@ def _lock_name(name: str) -> str:
 
 
 @contextmanager
-def _if_possible() -> Iterator[None]:
-    """The block keeps something for later: where it cannot be, that is noted, and nobody is refused for it."""
+def _best_effort() -> Iterator[None]:
+    """Log a failure to keep something for later; no request fails for it."""
     try:
         yield
     except (OSError, InsufficientStorage, ServiceBusy) as error:

@@ -1,4 +1,4 @@
-"""Smaller pictures, made with Pillow. Imported only in a process of its own (worker.py): decoders can be attacked."""
+"""Makes thumbnails with Pillow. Only the worker process imports it: decoders can be attacked."""
 
 import importlib
 import io
@@ -11,19 +11,18 @@ from PIL import Image, ImageCms, PngImagePlugin
 from aurora_blobs.media import exif
 from aurora_blobs.thumbnails.presets import READABLE, Preset
 
-MAX_PIXELS = 50_000_000  # of one picture
-# Of an animation; beyond, its first frame is shown. The pixels of its frames are counted together. At these bounds
-# an animated GIF took 2 to 4 of the 10 seconds that a child has.
+MAX_PIXELS = 50_000_000  # of one image
+# Bounds of an animation; beyond them only its first frame is shown. Pixels are those of all frames
+# together. At these bounds an animated GIF took 2 to 4 of the 10 seconds that a child has.
 MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
-_MOST_PLAYS, _LONGEST = (
-    2**16 - 1,
-    2**24 - 1,
-)  # of an animation, and of a frame in milliseconds; RFC 9649, 2.7.1
-_CLEARED, _AS_BEFORE = 2, 3  # what a frame of a GIF leaves behind; GIF89a, 23
-_GAP = (
-    2.0  # reduce in two steps, of which the first, cheap one stays above this multiple of the size
-)
-_TURNS = {
+# What a WebP can say of an animation: RFC 9649, 2.7.1.
+_MAX_LOOPS = 2**16 - 1
+_MAX_FRAME_MS = 2**24 - 1
+_USUAL_FRAME_MS = 100  # browsers show a frame of no duration for this long
+_CLEAR, _RESTORE = 2, 3  # GIF disposal methods; GIF89a, 23
+# Images are reduced in two steps. The first, cheap one stays above this multiple of the size.
+_REDUCING_GAP = 2.0
+_UPRIGHTING = {  # by orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,25 +31,23 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_TRANSPOSED = 5  # orientations from here on swap width and height
-_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # modes, as colour profiles call them
+_COLOUR_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # Pillow's modes, ICC's names
 _OPTIONS: dict[str, dict[str, object]] = {
-    # A comment is the one piece of metadata that Pillow carries over by itself.
+    # A comment is the only metadata that Pillow copies by itself.
     "jpeg": {"quality": 85, "progressive": True, "comment": b""},
-    "png": {
-        "compress_level": 3
-    },  # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %
+    # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %.
+    "png": {"compress_level": 3},
     "webp": {"quality": 80, "method": 4},
     "avif": {"quality": 65, "speed": 8, "max_threads": 1},
 }
 
 
 class Unusable(Exception):
-    """No picture can be made of the bytes; the message says why."""
+    """No thumbnail can be made of the bytes; the message says why."""
 
 
 def prepare() -> None:
-    """Load whatever Pillow would load when it is needed: by then no file can be opened."""
+    """Load all that Pillow would load on demand, because a child cannot open files."""
     Image.preinit()
     for plugin in ("MpoImagePlugin", "WebPImagePlugin", "AvifImagePlugin"):
         importlib.import_module(f"PIL.{plugin}")
@@ -61,18 +58,18 @@ def prepare() -> None:
 
 
 def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
-    """The picture in *source*, of a type in `READABLE`, as *preset* wants it, encoded in *form*.
+    """The thumbnail of *source*, of a type in `READABLE`, for *preset*, encoded in *form*.
 
-    It stands upright, is in sRGB and has no metadata. Raises Unusable.
+    It is upright, in sRGB and without metadata. Raises Unusable.
     """
     try:
-        # Nothing else is opened, whatever the bytes look like.
+        # One decoder only, whatever the bytes look like.
         with Image.open(source, formats=(READABLE[mime_type],)) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise Unusable(f"the picture has more than {MAX_PIXELS} pixels")
-            if form == "webp" and _is_short_film(image, preset):
-                return _animation(image, preset)
-            return _encoded(_derived(image, preset), form)
+            if form == "webp" and _is_short_animation(image, preset):
+                return _encoded_animation(image, preset)
+            return _encoded(_thumbnail(image, preset), form)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unusable(f"the picture has more than {MAX_PIXELS} pixels") from None
     except MemoryError:
@@ -87,15 +84,15 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
         EOFError,
         OverflowError,
     ) as error:
-        # What Pillow raises for damaged files; it has no class of its own for them.
+        # All that Pillow raises for damaged files: it has no class of its own for them.
         raise Unusable("the picture is damaged") from error
 
 
-def _is_short_film(image: Image.Image, preset: Preset) -> bool:
-    # What phones put behind the first picture of a JPEG, depths or brightness, is no second frame.
-    if image.format not in ("GIF", "PNG", "WEBP", "AVIF") or not getattr(
-        image, "is_animated", False
-    ):
+def _is_short_animation(image: Image.Image, preset: Preset) -> bool:
+    # Not JPEG: what phones append to it, a depth or brightness map, is no second frame.
+    if image.format not in ("GIF", "PNG", "WEBP", "AVIF"):
+        return False
+    if not getattr(image, "is_animated", False):
         return False
     frames: int = image.n_frames  # type: ignore[attr-defined]
     width, height = preset.plan(*image.size)[1]
@@ -106,12 +103,12 @@ def _is_short_film(image: Image.Image, preset: Preset) -> bool:
     )
 
 
-def _animation(image: Image.Image, preset: Preset) -> bytes:
+def _encoded_animation(image: Image.Image, preset: Preset) -> bytes:
     frames, durations = [], []
     for frame in _png_frames(image) if image.format == "PNG" else _frames(image):
-        frames.append(_derived(frame, preset).convert("RGBA"))
-        # Browsers show a frame of no duration for this long.
-        durations.append(min(int(image.info.get("duration", 0)) or 100, _LONGEST))
+        frames.append(_thumbnail(frame, preset).convert("RGBA"))
+        duration = int(image.info.get("duration", 0)) or _USUAL_FRAME_MS
+        durations.append(min(duration, _MAX_FRAME_MS))
     output = io.BytesIO()
     frames[0].save(
         output,
@@ -119,8 +116,8 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
         save_all=True,
         append_images=frames[1:],
         duration=durations,
-        loop=_plays(image),
-        background=(0, 0, 0, 0),  # not that of a GIF, which browsers ignore
+        loop=_loop_count(image),
+        background=(0, 0, 0, 0),  # not the GIF's own, which browsers ignore
         quality=75,
         method=2,
     )
@@ -128,101 +125,109 @@ def _animation(image: Image.Image, preset: Preset) -> bytes:
 
 
 def _frames(image: Any) -> Iterator[Image.Image]:
-    """*image* at each of its frames; whoever iterates loads each, before the next is put on it as browsers do."""
+    """*image* at each of its frames, drawn as browsers do.
+
+    The caller must load a frame before it asks for the next one.
+    """
     for index in range(image.n_frames):
         image.seek(index)
         yield image
         if image.format == "GIF":
-            # NOTE: what is to be cleared gets a colour of the palette, unless the frame has a transparent one.
+            # NOTE: Pillow clears to a colour of the palette, unless one is transparent.
             image.im, image._mode = image.convert("RGBA").im, "RGBA"
             image.info.pop("transparency", None)
-            # Before the first frame there was nothing.
-            if image.disposal_method == _CLEARED or (
-                image.disposal_method == _AS_BEFORE and index == 0
+            # Before the first frame there was nothing, so restoring clears.
+            if image.disposal_method == _CLEAR or (
+                image.disposal_method == _RESTORE and index == 0
             ):
                 left, top, right, bottom = image.dispose_extent
                 image.dispose = Image.new("RGBA", (right - left, bottom - top)).im
 
 
 def _png_frames(image: Any) -> Iterator[Image.Image]:
-    """The frames of an animated PNG, each on the same canvas. https://www.w3.org/TR/png-3/#apng-frame-based-animation
+    """The frames of an animated PNG, drawn on one canvas.
 
-    NOTE: Pillow would put the first on the picture that is for programs that cannot animate, make what is cleared black
-    where the file has no alpha, and of a half transparent frame the square of its alpha.
+    NOTE: Pillow draws the first frame on the image for programs that cannot animate, clears to
+    black if the file has no alpha, and squares the alpha of a half transparent frame.
+    https://www.w3.org/TR/png-3/#apng-frame-based-animation
     """
-    shown, whole = Image.new("RGBA", image.size), (0, 0, *image.size)
+    canvas, whole = Image.new("RGBA", image.size), (0, 0, *image.size)
     for index in range(1 if image.default_image else 0, image.n_frames):
         image.seek(index)
-        image._prev_im = None  # then it puts the frame on nothing
+        image._prev_im = None  # then Pillow draws the frame on nothing
         box, disposal = image.dispose_extent, image.dispose_op
-        frame = _plain(image if box == whole else image.crop(box))
-        before = shown.copy() if disposal == PngImagePlugin.Disposal.OP_PREVIOUS else None
-        _put(shown, frame, box, over=image.blend_op == PngImagePlugin.Blend.OP_OVER)
-        shown.info = {name: image.info.get(name) for name in ("exif", "icc_profile")}
-        yield shown.convert("LA") if frame.mode in ("L", "LA") else shown
+        frame = _resizable(image if box == whole else image.crop(box))
+        before = canvas.copy() if disposal == PngImagePlugin.Disposal.OP_PREVIOUS else None
+        _draw(canvas, frame, box, over=image.blend_op == PngImagePlugin.Blend.OP_OVER)
+        canvas.info = {name: image.info.get(name) for name in ("exif", "icc_profile")}
+        yield canvas.convert("LA") if frame.mode in ("L", "LA") else canvas
         if before is not None:
-            shown = before
+            canvas = before
         elif disposal == PngImagePlugin.Disposal.OP_BACKGROUND:
-            shown.paste((0, 0, 0, 0), box)
+            canvas.paste((0, 0, 0, 0), box)
 
 
-def _put(
-    shown: Image.Image, frame: Image.Image, box: tuple[int, int, int, int], *, over: bool
+def _draw(
+    canvas: Image.Image, frame: Image.Image, box: tuple[int, int, int, int], *, over: bool
 ) -> None:
+    """Draw *frame* into *box*, *over* what is there or in its place."""
     if frame.mode != "RGBA":  # converting to the same mode copies
         frame = frame.convert("RGBA")
     if over:
-        shown.alpha_composite(frame, box[:2])
+        canvas.alpha_composite(frame, box[:2])
     else:
-        shown.paste(frame, box)
+        canvas.paste(frame, box)
 
 
-def _plays(image: Image.Image) -> int:
-    """How often the animation is shown, 0 for without end, as a WebP says it."""
-    loop = int(image.info.get("loop", 0))
-    if image.format == "GIF":
-        # It says how often it is shown again, and nothing where once is enough.
-        loop = loop + (loop > 0) if "loop" in image.info else 1
-    return min(loop, _MOST_PLAYS)
+def _loop_count(image: Image.Image) -> int:
+    """How often the animation is shown, as in a WebP; 0 is without end."""
+    if image.format == "GIF" and "loop" not in image.info:
+        return 1
+    loops = int(image.info.get("loop", 0))
+    if image.format == "GIF" and loops:
+        loops += 1  # a GIF counts the repetitions
+    return min(loops, _MAX_LOOPS)
 
 
-def _derived(image: Image.Image, preset: Preset) -> Image.Image:
+def _thumbnail(image: Image.Image, preset: Preset) -> Image.Image:
+    """The part of *image* that *preset* shows, in its size, upright and in sRGB."""
     profile = image.info.get("icc_profile")
-    turn = exif.orientation(image.info.get("exif") or b"")
-    shown = image.size[::-1] if turn >= _TRANSPOSED else image.size
-    box, size = preset.plan(*shown)
-    if turn >= _TRANSPOSED:
+    orientation = exif.orientation(image.info.get("exif") or b"")
+    is_sideways = orientation in exif.SIDEWAYS
+    box, size = preset.plan(*(image.size[::-1] if is_sideways else image.size))
+    if is_sideways:
         size = size[::-1]
-    left, top, right, bottom = _as_stored(box, turn, image.size)
+    left, top, right, bottom = _as_stored(box, orientation, image.size)
     width, height = image.size
-    # JPEG can be decoded smaller, which saves up to four fifths of the time.
-    wanted = (size[0] * _GAP * width / (right - left), size[1] * _GAP * height / (bottom - top))
-    image.draft(None, (int(wanted[0]), int(wanted[1])))
+    # JPEG can be decoded at a lower resolution, which saves up to four fifths of the time.
+    least_width = int(size[0] * _REDUCING_GAP * width / (right - left))
+    least_height = int(size[1] * _REDUCING_GAP * height / (bottom - top))
+    image.draft(None, (least_width, least_height))
     across, down = image.width / width, image.height / height
     part = (left * across, top * down, right * across, bottom * down)
-    small = _plain(image)
+    small = _resizable(image)
     if size != small.size or part != (0, 0, *small.size):
-        small = small.resize(size, Image.Resampling.LANCZOS, part, _GAP)
+        small = small.resize(size, Image.Resampling.LANCZOS, part, _REDUCING_GAP)
     small = _in_srgb(small, profile)
-    return small.transpose(_TURNS[turn]) if turn in _TURNS else small
+    return small.transpose(_UPRIGHTING[orientation]) if orientation in _UPRIGHTING else small
 
 
 def _as_stored(
-    box: tuple[int, int, int, int], turn: int, size: tuple[int, int]
+    box: tuple[int, int, int, int], orientation: int, size: tuple[int, int]
 ) -> tuple[int, int, int, int]:
-    """Where *box*, of the upright picture, is in the stored one, of *size*."""
+    """Where *box*, of the upright image, lies in the stored one, of *size*."""
     left, top, right, bottom = box
     width, height = size
-    if turn >= _TRANSPOSED:
+    if orientation in exif.SIDEWAYS:
         left, top, right, bottom = top, left, bottom, right
-    if turn in (2, 3, 7, 8):
+    if orientation in (2, 3, 7, 8):
         left, right = width - right, width - left
-    if turn in (3, 4, 6, 7):
+    if orientation in (3, 4, 6, 7):
         top, bottom = height - bottom, height - top
     return left, top, right, bottom
 
 
-def _plain(image: Image.Image) -> Image.Image:
+def _resizable(image: Image.Image) -> Image.Image:
     """*image* in a mode that can be resized: L, LA, RGB, RGBA or CMYK."""
     if image.mode.startswith("I"):  # 16 bits of grey
         return image.convert("I").point(lambda level: level * (1 / 257) + 0.5).convert("L")
@@ -237,20 +242,22 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _in_srgb(image: Image.Image, profile: bytes | None) -> Image.Image:
-    """*image* in mode RGB or RGBA, or grey without a profile, converted from *profile*, an ICC profile."""
+    """*image*, of a mode that `_resizable` gives, converted from *profile*, an ICC profile, if any.
+
+    The mode is then RGB or RGBA, or still L where no profile applies.
+    """
     if image.mode in ("LA", "RGBA"):
         alpha = image.getchannel("A")
-        image = _in_srgb(image.convert("L" if image.mode == "LA" else "RGB"), profile).convert(
-            "RGB"
-        )
+        colours = image.convert("L" if image.mode == "LA" else "RGB")
+        image = _in_srgb(colours, profile).convert("RGB")
         image.putalpha(alpha)
         return image
     if profile:
         try:
-            described = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-            if described.profile.xcolor_space.strip() == _SPACES[image.mode]:
+            source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+            if source.profile.xcolor_space.strip() == _COLOUR_SPACES[image.mode]:
                 converted = ImageCms.profileToProfile(
-                    image, described, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                    image, source, ImageCms.createProfile("sRGB"), outputMode="RGB"
                 )
                 assert converted is not None
                 return converted

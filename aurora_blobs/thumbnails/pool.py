@@ -1,4 +1,7 @@
-"""Has pictures derived in processes that cannot harm this one: limited in memory, time and reach (worker.py)."""
+"""Makes thumbnails in processes with little memory, time and access (worker.py).
+
+Decoders can be attacked; a process that is taken over or eats memory cannot harm the server.
+"""
 
 import importlib.util
 import json
@@ -14,44 +17,50 @@ from typing import BinaryIO
 
 from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, UnusableImage
 from aurora_blobs.thumbnails.presets import Preset
-from aurora_blobs.thumbnails.wire import parse_reply
+from aurora_blobs.thumbnails.wire import parse_answer
 
-_AT_ONCE = 2  # pictures in work per process of the server; more gain nothing, and cost memory
+MAX_ANSWER_BYTES = 64 * 2**20  # a guess; 9 MP of noise as PNG have 27 MB
+
+_AT_ONCE = 2  # thumbnails in work per process of the server; more gain nothing and cost memory
 _QUEUE_SECONDS = 10  # a request that waits longer for its turn is answered with 503
-_REPLY_SECONDS = 30  # more than a child may take (worker.py)
-_MAX_REPLY = 64 * 2**20  # bytes; a guess, 9 MP of noise as PNG have 27 MB
+_ANSWER_SECONDS = 30  # more than a child may take (worker.py)
+_PIECE = 256 * 1024  # bytes per read
 _PACKAGES = Path(__file__).parents[2]
 
 
 class WorkerPool:
-    """One helper process per process of the server, started at its first picture and again if it dies."""
+    """One worker process per process of the server, which forks for each thumbnail.
 
-    def __init__(self) -> None:
+    `process` is the worker: started for the first thumbnail, started again if it dies, else None.
+    """
+
+    def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self._max_answer_bytes = max_answer_bytes
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
-        self._helper: subprocess.Popen[bytes] | None = None
         self._requests: socket.socket | None = None
-        self._pid = os.getpid()
+        self._server_pid = os.getpid()
 
     def derive(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
-        """The picture in *source*, of a type in `READABLE`, as *preset* wants it, in a form of `WRITABLE`.
+        """The thumbnail of *source* for *preset*. Closes *source*.
 
-        Closes *source*.
+        *mime_type* is a type in `READABLE`, *form* one of `WRITABLE`.
 
-        Raises UnusableImage, ServiceBusy, and MethodNotImplemented where Pillow is not installed.
+        Raises UnusableImage, ServiceBusy, and MethodNotImplemented if Pillow is not installed.
         """
         with source:
             answer = self._answer(source, mime_type, preset, form)
-        picture = parse_reply(answer)
-        if picture is None:
-            # It was ended by a limit, or the decoder broke.
+        image = parse_answer(answer)
+        if image is None:
+            # A limit ended the child, or its decoder crashed.
             raise UnusableImage("the picture takes too much time or memory")
-        if isinstance(picture, str):
-            raise UnusableImage(picture)
-        return picture
+        if isinstance(image, str):
+            raise UnusableImage(image)
+        return image
 
     def close(self) -> None:
-        """End the helper process once its pictures are done."""
+        """End the worker process once its thumbnails are done."""
         with self._lock:
             self._end()
 
@@ -65,48 +74,48 @@ class WorkerPool:
             "height": preset.height,
             "form": form,
         }
-        message = json.dumps(asked).encode()
+        request = json.dumps(asked).encode()
         if not self._turns.acquire(timeout=_QUEUE_SECONDS):
             raise ServiceBusy("Too many pictures are being derived, please try again.")
         try:
             with _as_file(source) as file:
-                answer = self._ask(message, file.fileno())
-                if (
-                    not answer
-                ):  # the helper died before it could fork, which says nothing of the picture
+                answer = self._ask(request, file.fileno())
+                if not answer:
+                    # The worker died before it could fork, which says nothing of the image.
                     self.close()
-                    answer = self._ask(message, file.fileno())
+                    answer = self._ask(request, file.fileno())
         finally:
             self._turns.release()
         if not answer:
             raise ServiceBusy("The picture could not be derived now, please try again.")
         return answer
 
-    def _ask(self, message: bytes, source: int) -> bytes:
+    def _ask(self, request: bytes, source: int) -> bytes:
+        """The child's answer, cut off if the child died, took too long or said too much."""
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self._lock:
                 try:
-                    socket.send_fds(self._connection(), [message], [source, theirs.fileno()])
-                except OSError:  # the helper is gone; another one is tried, once
+                    socket.send_fds(self._connection(), [request], [source, theirs.fileno()])
+                except OSError:  # the worker is gone; another one is tried, once
                     self._end()
-                    socket.send_fds(self._connection(), [message], [source, theirs.fileno()])
-            ours.settimeout(_REPLY_SECONDS)
+                    socket.send_fds(self._connection(), [request], [source, theirs.fileno()])
+            ours.settimeout(_ANSWER_SECONDS)
             answer = bytearray()
             try:
-                while len(answer) <= _MAX_REPLY and (data := ours.recv(2**18)):
-                    answer += data
+                while len(answer) <= self._max_answer_bytes and (piece := ours.recv(_PIECE)):
+                    answer += piece
             except OSError:
-                pass  # it timed out, or the child died and took its end of the socket along
+                pass  # it timed out, or the child died
             return bytes(answer)
 
     def _connection(self) -> socket.socket:
-        if self._pid != os.getpid():  # after a fork the helper is the parent's
-            self._helper, self._requests, self._pid = None, None, os.getpid()
+        if self._server_pid != os.getpid():  # after a fork the worker is the parent's
+            self.process, self._requests, self._server_pid = None, None, os.getpid()
         if self._requests is None:
             self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
             with theirs:
-                self._helper = subprocess.Popen(
+                self.process = subprocess.Popen(
                     [sys.executable, "-m", "aurora_blobs.thumbnails.worker"],
                     stdin=theirs.fileno(),
                     cwd=_PACKAGES,
@@ -115,18 +124,19 @@ class WorkerPool:
         return self._requests
 
     def _end(self) -> None:
-        if self._requests is not None and self._helper is not None and self._pid == os.getpid():
+        is_ours = self._server_pid == os.getpid()
+        if self._requests is not None and self.process is not None and is_ours:
             self._requests.close()
-            self._helper.wait()
-        self._helper = self._requests = None
+            self.process.wait()
+        self.process = self._requests = None
 
 
 @contextmanager
 def _as_file(source: BinaryIO) -> Iterator[BinaryIO]:
-    """*source*, to its end, as a file that another process can read and that has no name."""
+    """A copy of *source* as a file without a name, which another process can read."""
     with os.fdopen(os.memfd_create("picture"), "w+b") as copy:
-        while data := source.read(2**18):
-            copy.write(data)
+        while piece := source.read(_PIECE):
+            copy.write(piece)
         copy.flush()
         copy.seek(0)
         yield copy

@@ -1,9 +1,9 @@
-"""Named sizes of derived pictures, and what of a picture they show. Nothing is ever enlarged."""
+"""Named sizes of thumbnails, and which part of an image they show. Nothing is ever enlarged."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-# The types that pictures are made of, by Pillow's names, and what they are made into.
+# The media types that thumbnails are made of, with Pillow's names, and the forms they are made in.
 READABLE = {
     "image/jpeg": "JPEG",
     "image/png": "PNG",
@@ -17,14 +17,17 @@ WRITABLE = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avi
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`inside` keeps the whole picture within the sides, in pixels; `cover` fills them and cuts the rest off."""
+    """A size in pixels. The *fit* ``inside`` shows the whole image, ``cover`` crops it to fill."""
 
     fit: str
     width: int
     height: int
 
     def plan(self, width: int, height: int) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-        """What to take of a picture of *width* and *height* (left, top, right, bottom), and its size afterwards."""
+        """What to take of an image of *width* and *height*, and the size to make of it, in pixels.
+
+        The part is (left, top, right, bottom), the size (width, height).
+        """
         if self.fit == "inside":
             scale = min(self.width / width, self.height / height, 1)
             return (0, 0, width, height), (_pixels(width * scale), _pixels(height * scale))
@@ -35,8 +38,9 @@ class Preset:
         return (left, top, left + shown_width, top + shown_height), size
 
 
-# Names and sizes are those of Bluesky's AppView, so that its clients can be pointed here; its feed's thumbnail really
-# is larger than its full size. It has no avatar_thumbnail, which clients ask its CDN for: that size is ours.
+# Names and sizes are those of Bluesky's AppView, so that its clients can be pointed here. Its feed
+# thumbnail really is larger than its full size. It has no avatar_thumbnail, which clients ask its
+# CDN for: that size is ours.
 _BUILT_IN = {
     "avatar": Preset("cover", 1000, 1000),
     "avatar_thumbnail": Preset("cover", 128, 128),
@@ -47,11 +51,11 @@ _BUILT_IN = {
 
 
 def presets(settings: Iterable[str]) -> dict[str, Preset]:
-    """The built-in presets, with those of *settings* (``card=inside:1200x630``) added or put in their place."""
+    """The built-in presets, replaced and extended by *settings* (``card=inside:1200x630``)."""
     found = dict(_BUILT_IN)
     for text in settings:
-        name, _, what = text.partition("=")
-        fit, _, sides = what.partition(":")
+        name, _, size = text.partition("=")
+        fit, _, sides = size.partition(":")
         found[name] = Preset(fit, *map(int, sides.split("x")))
     return found
 

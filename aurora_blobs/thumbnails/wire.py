@@ -1,26 +1,26 @@
-"""How the process that derives a picture answers: `STARTED`, then what `derived` or `refused` makes."""
+"""How a worker answers: `STARTED`, then what `derived` or `refused` makes."""
 
 STARTED = b"s"
 _DERIVED, _REFUSED = b"1", b"0"
-_SIZE = 8  # bytes of the picture's length: the process may die while it sends
+_LENGTH = 8  # bytes of the image's length, which shows whether the worker died while it sent
 
 
-def derived(picture: bytes) -> bytes:
-    """The answer that is *picture*."""
-    return _DERIVED + len(picture).to_bytes(_SIZE) + picture
+def derived(image: bytes) -> bytes:
+    """The answer that is *image*."""
+    return _DERIVED + len(image).to_bytes(_LENGTH) + image
 
 
 def refused(reason: str) -> bytes:
-    """The answer that there is no picture, and why."""
+    """The answer that there is no image, and why."""
     return _REFUSED + reason.encode()
 
 
-def parse_reply(answer: bytes) -> bytes | str | None:
-    """The picture in *answer*, or the reason for there being none; None where the process died before its end."""
+def parse_answer(answer: bytes) -> bytes | str | None:
+    """The image in *answer*, or the reason why there is none; None if the answer is cut off."""
     body = answer[len(STARTED) :]
     if body.startswith(_REFUSED):
         return body[len(_REFUSED) :].decode(errors="replace")
-    size, picture = body[len(_DERIVED) :][:_SIZE], body[len(_DERIVED) + _SIZE :]
-    if not body.startswith(_DERIVED) or len(size) != _SIZE or len(picture) != int.from_bytes(size):
+    length, image = body[len(_DERIVED) :][:_LENGTH], body[len(_DERIVED) + _LENGTH :]
+    if not body.startswith(_DERIVED) or len(length) != _LENGTH:
         return None
-    return picture
+    return image if len(image) == int.from_bytes(length) else None

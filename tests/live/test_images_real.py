@@ -30,11 +30,11 @@ ALIKE = 10
 
 
 @pytest.fixture
-def derive(studio):
+def derive(pool):
     def derive(
         data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png"
     ) -> Image.Image:
-        return Image.open(io.BytesIO(studio.derive(io.BytesIO(data), mime_type, preset, form)))
+        return Image.open(io.BytesIO(pool.derive(io.BytesIO(data), mime_type, preset, form)))
 
     return derive
 
@@ -64,8 +64,8 @@ def test_real_photos_are_alike_in_every_form(derive, photo):
 
 @pytest.mark.parametrize("form", WRITABLE)
 @pytest.mark.parametrize("photo", PHOTOS.values(), ids=PHOTOS)
-def test_no_metadata_of_real_photos_is_left(studio, photo, form):
-    derived = studio.derive(io.BytesIO(media(photo).read_bytes()), "image/jpeg", SMALL, form)
+def test_no_metadata_of_real_photos_is_left(pool, photo, form):
+    derived = pool.derive(io.BytesIO(media(photo).read_bytes()), "image/jpeg", SMALL, form)
 
     assert not has_location(derived, WRITABLE[form])
     assert not any(
@@ -253,11 +253,11 @@ def test_the_location_in_real_photos_is_found():
 
 
 @pytest.mark.parametrize("folder", ["samples", "corrupt"])
-def test_photos_of_many_cameras_are_derived_or_refused(studio, folder):
+def test_photos_of_many_cameras_are_derived_or_refused(pool, folder):
     outcomes = {"derived": 0, "refused": 0}
     for path in sorted(media(f"{CAMERAS}/{folder}").glob("*.jpg")):
         try:
-            derived = studio.derive(io.BytesIO(path.read_bytes()), "image/jpeg", SMALL, "webp")
+            derived = pool.derive(io.BytesIO(path.read_bytes()), "image/jpeg", SMALL, "webp")
             outcomes["derived"] += bool(Image.open(io.BytesIO(derived)).load())
         except UnusableImage:  # most of the samples are cut short behind their metadata
             outcomes["refused"] += 1

@@ -448,7 +448,7 @@ class Caches:
     def upload(self, data: bytes) -> Entry:
         return self._blobs.upload(io.BytesIO(data), did="did:web:a.test")
 
-    def make(self, database=None, max_bytes: int = 2**30) -> ThumbnailCache:
+    def make(self, database=None, max_bytes: int = 2**30, **options) -> ThumbnailCache:
         database = database or self._database
         folder = self._folder / "images"
         self.made.append(
@@ -459,6 +459,7 @@ class Caches:
                 presets={},
                 max_bytes=max_bytes,
                 clock=self._clock,
+                **options,
             )
         )
         return self.made[-1]
@@ -472,12 +473,12 @@ def caches(tmp_path, database, clock):
         )
     caches = Caches(tmp_path, database, clock)
     yield caches
-    for pictures in caches.made:
-        pictures.close()
+    for cache in caches.made:
+        cache.close()
 
 
-def taken(picture) -> bytes:
-    with picture.file as file:
+def taken(thumbnail) -> bytes:
+    with thumbnail.file as file:
         return file.read()
 
 
@@ -487,11 +488,9 @@ def test_however_many_ask_at_once_it_is_made_once(caches):
     made = []
     threads = [
         threading.Thread(
-            target=lambda pictures=pictures: made.append(
-                taken(pictures.open(entry, THUMBNAIL, "webp"))
-            )
+            target=lambda cache=cache: made.append(taken(cache.open(entry, THUMBNAIL, "webp")))
         )
-        for pictures in four * 10
+        for cache in four * 10
     ]
     for thread in threads:
         thread.start()
@@ -547,10 +546,10 @@ def test_many_that_make_pictures_at_once_never_keep_more_than_there_is_room_for(
 
 def test_a_picture_larger_than_the_cache_throws_nothing_out(caches, tmp_path):
     entry, large = caches.upload(photo()), caches.upload(noise(100))
-    pictures = caches.make(max_bytes=1000)
-    taken(pictures.open(entry, THUMBNAIL, "webp"))
+    cache = caches.make(max_bytes=1000)
+    taken(cache.open(entry, THUMBNAIL, "webp"))
 
-    assert taken(pictures.open(large, THUMBNAIL, "png"))
+    assert taken(cache.open(large, THUMBNAIL, "png"))
     assert cached(tmp_path) == [f"{entry.cid}.cover-128x128.webp"]
 
 
@@ -581,16 +580,15 @@ def test_a_full_disk_costs_no_picture(caches, database, tmp_path, clock):
 
 def test_without_a_folder_pictures_are_made_each_time(caches, tmp_path):
     (tmp_path / "images").write_text("in the way")
-    pictures = caches.make()
+    cache = caches.make()
     entry = caches.upload(photo())
 
-    assert taken(pictures.open(entry, THUMBNAIL, "webp")) == taken(
-        pictures.open(entry, THUMBNAIL, "webp")
-    )
+    first, second = (taken(cache.open(entry, THUMBNAIL, "webp")) for _ in range(2))
+
+    assert first == second
 
 
-def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_path, monkeypatch):
-    monkeypatch.setattr("aurora_blobs.thumbnails.cache._LOCK_SECONDS", 0.1)
+def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_path):
     entry = caches.upload(photo())
     lock = tmp_path / "images" / "locks" / shard_of(entry.cid)
     lock.parent.mkdir(parents=True)
@@ -598,12 +596,12 @@ def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_pa
         fcntl.flock(held, fcntl.LOCK_EX)
 
         with pytest.raises(ServiceBusy):
-            caches.make().open(entry, THUMBNAIL, "webp")
+            caches.make(lock_seconds=0.1).open(entry, THUMBNAIL, "webp")
 
     assert taken(caches.make().open(entry, THUMBNAIL, "webp"))
 
 
-FILM = media.mp4(
+VIDEO = media.mp4(
     media.box(
         b"moov", media.movie_header(600, 900), media.track(480, 640, matrix=media.QUARTER_TURN)
     )
@@ -615,11 +613,11 @@ FILM = media.mp4(
     [
         (photo(), "image/jpeg", (640, 480, None)),
         (photo()[:-50], "image/jpeg", (640, 480, None)),
-        (FILM, "video/mp4", (640, 480, 1500)),
-        (FILM + bytes(300_000), "video/mp4", (640, 480, 1500)),
+        (VIDEO, "video/mp4", (640, 480, 1500)),
+        (VIDEO + bytes(300_000), "video/mp4", (640, 480, 1500)),
         (b"\xff\xd8\xff\xe0" + bytes(100), "image/jpeg", (None, None, None)),
     ],
-    ids=["picture", "truncated picture", "film", "film in a file", "garbage"],
+    ids=["picture", "truncated picture", "video", "video in a file", "garbage"],
 )
 def test_size_and_duration_are_known_from_the_upload(service, data, mime_type, facts):
     cid = service.upload(data, mime_type)
@@ -636,7 +634,7 @@ def test_size_and_duration_are_known_from_the_upload(service, data, mime_type, f
 def test_old_rows_are_filled_in_by_a_command(service):
     cids = [
         service.upload(photo(form="PNG"), "image/png"),
-        service.upload(FILM + bytes(300_000), "video/mp4"),
+        service.upload(VIDEO + bytes(300_000), "video/mp4"),
     ]
     with service.inside.database.write() as tx:
         tx.run(

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import zlib
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,18 +17,18 @@ from support import media
 from aurora_blobs.errors import UnusableImage
 from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
-from aurora_blobs.thumbnails.wire import STARTED, derived, parse_reply, refused
+from aurora_blobs.thumbnails.wire import STARTED, derived, parse_answer, refused
 
 SMALL = Preset("inside", 60, 60)
 RED, GREEN, BLUE, YELLOW = (200, 30, 30), (30, 160, 40), (40, 50, 200), (220, 210, 40)
 
 
 @pytest.fixture
-def derive(studio):
+def derive(pool):
     def derive(
         data: bytes, mime_type: str, preset: Preset = SMALL, form: str = "png"
     ) -> Image.Image:
-        image = Image.open(io.BytesIO(studio.derive(io.BytesIO(data), mime_type, preset, form)))
+        image = Image.open(io.BytesIO(pool.derive(io.BytesIO(data), mime_type, preset, form)))
         assert image.get_format_mimetype() == WRITABLE[form]
         return image
 
@@ -215,7 +216,7 @@ def test_what_is_transparent_is_white_in_a_jpeg(derive):
 
 @pytest.mark.parametrize("form", WRITABLE)
 @pytest.mark.parametrize("mime_type", ["image/jpeg", "image/png", "image/webp"])
-def test_no_metadata_is_left(studio, mime_type, form):
+def test_no_metadata_is_left(pool, mime_type, form):
     exif = b"Exif\0\0" + media.tiff(
         orientation=1, gps={2: media.rationals((52, 1), (31, 1), (0, 1))}
     )
@@ -233,7 +234,7 @@ def test_no_metadata_is_left(studio, mime_type, form):
     )
     assert b"SECRET" in data
 
-    derived = studio.derive(io.BytesIO(data), mime_type, SMALL, form)
+    derived = pool.derive(io.BytesIO(data), mime_type, SMALL, form)
 
     assert not any(
         found in derived for found in (b"SECRET", b"Exif", b"II*\0", b"MM\0*", b"ICC", b"acsp")
@@ -478,33 +479,33 @@ BROKEN = {
 
 @pytest.mark.parametrize("mime_type, data, message", BROKEN.values(), ids=BROKEN)
 def test_what_cannot_be_used_is_refused_and_the_next_picture_is_made(
-    studio, derive, mime_type, data, message
+    pool, derive, mime_type, data, message
 ):
     with pytest.raises(UnusableImage, match=message):
-        studio.derive(io.BytesIO(data), mime_type, SMALL, "jpeg")
+        pool.derive(io.BytesIO(data), mime_type, SMALL, "jpeg")
 
     assert derive(encoded(quarters(), "PNG"), "image/png").size == (60, 40)
 
 
-def test_a_helper_that_was_killed_is_started_again(derive, studio):
+def test_a_worker_that_was_killed_is_started_again(derive, pool):
     data = encoded(quarters(), "PNG")
     derive(data, "image/png")
-    os.kill(studio._helper.pid, signal.SIGKILL)
-    studio._helper.wait()
+    os.kill(pool.process.pid, signal.SIGKILL)
+    pool.process.wait()
 
     assert derive(data, "image/png").size == (60, 40)
 
 
-def test_the_helper_knows_none_of_the_settings(derive, studio):
+def test_the_worker_knows_none_of_the_settings(derive, pool):
     derive(encoded(quarters(), "PNG"), "image/png")
 
-    assert Path(f"/proc/{studio._helper.pid}/environ").read_bytes() == b""
+    assert Path(f"/proc/{pool.process.pid}/environ").read_bytes() == b""
 
 
 LIMITED = """
 import resource, signal
 from aurora_blobs.thumbnails import worker
-worker._limit(worker._address_space() + 100_000_000)
+worker.limit_resources(worker.address_space() + 100_000_000)
 try:
     bytes(200_000_000)
 except MemoryError:
@@ -525,16 +526,15 @@ def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
     assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue True\n", "")
 
 
-def test_an_answer_that_is_too_large_is_read_no_further(derive, monkeypatch):
+def test_an_answer_that_is_too_large_is_read_no_further():
     noise = encoded(Image.effect_noise((1500, 1500), 100), "PNG")
     assert len(noise) > 2**20
-    monkeypatch.setattr("aurora_blobs.thumbnails.pool._MAX_REPLY", 2**18)
 
-    with pytest.raises(UnusableImage):
-        derive(noise, "image/png", Preset("inside", 1500, 1500))
+    with closing(WorkerPool(max_answer_bytes=2**18)) as pool, pytest.raises(UnusableImage):
+        pool.derive(io.BytesIO(noise), "image/png", Preset("inside", 1500, 1500), "png")
 
 
-def test_many_threads_share_one_helper(derive):
+def test_many_threads_share_one_worker(derive):
     data = encoded(quarters(1200, 800), "JPEG")
     sizes = []
     threads = [
@@ -549,14 +549,14 @@ def test_many_threads_share_one_helper(derive):
     assert sizes == [(60, 40)] * 12
 
 
-def test_the_helper_ends_with_its_studio():
-    studio = WorkerPool()
-    studio.derive(io.BytesIO(encoded(quarters(), "PNG")), "image/png", SMALL, "jpeg")
-    helper = studio._helper
+def test_the_worker_ends_with_its_pool():
+    pool = WorkerPool()
+    pool.derive(io.BytesIO(encoded(quarters(), "PNG")), "image/png", SMALL, "jpeg")
+    worker = pool.process
 
-    studio.close()
+    pool.close()
 
-    assert helper.returncode == 0
+    assert worker.returncode == 0
 
 
 def test_the_server_never_loads_pillow():
@@ -565,9 +565,9 @@ def test_the_server_never_loads_pillow():
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
-def test_a_reply_is_taken_whole_or_not_at_all():
-    reply = STARTED + derived(b"picture")
+def test_an_answer_is_taken_whole_or_not_at_all():
+    answer = STARTED + derived(b"image")
 
-    assert parse_reply(reply) == b"picture"
-    assert [parse_reply(reply[:stop]) for stop in range(len(reply))] == [None] * len(reply)
-    assert parse_reply(STARTED + refused("why not")) == "why not"
+    assert parse_answer(answer) == b"image"
+    assert [parse_answer(answer[:stop]) for stop in range(len(answer))] == [None] * len(answer)
+    assert parse_answer(STARTED + refused("why not")) == "why not"
