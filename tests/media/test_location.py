@@ -67,7 +67,7 @@ WITH = {
         JPEG,
         media.jpeg(8, 8) + media.jpeg(8, 8, media.exif_segment(GPS)),
     ),
-    "a film behind the picture": (
+    "a video behind the image": (
         JPEG,
         media.jpeg(8, 8) + movie(media.box(b"udta", text_box(b"+52.5+013.4/"))),
     ),
@@ -173,7 +173,7 @@ WITHOUT = {
         QUICKTIME,
         movie(media.box(b"meta", HANDLER, media.box(b"keys", b"com.apple.quicktime.make"))),
     ),
-    "exif bytes in the picture data of a film": (MP4, media.mp4(media.box(b"mdat", GPS)) + movie()),
+    "exif bytes in the media data of a video": (MP4, media.mp4(media.box(b"mdat", GPS)) + movie()),
     "a text that looks like exif": ("text/plain", GPS),
     "nothing": (JPEG, b""),
 }
@@ -204,7 +204,7 @@ INFLATED = media.chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(byt
 HOSTILE = {
     "texts that inflate": (PNG, media.png(8, 8, INFLATED * 200)),
     "exif headers": (JPEG, b"II*\0\x08\0\0\0\xff\xff" * 500_000),
-    "films": (JPEG, media.box(b"ftyp") * 600_000),
+    "videos": (JPEG, media.box(b"ftyp") * 600_000),
     "boxes": (
         MP4,
         media.mp4(media.box(b"moov", media.box(b"udta", media.box(b"free") * 900) * 600)),

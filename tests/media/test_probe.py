@@ -21,7 +21,7 @@ def info(ticks: bytes, scale: int = 1_000_000) -> bytes:
     )
 
 
-STILLS = {
+IMAGES = {
     "jpeg": (JPEG, media.jpeg(640, 480)),
     "progressive jpeg": (JPEG, media.jpeg(640, 480, frame=0xC2)),
     "jpeg with fill bytes": (JPEG, media.jpeg(640, 480, before=b"\xff\xff\xff")),
@@ -54,12 +54,12 @@ STILLS = {
 }
 
 
-@pytest.mark.parametrize("mime_type, data", STILLS.values(), ids=STILLS)
+@pytest.mark.parametrize("mime_type, data", IMAGES.values(), ids=IMAGES)
 def test_the_size_of_a_picture_is_read_as_shown(mime_type, data):
     assert probe(data, mime_type) == Facts(640, 480)
 
 
-FILMS = {
+VIDEOS = {
     "mp4": (
         MP4,
         media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))),
@@ -158,7 +158,7 @@ FILMS = {
 }
 
 
-@pytest.mark.parametrize("mime_type, data", FILMS.values(), ids=FILMS)
+@pytest.mark.parametrize("mime_type, data", VIDEOS.values(), ids=VIDEOS)
 def test_the_size_and_duration_of_a_film_are_read(mime_type, data):
     assert probe(data, mime_type) == Facts(640, 480, 1500)
 
@@ -201,7 +201,7 @@ def test_what_is_not_written_is_none(mime_type, data, facts):
     assert probe(data, mime_type) == facts
 
 
-@pytest.mark.parametrize("mime_type, data", {**STILLS, **FILMS}.values(), ids={**STILLS, **FILMS})
+@pytest.mark.parametrize("mime_type, data", {**IMAGES, **VIDEOS}.values(), ids={**IMAGES, **VIDEOS})
 def test_no_truncated_or_changed_header_makes_it_raise(mime_type, data):
     seed = random.randrange(2**32)
     print("seed", seed)
