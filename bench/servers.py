@@ -203,8 +203,8 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
     """The service on a Unix socket behind the shipped nginx.conf, which sends the files itself."""
     if _nginx() is None:
         raise Missing("nginx (Debian: nginx)")
-    sys.path.append(str(PROJECT / "tests" / "live"))
-    import nginx  # where it is told apart what of the shipped file depends on the machine
+    sys.path.append(str(PROJECT / "tests"))
+    from support import nginx  # knows which lines of the shipped file depend on the machine
 
     ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1")
     upstream = Path(ours.targets["unix"].removeprefix("unix:"))
@@ -226,9 +226,9 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
     """The service with its bytes in SeaweedFS, whose work is not counted."""
-    sys.path.append(str(PROJECT / "tests" / "live"))
+    sys.path.append(str(PROJECT / "tests"))
     try:
-        import seaweed
+        from support import seaweed
     except ImportError as error:
         raise Missing(f"the test extra: {error}") from None
     store = seaweed.SeaweedFS(folder / "s3")
