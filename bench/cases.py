@@ -1,7 +1,7 @@
-"""What is measured: each function takes a `Bench`, runs its cells in turn, and leaves rows in `bench.rows`.
+"""What is measured: each function takes a `Bench`, runs its cells and leaves rows in `bench.rows`.
 
-The contestants of one cell run next to each other in every round, in random order, so that a slow moment of the
-machine hits them alike; ratios are taken inside a round.
+In every round the contestants of a cell run one after the other, in random order, so that a slow
+moment of the machine hits them alike. Ratios are taken inside a round.
 """
 
 import contextlib
@@ -24,12 +24,12 @@ SIZES = (KIB, 100 * KIB, MIB, 5 * MIB, 100 * MIB)
 CONNECTIONS = (1, 8, 64)
 UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
 _LEAST_FREE = 16 << 30  # bytes of disk; a run writes 7 GB at most
-_FILES = {KIB: 16, 100 * KIB: 16, MIB: 16, 5 * MIB: 4, 100 * MIB: 1}  # how many are served in turn
+_FILES = {KIB: 16, 100 * KIB: 16, MIB: 16, 5 * MIB: 4, 100 * MIB: 1}  # different ones per size
 
 
 @dataclass
 class Bench:
-    """What the cases share: the load client, the servers that could be started, how long, and what came out."""
+    """What the cases share: load client, servers that started, durations and results."""
 
     client: Path
     folder: Path
@@ -46,7 +46,7 @@ class Bench:
 
     @contextlib.contextmanager
     def recycling(self, *recycled: Server) -> Iterator[None]:
-        """The files that *recycled* write give back memory at once, and disk after each run."""
+        """Free the memory of files that *recycled* write at once, and the disk after each run."""
         with contextlib.ExitStack() as stack:
             self.recyclers = [stack.enter_context(server.recycler()) for server in recycled]
             try:
@@ -61,17 +61,12 @@ class Bench:
 def load(
     bench: Bench, server: Server, socket: str, connections: int, seconds: float, *work: str
 ) -> dict[str, Any]:
-    """One run of the load client; what it counted, and the CPU that *server* used for it."""
-    command = [
-        str(bench.client),
-        "--target",
-        server.targets[socket],
-        "--connections",
-        str(connections),
-    ]
-    command += ["--seconds", str(seconds), *work]
-    for header in server.headers if "--get" not in work else ():  # blobs are fetched by strangers
-        command += ["--header", header]
+    """Run the load client once; what it counted, and the CPU that *server* used."""
+    command = [str(bench.client), "--target", server.targets[socket]]
+    command += ["--connections", str(connections), "--seconds", str(seconds), *work]
+    if "--get" not in work:  # blobs are fetched without credentials
+        for header in server.headers:
+            command += ["--header", header]
     if shutil.disk_usage(bench.folder).free < _LEAST_FREE:
         raise SystemExit(
             f"bench: stopped: less than {_LEAST_FREE >> 30} GiB are free at {bench.folder}"
@@ -92,7 +87,10 @@ Run = Callable[[float], dict[str, Any]]
 
 
 def compare(bench: Bench, work: str, cells: list[tuple[int, int, dict[str, Run]]]) -> None:
-    """Run each contestant of each cell (size, connections, contestants) once a round; one row each of medians."""
+    """Run each contestant of each cell (size, connections, contestants) once a round.
+
+    Leaves one row of medians for each.
+    """
     order = random.Random(bench.seed)
     samples: dict[tuple[int, int, str], list[dict[str, Any]]] = {}
     for turn in range(bench.rounds):
@@ -109,7 +107,7 @@ def compare(bench: Bench, work: str, cells: list[tuple[int, int, dict[str, Run]]
 
 
 def _row(counted: list[dict[str, Any]]) -> dict[str, Any]:
-    """The medians of *counted*, and each round's rate, for ratios."""
+    """The medians of *counted*, and the rate of each round, for ratios."""
     for one in counted:
         one["rate"] = one["requests"] / one["seconds"]
         one["megabytes"] = one["bytes"] / one["seconds"] / 1e6
@@ -126,7 +124,7 @@ _MEASURES = ("rate", "megabytes", "p50_ms", "p99_ms", "cpu_ms", "client_cores")
 
 
 def median(values: list[float]) -> float:
-    """The middle one; of an even number the mean of the two."""
+    """The middle one of *values*, or the mean of the two in the middle."""
     values = sorted(values)
     middle = len(values) // 2
     return values[middle] if len(values) % 2 else (values[middle - 1] + values[middle]) / 2
@@ -134,13 +132,14 @@ def median(values: list[float]) -> float:
 
 def sockets(server: Server) -> list[str]:
     """The kinds of socket that *server* is measured on."""
-    # What S3 costs hides the socket.
+    # S3 takes so long that the kind of socket does not show.
     return ["tcp"] if server.below else sorted(server.targets)
 
 
 def _cells(bench: Bench, work: str, sizes: Iterable[int]) -> list[tuple[int, int]]:
     cells = [(size, connections) for size in sizes for connections in bench.connections]
-    # The S3 server keeps all that it gets: 64 bodies of 100 MiB at once would take minutes and fill the disk.
+    # The S3 server keeps all that it gets: 64 bodies of 100 MiB at once would take minutes and fill
+    # the disk.
     return [
         (size, connections)
         for size, connections in cells
@@ -149,7 +148,7 @@ def _cells(bench: Bench, work: str, sizes: Iterable[int]) -> list[tuple[int, int
 
 
 def uploads(bench: Bench) -> None:
-    """Bodies that nobody has seen: ours over TCP, a Unix socket and nginx, the sink, the reference."""
+    """New bodies: ours over TCP, a Unix socket and nginx, the sink, the reference."""
     _uploads(bench, "upload", ("ours", "ours behind nginx", "sink", "reference"))
 
 
@@ -175,7 +174,7 @@ def duplicates(bench: Bench) -> None:
 
 
 def s3(bench: Bench) -> None:
-    """Bodies that nobody has seen, into S3, and downloads of them."""
+    """New bodies into S3, and downloads of them."""
     _uploads(bench, "upload to S3", ("ours on S3",))
     _downloads(bench, "download from S3", ("ours on S3",), {})
 
@@ -201,14 +200,14 @@ def _uploads(bench: Bench, work: str, names: tuple[str, ...], *options: str) -> 
             for socket in sockets(server)
         }
         cells.append((size, connections, contestants))
-    # The one file of a duplicate stays; the reference writes each of them anew.
+    # The one file of a duplicate stays; the reference writes it again each time.
     recycled = bench.having(*names) if work != "duplicate" else bench.having("reference")
     with bench.recycling(*recycled):
         compare(bench, work, cells)
 
 
 def downloads(bench: Bench) -> None:
-    """Public blobs whole, and from 5 MiB on as a range of all but the first and the last byte."""
+    """Public blobs, whole; from 5 MiB on also as a range without the first and the last byte."""
     names = ("ours", "ours behind nginx", "reference")
     _downloads(bench, "download", names, {})
     sizes = {size: f"bytes=1-{size - 2}" for size in bench.sizes if size >= 5 * MIB}
@@ -244,7 +243,7 @@ def _downloads(bench: Bench, work: str, names: tuple[str, ...], ranges: dict[int
 
 
 def image(size: int, number: int) -> bytes:
-    """A PNG in its first bytes, *size* bytes in all, another one for each *number*."""
+    """*size* bytes that begin as a PNG, different ones for each *number*."""
     start = bytes.fromhex("89504e470d0a1a0a0000000d494844520000040000000400080200000000f07fbcd1")[
         :33
     ]
@@ -259,7 +258,7 @@ def listed(bench: Bench, name: str, paths: list[str], suffix: str) -> Path:
 
 
 def below_store(path: str) -> str:
-    """Where nginx has the file that *path*, of getBlob, serves."""
+    """The address at nginx of the file that *path*, of getBlob, serves."""
     from aurora_blobs.protocol.cid import place_of
 
     cid = path.rpartition("cid=")[2]
@@ -267,7 +266,7 @@ def below_store(path: str) -> str:
 
 
 def _written_bytes(server: Server) -> int:
-    """What the processes of *server* have written for the disk, less what was deleted before it got there."""
+    """Bytes that *server* has written, without those that were deleted before the disk had them."""
     total = 0
     for root in server.pids:
         for pid in machine.tree(root):
@@ -278,7 +277,7 @@ def _written_bytes(server: Server) -> int:
 
 
 def memory(bench: Bench) -> None:
-    """Eight bodies of 100 MiB at once: the most that the whole process tree held, above what it held idle."""
+    """Eight bodies of 100 MiB at once: the peak memory of the process tree, above idle."""
     for server in bench.having("ours", "reference"):
         idle = machine.proportional_bytes(server.pids)
         with bench.recycling(server), machine.PeakMemory(server.pids) as watched:
@@ -296,7 +295,7 @@ def memory(bench: Bench) -> None:
 
 
 def cpu(bench: Bench) -> None:
-    """The CPU of a 100 MiB upload by SHA-256 alone; the server's is in the rows of `uploads`."""
+    """The CPU that SHA-256 alone takes for 100 MiB; the server's is in the rows of `uploads`."""
     bench.facts["SHA-256 of 100 MiB, ms"] = machine.sha256_seconds(100 * MIB) * 1e3
     if any(row["work"] == "upload" and row["size"] == 100 * MIB for row in bench.rows):
         return
@@ -322,16 +321,16 @@ def cpu(bench: Bench) -> None:
 def trickling(
     server: Server, socket: str, count: int, size: int, bytes_per_second: int
 ) -> Iterator[None]:
-    """*count* uploads of *size* bytes that come in at *bytes_per_second* each, while the block runs."""
-    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: localhost\r\nContent-Type: image/png\r\nContent-Length: {size}\r\n"
-    head += "".join(f"{header}\r\n" for header in server.headers) + "\r\n"
+    """*count* uploads of *size* bytes at *bytes_per_second* each, while the block runs."""
+    lines = [f"POST {UPLOAD} HTTP/1.1", "Host: localhost", "Content-Type: image/png"]
+    lines += [f"Content-Length: {size}", *server.headers, "", ""]
     program = Path(__file__).with_name("trickle.py")
     command = [str(program), server.targets[socket], str(count), str(bytes_per_second)]
     process = subprocess.Popen(
         [sys.executable, *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
     assert process.stdin and process.stdout
-    process.stdin.write(head.encode() + image(size, 0))
+    process.stdin.write("\r\n".join(lines).encode() + image(size, 0))
     process.stdin.close()
     process.stdout.readline()
     try:
@@ -359,7 +358,7 @@ def slow_clients(bench: Bench) -> None:
 
 
 def client(bench: Bench) -> None:
-    """What the load client reaches against a sink that only receives: it must be far above all the rest."""
+    """What the load client reaches with a sink that only receives: far above all the rest."""
     try:
         server = bench.servers["discard"]
     except KeyError:

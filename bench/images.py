@@ -1,7 +1,7 @@
-"""How long the first thumbnail of a photo takes, and how many a second once it is kept.
+"""How long the first thumbnail of a photo takes, and how many a second are served once it is kept.
 
-Beside Pillow alone in one process, which opens the file, shrinks and encodes it, and beside nginx that sends a file of
-the same bytes.
+The first is compared with Pillow alone, which opens, shrinks and encodes the photo in one process;
+the kept one with nginx sending a file of the same bytes.
 """
 
 import io
@@ -13,7 +13,10 @@ import cases
 from cases import Bench, Run, load, median
 from servers import PROJECT, Missing, Server
 
-_PHOTO = "forensics-samples-files/usr/share/forensics-samples/original-files/pic1/IMG_20200827_231612.jpg"
+_PHOTO = (
+    "forensics-samples-files/usr/share/forensics-samples/original-files/pic1/"
+    "IMG_20200827_231612.jpg"
+)
 _FIRST = (
     ("avatar_thumbnail", "webp", 128),
     ("feed_fullsize", "jpeg", 1000),
@@ -22,15 +25,14 @@ _FIRST = (
 
 
 def thumbnails(bench: Bench) -> None:
-    """Of a JPEG of 12 megapixels: the first of each kind, and the smallest again and again."""
+    """Thumbnails of a JPEG of 12 megapixels: each kind once, and the smallest repeatedly."""
     try:
         photo = (PROJECT / ".cache/media" / _PHOTO).read_bytes()
     except FileNotFoundError:
         raise Missing("a photo that tests/media.sh brings") from None
     ours = bench.servers["ours"]
-    ours.fetch(
-        _published(ours, photo, "avatar", "png")
-    )  # the helper process starts once, and is not measured
+    # The worker process starts here, and is not measured.
+    ours.fetch(_published(ours, photo, "avatar", "png"))
     for preset, form, side in _FIRST:
         _first(bench, ours, photo, preset, form, side)
     _kept(bench, ours, photo)
@@ -39,7 +41,7 @@ def thumbnails(bench: Bench) -> None:
 def _first(bench: Bench, ours: Server, photo: bytes, preset: str, form: str, side: int) -> None:
     mine, bare = [], []
     for _ in range(2 * bench.rounds + 1):
-        # Other bytes behind the end of the picture: another blob, the same picture.
+        # Other bytes behind the end of the image make another blob of the same image.
         other = photo + secrets.token_bytes(8)
         path = _published(ours, other, preset, form)
         mine.append(_seconds(lambda path=path: ours.fetch(path)))
@@ -52,8 +54,8 @@ def _first(bench: Bench, ours: Server, photo: bytes, preset: str, form: str, sid
 
 def _kept(bench: Bench, ours: Server, photo: bytes) -> None:
     path = _published(ours, photo, *_FIRST[0][:2])
-    picture = ours.fetch(path)
-    paths = {"ours": path, "nginx": cases.below_store(ours.publish(picture, "image/webp"))}
+    thumbnail = ours.fetch(path)
+    paths = {"ours": path, "nginx": cases.below_store(ours.publish(thumbnail, "image/webp"))}
 
     def run_of(server: Server, socket: str, connections: int) -> Run:
         listed = cases.listed(bench, f"thumbnail-{server.name}", [paths[server.name]], "")
@@ -68,7 +70,7 @@ def _kept(bench: Bench, ours: Server, photo: bytes) -> None:
             for server in bench.having(*paths)
             for socket in cases.sockets(server)
         }
-        cells.append((len(picture), connections, contestants))
+        cells.append((len(thumbnail), connections, contestants))
     cases.compare(bench, "kept thumbnail", cells)
 
 

@@ -1,4 +1,4 @@
-"""The machine under the benchmark: who uses how much of it, and what would make it lie."""
+"""The machine under the benchmark: what processes use of it, and what would distort figures."""
 
 import ctypes
 import hashlib
@@ -22,7 +22,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def tree(pid: int) -> list[int]:
-    """*pid* and everything below it."""
+    """*pid* and all its descendants."""
     found, todo = [], [pid]
     while todo:
         current = todo.pop()
@@ -36,7 +36,7 @@ def tree(pid: int) -> list[int]:
 
 
 def cpu_seconds(pids: list[int]) -> float:
-    """User and system time that the trees of *pids* have used, their dead and awaited children included."""
+    """User and system time of the trees of *pids*, with that of children that have ended."""
     total = 0
     for root in pids:
         for pid in tree(root):
@@ -62,7 +62,7 @@ def proportional_bytes(pids: list[int]) -> int:
 
 
 class PeakMemory:
-    """The most that the trees of *pids* held at one time, looked at every 20 ms while its block runs."""
+    """The most memory that the trees of *pids* held while the block ran, sampled every 20 ms."""
 
     def __init__(self, pids: list[int]) -> None:
         self._pids = pids
@@ -84,16 +84,17 @@ class PeakMemory:
 
 
 class Recycler:
-    """Takes the pages of each file back as soon as it is written, so that the same ones are written again.
+    """Frees the pages of each file as soon as it is written, so that the next file gets them.
 
-    A virtual machine whose memory its host backs lazily pays for the first touch of a page ten times what the
-    page costs later. A benchmark that only ever grows the page cache measures the host.
-    Between two runs `empty` frees the disk. Files are not deleted: ext4 without a journal is slow to create files
-    after that.
+    If the host of a virtual machine backs its memory lazily, the first touch of a page costs ten
+    times what later ones cost. A benchmark that only grows the page cache measures the host.
+
+    `empty` frees the disk between two runs. Files are not deleted, because ext4 without a journal
+    is slow to create files after that.
     """
 
     def __init__(self, folders: list[Path], *, truncate: bool) -> None:
-        """*truncate* is for files that are not fsynced: their pages are dirty and cannot be dropped otherwise."""
+        """*truncate* is for files without fsync: their pages are dirty and cannot be dropped."""
         self._truncate = truncate
         self._stop = threading.Event()
         self._inotify = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
@@ -105,7 +106,7 @@ class Recycler:
         self._seen: list[Path] = []
 
     def empty(self) -> None:
-        """Truncate all files that were seen since the last time."""
+        """Truncate all files that were seen since the last call."""
         seen, self._seen = self._seen, []
         for path in seen:
             try:
@@ -143,9 +144,8 @@ class Recycler:
     def _take_back(self, path: Path) -> None:
         try:
             if self._truncate:
-                os.truncate(
-                    path, 0
-                )  # by name: closing a file that was open for writing would be another event
+                # By name: closing a file that was open for writing would be another event.
+                os.truncate(path, 0)
                 return
             file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
@@ -155,14 +155,14 @@ class Recycler:
 
 
 def warm(size: int = 64 << 20) -> None:
-    """Touch *size* bytes of memory and free them: what is allocated next is backed already."""
+    """Touch *size* bytes of memory and free them, so that the host has backed them."""
     with mmap.mmap(-1, size) as memory:
         for at in range(0, size, mmap.PAGESIZE):
             memory[at] = 1
 
 
 def sha256_seconds(size: int) -> float:
-    """CPU that SHA-256 alone takes for *size* bytes in blocks of 256 KiB, the fastest of five tries."""
+    """CPU seconds of SHA-256 for *size* bytes in blocks of 256 KiB, the best of five tries."""
     block = os.urandom(256 << 10)
     best = 1e9
     for _ in range(5):
@@ -175,29 +175,30 @@ def sha256_seconds(size: int) -> float:
 
 
 def fresh_folder(parent: Path) -> None:
-    """Make *parent*, in which folders of their own spread over the disk.
+    """Make *parent*, whose subfolders are spread over the disk.
 
-    ext4 without a journal looks past every inode that was deleted in the last minutes, at 0.5 ms a creation.
-    A folder under one with the T attribute starts in a block group without any.
+    When ext4 without a journal creates a file, it searches past every inode that was deleted in
+    the last minutes, which takes 0.5 ms. A folder under one with the T attribute starts in a block
+    group without such inodes.
     """
     parent.mkdir(parents=True, exist_ok=True)
     flags = ctypes.c_long()
     file = os.open(parent, os.O_RDONLY | os.O_DIRECTORY)
     if _libc.ioctl(file, 0x80086601, ctypes.byref(flags)) == 0:  # FS_IOC_GETFLAGS
         flags.value |= 0x00020000  # FS_TOPDIR_FL
-        _libc.ioctl(
-            file, 0x40086602, ctypes.byref(flags)
-        )  # FS_IOC_SETFLAGS; other file systems refuse
+        # FS_IOC_SETFLAGS; other file systems refuse.
+        _libc.ioctl(file, 0x40086602, ctypes.byref(flags))
     os.close(file)
 
 
 def describe(folder: Path) -> dict[str, str]:
-    """The machine and the versions that the figures are of; *folder* is where the stores are."""
-    cpu = [
-        line
+    """The machine and the versions that were measured; *folder* is where the stores are."""
+    models = [
+        line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
         if line.startswith("model name")
     ]
+    model = models[0] if models else platform.machine()
     mounts = [line.split() for line in Path("/proc/mounts").read_text().splitlines()]
     mount = max(
         (m for m in mounts if str(folder.resolve()).startswith(m[1])), key=lambda m: len(m[1])
@@ -212,7 +213,7 @@ def describe(folder: Path) -> dict[str, str]:
         known[package] = importlib.metadata.version(package)
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-        "cpu": f"{len(os.sched_getaffinity(0))} x {cpu[0].partition(':')[2].strip() if cpu else platform.machine()}",
+        "cpu": f"{len(os.sched_getaffinity(0))} x {model}",
         "memory": f"{memory / 2**30:.0f} GiB",
         "kernel": platform.release(),
         "file system": f"{mount[2]} on {mount[0]}",

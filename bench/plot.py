@@ -1,4 +1,4 @@
-"""The figures as a picture: megabytes a second against size, uploads on the left and downloads on the right."""
+"""The figures as a plot: megabytes a second against size, uploads left and downloads right."""
 
 import math
 from typing import Any
@@ -7,7 +7,7 @@ from cases import SIZES
 from required import name_of
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 380, 300, 56, 56, 44, 150
-_LINES = {  # who, its name in the picture, its colour, dashed
+_LINES = {  # contestant: its name in the plot, its colour, whether it is dashed
     "sink, unix": ("C sink, Unix socket", "#9aa0a6", True),
     "sink, tcp": ("C sink, TCP", "#9aa0a6", True),
     "nginx, tcp": ("nginx, plain file", "#9aa0a6", True),
@@ -26,8 +26,9 @@ def as_svg(rows: list[dict[str, Any]], title: str, connections: int = 8) -> str:
         panels.append(_panel(chosen, f"{work}, MB/s", number * (_LEFT + _WIDTH + _GAP) + _LEFT))
     width, height = 2 * (_LEFT + _WIDTH + _GAP), _TOP + _HEIGHT + _BOTTOM
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" '
-        f'font-size="12">\n<rect width="{width}" height="{height}" fill="white"/>\n'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        'font-family="sans-serif" font-size="12">\n'
+        f'<rect width="{width}" height="{height}" fill="white"/>\n'
         f'<text x="{_LEFT}" y="20" font-size="14">{title}</text>\n'
         + "\n".join(panels)
         + "\n</svg>\n"
@@ -54,7 +55,8 @@ def _panel(rows: list[dict[str, Any]], title: str, left: int) -> str:
         )
     for size in SIZES:
         parts.append(
-            f'<text x="{x(size):.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">{name_of(size)}</text>'
+            f'<text x="{x(size):.1f}" y="{_TOP + _HEIGHT + 18}" text-anchor="middle">'
+            f"{name_of(size)}</text>"
         )
     labels = []
     for who, (name, colour, dashed) in _LINES.items():
@@ -69,6 +71,6 @@ def _panel(rows: list[dict[str, Any]], title: str, left: int) -> str:
         labels.append((y(points[-1][1]), name, colour))
     at = -math.inf
     for wanted, name, colour in sorted(labels):
-        at = max(wanted + 4, at + 15)  # one below the other where lines end together
+        at = max(wanted + 4, at + 15)  # labels of lines that end together stand below each other
         parts.append(f'<text x="{left + _WIDTH + 2}" y="{at:.1f}" fill="{colour}">{name}</text>')
     return "\n".join(parts)

@@ -12,14 +12,25 @@ _LIMITS = ("sink, tcp", "sink, unix", "nginx, tcp")
 
 
 def as_json(bench: Bench, machine: dict[str, str]) -> dict[str, Any]:
-    """Everything that was measured, and what of it is required."""
+    """Everything that was measured, and the figures that are required."""
     lines = [
-        {"what": line.what, "at least" if line.at_least else "at most": line.bound, "measured": line.measured,
-         "unit": line.unit, "mark": line.mark}
+        {
+            "what": line.what,
+            "at least" if line.at_least else "at most": line.bound,
+            "measured": line.measured,
+            "unit": line.unit,
+            "mark": line.mark,
+        }
         for line in required(bench)
-    ]  # fmt: skip
-    return {"machine": machine, "seconds": bench.seconds, "rounds": bench.rounds, "facts": bench.facts,
-            "required": lines, "rows": bench.rows}  # fmt: skip
+    ]
+    return {
+        "machine": machine,
+        "seconds": bench.seconds,
+        "rounds": bench.rounds,
+        "facts": bench.facts,
+        "required": lines,
+        "rows": bench.rows,
+    }
 
 
 def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
@@ -27,9 +38,9 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
     parts = [
         ", ".join(f"{name}: {value}" for name, value in machine.items()) + ".",
         "Requests a second below 1 MiB, MB/s (1e6 bytes) from there on; medians of "
-        f"{bench.rounds} rounds of {bench.seconds:g} s. p50, p99 and CPU (all processes, per request) are of ours "
-        "over TCP. The limit is what a C server with the same fsyncs takes, or nginx sends; client is the cores that "
-        "the load client used at most.",
+        f"{bench.rounds} rounds of {bench.seconds:g} s. p50, p99 and CPU (all processes, per "
+        "request) are of ours over TCP. The limit is what a C server with the same fsyncs takes, "
+        "or nginx sends; client is the cores that the load client used at most.",
         table(*_figures(bench)),
         table(("required", "bound", "measured", ""), _required(bench)),
         table(
@@ -43,8 +54,10 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
     for row in bench.rows:
         rows.setdefault((row["work"], row["size"], row["connections"]), {})[row["who"]] = row
-    head = ("work", "size", "at once", "TCP", "Unix socket", "behind nginx", "limit", "reference", "x reference",
-            "p50 ms", "p99 ms", "CPU ms", "client")  # fmt: skip
+    head = (
+        *("work", "size", "at once", "TCP", "Unix socket", "behind nginx", "limit", "reference"),
+        *("x reference", "p50 ms", "p99 ms", "CPU ms", "client"),
+    )
     lines: list[tuple[str, ...]] = []
     for (work, size, connections), by_name in rows.items():
         tcp = next(
@@ -94,7 +107,7 @@ def _required(bench: Bench) -> list[tuple[str, ...]]:
 
 
 def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
-    """A Markdown table that reads as text too; empty without lines."""
+    """A Markdown table that is aligned as text too; empty if there are no *lines*."""
     cells = [list(head), *(list(line) for line in lines)]
     if len(cells) == 1:
         return ""
@@ -140,13 +153,15 @@ def _summary(bench: Bench, machine: dict[str, str]) -> str:
     marks = [line.mark for line in required(bench) if line.measured is not None]
     return "\n\n".join(
         (
-            "Eight clients at once, each file and row on the disk before the answer; requests a second below 1 MiB, "
-            "MB/s from there on. The limit is a C server with the same fsyncs (TCP / Unix socket), or nginx serving "
-            "the plain file; the reference is the PDS of Bluesky, which does not fsync.",
+            "Eight clients at once, each file and row on the disk before the answer; requests a "
+            "second below 1 MiB, MB/s from there on. The limit is a C server with the same fsyncs "
+            "(TCP / Unix socket), or nginx serving the plain file; the reference is the PDS of "
+            "Bluesky, which does not fsync.",
             table((head[i] for i in shown), ([line[i] for i in shown] for line in chosen)),
             "![MB/s against size](results/results.svg)",
-            f"{machine['cpu']}, {machine['memory']}, {machine['file system']}, {machine['date']}; `make bench` "
-            f"measures it again. Of {len(marks)} required figures {marks.count('met')} are met: "
+            f"{machine['cpu']}, {machine['memory']}, {machine['file system']}, {machine['date']}; "
+            f"`make bench` measures it again. "
+            f"Of {len(marks)} required figures {marks.count('met')} are met: "
             "[all of them](results/results.md).",
         )
     )

@@ -1,4 +1,4 @@
-"""The figures that the service has to reach, each held against what was measured."""
+"""The figures that the service has to reach, each compared with what was measured."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from cases import KIB, MIB, Bench, median
 
 @dataclass
 class Line:
-    """One figure: *measured* is None where this run did not measure it."""
+    """One figure; *measured* is None if this run did not measure it."""
 
     what: str
     bound: float
@@ -43,7 +43,7 @@ def name_of(size: int) -> str:
 def ratio(
     bench: Bench, work: str, size: int, connections: int, who: str, other: str
 ) -> float | None:
-    """How many times the rate of *other* that of *who* is: the median of the ratios inside each round."""
+    """The rate of *who* divided by that of *other*: the median of the ratios inside each round."""
     rates = {
         row["who"]: row["rates"]
         for row in bench.rows
@@ -71,14 +71,14 @@ def _uploads(bench: Bench) -> Iterator[Line]:
                 measured = ratio(
                     bench, "upload", size, connections, f"ours, {socket}", f"sink, {socket}"
                 )
-                what = f"upload {name_of(size)}, {connections} at once, {socket}: times the sink with the same fsyncs"
-                yield _at_least(what, 0.7, measured)
+                what = f"upload {name_of(size)}, {connections} at once, {socket}"
+                yield _at_least(f"{what}: times the sink with the same fsyncs", 0.7, measured)
     for size in bench.sizes:
         for connections in (1, 8):
             measured = ratio(bench, "duplicate", size, connections, ours, reference)
             what = f"duplicate upload {name_of(size)}, {connections} at once: times the reference"
             yield _at_least(what, 3, measured)
-    # A row alone would be 4096; a heartbeat or a log line of the server in that second is none of it.
+    # A row alone would be 4096. What is left is a heartbeat or a log line of the server.
     yield _at_most(
         "duplicate upload: bytes written", 100, bench.facts.get("bytes written per duplicate"), "B"
     )
@@ -140,12 +140,8 @@ def _value(
     bench: Bench, work: str, size: int, connections: int, who: str, measure: str
 ) -> float | None:
     for row in bench.rows:
-        if (row["work"], row["size"], row["connections"], row["who"]) == (
-            work,
-            size,
-            connections,
-            who,
-        ):
+        cell = row["work"], row["size"], row["connections"], row["who"]
+        if cell == (work, size, connections, who):
             value: float = row[measure]
             return value
     return None

@@ -1,4 +1,4 @@
-"""How the service starts, and what it costs when it holds a million blobs instead of a thousand."""
+"""How fast the service starts, and what a million blobs cost it instead of a thousand."""
 
 import hashlib
 import sqlite3
@@ -18,7 +18,10 @@ _NEIGHBOURS = 1_000  # accounts that share half of the rows
 
 
 def start_time(bench: Bench) -> None:
-    """From the command to the first answer of /xrpc/_health. The first start, which makes the data, is left out."""
+    """From the command to the first answer of /xrpc/_health.
+
+    The first start, which makes the data folder, is left out.
+    """
     seconds = []
     with (bench.folder / "log").open("ab") as log:
         for _ in range(6):
@@ -44,7 +47,7 @@ def _wait_for_health(target: str) -> None:
 
 
 def growth(bench: Bench) -> None:
-    """One upload, getBlob, page of listBlobs and step of the collector, with few rows and with many, in turn."""
+    """Upload, getBlob, a page of listBlobs, a step of the collector: with few and many rows."""
     milliseconds: dict[tuple[str, int], list[float]] = {}
     with (bench.folder / "log").open("ab") as log:
         both = {}
@@ -83,9 +86,9 @@ def _works(bench: Bench, server: Server, count: int) -> dict[str, tuple[str, ...
 
 
 def fill(database: Path, did: str, count: int) -> None:
-    """Put *count* blobs with a record each into *database*, half of them of *did*, past the service.
+    """Write *count* blobs with a record each into *database*, half of them owned by *did*.
 
-    There are no files to them. `_COLLECTABLE` of them have no record, and their grace time is long over.
+    They have no files. `_COLLECTABLE` of them have no record, and their grace time is long over.
     """
     now = time.time_ns() // 1000
     digests = sorted(hashlib.sha256(str(number).encode()).digest() for number in range(count))
@@ -102,19 +105,22 @@ def fill(database: Path, did: str, count: int) -> None:
         ((cid, now, now) for cid in cids),
     )
     connection.executemany(
-        "INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)"
+        "INSERT INTO blob_metadata"
+        " (creator_did, cid, mime_type, size, created_at, unreferenced_since)"
         " VALUES (?, ?, 'image/png', 1024, ?, ?)",
         (_holding(number, cid, did, others, count, now) for number, cid in enumerate(cids)),
     )
     connection.executemany(
-        "INSERT INTO record (did, collection, rkey, cid, value, rev) VALUES (?, 'com.example.file', ?, ?, '{}', ?)",
+        "INSERT INTO record (did, collection, rkey, cid, value, rev)"
+        " VALUES (?, 'com.example.file', ?, ?, '{}', ?)",
         (
             (owner, f"r{number}", cid, _rev(number))
             for number, cid, owner in _records(cids, did, others, count)
         ),
     )
     connection.executemany(
-        "INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size) VALUES (?, ?, ?, ?, 'image/png', 1024)",
+        "INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)"
+        " VALUES (?, ?, ?, ?, 'image/png', 1024)",
         (
             (owner, f"at://{owner}/com.example.file/r{number}", cid, _rev(number))
             for number, cid, owner in _records(cids, did, others, count)
@@ -124,7 +130,8 @@ def fill(database: Path, did: str, count: int) -> None:
         """
         UPDATE account
            SET blob_count = (SELECT COUNT(*) FROM blob_metadata WHERE creator_did = did),
-               blob_bytes = (SELECT COALESCE(SUM(size), 0) FROM blob_metadata WHERE creator_did = did)
+               blob_bytes =
+                   (SELECT COALESCE(SUM(size), 0) FROM blob_metadata WHERE creator_did = did)
         """
     )
     connection.execute("COMMIT")

@@ -1,9 +1,9 @@
-"""``make bench``: how fast the service is, next to what limits it and to the reference PDS, in one run.
+"""``make bench``: how fast the service is, beside what limits it and beside the reference PDS.
 
     python bench/run.py [--only uploads,downloads] [--quick] [--publish] [--seed N]
 
-Needs a C compiler. What else is missing (nginx, the reference PDS, an S3 server) leaves its columns empty and is named.
-Writes bench/out/results.json, .md and .svg. No figure makes it fail.
+Needs a C compiler. Anything else that is missing (nginx, the reference PDS, an S3 server) is named
+and leaves its columns empty. Writes bench/out/results.json, .md and .svg. No figure makes it fail.
 """
 
 import argparse
@@ -42,7 +42,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "rows": rows.growth,
     "s3": cases.s3,
 }
-# Who takes part in a group, beside ours; started when the first group that needs them is.
+# The servers that a group needs beside ours; each is started for the first group that needs it.
 _NEEDS = {
     "client": ["discard"],
     "uploads": ["ours behind nginx", "sink", "reference"],
@@ -58,18 +58,17 @@ USER worker_processes 2; pid FOLDER/nginx.pid; error_log FOLDER/error.log;
 events { worker_connections 1024; }
 http {
     access_log off; sendfile on; tcp_nopush on; keepalive_timeout 75; keepalive_requests 1000000;
-    client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy; fastcgi_temp_path FOLDER/fastcgi;
-    uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
+    client_body_temp_path FOLDER/body; proxy_temp_path FOLDER/proxy;
+    fastcgi_temp_path FOLDER/fastcgi; uwsgi_temp_path FOLDER/uwsgi; scgi_temp_path FOLDER/scgi;
     server { listen 127.0.0.1:PORT; root STORE; }
 }
 """
-
-
-_NGINX_USER = "user root;" if os.geteuid() == 0 else ""  # else its processes may not read the store
+# Run by root, nginx would give its processes a user that may not read the store.
+_NGINX_USER = "user root;" if os.geteuid() == 0 else ""
 
 
 class Everyone:
-    """The servers of one run, each started at its first use and all stopped at the end."""
+    """The servers of one run, each started when it is first needed and all stopped at the end."""
 
     def __init__(self, folder: Path, log: IO[bytes], say: Callable[[str], None]) -> None:
         self._folder = folder

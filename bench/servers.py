@@ -1,4 +1,4 @@
-"""What is measured: this service, the reference PDS, and what limits both. Each is started, used and stopped alike."""
+"""The servers that are measured: this service, the reference PDS, and what limits both."""
 
 import contextlib
 import http.client
@@ -25,7 +25,7 @@ _START_SECONDS = 30
 
 
 class Missing(Exception):
-    """What this machine has not got, so that the figures that need it are left out."""
+    """What this machine does not have; the figures that need it are left out."""
 
 
 @dataclass
@@ -39,10 +39,9 @@ class Server:
     did: str = ""
     written: list[Path] = field(default_factory=list)  # the folders where uploads end
     durable: bool = True
-    also: list["Server"] = field(
-        default_factory=list
-    )  # servers that work for this one, measured with it
-    below: list["Server"] = field(default_factory=list)  # those that work for it and are not
+    # Servers that this one uses: measured with it, and not.
+    also: list["Server"] = field(default_factory=list)
+    below: list["Server"] = field(default_factory=list)
 
     @property
     def pids(self) -> list[int]:
@@ -52,7 +51,10 @@ class Server:
         return Recycler(self.written, truncate=not self.durable)
 
     def stop(self) -> None:
-        """End the process, by the end of its input if that is a pipe, else by SIGTERM; then those that work for it."""
+        """End the process, then the servers that it uses.
+
+        If its input is a pipe, the pipe is closed; else it gets a SIGTERM.
+        """
         if self.process.stdin:
             self.process.stdin.close()
         else:
@@ -66,7 +68,7 @@ class Server:
             server.stop()
 
     def call(self, method: str, path: str, body: bytes | None = None, **headers: str) -> Any:
-        """One request over TCP; the JSON of the answer. Raises RuntimeError for an error."""
+        """The JSON of the answer to one request over TCP. Raises RuntimeError for an error."""
         own = dict(header.split(": ", 1) for header in self.headers)
         data = self._ask(
             method, path, body, own | {k.replace("_", "-"): v for k, v in headers.items()}
@@ -74,7 +76,7 @@ class Server:
         return json.loads(data) if data else None
 
     def fetch(self, path: str) -> bytes:
-        """What everybody gets at *path*, over TCP. Raises RuntimeError for an error."""
+        """What anybody gets at *path*, over TCP. Raises RuntimeError for an error."""
         return self._ask("GET", path, None, {})
 
     def _ask(self, method: str, path: str, body: bytes | None, headers: dict[str, str]) -> bytes:
@@ -95,7 +97,7 @@ class Server:
         self.headers = [f"Authorization: Bearer {account['accessJwt']}"]
 
     def publish(self, body: bytes, mime_type: str = "image/png") -> str:
-        """Upload *body* and refer to it in a record; the path that serves it to everyone."""
+        """Upload *body*, name it in a record, and return the path that serves it to everybody."""
         blob = self.call("POST", "/xrpc/com.atproto.repo.uploadBlob", body, Content_Type=mime_type)[
             "blob"
         ]
@@ -114,7 +116,7 @@ class Server:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on now."""
+    """A loopback port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -125,7 +127,8 @@ def build() -> tuple[Path, Path]:
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Missing(
-            "a C compiler: the load client would be the bottleneck in any other language (Debian: gcc)"
+            "a C compiler: the load client would be the bottleneck in any other language "
+            "(Debian: gcc)"
         )
     out = HERE / "out"
     out.mkdir(exist_ok=True)
@@ -154,7 +157,7 @@ def start_sink(program: Path, folder: Path, *options: str) -> Server:
 
 
 def spawn_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: str) -> Server:
-    """The service under its own gunicorn.conf.py, on TCP and a Unix socket; it may not answer yet."""
+    """The service with its gunicorn.conf.py, on TCP and a Unix socket; it may not answer yet."""
     targets = {"tcp": f"127.0.0.1:{free_port()}", "unix": f"unix:{folder}.socket"}
     binds = [word for target in targets.values() for word in ("-b", target)]
     process = subprocess.Popen(
@@ -169,7 +172,7 @@ def spawn_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
 
 
 def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: str) -> Server:
-    """The service with an account in it, once it answers."""
+    """The service with an account, ready to answer."""
     server = spawn_ours(folder, log, name=name, **settings)
     _wait(server)
     handle = f"bench-{secrets.token_hex(4)}.test"
@@ -200,7 +203,7 @@ def _binary(name: str) -> Path:
 
 
 def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
-    """The service on a Unix socket behind the shipped nginx.conf, which sends the files itself."""
+    """The service on a Unix socket behind the shipped nginx.conf; nginx sends the files itself."""
     if _nginx() is None:
         raise Missing("nginx (Debian: nginx)")
     sys.path.append(str(PROJECT / "tests"))
@@ -225,7 +228,7 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
-    """The service with its bytes in SeaweedFS, whose work is not counted."""
+    """The service with its blobs in SeaweedFS, whose CPU and memory are not counted."""
     sys.path.append(str(PROJECT / "tests"))
     try:
         from support import seaweed
@@ -245,7 +248,7 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
 
 
 def start_reference(folder: Path, log: IO[bytes]) -> Server:
-    """The reference PDS, from the install that ATPROTO_PDS_DIR names. Raises Missing without one."""
+    """The reference PDS from the install that ATPROTO_PDS_DIR names. Raises Missing without one."""
     install = os.environ.get("ATPROTO_PDS_DIR")
     if not install:
         raise Missing("the reference PDS: set ATPROTO_PDS_DIR to an install (bench/README.md)")
@@ -278,7 +281,7 @@ def _nginx() -> str | None:
 
 
 def start_nginx(folder: Path, log: IO[bytes], configuration: str, name: str) -> Server:
-    """nginx with *configuration*, in which PORT, FOLDER stand for its port and a folder of its own."""
+    """nginx with *configuration*, where PORT and FOLDER stand for its port and its own folder."""
     nginx = _nginx()
     if nginx is None:
         raise Missing("nginx (Debian: nginx)")
@@ -307,12 +310,13 @@ def _wait(server: Server) -> None:
             return
         time.sleep(0.01)
     raise Missing(
-        f"a start of {server.name}: it ended, or was not there after {_START_SECONDS} s; see the log"
+        f"a start of {server.name}: it ended, or was not there after {_START_SECONDS} s; "
+        "see the log"
     )
 
 
 def collect(folder: Path, *, limit: int) -> float:
-    """Seconds that the collector takes for the next *limit* blobs in the data folder *folder*."""
+    """How many seconds the collector takes for *limit* blobs in the data folder *folder*."""
     from aurora_blobs.db import open_database
     from aurora_blobs.maintenance.collect import Collector
     from aurora_blobs.storage.disk import DiskBackend

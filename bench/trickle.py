@@ -1,4 +1,7 @@
-"""Slow clients: trickle.py TARGET COUNT BYTES_PER_SECOND sends its input over COUNT connections, each that slowly."""
+"""Slow clients: ``trickle.py TARGET COUNT BYTES_PER_SECOND``.
+
+Sends its input over each of COUNT connections, at that rate.
+"""
 
 import socket
 import sys
@@ -12,7 +15,7 @@ def main() -> None:
     data = sys.stdin.buffer.read()
     head = data.index(b"\r\n\r\n") + 4
     sent = {_connected(target): head for _ in range(count)}
-    for connection in sent:  # the head at once, so that a server begins to work on each
+    for connection in sent:  # the head at once, so that the server begins with each
         connection.sendall(data[:head])
     print("ready", flush=True)
     piece = max(1, int(rate * _TICK))
