@@ -1,1 +1,1 @@
-"""Jobs over the whole store, safe while the service runs: each reports what it finds as it goes."""
+"""Jobs over the whole store, safe while the service runs. Each reports findings as it goes."""

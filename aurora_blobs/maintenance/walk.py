@@ -1,4 +1,4 @@
-"""Rows and stored bytes side by side, and the reading of bytes to see whether they are right."""
+"""What the jobs share: findings, a limit to the rate of reading, and rows beside stored bytes."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +16,7 @@ _STEP = 1000  # rows per statement
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something that is not as it should be, in words for the operator. `repaired` says that it is now."""
+    """Something that is wrong, in words for the operator; `repaired` if it is right by now."""
 
     kind: str
     subject: str  # a CID, a DID or a file's name
@@ -25,24 +25,24 @@ class Finding:
 
 
 def lost(cid: str, size: int, *, repaired: bool = False) -> Finding:
-    """There are no bytes under *cid*, which should have *size*."""
+    """The store has no bytes under *cid*; it should have *size* of them."""
     return Finding("lost", cid, f"its {size} bytes are not in the store", repaired)
 
 
 def wrong_bytes(cid: str, *, repaired: bool = False) -> Finding:
-    """There are others under *cid*."""
+    """The store has other bytes under *cid*."""
     return Finding("wrong bytes", cid, "the bytes in the store are not those of its CID", repaired)
 
 
-class Pace:
-    """Holds whoever calls `spend` to *bytes_per_second* on average; 0 is no limit."""
+class Throttle:
+    """Keeps reading to *bytes_per_second* on average; 0 is no limit."""
 
     def __init__(self, bytes_per_second: int) -> None:
         self._rate = bytes_per_second
         self._due = time.monotonic()
 
-    def spend(self, size: int) -> None:
-        """*size* bytes were read."""
+    def pause(self, size: int) -> None:
+        """Wait for as long as *size* bytes, which were just read, may take."""
         if self._rate:
             self._due = max(self._due, time.monotonic() - 1) + size / self._rate
             time.sleep(max(0.0, self._due - time.monotonic()))
@@ -51,23 +51,24 @@ class Pace:
 def side_by_side(
     database: Database, backend: BlobBackend, skipped: Callable[[str], None] | None = None
 ) -> Iterator[tuple[BlobRow | None, Stored | None]]:
-    """Each blob that has a row, bytes, or both.
+    """Each blob that has a row, bytes or both. *skipped* gets the names of foreign files.
 
-    Rows and bytes are looked at moments apart: what differs has to be looked at again. Holds 1/256 of the rows.
+    Rows and bytes are read at different moments, so the caller has to check again whatever differs.
+    Memory holds 1/256 of the rows.
     """
     stored_shards = groupby(backend.scan(skipped), key=lambda stored: shard_of(stored.cid))
     shard, group = next(stored_shards, (None, iter(())))
     for number in range(256):
-        # All CIDs of a shard begin alike, with one digit more than the first byte of the digest decides.
+        # The first 9 characters of a CID are decided by the first byte of the digest.
         prefix = cid_of_digest(bytes([number]) + bytes(31))[:9]
-        here = list(group) if shard == f"{number:02x}" else []
-        if here:
+        in_shard = list(group) if shard == f"{number:02x}" else []
+        if in_shard:
             shard, group = next(stored_shards, (None, iter(())))
-        yield from _merged(list(rows(database, prefix, prefix + "~")), here)
+        yield from _merged(list(rows(database, prefix, prefix + "~")), in_shard)
 
 
 def rows(database: Database, low: str = "", high: str = "~") -> Iterator[BlobRow]:
-    """The `blob` rows with *low* < cid < *high*, in order, in snapshots of a thousand."""
+    """The `blob` rows with *low* < cid < *high*, by CID. Each thousand is one snapshot."""
     while True:
         with database.read() as tx:
             step = inventory.rows_between(tx, low, high, _STEP)
@@ -81,7 +82,7 @@ def _merged(
     rows: list[BlobRow], stored: list[Stored]
 ) -> Iterator[tuple[BlobRow | None, Stored | None]]:
     known = {row.cid: row for row in rows}
-    for held in stored:
-        yield known.pop(held.cid, None), held
+    for found in stored:
+        yield known.pop(found.cid, None), found
     for row in known.values():
         yield row, None
