@@ -4,10 +4,10 @@ import io
 from importlib import resources
 
 import pytest
+from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
-from support.depot import ALICE, BOB, Depot
+from support.depot import Depot
 from support.leaks import open_files
-from support.members import Member
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -97,7 +97,7 @@ def client(app):
 @pytest.fixture
 def alice(app):
     """A local account: its DID, and its token as headers."""
-    return Member.of(app, "alice.test")
+    return sign_up(app.test_client(), "alice.test")
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.accounts import ALICE, BOB, CAROL
 
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.auth import passwords
@@ -52,7 +53,7 @@ def test_an_account_is_named_after_its_handle(accounts, clock):
     account = create(accounts, handle="Alice.TEST", email="Alice@Example.COM")
 
     assert (account.did, account.handle, account.email) == (
-        "did:web:alice.test",
+        ALICE,
         "alice.test",
         "alice@example.com",
     )
@@ -163,7 +164,7 @@ def test_a_password_out_of_bounds_is_refused(accounts, password, message):
             "Email already taken: alice@example.com",
         ),
         (
-            {"did": "did:web:alice.test"},
+            {"did": ALICE},
             "InvalidRequest",
             "Account already exists: did:web:alice.test",
         ),
@@ -180,9 +181,9 @@ def test_what_is_taken_is_said(accounts, second, error, message):
 
 
 def test_an_account_that_brings_its_did_starts_deactivated(accounts, clock):
-    account = create(accounts, did="did:plc:ewvi7nxzyoun6zhxrhs64oiz")
+    account = create(accounts, did=CAROL)
 
-    assert (account.did, account.deactivated_at) == ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", clock.now)
+    assert (account.did, account.deactivated_at) == (CAROL, clock.now)
     assert log_in(accounts).account == account
 
 
@@ -196,12 +197,12 @@ def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
     with ThreadPoolExecutor(5) as pool:
         outcomes = list(pool.map(attempt, range(5)))
 
-    assert sorted(outcomes) == ["HandleNotAvailable"] * 4 + ["did:web:alice.test"]
+    assert sorted(outcomes) == ["HandleNotAvailable"] * 4 + [ALICE]
 
 
 @pytest.mark.parametrize(
     "identifier",
-    ["alice.test", "ALICE.test", "did:web:alice.test", "alice@example.com", "Alice@Example.com"],
+    ["alice.test", "ALICE.test", ALICE, "alice@example.com", "Alice@Example.com"],
 )
 def test_a_log_in_goes_by_handle_did_or_email(accounts, tokens, identifier):
     account = create(accounts)
@@ -286,10 +287,7 @@ def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     with pytest.raises(ExpiredToken) as refusal:
         accounts.renew(tokens.verify_refresh(first.refresh_token))
     assert (refusal.value.status, refusal.value.message) == (400, "Token has been revoked")
-    assert (
-        accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did
-        == "did:web:alice.test"
-    )
+    assert accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did == ALICE
 
 
 def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
@@ -305,7 +303,7 @@ def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
     with ThreadPoolExecutor(5) as pool:
         outcomes = list(pool.map(attempt, range(5)))
 
-    assert sorted(outcomes) == ["ExpiredToken"] * 4 + ["did:web:alice.test"]
+    assert sorted(outcomes) == ["ExpiredToken"] * 4 + [ALICE]
 
 
 def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
@@ -321,9 +319,7 @@ def test_logging_out_ends_one_session_and_no_other(accounts, database, tokens):
     accounts.renew(tokens.verify_refresh(there.refresh_token))
     with database.read() as tx:
         ended, open_still = (
-            find_account_status(
-                tx, "did:web:alice.test", tokens.verify_access(session.access_token).session_id
-            )
+            find_account_status(tx, ALICE, tokens.verify_access(session.access_token).session_id)
             for session in (here, there)
         )
     assert (ended.session, open_still.session) == (False, True)
@@ -342,7 +338,7 @@ def test_a_session_of_a_deleted_account_is_not_renewed(accounts, database, token
     create(accounts)
     session = log_in(accounts)
     with database.write() as tx:
-        catalog.delete(tx, "did:web:alice.test")
+        catalog.delete(tx, ALICE)
 
     with pytest.raises(ExpiredToken):
         accounts.renew(tokens.verify_refresh(session.refresh_token))
@@ -364,8 +360,8 @@ def test_deactivation_keeps_its_first_date_and_can_be_undone(accounts, clock):
 def test_a_password_is_checked_for_the_account_it_is_for(accounts):
     create(accounts)
 
-    accounts.check_password("did:web:alice.test", PASSWORD)
+    accounts.check_password(ALICE, PASSWORD)
     with pytest.raises(AuthenticationRequired, match="Invalid did or password"):
-        accounts.check_password("did:web:alice.test", "wrong password")
+        accounts.check_password(ALICE, "wrong password")
     with pytest.raises(InvalidRequest, match="account not found"):
-        accounts.check_password("did:web:bob.test", PASSWORD)
+        accounts.check_password(BOB, PASSWORD)

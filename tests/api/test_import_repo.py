@@ -4,8 +4,9 @@ import gzip
 import hashlib
 
 import pytest
+from support.accounts import ADMIN, sign_up
 from support.cars import Car, car_of
-from support.members import ADMIN, Member, jpeg
+from support.samples import jpeg
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
@@ -121,7 +122,7 @@ def test_a_pds_may_import_for_an_account_that_was_not_here_yet(open_app):
 
 
 def test_a_repository_of_somebody_else_is_refused(app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
 
     answer = send(bob, car_of({"com.example.file/1": {}}, alice.did))
 
@@ -168,7 +169,7 @@ def test_another_content_type_is_refused(alice):
 
 
 def test_a_file_over_the_limit_is_refused(open_app):
-    alice = Member.of(open_app(MAX_IMPORT_SIZE="1000"), "alice.test")
+    alice = sign_up(open_app(MAX_IMPORT_SIZE="1000").test_client(), "alice.test")
 
     answer = send(alice, car_of({"com.example.file/1": {"text": "x" * 1000}}, alice.did))
 
@@ -176,7 +177,7 @@ def test_a_file_over_the_limit_is_refused(open_app):
 
 
 def test_imports_can_be_switched_off(open_app):
-    alice = Member.of(open_app(MAX_IMPORT_SIZE="0"), "alice.test")
+    alice = sign_up(open_app(MAX_IMPORT_SIZE="0").test_client(), "alice.test")
 
     answer = send(alice, car_of({}, alice.did))
 

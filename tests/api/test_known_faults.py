@@ -7,9 +7,10 @@ import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.depot import ALICE, BOB, Depot, blob_of, cid_of_bytes
+from support.accounts import ADMIN, ALICE, BOB, UPLOAD, sign_up
+from support.depot import Depot, blob_of, cid_of_bytes
 from support.fakes import Dribble, MemoryBackend
-from support.members import ADMIN, UPLOAD, Member, jpeg
+from support.samples import jpeg
 
 from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
 from aurora_blobs.maintenance.collect import Collector
@@ -274,7 +275,7 @@ def test_a_missing_blob_is_named_as_the_lexicon_names_it(alice):
 
 def test_uploads_are_limited_by_account_and_not_by_address(open_app):
     app = open_app(UPLOADS_PER_DAY="2")
-    alice, bob = Member.of(app, "alice.test"), Member.of(app, "bobby.test")
+    alice, bob = sign_up(app.test_client(), "alice.test"), sign_up(app.test_client(), "bobby.test")
 
     assert [alice.upload(jpeg(number)).status_code for number in range(3)] == [200, 200, 429]
     assert [bob.upload(jpeg(number)).status_code for number in range(3)] == [200, 200, 429]
@@ -292,7 +293,7 @@ def test_a_blob_stays_temporary_when_its_record_is_refused(depot):
 
 
 def test_a_refused_upload_tells_when_to_come_back(open_app):
-    alice = Member.of(open_app(UPLOADS_PER_DAY="1"), "alice.test")
+    alice = sign_up(open_app(UPLOADS_PER_DAY="1").test_client(), "alice.test")
     alice.upload(jpeg("one"))
 
     answer = alice.upload(jpeg("two"))

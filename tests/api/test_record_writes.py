@@ -4,7 +4,8 @@ import gzip
 import json
 
 import pytest
-from support.members import Member, jpeg
+from support.accounts import sign_up
+from support.samples import jpeg
 
 from aurora_blobs.errors import BlobServiceError
 
@@ -135,7 +136,7 @@ def test_a_blob_that_lost_its_bytes_is_refused(app, alice):
 
 
 def test_a_blob_of_another_account_is_refused(app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
     blob, _ = bob.publish(jpeg("cat"))
 
     assert (
@@ -403,7 +404,7 @@ def test_deleting_what_is_not_there_is_success(alice):
 
 
 def test_another_accounts_records_cannot_be_written(app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
 
     for method, more in (
         ("createRecord", {"record": {}}),

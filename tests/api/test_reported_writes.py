@@ -2,8 +2,9 @@
 
 import pytest
 from api.test_import_repo import CAR, IMPORT, reference
+from support.accounts import ADMIN, CAROL
 from support.cars import car_of
-from support.members import ADMIN, jpeg
+from support.samples import jpeg
 
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"
@@ -96,7 +97,7 @@ def listed(member):
 
 def test_a_pds_reports_for_an_account_that_was_not_here_yet(open_app):
     client = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame").test_client()
-    did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+    did = CAROL
 
     answer = client.post(
         f"/xrpc/{WRITES}", json={"repo": did, "writes": [create("1", {"n": 1})]}, auth=ADMIN

@@ -5,6 +5,7 @@ import sqlite3
 
 import pytest
 from argon2 import PasswordHasher
+from support.accounts import ALICE, CAROL
 
 from aurora_blobs.auth import passwords
 
@@ -117,7 +118,7 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
     account = answer.json
     assert (answer.status_code, account["did"], account["handle"]) == (
         200,
-        "did:web:alice.test",
+        ALICE,
         "alice.test",
     )
     assert account["didDoc"]["service"][0] == {
@@ -127,7 +128,7 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
     }
     session = service.get("com.atproto.server.getSession", bearer(account)).json
     assert session == {
-        "did": "did:web:alice.test",
+        "did": ALICE,
         "handle": "alice.test",
         "didDoc": account["didDoc"],
         "email": "a@example.com",
@@ -173,7 +174,7 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
                 "handle": "alice.test",
                 "email": "a@example.com",
                 "password": PASSWORD,
-                "did": "did:plc:ewvi7nxzyoun6zhxrhs64oiz",
+                "did": CAROL,
             },
             401,
             "AuthenticationRequired",
@@ -299,7 +300,7 @@ def test_the_service_describes_itself(open_service):
 def test_a_local_handle_resolves_in_any_case_and_others_do_not(service, alice):
     resolve = "com.atproto.identity.resolveHandle"
 
-    assert service.get(resolve, handle="ALICE.test").json == {"did": "did:web:alice.test"}
+    assert service.get(resolve, handle="ALICE.test").json == {"did": ALICE}
     assert outcome(service.get(resolve, handle="bob.test")) == (400, "HandleNotFound")
     assert outcome(service.get(resolve, handle="al_ice")) == (400, "InvalidRequest")
 
@@ -309,7 +310,7 @@ def test_the_document_of_a_local_did_is_where_did_web_looks_for_it(service, alic
 
     assert document == {
         "@context": ["https://www.w3.org/ns/did/v1"],
-        "id": "did:web:alice.test",
+        "id": ALICE,
         "alsoKnownAs": ["at://alice.test"],
         "verificationMethod": [],
         "service": [
@@ -334,7 +335,7 @@ def test_the_document_of_a_local_did_is_where_did_web_looks_for_it(service, alic
         ("did:web:localhost%3A2583", "localhost", 404),
         ("did:web:pds.example.com", "example.com", 404),
         ("did:web:pds.example.com:user", "pds.example.com", 404),
-        ("did:plc:ewvi7nxzyoun6zhxrhs64oiz", "localhost", 404),
+        (CAROL, "localhost", 404),
     ],
 )
 def test_the_services_own_document_is_at_its_own_host(open_service, service_did, host, status):
@@ -395,7 +396,7 @@ def test_a_profile_is_what_its_record_says(service, alice):
     assert written.status_code == 200, written.json
 
     assert service.get("app.bsky.actor.getProfile", actor="alice.test").json == {
-        "did": "did:web:alice.test",
+        "did": ALICE,
         "handle": "alice.test",
         "displayName": "Alice",
         "description": "likes cats",
@@ -682,7 +683,7 @@ def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_d
     open_service,
 ):
     service = open_service(ACCOUNTS="external")
-    did = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+    did = CAROL
     token = service.app.extensions["aurora_blobs"].authenticator._tokens.access(
         did, session_id=None
     )

@@ -4,7 +4,8 @@ import gzip
 import hashlib
 
 import pytest
-from support.members import GET_BLOB, UPLOAD, Member, jpeg
+from support.accounts import GET_BLOB, UPLOAD, sign_up
+from support.samples import jpeg
 
 from aurora_blobs.intake import spool
 from aurora_blobs.protocol.cid import aurora_form, cid_of_digest
@@ -52,7 +53,7 @@ def test_a_blob_is_public_once_a_record_names_it(alice):
 
 
 def test_a_temporary_blob_is_its_owners_alone(app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
     blob = alice.blob(jpeg("cat"))
     where = {"did": alice.did, "cid": blob["ref"]["$link"]}
 
@@ -101,7 +102,7 @@ def test_a_temporary_blob_is_its_owners_alone(app, alice):
 )
 def test_whatever_is_refused_leaves_no_file_and_no_row(open_app, data, headers, status, error):
     app = open_app(MAX_BLOB_SIZE="1000")
-    alice = Member.of(app, "alice.test")
+    alice = sign_up(app.test_client(), "alice.test")
     before = files(app)
 
     answer = alice.client.post(UPLOAD, data=data, headers={**alice.headers, **headers})
@@ -115,13 +116,13 @@ def test_whatever_is_refused_leaves_no_file_and_no_row(open_app, data, headers, 
     "size, status", [(999, 200), (1000, 200), (1001, 413)], ids=["below", "exactly", "one over"]
 )
 def test_the_limit_is_inclusive(open_app, size, status):
-    alice = Member.of(open_app(MAX_BLOB_SIZE="1000"), "alice.test")
+    alice = sign_up(open_app(MAX_BLOB_SIZE="1000").test_client(), "alice.test")
 
     assert alice.upload(jpeg("").ljust(size, b"x")).status_code == status
 
 
 def test_an_empty_blob_is_a_blob_where_every_type_is_allowed(open_app):
-    alice = Member.of(open_app(ALLOWED_MIME_TYPES="*/*"), "alice.test")
+    alice = sign_up(open_app(ALLOWED_MIME_TYPES="*/*").test_client(), "alice.test")
 
     length = {"CONTENT_LENGTH": "0"}  # which the test client leaves out
     answer = alice.client.post(
@@ -140,7 +141,7 @@ def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(alice):
 
 
 def test_the_same_bytes_are_stored_once_for_two_accounts(app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
 
     assert alice.blob(jpeg("cat")) == bob.blob(jpeg("cat"))
 
@@ -148,7 +149,7 @@ def test_the_same_bytes_are_stored_once_for_two_accounts(app, alice):
 
 
 def test_a_large_blob_that_is_here_does_not_get_to_the_disk_again(open_app, monkeypatch, clock):
-    alice = Member.of(open_app(MAX_BLOB_SIZE="20MB"), "alice.test")
+    alice = sign_up(open_app(MAX_BLOB_SIZE="20MB").test_client(), "alice.test")
     sent_out = []
     monkeypatch.setattr(spool, "start_writeback", lambda *given: sent_out.append(given))
     cat, dog = jpeg("cat" * 4_000_000), jpeg("cat" * 3_999_999 + "dog")
@@ -186,7 +187,7 @@ def test_an_upload_heals_bytes_that_were_lost(app, alice):
 
 
 def test_either_form_of_a_cid_is_read_and_the_configured_one_written(open_app):
-    alice = Member.of(open_app(CID_FORMAT="aurora"), "alice.test")
+    alice = sign_up(open_app(CID_FORMAT="aurora").test_client(), "alice.test")
     blob, _ = alice.publish(jpeg("cat"))
     cid = cid_of_digest(hashlib.sha256(jpeg("cat")).digest())
 
@@ -199,7 +200,7 @@ def test_either_form_of_a_cid_is_read_and_the_configured_one_written(open_app):
 
 
 def test_a_quota_is_refused_with_its_numbers(open_app):
-    alice = Member.of(open_app(QUOTA="100"), "alice.test")
+    alice = sign_up(open_app(QUOTA="100").test_client(), "alice.test")
     alice.blob(jpeg("").ljust(60, b"x"))
 
     answer = alice.upload(jpeg("").ljust(61, b"y"))

@@ -1,7 +1,7 @@
 """uploadBlob over HTTP: which media type a blob ends with, or the refusal, under either policy."""
 
 import pytest
-from support.members import UPLOAD, Member
+from support.accounts import UPLOAD, sign_up
 from support.samples import HTML, NOT_SHOWN, PROGRAM, SHOWN
 
 from aurora_blobs.app import create_app
@@ -13,7 +13,7 @@ def member(folder, **settings):
         f"AURORA_BLOBS_{name}": value for name, value in {"DURABILITY": "os", **settings}.items()
     }
     app = create_app(Config.from_environ({"AURORA_BLOBS_DATA_DIR": str(folder), **environ}))
-    return Member.of(app, "alice.test")
+    return sign_up(app.test_client(), "alice.test")
 
 
 def closed(member):

@@ -1,5 +1,6 @@
 import pytest
-from support.auth_kit import ACCOUNT, SECRET, SERVICE
+from support.accounts import ALICE
+from support.auth_kit import SECRET, SERVICE
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
@@ -19,8 +20,8 @@ def database(tmp_path, request):
     database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
     database.upgrade((request.config.rootpath / "schema.sql").read_text())
     with database.write() as tx:
-        accounts.make_external(tx, ACCOUNT, 0)
-        sessions.add(tx, sessions.Session("s1", ACCOUNT, "j1", 0, 1 << 60))
+        accounts.make_external(tx, ALICE, 0)
+        sessions.add(tx, sessions.Session("s1", ALICE, "j1", 0, 1 << 60))
     yield database
     database.close()
 

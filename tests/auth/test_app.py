@@ -5,7 +5,8 @@ from base64 import b64encode
 from hashlib import sha256
 
 import pytest
-from support.auth_kit import ACCOUNT, Wallet
+from support.accounts import ALICE, BOB
+from support.auth_kit import Wallet
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
@@ -33,7 +34,7 @@ def make(tmp_path):
         app = create_app(config)
         database = app.extensions["aurora_blobs"].database
         with database.write() as tx:
-            accounts.create(tx, ACCOUNT, handle="alice.test", email=None, password_hash="", now=0)
+            accounts.create(tx, ALICE, handle="alice.test", email=None, password_hash="", now=0)
         made.append(database)
         return app
 
@@ -45,7 +46,7 @@ def make(tmp_path):
 def session(app, **changes):
     now = int(time.time())
     claims = {
-        "sub": ACCOUNT,
+        "sub": ALICE,
         "aud": "did:web:localhost",
         "scope": "com.atproto.access",
         "exp": now + 60,
@@ -53,7 +54,7 @@ def session(app, **changes):
     return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims | changes)}
 
 
-def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=ACCOUNT):
+def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=ALICE):
     now = int(time.time())
     claims = {
         "iss": "https://pds.test",
@@ -91,8 +92,8 @@ def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
     path = "/xrpc/com.atproto.sync.listBlobs"
 
     answer = client.get(
-        f"{path}?did={ACCOUNT}",
-        headers=bound(nonce, method="GET", path=path, did="did:web:bob.test"),
+        f"{path}?did={ALICE}",
+        headers=bound(nonce, method="GET", path=path, did=BOB),
     )
 
     assert (answer.status_code, answer.json) == (200, {"cids": []})
@@ -159,11 +160,11 @@ def test_bad_credentials_win_over_a_bad_body_and_bad_parameters_over_both(make):
 def test_an_account_that_was_taken_down_sees_what_is_its_own_and_uploads_nothing(make):
     app = make()
     with app.extensions["aurora_blobs"].database.write() as tx:
-        accounts.set_takedown(tx, ACCOUNT, 1, "ref")
+        accounts.set_takedown(tx, ALICE, 1, "ref")
     client, owner = app.test_client(), session(app, scope="com.atproto.takendown")
 
-    listed = client.get(f"/xrpc/com.atproto.sync.listBlobs?did={ACCOUNT}", headers=owner)
-    public = client.get(f"/xrpc/com.atproto.sync.listBlobs?did={ACCOUNT}")
+    listed = client.get(f"/xrpc/com.atproto.sync.listBlobs?did={ALICE}", headers=owner)
+    public = client.get(f"/xrpc/com.atproto.sync.listBlobs?did={ALICE}")
     upload = client.post(UPLOAD, data=PNG, headers=session(app))
 
     assert listed.status_code == 200
@@ -171,7 +172,7 @@ def test_an_account_that_was_taken_down_sees_what_is_its_own_and_uploads_nothing
     assert (upload.status_code, upload.json["error"]) == (401, "AccountTakedown")
 
 
-SUBJECT = f"/xrpc/com.atproto.admin.getSubjectStatus?did={ACCOUNT}"
+SUBJECT = f"/xrpc/com.atproto.admin.getSubjectStatus?did={ALICE}"
 
 
 def basic(password):
@@ -252,9 +253,9 @@ def test_a_migration_is_not_stopped_by_a_limit_per_day(make):
     pictures = [PNG + bytes([number]) for number in range(20)]
     with app.extensions["aurora_blobs"].database.write() as tx:
         for number, picture in enumerate(pictures):
-            uri = f"at://{ACCOUNT}/app.bsky.feed.post/{number}"
+            uri = f"at://{ALICE}/app.bsky.feed.post/{number}"
             named = Reference(cid_of_digest(sha256(picture).digest()), "image/png", len(picture))
-            references.add(tx, ACCOUNT, uri, named, "3jzfcijpj2z2a")
+            references.add(tx, ALICE, uri, named, "3jzfcijpj2z2a")
 
     client, headers = app.test_client(), session(app)
 

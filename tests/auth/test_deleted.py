@@ -3,6 +3,7 @@
 import re
 
 import pytest
+from support.accounts import ALICE, CAROL
 from support.auth_kit import SERVICE, Wallet, credentials
 
 from aurora_blobs.auth.jwts import secret_key
@@ -11,7 +12,6 @@ from aurora_blobs.db import open_database
 from aurora_blobs.maintenance.collect import Collector
 
 SECRET = "0123456789abcdef0123456789abcdef"
-DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CID = "bafkreigc3ug6prjy36grchshsym3ckkgjubgtufol7iyzki5got737vjlq"
 UPLOAD = "com.atproto.repo.uploadBlob"
 WALLET = Wallet()
@@ -33,7 +33,7 @@ def services(app):
 
 def session(now, **changes):
     claims = {
-        "sub": DID,
+        "sub": CAROL,
         "aud": SERVICE,
         "scope": "com.atproto.access",
         "iat": now,
@@ -47,7 +47,7 @@ def bound(app, issued_at, now, method="POST", nsid=UPLOAD, **changes):
     claims = {
         "iss": "https://pds.test",
         "aud": SERVICE,
-        "sub": DID,
+        "sub": CAROL,
         "iat": issued_at,
         "exp": issued_at + 3600,
     }
@@ -71,13 +71,13 @@ def said(answer):
 
 def is_here(services):
     with services.database.read() as tx:
-        return accounts.find(tx, DID) is not None
+        return accounts.find(tx, CAROL) is not None
 
 
 def test_a_token_from_before_the_deletion_does_not_bring_the_account_back(app, services, clock):
     before = session(clock.seconds)
     assert upload(app, before).status_code == 200
-    services.delete_account(DID)
+    services.delete_account(CAROL)
 
     assert said(upload(app, before)) == NOT_HERE
     assert not is_here(services)
@@ -86,7 +86,7 @@ def test_a_token_from_before_the_deletion_does_not_bring_the_account_back(app, s
 def test_a_bound_token_from_before_the_deletion_does_not_either(app, services, clock):
     issued_at = clock.seconds
     assert upload(app, bound(app, issued_at, issued_at)).status_code == 200
-    services.delete_account(DID)
+    services.delete_account(CAROL)
 
     answer = upload(app, bound(app, issued_at, clock.seconds))
 
@@ -101,7 +101,7 @@ def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_
 ):
     before = session(clock.seconds)
     upload(app, before)
-    services.delete_account(DID)
+    services.delete_account(CAROL)
     clock.advance(1)
     made = {"session": lambda now: session(now), "OAuth": lambda now: bound(app, now, now)}[kind]
 
@@ -117,7 +117,7 @@ def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_a
     app, services, clock, minutes, expected
 ):
     upload(app, session(clock.seconds))
-    services.delete_account(DID)
+    services.delete_account(CAROL)
     clock.advance(minutes * 60 + 1)
 
     assert said(upload(app, session(clock.seconds, iat=None, exp=clock.seconds + 3600))) == expected
@@ -132,7 +132,7 @@ def test_a_time_of_issue_that_is_none_is_refused(app, clock, issued_at):
 
 def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app, services, clock):
     upload(app, session(clock.seconds))
-    services.delete_account(DID)
+    services.delete_account(CAROL)
     collector = Collector(
         services.blobs.backend,
         services.database,
@@ -157,7 +157,7 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
     token = found.accounts.access_token(
         found.accounts.create(**alice)
     )  # the operator's: of no session
-    found.delete_account("did:web:alice.test")
+    found.delete_account(ALICE)
     clock.advance(1)
     successor = found.accounts.create(**alice | {"email": "other@example.com"})
 
@@ -175,7 +175,7 @@ def test_a_database_of_before_remembers_deletions_after_an_upgrade(
     database = open_database(f"sqlite:{tmp_path / 'old.sqlite3'}", durable=False)
     database.upgrade(older)
     with database.write() as tx:
-        accounts.make_external(tx, DID, 0)
+        accounts.make_external(tx, CAROL, 0)
     database.close()
 
     settings = {
@@ -187,7 +187,7 @@ def test_a_database_of_before_remembers_deletions_after_an_upgrade(
     upgraded = [app.test_cli_runner().invoke(args=["init-db"]).exit_code for _ in range(2)]
     before = session(clock.seconds)
     uploaded = upload(app, before)
-    app.extensions["aurora_blobs"].delete_account(DID)
+    app.extensions["aurora_blobs"].delete_account(CAROL)
 
     assert (upgraded, uploaded.status_code) == ([0, 0], 200)
     assert said(upload(app, before)) == NOT_HERE
@@ -202,8 +202,8 @@ DELETED = {
     "com.atproto.server.checkAccountStatus": NO_REPO,
     "blue.aurora.blob.getUsage": NO_REPO,
     "blue.aurora.blob.listRecords": NO_REPO,
-    "com.atproto.sync.getBlob": (400, "RepoNotFound", f"Could not find repo for DID: {DID}"),
-    "com.atproto.sync.listBlobs": (400, "RepoNotFound", f"Could not find repo for DID: {DID}"),
+    "com.atproto.sync.getBlob": (400, "RepoNotFound", f"Could not find repo for DID: {CAROL}"),
+    "com.atproto.sync.listBlobs": (400, "RepoNotFound", f"Could not find repo for DID: {CAROL}"),
 }
 
 
@@ -212,7 +212,7 @@ DELETED = {
 def test_a_deleted_account_is_told_that_it_is_gone(app, services, clock, nsid, expected, kind):
     issued_at = clock.seconds
     upload(app, session(issued_at))
-    services.delete_account(DID)
+    services.delete_account(CAROL)
     client = app.test_client()
     call, method = (client.post, "POST") if expected == NOT_HERE else (client.get, "GET")
     made = {
@@ -220,6 +220,6 @@ def test_a_deleted_account_is_told_that_it_is_gone(app, services, clock, nsid, e
         "OAuth": lambda: bound(app, issued_at, issued_at, method, nsid),
     }
 
-    answer = call(f"/xrpc/{nsid}", query_string={"did": DID, "cid": CID}, headers=made[kind]())
+    answer = call(f"/xrpc/{nsid}", query_string={"did": CAROL, "cid": CID}, headers=made[kind]())
 
     assert said(answer) == expected

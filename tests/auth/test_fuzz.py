@@ -5,17 +5,8 @@ import random
 from base64 import urlsafe_b64encode
 
 import pytest
-from support.auth_kit import (
-    ACCOUNT,
-    SECRET,
-    SERVICE,
-    UPLOAD,
-    Signer,
-    Wallet,
-    base64url,
-    credentials,
-    signed,
-)
+from support.accounts import ALICE
+from support.auth_kit import SECRET, SERVICE, UPLOAD, Signer, Wallet, base64url, credentials, signed
 from support.clock import NOW
 
 from aurora_blobs.auth import Authenticator
@@ -28,7 +19,7 @@ ROUNDS = 400
 KINDS = frozenset({"session", "service", "oauth"})
 SIGNER, WALLET, KEY = Signer(), Wallet(), secret_key(SECRET)
 SESSION = {
-    "sub": ACCOUNT,
+    "sub": ALICE,
     "aud": SERVICE,
     "scope": "com.atproto.access",
     "exp": NOW + 60,
@@ -36,7 +27,7 @@ SESSION = {
     "sid": "s1",
 }
 SERVICE_CLAIMS = {
-    "iss": ACCOUNT,
+    "iss": ALICE,
     "aud": SERVICE,
     "lxm": UPLOAD,
     "exp": NOW + 60,
@@ -46,7 +37,7 @@ SERVICE_CLAIMS = {
 OAUTH = {
     "iss": "https://pds.test",
     "aud": SERVICE,
-    "sub": ACCOUNT,
+    "sub": ALICE,
     "exp": NOW + 60,
     "scope": "atproto",
     "cnf": {"jkt": WALLET.thumbprint},
@@ -65,10 +56,10 @@ ODD = [
     "\ud800",
     "did:web:",
     "did:plc:" + "a" * 3000,
-    ACCOUNT + "#atproto_labeler",
+    ALICE + "#atproto_labeler",
     "x" * 5000,
     [],
-    [ACCOUNT],
+    [ALICE],
     {},
     {"jkt": 5},
     {"kty": "RSA", "n": "AQAB", "e": "AQAB"},
@@ -88,7 +79,7 @@ def chance(request):
 @pytest.fixture
 def enter(database, clock, tokens):
     config = Config(service_did=SERVICE, oauth_issuer="https://pds.test", oauth_unscoped="blobs")
-    document = json.dumps(SIGNER.document(ACCOUNT)).encode()
+    document = json.dumps(SIGNER.document(ALICE)).encode()
     identities = Identities(config, database, clock, lambda url, **_: document)
     authenticator = Authenticator(config, database, clock, tokens, identities=identities)
     nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
@@ -127,7 +118,7 @@ def test_signed_nonsense_is_refused_or_harmless(enter, chance):
         )
         outcomes.add(enter("Bearer " + signed(SIGNER.key, header, bent(chance, SERVICE_CLAIMS))))
 
-    assert outcomes <= {None, ACCOUNT}
+    assert outcomes <= {None, ALICE}
 
 
 def test_bound_nonsense_is_refused_or_harmless(enter, chance):
@@ -143,7 +134,7 @@ def test_bound_nonsense_is_refused_or_harmless(enter, chance):
         outcomes.add(enter(f"DPoP {token}", WALLET.proof(token, enter.nonce, header=header)))
         outcomes.add(enter(f"DPoP {token}", WALLET.proof(token, enter.nonce, **changes)))
 
-    assert outcomes <= {None, ACCOUNT}
+    assert outcomes <= {None, ALICE}
 
 
 def test_a_token_with_one_character_changed_lets_nobody_in(enter, chance):

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from support.accounts import ALICE, BOB, CAROL
 from support.auth_kit import Signer, refusal, send, serving
 from support.threads import in_threads
 
@@ -14,7 +15,6 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.catalog import accounts, identity
 from aurora_blobs.config import Config
 
-PLC = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 SIGNER = Signer()
 UNRESOLVED = (401, "AuthenticationRequired", "could not resolve iss did")
 NO_KEY = (401, "AuthenticationRequired", "missing or bad key in did doc")
@@ -22,11 +22,11 @@ HOUR, DAY = 3600, 86400
 
 
 class Directory:
-    """A PLC directory that counts; *answer* gets the handler of each request."""
+    """A CAROL directory that counts; *answer* gets the handler of each request."""
 
     def __init__(self):
         self.paths = []
-        self.answer = lambda handler: send(handler, SIGNER.document(PLC))
+        self.answer = lambda handler: send(handler, SIGNER.document(CAROL))
 
     def __call__(self, handler):
         self.paths.append(handler.path)
@@ -47,41 +47,41 @@ def identities(directory, database, clock):
 def test_a_did_plc_is_asked_of_the_directory_and_then_known_for_an_hour(
     identities, directory, clock
 ):
-    first = identities.key(PLC, "atproto")
+    first = identities.key(CAROL, "atproto")
     clock.advance(HOUR - 1)
 
-    assert identities.key(PLC, "atproto") == first
-    assert directory.paths == [f"/{PLC}"]
+    assert identities.key(CAROL, "atproto") == first
+    assert directory.paths == [f"/{CAROL}"]
 
     clock.advance(1)
-    assert identities.key(PLC, "atproto") == first
+    assert identities.key(CAROL, "atproto") == first
     assert len(directory.paths) == 2
 
 
 def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, directory, clock):
-    identities.key(PLC, "atproto")
+    identities.key(CAROL, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
 
     clock.advance(DAY - 1)
-    assert identities.document(PLC)["id"] == PLC
+    assert identities.document(CAROL)["id"] == CAROL
     clock.advance(1)
 
-    assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
+    assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
 
 
 def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, directory, clock):
-    identities.key(PLC, "atproto")
+    identities.key(CAROL, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
     clock.advance(HOUR)
 
     for _ in range(5):
-        assert identities.document(PLC)["id"] == PLC
+        assert identities.document(CAROL)["id"] == CAROL
 
     assert len(directory.paths) == 2
 
 
 def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clock):
-    identities.key(PLC, "atproto")
+    identities.key(CAROL, "atproto")
     clock.advance(DAY + 1)
     identities.document("did:web:localhost")
 
@@ -98,7 +98,7 @@ def many_forgettable(database):
 
 
 def test_a_request_forgets_a_handful_and_never_all_at_once(identities, database, many_forgettable):
-    identities.key(PLC, "atproto")
+    identities.key(CAROL, "atproto")
 
     with database.read() as tx:
         assert tx.one("SELECT COUNT(*) FROM identity") == (91,)
@@ -107,12 +107,12 @@ def test_a_request_forgets_a_handful_and_never_all_at_once(identities, database,
 def test_a_failure_is_remembered_though_an_old_answer_is_not_forgotten_yet(
     identities, directory, clock, many_forgettable
 ):
-    identities.key(PLC, "atproto")
+    identities.key(CAROL, "atproto")
     clock.advance(DAY + 1)
     directory.answer = lambda handler: send(handler, b"away", 503)
 
     for _ in range(3):
-        assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
+        assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
 
     assert len(directory.paths) == 2
 
@@ -120,24 +120,24 @@ def test_a_failure_is_remembered_though_an_old_answer_is_not_forgotten_yet(
 def test_a_failure_is_remembered_for_a_minute(identities, directory, clock):
     directory.answer = lambda handler: send(handler, b"{}", 404)
     for _ in range(3):
-        assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
+        assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
     assert len(directory.paths) == 1
 
     clock.advance(60)
-    directory.answer = lambda handler: send(handler, SIGNER.document(PLC))
+    directory.answer = lambda handler: send(handler, SIGNER.document(CAROL))
 
-    assert identities.key(PLC, "atproto")
+    assert identities.key(CAROL, "atproto")
 
 
 def test_many_who_ask_at_once_cost_one_request(identities, directory):
     def slowly(handler):
         time.sleep(0.2)
-        send(handler, SIGNER.document(PLC))
+        send(handler, SIGNER.document(CAROL))
 
     directory.answer = slowly
     found = []
 
-    assert in_threads(lambda: found.append(identities.document(PLC)), 8) == []
+    assert in_threads(lambda: found.append(identities.document(CAROL)), 8) == []
 
     assert len(found) == 8 and len(directory.paths) == 1
 
@@ -175,7 +175,7 @@ def test_few_requests_are_under_way_at_once_and_the_rest_is_told_to_come_back(
         b"null",
         b'{"verificationMethod":[]}',
         json.dumps(SIGNER.document("did:plc:another")).encode(),
-        b'{"id":"' + PLC.encode() + b'","x":' + b"[" * 20_000,
+        b'{"id":"' + CAROL.encode() + b'","x":' + b"[" * 20_000,
         b"\xff\xfe{}",
         b"x" * (64 * 1024 + 1),
     ],
@@ -184,7 +184,7 @@ def test_few_requests_are_under_way_at_once_and_the_rest_is_told_to_come_back(
 def test_what_is_no_document_does_not_resolve(identities, directory, body):
     directory.answer = lambda handler: send(handler, body)
 
-    assert refusal(identities.key, PLC, "atproto") == UNRESOLVED
+    assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
 
 
 @pytest.mark.parametrize(
@@ -195,23 +195,35 @@ def test_what_is_no_document_does_not_resolve(identities, directory, body):
         "x",
         [],
         ["x", 7, None],
-        [{"id": f"{PLC}#atproto"}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey"}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": 5}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": "z"}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": "z" + "1" * 50}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": "z0OIl"}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": "z" + "9" * 50_000}],
-        [{"id": f"{PLC}#atproto", "type": "Multikey", "publicKeyMultibase": SIGNER.multikey[:-1]}],
-        [{"id": f"{PLC}#atproto", "type": ["Multikey"], "publicKeyMultibase": SIGNER.multikey}],
+        [{"id": f"{CAROL}#atproto"}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey"}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey", "publicKeyMultibase": 5}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey", "publicKeyMultibase": "z"}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey", "publicKeyMultibase": "z" + "1" * 50}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey", "publicKeyMultibase": "z0OIl"}],
+        [{"id": f"{CAROL}#atproto", "type": "Multikey", "publicKeyMultibase": "z" + "9" * 50_000}],
         [
             {
-                "id": f"{PLC}#atproto",
+                "id": f"{CAROL}#atproto",
+                "type": "Multikey",
+                "publicKeyMultibase": SIGNER.multikey[:-1],
+            }
+        ],
+        [{"id": f"{CAROL}#atproto", "type": ["Multikey"], "publicKeyMultibase": SIGNER.multikey}],
+        [
+            {
+                "id": f"{CAROL}#atproto",
                 "type": "Ed25519VerificationKey2020",
                 "publicKeyMultibase": SIGNER.multikey,
             }
         ],
-        [{"id": f"{PLC}#atproto_label", "type": "Multikey", "publicKeyMultibase": SIGNER.multikey}],
+        [
+            {
+                "id": f"{CAROL}#atproto_label",
+                "type": "Multikey",
+                "publicKeyMultibase": SIGNER.multikey,
+            }
+        ],
         [
             {
                 "id": "did:plc:other#atproto",
@@ -223,9 +235,9 @@ def test_what_is_no_document_does_not_resolve(identities, directory, body):
     ids=range(17),
 )
 def test_a_document_without_a_good_key_gives_none(identities, directory, methods):
-    directory.answer = lambda handler: send(handler, {"id": PLC, "verificationMethod": methods})
+    directory.answer = lambda handler: send(handler, {"id": CAROL, "verificationMethod": methods})
 
-    assert refusal(identities.key, PLC, "atproto") == NO_KEY
+    assert refusal(identities.key, CAROL, "atproto") == NO_KEY
 
 
 @pytest.mark.parametrize(
@@ -262,9 +274,9 @@ def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, cl
 
     def recorded(url, **named):
         asked.append((url, named["allowed"]))
-        return json.dumps(SIGNER.document("did:web:alice.test")).encode()
+        return json.dumps(SIGNER.document(ALICE)).encode()
 
-    assert Identities(Config(), database, clock, recorded).document("did:web:alice.test")
+    assert Identities(Config(), database, clock, recorded).document(ALICE)
 
     assert asked == [("https://alice.test/.well-known/did.json", is_public)]
 
@@ -272,13 +284,11 @@ def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, cl
 def test_the_document_of_our_own_account_is_asked_of_nobody(database, clock):
     asked = []
     with database.write() as tx:
-        accounts.create(
-            tx, "did:web:bob.test", handle="bob.test", email=None, password_hash="", now=0
-        )
+        accounts.create(tx, BOB, handle="bob.test", email=None, password_hash="", now=0)
     identities = Identities(Config(), database, clock, lambda url, **_: asked.append(url))
 
-    assert identities.document("did:web:bob.test")["alsoKnownAs"] == ["at://bob.test"]
-    assert refusal(identities.key, "did:web:bob.test", "atproto") == NO_KEY
+    assert identities.document(BOB)["alsoKnownAs"] == ["at://bob.test"]
+    assert refusal(identities.key, BOB, "atproto") == NO_KEY
     assert asked == []
 
 

@@ -1,15 +1,15 @@
-"""Accounts that bring their DID, and what is found out about DIDs that are not ours."""
+"""Accounts that bring their CAROL, and what is found out about DIDs that are not ours."""
 
 import json
 
 import pytest
+from support.accounts import CAROL
 from support.auth_kit import SERVICE, UPLOAD, Signer, send, serving
 from support.clock import NOW
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.protocol.did_document import names_host
 
-DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CREATE = "com.atproto.server.createAccount"
 
 
@@ -20,7 +20,7 @@ def signer():
 
 @pytest.fixture
 def documents():
-    """What the PLC directory answers, by DID."""
+    """What the PLC directory answers, by CAROL."""
     return {}
 
 
@@ -37,7 +37,7 @@ def client(open_app, documents):
         yield app.test_client()
 
 
-def create(client, token=None, did=DID, handle="alice.test"):
+def create(client, token=None, did=CAROL, handle="alice.test"):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     body = {
         "handle": handle,
@@ -49,7 +49,7 @@ def create(client, token=None, did=DID, handle="alice.test"):
 
 
 def token(signer, **changes):
-    return signer.token(**({"iss": DID, "lxm": CREATE, "exp": NOW + 60, "iat": NOW} | changes))
+    return signer.token(**({"iss": CAROL, "lxm": CREATE, "exp": NOW + 60, "iat": NOW} | changes))
 
 
 def pds_at(url):
@@ -57,11 +57,11 @@ def pds_at(url):
 
 
 def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, signer):
-    documents[DID] = signer.document(DID)
+    documents[CAROL] = signer.document(CAROL)
 
     made = create(client, token(signer))
 
-    assert (made.status_code, made.json["did"], made.json["handle"]) == (200, DID, "alice.test")
+    assert (made.status_code, made.json["did"], made.json["handle"]) == (200, CAROL, "alice.test")
     assert "didDoc" not in made.json
     headers = {"Authorization": f"Bearer {made.json['accessJwt']}"}
     session = client.get("/xrpc/com.atproto.server.getSession", headers=headers).json
@@ -89,7 +89,7 @@ def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, s
     ids=["for another method", "for another service", "expired", "of somebody unknown"],
 )
 def test_a_did_is_brought_by_its_owner_alone(client, documents, signer, changes, status, error):
-    documents[DID] = signer.document(DID)
+    documents[CAROL] = signer.document(CAROL)
 
     answer = create(client, token(signer, **changes))
 
@@ -97,14 +97,14 @@ def test_a_did_is_brought_by_its_owner_alone(client, documents, signer, changes,
 
 
 def test_a_did_that_another_key_signs_for_is_refused(client, documents, signer):
-    documents[DID] = Signer().document(DID)
+    documents[CAROL] = Signer().document(CAROL)
 
     assert create(client, token(signer)).json["error"] == "BadJwtSignature"
 
 
 def test_a_token_of_one_did_brings_no_other(client, documents, signer):
     other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
-    documents[DID] = signer.document(DID)
+    documents[CAROL] = signer.document(CAROL)
 
     answer = create(client, token(signer), did=other)
 
@@ -124,12 +124,12 @@ def test_a_session_token_brings_no_did(client):
 
 
 def test_a_did_is_brought_once(client, documents, signer):
-    documents[DID] = signer.document(DID)
+    documents[CAROL] = signer.document(CAROL)
     create(client, token(signer))
 
     again = create(client, token(signer), handle="bob.test")
 
-    assert (again.status_code, again.json["message"]) == (400, f"Account already exists: {DID}")
+    assert (again.status_code, again.json["message"]) == (400, f"Account already exists: {CAROL}")
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_did_is_brought_once(client, documents, signer):
 def test_a_service_token_uploads_as_the_state_of_its_account_allows(
     client, documents, signer, state, expected
 ):
-    documents[DID] = signer.document(DID)
+    documents[CAROL] = signer.document(CAROL)
     create(client, token(signer))
     services = client.application.extensions["aurora_blobs"]
     enter = {
@@ -153,7 +153,7 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(
         "taken down": lambda did: services.moderation.take_down(Subject(did, None), "spam"),
         "deleted": services.blobs.delete_account,
     }
-    enter[state](DID)
+    enter[state](CAROL)
 
     answer = client.post(
         "/xrpc/com.atproto.repo.uploadBlob",
@@ -178,7 +178,7 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(
 def test_a_did_that_is_not_ours_is_valid_once_it_names_this_host(
     client, documents, signer, endpoint, valid
 ):
-    documents[DID] = signer.document(DID) | {"service": pds_at(endpoint)}
+    documents[CAROL] = signer.document(CAROL) | {"service": pds_at(endpoint)}
     access = create(client, token(signer)).json["accessJwt"]
 
     status = client.get(
@@ -204,11 +204,11 @@ def test_a_did_that_is_not_ours_is_valid_once_it_names_this_host(
     ids=json.dumps,
 )
 def test_a_document_of_any_shape_may_be_asked_where_its_pds_is(service):
-    assert not names_host({"id": DID, "service": service}, "pds.test:443")
+    assert not names_host({"id": CAROL, "service": service}, "pds.test:443")
 
 
-@pytest.mark.parametrize("name", ["#atproto_pds", f"{DID}#atproto_pds"])
+@pytest.mark.parametrize("name", ["#atproto_pds", f"{CAROL}#atproto_pds"])
 def test_a_pds_is_named_in_either_form(name):
     service = [{"id": name, "serviceEndpoint": "https://PDS.test:8443/"}]
 
-    assert names_host({"id": DID, "service": service}, "pds.test")
+    assert names_host({"id": CAROL, "service": service}, "pds.test")

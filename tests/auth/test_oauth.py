@@ -5,8 +5,8 @@ import json
 from urllib.parse import parse_qs
 
 import pytest
+from support.accounts import ALICE, BOB
 from support.auth_kit import (
-    ACCOUNT,
     SECRET,
     SERVICE,
     UPLOAD,
@@ -38,7 +38,7 @@ def access_token(key=None, typ="at+jwt", **changes):
     claims = {
         "iss": ISSUER,
         "aud": SERVICE,
-        "sub": ACCOUNT,
+        "sub": ALICE,
         "exp": NOW + 3600,
         "iat": NOW,
         "jti": "tok-1",
@@ -77,7 +77,7 @@ def door(database, clock, tokens):
 def test_a_bound_token_with_a_proof_of_its_key_lets_its_account_in(door):
     person = door.enter()
 
-    assert person == Person(ACCOUNT, "atproto transition:generic")
+    assert person == Person(ALICE, "atproto transition:generic")
     assert person.may_upload("image/png")
 
 
@@ -85,7 +85,7 @@ def test_a_proof_may_be_signed_on_either_curve(door):
     wallet = Wallet("ES256K")
     token = access_token(cnf={"jkt": wallet.thumbprint})
 
-    assert door.enter(token, wallet.proof(token, door.nonce)).did == ACCOUNT
+    assert door.enter(token, wallet.proof(token, door.nonce)).did == ALICE
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_proof_may_be_signed_on_either_curve(door):
     ids=repr,
 )
 def test_a_proof_is_compared_as_its_standard_says(door, changes):
-    assert door.enter(proof=WALLET.proof(TOKEN, door.nonce, **changes)).did == ACCOUNT
+    assert door.enter(proof=WALLET.proof(TOKEN, door.nonce, **changes)).did == ALICE
 
 
 JWK = WALLET.jwk
@@ -215,7 +215,7 @@ def test_a_token_that_is_not_quite_right_is_an_invalid_token(door, token, name):
 
 
 def test_a_session_token_sent_with_dpop_is_an_invalid_token_with_and_without_a_proof(door, tokens):
-    session = tokens.access(ACCOUNT, session_id=None)
+    session = tokens.access(ALICE, session_id=None)
 
     assert door.refuse(session)[:2] == (401, "invalid_token")
     bare = credentials(f"DPoP {session}")
@@ -232,7 +232,7 @@ def test_a_bound_token_is_worth_nothing_without_its_proof(door):
 
 def test_a_proof_is_good_once_in_every_process(door, database, clock, tokens):
     proof = WALLET.proof(TOKEN, door.nonce)
-    assert door.enter(proof=proof).did == ACCOUNT
+    assert door.enter(proof=proof).did == ALICE
 
     other = Door(database, clock, tokens)
 
@@ -245,12 +245,12 @@ def test_the_token_of_another_wallet_with_the_same_jti_is_no_replay(door):
     token = access_token(cnf={"jkt": other.thumbprint})
     door.enter(proof=WALLET.proof(TOKEN, door.nonce, jti="same"))
 
-    assert door.enter(token, other.proof(token, door.nonce, jti="same")).did == ACCOUNT
+    assert door.enter(token, other.proof(token, door.nonce, jti="same")).did == ALICE
 
 
 def test_a_nonce_lasts_for_minutes_and_then_another_is_asked_for(door, clock):
     clock.advance(119)
-    assert door.enter(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds)).did == ACCOUNT
+    assert door.enter(proof=WALLET.proof(TOKEN, door.nonce, iat=clock.seconds)).did == ALICE
 
     clock.advance(120)
 
@@ -295,10 +295,10 @@ def test_nobody_else_is_given_a_nonce(door, authorization):
 
 
 def test_the_account_of_a_bound_token_is_checked(door, database):
-    assert refusal(door.enter, access_token(sub="did:web:bob.test"))[:2] == (403, "AccountNotFound")
+    assert refusal(door.enter, access_token(sub=BOB))[:2] == (403, "AccountNotFound")
 
     with database.write() as tx:
-        accounts.set_takedown(tx, ACCOUNT, 1, "ref")
+        accounts.set_takedown(tx, ALICE, 1, "ref")
 
     assert door.refuse() == (401, "AccountTakedown", "Account has been taken down")
 
@@ -316,9 +316,9 @@ def test_without_an_issuer_no_bound_token_is_taken(authenticator):
 def test_the_first_token_of_an_account_that_a_pds_keeps_brings_it(database, clock, tokens):
     door = Door(database, clock, tokens, accounts="external")
 
-    assert door.enter(access_token(sub="did:web:bob.test")).did == "did:web:bob.test"
+    assert door.enter(access_token(sub=BOB)).did == BOB
     with database.read() as tx:
-        assert accounts.find(tx, "did:web:bob.test") is not None
+        assert accounts.find(tx, BOB) is not None
 
 
 class KeyServer:
@@ -351,7 +351,7 @@ def with_kid(wallet, kid, **changes):
     claims = {
         "iss": ISSUER,
         "aud": SERVICE,
-        "sub": ACCOUNT,
+        "sub": ALICE,
         "exp": NOW + 60,
         "cnf": {"jkt": WALLET.thumbprint},
     }
@@ -361,8 +361,8 @@ def with_kid(wallet, kid, **changes):
 
 @pytest.mark.parametrize("kid", ["k1", None])
 def test_a_token_may_be_signed_with_a_key_of_the_issuers_set(keyed, server, kid):
-    assert keyed.enter(with_kid(server.wallet, kid)).did == ACCOUNT
-    assert keyed.enter(with_kid(server.wallet, kid, extra=1)).did == ACCOUNT
+    assert keyed.enter(with_kid(server.wallet, kid)).did == ALICE
+    assert keyed.enter(with_kid(server.wallet, kid, extra=1)).did == ALICE
     assert len(server.asked) == 1
 
 
@@ -385,7 +385,7 @@ def test_a_key_that_the_issuer_added_is_found(keyed, server, clock):
     added = Wallet()
     server.keys.append(added.jwk | {"kid": "k2"})
 
-    assert keyed.enter(with_kid(added, "k2")).did == ACCOUNT
+    assert keyed.enter(with_kid(added, "k2")).did == ALICE
 
 
 def test_unknown_kids_do_not_make_us_ask_again_and_again(keyed, server):
@@ -420,7 +420,7 @@ def test_a_token_does_not_choose_its_algorithm(keyed, server, algorithm):
     claims = {
         "iss": ISSUER,
         "aud": SERVICE,
-        "sub": ACCOUNT,
+        "sub": ALICE,
         "exp": NOW + 60,
         "cnf": {"jkt": WALLET.thumbprint},
     }
@@ -439,7 +439,7 @@ def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
     claims = {
         "iss": ISSUER,
         "aud": SERVICE,
-        "sub": ACCOUNT,
+        "sub": ALICE,
         "exp": NOW + 60,
         "cnf": {"jkt": WALLET.thumbprint},
     }

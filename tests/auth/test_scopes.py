@@ -1,6 +1,7 @@
 """OAuth scopes: the grammar of permissions, and what each grants."""
 
 import pytest
+from support.accounts import ALICE
 
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.auth.scopes import allows_blob, allows_import, allows_repo
@@ -89,7 +90,7 @@ def test_only_its_own_scope_grants_to_replace_the_repository(scope, granted):
 
 
 def test_what_is_missing_is_named():
-    person = Person("did:web:alice.test", "atproto")
+    person = Person(ALICE, "atproto")
 
     with pytest.raises(
         ScopeMissing, match='^Missing required scope "blob:image/svg\\+xml"$'
@@ -108,7 +109,7 @@ def test_what_is_missing_is_named():
 
 
 def test_scopes_are_a_matter_of_oauth_alone():
-    person = Person("did:web:alice.test")
+    person = Person(ALICE)
 
     person.require_upload("*/*")
     person.require_write("app.bsky.feed.post", "create")

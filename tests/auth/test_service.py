@@ -5,7 +5,8 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
-from support.auth_kit import ACCOUNT, SERVICE, UPLOAD, Signer, base58, credentials, refusal
+from support.accounts import ALICE, BOB
+from support.auth_kit import SERVICE, UPLOAD, Signer, base58, credentials, refusal
 from support.clock import NOW
 from support.threads import in_threads
 
@@ -27,7 +28,7 @@ class Web:
     """The network: a document per host, and a count of who was asked."""
 
     def __init__(self, **documents):
-        self.documents = {ACCOUNT: SIGNER.document(ACCOUNT)} | documents
+        self.documents = {ALICE: SIGNER.document(ALICE)} | documents
         self.asked = []
 
     def __call__(self, url, **_):
@@ -68,7 +69,7 @@ def moderate(authenticator):
 def test_an_account_may_upload_with_a_token_signed_by_its_key(authenticate):
     person = authenticate(SIGNER.token())
 
-    assert person == Person(ACCOUNT)
+    assert person == Person(ALICE)
     assert person.may_upload("image/png")
 
 
@@ -76,9 +77,9 @@ def test_an_account_may_upload_with_a_token_signed_by_its_key(authenticate):
 @pytest.mark.parametrize("typ", ["JWT", None, "at+jwt+x"])
 def test_both_curves_of_the_protocol_sign(authenticate, web, algorithm, typ):
     signer = Signer(algorithm)
-    web.documents[ACCOUNT] = signer.document(ACCOUNT)
+    web.documents[ALICE] = signer.document(ALICE)
 
-    assert authenticate(signer.token(typ)).did == ACCOUNT
+    assert authenticate(signer.token(typ)).did == ALICE
 
 
 @pytest.mark.parametrize(
@@ -93,11 +94,11 @@ def test_both_curves_of_the_protocol_sign(authenticate, web, algorithm, typ):
 )
 def test_keys_of_the_types_of_2019_are_read(authenticate, web, algorithm, kind, form):
     signer = Signer(algorithm)
-    web.documents[ACCOUNT] = signer.document(
-        ACCOUNT, type=kind, publicKeyMultibase=base58(signer.point(form))
+    web.documents[ALICE] = signer.document(
+        ALICE, type=kind, publicKeyMultibase=base58(signer.point(form))
     )
 
-    assert authenticate(signer.token()).did == ACCOUNT
+    assert authenticate(signer.token()).did == ALICE
 
 
 LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
@@ -141,9 +142,9 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         ),
         (SIGNER.token(lxm=""), (401, "BadJwtLexiconMethod", f"bad {LXM}")),
         (SIGNER.token(iss="alice.test"), (401, "BadJwtIss", "jwt iss is not a valid did")),
-        (SIGNER.token(iss=f"{ACCOUNT}#other"), (401, "BadJwtIss", "jwt iss is not a valid did")),
+        (SIGNER.token(iss=f"{ALICE}#other"), (401, "BadJwtIss", "jwt iss is not a valid did")),
         (
-            SIGNER.token(iss=f"{ACCOUNT}#atproto_labeler"),
+            SIGNER.token(iss=f"{ALICE}#atproto_labeler"),
             (403, "AccountNotFound", "Account not found"),
         ),
         (SIGNER.token(iss="did:web:stranger.test"), (403, "AccountNotFound", "Account not found")),
@@ -174,7 +175,7 @@ WRONG = {
     "exp": NOW - 1,
     "jti": 7,
 }
-RIGHT = {"iss": ACCOUNT, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
+RIGHT = {"iss": ALICE, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,7 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(
     authenticate, database, clock, tokens, web
 ):
     token = SIGNER.token()
-    assert authenticate(token).did == ACCOUNT
+    assert authenticate(token).did == ALICE
     used = (401, "BadJwt", "jwt has been used before")
     assert refusal(authenticate, token) == used
 
@@ -240,18 +241,18 @@ def test_of_many_who_use_a_token_at_once_one_is_let_in(authenticate):
 
     errors = in_threads(lambda: let_in.append(authenticate(token).did), 8)
 
-    assert let_in == [ACCOUNT]
+    assert let_in == [ALICE]
     assert [error.message for error in errors] == ["jwt has been used before"] * 7
 
 
 def test_a_refused_token_is_not_used_up(authenticate, web):
-    web.documents[ACCOUNT] = Signer().document(ACCOUNT)
+    web.documents[ALICE] = Signer().document(ALICE)
     token = SIGNER.token()
     assert refusal(authenticate, token)[1] == "BadJwtSignature"
 
-    web.documents[ACCOUNT] = SIGNER.document(ACCOUNT)
+    web.documents[ALICE] = SIGNER.document(ALICE)
 
-    assert authenticate(token).did == ACCOUNT
+    assert authenticate(token).did == ALICE
 
 
 def test_the_same_token_with_the_other_signature_is_still_a_replay(authenticate):
@@ -261,35 +262,35 @@ def test_the_same_token_with_the_other_signature_is_still_a_replay(authenticate)
     raw = parse_jwt(token).signature
     flipped = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
     twin = f"{head}.{urlsafe_b64encode(flipped).decode().rstrip('=')}"
-    assert authenticate(twin).did == ACCOUNT
+    assert authenticate(twin).did == ALICE
 
     assert refusal(authenticate, token)[2] == "jwt has been used before"
 
 
 def test_a_key_that_was_rotated_is_asked_for_once_more(authenticate, web, clock):
-    assert authenticate(SIGNER.token()).did == ACCOUNT
+    assert authenticate(SIGNER.token()).did == ALICE
     rotated = Signer()
-    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+    web.documents[ALICE] = rotated.document(ALICE)
 
-    assert authenticate(rotated.token()).did == ACCOUNT
-    assert web.asked == [ACCOUNT] * 2
+    assert authenticate(rotated.token()).did == ALICE
+    assert web.asked == [ALICE] * 2
     assert refusal(authenticate, SIGNER.token())[1] == "BadJwtSignature"
 
 
 def test_a_strangers_bad_signature_does_not_keep_a_new_key_out(authenticate, web):
     assert refusal(authenticate, Signer().token())[1] == "BadJwtSignature"
     rotated = Signer()
-    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+    web.documents[ALICE] = rotated.document(ALICE)
 
-    assert authenticate(rotated.token()).did == ACCOUNT
+    assert authenticate(rotated.token()).did == ALICE
 
 
 def test_a_key_of_the_other_curve_may_follow(authenticate, web):
     authenticate(SIGNER.token())
     rotated = Signer("ES256")
-    web.documents[ACCOUNT] = rotated.document(ACCOUNT)
+    web.documents[ALICE] = rotated.document(ALICE)
 
-    assert authenticate(rotated.token()).did == ACCOUNT
+    assert authenticate(rotated.token()).did == ALICE
 
 
 def test_bad_signatures_do_not_make_us_ask_again_and_again(authenticate, web, clock):
@@ -314,11 +315,11 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_i
     authenticate, database
 ):
     with database.write() as tx:
-        accounts.set_deactivated(tx, ACCOUNT, 1)
+        accounts.set_deactivated(tx, ALICE, 1)
     assert authenticate(SIGNER.token()).deactivated
 
     with database.write() as tx:
-        accounts.set_takedown(tx, ACCOUNT, 1, "ref")
+        accounts.set_takedown(tx, ALICE, 1, "ref")
 
     assert refusal(authenticate, SIGNER.token()) == (
         401,
@@ -328,7 +329,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_i
 
 
 def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, web, clock):
-    del web.documents[ACCOUNT]
+    del web.documents[ALICE]
     assert refusal(authenticate, SIGNER.token()) == (
         401,
         "AuthenticationRequired",
@@ -336,7 +337,7 @@ def test_an_issuer_that_does_not_resolve_or_has_no_key_is_refused(authenticate, 
     )
 
     clock.advance(61)
-    web.documents[ACCOUNT] = SIGNER.document(ACCOUNT, fragment="other")
+    web.documents[ALICE] = SIGNER.document(ALICE, fragment="other")
 
     late = SIGNER.token(exp=clock.seconds + 60)
     assert refusal(authenticate, late) == (
@@ -361,7 +362,7 @@ def test_the_moderation_service_may_do_what_the_administrator_may(moderate, web,
 
 def test_nobody_else_moderates(moderate, tokens):
     untrusted = refusal(moderate, SIGNER.token(lxm=MODERATE))
-    session = refusal(moderate, tokens.access(ACCOUNT, session_id=None))
+    session = refusal(moderate, tokens.access(ALICE, session_id=None))
 
     assert untrusted == (401, "UntrustedIss", "Untrusted issuer")
     assert session == (401, "BadJwtType", 'Invalid jwt type "at+jwt"')
@@ -373,9 +374,9 @@ def test_a_session_token_of_the_entryway_is_taken(database, clock, algorithm):
     tokens = SessionTokens(
         ("f" * 32,), SERVICE, clock, entryway_key=parse_public_key(f"did:key:{entryway.multikey}")
     )
-    claims = {"sub": ACCOUNT, "aud": SERVICE, "scope": "com.atproto.access", "exp": NOW + 60}
+    claims = {"sub": ALICE, "aud": SERVICE, "scope": "com.atproto.access", "exp": NOW + 60}
 
-    assert tokens.verify_access(entryway.key.sign("at+jwt", claims)).did == ACCOUNT
+    assert tokens.verify_access(entryway.key.sign("at+jwt", claims)).did == ALICE
     assert (
         refusal(tokens.verify_access, Signer(algorithm).key.sign("at+jwt", claims))[1]
         == "InvalidToken"
@@ -392,7 +393,7 @@ def test_a_pds_brings_its_accounts_with_their_first_session_token(database, cloc
     external = Authenticator(
         Config(service_did=SERVICE, accounts="external"), database, clock, tokens
     )
-    bob = "did:web:bob.test"
+    bob = BOB
     refused = refusal(
         external.person, credentials(f"Bearer {SIGNER.token(iss=bob)}"), UPLOAD, KINDS
     )

@@ -4,7 +4,8 @@ import io
 
 import pytest
 from PIL import Image
-from support.members import Member, jpeg
+from support.accounts import Account, sign_up
+from support.samples import jpeg
 
 COLLECTION = "com.example.file"
 WRITES = "com.atproto.repo.applyWrites"
@@ -58,7 +59,7 @@ def collect(app, clock):
 
 @pytest.fixture
 def bob(app):
-    return Member.of(app, "bobby.test")
+    return sign_up(app.test_client(), "bobby.test")
 
 
 def test_a_blob_goes_with_the_record_that_named_it(alice, collect):
@@ -169,7 +170,7 @@ def test_a_record_that_is_deleted_and_written_again_loses_nothing(alice, clock):
 def test_a_collected_blob_can_be_uploaded_again(alice, app, collect):
     blob = alice.blob(jpeg("cat"))
     collect()
-    alice = Member(
+    alice = Account(
         alice.did,
         services(alice).accounts.access_token(services(alice).accounts.find(alice.did)),
         alice.client,
@@ -256,7 +257,7 @@ def test_usage_counts_what_the_account_holds(alice, open_app):
 
 def test_usage_shows_the_quota_that_is_in_force(open_app):
     app = open_app(QUOTA="1000")
-    alice = Member.of(app, "alice.test")
+    alice = sign_up(app.test_client(), "alice.test")
 
     assert alice.get("blue.aurora.blob.getUsage").json["quotaBytes"] == 1000
     app.test_cli_runner().invoke(args=["account", "quota", "alice.test", "2000"])

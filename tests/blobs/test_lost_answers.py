@@ -3,8 +3,9 @@
 from itertools import repeat
 
 import pytest
+from support.accounts import ALICE, BOB
 from support.clock import Clock
-from support.depot import ALICE, BOB, Depot, cid_of_bytes, interrupted
+from support.depot import Depot, cid_of_bytes, interrupted
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.verify import quarantine

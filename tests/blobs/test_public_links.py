@@ -10,8 +10,9 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support.depot import ALICE, BOB, Depot, blob_of
-from support.members import ADMIN, GET_BLOB, Member, jpeg
+from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
+from support.depot import Depot, blob_of
+from support.samples import jpeg
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs import public_links as shelf
@@ -34,7 +35,7 @@ def app(open_app):
 
 @pytest.fixture
 def bob(app):
-    return Member.of(app, "bobby.test")
+    return sign_up(app.test_client(), "bobby.test")
 
 
 @pytest.fixture
@@ -107,7 +108,7 @@ def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
 
 
 def test_without_nginx_nothing_lies_open(open_app):
-    alice = Member.of(open_app(), "alice.test")
+    alice = sign_up(open_app().test_client(), "alice.test")
 
     assert alice.fetch(cid_of(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
-from support.depot import ALICE, BOB
+from support.accounts import ALICE, BOB
 from support.racer import GRACE_SECONDS, collector_of, open_depot
 
 TESTS = Path(__file__).parents[1]

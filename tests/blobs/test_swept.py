@@ -3,15 +3,14 @@
 import io
 
 import pytest
+from support.accounts import ALICE
 from support.fakes import MemoryBackend
-from support.members import jpeg
+from support.samples import jpeg
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
 from aurora_blobs.catalog import accounts
 from aurora_blobs.errors import ServiceBusy
 from aurora_blobs.storage.disk import DiskBackend
-
-ALICE = "did:web:alice.test"
 
 
 class SweptBackend(MemoryBackend):

@@ -1,7 +1,8 @@
 """A takedown of a blob or an account: what it stops, what outlives what, and what a lift gives back."""
 
 import pytest
-from support.members import ADMIN, GET_BLOB, Member, jpeg
+from support.accounts import ADMIN, ALICE, GET_BLOB, sign_up
+from support.samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
@@ -21,7 +22,7 @@ def admin(app):
 
 @pytest.fixture
 def bob(app):
-    return Member.of(app, "bobby.test")
+    return sign_up(app.test_client(), "bobby.test")
 
 
 class Admin:
@@ -176,7 +177,7 @@ def test_a_takedown_outlives_the_account(app, admin, alice, clock):
     )
     clock.advance(1)  # a token of the same second could be the old account's
 
-    again = Member.of(app, "alice.test")
+    again = sign_up(app.test_client(), "alice.test")
 
     assert again.did == alice.did
     assert again.upload(jpeg("cat")).json["message"] == "Blob has been takendown, cannot re-upload"
@@ -283,12 +284,12 @@ def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):
     "given, error, message",
     [
         (
-            {"subject": {"$type": "com.example#x", "did": "did:web:alice.test"}},
+            {"subject": {"$type": "com.example#x", "did": ALICE}},
             "InvalidRequest",
             "Invalid subject (com.example#x), ",
         ),
         (
-            {"subject": {"did": "did:web:alice.test"}},
+            {"subject": {"did": ALICE}},
             "InvalidRequest",
             'Invalid subject: Missing required key "$type"',
         ),
@@ -304,7 +305,7 @@ def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):
         ),
         (
             {
-                "subject": repo_of("did:web:alice.test"),
+                "subject": repo_of(ALICE),
                 "takedown": {"applied": True},
                 "deactivated": {"applied": False},
             },
@@ -332,7 +333,7 @@ def test_an_update_without_a_change_is_echoed(admin, alice):
     [
         ({"blob": CID}, "InvalidRequest", "Must provide a did to request blob state"),
         ({}, "InvalidRequest", "No provided subject"),
-        ({"did": "did:web:alice.test", "blob": CID}, "NotFound", "Subject not found"),
+        ({"did": ALICE, "blob": CID}, "NotFound", "Subject not found"),
         ({"did": "did:web:stranger.test"}, "NotFound", "Repo not found"),
     ],
     ids=["blob alone", "nothing", "unknown blob", "unknown account"],

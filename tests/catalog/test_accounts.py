@@ -1,9 +1,9 @@
 import pytest
+from support.accounts import ALICE, BOB
 
 from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.catalog.account_status import find_account_status
 
-DID = "did:web:alice.test"
 NOW = 1_700_000_000_000_000
 
 
@@ -13,18 +13,20 @@ def tx(database):
         yield tx
 
 
-def create(tx, did=DID, handle="alice.test", email="alice@example.com"):
+def create(tx, did=ALICE, handle="alice.test", email="alice@example.com"):
     return accounts.create(tx, did, handle=handle, email=email, password_hash="hash", now=NOW)
 
 
 def session(jti="one"):
-    return sessions.Session(id="s1", did=DID, refresh_jti=jti, created_at=NOW, expires_at=NOW + 90)
+    return sessions.Session(
+        id="s1", did=ALICE, refresh_jti=jti, created_at=NOW, expires_at=NOW + 90
+    )
 
 
 def test_an_account_is_found_by_each_of_its_names(tx):
     create(tx)
 
-    found = accounts.find(tx, DID)
+    found = accounts.find(tx, ALICE)
 
     assert found is not None and found.active
     assert (found.handle, found.email, found.created_at) == ("alice.test", "alice@example.com", NOW)
@@ -33,16 +35,16 @@ def test_an_account_is_found_by_each_of_its_names(tx):
         == accounts.find_by_handle(tx, "alice.test")
         == accounts.find_by_email(tx, "alice@example.com")
     )
-    assert found == accounts.find_by_name(tx, DID) == accounts.find_by_name(tx, "Alice.TEST")
+    assert found == accounts.find_by_name(tx, ALICE) == accounts.find_by_name(tx, "Alice.TEST")
     assert accounts.find_by_name(tx, "bob.test") is None
 
 
 @pytest.mark.parametrize(
     "other",
     [
-        {"did": DID, "handle": "bob.test", "email": "bob@example.com"},
-        {"did": "did:web:bob.test", "handle": "alice.test", "email": "bob@example.com"},
-        {"did": "did:web:bob.test", "handle": "bob.test", "email": "alice@example.com"},
+        {"did": ALICE, "handle": "bob.test", "email": "bob@example.com"},
+        {"did": BOB, "handle": "alice.test", "email": "bob@example.com"},
+        {"did": BOB, "handle": "bob.test", "email": "alice@example.com"},
     ],
     ids=["same did", "same handle", "same email"],
 )
@@ -54,12 +56,12 @@ def test_a_name_belongs_to_one_account(tx, other):
 
 
 def test_an_external_account_is_made_once_and_keeps_what_it_has(tx):
-    assert accounts.make_external(tx, DID, NOW)
-    accounts.set_quota(tx, DID, 1000)
+    assert accounts.make_external(tx, ALICE, NOW)
+    accounts.set_quota(tx, ALICE, 1000)
 
-    assert not accounts.make_external(tx, DID, NOW + 1)
+    assert not accounts.make_external(tx, ALICE, NOW + 1)
 
-    found = accounts.find(tx, DID)
+    found = accounts.find(tx, ALICE)
     assert (found.handle, found.created_at, found.quota_bytes) == (None, NOW, 1000)
 
 
@@ -77,11 +79,11 @@ def test_pages_follow_each_other(tx):
 def test_states_come_and_go(tx):
     create(tx)
 
-    accounts.set_deactivated(tx, DID, NOW)
-    accounts.set_takedown(tx, DID, NOW, "spam")
-    both = accounts.find(tx, DID)
-    accounts.set_deactivated(tx, DID, None)
-    accounts.set_takedown(tx, DID, None, None)
+    accounts.set_deactivated(tx, ALICE, NOW)
+    accounts.set_takedown(tx, ALICE, NOW, "spam")
+    both = accounts.find(tx, ALICE)
+    accounts.set_deactivated(tx, ALICE, None)
+    accounts.set_takedown(tx, ALICE, None, None)
 
     assert (both.deactivated_at, both.takedown_at, both.takedown_ref, both.active) == (
         NOW,
@@ -89,15 +91,15 @@ def test_states_come_and_go(tx):
         "spam",
         False,
     )
-    assert accounts.find(tx, DID).active
+    assert accounts.find(tx, ALICE).active
 
 
 def test_what_changes_nobody_says_so(tx):
-    assert not accounts.set_deactivated(tx, DID, NOW)
-    assert not accounts.set_takedown(tx, DID, NOW, "spam")
-    assert not accounts.set_quota(tx, DID, 1)
-    assert not accounts.set_uploads_per_day(tx, DID, 1)
-    assert not accounts.delete(tx, DID)
+    assert not accounts.set_deactivated(tx, ALICE, NOW)
+    assert not accounts.set_takedown(tx, ALICE, NOW, "spam")
+    assert not accounts.set_quota(tx, ALICE, 1)
+    assert not accounts.set_uploads_per_day(tx, ALICE, 1)
+    assert not accounts.delete(tx, ALICE)
 
 
 def test_a_refresh_token_is_good_once(tx):
@@ -116,7 +118,7 @@ def test_an_ended_session_is_gone(tx):
 
     assert sessions.end(tx, "s1")
     assert not sessions.end(tx, "s1")
-    assert not find_account_status(tx, DID, "s1").session
+    assert not find_account_status(tx, ALICE, "s1").session
     assert not sessions.rotate(tx, "s1", "one", "two", NOW)
 
 
@@ -124,10 +126,10 @@ def test_deleting_an_account_takes_its_rows_along(tx):
     create(tx)
     sessions.add(tx, session())
 
-    assert accounts.delete(tx, DID)
+    assert accounts.delete(tx, ALICE)
 
-    assert accounts.find(tx, DID) is None
+    assert accounts.find(tx, ALICE) is None
     assert not sessions.end(tx, "s1")
-    assert accounts.counts(tx, DID) == accounts.Counts(
+    assert accounts.counts(tx, ALICE) == accounts.Counts(
         records=0, expected_blobs=0, imported_blobs=0
     )

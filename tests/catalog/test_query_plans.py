@@ -7,8 +7,9 @@ from contextlib import closing
 from importlib import resources
 
 import pytest
+from support.accounts import ADMIN, sign_up
 from support.cars import car_of
-from support.members import ADMIN, Member, jpeg
+from support.samples import jpeg
 
 from aurora_blobs.maintenance.collect import Collector
 
@@ -115,7 +116,7 @@ def test_a_page_begins_where_the_last_one_ended(plans, name, bound):
 
 
 def test_no_request_reads_a_whole_table(app, statements):
-    alice = Member.of(app, "alice.test")
+    alice = sign_up(app.test_client(), "alice.test")
     admin = app.test_client()
     blob, _ = alice.publish(jpeg("cat"))
     other = alice.blob(jpeg("dog"))
@@ -199,7 +200,7 @@ def test_no_request_reads_a_whole_table(app, statements):
 
 
 def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
-    alice = Member.of(app, "alice.test")
+    alice = sign_up(app.test_client(), "alice.test")
     alice.blob(jpeg("cat"))
     clock.advance(86_401)
     services = app.extensions["aurora_blobs"]

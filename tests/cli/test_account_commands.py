@@ -3,9 +3,8 @@
 import json
 
 import pytest
-from support.members import Member, jpeg
-
-DID = "did:web:alice.test"
+from support.accounts import ALICE, BOB, sign_up
+from support.samples import jpeg
 
 
 @pytest.fixture
@@ -34,10 +33,10 @@ def create(run, handle="alice.test", *more):
 
 
 def test_an_account_is_made_and_can_log_in(run, client):
-    assert create(run) == (0, f"did     {DID}\nhandle  alice.test\n")
+    assert create(run) == (0, f"did     {ALICE}\nhandle  alice.test\n")
 
     session = {"identifier": "alice.test", "password": "correct horse"}
-    assert client.post("/xrpc/com.atproto.server.createSession", json=session).json["did"] == DID
+    assert client.post("/xrpc/com.atproto.server.createSession", json=session).json["did"] == ALICE
 
 
 def test_the_operator_gives_away_what_is_reserved(run):
@@ -63,7 +62,7 @@ def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
     ("arguments", "line"),
     [
         (("show", "bob.test"), "Error: no account bob.test"),
-        (("token", "did:web:bob.test"), "Error: no account did:web:bob.test"),
+        (("token", BOB), "Error: no account did:web:bob.test"),
         (("delete", "bob.test", "--yes"), "Error: no account bob.test"),
         (("quota", "bob.test", "1GB"), "Error: no account bob.test"),
         (("takedown", "bob.test"), "Error: no account bob.test"),
@@ -129,11 +128,11 @@ def test_accounts_are_listed_one_a_line(run):
 
     assert code == 0
     assert [line.split("\t")[:5] for line in output.splitlines()] == [
-        [DID, "alice.test", "active", "0", "0"],
-        ["did:web:bob.test", "bob.test", "takendown", "0", "0"],
+        [ALICE, "alice.test", "active", "0", "0"],
+        [BOB, "bob.test", "takendown", "0", "0"],
     ]
     assert as_json[1] == {
-        "did": "did:web:bob.test",
+        "did": BOB,
         "handle": "bob.test",
         "state": "takendown",
         "blobs": 0,
@@ -143,12 +142,12 @@ def test_accounts_are_listed_one_a_line(run):
 
 
 def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
-    member = Member.of(app, "alice.test")
+    member = sign_up(app.test_client(), "alice.test")
     member.publish(jpeg("public"))
     member.blob(jpeg("temporary"))
     run("quota", "alice.test", "1MB")
 
-    code, output = run("show", DID, "--json")
+    code, output = run("show", ALICE, "--json")
 
     shown = json.loads(output)
     total, temporary = len(jpeg("public")) + len(jpeg("temporary")), len(jpeg("temporary"))
@@ -159,7 +158,7 @@ def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
         1_000_000,
         False,
     )
-    assert "quotaBytes" in run("show", DID)[1]
+    assert "quotaBytes" in run("show", ALICE)[1]
 
 
 def test_a_token_lets_its_account_in(run, client):
@@ -169,11 +168,11 @@ def test_a_token_lets_its_account_in(run, client):
 
     headers = {"Authorization": f"Bearer {token.strip()}"}
     assert code == 0
-    assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["did"] == DID
+    assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["did"] == ALICE
 
 
 def test_a_quota_holds_at_once_and_can_be_taken_back(run, app):
-    member = Member.of(app, "alice.test")
+    member = sign_up(app.test_client(), "alice.test")
 
     code, output = run("quota", "alice.test", "10", "--uploads-per-day", "5", "--json")
     refused = member.upload(jpeg("too much for ten bytes"))
@@ -185,14 +184,14 @@ def test_a_quota_holds_at_once_and_can_be_taken_back(run, app):
         "uploadsPerDay": 5,
         "uploadsPerDayIsDefault": False,
     }
-    assert (code, json.loads(output)) == (0, {"did": DID, "usedBytes": 0, **limits})
+    assert (code, json.loads(output)) == (0, {"did": ALICE, "usedBytes": 0, **limits})
     assert refused.json["error"] == "QuotaExceeded"
     assert json.loads(run("show", "alice.test", "--json")[1])["quotaIsDefault"]
     assert member.upload(jpeg("no limit")).status_code == 200
 
 
 def test_uploads_per_day_are_limited_without_touching_the_quota(run, app):
-    member = Member.of(app, "alice.test")
+    member = sign_up(app.test_client(), "alice.test")
     run("quota", "alice.test", "--uploads-per-day", "1")
 
     statuses = [member.upload(jpeg(number)).status_code for number in range(2)]
@@ -202,7 +201,7 @@ def test_uploads_per_day_are_limited_without_touching_the_quota(run, app):
 
 
 def test_a_takedown_stops_serving_until_it_is_lifted(run, app):
-    member = Member.of(app, "alice.test")
+    member = sign_up(app.test_client(), "alice.test")
     blob, _ = member.publish(jpeg("cat"))
     cid = blob["ref"]["$link"]
 
@@ -211,10 +210,10 @@ def test_a_takedown_stops_serving_until_it_is_lifted(run, app):
     lifted, again = (run("takedown", "alice.test", "--lift") for _ in range(2))
 
     assert (applied, lifted) == (
-        (0, f"{DID} is taken down\n"),
-        (0, f"{DID} is not taken down any more\n"),
+        (0, f"{ALICE} is taken down\n"),
+        (0, f"{ALICE} is not taken down any more\n"),
     )
-    assert again == (0, f"{DID} was not taken down\n")
+    assert again == (0, f"{ALICE} was not taken down\n")
     assert (refused.json["error"], shown["takedownRef"], shown["state"]) == (
         "RepoTakendown",
         "spam",
@@ -237,11 +236,11 @@ def test_an_account_is_not_deleted_without_a_yes(run, answer):
     ("arguments", "answer"), [(("--yes",), None), ((), "y\n")], ids=["--yes", "asked"]
 )
 def test_a_deleted_account_is_gone_with_its_bytes(run, app, arguments, answer):
-    Member.of(app, "alice.test").publish(jpeg("cat"))
+    sign_up(app.test_client(), "alice.test").publish(jpeg("cat"))
 
     code, output = run("delete", "alice.test", *arguments, answer=answer)
 
-    assert code == 0 and output.endswith(f"deleted {DID}, 1 blobs, {len(jpeg('cat'))} bytes\n")
+    assert code == 0 and output.endswith(f"deleted {ALICE}, 1 blobs, {len(jpeg('cat'))} bytes\n")
     assert run("list") == (0, "")
     assert list(app.extensions["aurora_blobs"].blobs.backend.scan()) == []
 

@@ -4,8 +4,9 @@ import json
 
 import pytest
 from api.test_import_repo import CAR, IMPORT, reference
+from support.accounts import sign_up
 from support.cars import car_of
-from support.members import Member, jpeg
+from support.samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
@@ -27,7 +28,7 @@ def run(app):
 
 
 def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
     public, _ = alice.publish(jpeg("public"))
     temporary = bob.blob(jpeg("temporary"))
 
@@ -46,7 +47,7 @@ def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
 
 
 def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
-    bob = Member.of(app, "bobby.test")
+    bob = sign_up(app.test_client(), "bobby.test")
     blob, rkey = alice.publish(jpeg("cat"))
     bob.blob(jpeg("cat"))
     run("takedown", link(blob), "--did", "bobby.test", "--ref", "case 7")

@@ -10,7 +10,7 @@ import sys
 import pytest
 from PIL import Image
 from support.fakes import Interrupted
-from support.members import jpeg
+from support.samples import jpeg
 
 from aurora_blobs.errors import BackendUnavailable
 from aurora_blobs.storage.disk import DiskBackend

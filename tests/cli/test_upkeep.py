@@ -4,7 +4,8 @@ import json
 import threading
 
 import pytest
-from support.members import Member, jpeg
+from support.accounts import BOB, sign_up
+from support.samples import jpeg
 from werkzeug.serving import make_server
 
 
@@ -101,7 +102,7 @@ def other_server(open_app):
 
 def test_missing_blobs_come_back_from_another_server(run, backend, alice, cid, other_server):
     other, url = other_server
-    Member.of(other, "alice.test").publish(jpeg("cat"))
+    sign_up(other.test_client(), "alice.test").publish(jpeg("cat"))
     backend.delete(cid)
     run("blobs", "fsck", "--repair")
 
@@ -114,7 +115,7 @@ def test_missing_blobs_come_back_from_another_server(run, backend, alice, cid, o
 
 def test_another_server_s_wrong_bytes_are_not_taken(run, backend, alice, cid, other_server):
     other, url = other_server
-    Member.of(other, "alice.test").publish(jpeg("cat"))
+    sign_up(other.test_client(), "alice.test").publish(jpeg("cat"))
     theirs = other.extensions["aurora_blobs"].blobs.backend
     (theirs.root / theirs.path(cid)).write_bytes(jpeg("dog"))
     backend.delete(cid)
@@ -156,7 +157,7 @@ def test_migrating_to_s3_needs_a_bucket(run):
 
 
 def test_an_export_goes_to_a_folder_and_can_be_imported(run, alice, cid, tmp_path):
-    out = tmp_path / "out" / "did:web:bob.test"
+    out = tmp_path / "out" / BOB
 
     exported = run("blobs", "export", "--did", "alice.test", str(out))
     listed = run("blobs", "import", str(tmp_path / "out"), "--dry-run")

@@ -6,8 +6,10 @@ from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
+from support.accounts import UPLOAD
+from support.http_client import Answer
 from support.pds import ReferencePds
-from support.service import UPLOAD, Answer, Service
+from support.service import Service
 
 from aurora_blobs.auth.jwts import secret_key
 
@@ -139,7 +141,7 @@ def compare(both, method, path, body, case):
     if header is not None:
         headers["Authorization"] = header
     theirs = at_pds(both, method, path, body, headers)
-    ours = both.service.call(method, path, body, headers)
+    ours = both.service.open(path, method=method, data=body, headers=headers)
     return [
         (answer.status, answer.json.get("error"), answer.json.get("message"))
         for answer in (ours, theirs)

@@ -2,16 +2,16 @@
 
 import json
 import subprocess
-from base64 import b64encode
 from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from support.accounts import ADMIN, CAROL, UPLOAD, Account, blob_path
 from support.nginx import Nginx, own
 from support.pds import PASSWORD, ReferencePds, node
-from support.service import ROOT, UPLOAD, Service, blob_path
+from support.service import ROOT, Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 NODE_PACKAGES = ROOT / ".cache" / "node"
 PHOTO = ROOT / "examples" / "rocket.jpg"
 CID = cid_of_digest(sha256(PHOTO.read_bytes()).digest())
-ADMIN = {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
 
 # What docs/beside-a-pds.md shows as the server of a PDS.
 SERVER = """
@@ -75,6 +74,11 @@ def beside(tmp_path_factory):
         service and service.stop()
 
 
+def pds_account(beside):
+    """The account of the PDS, as it calls through nginx."""
+    return Account(beside.facts["did"], beside.facts["accessJwt"], beside.nginx)
+
+
 def run(script: str, *arguments: object) -> Any:
     """What the node program *script* prints."""
     done = subprocess.run(
@@ -120,59 +124,40 @@ def test_what_nginx_refuses_itself_is_in_the_envelope_too(beside):
 
 
 def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
-    did, token = beside.facts["did"], beside.facts["accessJwt"]
-    uploaded = beside.nginx.call(
-        "POST",
-        UPLOAD,
-        PHOTO.read_bytes(),
-        {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"},
-    )
-    assert uploaded.status == 200, uploaded.body
-    record = {
-        "repo": did,
-        "collection": "com.example.file",
-        "record": {"file": uploaded.json["blob"]},
-    }
+    member = pds_account(beside)
+    blob = member.blob(PHOTO.read_bytes())
 
-    reported = beside.service.call(
-        "POST",
+    reported = beside.service.post(
         "/xrpc/com.atproto.repo.createRecord",
-        json.dumps(record),
-        {**ADMIN, "Content-Type": "application/json"},
+        json={"repo": member.did, "collection": "com.example.file", "record": {"file": blob}},
+        auth=ADMIN,
     )
-    fetched = beside.nginx.call("GET", blob_path(did, CID))
+    fetched = member.fetch(CID)
 
-    assert reported.status == 200, reported.body
-    assert (fetched.status, fetched.body) == (200, PHOTO.read_bytes())
+    assert reported.status_code == 200, reported.data
+    assert (fetched.status_code, fetched.data) == (200, PHOTO.read_bytes())
 
 
 def test_the_reference_pds_refuses_a_record_whose_blob_it_does_not_hold_itself(beside):
     """As docs/beside-a-pds.md says: a PDS has to ask this service instead of its own store."""
-    did, token = beside.facts["did"], beside.facts["accessJwt"]
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "image/jpeg"}
-    blob = beside.nginx.call("POST", UPLOAD, PHOTO.read_bytes(), headers).json["blob"]
-    record = {"repo": did, "collection": "com.example.file", "record": {"file": blob}}
+    member = pds_account(beside)
+    blob = member.blob(PHOTO.read_bytes())
 
-    answer = beside.nginx.call(
-        "POST",
-        "/xrpc/com.atproto.repo.createRecord",
-        json.dumps(record),
-        {**headers, "Content-Type": "application/json"},
-    )
+    answer = member.record({"file": blob})
 
-    assert (answer.status, answer.json["error"]) == (400, "BlobNotFound")
+    assert (answer.status_code, answer.json["error"]) == (400, "BlobNotFound")
 
 
 def test_a_stranger_is_told_that_the_account_is_not_here(beside):
-    answer = beside.nginx.call("GET", blob_path("did:plc:ewvi7nxzyoun6zhxrhs64oiz", CID))
+    answer = beside.nginx.get(blob_path(CAROL, CID))
 
-    assert (answer.status, answer.json["error"]) == (400, "RepoNotFound")
+    assert (answer.status_code, answer.json["error"]) == (400, "RepoNotFound")
 
 
 def test_accounts_and_sessions_are_the_pdss_business(beside):
-    answer = beside.service.call("POST", "/xrpc/com.atproto.server.createSession", "{}")
+    answer = beside.service.post("/xrpc/com.atproto.server.createSession", json={})
 
-    assert (answer.status, answer.json["error"]) == (501, "MethodNotImplemented")
+    assert (answer.status_code, answer.json["error"]) == (501, "MethodNotImplemented")
 
 
 @pytest.mark.parametrize("scope", ["atproto transition:generic", "atproto blob:image/*"])

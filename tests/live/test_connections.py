@@ -4,7 +4,8 @@ import socket
 from contextlib import suppress
 
 import pytest
-from support.service import UPLOAD, Service
+from support.accounts import UPLOAD
+from support.service import Service
 
 pytestmark = pytest.mark.live
 

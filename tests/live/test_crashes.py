@@ -7,7 +7,7 @@ from hashlib import sha256
 from http.client import HTTPException
 
 import pytest
-from support.service import UPLOAD, Service, blob_path
+from support.service import Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
@@ -29,25 +29,24 @@ def service(tmp_path):
 class Uploader(threading.Thread):
     """Uploads *contents* in a random order, again and again, until the service is gone; `answered` has the CIDs."""
 
-    def __init__(self, service, account, contents, seed):
+    def __init__(self, account, contents, seed):
         super().__init__()
-        self._service, self._account = service, account
+        self._account = account
         self._contents, self._chance = contents, random.Random(seed)
         self.answered, self.wrong = set(), []
 
     def run(self):
-        headers = {**self._account.headers, "Content-Type": "image/jpeg"}
         while True:
             content = self._chance.choice(self._contents)
             try:
-                answer = self._service.call("POST", UPLOAD, content, headers)
+                answer = self._account.upload(content)
             except (OSError, HTTPException):
                 return
             cid = name_of(content)
-            if answer.status == 200 and answer.json["blob"]["ref"]["$link"] == cid:
+            if answer.status_code == 200 and answer.json["blob"]["ref"]["$link"] == cid:
                 self.answered.add(cid)
             else:
-                self.wrong.append((answer.status, answer.body))
+                self.wrong.append((answer.status_code, answer.data))
 
 
 def name_of(content):
@@ -64,7 +63,7 @@ def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
     for _ in range(ROUNDS):
         sizes = [chance.choice([10, 5000, 262_145, 1_000_000]) for _ in range(12)]
         contents = [b"\xff\xd8\xff" + chance.randbytes(size) for size in sizes]
-        uploaders = [Uploader(service, account, contents, chance.random()) for account in accounts]
+        uploaders = [Uploader(account, contents, chance.random()) for account in accounts]
         for uploader in uploaders:
             uploader.start()
         uploaders[0].join(chance.uniform(0.2, 2))
@@ -81,8 +80,8 @@ def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
 
     for account in accounts:
         for cid in kept[account.did]:
-            answer = service.call("GET", blob_path(account.did, cid), headers=account.headers)
-            assert (answer.status, name_of(answer.body)) == (200, cid)
+            answer = account.fetch(cid, **account.headers)
+            assert (answer.status_code, name_of(answer.data)) == (200, cid)
     listed = {path.name for path in (service.folder / "data" / "blobs").glob("*/*")}
     held = {
         blob["cid"]

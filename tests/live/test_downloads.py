@@ -6,9 +6,10 @@ import subprocess
 import time
 
 import pytest
+from support.accounts import blob_path, take_down
 from support.browser import play
 from support.nginx import own
-from support.service import ROOT, Service, becomes, blob_path
+from support.service import ROOT, Service, becomes
 
 pytestmark = pytest.mark.live
 
@@ -17,7 +18,6 @@ BIG = PNG + os.urandom(2_000_000)
 # tests/setup.sh fetches the package.
 MEDIA = ROOT / ".cache/media/golang-github-gabriel-vasile-mimetype-dev"
 MEDIA /= "usr/share/gocode/src/github.com/gabriel-vasile/mimetype/testdata"
-ADMIN = "correct horse"
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def service(tmp_path_factory):
         str(folder / "access.log"),
         "--access-logformat",
         '%(m)s %(s)s "%({range}i)s" "%({if-none-match}i)s" %(q)s',
-        AURORA_BLOBS_ADMIN_PASSWORD=ADMIN,
+        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
     ).start()
     yield service
     service.stop()
@@ -66,7 +66,7 @@ def asked(service, tmp_path):
 
 @pytest.fixture(scope="module")
 def big(service, account):
-    return service.publish(account, BIG, "image/png")
+    return account.publish(BIG, "image/png").cid
 
 
 @pytest.fixture
@@ -137,9 +137,7 @@ def cache(service, tmp_path):
 def answer_when_stale(cache, path):
     """The first answer that was not kept, within ten seconds."""
     deadline = time.monotonic() + 10
-    while (answer := cache.call("GET", path)).headers[
-        "X-Cache"
-    ] == "HIT" and time.monotonic() < deadline:
+    while (answer := cache.get(path)).headers["X-Cache"] == "HIT" and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer
 
@@ -147,11 +145,11 @@ def answer_when_stale(cache, path):
 def test_a_cache_asks_again_and_is_told_that_nothing_changed(
     cache, service, account, asked, marked
 ):
-    cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
+    cid = account.publish(PNG + os.urandom(500_000), "image/png").cid
     path = marked(account.did, cid)
 
-    first = cache.call("GET", path)
-    second = cache.call("GET", path)
+    first = cache.get(path)
+    second = cache.get(path)
     third = answer_when_stale(cache, path)
 
     assert [answer.headers["X-Cache"] for answer in (first, second, third)] == [
@@ -159,40 +157,35 @@ def test_a_cache_asks_again_and_is_told_that_nothing_changed(
         "HIT",
         "REVALIDATED",
     ]
-    assert first.body == second.body == third.body
+    assert first.data == second.data == third.data
     assert third.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert re.fullmatch(rf'GET 304 "-" ".*{cid}.*"', asked(2)[-1])
 
 
 def test_a_cache_learns_of_a_takedown(cache, service, account):
-    cid = service.publish(account, PNG + os.urandom(500_000), "image/png")
+    cid = account.publish(PNG + os.urandom(500_000), "image/png").cid
     path = blob_path(account.did, cid)
-    cache.call("GET", path)
+    cache.get(path)
 
-    service.admin(
-        ADMIN,
-        "com.atproto.admin.updateSubjectStatus",
-        subject={"$type": "com.atproto.admin.defs#repoBlobRef", "did": account.did, "cid": cid},
-        takedown={"applied": True, "ref": "1"},
-    )
+    take_down(service, account.did, cid)
 
-    assert answer_when_stale(cache, path).status == 400
+    assert answer_when_stale(cache, path).status_code == 400
 
 
-def test_a_cache_keeps_nothing_that_is_the_owner_s_alone(cache, service, account):
-    cid = service.upload(account, PNG + os.urandom(100_000), "image/png")["ref"]["$link"]
-    path = blob_path(account.did, cid)
+def test_a_cache_keeps_nothing_that_is_the_owner_s_alone(cache, account):
+    cid = account.blob(PNG + os.urandom(100_000), "image/png")["ref"]["$link"]
 
-    own_view = service.call("GET", path, headers=account.headers)
-    everybody_s = service.call("GET", path)
+    behind = account.at(cache)
+    own_view = behind.fetch(cid, **account.headers)
+    everybody_s = behind.fetch(cid)
 
-    assert (own_view.status, own_view.headers["Cache-Control"]) == (200, "private")
-    assert everybody_s.status == 400
+    assert (own_view.status_code, own_view.headers["Cache-Control"]) == (200, "private")
+    assert everybody_s.status_code == 400
 
 
 @pytest.mark.parametrize("name, mime_type", [("mp4.mp4", "video/mp4"), ("webm.webm", "video/webm")])
 def test_chromium_plays_and_seeks(service, account, tmp_path, asked, marked, name, mime_type):
-    cid = service.publish(account, (MEDIA / name).read_bytes(), mime_type)
+    cid = account.publish((MEDIA / name).read_bytes(), mime_type).cid
 
     seen = play(f"http://127.0.0.1:{service.port}{marked(account.did, cid)}", tmp_path / "profile")
 

@@ -3,8 +3,9 @@
 import time
 
 import pytest
+from support.accounts import CAROL, UPLOAD
 from support.auth_kit import Wallet
-from support.service import UPLOAD, Service
+from support.service import Service
 
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.jwts import secret_key
@@ -13,7 +14,7 @@ pytestmark = pytest.mark.live
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NONCE_SECRET = bytes(range(32))
-ISSUER, DID = "https://pds.test", "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+ISSUER = "https://pds.test"
 WALLET = Wallet()
 HERE = f"http://127.0.0.1{UPLOAD}"  # what the tests' own client sends as Host
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -50,7 +51,7 @@ def nonce(minutes=0):
 
 def upload(service, htu, proof_nonce, **headers):
     now = int(time.time())
-    claims = {"iss": ISSUER, "aud": "did:web:localhost", "sub": DID, "iat": now, "exp": now + 600}
+    claims = {"iss": ISSUER, "aud": "did:web:localhost", "sub": CAROL, "iat": now, "exp": now + 600}
     token = secret_key(SECRET).sign(
         "at+jwt", claims | {"scope": "atproto blob:*/*", "cnf": {"jkt": WALLET.thumbprint}}
     )
@@ -61,7 +62,7 @@ def upload(service, htu, proof_nonce, **headers):
         "Content-Type": "image/png",
         **headers,
     }
-    return service.call("POST", UPLOAD, PNG, shown)
+    return service.post(UPLOAD, data=PNG, headers=shown)
 
 
 def forwarded(proto, host, client="192.0.2.1"):
@@ -112,14 +113,14 @@ def test_a_proof_is_for_the_address_that_the_client_used(start, hops, htu, heade
     service = start(hops)
     answer = upload(service, htu + UPLOAD, nonce(), **headers)
 
-    assert (answer.status, answer.json.get("error")) == expected, answer.body
+    assert (answer.status_code, answer.json.get("error")) == expected, answer.data
 
 
 @pytest.mark.parametrize("minutes", [-1, 0])
 def test_nonces_of_the_last_minutes_are_good_in_every_process(start, minutes):
     answers = [upload(start(0), HERE, nonce(minutes)) for _ in range(8)]
 
-    assert {answer.status for answer in answers} == {200}
+    assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize("minutes", [-60, -4, 3])
@@ -127,6 +128,6 @@ def test_a_nonce_that_went_round_is_answered_with_one_that_is_good(start, minute
     old = upload(start(0), HERE, nonce(minutes))
     new = upload(start(0), HERE, old.headers["DPoP-Nonce"])
 
-    assert (old.status, old.json["error"]) == (401, "use_dpop_nonce")
-    assert new.status == 200
+    assert (old.status_code, old.json["error"]) == (401, "use_dpop_nonce")
+    assert new.status_code == 200
     assert new.headers["DPoP-Nonce"] in (nonce(), nonce(-1))

@@ -3,6 +3,7 @@ from importlib import resources
 
 import pytest
 from PIL import Image
+from support.accounts import ALICE
 from support.real_media import FILMS, PHOTOS, media
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
@@ -13,8 +14,6 @@ from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
 
 pytestmark = pytest.mark.live
-
-ALICE = "did:web:alice.test"
 
 
 @pytest.fixture

@@ -5,7 +5,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from support.service import UPLOAD, Service, blob_path
+from support.accounts import blob_path
+from support.service import Service
 
 pytestmark = pytest.mark.live
 
@@ -33,10 +34,9 @@ def body(first):
         left -= len(block)
 
 
-def upload(service, account, first):
-    headers = {**account.headers, "Content-Type": "application/x-test", "Content-Length": str(SIZE)}
-    answer = service.call("POST", UPLOAD, body(first), headers)
-    assert answer.status == 200, answer.body
+def upload(account, first):
+    answer = account.upload(body(first), "application/x-test", **{"Content-Length": str(SIZE)})
+    assert answer.status_code == 200, answer.data
     return answer.json["blob"]["ref"]["$link"]
 
 
@@ -65,7 +65,7 @@ def status(pid, name):
 def test_a_worker_takes_and_sends_300_mb_in_less_than_64(service):
     account = service.account()
 
-    cid = upload(service, account, b"one")
+    cid = upload(account, b"one")
     received = download(service, account, cid)
 
     assert received > SIZE
@@ -74,11 +74,11 @@ def test_a_worker_takes_and_sends_300_mb_in_less_than_64(service):
 
 def test_eight_uploads_of_300_mb_at_once_take_less_than_64_more_than_none(service):
     account = service.account()
-    upload(service, account, b"warm")
+    upload(account, b"warm")
     idle = sum(status(pid, "RssAnon") for pid in service.workers())
 
     with ThreadPoolExecutor(8) as pool:
-        cids = list(pool.map(lambda number: upload(service, account, b"%d" % number), range(8)))
+        cids = list(pool.map(lambda number: upload(account, b"%d" % number), range(8)))
 
     # The peak of each worker, less what it shares with others (its program and libraries).
     peak = sum(

@@ -1,14 +1,12 @@
 """An account of 3,000 blobs moves between two running servers, by the calls that migration tools make."""
 
-import json
 import random
 from base64 import b32decode
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote
 
 import pytest
 from support.cars import car_of
-from support.service import UPLOAD, Service, blob_path
+from support.service import Service
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -36,38 +34,24 @@ def servers(tmp_path):
         new.stop()
 
 
-def post(service, account, nsid, **given):
-    headers = {**account.headers, "Content-Type": "application/json"}
-    answer = service.call("POST", f"/xrpc/{nsid}", json.dumps(given), headers)
-    assert answer.status == 200, answer.body
-    return answer
-
-
-def get(service, account, path):
-    answer = service.call("GET", f"/xrpc/{path}", headers=account.headers)
-    assert answer.status == 200, answer.body
-    return answer.json
-
-
-def pages(service, account, path, key):
+def pages(account, nsid, key, **parameters):
     """Everything under *key*, page by page until there is no cursor."""
-    found, cursor = [], ""
-    while cursor is not None:
-        page = get(service, account, f"{path}&cursor={quote(cursor)}" if cursor else path)
+    page = account.get(nsid, **parameters).json
+    found = page[key]
+    while "cursor" in page:
+        page = account.get(nsid, cursor=page["cursor"], **parameters).json
         found += page[key]
-        cursor = page.get("cursor")
     return found
 
 
-def fill(service, account, rng):
+def fill(account, rng):
     """Blobs on the old server, each in a record; their bytes by CID."""
     contents = [
         STARTS[TYPES[n % len(TYPES)]] + rng.randbytes(200) + str(n).encode() for n in range(BLOBS)
     ]
 
     def upload(number):
-        headers = {**account.headers, "Content-Type": TYPES[number % len(TYPES)]}
-        return service.call("POST", UPLOAD, contents[number], headers).json["blob"]
+        return account.blob(contents[number], TYPES[number % len(TYPES)])
 
     with ThreadPoolExecutor(4) as pool:
         blobs = list(pool.map(upload, range(BLOBS)))
@@ -82,17 +66,20 @@ def fill(service, account, rng):
             }
             for n, blob in enumerate(blobs[start : start + 200])
         ]
-        post(service, account, "com.atproto.repo.applyWrites", repo=account.did, writes=writes)
+        applied = account.post("com.atproto.repo.applyWrites", repo=account.did, writes=writes)
+        assert applied.status_code == 200, applied.text
     return {blob["ref"]["$link"]: content for blob, content in zip(blobs, contents, strict=True)}
 
 
-def exported(service, account):
+def exported(account):
     """The repository as the old PDS would export it."""
     listed = pages(
-        service,
         account,
-        f"com.atproto.repo.listRecords?repo={account.did}&collection={COLLECTION}&limit=100",
+        "com.atproto.repo.listRecords",
         "records",
+        repo=account.did,
+        collection=COLLECTION,
+        limit=100,
     )
     records = {"/".join(record["uri"].split("/")[-2:]): record["value"] for record in listed}
     for value in records.values():
@@ -104,30 +91,32 @@ def exported(service, account):
 def test_an_account_of_3000_blobs_moves_to_another_server(servers):
     old, new = servers
     here, there = old.account(), new.account()
-    contents = fill(old, here, random.Random(3000))
-    post(new, there, "com.atproto.server.deactivateAccount")
+    contents = fill(here, random.Random(3000))
+    there.post("com.atproto.server.deactivateAccount")
 
-    car = exported(old, here).getvalue()
+    car = exported(here).getvalue()
     headers = {**there.headers, "Content-Type": "application/vnd.ipld.car"}
-    assert new.call("POST", "/xrpc/com.atproto.repo.importRepo", car, headers).status == 200
-    status = get(new, there, "com.atproto.server.checkAccountStatus")
+    assert (
+        new.post("/xrpc/com.atproto.repo.importRepo", data=car, headers=headers).status_code == 200
+    )
+    status = there.get("com.atproto.server.checkAccountStatus").json
     assert (status["expectedBlobs"], status["importedBlobs"], status["indexedRecords"]) == (
         BLOBS,
         0,
         BLOBS,
     )
-    missing = pages(new, there, "com.atproto.repo.listMissingBlobs?limit=500", "blobs")
-    listed = pages(old, here, f"com.atproto.sync.listBlobs?did={here.did}&limit=500", "cids")
+    missing = pages(there, "com.atproto.repo.listMissingBlobs", "blobs", limit=500)
+    listed = pages(here, "com.atproto.sync.listBlobs", "cids", did=here.did, limit=500)
     assert listed == [blob["cid"] for blob in missing] == sorted(contents)
 
     def move(cid):
-        source = old.call("GET", blob_path(here.did, cid))
+        source = here.fetch(cid)
         # Some tools lose the type on the way.
         mime_type = source.headers["Content-Type"] if listed.index(cid) % 2 else "*/*"
-        target = new.call("POST", UPLOAD, source.body, {**there.headers, "Content-Type": mime_type})
+        target = there.upload(source.data, mime_type)
         return (
-            source.status,
-            target.status,
+            source.status_code,
+            target.status_code,
             target.json.get("blob", {}).get("mimeType"),
             source.headers["Content-Type"],
         )
@@ -137,13 +126,10 @@ def test_an_account_of_3000_blobs_moves_to_another_server(servers):
 
     assert {(source, target) for source, target, _, _ in moved} == {(200, 200)}
     assert all(then.startswith(now) for _, _, now, then in moved)
-    status = get(new, there, "com.atproto.server.checkAccountStatus")
+    status = there.get("com.atproto.server.checkAccountStatus").json
     assert (status["expectedBlobs"], status["importedBlobs"]) == (BLOBS, BLOBS)
-    assert pages(new, there, "com.atproto.repo.listMissingBlobs?limit=500", "blobs") == []
-    post(new, there, "com.atproto.server.activateAccount")
+    assert pages(there, "com.atproto.repo.listMissingBlobs", "blobs", limit=500) == []
+    assert there.post("com.atproto.server.activateAccount").status_code == 200
     for cid in random.Random(1).sample(listed, 100):
-        assert new.call("GET", blob_path(there.did, cid)).body == contents[cid]
-    assert (
-        pages(new, there, f"com.atproto.sync.listBlobs?did={there.did}&limit=1000", "cids")
-        == listed
-    )
+        assert there.fetch(cid).data == contents[cid]
+    assert pages(there, "com.atproto.sync.listBlobs", "cids", did=there.did, limit=1000) == listed

@@ -9,8 +9,9 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.accounts import GET_BLOB, UPLOAD, blob_path, take_down
 from support.nginx import shipped
-from support.service import GET_BLOB, UPLOAD, Service, becomes, blob_path
+from support.service import Service, becomes
 
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.public_links import EXTENSIONS
@@ -21,7 +22,6 @@ pytestmark = pytest.mark.live
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + bytes(range(256)) * 8192  # 2 MiB
 LIMIT = 5_242_880
-UPDATE = "com.atproto.admin.updateSubjectStatus"
 ASKED = "asked=1"  # a parameter that means nothing, and has nginx ask the service
 SAMPLES = {
     "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
@@ -64,7 +64,7 @@ def nginx(folder, service):
 
 
 @pytest.fixture(scope="module")
-def exclusive(folder, nginx):
+def alone(folder, nginx):
     """The same nginx without a service: it answers with what lies open, and else with 502."""
     alone = shipped(
         folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs"
@@ -81,7 +81,7 @@ def account(service):
 @pytest.fixture(scope="module")
 def blob(service, account):
     """Path and CID of `BIG`."""
-    cid = service.publish(account, BIG, "image/png")
+    cid = account.publish(BIG, "image/png").cid
     return blob_path(account.did, cid), cid
 
 
@@ -97,9 +97,9 @@ def blob(service, account):
 def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, status, part):
     path, cid = blob
 
-    got = nginx.call("GET", path, headers=headers)
+    got = nginx.get(path, headers=headers)
 
-    assert (got.status, got.body) == (status, BIG[part])
+    assert (got.status_code, got.data) == (status, BIG[part])
     assert got.headers.get_all("ETag") == [f'"{cid}"']
     assert got.headers.get_all("Content-Type") == ["image/png"]
     assert got.headers.get_all("Content-Disposition") == [f'attachment; filename="{cid}"']
@@ -119,13 +119,13 @@ def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(
 ):
     mime_type = {extension: mime_type for mime_type, extension in EXTENSIONS.items()}[name]
     content = (SAMPLES.get(mime_type, b"?") + name.encode()).ljust(70_000, b"!")
-    path = blob_path(account.did, service.publish(account, content, mime_type))
+    path = blob_path(account.did, account.publish(content, mime_type).cid)
 
-    asked, opened = nginx.call(method, f"{path}&{ASKED}"), alone.call(method, path)
+    asked, opened = nginx.open(f"{path}&{ASKED}", method=method), alone.open(path, method=method)
 
-    assert asked.status == opened.status == 200
+    assert asked.status_code == opened.status_code == 200
     assert asked.headers["Content-Type"] == mime_type
-    assert asked.body == opened.body == (content if method == "GET" else b"")
+    assert asked.data == opened.data == (content if method == "GET" else b"")
     del asked.headers["Date"], opened.headers["Date"]
     assert sorted(asked.headers.items()) == sorted(opened.headers.items())
 
@@ -139,16 +139,16 @@ def test_a_part_of_what_lies_open_is_sent_as_the_service_sends_it(nginx, alone, 
         {"Range": part, "If-Range": f'"{cid}"'},
         {"Range": part, "If-Range": '"x"'},
     ):
-        asked = nginx.call("GET", f"{path}&{ASKED}", headers=headers)
-        opened = alone.call("GET", path, headers=headers)
-        assert (asked.status, asked.body) == (opened.status, opened.body)
+        asked = nginx.get(f"{path}&{ASKED}", headers=headers)
+        opened = alone.get(path, headers=headers)
+        assert (asked.status_code, asked.data) == (opened.status_code, opened.data)
         assert asked.headers["Content-Range"] == opened.headers["Content-Range"]
         assert opened.headers.get_all("ETag") == [f'"{cid}"']
 
 
 def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, blob):
     path, cid = blob
-    nginx.call("GET", path)
+    nginx.get(path)
     encoded = account.did.replace(":", "%3A")
 
     for query in (
@@ -156,7 +156,7 @@ def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, 
         f"cid={cid}&did={account.did}",
         f"did={encoded}&cid={cid}",
     ):
-        assert alone.call("GET", f"{GET_BLOB}?{query}").body == BIG
+        assert alone.get(f"{GET_BLOB}?{query}").data == BIG
 
 
 @pytest.mark.parametrize(
@@ -178,29 +178,28 @@ def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(
     nginx, alone, blob, method, more, headers
 ):
     path, _ = blob
-    nginx.call("GET", path)
+    nginx.get(path)
 
-    assert alone.call(method, path + more, headers=headers).status == 502
+    assert alone.open(path + more, method=method, headers=headers).status_code == 502
 
 
 def test_what_is_hidden_lies_open_no_more(nginx, alone, service, account):
-    cid = service.publish(account, PNG + b"for a while", "image/png")
+    cid = account.publish(PNG + b"for a while", "image/png").cid
     path = blob_path(account.did, cid)
-    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": account.did, "cid": cid}
-    nginx.call("GET", path)
-    assert alone.call("GET", path).status == 200
+    nginx.get(path)
+    assert alone.get(path).status_code == 200
 
-    service.admin("open sesame", UPDATE, subject=subject, takedown={"applied": True})
-    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == (
+    take_down(service, account.did, cid)
+    assert (nginx.get(path).json["error"], alone.get(path).status_code) == (
         "BlobNotFound",
         502,
     )
 
     assert service.run("blobs", "takedown", cid, "--did", account.did, "--lift").returncode == 0
-    assert (nginx.call("GET", path).status, alone.call("GET", path).status) == (200, 200)
+    assert (nginx.get(path).status_code, alone.get(path).status_code) == (200, 200)
 
     assert service.run("blobs", "takedown", cid).returncode == 0
-    assert (nginx.call("GET", path).json["error"], alone.call("GET", path).status) == (
+    assert (nginx.get(path).json["error"], alone.get(path).status_code) == (
         "BlobNotFound",
         502,
     )
@@ -209,17 +208,15 @@ def test_what_is_hidden_lies_open_no_more(nginx, alone, service, account):
 def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
     path, cid = blob
 
-    assert nginx.call("GET", path, headers={"If-None-Match": f'"{cid}"'}).status == 304
+    assert nginx.get(path, headers={"If-None-Match": f'"{cid}"'}).status_code == 304
     assert (
-        nginx.call(
-            "GET", path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}
-        ).status
+        nginx.get(path, headers={"If-Modified-Since": "Tue, 01 Jan 2199 00:00:00 GMT"}).status_code
         == 200
     )
     assert (
-        nginx.call(
-            "GET", path, headers={"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}
-        ).status
+        nginx.get(
+            path, headers={"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}
+        ).status_code
         == 200
     )
 
@@ -231,9 +228,9 @@ def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, t
     """As Firefox resumes one."""
     path, cid = blob
 
-    got = nginx.call("GET", path, headers={"Range": "bytes=9-", "If-Match": tags.format(cid)})
+    got = nginx.get(path, headers={"Range": "bytes=9-", "If-Match": tags.format(cid)})
 
-    assert (got.status, got.headers["Content-Type"]) == (
+    assert (got.status_code, got.headers["Content-Type"]) == (
         (206, "image/png") if status == 206 else (412, "application/json; charset=utf-8")
     )
 
@@ -243,9 +240,7 @@ def test_a_download_is_resumed_if_it_is_the_same(nginx, blob, if_range, status):
     path, cid = blob
 
     assert (
-        nginx.call(
-            "GET", path, headers={"Range": "bytes=9-", "If-Range": if_range.format(cid)}
-        ).status
+        nginx.get(path, headers={"Range": "bytes=9-", "If-Range": if_range.format(cid)}).status_code
         == status
     )
 
@@ -255,31 +250,38 @@ def test_ranges_are_answered_as_without_nginx(nginx, service, blob):
     beyond = {"Range": f"bytes={len(BIG)}-"}
 
     for _ in ("asked of the service", "lies open"):
-        refused = nginx.call("GET", path, headers=beyond)
+        refused = nginx.get(path, headers=beyond)
 
-        assert (refused.status, refused.json["error"]) == (416, "RangeNotSatisfiable")
+        assert (refused.status_code, refused.json["error"]) == (416, "RangeNotSatisfiable")
         assert refused.headers.get_all("Content-Range") == [f"bytes */{len(BIG)}"]
         assert refused.headers.get_all("Access-Control-Allow-Origin") == ["*"]
         for ignored in ("bytes=0-0,100-200", "bytes=abc", "lines=0-1", "bytes=-"):
-            assert nginx.call("GET", path, headers={"Range": ignored}).body == BIG
-        assert nginx.call("HEAD", path, headers=beyond).status == 200
+            assert nginx.get(path, headers={"Range": ignored}).data == BIG
+        assert nginx.head(path, headers=beyond).status_code == 200
 
 
 def test_head_has_the_size_and_no_body(nginx, blob):
     path, _ = blob
 
-    head = nginx.call("HEAD", path)
+    head = nginx.head(path)
 
-    assert (head.status, head.body, head.headers["Content-Length"]) == (200, b"", str(len(BIG)))
+    assert (head.status_code, head.data, head.headers["Content-Length"]) == (
+        200,
+        b"",
+        str(len(BIG)),
+    )
 
 
 def test_a_blob_that_lost_its_bytes_is_not_found(nginx, service, account):
-    cid = service.publish(account, PNG + os.urandom(100_000), "image/png")
+    cid = account.publish(PNG + os.urandom(100_000), "image/png").cid
     next((service.folder / "data" / "blobs").glob(f"*/{cid}")).unlink()
 
-    lost = nginx.call("GET", blob_path(account.did, cid))
+    lost = account.at(nginx).fetch(cid)
 
-    assert (lost.status, lost.json) == (400, {"error": "BlobNotFound", "message": "Blob not found"})
+    assert (lost.status_code, lost.json) == (
+        400,
+        {"error": "BlobNotFound", "message": "Blob not found"},
+    )
 
 
 @pytest.mark.parametrize("size, status", [(LIMIT, 200), (LIMIT + 1, 413), (LIMIT + 1_000_000, 413)])
@@ -292,14 +294,9 @@ def test_the_limit_is_the_service_s_and_its_refusal_is_json(
         "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm",
     }[mime_type]
 
-    answer = nginx.call(
-        "POST",
-        UPLOAD,
-        magic + bytes(size - len(magic)),
-        {**account.headers, "Content-Type": mime_type},
-    )
+    answer = account.at(nginx).upload(magic + bytes(size - len(magic)), mime_type)
 
-    assert answer.status == status
+    assert answer.status_code == status
     assert answer.json.get("error", "PayloadTooLarge") == "PayloadTooLarge"
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
@@ -308,9 +305,9 @@ def test_a_video_of_unknown_length_is_taken(nginx, account):
     webm = b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm" + bytes(1_000_000)
     pieces = (webm[start : start + 100_000] for start in range(0, len(webm), 100_000))
 
-    answer = nginx.call("POST", UPLOAD, pieces, {**account.headers, "Content-Type": "video/webm"})
+    answer = account.at(nginx).upload(pieces, "video/webm")
 
-    assert (answer.status, answer.json["blob"]["size"]) == (200, len(webm))
+    assert (answer.status_code, answer.json["blob"]["size"]) == (200, len(webm))
 
 
 @pytest.mark.parametrize("mime_type", ["image/png", "video/webm"], ids=["buffered", "passed on"])
@@ -321,7 +318,9 @@ def test_a_video_of_unknown_length_is_taken(nginx, account):
 )
 def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
     statuses = {
-        nginx.call("POST", UPLOAD, bytes(4_900_000), {**headers, "Content-Type": mime_type}).status
+        nginx.post(
+            UPLOAD, data=bytes(4_900_000), headers={**headers, "Content-Type": mime_type}
+        ).status_code
         for _ in range(60)
     }
 
@@ -342,9 +341,9 @@ def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
     ],
 )
 def test_what_nginx_refuses_itself_is_json_too(nginx, path, headers, status, error):
-    refused = nginx.call("GET", path, headers=headers)
+    refused = nginx.get(path, headers=headers)
 
-    assert (refused.status, refused.json["error"]) == (status, error)
+    assert (refused.status_code, refused.json["error"]) == (status, error)
     assert refused.headers["Content-Type"] == "application/json; charset=utf-8"
     assert refused.headers["Access-Control-Allow-Origin"] == "*"
 
@@ -355,7 +354,7 @@ def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_pat
     nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
 
     try:
-        answers = {path: nginx.call("GET", path).status for path in sorted(paths)}
+        answers = {path: nginx.get(path).status_code for path in sorted(paths)}
     finally:
         nginx.stop()
 
@@ -368,11 +367,11 @@ def test_a_service_that_is_away_is_told_in_json(tmp_path):
     nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
 
     try:
-        answer = nginx.call("POST", UPLOAD, bytes(1_000_000))
+        answer = nginx.post(UPLOAD, data=bytes(1_000_000))
     finally:
         nginx.stop()
 
-    assert (answer.status, answer.json["error"]) == (502, "UpstreamFailure")
+    assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
     assert answer.headers["Retry-After"] == "5"
 
 
@@ -384,12 +383,12 @@ def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
     nginx = shipped(tmp_path / "nginx", tmp_path / "mute.sock", tmp_path, quick).start()
 
     try:
-        answer = nginx.call("GET", "/xrpc/_health")
+        answer = nginx.get("/xrpc/_health")
     finally:
         nginx.stop()
         mute.close()
 
-    assert (answer.status, answer.json["error"]) == (504, "UpstreamTimeout")
+    assert (answer.status_code, answer.json["error"]) == (504, "UpstreamTimeout")
 
 
 def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service):
@@ -398,12 +397,12 @@ def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service
     nginx = shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted).start()
 
     try:
-        answers = [nginx.call("GET", "/xrpc/_health") for _ in range(1000)]
+        answers = [nginx.get("/xrpc/_health") for _ in range(1000)]
     finally:
         nginx.stop()
 
-    refused = [answer for answer in answers if answer.status == 429]
-    assert answers[0].status == 200
+    refused = [answer for answer in answers if answer.status_code == 429]
+    assert answers[0].status_code == 200
     assert refused[0].json["error"] == "RateLimitExceeded"
     assert refused[0].headers["Retry-After"] == "1"
 
@@ -415,15 +414,15 @@ def test_what_a_client_says_of_itself_is_not_believed(nginx, service, account):
         "X-Forwarded-Proto": "https",
     }
 
-    answer = nginx.call("GET", "/xrpc/com.atproto.server.describeServer", headers=forged)
+    answer = nginx.get("/xrpc/com.atproto.server.describeServer", headers=forged)
 
-    assert answer.status == 200
-    assert b"evil" not in answer.body
+    assert answer.status_code == 200
+    assert b"evil" not in answer.data
 
 
 def test_connections_to_the_service_are_kept(nginx, service):
     for _ in range(20):
-        nginx.call("GET", "/xrpc/_health")
+        nginx.get("/xrpc/_health")
 
     sockets = [line.split() for line in Path("/proc/net/unix").read_text().splitlines()]
     ours = [
@@ -434,7 +433,7 @@ def test_connections_to_the_service_are_kept(nginx, service):
 
 
 def test_the_access_log_tells_no_secrets(nginx, account):
-    nginx.call("GET", "/xrpc/com.atproto.server.getSession?token=hush", headers=account.headers)
+    nginx.get("/xrpc/com.atproto.server.getSession?token=hush", headers=account.headers)
 
     assert becomes(lambda: "getSession" in nginx.access_log)
     assert "hush" not in nginx.access_log
@@ -485,4 +484,4 @@ def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
     finally:
         nginx.stop()
 
-    assert answer.status == 200
+    assert answer.status_code == 200

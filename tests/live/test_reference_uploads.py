@@ -1,7 +1,6 @@
 """What the reference PDS promises of uploads in its own tests, on a socket, with the settings that do as it does."""
 
 import gzip
-import json
 import random
 import socket
 import struct
@@ -9,8 +8,9 @@ import time
 from hashlib import sha256
 
 import pytest
+from support.accounts import UPLOAD
 from support.samples import picture
-from support.service import ROOT, UPLOAD, Service, blob_path
+from support.service import ROOT, Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
@@ -51,19 +51,15 @@ def name_of(content):
     return cid_of_digest(sha256(content).digest())
 
 
-def write(service, account, collection, rkey, **value):
-    given = {
-        "repo": account.did,
-        "collection": collection,
-        "rkey": rkey,
-        "record": {"$type": collection, **value},
-    }
-    headers = {**account.headers, "Content-Type": "application/json"}
-    return service.call("POST", "/xrpc/com.atproto.repo.putRecord", json.dumps(given), headers)
-
-
-def fetch(service, account, content, **headers):
-    return service.call("GET", blob_path(account.did, name_of(content)), headers=headers)
+def write(account, collection, rkey, **value):
+    record = {"$type": collection, **value}
+    return account.post(
+        "com.atproto.repo.putRecord",
+        repo=account.did,
+        collection=collection,
+        rkey=rkey,
+        record=record,
+    )
 
 
 def stored(service):
@@ -95,12 +91,12 @@ def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
-    assert service.upload(alice, PHOTO, "image/jpeg")["size"] == len(PHOTO)
+    assert alice.blob(PHOTO, "image/jpeg")["size"] == len(PHOTO)
     assert "Traceback" not in service.log
 
 
 def test_an_upload_is_kept_and_is_temporary(service, alice):
-    blob = service.upload(alice, PHOTO, "image/jpeg")
+    blob = alice.blob(PHOTO, "image/jpeg")
 
     assert blob == {
         "$type": "blob",
@@ -109,42 +105,40 @@ def test_an_upload_is_kept_and_is_temporary(service, alice):
         "size": len(PHOTO),
     }
     assert name_of(PHOTO) in [path.name for path in stored(service)]
-    assert fetch(service, alice, PHOTO).json == {
+    assert alice.fetch(name_of(PHOTO)).json == {
         "error": "BlobNotFound",
         "message": "Blob not found",
     }
-    assert fetch(service, alice, PHOTO, **alice.headers).body == PHOTO
+    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
 
 
-def test_a_profile_makes_its_picture_public(service, alice):
-    blob = service.upload(alice, PHOTO, "image/jpeg")
+def test_a_profile_makes_its_picture_public(alice):
+    blob = alice.blob(PHOTO, "image/jpeg")
 
-    answer = write(
-        service, alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob
-    )
+    answer = write(alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob)
 
-    assert answer.status == 200, answer.body
-    got = fetch(service, alice, PHOTO)
-    assert (got.status, got.body) == (200, PHOTO)
+    assert answer.status_code == 200, answer.data
+    got = alice.fetch(name_of(PHOTO))
+    assert (got.status_code, got.data) == (200, PHOTO)
     assert got.headers["Content-Type"] == "image/jpeg"
     assert got.headers["Content-Length"] == str(len(PHOTO))
     assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert got.headers["X-Content-Type-Options"] == "nosniff"
 
 
-def test_a_picture_beyond_what_a_profile_allows_stays_temporary(service, alice):
+def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
     large = PHOTO.ljust(1_317_339, b"\0")
-    blob = service.upload(alice, large, "image/jpeg")
+    blob = alice.blob(large, "image/jpeg")
 
-    answer = write(service, alice, "app.bsky.actor.profile", "self", avatar=blob)
+    answer = write(alice, "app.bsky.actor.profile", "self", avatar=blob)
 
     assert answer.json == {
         "error": "InvalidRequest",
         "message": "Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got 1317339)"
         " at $.record.avatar",
     }
-    assert fetch(service, alice, large).json["error"] == "BlobNotFound"
-    assert fetch(service, alice, large, **alice.headers).body == large
+    assert alice.fetch(name_of(large)).json["error"] == "BlobNotFound"
+    assert alice.fetch(name_of(large), **alice.headers).data == large
 
 
 @pytest.mark.parametrize(
@@ -171,39 +165,34 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(service, alice):
     ],
     ids=["type", "size", "blob"],
 )
-def test_a_blob_stays_temporary_when_its_record_is_refused(service, alice, change, refusal):
-    blob = service.upload(alice, PHOTO, "image/jpeg")
+def test_a_blob_stays_temporary_when_its_record_is_refused(alice, change, refusal):
+    blob = alice.blob(PHOTO, "image/jpeg")
 
-    answer = write(service, alice, "com.example.file", "1", good=blob, bad={**blob, **change})
+    answer = write(alice, "com.example.file", "1", good=blob, bad={**blob, **change})
 
-    assert (answer.status, answer.json) == (400, refusal)
-    assert fetch(service, alice, PHOTO).json["error"] == "BlobNotFound"
-    assert fetch(service, alice, PHOTO, **alice.headers).body == PHOTO
-    for path in (
-        f"com.atproto.sync.listBlobs?did={alice.did}",
-        "com.atproto.repo.listMissingBlobs",
-    ):
-        assert [] in service.call("GET", f"/xrpc/{path}", headers=alice.headers).json.values()
+    assert (answer.status_code, answer.json) == (400, refusal)
+    assert alice.fetch(name_of(PHOTO)).json["error"] == "BlobNotFound"
+    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
+    assert alice.get("com.atproto.sync.listBlobs", did=alice.did).json["cids"] == []
+    assert alice.get("com.atproto.repo.listMissingBlobs").json["blobs"] == []
 
 
-def test_the_same_file_may_be_uploaded_by_two_and_again(service, alice, bob):
-    blob = service.upload(alice, PHOTO, "image/jpeg")
+def test_the_same_file_may_be_uploaded_by_two_and_again(alice, bob):
+    blob = alice.blob(PHOTO, "image/jpeg")
 
-    assert service.upload(bob, PHOTO, "image/jpeg") == blob
-    assert write(service, alice, "com.example.file", "1", file=blob).status == 200
-    assert fetch(service, bob, PHOTO).json["error"] == "BlobNotFound"
-    assert write(service, bob, "com.example.file", "1", file=blob).status == 200
-    assert service.upload(alice, PHOTO, "image/jpeg") == blob
-    assert fetch(service, alice, PHOTO).body == fetch(service, bob, PHOTO).body == PHOTO
+    assert bob.blob(PHOTO, "image/jpeg") == blob
+    assert write(alice, "com.example.file", "1", file=blob).status_code == 200
+    assert bob.fetch(name_of(PHOTO)).json["error"] == "BlobNotFound"
+    assert write(bob, "com.example.file", "1", file=blob).status_code == 200
+    assert alice.blob(PHOTO, "image/jpeg") == blob
+    assert alice.fetch(name_of(PHOTO)).data == bob.fetch(name_of(PHOTO)).data == PHOTO
 
 
-def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(service, alice):
-    headers = {**alice.headers, "Content-Type": "image/jpeg", "Content-Encoding": "gzip"}
+def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(alice):
+    answer = alice.upload(gzip.compress(PHOTO), **{"Content-Encoding": "gzip"})
 
-    answer = service.call("POST", UPLOAD, gzip.compress(PHOTO), headers)
-
-    assert answer.json["blob"] == service.upload(alice, PHOTO, "image/jpeg")
-    assert fetch(service, alice, PHOTO, **alice.headers).body == PHOTO
+    assert answer.json["blob"] == alice.blob(PHOTO, "image/jpeg")
+    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
 
 
 @pytest.mark.parametrize(
@@ -225,9 +214,9 @@ def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(service, alice):
     ids=["a bad type", "png", "unknown", "text", "a vector", "json", "nothing"],
 )
 def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(
-    service, alice, content, declared, mime_type, cid
+    alice, content, declared, mime_type, cid
 ):
-    blob = service.upload(alice, content, declared)
+    blob = alice.blob(content, declared)
 
     assert blob == {
         "$type": "blob",
@@ -235,7 +224,7 @@ def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(
         "mimeType": mime_type,
         "size": len(content),
     }
-    assert write(service, alice, "com.example.file", "1", file=blob).status == 200
-    got = fetch(service, alice, content)
-    assert (got.status, got.body) == (200, content)
+    assert write(alice, "com.example.file", "1", file=blob).status_code == 200
+    got = alice.fetch(name_of(content))
+    assert (got.status_code, got.data) == (200, content)
     assert got.headers["Content-Type"].partition(";")[0] == mime_type

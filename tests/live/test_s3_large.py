@@ -5,8 +5,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from support.accounts import UPLOAD
+from support.http_client import call
 from support.seaweed import BUCKET, KEYS
-from support.service import UPLOAD, Service, blob_path, call
+from support.service import Service
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -44,16 +46,12 @@ def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
         connection.settimeout(600)  # the store answers when it has all of it
         uploaded = call(connection, "POST", UPLOAD, (PIECE for _ in range(1024)), headers)
         cid = uploaded.json["blob"]["ref"]["$link"]
-        part = service.call(
-            "GET",
-            blob_path(alice.did, cid),
-            headers={**alice.headers, "Range": f"bytes={GIB - 200 * 2**20}-"},
-        )
+        part = alice.fetch(cid, **alice.headers, Range=f"bytes={GIB - 200 * 2**20}-")
         peaks = [peak_kib(pid) for pid in service.workers()]
     finally:
         service.stop()
 
     assert uploaded.json["blob"]["size"] == GIB
-    assert part.status == 206
-    assert sha256(part.body).digest() == sha256(PIECE * 200).digest()
+    assert part.status_code == 206
+    assert sha256(part.data).digest() == sha256(PIECE * 200).digest()
     assert max(peaks) < MAX_WORKER_KIB, peaks

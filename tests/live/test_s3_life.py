@@ -4,7 +4,8 @@ import random
 import time
 
 import pytest
-from support.depot import ALICE, BOB, Depot, blob_of, interrupted
+from support.accounts import ALICE, BOB
+from support.depot import Depot, blob_of, interrupted
 from support.racer import GRACE_SECONDS, Racer, collector_of, now, race
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy

@@ -11,7 +11,7 @@ import time
 
 import pytest
 from support.seaweed import BUCKET, KEYS
-from support.service import ROOT, UPLOAD, Service, blob_path
+from support.service import ROOT, Service
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -81,13 +81,16 @@ class Installation:
 
 
 class Traffic:
-    """Clients that upload and read all along, at whatever service is theirs; `failures` says what went wrong."""
+    """Clients that upload and read all along, at one service after another.
+
+    `failures` says what went wrong.
+    """
 
     def __init__(self, service, account, known, seed):
-        self.service = service
+        self._service = service
         self.failures = []
         self.requests = 0
-        self._account = account
+        self.account = account
         self._known = known  # CID to bytes
         self._stop = threading.Event()
         self._threads = [
@@ -108,24 +111,21 @@ class Traffic:
             self._stop.wait(0.05)
 
     def _upload(self, data):
-        headers = {**self._account.headers, "Content-Type": "application/x-test"}
-        answer = self.service.call("POST", UPLOAD, data, headers)
-        assert answer.status == 200, answer.body
-        self._known[answer.json["blob"]["ref"]["$link"]] = data
+        blob = self.account.blob(data, "application/x-test")
+        self._known[blob["ref"]["$link"]] = data
 
     def _read(self, cid):
-        answer = self.service.call(
-            "GET", blob_path(self._account.did, cid), headers=self._account.headers
-        )
-        assert (answer.status, answer.body) == (200, self._known[cid]), (
+        answer = self.account.fetch(cid, **self.account.headers)
+        assert (answer.status_code, answer.data) == (200, self._known[cid]), (
             cid,
-            answer.status,
-            answer.body[:100],
+            answer.status_code,
+            answer.data[:100],
         )
 
     def move_to(self, service):
         """What is under way ends at the old service, which then stops."""
-        old, self.service = self.service, service
+        old, self._service = self._service, service
+        self.account = self.account.at(service)
         old.stop()
 
     def stop(self):
@@ -196,12 +196,9 @@ def test_blobs_move_to_s3_and_back_under_traffic_and_kills(tmp_path, s3_server, 
         traffic.stop()
     on_disk = installation.run("fsck")
     scrubbed = installation.run("scrub")
-    final = traffic.service
-    bodies = {
-        cid: final.call("GET", blob_path(account.did, cid), headers=account.headers).body
-        for cid in known
-    }
-    final.stop()
+    account = traffic.account
+    bodies = {cid: account.fetch(cid, **account.headers).data for cid in known}
+    account.client.stop()
 
     assert traffic.failures == []
     assert traffic.requests > 100

@@ -8,7 +8,8 @@ import time
 import tracemalloc
 
 import pytest
-from support.depot import ALICE, Depot
+from support.accounts import ALICE
+from support.depot import Depot
 from support.seaweed import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy

@@ -5,8 +5,9 @@ import urllib.request
 
 import pytest
 from support import nginx
+from support.accounts import blob_path, take_down
 from support.seaweed import BUCKET, KEYS
-from support.service import UPLOAD, Service, becomes, blob_path
+from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 
@@ -45,15 +46,15 @@ def test_bytes_pass_through_whole_and_in_part(start, some_bytes):
     service = start()
     alice = service.account()
     data = some_bytes(1_000_000)
-    cid = service.publish(alice, data, "application/x-test")
+    cid = alice.publish(data, "application/x-test").cid
 
-    whole = service.call("GET", blob_path(alice.did, cid))
-    part = service.call("GET", blob_path(alice.did, cid), headers={"Range": "bytes=500000-500009"})
-    head = service.call("HEAD", blob_path(alice.did, cid))
+    whole = alice.fetch(cid)
+    part = alice.fetch(cid, Range="bytes=500000-500009")
+    head = service.head(blob_path(alice.did, cid))
 
-    assert (whole.status, whole.body) == (200, data)
-    assert (part.status, part.body) == (206, data[500_000:500_010])
-    assert (head.status, head.headers["Content-Length"]) == (200, "1000000")
+    assert (whole.status_code, whole.data) == (200, data)
+    assert (part.status_code, part.data) == (206, data[500_000:500_010])
+    assert (head.status_code, head.headers["Content-Length"]) == (200, "1000000")
 
 
 def remove(store, key):
@@ -72,26 +73,26 @@ def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(
     service = start()
     alice = service.account()
     data = some_bytes(size)
-    cid = service.publish(alice, data, "application/x-test")
+    cid = alice.publish(data, "application/x-test").cid
     store = s3_server.client()
     (lost,) = store.list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
     damage(store, lost["Key"])
 
-    part = service.call("GET", blob_path(alice.did, cid), headers={"Range": "bytes=3-"})
-    gone = service.call("GET", blob_path(alice.did, cid))
-    missing = service.call("GET", "/xrpc/com.atproto.repo.listMissingBlobs", headers=alice.headers)
-    service.publish(alice, data, "application/x-test")
-    back = service.call("GET", blob_path(alice.did, cid))
+    part = alice.fetch(cid, Range="bytes=3-")
+    gone = alice.fetch(cid)
+    missing = alice.get("com.atproto.repo.listMissingBlobs")
+    alice.publish(data, "application/x-test")
+    back = alice.fetch(cid)
 
-    assert (part.status, part.json["error"]) == (400, "BlobNotFound")
-    assert (gone.status, gone.json["error"]) == (400, "BlobNotFound")
+    assert (part.status_code, part.json["error"]) == (400, "BlobNotFound")
+    assert (gone.status_code, gone.json["error"]) == (400, "BlobNotFound")
     assert [blob["cid"] for blob in missing.json["blobs"]] == [cid]
-    assert (back.status, back.body) == (200, data)
+    assert (back.status_code, back.data) == (200, data)
 
 
 def test_an_object_says_what_it_is(start, s3_server, tmp_path):
     service = start()
-    service.publish(service.account(), b"here", "text/x-test")
+    service.account().publish(b"here", "text/x-test")
 
     (listed,) = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")[
         "Contents"
@@ -114,31 +115,31 @@ def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(
 ):
     service = start(link.url)
     alice = service.account()
-    cid = service.publish(alice, some_bytes(300_000), "application/x-test")
+    cid = alice.publish(some_bytes(300_000), "application/x-test").cid
     link.inject(kind)
 
-    up = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
-    down = service.call("GET", blob_path(alice.did, cid))
+    up = alice.upload(b"new", "text/x-test")
+    down = alice.fetch(cid)
     link.heal()
-    again = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
-    back = service.call("GET", blob_path(alice.did, cid))
+    again = alice.upload(b"new", "text/x-test")
+    back = alice.fetch(cid)
 
     for refused in (up, down):
-        assert (refused.status, refused.json["error"]) == (status, error)
+        assert (refused.status_code, refused.json["error"]) == (status, error)
         assert int(refused.headers["Retry-After"]) > 0
-    assert again.status == 200
-    assert back.body == some_bytes(300_000)
+    assert again.status_code == 200
+    assert back.data == some_bytes(300_000)
 
 
 def test_a_body_that_breaks_for_good_is_never_taken_for_whole(start, link, some_bytes):
     service = start(link.url)
     alice = service.account()
-    cid = service.publish(alice, some_bytes(3_000_000), "application/x-test")
+    cid = alice.publish(some_bytes(3_000_000), "application/x-test").cid
     link.inject("truncate", method="GET", times=1)
     link.inject("reset", method="GET")
 
     with pytest.raises(http.client.IncompleteRead):
-        service.call("GET", blob_path(alice.did, cid))
+        alice.fetch(cid)
 
 
 @pytest.mark.long
@@ -147,9 +148,9 @@ def test_a_store_that_stalls_is_a_timeout(start, link):
     alice = service.account()
     link.inject("stall")
 
-    refused = service.call("POST", UPLOAD, b"new", {**alice.headers, "Content-Type": "text/x-test"})
+    refused = alice.upload(b"new", "text/x-test")
 
-    assert (refused.status, refused.json["error"]) == (504, "UpstreamTimeout")
+    assert (refused.status_code, refused.json["error"]) == (504, "UpstreamTimeout")
     assert refused.headers["Retry-After"] == "30"
 
 
@@ -157,7 +158,7 @@ def test_health_turns_bad_with_the_store_and_good_again(start, link):
     service = start(link.url)
 
     def health():
-        return service.call("GET", "/xrpc/_health").status
+        return service.get("/xrpc/_health").status_code
 
     assert becomes(lambda: health() == 200)
     link.cut()
@@ -170,13 +171,13 @@ def test_the_redirect_goes_to_a_link_with_our_type_and_disposition(start, some_b
     service = start(AURORA_BLOBS_S3_REDIRECT="presigned")
     alice = service.account()
     data = some_bytes(300_000)
-    cid = service.publish(alice, data, "application/x-test")
+    cid = alice.publish(data, "application/x-test").cid
 
-    answer = service.call("GET", blob_path(alice.did, cid))
+    answer = alice.fetch(cid)
     with urllib.request.urlopen(answer.headers["Location"]) as followed:
         body = followed.read()
 
-    assert (answer.status, answer.body, answer.headers["Cache-Control"]) == (
+    assert (answer.status_code, answer.data, answer.headers["Cache-Control"]) == (
         302,
         b"",
         "private, no-store",
@@ -199,29 +200,34 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
     try:
         alice = service.account()
         data = some_bytes(300_000)
-        cid = service.publish(alice, data, "application/x-test")
+        cid = alice.publish(data, "application/x-test").cid
         path = blob_path(alice.did, cid)
 
-        whole = proxy.call("GET", path)
-        own = proxy.call("GET", path, headers=alice.headers)
-        part = proxy.call("GET", path, headers={"Range": "bytes=100-199"})
-        known = proxy.call("GET", path, headers={"If-None-Match": f'"{cid}"'})
-        stale = proxy.call("GET", path, headers={"Range": "bytes=100-199", "If-Range": '"other"'})
-        beyond = proxy.call("GET", path, headers={"Range": "bytes=300000-"})
-        head = proxy.call("HEAD", path)
-        outside = proxy.call("GET", f"/_s3/{BUCKET}/")
+        whole = proxy.get(path)
+        own = proxy.get(path, headers=alice.headers)
+        part = proxy.get(path, headers={"Range": "bytes=100-199"})
+        known = proxy.get(path, headers={"If-None-Match": f'"{cid}"'})
+        stale = proxy.get(path, headers={"Range": "bytes=100-199", "If-Range": '"other"'})
+        beyond = proxy.get(path, headers={"Range": "bytes=300000-"})
+        head = proxy.head(path)
+        outside = proxy.get(f"/_s3/{BUCKET}/")
     finally:
         proxy.stop()
 
-    assert (whole.status, whole.body) == (200, data)
-    assert (own.status, own.body) == (200, data)
-    assert (part.status, part.body, part.headers["Content-Range"]) == (
+    assert (whole.status_code, whole.data) == (200, data)
+    assert (own.status_code, own.data) == (200, data)
+    assert (part.status_code, part.data, part.headers["Content-Range"]) == (
         206,
         data[100:200],
         "bytes 100-199/300000",
     )
-    assert (stale.status, stale.body) == (200, data)
-    assert (known.status, head.status, beyond.status, outside.status) == (304, 200, 416, 400)
+    assert (stale.status_code, stale.data) == (200, data)
+    assert (known.status_code, head.status_code, beyond.status_code, outside.status_code) == (
+        304,
+        200,
+        416,
+        400,
+    )
     assert head.headers["Content-Length"] == "300000"
     for answer in (whole, part, stale):
         for name, value in {
@@ -259,24 +265,18 @@ def behind_nginx(start, s3_server, link, tmp_path):
 def test_a_takedown_holds_at_once_behind_nginx(behind_nginx):
     service, proxy = behind_nginx
     alice = service.account()
-    cid = service.publish(alice, b"taken down", "text/x-test")
+    cid = alice.publish(b"taken down", "text/x-test").cid
     path = blob_path(alice.did, cid)
-    subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": alice.did, "cid": cid}
 
-    before = proxy.call("GET", path)
-    service.admin(
-        "open sesame",
-        "com.atproto.admin.updateSubjectStatus",
-        subject=subject,
-        takedown={"applied": True, "ref": "1"},
-    )
+    before = proxy.get(path)
+    take_down(service, alice.did, cid)
     after = [
-        proxy.call(method, path, headers=more)
+        proxy.open(path, method=method, headers=more)
         for method, more in (("GET", {}), ("GET", PART), ("HEAD", {}))
     ]
 
-    assert before.body == b"taken down"
-    assert [answer.status for answer in after] == [400, 400, 400]
+    assert before.data == b"taken down"
+    assert [answer.status_code for answer in after] == [400, 400, 400]
     assert after[0].json["error"] == "BlobNotFound"
 
 
@@ -296,38 +296,38 @@ PART = {"Range": "bytes=0-3"}
 def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, error):
     service, proxy = behind_nginx
     alice = service.account()
-    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+    path = blob_path(alice.did, alice.publish(b"here", "text/x-test").cid)
     link.inject(kind)
 
-    failed = proxy.call("GET", path)
+    failed = proxy.get(path)
     link.heal()
-    back = proxy.call("GET", path)
+    back = proxy.get(path)
 
-    assert (failed.status, failed.json["error"]) == (status, error)
+    assert (failed.status_code, failed.json["error"]) == (status, error)
     assert int(failed.headers["Retry-After"]) > 0
     assert failed.headers["Access-Control-Allow-Origin"] == "*"
-    assert (back.status, back.body) == (200, b"here")
+    assert (back.status_code, back.data) == (200, b"here")
 
 
 def test_what_nginx_does_not_find_in_the_store_is_a_blob_not_found(behind_nginx, link):
     service, proxy = behind_nginx
     alice = service.account()
-    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+    path = blob_path(alice.did, alice.publish(b"here", "text/x-test").cid)
     link.inject("404")
 
-    lost = proxy.call("GET", path)
+    lost = proxy.get(path)
 
-    assert (lost.status, lost.json["error"]) == (400, "BlobNotFound")
+    assert (lost.status_code, lost.json["error"]) == (400, "BlobNotFound")
 
 
 def test_a_range_beyond_the_blob_is_told_its_size_behind_nginx(behind_nginx):
     service, proxy = behind_nginx
     alice = service.account()
-    path = blob_path(alice.did, service.publish(alice, b"here", "text/x-test"))
+    path = blob_path(alice.did, alice.publish(b"here", "text/x-test").cid)
 
-    beyond = proxy.call("GET", path, headers={"Range": "bytes=4-"})
+    beyond = proxy.get(path, headers={"Range": "bytes=4-"})
 
-    assert (beyond.status, beyond.json["error"]) == (416, "RangeNotSatisfiable")
+    assert (beyond.status_code, beyond.json["error"]) == (416, "RangeNotSatisfiable")
     assert beyond.headers["Content-Range"] == "bytes */4"
 
 
@@ -343,11 +343,11 @@ def test_a_range_beyond_the_blob_is_told_its_size_behind_nginx(behind_nginx):
 def test_the_store_is_not_asked_what_the_service_has_decided(behind_nginx, header, value):
     service, proxy = behind_nginx
     alice = service.account()
-    cid = service.publish(alice, b"here", "text/x-test")
+    cid = alice.publish(b"here", "text/x-test").cid
 
-    answer = proxy.call("GET", blob_path(alice.did, cid), headers={header: value.format(cid=cid)})
+    answer = proxy.get(blob_path(alice.did, cid), headers={header: value.format(cid=cid)})
 
-    assert (answer.status, answer.body) == (200, b"here")
+    assert (answer.status_code, answer.data) == (200, b"here")
 
 
 def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, s3_server, tmp_path):

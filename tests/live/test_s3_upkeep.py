@@ -3,7 +3,8 @@
 import io
 
 import pytest
-from support.depot import ALICE, Depot
+from support.accounts import ALICE
+from support.depot import Depot
 from support.seaweed import BUCKET
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules

@@ -5,7 +5,7 @@ import time
 
 import pytest
 from support.nginx import shipped
-from support.service import UPLOAD, Service
+from support.service import Service
 from support.slow import SlowClients, kinds
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -13,24 +13,19 @@ pytestmark = [pytest.mark.live, pytest.mark.long]
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
-def median_upload_ms(call, account):
+def median_upload_ms(account):
     """The median time of a 1 MB upload on a connection of its own; each must succeed."""
     took = []
     for _ in range(15):
         began = time.monotonic()
-        answer = call(
-            "POST",
-            UPLOAD,
-            PNG + os.urandom(1_000_000),
-            {**account.headers, "Content-Type": "image/png"},
-        )
+        answer = account.upload(PNG + os.urandom(1_000_000), "image/png")
         took.append(1000 * (time.monotonic() - began))
-        assert answer.status == 200, answer.body
+        assert answer.status_code == 200, answer.data
     return sorted(took)[len(took) // 2]
 
 
 @pytest.fixture(scope="module")
-def exclusive(tmp_path_factory):
+def alone(tmp_path_factory):
     """gunicorn, with nothing in front."""
     service = Service(tmp_path_factory.mktemp("alone")).start()
     yield service
@@ -54,25 +49,25 @@ def account(alone):
     ids=["silent", "half a head", "half a body", "half a chunk", "of every kind"],
 )
 def test_200_stalled_clients_do_not_stop_an_upload(alone, account, mix):
-    usual = median_upload_ms(alone.call, account)
+    usual = median_upload_ms(account)
     starts = [kinds(account)[kind] for kind in mix]
 
     with SlowClients(alone.connect, starts, 200) as slow:
         time.sleep(1)
-        among_them = median_upload_ms(alone.call, account)
+        among_them = median_upload_ms(account)
         dropped_after = slow.seconds_until_dropped(40)
 
     print(
         f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms; dropped after {dropped_after:.0f} s"
     )
     assert among_them < 10 * usual + 100
-    assert alone.call("GET", "/xrpc/_health").status == 200
+    assert alone.get("/xrpc/_health").status_code == 200
 
 
 @pytest.mark.parametrize("kind", ["half a head", "half a body"])
 def test_200_trickling_clients_do_not_stop_an_upload(alone, account, kind):
     with SlowClients(alone.connect, [kinds(account)[kind]], 200) as slow:
-        assert median_upload_ms(alone.call, account) < 1000
+        assert median_upload_ms(account) < 1000
         slow.seconds_until_dropped(60, trickle=b"x")
 
 
@@ -91,12 +86,12 @@ def test_1000_stalled_clients_do_not_stop_an_upload_behind_nginx(tmp_path, mix):
     try:
         service.start()
         nginx.start()
-        account = service.account()
+        account = service.account().at(nginx)
         starts = [kinds(account)[kind] for kind in mix]
-        usual = median_upload_ms(nginx.call, account)
+        usual = median_upload_ms(account)
 
         with SlowClients(nginx.connect, starts, 1000) as slow:
-            among_them = median_upload_ms(nginx.call, account)
+            among_them = median_upload_ms(account)
             slow.seconds_until_dropped(60)
 
         print(f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms")

@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from support.service import UPLOAD, Service, becomes, blob_path
+from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 
@@ -40,12 +40,7 @@ class SlowUpload(threading.Thread):
 
     def __init__(self, service, account):
         super().__init__()
-        self._service = service
-        self._headers = {
-            **account.headers,
-            "Content-Type": "image/png",
-            "Content-Length": str(len(BODY)),
-        }
+        self._account = account
         self.finish = threading.Event()
         self.answer = None
         self.start()
@@ -53,7 +48,9 @@ class SlowUpload(threading.Thread):
 
     def run(self):
         with suppress(OSError):
-            self.answer = self._service.call("POST", UPLOAD, self._pieces(), self._headers)
+            self.answer = self._account.upload(
+                self._pieces(), "image/png", **{"Content-Length": str(len(BODY))}
+            )
 
     def _pieces(self):
         yield BODY[:1_500_000]
@@ -75,7 +72,7 @@ def test_a_stop_waits_for_an_upload_in_flight(service):
     silent.close()
 
     assert refused
-    assert upload.answer.status == 200, upload.answer.body
+    assert upload.answer.status_code == 200, upload.answer.data
     assert status == 0
     assert time.monotonic() - began < 10
     [file] = stored(service)
@@ -96,7 +93,7 @@ def test_ctrl_c_ends_it_at_once(service):
 
 def test_a_sudden_death_in_mid_upload_leaves_nothing_after_the_restart(service):
     account = service.account()
-    kept = service.publish(account, PNG + b"kept", "image/png")
+    kept = account.publish(PNG + b"kept", "image/png").cid
     upload = SlowUpload(service, account)
 
     service.kill()
@@ -105,18 +102,18 @@ def test_a_sudden_death_in_mid_upload_leaves_nothing_after_the_restart(service):
     service.start()
 
     assert [path.name for path in stored(service)] == [kept]
-    assert service.call("GET", blob_path(account.did, kept)).body == PNG + b"kept"
+    assert account.fetch(kept).data == PNG + b"kept"
 
 
 def test_a_worker_that_dies_takes_nothing_with_it(service):
     account = service.account()
-    kept = service.publish(account, PNG + b"kept", "image/png")
+    kept = account.publish(PNG + b"kept", "image/png").cid
 
     for pid in service.workers():
         os.kill(pid, signal.SIGKILL)
 
     assert becomes(service.is_answering)
-    assert service.call("GET", blob_path(account.did, kept)).body == PNG + b"kept"
+    assert account.fetch(kept).data == PNG + b"kept"
 
 
 def test_it_starts_and_answers_within_moments(tmp_path):
@@ -124,11 +121,11 @@ def test_it_starts_and_answers_within_moments(tmp_path):
     began = time.monotonic()
     try:
         service.start()
-        answer = service.call("GET", "/xrpc/_health")
+        answer = service.get("/xrpc/_health")
         took = time.monotonic() - began
     finally:
         service.stop()
 
     print(f"started and answered in {took:.2f} s")
-    assert answer.status == 200
+    assert answer.status_code == 200
     assert took < 5

@@ -10,7 +10,8 @@ from hashlib import sha256
 
 import brotli
 import pytest
-from support.service import UPLOAD, Service
+from support.accounts import UPLOAD
+from support.service import Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 

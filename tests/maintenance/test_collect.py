@@ -1,7 +1,8 @@
 """The collector takes what is over and nothing else."""
 
 import pytest
-from support.depot import ALICE, BOB, blob_of
+from support.accounts import ALICE, BOB
+from support.depot import blob_of
 from support.fakes import Interrupted
 
 from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens

@@ -6,7 +6,8 @@ import sqlite3
 import tarfile
 
 import pytest
-from support.depot import ALICE, BOB, blob_of, cid_of_bytes
+from support.accounts import ALICE, BOB
+from support.depot import blob_of, cid_of_bytes
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.maintenance.backup import Backup

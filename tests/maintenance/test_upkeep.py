@@ -3,6 +3,7 @@
 import io
 
 import pytest
+from support.accounts import ALICE
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.manager import BlobManager, UploadRules
@@ -16,7 +17,6 @@ from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.pair import PairBackend
 
-ALICE = "did:web:alice.test"
 NEVER_SEEN = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 

@@ -6,7 +6,8 @@ import tracemalloc
 from hashlib import sha256
 
 import pytest
-from support.cars import DID, Car, block_of, car_of, cid_of, varint
+from support.accounts import ALICE
+from support.cars import Car, block_of, car_of, cid_of, varint
 
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.car import MAX_BLOCK_BYTES, Repository
@@ -56,7 +57,7 @@ def test_a_record_has_its_links_and_bytes_as_json():
 
 
 def test_a_repository_names_its_account():
-    assert Repository(car_of({})).did == DID
+    assert Repository(car_of({})).did == ALICE
 
 
 def test_an_empty_repository_has_no_records():
@@ -286,9 +287,9 @@ def test_a_broken_header_is_refused(header, reason):
     "commit",
     [
         {},
-        {"did": DID},
+        {"did": ALICE},
         {"did": "alice", "data": BLOB},
-        {"did": DID, "data": 1},
+        {"did": ALICE, "data": 1},
         {"did": 1, "data": BLOB},
         [],
     ],

@@ -4,8 +4,9 @@ import io
 import random
 
 import pytest
-from support.cars import DID, Car, car_of
-from support.depot import BOB, cid_of_bytes, link_of, raw_cid
+from support.accounts import ALICE, BOB
+from support.cars import Car, car_of
+from support.depot import cid_of_bytes, link_of, raw_cid
 
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
 from aurora_blobs.protocol.car import Repository
@@ -18,10 +19,10 @@ def blob(data, mime_type="application/x-test"):
 
 @pytest.fixture
 def importer(depot):
-    return lambda records, did=DID: depot.importer.run(Repository(car_of(records, did)))
+    return lambda records, did=ALICE: depot.importer.run(Repository(car_of(records, did)))
 
 
-def kept(depot, did=DID):
+def kept(depot, did=ALICE):
     return {f"{collection}/{rkey}" for collection, rkey in depot.keys(did)}
 
 
@@ -39,8 +40,8 @@ def test_every_record_is_kept(depot, importer):
 def test_blobs_of_imported_records_are_awaited_without_being_here(depot, importer):
     importer({"com.example.a/1": {"pictures": [blob(b"one"), blob(b"two")]}})
 
-    assert depot.listed(DID) == sorted([cid_of_bytes(b"one"), cid_of_bytes(b"two")])
-    assert [named.cid for named in depot.blobs.list_missing(DID, "", 10)] == depot.listed(DID)
+    assert depot.listed(ALICE) == sorted([cid_of_bytes(b"one"), cid_of_bytes(b"two")])
+    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == depot.listed(ALICE)
 
 
 def test_an_awaited_blob_is_public_as_soon_as_it_is_uploaded(depot, importer):
@@ -49,15 +50,15 @@ def test_an_awaited_blob_is_public_as_soon_as_it_is_uploaded(depot, importer):
     entry = depot.upload(b"one")
 
     assert entry.unreferenced_since is None
-    assert depot.blobs.describe(DID, entry.cid) == entry
-    assert depot.blobs.list_missing(DID, "", 10) == []
+    assert depot.blobs.describe(ALICE, entry.cid) == entry
+    assert depot.blobs.list_missing(ALICE, "", 10) == []
 
 
 def test_a_blob_that_was_uploaded_before_its_record_was_imported_is_public(depot, importer):
     entry = depot.upload(b"one")
     importer({"com.example.a/1": {"picture": blob(b"one")}})
 
-    assert depot.blobs.describe(DID, entry.cid).unreferenced_since is None
+    assert depot.blobs.describe(ALICE, entry.cid).unreferenced_since is None
 
 
 def test_an_awaited_blob_keeps_the_type_that_the_record_states(depot, importer):
@@ -85,7 +86,7 @@ def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_rec
 
 def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(depot, importer):
     importer({"com.example.a/1": {"pictures": [blob(bytes([number])) for number in range(20)]}})
-    depot.limit_uploads(DID, 3)
+    depot.limit_uploads(ALICE, 3)
 
     for number in range(20):
         depot.upload(bytes([number]))
@@ -104,7 +105,7 @@ def test_a_legacy_reference_is_read(depot, importer):
         }
     )
 
-    assert depot.listed(DID) == [cid_of_bytes(b"old")]
+    assert depot.listed(ALICE) == [cid_of_bytes(b"old")]
     assert depot.upload(b"old", "application/x-old").unreferenced_since is None
 
 
@@ -131,9 +132,9 @@ def test_importing_again_drops_what_is_gone(depot, importer):
     )
 
     assert kept(depot) == {"com.example.a/2"}
-    assert depot.listed(DID) == [two.cid]
-    assert depot.entry(DID, one.cid).unreferenced_since == depot.clock.now
-    assert depot.entry(DID, two.cid).unreferenced_since is None
+    assert depot.listed(ALICE) == [two.cid]
+    assert depot.entry(ALICE, one.cid).unreferenced_since == depot.clock.now
+    assert depot.entry(ALICE, two.cid).unreferenced_since is None
 
 
 def test_importing_again_follows_a_changed_reference(depot, importer):
@@ -142,8 +143,8 @@ def test_importing_again_follows_a_changed_reference(depot, importer):
 
     assert importer({"com.example.a/1": {"picture": blob(b"two")}}) == Imported(written=1)
 
-    assert depot.listed(DID) == [cid_of_bytes(b"two")]
-    assert depot.entry(DID, one.cid).unreferenced_since is not None
+    assert depot.listed(ALICE) == [cid_of_bytes(b"two")]
+    assert depot.entry(ALICE, one.cid).unreferenced_since is not None
 
 
 def test_a_blob_that_moved_to_another_record_stays_public(depot, importer):
@@ -152,7 +153,7 @@ def test_a_blob_that_moved_to_another_record_stays_public(depot, importer):
 
     importer({"com.example.a/3": {"picture": blob(b"one")}})
 
-    assert depot.entry(DID, one.cid).unreferenced_since is None
+    assert depot.entry(ALICE, one.cid).unreferenced_since is None
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -174,14 +175,14 @@ def test_any_repository_may_follow_any_other(depot, importer, seed):
         importer(values)
 
         assert kept(depot) == set(values)
-        assert depot.listed(DID) == sorted(
+        assert depot.listed(ALICE) == sorted(
             {link_of(value["picture"]["ref"]) for value in values.values()}
         )
     for number in range(9):
         depot.upload(bytes([number]))
     importer({})
     assert kept(depot) == set()
-    assert all(entry.unreferenced_since is not None for entry in depot.blobs.entries(DID))
+    assert all(entry.unreferenced_since is not None for entry in depot.blobs.entries(ALICE))
 
 
 class Interrupted(Repository):
@@ -209,7 +210,10 @@ def test_what_a_client_writes_during_an_import_stays(depot):
     file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
     depot.importer.run(Interrupted(file, interrupt))
 
-    assert depot.value(DID, "com.example.a", "0900") == {"$type": "com.example.a", "by": "a client"}
+    assert depot.value(ALICE, "com.example.a", "0900") == {
+        "$type": "com.example.a",
+        "by": "a client",
+    }
     assert "com.example.a/0900-new" in kept(depot)
     assert "com.example.a/0001-old" not in kept(depot)
 
@@ -231,7 +235,7 @@ def test_two_imports_of_an_account_do_not_mix(depot):
     assert len(refused) == 1
     assert first == {f"com.example.a/{number:04}" for number in range(1000)}
     assert kept(depot) == set(later)
-    assert depot.value(DID, "com.example.a", "0700") == {"n": 2}
+    assert depot.value(ALICE, "com.example.a", "0700") == {"n": 2}
 
 
 def test_another_account_may_import_meanwhile(depot):
@@ -247,7 +251,7 @@ def test_an_import_ends_when_its_account_is_deleted(depot):
     file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
 
     with pytest.raises(RepoNotFound):
-        depot.importer.run(Interrupted(file, lambda: depot.blobs.delete_account(DID)))
+        depot.importer.run(Interrupted(file, lambda: depot.blobs.delete_account(ALICE)))
 
     assert kept(depot) == set()
 

@@ -11,6 +11,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt import PyJWS
+from support.accounts import ALICE
 from support.clock import NOW
 
 from aurora_blobs.auth import Credentials
@@ -18,7 +19,6 @@ from aurora_blobs.auth.jwts import Key, base64url
 from aurora_blobs.errors import BlobServiceError
 
 SECRET = "0123456789abcdef0123456789abcdef"
-ACCOUNT = "did:web:alice.test"
 SERVICE = "did:web:pds.test"
 UPLOAD = "com.atproto.repo.uploadBlob"
 
@@ -71,7 +71,7 @@ class Signer:
 
     def token(self, typ="JWT", **changes):
         claims = {
-            "iss": ACCOUNT,
+            "iss": ALICE,
             "aud": SERVICE,
             "lxm": UPLOAD,
             "exp": NOW + 60,

@@ -4,8 +4,7 @@ import io
 from hashlib import sha256
 
 import libipld
-
-DID = "did:web:alice.test"
+from support.accounts import ALICE
 
 
 def varint(number):
@@ -42,7 +41,7 @@ class Car:
         self.blocks[cid] = block
         return cid
 
-    def commit(self, data, did=DID):
+    def commit(self, data, did=ALICE):
         return self.add(
             {
                 "did": did,
@@ -75,7 +74,7 @@ class Car:
             last = key
         return self.add(node)
 
-    def repository(self, records, did=DID):
+    def repository(self, records, did=ALICE):
         """The root of a repository of *records*, (collection/rkey) to value, CIDs in it as bytes."""
         entries = [(key.encode(), self.add(value)) for key, value in records.items()]
         return self.commit(self.tree(sorted(entries)), did)
@@ -87,6 +86,6 @@ class Car:
         return io.BytesIO(b"".join(parts))
 
 
-def car_of(records, did=DID):
+def car_of(records, did=ALICE):
     car = Car()
     return car.file(car.repository(records, did))

@@ -5,6 +5,7 @@ import json
 from hashlib import sha256
 from pathlib import Path
 
+from support.accounts import ALICE
 from support.clock import Clock
 
 from aurora_blobs.accounts.moderation import Moderation, Subject
@@ -17,9 +18,6 @@ from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.records.index import Records, Write
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.disk import DiskBackend
-
-ALICE = "did:web:alice.test"
-BOB = "did:web:bob.test"
 
 
 def cid_of_bytes(data):

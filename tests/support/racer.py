@@ -13,7 +13,8 @@ from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
-from support.depot import ALICE, BOB, Depot, blob_of
+from support.accounts import ALICE, BOB
+from support.depot import Depot, blob_of
 
 from aurora_blobs.errors import (
     AccountNotFound,

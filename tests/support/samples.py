@@ -1,6 +1,7 @@
 """Bytes that show a media type at their start, and bytes that do not; made here, by Pillow where it can."""
 
 import io
+import json
 import struct
 import zipfile
 import zlib
@@ -11,6 +12,11 @@ from aurora_blobs.intake.spool import HEAD
 
 HTML = b"<!DOCTYPE html><html><body><script>alert(1)</script></body></html>"
 PROGRAM = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0" + bytes(44)
+
+
+def jpeg(text):
+    """Bytes that are a JPEG to whoever looks at their start, and differ by *text*."""
+    return b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + json.dumps(text).encode()
 
 
 def picture(format, frames=1, **options):

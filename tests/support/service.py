@@ -1,6 +1,5 @@
 """The service as it is shipped: gunicorn and gunicorn.conf.py, on a free port, with its data in a folder of its own."""
 
-import json
 import os
 import random
 import signal
@@ -8,41 +7,18 @@ import socket
 import subprocess
 import sys
 import time
-from base64 import b64encode
 from collections.abc import Callable
-from dataclasses import dataclass
-from http.client import HTTPConnection, HTTPException, HTTPMessage
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+
+from support.accounts import Account, sign_up
+from support.http_client import HttpClient
 
 ROOT = Path(__file__).parent.parent.parent
-UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
-GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    headers: HTTPMessage
-    body: bytes
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.body)
-
-
-@dataclass(frozen=True)
-class Account:
-    did: str
-    token: str
-
-    @property
-    def headers(self) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self.token}"}
-
-
-class Server:
+class Server(HttpClient):
     """A process that serves HTTP on a free port, and is stopped by its pid."""
 
     def __init__(self, folder: Path) -> None:
@@ -71,11 +47,6 @@ class Server:
 
     def connect(self) -> socket.socket:
         return socket.create_connection(("127.0.0.1", self.port), timeout=60)
-
-    def call(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> Answer:
-        return call(self.connect(), method, path, body, headers)
 
     def stop(self, with_signal: int = signal.SIGTERM) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -128,7 +99,7 @@ class Service(Server):
     def is_answering(self) -> bool:
         """Whether a worker is ready. A connection alone may be one with what was here before, and is dying."""
         try:
-            return bool(self.call("GET", "/xrpc/_health").status)
+            return bool(self.get("/xrpc/_health").status_code)
         except (OSError, HTTPException):
             return False
 
@@ -171,62 +142,7 @@ class Service(Server):
         )
 
     def account(self, handle: str = "alice.test") -> Account:
-        made = self.call(
-            "POST",
-            "/xrpc/com.atproto.server.createAccount",
-            json.dumps(
-                {"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"}
-            ),
-            {"Content-Type": "application/json"},
-        )
-        assert made.status == 200, made.body
-        return Account(made.json["did"], made.json["accessJwt"])
-
-    def upload(self, account: Account, content: bytes, mime_type: str) -> Any:
-        """The reference to *content*, which is a blob of *account* from now on."""
-        uploaded = self.call(
-            "POST", UPLOAD, content, {**account.headers, "Content-Type": mime_type}
-        )
-        assert uploaded.status == 200, uploaded.body
-        return uploaded.json["blob"]
-
-    def publish(self, account: Account, content: bytes, mime_type: str) -> str:
-        """Upload *content* and name it in a record; its CID."""
-        blob = self.upload(account, content, mime_type)
-        record = {"repo": account.did, "collection": "com.example.file", "record": {"file": blob}}
-        headers = {**account.headers, "Content-Type": "application/json"}
-        created = self.call(
-            "POST", "/xrpc/com.atproto.repo.createRecord", json.dumps(record), headers
-        )
-        assert created.status == 200, created.body
-        cid: str = blob["ref"]["$link"]
-        return cid
-
-    def admin(self, password: str, nsid: str, **given: Any) -> Any:
-        """Call *nsid* as the administrator."""
-        basic = b64encode(f"admin:{password}".encode()).decode()
-        headers = {"Authorization": f"Basic {basic}", "Content-Type": "application/json"}
-        answer = self.call("POST", f"/xrpc/{nsid}", json.dumps(given), headers)
-        assert answer.status == 200, answer.body
-        return answer.json
-
-
-def call(
-    connection: socket.socket,
-    method: str,
-    path: str,
-    body: Any = None,
-    headers: dict[str, str] | None = None,
-) -> Answer:
-    """One request on *connection*, which is closed after it."""
-    client = HTTPConnection("127.0.0.1")
-    client.sock = connection
-    try:
-        client.request(method, path, body, headers or {})
-        response = client.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        client.close()
+        return sign_up(self, handle)
 
 
 def becomes(condition: Callable[[], object], seconds: float = 20) -> bool:
@@ -235,10 +151,6 @@ def becomes(condition: Callable[[], object], seconds: float = 20) -> bool:
     while not (true := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
     return bool(true)
-
-
-def blob_path(did: str, cid: str) -> str:
-    return f"{GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
 
 
 def _is_alive(pid: int) -> bool:

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Callable
 
-from support.service import UPLOAD, Account
+from support.accounts import UPLOAD, Account
 
 _POST = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n".encode()
 

@@ -1,0 +1,114 @@
+"""Accounts: their DIDs, and one with a token, which calls an application or a server alike."""
+
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from flask.testing import FlaskClient
+from support.http_client import HttpClient
+
+ALICE = "did:web:alice.test"
+BOB = "did:web:bob.test"
+CAROL = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+
+ADMIN = ("admin", "open sesame")
+UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
+GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
+
+
+class Published(NamedTuple):
+    """A blob that a record names: the reference to it, and the record's key."""
+
+    blob: dict[str, Any]
+    rkey: str
+
+    @property
+    def cid(self) -> str:
+        return self.blob["ref"]["$link"]
+
+
+@dataclass(frozen=True)
+class Account:
+    """An account, its access token, and the client that it calls with: Flask's, or a server."""
+
+    did: str
+    token: str
+    client: FlaskClient | HttpClient
+
+    @property
+    def headers(self):
+        return {"Authorization": f"Bearer {self.token}"}
+
+    def at(self, client):
+        """The same account, which calls *client*."""
+        return replace(self, client=client)
+
+    def upload(self, data, mime_type="image/jpeg", **headers):
+        return self.client.post(
+            UPLOAD, data=data, headers={**self.headers, "Content-Type": mime_type, **headers}
+        )
+
+    def blob(self, data, mime_type="image/jpeg"):
+        """Upload *data*; the reference that came back."""
+        answer = self.upload(data, mime_type)
+        assert answer.status_code == 200, answer.text
+        return answer.json["blob"]
+
+    def post(self, method, **given):
+        return self.client.post(f"/xrpc/{method}", json=given, headers=self.headers)
+
+    def get(self, method, **parameters):
+        return self.client.get(f"/xrpc/{method}", query_string=parameters, headers=self.headers)
+
+    def record(self, value, collection="com.example.file", **more):
+        return self.post(
+            "com.atproto.repo.createRecord",
+            repo=self.did,
+            collection=collection,
+            record=value,
+            **more,
+        )
+
+    def publish(self, data, mime_type="image/jpeg"):
+        """Upload *data* and name it in a record."""
+        blob = self.blob(data, mime_type)
+        answer = self.record({"file": blob})
+        assert answer.status_code == 200, answer.text
+        return Published(blob, answer.json["uri"].rpartition("/")[2])
+
+    def fetch(self, cid, did=None, **headers):
+        """getBlob as everybody calls it."""
+        return self.client.get(
+            GET_BLOB,
+            query_string={"did": did or self.did, "cid": cid},
+            headers=headers,
+            buffered=True,
+        )
+
+
+def sign_up(client, handle="alice.test"):
+    """Make the account *handle* with createAccount."""
+    answer = client.post(
+        "/xrpc/com.atproto.server.createAccount",
+        json={"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"},
+    )
+    assert answer.status_code == 200, answer.text
+    return Account(answer.json["did"], answer.json["accessJwt"], client)
+
+
+def blob_path(did, cid):
+    """The path of getBlob with its query."""
+    return f"{GET_BLOB}?{urlencode({'did': did, 'cid': cid})}"
+
+
+def take_down(client, did, cid):
+    """The administrator hides the blob *cid* of *did*."""
+    answer = client.post(
+        "/xrpc/com.atproto.admin.updateSubjectStatus",
+        json={
+            "subject": {"$type": "com.atproto.admin.defs#repoBlobRef", "did": did, "cid": cid},
+            "takedown": {"applied": True, "ref": "1"},
+        },
+        auth=ADMIN,
+    )
+    assert answer.status_code == 200, answer.text
