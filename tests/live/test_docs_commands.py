@@ -7,9 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.accounts import ADMIN, CAROL, Account
 from support.pages import DOCS, PAGES, blocks, name_of
 from support.seaweed import BUCKET, KEYS
-from support.service import ROOT, Account, Service
+from support.service import ROOT, Service
 
 pytestmark = pytest.mark.live
 
@@ -18,7 +19,6 @@ PHOTO = ROOT / "examples" / "rocket.jpg"
 # test of their own.
 BESIDE = ("accounts.md", "api.md", "operate.md", "settings.md")
 OTHERS = ("backup.md", "beside-a-pds.md", "pictures.md", "s3.md")
-REPORTER = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"  # whose write docs/beside-a-pds.md reports
 
 
 def run(page: str, service: Service, **environment: str) -> str:
@@ -58,10 +58,12 @@ def run(page: str, service: Service, **environment: str) -> str:
 def beside(tmp_path_factory):
     """A service, and what its first session left in the shell: the account and the photo."""
     service = Service(tmp_path_factory.mktemp("beside")).start()
-    account = service.account()
-    cid = service.publish(account, PHOTO.read_bytes(), "image/jpeg")
-    yield service, {"DID": account.did, "TOKEN": account.token, "CID": cid}
-    service.stop()
+    try:
+        alice = service.account()
+        cid = alice.publish(PHOTO.read_bytes()).cid
+        yield service, {"DID": alice.did, "TOKEN": alice.token, "CID": cid}
+    finally:
+        service.stop()
 
 
 def test_every_page_with_commands_is_run():
@@ -93,8 +95,10 @@ def test_a_thumbnail_is_fetched_as_printed(beside):
 
 def test_a_backup_is_made_and_restored_as_printed(tmp_path):
     service = Service(tmp_path).start()
-    cid = service.publish(service.account(), PHOTO.read_bytes(), "image/jpeg")
-    service.stop()
+    try:
+        cid = service.account().publish(PHOTO.read_bytes()).cid
+    finally:
+        service.stop()
 
     output = run("backup.md", service)
 
@@ -103,20 +107,20 @@ def test_a_backup_is_made_and_restored_as_printed(tmp_path):
 
 
 def test_a_write_is_reported_as_printed(tmp_path):
-    socket = tmp_path / "s.sock"
     service = Service(
         tmp_path / "service",
-        AURORA_BLOBS_BIND=f"unix:{socket}",
+        AURORA_BLOBS_BIND=f"unix:{tmp_path}/s.sock",
         AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCOUNTS="external",
         AURORA_BLOBS_JWT_SECRET="0123456789abcdef0123456789abcdef",
-        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
+        AURORA_BLOBS_ADMIN_PASSWORD=ADMIN[1],
     ).start()
     try:
         # The first report makes the account, so that it can have a token.
-        service.admin("open sesame", "com.atproto.repo.applyWrites", repo=REPORTER, writes=[])
-        token = service.run("account", "token", REPORTER).stdout.decode().strip()
-        blob = service.upload(Account(REPORTER, token), PHOTO.read_bytes(), "image/jpeg")
+        report = {"repo": CAROL, "writes": []}
+        service.post("/xrpc/com.atproto.repo.applyWrites", json=report, auth=ADMIN)
+        token = service.run("account", "token", CAROL).stdout.decode().strip()
+        blob = Account(CAROL, token, service).blob(PHOTO.read_bytes())
 
         answer = json.loads(run("beside-a-pds.md", service, BLOB=json.dumps(blob)))
     finally:
