@@ -1,8 +1,9 @@
-"""The open shelf: links to blobs that everybody may fetch, from which nginx serves them without asking.
+"""Links to public blobs, from which nginx serves them without asking the service.
 
-``<folder>/<did>/<cid>.<extension>`` leads to the bytes, the extension tells their media type. A link is put there when
-the service has found the blob to be public, and is gone before a transaction is committed that hides it: so a
-takedown holds from its answer on, whatever dies in between. Links may be deleted at any time.
+``<folder>/<did>/<cid>.<extension>`` is a symbolic link to the bytes. The extension tells nginx
+their media type. The service adds a link when it has found a blob to be public. It removes the link
+before it commits a transaction that hides the blob: a takedown holds from its answer on, whatever
+crashes in between. Links may be deleted at any time.
 """
 
 import fcntl
@@ -16,7 +17,8 @@ from pathlib import Path
 from aurora_blobs.db import Transaction
 from aurora_blobs.storage.group_fsync import sync_folder
 
-# What nginx looks for, in this order (deploy/nginx.conf). A blob of another type is asked for every time.
+# nginx looks for these, in this order (deploy/nginx.conf). It asks for a blob of any other type
+# every time.
 EXTENSIONS = {
     "image/jpeg": "jpg",
     "image/png": "png",
@@ -26,39 +28,50 @@ EXTENSIONS = {
     "video/webm": "webm",
     "application/octet-stream": "bin",
 }
-_GONE = ".gone"  # where the links of an account are moved at once, to be deleted at leisure
+# An account's links are moved here at once, and deleted after the commit.
+_GONE = ".gone"
 
 
 class PublicLinks:
-    """One for all processes that use *folder*; made with its first link."""
+    """The links in *folder*, shared by all processes. The first link creates the folder."""
 
-    def __init__(self, folder: Path, *, durable: bool) -> None:
-        """*durable*: a link that was removed does not come back when the power fails."""
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        durable: bool,
+        sync: Callable[[Path], None] = sync_folder,
+    ) -> None:
+        """*durable*: a link that was removed does not come back after a power failure.
+
+        *sync* puts the names in a folder on the disk.
+        """
         self._folder = folder
         self._durable = durable
+        self._sync = sync
 
     def add(
         self, did: str, cid: str, mime_type: str, target: str, is_public: Callable[[], bool]
     ) -> None:
-        """Let nginx find the blob, whose file is *target* as seen from the shelf's folder, if *is_public* says so.
+        """Link to the file *target* (a path relative to the folder of links) if *is_public* agrees.
 
-        Does nothing where that cannot be done at once: nginx asks again.
+        Does nothing if that cannot be done at once: nginx asks again.
         """
         extension = EXTENSIONS.get(mime_type)
         if extension is None:
             return
-        shelf = self._folder / did
-        link = shelf / f"{cid}.{extension}"
+        account = self._folder / did
+        link = account / f"{cid}.{extension}"
         if os.path.lexists(link):
             return
         with suppress(OSError), self._locked(fcntl.LOCK_SH | fcntl.LOCK_NB):
             if is_public():
-                shelf.mkdir(parents=True, exist_ok=True)
+                account.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(f"../{target}")
 
     @contextmanager
     def before_commit(self, tx: Transaction) -> Iterator[None]:
-        """The hook of the database: what *tx* hides has no link from before its commit on."""
+        """The database's hook: revoke the links to what *tx* hides before it is committed."""
         if not tx.hidden:
             yield
             return
@@ -68,7 +81,10 @@ class PublicLinks:
 
     @contextmanager
     def revoked(self, hidden: Sequence[tuple[str, str | None]]) -> Iterator[None]:
-        """No link of *hidden*, by DID and CID, is there or comes while the block runs. A CID of None is every one."""
+        """Remove the links of *hidden* (DID, CID) and keep them away while the block runs.
+
+        A CID of None is every link of the account.
+        """
         with self._locked(fcntl.LOCK_EX):
             changed = set()
             for did, cid in hidden:
@@ -77,15 +93,15 @@ class PublicLinks:
             if self._durable:
                 for folder in changed:
                     with suppress(FileNotFoundError):  # moved away since
-                        sync_folder(folder)
+                        self._sync(folder)
             yield
 
     def clear(self) -> None:
-        """No link is there: for a database that was replaced."""
+        """Remove every link, after the database was replaced."""
         with self._locked(fcntl.LOCK_EX), suppress(FileNotFoundError):
             shutil.rmtree(self._folder)
             if self._durable:
-                sync_folder(self._folder.parent)
+                self._sync(self._folder.parent)
 
     def links(self) -> Iterator[tuple[str, str]]:
         """DID and CID of each link."""
@@ -93,28 +109,25 @@ class PublicLinks:
             yield link.parent.name, link.stem
 
     def purge(self) -> None:
-        """Delete what `revoked` has moved away."""
+        """Delete the links that `revoked` has moved away."""
         with suppress(FileNotFoundError):
             for path in (self._folder / _GONE).iterdir():
                 shutil.rmtree(path, ignore_errors=True)
 
     def _remove(self, did: str, cid: str | None) -> bool:
-        shelf = self._folder / did
-        if not os.path.isdir(shelf):
+        account = self._folder / did
+        if not os.path.isdir(account):
             return False
         if cid is None:
             gone = self._folder / _GONE
             gone.mkdir(exist_ok=True)
             with suppress(FileNotFoundError):
-                shelf.rename(gone / secrets.token_hex(8))
+                account.rename(gone / secrets.token_hex(8))
             return True
-        found = [
-            path
-            for extension in EXTENSIONS.values()
-            if os.path.lexists(path := shelf / f"{cid}.{extension}")
-        ]
-        for path in found:
-            path.unlink(missing_ok=True)
+        names = [f"{cid}.{extension}" for extension in EXTENSIONS.values()]
+        found = [account / name for name in names if os.path.lexists(account / name)]
+        for link in found:
+            link.unlink(missing_ok=True)
         return bool(found)
 
     @contextmanager

@@ -15,9 +15,7 @@ from support.depot import Depot, blob_of
 from support.samples import jpeg
 
 from aurora_blobs.accounts.moderation import Subject
-from aurora_blobs.blobs import public_links as shelf
 from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
-from aurora_blobs.db import sqlite as db
 from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
 from aurora_blobs.maintenance.collect import Collector
 
@@ -228,22 +226,29 @@ def test_collected_bytes_are_not_held_by_a_link(app, alice, links, clock):
     assert [path for path in data.glob("*/*/*") if path.is_file() or path.is_symlink()] == []
 
 
-def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(alice, links, monkeypatch):
+def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(tmp_path):
     """So that no crash in between can leave it there."""
-    cid = cid_of(alice.publish(jpeg("cat"))[0])
-    alice.fetch(cid)
     seen = []
-    commit, sync = db._translated, shelf.sync_folder
-    monkeypatch.setattr(
-        shelf, "sync_folder", lambda path: (seen.append(f"sync {path.name}"), sync(path))
-    )
-    monkeypatch.setattr(
-        db, "_translated", lambda to, sql: (seen.append((sql, len(links()))), commit(to, sql))
-    )
 
-    update(alice, of_blob(alice, cid), takedown={"applied": True})
+    def sync(folder):
+        seen.append(("sync", folder.name, list(public_links.links())))
 
-    assert seen[-3:] == [("BEGIN IMMEDIATE", 1), f"sync {alice.did}", ("COMMIT", 0)]
+    @contextmanager
+    def before_commit(tx):
+        with public_links.before_commit(tx):
+            seen.append(("commit", list(public_links.links())))
+            yield
+
+    public_links = PublicLinks(tmp_path / "public", durable=True, sync=sync)
+    depot = Depot(tmp_path, before_commit=before_commit)
+    depot.add_account(ALICE)
+    public_links.add(ALICE, "cid", "image/png", "../blobs/x", lambda: True)
+    assert list(public_links.links()) == [(ALICE, "cid")]
+
+    depot.take_down("cid", ALICE)
+    depot.database.close()
+
+    assert seen[-2:] == [("sync", ALICE, []), ("commit", [])]
 
 
 def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
