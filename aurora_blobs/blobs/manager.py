@@ -182,7 +182,7 @@ class BlobManager:
         whole = state.stored and self.backend.size(blob.cid) == blob.size
         if whole and state.entry is not None and self._is_fresh(state.entry):
             if self._clock() - state.entry.created_at < _SETTLED:
-                self._database.settle()
+                self._database.flush_log()
             return state.entry
         facts = _facts(blob)
         for _ in range(_ATTEMPTS):

@@ -1,4 +1,4 @@
-"""The database seam: transactions of plain SQL, a module for each engine."""
+"""The database seam: transactions of plain SQL. Each engine has a module."""
 
 from aurora_blobs.db.sqlite import Database as Database
 from aurora_blobs.db.sqlite import Transaction as Transaction

@@ -1,4 +1,4 @@
-"""The database seam: short transactions of plain SQL on a few SQLite connections."""
+"""SQLite behind the database seam: short transactions of plain SQL on a few connections."""
 
 import fcntl
 import os
@@ -15,20 +15,26 @@ from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.storage.group_fsync import GroupFsync
 
 SCHEMA_VERSION = 1
-_BUSY_SECONDS = 10  # a lock held longer than this is answered with 503
+BUSY_SECONDS = 10  # a lock held longer is answered with 503
+# Kept open for the next transaction. Each may hold 2 MB of pages, and a process may have hundreds
+# of threads.
+IDLE_CONNECTIONS = 16
 _BUSY = "The database is busy, please try again."
-_CACHED_STATEMENTS = 256  # more than the package has, so each is parsed once per connection
-# Pages of 4 KiB in the log before whoever commits copies them into the file, with all others waiting. An upload changes
-# a dozen, many of them the same ones: SQLite's own 1000 would have every 80th upload do it.
+_CACHED_STATEMENTS = 256  # more than the package has: each is parsed once per connection
+# A commit that finds this many pages of 4 KiB in the log copies them into the file, while all other
+# writers wait. An upload changes a dozen pages, many of them the same ones: with SQLite's default
+# of 1000 every 80th upload would do it.
 _CHECKPOINT_PAGES = 4000
-# Kept open for the next; each may hold 2 MB of pages, and a process may have hundreds of threads.
-_IDLE_CONNECTIONS = 16
 
 Row = tuple[Any, ...]
 
 
 class Transaction:
-    """One transaction: statements with ``?`` placeholders, values after them in order."""
+    """One transaction. A statement has ``?`` placeholders, and its values follow it in order.
+
+    `hidden` collects what `hide` was told. The functions in `after_commit` are called when the
+    commit is durable and the write lock is free.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
@@ -45,40 +51,40 @@ class Transaction:
         return self._execute(sql, values).fetchall()
 
     def run(self, sql: str, *values: object) -> int:
-        """Change rows; how many there were."""
+        """Change rows; how many were changed."""
         return self._execute(sql, values).rowcount
 
     def hide(self, did: str, cid: str | None = None) -> None:
-        """This transaction hides *cid* of *did* from the public, or with None all that the account holds.
+        """Tell the before-commit hook that this transaction hides *cid* of *did* from the public.
 
-        The database's before-commit hook finds it in `hidden`.
+        None is every blob of the account.
         """
         self.hidden.append((did, cid))
 
 
-# Given the transaction that is about to be committed: its block has the commit inside. What it adds to
-# `Transaction.after_commit` is called when the commit is durable and the write lock is free.
+# Gets the transaction that is about to be committed. The commit happens inside its block.
 CommitHook = Callable[[Transaction], AbstractContextManager[None]]
 
 
 def no_hook(tx: Transaction) -> AbstractContextManager[None]:
-    """The commit alone."""
+    """Do nothing before or after a commit."""
     return nullcontext()
 
 
 class _OneShot(Transaction):
-    """Each statement for itself, on whatever connection is idle."""
+    """Runs each statement by itself, on any idle connection."""
 
     def __init__(self, database: "Database") -> None:
         self._database = database
 
     def one(self, sql: str, *values: object) -> Row | None:
-        with self._database._borrowed() as connection:
-            return Transaction(connection).one(sql, *values)
+        with self._database._connection() as connection:
+            row: Row | None = connection.execute(sql, values).fetchone()
+            return row
 
     def all(self, sql: str, *values: object) -> list[Row]:
-        with self._database._borrowed() as connection:
-            return Transaction(connection).all(sql, *values)
+        with self._database._connection() as connection:
+            return connection.execute(sql, values).fetchall()
 
     def run(self, sql: str, *values: object) -> int:
         raise RuntimeError("a one-shot transaction changes nothing")
@@ -87,30 +93,39 @@ class _OneShot(Transaction):
 class Database:
     """SQLite in WAL mode. Readers see a snapshot and never wait; writers queue.
 
-    A transaction has a connection to itself: the one that was used last of those that are idle, since what it knows
-    of the file is the most recent.
+    A transaction has a connection to itself: the idle one that was used last, because its cache is
+    the most recent.
     """
 
-    def __init__(self, path: Path, *, durable: bool, before_commit: CommitHook = no_hook) -> None:
-        """*durable*: a commit is on the disk when it returns, else when the kernel gets to it.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        durable: bool,
+        before_commit: CommitHook = no_hook,
+        busy_seconds: float = BUSY_SECONDS,
+    ) -> None:
+        """*durable*: a commit is on the disk when it returns, else when the kernel writes it.
 
-        Each commit of `write` runs inside *before_commit*.
+        Each commit of `write` runs inside *before_commit*. A transaction that does not get SQLite's
+        lock, or that of this process, within *busy_seconds* raises ServiceBusy.
         """
         self.path = path
         self._before_commit = before_commit
+        self._busy_seconds = busy_seconds
         self._flush = GroupFsync(Path(f"{path}-wal")) if durable else None
         self._idle: list[sqlite3.Connection] = []
         self._inside = threading.local()  # .transaction is True in a thread that is in one
-        # SQLite's own waiting sleeps and is unfair: under load some writers waited 1.2 s. Writers of this
-        # process queue on the first lock, processes on the second.
+        # SQLite waits by sleeping and is unfair: under load some writers waited 1.2 s (measured).
+        # Writers of this process queue on the first lock, processes on the second.
         self._thread_lock = threading.Lock()
         self._process_lock: int | None = None
         _databases.add(self)
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """A snapshot, for statements that belong together."""
-        with self._borrowed() as connection:
+        """One snapshot for several statements."""
+        with self._connection() as connection:
             connection.execute("BEGIN")
             try:
                 yield Transaction(connection)
@@ -118,45 +133,47 @@ class Database:
                 connection.execute("ROLLBACK")
 
     def one_shot(self) -> Transaction:
-        """For one statement alone, which is a snapshot by itself: `read` puts two more around it."""
+        """A transaction of one statement, without the two more that `read` puts around it."""
         return _OneShot(self)
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
         """All or nothing: committed when the block ends, rolled back when it raises.
 
-        Raises ServiceBusy, InsufficientStorage. Holds the only write lock: no network in here, and no file
-        work save the deletion that the locking rule in catalog/blobs.py asks for, and the before-commit hook's.
+        The block holds the only write lock. It may use no network, and no files but for the
+        deletion that the locking rule in catalog/blobs.py asks for and the before-commit hook.
+
+        Raises ServiceBusy, InsufficientStorage.
         """
-        with self._turn(), self._borrowed() as connection:
+        with self._write_lock(), self._connection() as connection:
             changes_before = connection.total_changes
-            _translated(connection, "BEGIN IMMEDIATE")
             try:
+                connection.execute("BEGIN IMMEDIATE")
                 tx = Transaction(connection)
                 yield tx
                 with self._before_commit(tx):
-                    _translated(connection, "COMMIT")
+                    connection.execute("COMMIT")
             except sqlite3.OperationalError as error:
-                raise _translation(error) from error
+                raise _translated(error) from error
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             has_changed = connection.total_changes != changes_before
         if has_changed:
-            self.settle()
+            self.flush_log()
         for call in tx.after_commit:
             call()
 
-    def settle(self) -> None:
-        """Whatever was committed until now, by whatever process, is on the disk when this returns.
+    def flush_log(self) -> None:
+        """Put on the disk what any process has committed so far.
 
-        For an answer that rests on what another has just written. Does nothing where commits are not durable.
+        For an answer that rests on another's commit. Does nothing where commits are not durable.
         """
         if self._flush is not None:
             self._flush.flush()
 
     def close(self) -> None:
-        """Close every connection of this process."""
+        """Close the idle connections. The database opens again when it is used."""
         while self._idle:
             self._idle.pop().close()
         if self._process_lock is not None:
@@ -164,12 +181,15 @@ class Database:
             self._process_lock = None
 
     def upgrade(self, schema: str) -> None:
-        """Bring the file to *schema*; does nothing to one that has it. Raises ConfigError for a newer one."""
+        """Create the file if needed, and run the statements of *schema*, which are idempotent.
+
+        Raises ConfigError for a file with a newer schema.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        # It holds password hashes. SQLite gives its other files the mode of this one.
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        # Two processes that make the same new file at once get "database is locked" at once, timeout or not.
-        with self._turn(), self._borrowed() as connection:
+        _create_private(self.path)
+        # Without the lock, two processes that create the same file get "database is locked" at
+        # once, whatever the timeout.
+        with self._write_lock(), self._connection() as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -182,20 +202,21 @@ class Database:
                     connection.execute("ROLLBACK")
 
     def copy_to(self, path: Path) -> None:
-        """Replace what is in the SQLite file *path* by one state of all that is in here; others go on meanwhile."""
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        """Make the SQLite file *path* a copy of one state of this database, which stays in use."""
+        _create_private(path)
         target = sqlite3.connect(path)
         try:
-            with self._borrowed() as connection:
+            with self._connection() as connection:
                 connection.backup(target)
         finally:
             target.close()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
-        self._refuse_nesting()  # before it waits for itself
-        # With a time limit: while a stranger holds SQLite's lock, each who gets here first waits for it in vain.
-        if not self._thread_lock.acquire(timeout=_BUSY_SECONDS):
+    def _write_lock(self) -> Iterator[None]:
+        self._refuse_nesting()  # a nested transaction would wait for itself
+        # With a timeout: while a stranger holds SQLite's own lock, whoever has this one waits for
+        # that in vain.
+        if not self._thread_lock.acquire(timeout=self._busy_seconds):
             raise ServiceBusy(_BUSY)
         try:
             if self._process_lock is None:
@@ -211,11 +232,10 @@ class Database:
             self._thread_lock.release()
 
     @contextmanager
-    def _borrowed(self) -> Iterator[sqlite3.Connection]:
+    def _connection(self) -> Iterator[sqlite3.Connection]:
         self._refuse_nesting()
-        idle = (
-            self._idle
-        )  # after a fork in the block it is another list, and the connection not the child's
+        # A fork inside the block gives the child another list. The connection is not the child's.
+        idle = self._idle
         try:
             connection = idle.pop()
         except IndexError:
@@ -225,7 +245,7 @@ class Database:
             yield connection
         finally:
             self._inside.transaction = False
-            if len(idle) < _IDLE_CONNECTIONS:
+            if len(idle) < IDLE_CONNECTIONS:
                 idle.append(connection)
             else:
                 connection.close()
@@ -237,13 +257,13 @@ class Database:
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             self.path,
-            timeout=_BUSY_SECONDS,
+            timeout=self._busy_seconds,
             isolation_level=None,
             cached_statements=_CACHED_STATEMENTS,
-            check_same_thread=False,  # one thread after the other has it
+            check_same_thread=False,  # threads use it one after the other
         )
-        # The log is flushed by `settle`, for many at once and outside the lock; with FULL it would be for each
-        # and inside. SQLite itself flushes it before it copies it into the file.
+        # `flush_log` flushes the log for many commits at once, outside the lock. FULL would flush
+        # it for each commit, inside. SQLite flushes the log before it copies it into the file.
         try:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
@@ -254,8 +274,8 @@ class Database:
         return connection
 
     def _forget_inherited(self) -> None:
-        # A connection must not be used or closed in a forked child. Closing the lock's descriptor is safe: the
-        # parent's lock goes with the last of the two.
+        # A forked child must neither use nor close a connection. It may close the descriptor of
+        # the lock: the parent's lock lasts until both are closed.
         _inherited.append(self._idle)
         self._idle = []
         self._inside = threading.local()
@@ -268,7 +288,7 @@ class Database:
 
 
 _databases: WeakSet[Database] = WeakSet()
-_inherited: list[object] = []  # keeps what a fork left from being closed by the garbage collector
+_inherited: list[object] = []  # connections that the garbage collector must not close
 
 
 def _after_fork() -> None:
@@ -280,18 +300,16 @@ os.register_at_fork(after_in_child=_after_fork)
 
 
 def open_database(url: str, *, durable: bool, before_commit: CommitHook = no_hook) -> Database:
-    """The database at *url*, ``sqlite:PATH``. The file is made by `Database.upgrade`."""
+    """The database at *url*, ``sqlite:PATH``. `Database.upgrade` makes the file."""
     return Database(Path(url.removeprefix("sqlite:")), durable=durable, before_commit=before_commit)
 
 
-def _translated(connection: sqlite3.Connection, statement: str) -> None:
-    try:
-        connection.execute(statement)
-    except sqlite3.OperationalError as error:
-        raise _translation(error) from error
+def _create_private(path: Path) -> None:
+    # It holds password hashes. SQLite gives its other files the mode of this one.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _translation(error: sqlite3.OperationalError) -> Exception:
+def _translated(error: sqlite3.OperationalError) -> Exception:
     code = error.sqlite_errorcode & 0xFF
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return ServiceBusy(_BUSY)
@@ -301,7 +319,7 @@ def _translation(error: sqlite3.OperationalError) -> Exception:
 
 
 def _statements(script: str) -> Iterator[str]:
-    # Not executescript: it commits first, so a script that fails half way would stay half done.
+    # Not executescript: it commits first, so a script that fails half-way would stay half done.
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

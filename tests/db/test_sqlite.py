@@ -13,8 +13,8 @@ from support.leaks import open_files
 from support.threads import in_threads
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db import open_database
-from aurora_blobs.db import sqlite as db
+from aurora_blobs.db import Database, open_database
+from aurora_blobs.db.sqlite import IDLE_CONNECTIONS, SCHEMA_VERSION
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.storage import group_fsync
 
@@ -206,10 +206,9 @@ def test_transactions_do_not_nest(tally, method, inner):
 
 
 @pytest.fixture
-def impatient(path, tally, monkeypatch):
+def impatient(path, tally):
     """A database that waits for a lock for no more than a fifth of a second."""
-    monkeypatch.setattr(db, "_BUSY_SECONDS", 0.2)
-    database = open_database(f"sqlite:{path}", durable=False)
+    database = Database(path, durable=False, busy_seconds=0.2)
     yield database
     database.close()
 
@@ -270,7 +269,7 @@ def test_an_upgrade_keeps_what_is_there(tally):
 
     assert value(tally) == 1
     with tally.read() as tx:
-        assert tx.all("SELECT version FROM schema_version") == [(db.SCHEMA_VERSION,)]
+        assert tx.all("SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
 
 
 def test_an_upgrade_that_fails_half_way_changes_nothing(tally):
@@ -284,10 +283,10 @@ def test_an_upgrade_that_fails_half_way_changes_nothing(tally):
 
 def test_a_file_of_a_newer_program_is_refused(tally):
     with tally.write() as tx:
-        tx.run("UPDATE schema_version SET version = ?", db.SCHEMA_VERSION + 1)
+        tx.run("UPDATE schema_version SET version = ?", SCHEMA_VERSION + 1)
 
     with pytest.raises(
-        ConfigError, match=f"schema version {db.SCHEMA_VERSION + 1}, this program knows up to"
+        ConfigError, match=f"schema version {SCHEMA_VERSION + 1}, this program knows up to"
     ):
         tally.upgrade(SCHEMA)
 
@@ -340,10 +339,8 @@ def test_many_threads_at_once_leave_few_connections_open(tally, path):
 
     assert in_threads(read, 40) == []
     # Each has the log open; SQLite keeps descriptors of the file itself for later, whatever becomes of a connection.
-    assert (
-        len([file for file in open_files(path.parent) if file == f"{path}-wal"])
-        <= db._IDLE_CONNECTIONS
-    )
+    logs = [file for file in open_files(path.parent) if file == f"{path}-wal"]
+    assert len(logs) <= IDLE_CONNECTIONS
 
 
 def test_a_one_shot_sees_what_is_committed_and_changes_nothing(tally):
