@@ -1,4 +1,4 @@
-"""How bytes go that nobody holds any more, one by one or with their account."""
+"""Removes bytes that no account holds any more, one by one or with their account."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -11,32 +11,30 @@ from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
 
-_STEP = (
-    100  # blobs whose bytes go in one transaction: short enough that uploads do not wait for long
-)
+_STEP = 100  # blobs deleted in one transaction: short enough that uploads do not wait for long
 
 
-def discard(
+def delete_unowned(
     database: Database, backend: BlobBackend, cids: Sequence[str], clock: Callable[[], int]
 ) -> list[str]:
-    """Remove those of *cids* that no account holds; which ones it was. *clock* as in `delete_account`.
+    """Remove those of *cids* that no account holds; which ones they were.
 
-    Raises what the store fails with. What it did not let go of is the collector's then.
+    *clock* gives microseconds since the epoch, UTC. Raises what the backend fails with. The
+    collector removes later what a failed backend has kept.
     """
-    return discard_if(lambda tx: True, database, backend, cids, clock) or []
+    return delete_unowned_if(lambda tx: True, database, backend, cids, clock) or []
 
 
-def discard_if(
+def delete_unowned_if(
     check: Callable[[Transaction], bool],
     database: Database,
     backend: BlobBackend,
     cids: Sequence[str],
     clock: Callable[[], int],
 ) -> list[str] | None:
-    """As `discard`, by the locking rule, where *check* says yes in the same transaction; None where it does not.
+    """As `delete_unowned`, if *check* agrees in the same transaction; None if it does not.
 
-    Whether those are gone that the store failed at nobody knows: with the commit, before it is raised, their rows begin
-    anew, and an upload that found the bytes in place sends them after all.
+    Follows the locking rule of catalog/blobs.py.
     """
     with database.write() as tx:
         if not check(tx):
@@ -47,23 +45,26 @@ def discard_if(
             failures = backend.delete_many(unowned)
         except BlobServiceError as error:
             failures = dict.fromkeys(unowned, error)
+        # A failed delete leaves the bytes in an unknown state. Their rows are reset in the same
+        # commit, so that a concurrent upload sends the bytes again.
         for cid in failures:
             blobs.mark_lost(tx, cid, now)
         gone = [cid for cid in unowned if cid not in failures]
         for cid in gone:
             blobs.forget(tx, cid)
-    for failure in failures.values():
-        raise failure
+    if failures:
+        raise next(iter(failures.values()))
     return gone
 
 
 def delete_account(
     database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]
 ) -> list[str]:
-    """Remove *did*, and the bytes that nobody else holds, also those that were kept aside; the CIDs of these.
+    """Remove *did* and the bytes that no other account holds; the CIDs of these bytes.
 
-    Takedowns of its blobs stay, and keep their bytes. What a store that is away does not let go of stays for the
-    collector. *clock* gives microseconds since the epoch, UTC.
+    Bytes in quarantine go too. Takedowns of its blobs stay, and keep their bytes. The collector
+    removes later what a store that is away has kept. *clock* gives microseconds since the epoch,
+    UTC.
     """
     with database.write() as tx:
         now = clock()
@@ -73,7 +74,7 @@ def delete_account(
     gone: list[str] = []
     try:
         for start in range(0, len(cids), _STEP):
-            gone += discard(database, backend, cids[start : start + _STEP], clock)
+            gone += delete_unowned(database, backend, cids[start : start + _STEP], clock)
         for store in backend.stores:
             store.purge_quarantine(set(gone))
     except STORE_AWAY as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from aurora_blobs.accounts.queries import check_available
-from aurora_blobs.blobs.deletion import delete_account, discard
+from aurora_blobs.blobs.deletion import delete_account, delete_unowned
 from aurora_blobs.blobs.verify import Verified, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
@@ -291,7 +291,7 @@ class BlobManager:
     def _undo(self, cid: str) -> bool:
         """Remove what an upload that failed stored; False, and a line in the log, where that cannot be done now."""
         try:
-            discard(self._database, self.backend, [cid], self._clock)
+            delete_unowned(self._database, self.backend, [cid], self._clock)
         except BlobServiceError as error:
             log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
             return False

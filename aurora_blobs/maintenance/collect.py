@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from aurora_blobs.blobs.deletion import discard, discard_if
+from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if
 from aurora_blobs.catalog import blobs, expiry
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.db import Database, Transaction
@@ -193,7 +193,9 @@ class Collector:
                 yield found, partial(self._discard, blob.cid, is_over)
 
     def _discard(self, cid: str, check: Callable[[Transaction], bool]) -> bool:
-        return discard_if(check, self._database, self._backend, [cid], self._clock) is not None
+        return (
+            delete_unowned_if(check, self._database, self._backend, [cid], self._clock) is not None
+        )
 
     def _stale_files(self) -> Iterator[_Candidate]:
         for path, cid in stale_files(self._spool):
@@ -212,7 +214,7 @@ class Collector:
 
     def _remove_stale_file(self, path: Path, cid: str | None) -> bool:
         if cid is not None:
-            discard(self._database, self._backend, [cid], self._clock)
+            delete_unowned(self._database, self._backend, [cid], self._clock)
         path.unlink(missing_ok=True)
         return True
 

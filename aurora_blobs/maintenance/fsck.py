@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from aurora_blobs.blobs.deletion import discard
+from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.verify import is_right, quarantine
 from aurora_blobs.catalog import blobs, inventory
@@ -181,7 +181,7 @@ class Fsck:
         for path, cid in stale_files(self._spool):
             if self._repair:
                 if cid is not None:
-                    discard(self._database, self._backend, [cid], self._clock)
+                    delete_unowned(self._database, self._backend, [cid], self._clock)
                 path.unlink(missing_ok=True)
             yield Finding(
                 "stale upload", path.name, "left in the spool by an upload that died", self._repair
