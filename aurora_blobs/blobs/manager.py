@@ -14,7 +14,7 @@ from typing import BinaryIO, cast
 
 from aurora_blobs.accounts.queries import check_available
 from aurora_blobs.blobs.deletion import delete_account, delete_unowned
-from aurora_blobs.blobs.verify import Verified, quarantine
+from aurora_blobs.blobs.verify import VerifyingReader, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
 from aurora_blobs.catalog.inventory import Totals
@@ -346,7 +346,7 @@ class BlobManager:
         if (verify or self._verify) and start == 0 and stop in (None, entry.size):
             return cast(
                 BinaryIO,
-                Verified(file, entry.cid, entry.size, partial(self._quarantine, entry.cid)),
+                VerifyingReader(file, entry.cid, entry.size, partial(self._quarantine, entry.cid)),
             )
         return file
 

@@ -1,4 +1,4 @@
-"""Whether stored bytes are those of their CID, and what becomes of them if not: set aside, never served."""
+"""Checks stored bytes against their CID; wrong ones go to quarantine and are never served."""
 
 import io
 from collections.abc import Callable
@@ -14,19 +14,19 @@ from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.storage.base import BlobBackend, Store
 
 
-def is_right(
-    backend: BlobBackend, cid: str, spend: Callable[[int], None] = lambda size: None
+def is_intact(
+    backend: BlobBackend, cid: str, throttle: Callable[[int], None] = lambda size: None
 ) -> bool | None:
-    """Whether the bytes under *cid*, all of them read, are those of *cid*; None if there are none.
+    """Whether the bytes under *cid* are those of *cid*; None if there are none. Reads all of them.
 
-    *spend* gets the size of each piece and may take its time.
+    *throttle* gets the size of each piece in bytes and may take its time.
     """
     digest = sha256()
     try:
         with backend.open(cid) as file:
             while data := file.read(CHUNK):
                 digest.update(data)
-                spend(len(data))
+                throttle(len(data))
     except BlobNotFound:
         return None
     return cid_of_digest(digest.digest()) == cid
@@ -35,19 +35,18 @@ def is_right(
 def quarantine(
     database: Database, backend: BlobBackend, row: BlobRow, clock: Callable[[], int]
 ) -> bool:
-    """Move what lies under the CID of *row* out of reach if its bytes are wrong; the blob is missing then.
+    """Move the bytes under the CID of *row* out of reach if they are wrong; whether they were.
 
-    Of a pair of stores both copies are looked at, and a right one keeps the blob.
-
-    False where row or bytes have changed since they were read, or the bytes are right: an upload healed it.
+    The blob counts as missing then, unless another store of the backend has a right copy. False
+    also where row or bytes have changed since they were read: an upload healed the blob.
     """
     cid = row.cid
     seen: list[tuple[Store, str | None]] = []
     right: bool | None = None
-    # Read and copied without the write lock, for which every upload would wait.
+    # Bytes are read and copied outside the write lock, for which every upload would wait.
     for store in backend.stores:
         version = store.version(cid)
-        right = is_right(store, cid)
+        right = is_intact(store, cid)
         if right:
             break
         if right is False:
@@ -70,23 +69,22 @@ def quarantine(
                 failure = error
         if not right:
             blobs.mark_lost(tx, cid, clock())
-    # After the commit: the store may have removed them, and an upload must not take them for here.
+    # Raised after the commit: the store may have removed the bytes, and an upload must not take
+    # them for stored.
     if failure is not None:
         raise failure
     return not right or bool(wrong)
 
 
-class Verified(io.RawIOBase):
-    """A blob's bytes, hashed as they are read. The last piece is handed out only if all were right."""
+class VerifyingReader(io.RawIOBase):
+    """A blob's bytes, hashed as they are read. Its last piece is given only if all are right."""
 
-    def __init__(
-        self, file: BinaryIO, cid: str, size: int, found_wrong: Callable[[], None]
-    ) -> None:
-        """*found_wrong* is called before BlobNotFound is raised."""
+    def __init__(self, file: BinaryIO, cid: str, size: int, on_wrong: Callable[[], None]) -> None:
+        """*on_wrong* is called before BlobNotFound is raised."""
         self._file = file
         self._cid = cid
         self._left = size
-        self._found_wrong = found_wrong
+        self._on_wrong = on_wrong
         self._digest = sha256()
 
     def readable(self) -> bool:
@@ -100,9 +98,9 @@ class Verified(io.RawIOBase):
         data = self._file.read(min(size, self._left))
         self._digest.update(data)
         self._left -= len(data)
-        whole = self._left == 0
-        if not data or (whole and cid_of_digest(self._digest.digest()) != self._cid):
-            self._found_wrong()
+        is_whole = self._left == 0
+        if not data or (is_whole and cid_of_digest(self._digest.digest()) != self._cid):
+            self._on_wrong()
             raise BlobNotFound()
         return data
 

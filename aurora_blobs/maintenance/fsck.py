@@ -5,7 +5,7 @@ from pathlib import Path
 
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.public_links import PublicLinks
-from aurora_blobs.blobs.verify import is_right, quarantine
+from aurora_blobs.blobs.verify import is_intact, quarantine
 from aurora_blobs.catalog import blobs, inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
@@ -125,7 +125,7 @@ class Fsck:
     def _unconfirmed(self, row: BlobRow) -> Finding | None:
         if not row.kept:
             return None  # the collector's, or an upload under way
-        if not is_right(self._backend, row.cid):
+        if not is_intact(self._backend, row.cid):
             repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
             return Finding(
                 "wrong bytes",

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator
 
-from aurora_blobs.blobs.verify import is_right, quarantine
+from aurora_blobs.blobs.verify import is_intact, quarantine
 from aurora_blobs.catalog import inventory, jobs
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
@@ -72,7 +72,7 @@ class Scrub:
             jobs.save_position(tx, JOB, position, self._clock())
 
     def _check(self, row: BlobRow) -> Finding | None:
-        right = is_right(self._backend, row.cid, self._throttle.pause)
+        right = is_intact(self._backend, row.cid, self._throttle.pause)
         if right:
             return None
         with self._database.read() as tx:

@@ -3,7 +3,7 @@
 import pytest
 from support.fakes import MemoryBackend
 
-from aurora_blobs.blobs.verify import Verified
+from aurora_blobs.blobs.verify import VerifyingReader
 from aurora_blobs.errors import BlobNotFound
 
 UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
@@ -89,7 +89,7 @@ def test_bytes_that_end_early_are_wrong(store):
     wrong = []
 
     with (
-        Verified(backend.open(cid), cid, 9, lambda: wrong.append(cid)) as file,
+        VerifyingReader(backend.open(cid), cid, 9, lambda: wrong.append(cid)) as file,
         pytest.raises(BlobNotFound),
     ):
         while file.read(4):
