@@ -16,8 +16,9 @@ from aurora_blobs.api import admin, blob, health, identity, images, repo, server
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
+from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, open_database
 from aurora_blobs.protocol.lexicons import open_lexicons

@@ -17,6 +17,7 @@ from aurora_blobs.api.xrpc import (
     show_rate_limit,
 )
 from aurora_blobs.auth import Administrator, Requester
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog.records import Record
 from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.intake.decoding import parse_encodings
@@ -52,8 +53,8 @@ def upload_blob() -> dict[str, Any]:
         requester.require_upload(declared_type.partition(";")[0].strip())
     if request.content_length is None and "Transfer-Encoding" not in request.headers:
         raise InvalidRequest("A request body is expected but none was provided")
-    entry = services().blobs.upload(
-        request.environ["wsgi.input"],
+    incoming = Incoming(
+        stream=request.environ["wsgi.input"],
         did=requester.did,
         declared_type=declared_type,
         declared_size=request.content_length,
@@ -61,6 +62,7 @@ def upload_blob() -> dict[str, Any]:
         address=request.remote_addr,
         check_type=requester.require_upload,
     )
+    entry = services().blobs.upload(incoming)
     show_rate_limit(services().limits.uploads(entry.did, request.remote_addr or ""))
     return {"blob": reference(entry, services().config)}
 

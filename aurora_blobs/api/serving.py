@@ -63,7 +63,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         part = wanted_part(asked, size=entry.size, etag=etag, if_range=environ.get("HTTP_IF_RANGE"))
     path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
     if path is not None and _is_for_nginx(part):
-        blobs.check_held(entry)
+        blobs.check_stored(entry)
         if public and config.cid_format == "atproto":  # the form in which nginx names it
             services().public_links.add(
                 entry.did,
@@ -87,7 +87,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         headers["Content-Range"] = content_range(start, stop, entry.size)
     headers["Content-Length"] = str(stop - start)
     if blobs.backend.stat_is_cheap or not is_get:
-        blobs.check_held(entry)
+        blobs.check_stored(entry)
     response = Response(
         status=200 if part is None else 206, headers=headers, mimetype=entry.mime_type
     )
@@ -121,7 +121,7 @@ def _handed_over(entry: Entry, headers: dict[str, str]) -> Response | None:
     )
     if link is None:
         return None
-    services().blobs.check_held(entry)
+    services().blobs.check_stored(entry)
     if config.accel_redirect is not None:
         # nginx knows where the store is, and asks it for what the client asked us for.
         parts = urlsplit(link)

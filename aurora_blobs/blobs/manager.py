@@ -1,8 +1,8 @@
-"""What happens to a blob: uploaded, described, opened, listed, forgotten.
+"""The blobs of all accounts: uploaded, described, opened, listed, deleted.
 
 blobs = BlobManager(backend, database, spool=Path("data/spool"), rules=UploadRules(), clock=clock)
 with Path("cat.jpg").open("rb") as photo:
-    entry = blobs.upload(photo, did="did:web:alice.test", declared_type="image/jpeg")
+    entry = blobs.upload(Incoming(stream=photo, did="did:web:alice.test", filename="cat.jpg"))
 """
 
 import logging
@@ -13,46 +13,30 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from aurora_blobs.accounts.queries import check_available
-from aurora_blobs.blobs.deletion import delete_account, delete_unowned
+from aurora_blobs.blobs.deletion import delete_account
+from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules, undo_upload
 from aurora_blobs.blobs.verify import VerifyingReader, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
-from aurora_blobs.catalog.blobs import AccountUsage, Entry, UploadState
+from aurora_blobs.catalog.blobs import AccountUsage, Entry
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
-from aurora_blobs.config import Config
-from aurora_blobs.config_values import Limit
-from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import (
-    AccountNotFound,
-    BlobNotFound,
-    BlobServiceError,
-    InvalidRequest,
-    LocationMetadata,
-    QuotaExceeded,
-    RepoNotFound,
-    ServiceBusy,
-)
-from aurora_blobs.intake.body import Reader
-from aurora_blobs.intake.spool import Spooled, spooled
+from aurora_blobs.db import Database
+from aurora_blobs.errors import AccountNotFound, BlobNotFound, RepoNotFound
 from aurora_blobs.intake.stale_files import stale_files
-from aurora_blobs.media.location import has_location
-from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
-from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
-from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use, network_of
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
 
-_ATTEMPTS = 5  # to store bytes that a collector takes away in the same moment; two were never seen
-_SETTLED = 60_000_000  # microseconds after which a row that can be read is on the disk; a guess, far above any flush
-_LIST_STEP = 1000  # rows looked at per statement while looking for lost bytes
+_STEP = 1000  # rows per statement
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Inspection:
-    """What is known of one content. `size` is None where no row has it, `stored_size` where no bytes are here.
+    """All that is known of one content.
 
-    `records` are DID and URI of those that name it; `takedowns` are DID ("" for every account), reference and time.
+    `size` is None where no row has it, `stored_size` where the backend has no bytes. `records` are
+    DID and URI of each record that names it. `takedowns` are DID ("" for every account), reference
+    and time.
     """
 
     size: int | None
@@ -62,36 +46,8 @@ class Inspection:
     takedowns: list[tuple[str, str, int]]
 
 
-@dataclass(frozen=True, slots=True)
-class UploadRules:
-    """What may be uploaded. Sizes in bytes, the grace time in seconds; 0 is no limit for quota and uploads per day."""
-
-    max_bytes: int = 5_242_880
-    allowed_mime_types: tuple[str, ...] = ("*/*",)
-    mime_policy: str = "strict"
-    quota_bytes: int = 0
-    uploads_per_day: int = 0
-    uploads_per_address: Limit | None = None
-    grace_seconds: float = 86_400
-    refuse_location: bool = False
-
-    @classmethod
-    def of(cls, config: Config) -> "UploadRules":
-        """The rules that the settings make."""
-        return cls(
-            config.max_blob_size,
-            config.allowed_mime_types,
-            config.mime_policy,
-            config.quota,
-            config.uploads_per_day,
-            config.uploads_per_address,
-            config.unreferenced_grace,
-            config.location_metadata == "refuse",
-        )
-
-
 class BlobManager:
-    """The blobs of all accounts: bytes in *backend*, everything else in *database*, uploads on their way in *spool*.
+    """Bytes are in *backend*, all else is in *database*, uploads under way are in *spool*.
 
     *clock* gives microseconds since the epoch, UTC.
     """
@@ -106,205 +62,41 @@ class BlobManager:
         clock: Callable[[], int],
         verify: bool = False,
     ) -> None:
-        """*verify*: a blob is hashed while it is read whole."""
+        """*verify*: a blob that is read whole is hashed on the way."""
         self.backend = backend
-        self.rules = rules
+        self._rules = rules
         self._database = database
         self._spool = spool
         self._clock = clock
         self._verify = verify
-        # A repeated upload restarts the grace time, which is a write; within this time it may as well not.
-        self._fresh = int(rules.grace_seconds * 1_000_000) // 1000
         spool.mkdir(parents=True, exist_ok=True)
 
-    def upload(
-        self,
-        stream: Reader,
-        *,
-        did: str,
-        declared_type: str | None = None,
-        declared_size: int | None = None,
-        encodings: tuple[str, ...] = (),
-        filename: str | None = None,
-        address: str | None = None,
-        check_type: Callable[[str], None] = lambda mime_type: None,
-        cid: str | None = None,
-    ) -> Entry:
-        """Store the bytes of *stream*, read to its end, for *did*; durable when it returns.
+    def upload(self, incoming: Incoming) -> Entry:
+        """Store the bytes of *incoming*, whose stream is read to its end; durable on return.
 
-        *declared_size* is in bytes, None for a chunked body. *encodings* are of `decoding.parse_encodings`.
-        *filename* declares the type where *declared_type* does not. *address* is the client's, for limits; None has
-        none. *check_type* may refuse, by raising, the type that was settled on. *cid* names the only bytes that are
-        wanted. The same bytes again restart the grace time and answer as the first time.
+        The same bytes again restart the grace time and give the entry of the first time.
 
-        Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded, InvalidRequest
-        for a blob that was taken down or is not *cid*, LocationMetadata, AccountNotFound, InsufficientStorage,
-        BackendUnavailable, ServiceBusy.
+        Raises BlobTooLarge, InvalidMimeType, UploadIncomplete, QuotaExceeded, RateLimitExceeded,
+        LocationMetadata, AccountNotFound, InsufficientStorage, BackendUnavailable, ServiceBusy, and
+        InvalidRequest for a blob that was taken down or is not the expected one.
         """
-        if declared_type is None and filename is not None:
-            declared_type = mime_type_of_filename(filename)
-
-        def inspect(head: bytes) -> str:
-            mime_type = choose_mime_type(
-                declared_type,
-                head,
-                policy=self.rules.mime_policy,
-                allowed=self.rules.allowed_mime_types,
-            )
-            check_type(mime_type)
-            return mime_type
-
-        with spooled(
-            stream,
-            folder=self._spool,
-            inspect=inspect,
-            max_bytes=self.rules.max_bytes,
-            declared_size=declared_size,
-            encodings=encodings,
-            early_writeback=lambda start: (
-                self.backend.is_local_disk
-                and not blobs.has_fingerprint(self._database.one_shot(), start)
-            ),
-        ) as blob:
-            if cid not in (None, blob.cid):
-                raise InvalidRequest(f"The bytes are those of {blob.cid}")
-            return self._keep(did, blob, address)
-
-    def _keep(self, did: str, blob: Spooled, address: str | None) -> Entry:
-        if self.rules.refuse_location:
-            with blob.view() as data:
-                if has_location(data, blob.mime_type):
-                    raise LocationMetadata()
-        # Not one state of the database, each only a first look: what counts is found out again when the rows are made.
-        state = self._admitted(self._database.one_shot(), did, blob)
-        for name, subject, limit in self._limits(did, state, address):
-            check(self._database.one_shot(), name, subject, limit, self._clock())
-        whole = state.stored and self.backend.size(blob.cid) == blob.size
-        if whole and state.entry is not None and self._is_fresh(state.entry):
-            if self._clock() - state.entry.created_at < _SETTLED:
-                self._database.flush_log()
-            return state.entry
-        facts = _facts(blob)
-        for _ in range(_ATTEMPTS):
-            row = None if self.backend.stat_is_cheap else self._pin(blob)
-            # A row made by this very pin: the one that said "stored" was collected, and the bytes with it.
-            whole = whole and row in (None, state.blob_created_at)
-            if not whole:
-                self.backend.put(blob)
-            entry = self._confirm(did, blob, facts, row, address)
-            if entry is not None:
-                return entry
-            whole = False
-        # The bytes were sent once more, and the row that would lead a collector to them is gone.
-        self._undo_or_leave(blob)
-        raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
-
-    def _pin(self, blob: Spooled) -> int:
-        with self._database.write() as tx:
-            return blobs.pin(tx, blob.cid, blob.size, self._clock())
-
-    def _confirm(
-        self, did: str, blob: Spooled, facts: Facts, row: int | None, address: str | None
-    ) -> Entry | None:
-        """Write the rows; None if the bytes were collected in the meantime. *row* is what `_pin` gave."""
-        now = self._clock()
-        try:
-            with self._database.write() as tx:
-                state = self._admitted(tx, did, blob)
-                if row is None:
-                    if self.backend.size(blob.cid) != blob.size:
-                        return None
-                elif state.blob_created_at != row:
-                    return None
-                if not state.stored:
-                    blobs.mark_stored(tx, blob.cid, blob.size, now)
-                    if blob.fingerprint is not None:
-                        blobs.add_fingerprint(tx, blob.cid, blob.fingerprint)
-                if state.entry is not None:
-                    blobs.restart_grace(tx, did, blob.cid, now)
-                    return replace(
-                        state.entry, unreferenced_since=state.entry.unreferenced_since and now
-                    )
-                entry = self._new_entry(did, blob, facts, state, now)
-                blobs.add_owner(tx, entry)
-                for name, subject, limit in self._limits(did, state, address):
-                    count_use(tx, name, subject, limit, now)
-                return entry
-        except BaseException:
-            # Refused after the bytes were stored: another upload took the last of the quota, say.
-            self._undo_or_leave(blob)
-            raise
-
-    def _new_entry(
-        self, did: str, blob: Spooled, facts: Facts, state: UploadState, now: int
-    ) -> Entry:
-        mime_type = blob.mime_type
-        if state.expected_type is not None and is_consistent(state.expected_type, blob.head):
-            mime_type = state.expected_type
-        return Entry(
-            did,
-            blob.cid,
-            mime_type,
-            blob.size,
-            now,
-            None if state.expected_by_record else now,
-            *facts,
-        )
-
-    def _admitted(self, tx: Transaction, did: str, blob: Spooled) -> UploadState:
-        state = blobs.find_upload_state(tx, did, blob.cid)
-        if state is None:
-            raise AccountNotFound()
-        if state.taken_down:
-            raise InvalidRequest("Blob has been takendown, cannot re-upload")
-        quota = self.rules.quota_bytes if state.quota_bytes is None else state.quota_bytes
-        if state.entry is None and quota and state.blob_bytes + blob.size > quota:
-            raise QuotaExceeded(
-                f"the account uses {state.blob_bytes} of {quota} bytes, the blob has {blob.size} bytes"
-            )
-        return state
-
-    def _limits(
-        self, did: str, state: UploadState, address: str | None
-    ) -> Iterator[tuple[str, str, Limit]]:
-        # What is here already costs nothing, and what a record waits for must be able to come, however much it is.
-        if state.entry is not None or state.expected_by_record:
-            return
-        per_day = (
-            self.rules.uploads_per_day if state.uploads_per_day is None else state.uploads_per_day
-        )
-        if per_day:
-            yield UPLOADS, did, Limit(per_day, DAY_SECONDS)
-        if self.rules.uploads_per_address is not None and address is not None:
-            yield UPLOADS, network_of(address), self.rules.uploads_per_address
-
-    def _is_fresh(self, entry: Entry) -> bool:
-        return (
-            entry.unreferenced_since is None
-            or self._clock() - entry.unreferenced_since < self._fresh
-        )
-
-    def _undo_or_leave(self, blob: Spooled) -> None:
-        if not self._undo(blob.cid):
-            blob.keep_for_recovery()
-
-    def _undo(self, cid: str) -> bool:
-        """Remove what an upload that failed stored; False, and a line in the log, where that cannot be done now."""
-        try:
-            delete_unowned(self._database, self.backend, [cid], self._clock)
-        except BlobServiceError as error:
-            log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
-            return False
-        return True
+        return Upload(
+            incoming=incoming,
+            backend=self.backend,
+            database=self._database,
+            spool=self._spool,
+            rules=self._rules,
+            clock=self._clock,
+        ).run()
 
     def recover(self) -> int:
-        """Undo what uploads that died in the middle left behind; how many files there were.
+        """Undo what uploads that died have left behind; how many files they were.
 
-        What a store that is away does not let go of stays for the collector.
+        The collector removes later what a store that is away has kept.
         """
         count = 0
         for path, cid in stale_files(self._spool):
-            if cid is not None and not self._undo(cid):
+            if cid is not None and not undo_upload(self._database, self.backend, cid, self._clock):
                 break
             path.unlink(missing_ok=True)
             count += 1
@@ -334,9 +126,12 @@ class BlobManager:
     def open(
         self, entry: Entry, start: int = 0, stop: int | None = None, *, verify: bool = False
     ) -> BinaryIO:
-        """The bytes ``[start, stop)`` of what `describe` gave. Raises BlobNotFound, and remembers the loss.
+        """The bytes ``[start, stop)`` of an entry from `describe`.
 
-        With *verify*, or where all are verified, so does the last read of a blob whose bytes are wrong.
+        With *verify*, or where the manager verifies, a blob that is read whole is hashed, and the
+        last read of wrong bytes raises BlobNotFound.
+
+        Raises BlobNotFound. The blob counts as missing then.
         """
         try:
             file = self.backend.open(entry.cid, start, stop)
@@ -344,11 +139,21 @@ class BlobManager:
             self.mark_lost(entry.cid)
             raise
         if (verify or self._verify) and start == 0 and stop in (None, entry.size):
-            return cast(
-                BinaryIO,
-                VerifyingReader(file, entry.cid, entry.size, partial(self._quarantine, entry.cid)),
-            )
+            on_wrong = partial(self._quarantine, entry.cid)
+            return cast(BinaryIO, VerifyingReader(file, entry.cid, entry.size, on_wrong))
         return file
+
+    def check_stored(self, entry: Entry) -> None:
+        """Raise BlobNotFound, and count the blob as missing, if the backend lacks bytes of it."""
+        if self.backend.size(entry.cid) != entry.size:
+            self.mark_lost(entry.cid)
+            raise BlobNotFound()
+
+    def mark_lost(self, cid: str) -> None:
+        """Count *cid* as missing, until an upload heals it, if the backend lacks bytes of it."""
+        with self._database.write() as tx:
+            if self.backend.size(cid) != blobs.find_size(tx, cid):
+                blobs.mark_lost(tx, cid, self._clock())
 
     def _quarantine(self, cid: str) -> None:
         with self._database.read() as tx:
@@ -359,26 +164,17 @@ class BlobManager:
                 cid,
             )
 
-    def check_held(self, entry: Entry) -> None:
-        """Whether the bytes of *entry* are there, all of them. Raises BlobNotFound, and remembers the loss."""
-        if self.backend.size(entry.cid) != entry.size:
-            self.mark_lost(entry.cid)
-            raise BlobNotFound()
-
-    def mark_lost(self, cid: str) -> None:
-        """The bytes of *cid* are gone, or not all there: it counts as missing until an upload heals it."""
-        with self._database.write() as tx:
-            if self.backend.size(cid) != blobs.find_size(tx, cid):
-                blobs.mark_lost(tx, cid, self._clock())
-
     def list_missing(self, did: str, after: str, limit: int) -> list[Named]:
-        """Up to *limit* blobs that records of *did* name and whose bytes are not here, by CID, after *after*."""
+        """Up to *limit* blobs that records of *did* name and whose bytes are not here.
+
+        By CID, those greater than *after*.
+        """
         missing: list[Named] = []
         while len(missing) < limit:
             with self._database.read() as tx:
-                step = references.named(tx, did, after, _LIST_STEP)
+                step = references.named(tx, did, after, _STEP)
             missing.extend(named for named in step if not self._is_whole(named))
-            if len(step) < _LIST_STEP:
+            if len(step) < _STEP:
                 break
             after = step[-1].cid
         return missing[:limit]
@@ -386,32 +182,33 @@ class BlobManager:
     def _is_whole(self, named: Named) -> bool:
         if named.stored_size is None:
             return False
-        # A network store is not asked for each: fsck and reads note what it lost.
+        # A network store is not asked for each blob: fsck and reads note what it lost.
         return not self.backend.stat_is_cheap or self.backend.size(named.cid) == named.stored_size
 
     def usage(self, did: str) -> AccountUsage:
-        """What *did* holds; the quota is the one in force, 0 for none. Raises AccountNotFound."""
+        """What *did* holds; `quota_bytes` is the quota in force, 0 for none.
+
+        Raises AccountNotFound.
+        """
         with self._database.read() as tx:
             found = blobs.usage(tx, did)
         if found is None:
             raise AccountNotFound()
-        return (
-            found
-            if found.quota_bytes is not None
-            else replace(found, quota_bytes=self.rules.quota_bytes)
-        )
+        if found.quota_bytes is None:
+            return replace(found, quota_bytes=self._rules.quota_bytes)
+        return found
 
     def entries(self, did: str | None = None) -> Iterator[Entry]:
-        """What *did*, or every account, holds, by DID and CID."""
+        """The entries of *did*, or of every account, by DID and CID."""
         after = ("", "") if did is None else (did, "")
         while True:
             with self._database.read() as tx:
-                step = blobs.page(tx, after, _LIST_STEP)
+                step = blobs.page(tx, after, _STEP)
             for entry in step:
                 if did not in (None, entry.did):
                     return
                 yield entry
-            if len(step) < _LIST_STEP:
+            if len(step) < _STEP:
                 return
             after = (step[-1].did, step[-1].cid)
 
@@ -421,23 +218,22 @@ class BlobManager:
             return inventory.totals(tx)
 
     def inspect(self, cid: str) -> Inspection | None:
-        """All there is to know of *cid*; None if there is nothing."""
+        """All that is known of *cid*; None if that is nothing."""
         with self._database.read() as tx:
-            held = blobs.owners(tx, cid)
-            downs = takedowns.of_blob(tx, cid)
-            named = references.of_blob(tx, cid, _LIST_STEP)
+            holders = blobs.owners(tx, cid)
+            taken_down = takedowns.of_blob(tx, cid)
+            records = references.of_blob(tx, cid, _STEP)
             size = blobs.find_size(tx, cid)
-        if size is None and not downs and not named:
+        if size is None and not taken_down and not records:
             return None
-        return Inspection(size, self.backend.size(cid), held, named, downs)
+        return Inspection(
+            size=size,
+            stored_size=self.backend.size(cid),
+            holders=holders,
+            records=records,
+            takedowns=taken_down,
+        )
 
     def delete_account(self, did: str) -> list[str]:
         """Remove *did* and what it holds; the CIDs of the bytes that are gone with it."""
         return delete_account(self._database, self.backend, did, self._clock)
-
-
-def _facts(blob: Spooled) -> Facts:
-    if blob.mime_type not in PROBED_TYPES:
-        return Facts()
-    with blob.view() as data:
-        return probe(data, blob.mime_type)

@@ -6,7 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.cli.output import show
 from aurora_blobs.config import MAX_S3_OBJECT
 from aurora_blobs.maintenance.walk import Finding

@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import accounts, blobs, reference_pds, references, takedowns
 from aurora_blobs.catalog.reference_pds import KeptBlob
 from aurora_blobs.db import Database, open_database
@@ -133,13 +134,14 @@ class BlobImporter:
     def _upload(self, blob: Found, did: str, kept: KeptBlob | None) -> str | None:
         try:
             with blob.open() as file:
-                self._blobs.upload(
-                    file,
+                incoming = Incoming(
+                    stream=file,
                     did=did,
                     declared_type=None if kept is None else kept.mime_type,
                     declared_size=blob.size,
-                    cid=blob.cid,
+                    expected_cid=blob.cid,
                 )
+                self._blobs.upload(incoming)
         except _OURS:
             raise
         except BlobServiceError as error:

@@ -7,6 +7,7 @@ import urllib.request
 from collections.abc import Iterator
 
 from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import inventory
 from aurora_blobs.db import Database
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError
@@ -50,13 +51,14 @@ class Heal:
         try:
             with urllib.request.urlopen(url, timeout=_SILENCE_SECONDS) as answer:
                 length = answer.headers.get("Content-Length", "")
-                self._blobs.upload(
-                    answer,
+                incoming = Incoming(
+                    stream=answer,
                     did=did,
                     declared_type=answer.headers.get_content_type(),
                     declared_size=int(length) if length.isdigit() else None,
-                    cid=cid,
+                    expected_cid=cid,
                 )
+                self._blobs.upload(incoming)
         except STORE_AWAY:
             raise
         except BlobServiceError as error:

@@ -1,7 +1,6 @@
 """Faults that blob stores of the network are known for, each with what happens here instead."""
 
 import gzip
-import io
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +11,7 @@ from support.depot import Depot, blob_of, cid_of_bytes
 from support.fakes import Dribble, MemoryBackend
 from support.samples import jpeg
 
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.scrub import Scrub
@@ -73,9 +73,7 @@ def test_a_chunked_upload_over_the_limit_leaves_nothing(tmp_path, size):
     depot.add_account(ALICE)
 
     with pytest.raises(BlobTooLarge):
-        depot.blobs.upload(
-            Dribble(bytes(size), sizes=(100,)), did=ALICE, declared_type="application/x-test"
-        )
+        depot.blobs.upload(Incoming(stream=Dribble(bytes(size), sizes=(100,)), did=ALICE))
 
     assert files(depot) == list(depot.spool.iterdir()) == []
     depot.database.close()
@@ -255,7 +253,7 @@ def test_a_large_upload_is_never_in_memory(tmp_path):
             return bytes(size)
 
     tracemalloc.start()
-    entry = depot.blobs.upload(Zeros(), did=ALICE, declared_type="application/x-test")
+    entry = depot.blobs.upload(Incoming(stream=Zeros(), did=ALICE))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
@@ -312,11 +310,7 @@ def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
 
     def upload(number):
         try:
-            return depot.blobs.upload(
-                io.BytesIO(number.to_bytes(10, "big")),
-                did=ALICE,
-                declared_type="application/x-test",
-            ).cid
+            return depot.upload(number.to_bytes(10, "big")).cid
         except error:
             return None
 

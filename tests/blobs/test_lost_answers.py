@@ -5,7 +5,7 @@ from itertools import repeat
 import pytest
 from support.accounts import ALICE, BOB
 from support.clock import Clock
-from support.depot import Depot, cid_of_bytes, interrupted
+from support.depot import Depot, cid_of_bytes, incoming, interrupted
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.verify import quarantine
@@ -37,7 +37,6 @@ class Mute(MemoryBackend):
 @pytest.fixture
 def depot(tmp_path):
     depot = Depot(tmp_path, clock=Clock(), backend=Mute())
-    depot.blobs = interrupted(depot)
     depot.add_account(ALICE)
     depot.add_account(BOB)
     yield depot
@@ -85,8 +84,11 @@ def repair(depot):
 
 def refuse(depot):
     depot.add_account(ALICE)
-    with pytest.raises(AccountNotFound):
-        depot.upload(b"one", did=ALICE)
+    with (
+        interrupted(depot, [lambda: leave(depot, ALICE)]) as blobs,
+        pytest.raises(AccountNotFound),
+    ):
+        blobs.upload(incoming(b"one"))
 
 
 def put_aside(depot):
@@ -111,9 +113,9 @@ def put_aside(depot):
 )
 def test_an_upload_sends_again_what_went_without_an_answer(depot, before, removal):
     before(depot)
-    depot.blobs.meanwhile = iter([lambda: removal(depot), lambda: leave(depot, ALICE)])
 
-    entry = depot.upload(b"one", did=BOB)
+    with interrupted(depot, [lambda: removal(depot)]) as blobs:
+        entry = blobs.upload(incoming(b"one", did=BOB))
 
     assert depot.read(entry) == b"one"
 
@@ -129,10 +131,10 @@ def collected(depot):
     ids=["refused", "collected each time"],
 )
 def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(depot, caplog, meanwhile, error):
-    depot.blobs.meanwhile = repeat(lambda: meanwhile(depot))
+    often = repeat(lambda: meanwhile(depot))
 
-    with pytest.raises(error):
-        depot.upload(b"one")
+    with interrupted(depot, often) as blobs, pytest.raises(error):
+        blobs.upload(incoming(b"one"))
 
     assert (
         f"an upload of {CID} failed, and cannot be undone now: Operation timed out" in caplog.text

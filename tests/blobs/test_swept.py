@@ -7,7 +7,8 @@ from support.accounts import ALICE
 from support.fakes import MemoryBackend
 from support.samples import jpeg
 
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts
 from aurora_blobs.errors import ServiceBusy
 from aurora_blobs.storage.disk import DiskBackend
@@ -35,7 +36,7 @@ def test_an_upload_that_gives_up_leaves_no_bytes(database, spool_folder, clock):
     blobs = BlobManager(backend, database, spool=spool_folder, rules=UploadRules(), clock=clock)
 
     with pytest.raises(ServiceBusy):
-        blobs.upload(io.BytesIO(jpeg("cat")), did=ALICE)
+        blobs.upload(Incoming(stream=io.BytesIO(jpeg("cat")), did=ALICE))
 
     assert backend.held == {}
 
@@ -60,7 +61,7 @@ def test_bytes_that_were_collected_before_their_row_are_stored_again(
     backend = SweptDisk(tmp_path / "blobs", durable=False)
     blobs = BlobManager(backend, database, spool=spool_folder, rules=UploadRules(), clock=clock)
 
-    entry = blobs.upload(io.BytesIO(jpeg("cat")), did=ALICE)
+    entry = blobs.upload(Incoming(stream=io.BytesIO(jpeg("cat")), did=ALICE))
 
     assert backend.size(entry.cid) == entry.size
     assert backend.puts == 2

@@ -6,7 +6,8 @@ from PIL import Image
 from support.accounts import ALICE
 from support.real_media import FILMS, PHOTOS, media
 
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts
 from aurora_blobs.db import open_database
 from aurora_blobs.maintenance.backfill import backfill
@@ -35,7 +36,7 @@ def blobs(open_s3, database, tmp_path, clock):
 
 def upload(blobs, path):
     with media(path).open("rb") as file:
-        return blobs.upload(file, did=ALICE, filename=path)
+        return blobs.upload(Incoming(stream=file, did=ALICE, filename=path))
 
 
 def test_a_picture_in_a_bucket_is_derived(blobs, database, tmp_path, clock):

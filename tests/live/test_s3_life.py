@@ -5,7 +5,7 @@ import time
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.depot import Depot, blob_of, interrupted
+from support.depot import Depot, blob_of, incoming, interrupted
 from support.racer import GRACE_SECONDS, Racer, collector_of, now, race
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
@@ -144,7 +144,6 @@ def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(
     depot = open_depot(open_s3(link.url))
     depot.upload(b"one")
     depot.upload(b"two")
-    depot.blobs = interrupted(depot)
 
     def meanwhile():
         depot.clock.advance(1)
@@ -153,7 +152,7 @@ def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(
         removal(depot)
         link.heal()
 
-    depot.blobs.meanwhile = iter([meanwhile])
-    again = depot.upload(b"one", did=BOB)
+    with interrupted(depot, [meanwhile]) as blobs:
+        again = blobs.upload(incoming(b"one", did=BOB))
 
     assert depot.read(again) == b"one"

@@ -14,6 +14,7 @@ from support.seaweed import BUCKET, KEYS
 from support.service import ROOT, Service
 
 from aurora_blobs.app import create_app
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.config import Config
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
@@ -140,9 +141,8 @@ def fill(installation, account, dice):
     known = {}
     for _ in range(BLOBS):
         data = dice.randbytes(dice.randrange(1, 3_000))
-        known[
-            blobs.upload(Bytes(data), did=account.did, declared_type="application/x-test").cid
-        ] = data
+        entry = blobs.upload(Incoming(stream=Bytes(data), did=account.did))
+        known[entry.cid] = data
     app.extensions["aurora_blobs"].database.close()
     return known
 

@@ -7,7 +7,8 @@ from support.accounts import ALICE
 from support.depot import Depot
 from support.seaweed import BUCKET
 
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
@@ -165,7 +166,7 @@ def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
     store.delete_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg")
     assert fsck(on_s3) == {("missing", cid, False) for cid in (flipped, short, lost)}
     for content in data.values():
-        on_s3.blobs.upload(io.BytesIO(content), did=ALICE)
+        on_s3.blobs.upload(Incoming(stream=io.BytesIO(content), did=ALICE))
     assert fsck(on_s3) == scrub(on_s3) == set()
 
 

@@ -5,6 +5,7 @@ from support.accounts import ALICE, BOB
 from support.depot import blob_of
 from support.fakes import Interrupted
 
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
@@ -208,7 +209,7 @@ def test_a_live_upload_in_the_spool_stays(depot):
                 return b""
             return self.parts.pop()
 
-    entry = depot.blobs.upload(Slow(), did=ALICE, declared_type="application/x-test")
+    entry = depot.blobs.upload(Incoming(stream=Slow(), did=ALICE))
 
     assert entry.size == 400_000
 

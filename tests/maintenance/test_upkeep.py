@@ -6,7 +6,8 @@ import pytest
 from support.accounts import ALICE
 from support.fakes import MemoryBackend
 
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, inventory, jobs, references
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
@@ -37,7 +38,7 @@ def manager(backend, database, spool_folder, clock):
 
 @pytest.fixture
 def upload(manager):
-    return lambda data: manager.upload(io.BytesIO(data), did=ALICE).cid
+    return lambda data: manager.upload(Incoming(stream=io.BytesIO(data), did=ALICE)).cid
 
 
 @pytest.fixture
@@ -168,9 +169,11 @@ def eventful(database, spool_folder, clock):
 
 def test_uploads_go_on_while_wrong_bytes_are_read_and_set_aside(eventful):
     manager, set_wrong_aside = eventful
-    cid = manager.upload(io.BytesIO(b"right"), did=ALICE).cid
+    cid = manager.upload(Incoming(stream=io.BytesIO(b"right"), did=ALICE)).cid
     manager.backend.held[cid] = b"wrong"
-    manager.backend.happens = lambda: manager.upload(io.BytesIO(b"another"), did=ALICE)
+    manager.backend.happens = lambda: manager.upload(
+        Incoming(stream=io.BytesIO(b"another"), did=ALICE)
+    )
 
     assert set_wrong_aside(cid)
     assert manager.backend.size(cid) is None
@@ -179,7 +182,7 @@ def test_uploads_go_on_while_wrong_bytes_are_read_and_set_aside(eventful):
 
 def test_bytes_that_were_replaced_while_they_were_read_stay(eventful):
     manager, set_wrong_aside = eventful
-    cid = manager.upload(io.BytesIO(b"right"), did=ALICE).cid
+    cid = manager.upload(Incoming(stream=io.BytesIO(b"right"), did=ALICE)).cid
     manager.backend.held[cid] = b"wrong"
     manager.backend.happens = lambda: manager.backend.held.update({cid: b"right"})
 

@@ -2,7 +2,9 @@
 
 import io
 import json
+from contextlib import closing, contextmanager
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 
 from support.accounts import ALICE
@@ -11,7 +13,8 @@ from support.clock import Clock
 from aurora_blobs.accounts.moderation import Moderation, Subject
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.app import SCHEMA
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.db import no_hook, open_database
 from aurora_blobs.protocol.cid import cid_of_digest
@@ -72,9 +75,7 @@ class Depot:
             accounts.make_external(tx, did, self.clock())
 
     def upload(self, data, mime_type="application/x-test", did=ALICE):
-        return self.blobs.upload(
-            io.BytesIO(data), did=did, declared_type=mime_type, declared_size=len(data)
-        )
+        return self.blobs.upload(incoming(data, mime_type, did))
 
     def write(self, collection, rkey, value, did=ALICE):
         (written,) = self.records.apply(
@@ -142,19 +143,31 @@ class Depot:
         return {stored.cid for stored in self.backend.scan()}
 
 
-class Interrupted(BlobManager):
-    """*meanwhile* has what happens when an upload has pinned its row and not yet found it again: a call for each."""
-
-    meanwhile = iter(())
-
-    def _pin(self, blob):
-        row = super()._pin(blob)
-        next(self.meanwhile, lambda: None)()
-        return row
-
-
-def interrupted(depot):
-    """The manager of *depot*, as an `Interrupted`."""
-    return Interrupted(
-        depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
+def incoming(data, mime_type="application/x-test", did=ALICE):
+    return Incoming(
+        stream=io.BytesIO(data), did=did, declared_type=mime_type, declared_size=len(data)
     )
+
+
+def nothing():
+    pass
+
+
+@contextmanager
+def interrupted(depot, meanwhile):
+    """A manager whose uploads call the next of *meanwhile* between their two transactions.
+
+    In the first an upload to a network store pins its row, in the second it looks for it again.
+    """
+    calls = chain.from_iterable((call, nothing) for call in meanwhile)
+
+    @contextmanager
+    def before_commit(tx):
+        yield
+        tx.after_commit.append(next(calls, nothing))
+
+    url = f"sqlite:{depot.database.path}"
+    with closing(open_database(url, durable=False, before_commit=before_commit)) as database:
+        yield BlobManager(
+            depot.backend, database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
+        )

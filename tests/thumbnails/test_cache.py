@@ -14,7 +14,8 @@ from support.leaks import open_files
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.app import SCHEMA, create_app
-from aurora_blobs.blobs.manager import BlobManager, UploadRules
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
@@ -446,7 +447,7 @@ class Caches:
         self.made = []
 
     def upload(self, data: bytes) -> Entry:
-        return self._blobs.upload(io.BytesIO(data), did="did:web:a.test")
+        return self._blobs.upload(Incoming(stream=io.BytesIO(data), did="did:web:a.test"))
 
     def make(self, database=None, max_bytes: int = 2**30, **options) -> ThumbnailCache:
         database = database or self._database

@@ -1,0 +1,304 @@
+"""One upload: a stream of bytes becomes a blob of an account."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from aurora_blobs.blobs.deletion import delete_unowned
+from aurora_blobs.catalog import blobs
+from aurora_blobs.catalog.blobs import Entry, UploadState
+from aurora_blobs.config import Config
+from aurora_blobs.config_values import Limit
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.errors import (
+    AccountNotFound,
+    BlobServiceError,
+    InvalidRequest,
+    LocationMetadata,
+    QuotaExceeded,
+    ServiceBusy,
+)
+from aurora_blobs.intake.body import Reader
+from aurora_blobs.intake.spool import Spooled, spooled
+from aurora_blobs.media.location import has_location
+from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
+from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
+from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use, network_of
+from aurora_blobs.storage.base import BlobBackend
+
+log = logging.getLogger(__name__)
+
+_ATTEMPTS = 5  # to store bytes that a collector removes at the same moment; two were never seen
+_FLUSHED_AFTER = 60_000_000  # µs after which a row is on the disk; a guess, far above any flush
+
+
+def accept_any_type(mime_type: str) -> None:
+    """Accept every media type."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incoming:
+    """A stream, and what is known of its bytes before they are read.
+
+    `declared_size` is in bytes, None for a chunked body. `encodings` are those of
+    `decoding.parse_encodings`. `filename` declares the media type where `declared_type` is None.
+    `address` is the client's; None is not limited by address. `check_type` gets the media type
+    that was chosen and refuses it by raising. With `expected_cid`, other bytes are refused.
+    """
+
+    stream: Reader
+    did: str
+    declared_type: str | None = None
+    declared_size: int | None = None
+    encodings: tuple[str, ...] = ()
+    filename: str | None = None
+    address: str | None = None
+    check_type: Callable[[str], None] = accept_any_type
+    expected_cid: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadRules:
+    """What may be uploaded. Sizes are in bytes; 0 is no limit for quota and uploads per day."""
+
+    max_bytes: int = 5_242_880
+    allowed_mime_types: tuple[str, ...] = ("*/*",)
+    mime_policy: str = "strict"
+    quota_bytes: int = 0
+    uploads_per_day: int = 0
+    uploads_per_address: Limit | None = None
+    grace_seconds: float = 86_400
+    refuse_location: bool = False
+
+    @classmethod
+    def of(cls, config: Config) -> "UploadRules":
+        """The rules that the settings make."""
+        return cls(
+            max_bytes=config.max_blob_size,
+            allowed_mime_types=config.allowed_mime_types,
+            mime_policy=config.mime_policy,
+            quota_bytes=config.quota,
+            uploads_per_day=config.uploads_per_day,
+            uploads_per_address=config.uploads_per_address,
+            grace_seconds=config.unreferenced_grace,
+            refuse_location=config.location_metadata == "refuse",
+        )
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Upload:
+    """One upload under way. `run` is all of it, and the attributes are its state.
+
+    `state` is what the database last said of account and blob. `is_stored` says that the backend
+    has the bytes, as far as is known. `pinned_at` is the `created_at` of the `blob` row that was
+    pinned for them, None where `stat_is_cheap`.
+    """
+
+    incoming: Incoming
+    backend: BlobBackend
+    database: Database
+    spool: Path
+    rules: UploadRules
+    clock: Callable[[], int]
+    blob: Spooled = field(init=False)
+    state: UploadState = field(init=False)
+    facts: Facts = field(init=False)
+    is_stored: bool = field(init=False)
+    pinned_at: int | None = field(init=False, default=None)
+
+    def run(self) -> Entry:
+        """Store the bytes; the account's entry of them. Raises as `BlobManager.upload`."""
+        with self._receive() as self.blob:
+            self._refuse_unwanted()
+            self._look_up()
+            known = self._known_entry()
+            if known is not None:
+                return known
+            self.facts = _facts_of(self.blob)
+            for _ in range(_ATTEMPTS):
+                self._store()
+                entry = self._confirm()
+                if entry is not None:
+                    return entry
+            # The bytes were stored once more, and no row is left to lead a collector to them.
+            self._undo()
+        raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
+
+    def _receive(self) -> AbstractContextManager[Spooled]:
+        return spooled(
+            self.incoming.stream,
+            folder=self.spool,
+            inspect=self._choose_type,
+            max_bytes=self.rules.max_bytes,
+            declared_size=self.incoming.declared_size,
+            encodings=self.incoming.encodings,
+            early_writeback=self._writes_back_early,
+        )
+
+    def _choose_type(self, head: bytes) -> str:
+        declared_type = self.incoming.declared_type
+        if declared_type is None and self.incoming.filename is not None:
+            declared_type = mime_type_of_filename(self.incoming.filename)
+        mime_type = choose_mime_type(
+            declared_type,
+            head,
+            policy=self.rules.mime_policy,
+            allowed=self.rules.allowed_mime_types,
+        )
+        self.incoming.check_type(mime_type)
+        return mime_type
+
+    def _writes_back_early(self, fingerprint: int) -> bool:
+        # A blob that looks like one we hold need not get to the disk once more.
+        return self.backend.is_local_disk and not blobs.has_fingerprint(
+            self.database.one_shot(), fingerprint
+        )
+
+    def _refuse_unwanted(self) -> None:
+        if self.incoming.expected_cid not in (None, self.blob.cid):
+            raise InvalidRequest(f"The bytes are those of {self.blob.cid}")
+        if self.rules.refuse_location:
+            with self.blob.view() as data:
+                if has_location(data, self.blob.mime_type):
+                    raise LocationMetadata()
+
+    def _look_up(self) -> None:
+        """Refuse early what `_confirm` would refuse, and find out whether the bytes are here.
+
+        Each statement sees a state of its own. `_confirm` asks again, in one transaction.
+        """
+        self._admit(self.database.one_shot())
+        for name, subject, limit in self._limits():
+            check(self.database.one_shot(), name, subject, limit, self.clock())
+        self.is_stored = self.state.stored and self.backend.size(self.blob.cid) == self.blob.size
+
+    def _admit(self, tx: Transaction) -> None:
+        state = blobs.find_upload_state(tx, self.incoming.did, self.blob.cid)
+        if state is None:
+            raise AccountNotFound()
+        if state.taken_down:
+            raise InvalidRequest("Blob has been takendown, cannot re-upload")
+        quota = self.rules.quota_bytes if state.quota_bytes is None else state.quota_bytes
+        if state.entry is None and quota and state.blob_bytes + self.blob.size > quota:
+            raise QuotaExceeded(
+                f"the account uses {state.blob_bytes} of {quota} bytes,"
+                f" the blob has {self.blob.size} bytes"
+            )
+        self.state = state
+
+    def _limits(self) -> Iterator[tuple[str, str, Limit]]:
+        """Name, subject and limit of each counter that this upload is counted in."""
+        # A blob that the account owns costs nothing. Those that records wait for must be able to
+        # arrive, however many they are.
+        if self.state.entry is not None or self.state.expected_by_record:
+            return
+        per_day = self.state.uploads_per_day
+        if per_day is None:
+            per_day = self.rules.uploads_per_day
+        if per_day:
+            yield UPLOADS, self.incoming.did, Limit(per_day, DAY_SECONDS)
+        if self.rules.uploads_per_address is not None and self.incoming.address is not None:
+            yield UPLOADS, network_of(self.incoming.address), self.rules.uploads_per_address
+
+    def _known_entry(self) -> Entry | None:
+        """The account's entry, durable, if the upload would change nothing."""
+        entry = self.state.entry
+        if entry is None or not self.is_stored or self._restarts_grace(entry):
+            return None
+        if self.clock() - entry.created_at < _FLUSHED_AFTER:
+            self.database.flush_log()
+        return entry
+
+    def _restarts_grace(self, entry: Entry) -> bool:
+        if entry.unreferenced_since is None:
+            return False
+        # A restart is a write, which is not worth it within a thousandth of the grace time.
+        return self.clock() - entry.unreferenced_since >= self.rules.grace_seconds * 1000
+
+    def _store(self) -> None:
+        """Have the bytes in the backend; in a network store, after a row that names them."""
+        if not self.backend.stat_is_cheap:
+            with self.database.write() as tx:
+                self.pinned_at = blobs.pin(tx, self.blob.cid, self.blob.size, self.clock())
+            if self.pinned_at != self.state.blob_created_at:
+                # The row that said "stored" was collected, and the bytes with it.
+                self.is_stored = False
+        if not self.is_stored:
+            self.backend.put(self.blob)
+
+    def _confirm(self) -> Entry | None:
+        """Write the rows; None if the bytes were collected in the meantime."""
+        now = self.clock()
+        try:
+            with self.database.write() as tx:
+                self._admit(tx)
+                self.is_stored = self._is_still_stored()
+                return self._write_rows(tx, now) if self.is_stored else None
+        except BaseException:
+            # Refused after the bytes were stored: another upload took the last of the quota, say.
+            self._undo()
+            raise
+
+    def _is_still_stored(self) -> bool:
+        if self.pinned_at is None:
+            return self.backend.size(self.blob.cid) == self.blob.size
+        return self.state.blob_created_at == self.pinned_at
+
+    def _write_rows(self, tx: Transaction, now: int) -> Entry:
+        if not self.state.stored:
+            blobs.mark_stored(tx, self.blob.cid, self.blob.size, now)
+            if self.blob.fingerprint is not None:
+                blobs.add_fingerprint(tx, self.blob.cid, self.blob.fingerprint)
+        if self.state.entry is not None:
+            return self._restart_grace(tx, self.state.entry, now)
+        entry = self._new_entry(now)
+        blobs.add_owner(tx, entry)
+        for name, subject, limit in self._limits():
+            count_use(tx, name, subject, limit, now)
+        return entry
+
+    def _restart_grace(self, tx: Transaction, entry: Entry, now: int) -> Entry:
+        blobs.restart_grace(tx, entry.did, entry.cid, now)
+        if entry.unreferenced_since is None:
+            return entry
+        return replace(entry, unreferenced_since=now)
+
+    def _new_entry(self, now: int) -> Entry:
+        mime_type, expected = self.blob.mime_type, self.state.expected_type
+        if expected is not None and is_consistent(expected, self.blob.head):
+            mime_type = expected
+        unreferenced_since = None if self.state.expected_by_record else now
+        return Entry(
+            self.incoming.did,
+            self.blob.cid,
+            mime_type,
+            self.blob.size,
+            now,
+            unreferenced_since,
+            *self.facts,
+        )
+
+    def _undo(self) -> None:
+        if not undo_upload(self.database, self.backend, self.blob.cid, self.clock):
+            self.blob.keep_for_recovery()
+
+
+def undo_upload(
+    database: Database, backend: BlobBackend, cid: str, clock: Callable[[], int]
+) -> bool:
+    """Remove what an upload that failed stored; False, and a log line, where it cannot be now."""
+    try:
+        delete_unowned(database, backend, [cid], clock)
+    except BlobServiceError as error:
+        log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
+        return False
+    return True
+
+
+def _facts_of(blob: Spooled) -> Facts:
+    if blob.mime_type not in PROBED_TYPES:
+        return Facts()
+    with blob.view() as data:
+        return probe(data, blob.mime_type)
