@@ -1,15 +1,17 @@
 -- The whole database, in the SQL that SQLite and PostgreSQL share.
--- Times are microseconds since the epoch, UTC; sizes are bytes. Read again at each start: every statement is idempotent.
+-- Times are microseconds since the epoch, UTC. Sizes are bytes.
+-- The statements run again at each start, so each is idempotent.
 
 CREATE TABLE IF NOT EXISTS schema_version (
     version BIGINT NOT NULL
 );
 
--- One row per account that may hold blobs. An account that a PDS keeps has no handle, email or password here.
--- rev is the newest revision (TID) of its records; NULL before the first.
+-- One row per account that may own blobs.
+-- handle, email and password_hash are NULL for an account that a PDS keeps.
+-- rev is the newest revision (TID) of its records, NULL before the first.
 -- deactivated_at and takedown_at are NULL while the account is not in that state.
 -- quota_bytes and uploads_per_day are NULL where the service's default holds; 0 is no limit.
--- blob_count and blob_bytes count its blob_metadata rows, in the transaction that changes them.
+-- blob_count and blob_bytes sum up its blob_metadata rows, in the transaction that changes them.
 CREATE TABLE IF NOT EXISTS account (
     did             TEXT   PRIMARY KEY,
     handle          TEXT   UNIQUE,
@@ -26,8 +28,8 @@ CREATE TABLE IF NOT EXISTS account (
     blob_bytes      BIGINT NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0)
 );
 
--- One row per account that was deleted, until expires_at, when every token that was made for it before is over: those are
--- not its successor's under the same DID, and do not make it anew.
+-- One row per deleted account, until expires_at. By then every token of the account has expired.
+-- Such a token neither belongs to a new account of the same DID nor creates one.
 CREATE TABLE IF NOT EXISTS deleted_account (
     did        TEXT   PRIMARY KEY,
     deleted_at BIGINT NOT NULL,
@@ -35,9 +37,10 @@ CREATE TABLE IF NOT EXISTS deleted_account (
 );
 CREATE INDEX IF NOT EXISTS deleted_account_by_expiry ON deleted_account (expires_at);
 
--- One row per distinct content. created_at, with cid, tells this row from one that was collected and made again.
--- stored_at is NULL while the bytes are not in the backend: pinned by an upload that is under way, or found lost.
--- verified_at is when the bytes were last read and hashed; NULL is never since they were stored.
+-- One row per distinct content.
+-- created_at, with cid, tells this row from one that was collected and made again.
+-- stored_at is NULL while the backend lacks the bytes: an upload is under way, or they are lost.
+-- verified_at is when the bytes were last read and hashed, NULL if never since they were stored.
 CREATE TABLE IF NOT EXISTS blob (
     cid         TEXT   PRIMARY KEY,
     size        BIGINT NOT NULL CHECK (size >= 0),
@@ -47,18 +50,19 @@ CREATE TABLE IF NOT EXISTS blob (
 );
 CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
--- One row per blob of 8 MiB and more: start is made of its size and its first 8 KiB (intake/spool.py), so that an upload is
--- known to be new, most of the time, while it comes.
+-- One row per blob of 8 MiB and more. start is a hash of its size and first 8 KiB.
+-- An upload with another start is known to be new while it still arrives.
 CREATE TABLE IF NOT EXISTS blob_start (
     cid   TEXT   PRIMARY KEY REFERENCES blob (cid) ON DELETE CASCADE,
     start BIGINT NOT NULL
 );
 CREATE INDEX IF NOT EXISTS blob_start_by_start ON blob_start (start);
 
--- One row per account and content that it holds. unreferenced_since is NULL while a record of the account references
--- the blob (public), else when it became temporary or was last uploaded again.
--- width and height (pixels, as shown) and duration_ms are NULL where they do not apply or could not be read;
--- probed_at is NULL for rows whose header was never looked at.
+-- One row per account and blob that it owns.
+-- unreferenced_since is NULL while a record of the account references the blob: it is public.
+-- Otherwise it is when the blob became temporary or was last uploaded again.
+-- width and height (pixels, as shown) and duration_ms are NULL if they do not apply or are unknown.
+-- probed_at is when the header was read for them, NULL if never.
 CREATE TABLE IF NOT EXISTS blob_metadata (
     creator_did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     cid                TEXT   NOT NULL REFERENCES blob (cid),
@@ -78,7 +82,8 @@ CREATE INDEX IF NOT EXISTS blob_metadata_temporary ON blob_metadata (unreference
 CREATE INDEX IF NOT EXISTS blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
     WHERE unreferenced_since IS NOT NULL;
 
--- One row per record of an account: an index of what the PDS keeps, not a signed repository. value is JSON.
+-- One row per record of an account: an index of what the PDS keeps, not a signed repository.
+-- value is JSON.
 CREATE TABLE IF NOT EXISTS record (
     did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     collection TEXT   NOT NULL,
@@ -89,8 +94,9 @@ CREATE TABLE IF NOT EXISTS record (
     PRIMARY KEY (did, collection, rkey)
 );
 
--- One row per record and blob that it references. The blob may be missing: named by an import, never uploaded.
--- mime_type and size are what the reference states; NULL in a reference of the legacy form, which states less.
+-- One row per record and blob that it references.
+-- The blob may be missing: an import names blobs that were never uploaded.
+-- mime_type and size are those in the reference, NULL if it is of the legacy form and has none.
 CREATE TABLE IF NOT EXISTS record_blob (
     did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     record_uri TEXT   NOT NULL,
@@ -102,8 +108,9 @@ CREATE TABLE IF NOT EXISTS record_blob (
 );
 CREATE INDEX IF NOT EXISTS record_blob_by_cid ON record_blob (did, cid, rev, record_uri);
 
--- One row per blob that must not be served, stored or referenced. did is '' where that holds for every account.
--- It outlives the blob, its records and the account, and may precede them.
+-- One row per blob that must not be served, stored or referenced.
+-- did is '' where that holds for every account.
+-- The row outlives the blob, its records and the account, and may precede them.
 CREATE TABLE IF NOT EXISTS takedown (
     cid        TEXT   NOT NULL,
     did        TEXT   NOT NULL,
@@ -112,7 +119,7 @@ CREATE TABLE IF NOT EXISTS takedown (
     PRIMARY KEY (cid, did)
 );
 
--- One row per log-in. refresh_jti names the one refresh token that is still good.
+-- One row per log-in. refresh_jti is the jti of the only refresh token that is valid.
 CREATE TABLE IF NOT EXISTS session (
     id          TEXT   PRIMARY KEY,
     did         TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
@@ -123,7 +130,7 @@ CREATE TABLE IF NOT EXISTS session (
 CREATE INDEX IF NOT EXISTS session_by_did ON session (did);
 CREATE INDEX IF NOT EXISTS session_by_expiry ON session (expires_at);
 
--- One row per one-time token that was used, until it would have expired. issuer is whose jti it is.
+-- One row per one-time token that was used, until the token expires. issuer is who chose the jti.
 CREATE TABLE IF NOT EXISTS seen_token (
     issuer     TEXT   NOT NULL,
     jti        TEXT   NOT NULL,
@@ -132,7 +139,7 @@ CREATE TABLE IF NOT EXISTS seen_token (
 );
 CREATE INDEX IF NOT EXISTS seen_token_by_expiry ON seen_token (expires_at);
 
--- One row per DID whose document was fetched from elsewhere. document is JSON; NULL remembers a failure.
+-- One row per DID whose document was fetched. document is JSON, NULL if it could not be had.
 CREATE TABLE IF NOT EXISTS identity (
     did        TEXT   PRIMARY KEY,
     document   TEXT,
@@ -140,7 +147,8 @@ CREATE TABLE IF NOT EXISTS identity (
 );
 CREATE INDEX IF NOT EXISTS identity_by_age ON identity (fetched_at);
 
--- One row per thing that is counted in a window of time: uploads per account and day, calls per address.
+-- One row per counter of a rate limit: uploads per account and day, sign-ups per address.
+-- used is the count in the window of time that ends at window_end.
 CREATE TABLE IF NOT EXISTS usage_counter (
     name       TEXT   NOT NULL,
     subject    TEXT   NOT NULL,
@@ -150,8 +158,9 @@ CREATE TABLE IF NOT EXISTS usage_counter (
 );
 CREATE INDEX IF NOT EXISTS usage_counter_by_end ON usage_counter (window_end);
 
--- One row per derived picture in the cache folder, or per failure to derive it (failure is then its message, size 0).
--- name is the file below images/, size is that file's. Rows and files can be deleted at any time.
+-- One row per derived picture in the cache folder, or per failure to derive one.
+-- name is the file below images/, size is that file's. Of a failure, failure is the message and
+-- size is 0. Rows and files can be deleted at any time.
 CREATE TABLE IF NOT EXISTS derivative (
     name    TEXT   PRIMARY KEY,
     cid     TEXT   NOT NULL,
@@ -163,7 +172,7 @@ CREATE INDEX IF NOT EXISTS derivative_kept ON derivative (used_at, name) WHERE f
 CREATE INDEX IF NOT EXISTS derivative_failed ON derivative (used_at) WHERE failure IS NOT NULL;
 CREATE INDEX IF NOT EXISTS derivative_by_cid ON derivative (cid);
 
--- One row per table whose sizes are added up, in the transactions that change them: derivative.
+-- One row per table whose sizes are summed up, in the transactions that change them: derivative.
 CREATE TABLE IF NOT EXISTS total (
     name  TEXT   PRIMARY KEY,
     bytes BIGINT NOT NULL
@@ -172,7 +181,7 @@ INSERT INTO total (name, bytes)
 SELECT 'derivative', COALESCE(SUM(size), 0) FROM derivative WHERE NOT EXISTS (SELECT 1 FROM total)
     ON CONFLICT (name) DO NOTHING;
 
--- One row per job that was begun and can go on where it was: scrub. position is the last CID done.
+-- One row per job that can be resumed: scrub. position is the last CID that was done.
 CREATE TABLE IF NOT EXISTS job (
     name       TEXT   PRIMARY KEY,
     position   TEXT   NOT NULL,
