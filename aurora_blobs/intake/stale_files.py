@@ -15,8 +15,7 @@ _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 def lock(file: int, path: Path, *, wait: bool = False) -> bool:
     """Lock the descriptor *file*, opened at *path*, until it is closed.
 
-    False where another process or thread has the lock and *wait* is False, or *path* is another
-    file by now.
+    False where *path* is another file by now, or, without *wait*, where somebody else has the lock.
     """
     try:
         fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -49,7 +48,7 @@ def locked_file(path: Path, *, wait_seconds: float = 0) -> Iterator[bool]:
 def exclusive(folder: Path, name: str) -> Iterator[bool]:
     """Lock the file *name* in *folder* and remove it when the block ends.
 
-    Yields False where another process or thread has the lock. A crash leaves a stale file.
+    Yields False where another process or thread has the lock. A crash leaves the file, stale.
     """
     path = folder / name
     with locked_file(path) as is_locked:

@@ -37,9 +37,9 @@ class Unfinished:
 class BlobBackend(ABC):
     """Where bytes lie: a store, or two as one.
 
-    It has five operations: put, open, size, delete, scan. `delete_many` is delete for many CIDs,
-    `probe` tries the operations, `path` and `url` are for a proxy, `stores` for whoever needs each
-    place by itself. What is temporary, taken down, owned or typed is the catalog's.
+    It has five operations: put, open, size, delete, scan. Beside them, `delete_many` deletes many,
+    `probe` tries the place out, `path` and `url` tell a proxy where bytes are, and `stores` are the
+    single stores. What is temporary, taken down, owned or typed is the catalog's.
 
     CIDs are in the ``bafkrei…`` form and were checked before they get here. Every operation may
     raise BackendUnavailable or BackendTimeout.
