@@ -1,4 +1,4 @@
-"""DPoP: a proof, fresh for every request, that who sends a token also has the key that it is bound to. RFC 9449."""
+"""DPoP, RFC 9449: a proof with every request that its sender has the key a token is bound to."""
 
 import hmac
 import json
@@ -13,35 +13,35 @@ from aurora_blobs.auth.keys import jwk_key
 from aurora_blobs.auth.requester import Credentials
 from aurora_blobs.errors import OAuthRefused
 
-_NONCE_SECONDS = 60  # a nonce is good from the minute before its own to the minute after
+_NONCE_SECONDS = 60  # a nonce is valid from the minute before its own to the minute after
 _MAX_AGE_SECONDS = 10
 _SKEW_SECONDS = 180
-# How long a proof could come again: from the youngest possible to the oldest.
+# How long a proof can be replayed: from its earliest use to its latest.
 REMEMBER_SECONDS = _MAX_AGE_SECONDS + 2 * _SKEW_SECONDS
 _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}  # RFC 7638, 3.2
 
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A proof that holds for this request; *thumbprint* is that of its key."""
+    """A valid proof; *thumbprint* is that of its key, RFC 7638."""
 
     thumbprint: str
     jti: str
 
 
 class Nonces:
-    """Nonces that every process with the same *secret* makes and takes, those of the reference PDS included."""
+    """The nonces of each minute. A reference PDS with the same *secret* has the same nonces."""
 
     def __init__(self, secret: bytes, clock: Callable[[], int]) -> None:
         self._secret = secret
         self._clock = clock
 
     def next(self) -> str:
-        """The nonce that lasts longest."""
+        """The nonce that stays valid longest."""
         return self._nonce(self._minute() + 1)
 
     def accepts(self, nonce: str) -> bool:
-        """Whether *nonce* was given out within the last minutes."""
+        """Whether *nonce* is valid now."""
         minute = self._minute()
         return any(
             hmac.compare_digest(nonce.encode(), self._nonce(minute + step).encode())
@@ -56,9 +56,9 @@ class Nonces:
 
 
 def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now: int) -> Proof:
-    """The proof that came with *credentials*, checked for this request at *now* (seconds). Raises OAuthRefused.
+    """The proof in *credentials*, checked for this request at *now* (seconds since the epoch).
 
-    Whether it was used before is for the caller to see.
+    Whether it was used before is not checked. Raises OAuthRefused.
     """
     token = _signed(credentials.dpop or "")
     claims = token.claims
@@ -90,7 +90,7 @@ def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now
 
 
 def _signed(text: str) -> Token:
-    """*text* as a token that its own key signed, the one in its header."""
+    """*text* as a token that is signed by the key in its own header. Raises OAuthRefused."""
     try:
         token = parse_jwt(text)
         jwk, algorithm = token.header.get("jwk"), token.header.get("alg")
@@ -104,7 +104,7 @@ def _signed(text: str) -> Token:
 
 
 def _address(url: object) -> tuple[str, str, int | None, str] | None:
-    """What of *url* a proof is for: not its query, nor its fragment; None if it is no URL for the web."""
+    """*url* without its query and fragment, to be compared; None if it is no HTTP URL."""
     try:
         parts = urlsplit(url if isinstance(url, str) else "")
         default = {"http": 80, "https": 443}[parts.scheme]

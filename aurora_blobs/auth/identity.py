@@ -1,4 +1,4 @@
-"""From a DID to its document and keys: resolved by the rules of its method, remembered in the database."""
+"""DID resolution: documents and keys, fetched as the DID's method says, cached in the database."""
 
 import json
 import re
@@ -18,13 +18,14 @@ from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
 from aurora_blobs.protocol.did_document import account_document
 
 _SECOND = 1_000_000  # in microseconds
-_FRESH = 3600 * _SECOND  # as the reference PDS: an hour without asking,
-_STALE = 24 * 3600 * _SECOND  # a day if the answer fails to come
-_FAILED = 60 * _SECOND  # how long a DID that could not be resolved is not tried again
-# Between two refreshes that a bad signature asked for: anybody can send one. A few may come in a row, so that one
-# stranger's does not keep out the owner of a new key.
-_FORCED, _FORCED_IN_A_ROW = 10 * _SECOND, 6
-_AT_ONCE = 4  # requests of a process under way; each holds a thread that could serve
+# As on the reference PDS: a document is used for an hour without asking, for a day if asking fails.
+_FRESH = 3600 * _SECOND
+_STALE = 24 * 3600 * _SECOND
+_RETRY = 60 * _SECOND  # between two attempts to resolve a DID that could not be resolved
+# Between two refreshes after a bad signature, which anybody can send. Six may come at once, so that
+# a stranger's does not keep out the owner of a new key.
+_REFRESH, _REFRESHES_AT_ONCE = 10 * _SECOND, 6
+_FETCHES_AT_ONCE = 4  # of a process; each holds a thread that could serve
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOOPBACK_HOST = re.compile(r"(?:localhost|127\.0\.0\.1)(?::[0-9]{1,5})?")
@@ -33,7 +34,7 @@ Fetch = Callable[..., bytes]
 
 
 class Identities:
-    """Resolves DIDs; *fetch_url* is `fetch`, or what a test puts in its place."""
+    """Resolves DIDs. *fetch_url* is `fetch`; tests give their own."""
 
     def __init__(
         self, config: Config, database: Database, clock: Callable[[], int], fetch_url: Fetch = fetch
@@ -44,15 +45,16 @@ class Identities:
         self._clock = clock
         self._fetch = fetch_url
         self._lock = threading.Lock()
-        self._flights: dict[str, Future[str | None]] = {}
-        self._free = threading.BoundedSemaphore(_AT_ONCE)
-        self._forced = _Recently(_FORCED, _FORCED_IN_A_ROW)
-        self._failed = _Recently(_FAILED)
+        self._fetches: dict[str, Future[str | None]] = {}
+        self._free_fetches = threading.BoundedSemaphore(_FETCHES_AT_ONCE)
+        self._refreshes = _Throttle(_REFRESH, _REFRESHES_AT_ONCE)
+        self._failures = _Throttle(_RETRY)
 
     def key(self, did: str, fragment: str, *, refresh: bool = False) -> Key:
-        """The key that signs for *did* as *fragment*, like ``atproto``.
+        """The key that signs for *did* under the name *fragment*, such as ``atproto``.
 
-        *refresh* asks again although the answer is known, now and then. Raises AuthenticationRequired, ServiceBusy.
+        *refresh* asks again for a known document, as often as a limit allows. Raises
+        AuthenticationRequired, ServiceBusy.
         """
         document = self.document(did, refresh=refresh)
         if document is None:
@@ -70,7 +72,7 @@ class Identities:
         raise AuthenticationRequired("missing or bad key in did doc")
 
     def document(self, did: str, *, refresh: bool = False) -> dict[str, Any] | None:
-        """The DID document of *did*, None if it cannot be had. Raises ServiceBusy."""
+        """The DID document of *did*; None if it cannot be resolved. Raises ServiceBusy."""
         text = self._text(did, refresh)
         return None if text is None else json.loads(text)
 
@@ -78,44 +80,42 @@ class Identities:
         with self._database.read() as tx:
             known = identity.find(tx, did)
         now = self._clock()
-        if known is not None and not (refresh and self._forced.first(did, now)):
+        if known is not None and not (refresh and self._refreshes.take(did, now)):
             age = now - known.fetched_at
-            if age < (_FAILED if known.document is None else _FRESH):
+            if age < (_RETRY if known.document is None else _FRESH):
                 return known.document
-            if age < _STALE and self._failed.is_recent(did, now):
+            if age < _STALE and self._failures.is_used_up(did, now):
                 return known.document
         fetched = self._fetched_once(did)
         if fetched is not None:
             return fetched
-        self._failed.first(did, now)
+        self._failures.take(did, now)
         return known.document if known is not None and now - known.fetched_at < _STALE else None
 
     def _fetched_once(self, did: str) -> str | None:
-        """What the network says of *did*; who asks while the answer is on its way gets the same one."""
+        """The document of *did* from the network. Calls at the same time share one fetch."""
         with self._lock:
-            flight = self._flights.get(did)
-            leading = flight is None
-            if flight is None:
-                flight = self._flights[did] = Future()
-        if leading:
+            fetch_under_way = self._fetches.get(did)
+            fetched = fetch_under_way or self._fetches.setdefault(did, Future())
+        if fetch_under_way is None:
             try:
-                flight.set_result(self._fetched(did))
+                fetched.set_result(self._fetched(did))
             except BaseException as error:
-                flight.set_exception(error)
+                fetched.set_exception(error)
             finally:
                 with self._lock:
-                    del self._flights[did]
-        return flight.result()
+                    del self._fetches[did]
+        return fetched.result()
 
     def _fetched(self, did: str) -> str | None:
-        if not self._free.acquire(timeout=1):
+        if not self._free_fetches.acquire(timeout=1):
             raise ServiceBusy("Too many identities are being resolved, please try again.")
         try:
             text = self._resolved(did)
         except (FetchFailed, ValueError, RecursionError):
             text = None
         finally:
-            self._free.release()
+            self._free_fetches.release()
         now = self._clock()
         with self._database.write() as tx:
             identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
@@ -133,7 +133,7 @@ class Identities:
             and account.handle is not None
             and did == f"did:web:{account.handle}"
         ):
-            # The host is ours: to ask it would be to ask ourselves.
+            # Its host is ours: a request would come back to us.
             return json.dumps(account_document(did, account.handle, f"https://{account.handle}"))
         if did.startswith("did:plc:"):
             body = self._plc(did)
@@ -149,7 +149,7 @@ class Identities:
     def _plc(self, did: str) -> bytes:
         if not _PLC.fullmatch(did):
             raise ValueError("not a did:plc")
-        # The directory is the operator's choice, so it may be anywhere, this machine included.
+        # The operator chose the directory. It may be anywhere, on this machine too.
         return self._fetch(f"{self._plc_url}/{quote(did, safe=':')}", allowed=None)
 
     def _web(self, did: str) -> bytes:
@@ -163,25 +163,23 @@ class Identities:
         return self._fetch(f"https://{host}/.well-known/did.json", allowed=allowed)
 
 
-class _Recently:
-    """What happened too lately to happen again, by name: *times* in a row, then once in each *span* (microseconds)."""
+class _Throttle:
+    """A token bucket per name: *times* at once, then one per *span* (microseconds)."""
 
     def __init__(self, span: int, times: int = 1) -> None:
         self._span = span
-        self._borne = span * (times - 1)
-        self._paid_at: dict[str, int] = {}
+        self._tolerance = span * (times - 1)
+        self._full_at: dict[str, int] = {}  # when each bucket that is not full will be
         self._lock = threading.Lock()
 
-    def is_recent(self, name: str, now: int) -> bool:
-        return self._paid_at.get(name, now) - now > self._borne
+    def is_used_up(self, name: str, now: int) -> bool:
+        return self._full_at.get(name, now) - now > self._tolerance
 
-    def first(self, name: str, now: int) -> bool:
-        """Whether it may happen; then it has, and counts for one *span*."""
+    def take(self, name: str, now: int) -> bool:
+        """Take one of *name*; False if it is used up."""
         with self._lock:
-            if self.is_recent(name, now):
+            if self.is_used_up(name, now):
                 return False
-            paid_at = max(self._paid_at.get(name, now), now) + self._span
-            self._paid_at = {other: at for other, at in self._paid_at.items() if at > now} | {
-                name: paid_at
-            }
+            self._full_at = {other: at for other, at in self._full_at.items() if at > now}
+            self._full_at[name] = self._full_at.get(name, now) + self._span
         return True

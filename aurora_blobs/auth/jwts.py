@@ -1,4 +1,4 @@
-"""JSON Web Tokens, taken apart strictly and checked with keys that say themselves which algorithm they are for."""
+"""JSON Web Tokens: strict parsing, and keys that are bound to one algorithm."""
 
 import json
 import re
@@ -15,7 +15,7 @@ _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token as it came: nothing in it is true before a key `verifies` it."""
+    """A token as it was sent. Nothing in it is trusted before a key `verifies` it."""
 
     header: dict[str, Any]
     claims: dict[str, Any]
@@ -24,26 +24,26 @@ class Token:
 
     @property
     def type(self) -> str | None:
-        """The header's ``typ`` as RFC 8725, 3.11 compares it; None if there is none or it is no text."""
+        """The header's ``typ`` in the form that RFC 8725, 3.11 compares; None if it is no text."""
         typ = self.header.get("typ")
         return typ.lower().removeprefix("application/") if isinstance(typ, str) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key and the one algorithm that it is for, so that a token's own ``alg`` never chooses."""
+    """A key and its one algorithm, so that the ``alg`` of a token never chooses."""
 
     algorithm: str
     material: Any
 
     def verifies(self, token: Token) -> bool:
-        """Whether *token* says this key's algorithm and is signed with it."""
+        """Whether *token* names this key's algorithm and is signed with this key."""
         if token.header.get("alg") != self.algorithm:
             return False
         return bool(_algorithm(self.algorithm).verify(token.signed, self.material, token.signature))
 
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
-        """A token of the type *typ* with *claims*."""
+        """A signed token of the type *typ* with *claims*."""
         header = {"alg": self.algorithm, "typ": typ}
         signed = ".".join(
             base64url(json.dumps(part, separators=(",", ":")).encode()) for part in (header, claims)
@@ -54,7 +54,7 @@ class Key:
 
 
 def secret_key(secret: str) -> Key:
-    """The HS256 key that *secret* is. Raises ValueError for what is a public key or a JWK in disguise."""
+    """The HS256 key *secret*. Raises ValueError for a public key or a JWK in its place."""
     try:
         return Key("HS256", _algorithm("HS256").prepare_key(secret))
     except InvalidKeyError as error:
@@ -62,10 +62,10 @@ def secret_key(secret: str) -> Key:
 
 
 def parse_jwt(text: str) -> Token:
-    """*text* as a token in the compact form, RFC 7519.
+    """*text* as a token in compact form, RFC 7519: two JSON objects in canonical base64url, signed.
 
-    Raises ValueError for what is too long, is not three canonical base64url segments of JSON objects, or
-    has extensions (``crit``, ``b64``): none is understood here.
+    Raises ValueError for any other text, for one that is too long, and for the header extensions
+    ``crit`` and ``b64``, which are not supported.
     """
     if len(text) > _MAX_CHARACTERS:
         raise ValueError("token too long")
@@ -82,10 +82,7 @@ def parse_jwt(text: str) -> Token:
 
 
 def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
-    """The time that the claim *name* states, in whole seconds since the epoch; None if it is absent.
-
-    Raises ValueError if it is no number.
-    """
+    """The claim *name* in whole seconds since the epoch, None without it. Raises ValueError."""
     value = claims.get(name)
     if value is None:
         return None
@@ -98,7 +95,7 @@ def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
 
 
 def base64url(data: bytes) -> str:
-    """*data* as a token writes bytes: RFC 7515, without padding."""
+    """*data* in base64url without padding, RFC 7515."""
     return urlsafe_b64encode(data).decode().rstrip("=")
 
 
@@ -113,7 +110,7 @@ def _decoded(segment: str) -> bytes:
     if not _SEGMENT.fullmatch(segment) or len(segment) % 4 == 1:
         raise ValueError("not base64url")
     data = urlsafe_b64decode(segment + "=" * (-len(segment) % 4))
-    # The last character has bits that no byte needs; another text would say the same.
+    # The last character has unused bits, so that several texts would decode to the same bytes.
     if base64url(data) != segment:
         raise ValueError("not canonical base64url")
     return data
@@ -123,7 +120,7 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not JSON")
 
 
-# Made once: json.loads would make one at every call with a parse_constant.
+# Made once: with a parse_constant, json.loads makes one at every call.
 _DECODER = json.JSONDecoder(parse_constant=_refuse)
 
 
@@ -132,7 +129,7 @@ def _json_object(data: bytes) -> dict[str, Any]:
     try:
         value = _DECODER.decode(text)
         if "\\u" in text:
-            # Raises for half of a surrogate pair: no database and no answer could hold it.
+            # Raises for half of a surrogate pair, which no database and no answer could hold.
             json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise ValueError("nested too deep") from None

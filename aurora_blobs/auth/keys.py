@@ -1,4 +1,4 @@
-"""Public keys as the protocol writes them: did:key, multikey, hex and JWK."""
+"""Public keys in the formats of the protocol: did:key, Multikey, hex and JWK."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ _VERIFICATION_TYPES = {
     "EcdsaSecp256k1VerificationKey2019": "ES256K",
     "EcdsaSecp256r1VerificationKey2019": "ES256",
 }
-# What OAuth's metadata calls them; none of them has a shared secret.
+# By the names of OAuth's metadata; none with a shared secret.
 _JWK_TYPES = dict.fromkeys(
     ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"), ("RSA", None)
 ) | {
@@ -32,7 +32,7 @@ JWK_ALGORITHMS = frozenset(_JWK_TYPES)
 
 
 def parse_public_key(text: str) -> Key:
-    """*text*, ``did:key:z…`` or a secp256k1 point in hex. Raises ValueError."""
+    """The key *text*: ``did:key:z…``, or a secp256k1 point in hex. Raises ValueError."""
     if text.startswith("did:key:"):
         return _multikey(text.removeprefix("did:key:"))
     return _point("ES256K", bytes.fromhex(text))
@@ -55,7 +55,7 @@ def verification_key(method: dict[str, Any]) -> Key:
 
 
 def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:
-    """The public key that *jwk* describes, for *algorithm*, one of `JWK_ALGORITHMS`. Raises ValueError."""
+    """The public key *jwk* for *algorithm*, one of `JWK_ALGORITHMS`. Raises ValueError."""
     if (
         _JWK_TYPES.get(algorithm) != (jwk.get("kty"), jwk.get("crv"))
         or "d" in jwk
@@ -64,13 +64,8 @@ def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:
         raise ValueError(f"no public key for {algorithm}")
     try:
         return Key(algorithm, PyJWK(jwk, algorithm).key)
-    except (
-        PyJWTError,
-        ValueError,
-        TypeError,
-        KeyError,
-        AttributeError,
-    ) as error:  # whatever a hostile one hits
+    # A hostile JWK can cause any of these.
+    except (PyJWTError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError("not a key") from error
 
 

@@ -1,4 +1,4 @@
-"""OAuth as a resource server: access tokens that are bound to a key, and the scope that they were granted."""
+"""An OAuth resource server: access tokens that are bound to a key, and their scope."""
 
 import json
 import threading
@@ -23,10 +23,12 @@ from aurora_blobs.errors import OAuthRefused, ServiceBusy
 from aurora_blobs.protocol.syntax import parse_did
 
 _REMEMBERED = 4096  # tokens whose signature is not checked again
-_KEYS_FRESH = 3600 * 1_000_000  # microseconds that a key set is used without asking,
-_KEYS_RETRY = 10 * 1_000_000  # and between two requests for it, whatever for
-_SCOPE_FRESH = 60 * 1_000_000  # how long a token outlives its revocation where introspection tells
-_MAX_SCOPES = 4096
+_MAX_SCOPES = 4096  # remembered, of as many tokens
+# In microseconds: how long a key set is used without asking, the time between two requests for it,
+# and how long a token outlives its revocation where introspection is used.
+_KEYS_FRESH = 3600 * 1_000_000
+_KEYS_RETRY = 10 * 1_000_000
+_SCOPE_FRESH = 60 * 1_000_000
 
 Fetch = Callable[..., bytes]
 
@@ -41,7 +43,9 @@ class OAuthClaims:
 
 
 @dataclass(frozen=True, slots=True)
-class _Bound:
+class _BoundToken:
+    """The claims of a verified token. *thumbprint* is that of the key it is bound to."""
+
     did: str
     scope: str | None
     issued_at: int
@@ -51,7 +55,7 @@ class _Bound:
 
 
 class OAuthTokens:
-    """Checks the access tokens of *config*'s issuer: signed with a secret or key of the sessions, or of its key set."""
+    """Checks access tokens of one issuer, by the keys of sessions and by the issuer's key set."""
 
     def __init__(
         self,
@@ -82,15 +86,15 @@ class OAuthTokens:
 
     @property
     def enabled(self) -> bool:
-        """Whether an issuer is configured; without one no token holds."""
+        """Whether an issuer is configured; without one no token is valid."""
         return self._issuer is not None
 
     def headers(self) -> tuple[tuple[str, str], ...]:
-        """What every answer to a request with DPoP carries."""
+        """The headers of every answer to a DPoP client: the next nonce."""
         return ("DPoP-Nonce", self._nonces.next()), ("Access-Control-Expose-Headers", "DPoP-Nonce")
 
     def verify(self, token: str, credentials: Credentials) -> OAuthClaims:
-        """What *token* says, if it holds and *credentials* prove the key that it is bound to.
+        """The claims of *token*, if it is valid and *credentials* prove the key it is bound to.
 
         Raises OAuthRefused, ServiceBusy.
         """
@@ -108,7 +112,7 @@ class OAuthTokens:
         if proof.thumbprint != bound.thumbprint:
             raise _invalid("Invalid DPoP key binding")
         scope = bound.scope
-        if scope is None or scope.startswith("ref:"):  # a name that only its issuer can look up
+        if scope is None or scope.startswith("ref:"):  # a reference that only the issuer resolves
             scope = self._scopes.find(token)
         if "atproto" not in scope.split(" "):
             raise _invalid("Invalid scope")
@@ -118,7 +122,7 @@ class OAuthTokens:
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
         return OAuthClaims(bound.did, scope, bound.issued_at)
 
-    def _read(self, text: str) -> _Bound:
+    def _read(self, text: str) -> _BoundToken:
         try:
             token = parse_jwt(text)
         except ValueError:
@@ -141,7 +145,7 @@ class OAuthTokens:
             raise _invalid("Malformed token") from None
         if expires_at is None or not isinstance(scope, str | None) or claims.get("lxm") is not None:
             raise _invalid("Malformed token")
-        return _Bound(did, scope, issued_at, expires_at, not_before or 0, thumbprint)
+        return _BoundToken(did, scope, issued_at, expires_at, not_before or 0, thumbprint)
 
     def _signed(self, token: Token) -> bool:
         if any(key.verifies(token) for key in self._tokens.verifying_keys):
@@ -161,7 +165,7 @@ class _KeySet:
         self._asked_at = -_KEYS_FRESH
 
     def verifies(self, token: Token) -> bool:
-        """Whether a key of the set signed *token*; a key that is not known is asked for once."""
+        """Whether a key of the set signed *token*. For an unknown key the set is fetched again."""
         algorithm, kid = token.header.get("alg"), token.header.get("kid")
         if not isinstance(algorithm, str) or algorithm not in JWK_ALGORITHMS:
             return False
@@ -186,7 +190,7 @@ class _KeySet:
                         if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig"
                     ]
                 except (FetchFailed, ValueError, KeyError, TypeError, RecursionError):
-                    pass  # what was known stays good
+                    pass  # the known keys stay in use
             if self._keys is None:
                 raise ServiceBusy(
                     "The keys of the authorization server cannot be had, please try again."
@@ -195,13 +199,15 @@ class _KeySet:
 
 
 class _Scopes:
-    """The scope of tokens that do not carry theirs: by introspection, RFC 7662, else as the settings say."""
+    """The scope of a token that carries none: by introspection, RFC 7662, or from the settings."""
 
     def __init__(self, config: Config, clock: Callable[[], int], fetch_url: Fetch) -> None:
         self._url = config.oauth_introspection_url
-        pair = f"{quote_plus(config.oauth_client_id or '')}:{quote_plus(config.oauth_client_secret or '')}"
+        client_id = quote_plus(config.oauth_client_id or "")
+        client_secret = quote_plus(config.oauth_client_secret or "")
+        pair = b64encode(f"{client_id}:{client_secret}".encode()).decode()
         self._headers = {
-            "Authorization": "Basic " + b64encode(pair.encode()).decode(),
+            "Authorization": f"Basic {pair}",
             "Content-Type": "application/x-www-form-urlencoded",
         }
         self._unscoped = "atproto blob:*/*" if config.oauth_unscoped == "blobs" else "atproto"

@@ -1,4 +1,4 @@
-"""A request's credentials, and the two kinds of callers they can show: a person or the administrator."""
+"""The credentials of a request, and the two kinds of callers: a person or the administrator."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from aurora_blobs.errors import AccountDeactivated, AuthMissing, InvalidToken, S
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The parts of a request that show who calls. *url* is as the client wrote it, *address* the client's IP."""
+    """The parts of a request that show its caller. *url* and *address* are the client's."""
 
     authorization: str | None
     dpop: str | None
@@ -25,7 +25,7 @@ class Credentials:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """An account whose credentials hold.
+    """An account that showed valid credentials.
 
     *scope* is what OAuth granted; None, of a session or a service token, grants everything.
     """
@@ -40,12 +40,12 @@ class Person:
         return self.scope is None or allows_blob(self.scope, mime_type)
 
     def require_upload(self, mime_type: str) -> None:
-        """Check an upload of *mime_type*: the declared type, then the detected one. Raises ScopeMissing."""
+        """Check an upload of *mime_type*, declared or detected. Raises ScopeMissing."""
         if not self.may_upload(mime_type):
             raise ScopeMissing(needed_for_blob(mime_type))
 
     def require_write(self, collection: str, action: str) -> None:
-        """Check *action* (create, update or delete) on a record of *collection*. Raises ScopeMissing."""
+        """Check a create, update or delete in *collection*. Raises ScopeMissing."""
         if self.scope is not None and not allows_repo(self.scope, collection, action):
             raise ScopeMissing(needed_for_repo(collection, action))
 

@@ -1,4 +1,4 @@
-"""What an OAuth scope allows: the grammar of permissions and their matching.
+"""OAuth scopes: the grammar of permissions, and what they grant.
 
 https://atproto.com/specs/permission
 """
@@ -10,12 +10,12 @@ from aurora_blobs.protocol.syntax import parse_nsid
 
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _REPO_ACTIONS = ("create", "update", "delete")
-# What a permission may contain as it is, by encodeURIComponent and by what the protocol adds to that.
+# Characters that a permission contains unescaped: those of encodeURIComponent, and the protocol's.
 _PLAIN = "!*'()~:/+,@%"
 
 
 def allows_blob(scope: str, mime_type: str) -> bool:
-    """Whether *scope* grants an upload of *mime_type*, compared as it is: case counts."""
+    """Whether *scope* grants an upload of *mime_type*. Case matters."""
     permissions = scope.split(" ")
     if "transition:generic" in permissions:
         return True
@@ -45,7 +45,7 @@ def allows_repo(scope: str, collection: str, action: str) -> bool:
 
 
 def allows_import(scope: str) -> bool:
-    """Whether *scope* grants to replace the whole repository."""
+    """Whether *scope* grants an import that replaces the repository."""
     for permission in scope.split(" "):
         found = _parsed(permission, "account", ("attr", "action"))
         actions = found.get("action", ["read"])
@@ -59,12 +59,12 @@ def allows_import(scope: str) -> bool:
 
 
 def needed_for_blob(mime_type: str) -> str:
-    """The permission that an upload of *mime_type* lacks, as an error names it."""
+    """The permission for an upload of *mime_type*, as an error names it."""
     return f"blob:{quote(mime_type.lower(), safe=_PLAIN)}"
 
 
 def needed_for_repo(collection: str, action: str) -> str:
-    """The permission that *action* on records of *collection* lacks."""
+    """The permission for *action* on records of *collection*, as an error names it."""
     return f"repo:{quote(collection, safe=_PLAIN)}?action={action}"
 
 
@@ -96,9 +96,9 @@ def _is_nsid(text: str) -> bool:
 
 
 def _parsed(permission: str, resource: str, names: tuple[str, ...]) -> dict[str, list[str]]:
-    """The parameters of *permission* by name, the first of *names* being the positional one.
+    """The parameters of *permission* by name; the first of *names* is the positional one.
 
-    Nothing for another resource, and for what does not parse: such a permission is ignored.
+    {} for another resource, and for a malformed permission, which is ignored.
     """
     head, _, query = permission.partition("?")
     prefix, colon, positional = head.partition(":")

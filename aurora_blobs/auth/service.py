@@ -1,4 +1,4 @@
-"""Service tokens: an account, or a service, signs for one call with the key of its DID document."""
+"""Service tokens: an account or a service signs for one method with a key of its DID document."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,16 +19,19 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.protocol.syntax import parse_did
 
-MAX_LIFE_SECONDS = 3600  # com.atproto.server.getServiceAuth makes none that lives longer
-_SKEW_SECONDS = 30  # that the issuer's clock may be ahead
+MAX_LIFE_SECONDS = 3600  # the longest that com.atproto.server.getServiceAuth gives
+_SKEW_SECONDS = 30  # how far the issuer's clock may be ahead
 _OTHER_TYPES = frozenset({"at+jwt", "refresh+jwt", "dpop+jwt"})
-# Which key of the document signs for a fragment of the issuer; https://atproto.com/specs/label
+# The key in the DID document for each fragment of an issuer. https://atproto.com/specs/label
 _KEYS = {"": "atproto", "atproto_labeler": "atproto_label"}
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceClaims:
-    """What a service token says. *issuer* is a DID, with a fragment where a service of it signed."""
+    """The claims of a service token. *issuer* is a DID, with a fragment if its service signed.
+
+    *expires_at* is in seconds since the epoch.
+    """
 
     issuer: str
     jti: str | None
@@ -36,7 +39,7 @@ class ServiceClaims:
 
 
 class ServiceTokens:
-    """Checks service tokens that are meant for *service_did*."""
+    """Checks service tokens whose audience is *service_did*."""
 
     def __init__(
         self, service_did: str, identities: Identities, database: Database, clock: Callable[[], int]
@@ -47,7 +50,7 @@ class ServiceTokens:
         self._clock = clock
 
     def read(self, token: Token, nsid: str) -> ServiceClaims:
-        """What *token* claims for a call of *nsid*, nothing of which is proven yet.
+        """The claims of *token* for a call of *nsid*, not verified yet.
 
         Raises BadJwt, BadJwtType, JwtExpired, BadJwtLexiconMethod, BadJwtIss.
         """
@@ -80,10 +83,10 @@ class ServiceTokens:
     def verify(
         self, token: Token, claims: ServiceClaims, trusted: frozenset[str] | None = None
     ) -> None:
-        """Check that *token* was signed by the issuer it claims, for this service, and use it up.
+        """Check the signature and the audience of *token*, then use it up.
 
-        *trusted* are the only issuers that count; None is any.
-        Raises UntrustedIss, BadJwtSignature, BadJwtAudience, BadJwt, AuthenticationRequired, ServiceBusy.
+        *trusted* are the only issuers accepted; None accepts any. Raises UntrustedIss,
+        BadJwtSignature, BadJwtAudience, BadJwt, AuthenticationRequired, ServiceBusy.
         """
         if trusted is not None and claims.issuer not in trusted:
             raise UntrustedIss("Untrusted issuer")
@@ -106,8 +109,8 @@ class ServiceTokens:
 
     def _check_signature(self, token: Token, did: str, fragment: str) -> None:
         key = self._identities.key(did, fragment)
-        # NOTE: (r, n - s) verifies as well as (r, s). The reference takes both, so a token's text is not unique;
-        # what stops a replay is its jti.
+        # NOTE: (r, n - s) verifies as well as (r, s), and the reference accepts both. So the text
+        # of a token is not unique; its jti stops a replay.
         if key.verifies(token):
             return
         renewed = self._identities.key(did, fragment, refresh=True)

@@ -1,4 +1,4 @@
-"""Session tokens: the access and refresh tokens of an account, made and checked as the reference PDS does."""
+"""Session tokens: the access and refresh tokens of an account, as the reference PDS has them."""
 
 import hmac
 import os
@@ -20,7 +20,7 @@ ACCESS_SECONDS = 120 * 60
 REFRESH_SECONDS = 90 * 24 * 60 * 60
 ACCESS_SCOPE = "com.atproto.access"
 ACCESS_SCOPES = frozenset({ACCESS_SCOPE, "com.atproto.appPass", "com.atproto.appPassPrivileged"})
-TAKENDOWN_SCOPE = "com.atproto.takendown"  # what the owner of a taken-down account logs in with, to take the data out
+TAKENDOWN_SCOPE = "com.atproto.takendown"  # with which a taken-down account may fetch its data
 _REFRESH_SCOPE = "com.atproto.refresh"
 _ACCESS_TYPE, _REFRESH_TYPE = "at+jwt", "refresh+jwt"
 _REMEMBERED = 4096  # tokens whose signature is not checked again; about 2 KB each
@@ -28,7 +28,10 @@ _REMEMBERED = 4096  # tokens whose signature is not checked again; about 2 KB ea
 
 @dataclass(frozen=True, slots=True)
 class SessionClaims:
-    """What an access token says. *session_id* is None in a token that a PDS made; times are in seconds."""
+    """The claims of an access token. *session_id* is None in a token of a PDS.
+
+    Times are in seconds since the epoch.
+    """
 
     did: str
     scope: str
@@ -39,19 +42,18 @@ class SessionClaims:
 
 @dataclass(frozen=True, slots=True)
 class RefreshClaims:
-    """What a refresh token says. *expires_at* is in seconds."""
+    """The claims of a refresh token."""
 
     did: str
     session_id: str
     jti: str
-    expires_at: int
 
 
 class SessionTokens:
     """Makes and checks session tokens.
 
-    They are HS256 with a secret; the first of several signs, all verify. A token of an entryway is
-    ES256K or ES256, verified with its public key. A token's signature is checked once and then remembered.
+    The first of *secrets* signs by HS256, each verifies. *entryway_key* verifies the access tokens
+    of an entryway, by ES256K or ES256. A valid signature of an access token is remembered.
     """
 
     def __init__(
@@ -76,7 +78,7 @@ class SessionTokens:
         return self._keys[0].sign(_ACCESS_TYPE, claims)
 
     def refresh(self, did: str, *, session_id: str, jti: str) -> str:
-        """A refresh token for *did*, good once within 90 days; *jti* names it."""
+        """A refresh token for *did* with the name *jti*, good once within 90 days."""
         claims = self._claims(did, _REFRESH_SCOPE, REFRESH_SECONDS) | {
             "jti": jti,
             "sid": session_id,
@@ -84,7 +86,10 @@ class SessionTokens:
         return self._keys[0].sign(_REFRESH_TYPE, claims)
 
     def verify_access(self, token: str, scopes: frozenset[str] = ACCESS_SCOPES) -> SessionClaims:
-        """The claims of *token*, an access token with one of *scopes*. Raises InvalidToken, ExpiredToken."""
+        """The claims of *token*, an access token with one of *scopes*.
+
+        Raises InvalidToken, ExpiredToken.
+        """
         claims, not_before = self._access_claims(token)
         self._check_times(claims.expires_at, not_before)
         if claims.scope not in scopes:
@@ -101,10 +106,10 @@ class SessionTokens:
         session_id, jti = claims.get("sid"), claims.get("jti")
         if not isinstance(session_id, str) or not isinstance(jti, str):
             raise InvalidToken("Malformed token")
-        return RefreshClaims(claims["sub"], session_id, jti, expires_at)
+        return RefreshClaims(claims["sub"], session_id, jti)
 
     def derived_secret(self, purpose: str) -> bytes:
-        """A secret for *purpose* that every process of this service derives alike, and nobody else."""
+        """A secret for *purpose*, the same in every process of this service."""
         return hmac.digest(self._keys[0].material, purpose.encode(), "sha256")
 
     def _claims(self, did: str, scope: str, life_seconds: int) -> dict[str, Any]:
@@ -141,7 +146,7 @@ class SessionTokens:
             or not any(key.verifies(parsed) for key in keys)
         ):
             raise _unverified()
-        # cnf binds a token to OAuth's proof of possession, lxm makes it a service token: neither is a session.
+        # cnf makes a token OAuth's, lxm makes it a service token: neither belongs to a session.
         if audience != self._service_did or "cnf" in claims or claims.get("lxm") is not None:
             raise InvalidToken("Malformed token")
         try:
@@ -159,7 +164,7 @@ class SessionTokens:
 
 
 def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionTokens:
-    """Session tokens as *config* says. Raises ConfigError, OSError."""
+    """The session tokens of *config*. Raises ConfigError, OSError."""
     key = config.entryway_public_key
     try:
         entryway_key = None if key is None else parse_public_key(key)
@@ -175,9 +180,9 @@ def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionToke
 
 
 def open_secrets(config: Config) -> tuple[str, ...]:
-    """The secrets of session tokens, the first signs: the configured ones, else the one in the data folder.
+    """The secrets of session tokens: the configured ones, or the one in the data folder.
 
-    That one is made at its first use, by whichever process comes first. Raises ConfigError, OSError.
+    The first process to need that one makes it. Raises ConfigError, OSError.
     """
     if config.jwt_secret is not None:
         return config.jwt_secret
@@ -203,7 +208,7 @@ def _make_secret(path: Path) -> None:
     try:
         os.write(file, f"{random.token_hex(32)}\n".encode())
         os.fsync(file)
-        # Unlike a rename, a link never replaces: whoever is second reads what the first made.
+        # Unlike a rename, a link never replaces a file: the second process reads the first one's.
         os.link(temporary, path)
     except FileExistsError:
         pass
@@ -213,7 +218,10 @@ def _make_secret(path: Path) -> None:
 
 
 def issue_time(claims: dict[str, Any], expires_at: int) -> int:
-    """When a token with *claims* was made, in seconds: at the earliest, if it does not say. Raises ValueError."""
+    """The time of issue in *claims*, or the earliest possible one, in seconds since the epoch.
+
+    Raises ValueError.
+    """
     issued_at = seconds_claim(claims, "iat")
     return expires_at - ACCESS_SECONDS if issued_at is None else issued_at
 

@@ -13,7 +13,7 @@ from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person
 from aurora_blobs.auth.jwts import Key, secret_key
-from aurora_blobs.auth.session import SessionTokens, open_secrets
+from aurora_blobs.auth.session import RefreshClaims, SessionTokens, open_secrets
 from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config, ConfigError
 
@@ -239,12 +239,17 @@ def test_a_refresh_token_names_its_session_and_itself(tokens):
 
     found = tokens.verify_refresh(token)
 
-    assert (found.did, found.session_id, found.jti, found.expires_at) == (
-        ALICE,
-        "s1",
-        "j1",
-        NOW + 90 * 86400,
-    )
+    assert found == RefreshClaims(ALICE, "s1", "j1")
+
+
+def test_a_refresh_token_is_good_for_90_days(tokens, clock):
+    token = tokens.refresh(ALICE, session_id="s1", jti="j1")
+
+    clock.advance(90 * 86400 - 1)
+    assert tokens.verify_refresh(token).jti == "j1"
+    clock.advance(1)
+
+    assert refusal(tokens.verify_refresh, token) == (400, "ExpiredToken", "Token has expired")
 
 
 def test_neither_token_is_taken_for_the_other(tokens, authenticator):
