@@ -12,7 +12,7 @@ from aurora_blobs import cli
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
-from aurora_blobs.api import admin, blob, health, identity, images, repo, server, sync, xrpc
+from aurora_blobs.api import admin, blob, envelope, health, identity, images, repo, server, sync
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
@@ -47,7 +47,7 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
     app = Flask("aurora_blobs", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["aurora_blobs"] = _open_services(config, clock)
-    xrpc.install(app)
+    envelope.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.proxy_hops:

@@ -5,7 +5,8 @@ from typing import Any
 from flask import Blueprint
 
 from aurora_blobs.accounts.moderation import Subject, parse_subject
-from aurora_blobs.api.xrpc import json_input, procedure, query, require_admin
+from aurora_blobs.api.callers import require_admin
+from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.lexicon_params import optional, required
@@ -17,7 +18,7 @@ bp = Blueprint("admin", __name__)
 
 @procedure(bp, "com.atproto.admin.updateSubjectStatus")
 def update_subject_status() -> dict[str, Any]:
-    """Take an account or a blob down or lift it, deactivate an account or activate it."""
+    """Take down an account or a blob, deactivate an account, or undo either."""
     require_admin()
     given = json_input(
         subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict)
@@ -37,7 +38,7 @@ def update_subject_status() -> dict[str, Any]:
     blob=optional(parse_blob_cid),
 )
 def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[str, Any]:
-    """Whether an account or a blob is taken down, an account deactivated."""
+    """Whether an account or a blob is taken down, and whether an account is deactivated."""
     require_admin()
     if blob is not None and did is None:
         raise InvalidRequest("Must provide a did to request blob state")
@@ -48,7 +49,7 @@ def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[s
 
 @procedure(bp, "com.atproto.admin.deleteAccount")
 def delete_account() -> dict[str, Any]:
-    """Remove an account and all it has."""
+    """Delete an account and all that it has."""
     require_admin()
     given = json_input(did=required(parse_did))
     services().delete_account(services().repos.find(given["did"]).did)

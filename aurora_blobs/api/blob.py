@@ -1,10 +1,11 @@
-"""blue.aurora.blob: what an account wants to know of its blobs and no lexicon of others asks."""
+"""blue.aurora.blob: an account's questions about its blobs that no other lexicon has."""
 
 from typing import Any
 
 from flask import Blueprint
 
-from aurora_blobs.api.xrpc import query, require_owner
+from aurora_blobs.api.callers import require_owner
+from aurora_blobs.api.xrpc import query
 from aurora_blobs.protocol.cid import parse_cid
 from aurora_blobs.protocol.lexicon_params import limit, optional, required
 from aurora_blobs.services import services
@@ -29,7 +30,7 @@ def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
 
 @query(bp, "blue.aurora.blob.getUsage")
 def get_usage() -> dict[str, int]:
-    """What the caller holds, and what it may."""
+    """The bytes that the caller holds, and its quota."""
     requester = require_owner()
     usage = services().blobs.usage(requester.did)
     shown = {

@@ -1,4 +1,4 @@
-"""Whether the service works, for whoever watches it."""
+"""The health check."""
 
 import sqlite3
 

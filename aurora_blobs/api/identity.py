@@ -1,12 +1,13 @@
-"""Who is behind a handle or a DID of this service: com.atproto.identity, ``/.well-known/``, and their profiles."""
+"""The handles, DIDs and profiles of local accounts: com.atproto.identity and ``/.well-known/``."""
 
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, abort, request
 
+from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, own_url
-from aurora_blobs.api.xrpc import optional_requester, query
+from aurora_blobs.api.xrpc import query
 from aurora_blobs.auth import Person
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import HandleNotFound, InvalidRequest
@@ -30,7 +31,7 @@ def resolve_handle(handle: str) -> dict[str, Any]:
 
 @query(bp, "app.bsky.actor.getProfile", actor=required(parse_at_identifier))
 def get_profile(actor: str) -> dict[str, Any]:
-    """What a local account says of itself: some clients want it as soon as they have logged in."""
+    """The profile of a local account, which some clients read directly after a login."""
     accounts, requester = local_accounts(), optional_requester()
     account = accounts.find(actor)
     if account is None or not (
@@ -53,7 +54,7 @@ def get_profile(actor: str) -> dict[str, Any]:
 
 @bp.get("/.well-known/did.json")
 def did_document() -> dict[str, Any]:
-    """The document of this service, or of the local account, whose ``did:web`` leads to the host that was asked."""
+    """The DID document of the service or local account whose ``did:web`` names this host."""
     config = services().config
     if did_web_answers(config.service_did, request.host):
         return service_document(config.service_did, own_url())
@@ -66,7 +67,7 @@ def did_document() -> dict[str, Any]:
 
 @bp.get("/.well-known/atproto-did")
 def atproto_did() -> Response:
-    """The DID of the local account whose handle is the host that was asked. https://atproto.com/specs/handle"""
+    """The DID of the local account whose handle is this host. https://atproto.com/specs/handle"""
     account = _account_of_host()
     if account is None or not account.active:
         abort(404, "no such handle here")

@@ -1,4 +1,4 @@
-"""``/img/<preset>/plain/<did>/<cid>@<format>``: derived pictures, at the addresses that Bluesky's CDN has them at."""
+"""``/img/<preset>/plain/<did>/<cid>@<format>``: thumbnails, with the paths of Bluesky's CDN."""
 
 from flask import Blueprint, Response, g, request
 from werkzeug.wsgi import wrap_file
@@ -17,16 +17,16 @@ bp = Blueprint("images", __name__)
 
 @bp.get("/img/<preset>/plain/<did>/<picture>")
 def image(preset: str, did: str, picture: str) -> Response:
-    """A smaller picture of a blob that is public, or the caller's own."""
+    """A smaller picture of a blob that is public or the caller's own."""
     g.nsid = "com.atproto.sync.getBlob"  # the same bytes for the same callers
     sizes = services().thumbnails.presets
     if preset not in sizes:
         raise InvalidRequest(f"there is no preset {preset}: there are {', '.join(sizes)}")
-    cid, form = _parse(did, picture)
+    cid, form = _parse_path(did, picture)
     entry, public = visible_blob(did, cid)
     if entry.mime_type not in READABLE:
         raise InvalidRequest(f"the blob is not a picture: {entry.mime_type}")
-    chosen = form or _acceptable(entry.mime_type)
+    chosen = form or _negotiated_format(entry.mime_type)
     response = Response(mimetype=WRITABLE[chosen])
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
     response.headers["X-Content-Type-Options"] = "nosniff"
@@ -34,7 +34,7 @@ def image(preset: str, did: str, picture: str) -> Response:
         response.headers["Cache-Control"] = PUBLIC
     if form is None:
         response.vary.add("Accept")
-    # Weak: another version of the encoder may make other bytes of the same picture.
+    # Weak: another version of the encoder may make other bytes.
     response.set_etag(name_of(cid, sizes[preset], chosen), weak=True)
     if is_listed(
         request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")
@@ -52,8 +52,8 @@ def image(preset: str, did: str, picture: str) -> Response:
     return response
 
 
-def _parse(did: str, picture: str) -> tuple[str, str | None]:
-    """The CID and the form, None where the client leaves it to us, in the end of the path."""
+def _parse_path(did: str, picture: str) -> tuple[str, str | None]:
+    """The CID and the format in *picture*; None if it names no format. Raises InvalidRequest."""
     cid, at, form = picture.partition("@")
     if at and form not in WRITABLE:
         raise InvalidRequest(f"there is no format {form}: there are {', '.join(WRITABLE)}")
@@ -64,19 +64,20 @@ def _parse(did: str, picture: str) -> tuple[str, str | None]:
         raise InvalidRequest(str(error)) from None
 
 
-def _acceptable(mime_type: str) -> str:
-    """What the client prefers; of equals WebP, then AVIF, then what every client can show, as the blob is if it may.
+def _negotiated_format(mime_type: str) -> str:
+    """The format that the client's Accept header prefers, for a blob of *mime_type*.
 
-    AVIF after WebP, though browsers have them equal: it takes half as long again, and is hardly smaller.
+    Among equals: WebP, AVIF, then JPEG or PNG, which every client can show. AVIF comes after WebP,
+    although browsers rank them equal: it takes half as long again and is hardly smaller.
     """
     accepted = request.accept_mimetypes
     named = {name.lower() for name, _ in accepted}
     usual = ("jpeg", "png") if mime_type == "image/jpeg" else ("png", "jpeg")
 
     def quality(form: str) -> float:
-        # A wildcard is also sent by clients that know neither WebP nor AVIF.
-        return accepted[WRITABLE[form]] if form in usual or WRITABLE[form] in named else 0
+        return accepted[WRITABLE[form]]
 
-    plain = next(filter(quality, usual), usual[0])
-    best = max(("webp", "avif", plain), key=quality)
-    return best if quality(best) else plain
+    # Only where it is named: clients that know neither WebP nor AVIF send wildcards too.
+    modern = [form for form in ("webp", "avif") if WRITABLE[form] in named and quality(form) > 0]
+    plain = next((form for form in usual if quality(form) > 0), usual[0])
+    return max([*modern, plain], key=quality)

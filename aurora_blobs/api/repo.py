@@ -1,4 +1,4 @@
-"""com.atproto.repo: blobs come in, and records that name them are kept."""
+"""com.atproto.repo: uploads of blobs, and the records that reference them."""
 
 import json
 from functools import partial
@@ -6,16 +6,10 @@ from typing import Any
 
 from flask import Blueprint, Response, request
 
+from aurora_blobs.api.callers import require_owner, require_person, require_person_or_admin
+from aurora_blobs.api.envelope import show_rate_limit
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, bare_cid, reference
-from aurora_blobs.api.xrpc import (
-    json_input,
-    procedure,
-    query,
-    require_owner,
-    require_person,
-    require_person_or_admin,
-    show_rate_limit,
-)
+from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.auth import Administrator, Requester
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog.records import Record
@@ -69,7 +63,7 @@ def upload_blob() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.createRecord")
 def create_record() -> dict[str, Any]:
-    """Keep a new record."""
+    """Store a new record."""
     requester = require_person_or_admin()
     given = json_input(
         repo=_REPO,
@@ -85,7 +79,7 @@ def create_record() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.putRecord")
 def put_record() -> dict[str, Any]:
-    """Keep a record, new or in place of another."""
+    """Store a record, new or in place of another."""
     requester = require_person_or_admin()
     given = json_input(
         repo=_REPO,
@@ -101,7 +95,7 @@ def put_record() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.deleteRecord")
 def delete_record() -> dict[str, Any]:
-    """Forget a record; one that is not there is forgotten already."""
+    """Delete a record, if there is one."""
     requester = require_person_or_admin()
     given = json_input(
         repo=_REPO, collection=COLLECTION, rkey=RKEY, swapRecord=SWAP_RECORD, swapCommit=SWAP_COMMIT
@@ -117,7 +111,7 @@ def delete_record() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.applyWrites")
 def apply_writes() -> dict[str, Any]:
-    """Make up to 200 changes, all or none."""
+    """Make up to 200 changes, all of them or none."""
     requester = require_person_or_admin()
     given = json_input(
         repo=_REPO, validate=VALIDATE, writes=required(kind=list), swapCommit=SWAP_COMMIT
@@ -139,7 +133,7 @@ def apply_writes() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.importRepo")
 def import_repo() -> Response:
-    """Take over the records of a repository; their blobs may come later."""
+    """Take over the records of a repository. Their blobs may come later."""
     requester = require_person_or_admin(scopes=frozenset({"com.atproto.access"}))
     requester.require_import()
     if request.mimetype != CAR_TYPE:
@@ -155,7 +149,7 @@ def import_repo() -> Response:
 
 @query(bp, "com.atproto.repo.listMissingBlobs", limit=limit(1000, default=500), cursor=optional())
 def list_missing_blobs(limit: int, cursor: str | None) -> dict[str, Any]:
-    """Blobs that records of the caller name and whose bytes are not here."""
+    """Blobs that the caller's records reference and that are not stored here."""
     requester = require_owner()
     found = services().blobs.list_missing(requester.did, bare_cid(cursor), limit)
     shown: dict[str, Any] = {
@@ -205,7 +199,7 @@ def list_records(
 
 @query(bp, "com.atproto.repo.describeRepo", repo=_REPO)
 def describe_repo(repo: str) -> dict[str, Any]:
-    """Whose repository it is and which collections it has."""
+    """The account of a repository, and its collections."""
     account = services().repos.visible(repo)
     return {
         "handle": account.handle or INVALID_HANDLE,
@@ -224,20 +218,22 @@ def _write_one(
     swap: object = SWAP_RECORD.default,
 ) -> dict[str, Any]:
     did = _writable(requester, given["repo"])
-    # What a put will be is not known before the write, so it takes both.
-    for needed in ("create", "update") if action == "put" else (action,):
-        requester.require_write(given["collection"], needed)
+    # Whether a put creates or updates is known only after the write, so it needs both rights.
+    needed = ("create", "update") if action == "put" else (action,)
+    for right in needed:
+        requester.require_write(given["collection"], right)
     refuse_swap_commit(given["swapCommit"])
     collection = given["collection"]
     value = services().records.with_typed_pictures(did, collection, rkey, given["record"])
     write, status = parse_write(
         services().lexicons, action, collection, rkey, value, given["validate"], swap
     )
-    return _shown(services().records.apply(did, [write])[0], status)
+    (written,) = services().records.apply(did, [write])
+    return _shown(written, status)
 
 
 def _writable(requester: Requester, repo: str) -> str:
-    """The DID of *repo*, in which the requester may write."""
+    """The DID of *repo*. Raises AuthenticationRequired unless the requester may write in it."""
     if isinstance(requester, Administrator):
         return services().repos.reported(repo)
     if services().repos.find(repo).did != requester.did:

@@ -1,4 +1,4 @@
-"""How things look on the wire where more than one method shows them."""
+"""How blobs, accounts and cursors look on the wire, for more than one method."""
 
 from typing import Any
 
@@ -13,11 +13,11 @@ from aurora_blobs.protocol import did_document
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
 
-INVALID_HANDLE = "handle.invalid"  # what the protocol shows where there is none
+INVALID_HANDLE = "handle.invalid"  # the protocol's word for an account without a handle
 
 
 def reference(entry: Entry, config: Config) -> dict[str, Any]:
-    """The typed reference of *entry*. https://atproto.com/specs/data-model#blob-type"""
+    """The blob reference of *entry*. https://atproto.com/specs/data-model#blob-type"""
     return {
         "$type": "blob",
         "ref": {"$link": shown_cid(entry.cid, config.cid_format)},
@@ -27,7 +27,7 @@ def reference(entry: Entry, config: Config) -> dict[str, Any]:
 
 
 def nothing() -> Response:
-    """The answer of a procedure that has nothing to say."""
+    """The empty answer of a procedure without an output."""
     response = Response()
     del response.headers["Content-Type"]
     return response
@@ -39,22 +39,27 @@ def own_url() -> str:
 
 
 def local_accounts() -> AccountManager:
-    """The accounts, where it is this service that keeps them. Raises MethodNotImplemented."""
+    """The accounts that this service keeps. Raises MethodNotImplemented if a PDS keeps them."""
     if services().config.accounts != "local":
         raise MethodNotImplemented()
     return services().accounts
 
 
 def account_document(account: Account) -> dict[str, Any] | None:
-    """The DID document of *account*, None unless it is this service that answers for it."""
+    """The DID document of *account*; None unless this service hosts it."""
     if account.handle is None or account.did != f"did:web:{account.handle}":
         return None
     return did_document.account_document(account.did, account.handle, own_url())
 
 
 def bare_cid(cursor: str | None) -> str:
-    """*cursor*, the last CID of a page in whichever form, as the rows have it; any other text stays as it is."""
+    """*cursor*, the last CID of a page in either form, as the database has it.
+
+    Text that is not a CID stays as it is. None is the start, the empty text.
+    """
+    if cursor is None:
+        return ""
     try:
-        return "" if cursor is None else parse_blob_cid(cursor)
+        return parse_blob_cid(cursor)
     except ValueError:
-        return cursor or ""
+        return cursor

@@ -1,20 +1,14 @@
-"""com.atproto.server: local accounts, their sessions and states, and what this service is."""
+"""com.atproto.server: local accounts, their sessions and states, and the service itself."""
 
 from typing import Any
 
 from flask import Blueprint, Response, g, request
 
 from aurora_blobs.accounts.manager import LogIn
+from aurora_blobs.api.callers import credentials, require_owner, require_person
+from aurora_blobs.api.envelope import show_rate_limit
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, nothing
-from aurora_blobs.api.xrpc import (
-    credentials,
-    json_input,
-    procedure,
-    query,
-    require_owner,
-    require_person,
-    show_rate_limit,
-)
+from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
@@ -26,8 +20,8 @@ from aurora_blobs.services import services
 
 bp = Blueprint("server", __name__)
 
-_FULL = frozenset({ACCESS_SCOPE})  # what an app password may not do
-_BEFORE_ALL = "2222222222222"  # the first TID, for an account without records
+_FULL = frozenset({ACCESS_SCOPE})  # excludes app passwords
+_FIRST_TID = "2222222222222"  # the revision of an account without records
 
 
 @procedure(bp, "com.atproto.server.createAccount")
@@ -49,7 +43,7 @@ def create_account() -> dict[str, Any]:
         raise InvalidPassword("Password is required")
     show_rate_limit(services().limits.sign_up(request.remote_addr or ""))
     if given["did"] is not None:
-        _check_brought(given["did"])
+        _check_owns(given["did"])
     account = accounts.create(
         handle=given["handle"], email=given["email"], password=given["password"], did=given["did"]
     )
@@ -71,7 +65,7 @@ def create_session() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.server.refreshSession")
 def refresh_session() -> dict[str, Any]:
-    """New tokens for a refresh token, which is spent by it."""
+    """New tokens for a refresh token, which cannot be used again."""
     log_in = local_accounts().renew(services().authenticator.refresh(credentials()))
     return {**_tokens(log_in), **_session(log_in.account)}
 
@@ -85,7 +79,7 @@ def delete_session() -> Response:
 
 @query(bp, "com.atproto.server.getSession")
 def get_session() -> dict[str, Any]:
-    """Whose session it is."""
+    """The account of the session."""
     accounts = local_accounts()
     requester = require_person(
         "session", scopes=ACCESS_SCOPES | {TAKENDOWN_SCOPE}, allow_taken_down=True
@@ -95,7 +89,7 @@ def get_session() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.server.deactivateAccount")
 def deactivate_account() -> Response:
-    """Stop serving and changing what the account holds. When to delete it is not for us to decide."""
+    """Stop serving and changing what the account holds. *deleteAfter* is ignored."""
     accounts = local_accounts()
     requester = require_person("session", scopes=_FULL)
     json_input(deleteAfter=optional())
@@ -114,7 +108,7 @@ def activate_account() -> Response:
 
 @procedure(bp, "com.atproto.server.requestAccountDelete")
 def request_account_delete() -> Response:
-    """Nothing is mailed, and deleteAccount takes any token: what a client asks for next will work."""
+    """Succeed without sending mail: deleteAccount, which comes next, accepts any token."""
     local_accounts()
     require_person("session", scopes=_FULL, allow_taken_down=True)
     return nothing()
@@ -122,7 +116,7 @@ def request_account_delete() -> Response:
 
 @procedure(bp, "com.atproto.server.deleteAccount")
 def delete_account() -> Response:
-    """Remove an account and all it has; the password shows that it may be."""
+    """Delete an account and all that it has, for its password."""
     accounts = local_accounts()
     given = json_input(did=required(parse_did), password=required(), token=required())
     with services().limits.password_attempt(request.remote_addr or ""):
@@ -133,15 +127,15 @@ def delete_account() -> Response:
 
 @query(bp, "com.atproto.server.checkAccountStatus")
 def check_account_status() -> dict[str, Any]:
-    """How far a migration has come."""
+    """The counts by which a client follows a migration."""
     requester = require_owner()
     account = services().accounts.require(requester.did)
     counts = services().accounts.counts(account.did)
-    rev = account.rev or _BEFORE_ALL
+    rev = account.rev or _FIRST_TID
     return {
         "activated": account.deactivated_at is None,
         "validDid": _is_valid_did(account),
-        # There are no commits: this names the index as it is at that revision.
+        # There are no commits. This CID stands for the index at that revision.
         "repoCommit": record_cid({"did": account.did, "rev": rev}),
         "repoRev": rev,
         "repoBlocks": counts.records,
@@ -154,7 +148,7 @@ def check_account_status() -> dict[str, Any]:
 
 @query(bp, "com.atproto.server.describeServer")
 def describe_server() -> dict[str, Any]:
-    """What this service is and takes."""
+    """The service's DID, limits and handle domains."""
     config = services().config
     return {
         "did": config.service_did,
@@ -166,8 +160,8 @@ def describe_server() -> dict[str, Any]:
     }
 
 
-def _check_brought(did: str) -> None:
-    """Raises AuthenticationRequired unless the caller shows by a service token that *did* is its own."""
+def _check_owns(did: str) -> None:
+    """Raise AuthenticationRequired unless a service token shows that the caller is *did*."""
     if (
         credentials().authorization is None
         or services().authenticator.newcomer(credentials(), g.nsid) != did
@@ -191,7 +185,7 @@ def _names(account: Account) -> dict[str, Any]:
 
 
 def _session(account: Account) -> dict[str, Any]:
-    # No mail is ever sent, so no address is ever confirmed.
+    # No mail is sent, so no address is confirmed.
     session = {
         **_names(account),
         "email": account.email,

@@ -1,4 +1,4 @@
-"""A blob's bytes as an HTTP answer: the whole, a part, or word that the client has them already."""
+"""A blob's bytes as an HTTP answer: the whole blob, a part of it, or 304."""
 
 import re
 from urllib.parse import urlsplit
@@ -6,23 +6,28 @@ from urllib.parse import urlsplit
 from flask import Response, request
 from werkzeug.wsgi import wrap_file
 
+from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.ranges import content_range, is_listed, wanted_part
-from aurora_blobs.api.xrpc import optional_requester
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import PreconditionFailed
 from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.services import services
 
-PUBLIC = "public, max-age=300, must-revalidate"  # a takedown is not outlived by caches for long
-# Read and sent with the head in Python up to this size, by sendfile above it, which takes its own time to set up.
+PUBLIC = "public, max-age=300, must-revalidate"  # a takedown reaches caches within 5 minutes
+# Bytes. Up to this size Python reads the blob and sends it with the head. Above it sendfile pays
+# for its own set-up.
 SMALL = 64 * 1024
 _RANGE_FOR_NGINX = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
-_BLOCK = 256 * 1024  # bytes per read where sendfile does not work: a store on the network
+_BLOCK = 256 * 1024  # bytes per read from a store on the network, where sendfile does not work
+Part = tuple[int, int]  # the bytes [start, stop)
 
 
 def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
-    """The blob as the caller may see it, and whether it is shown as to everybody. Raises as `BlobManager.describe`."""
+    """The blob, if the caller may see it, and whether the caller is anonymous.
+
+    Raises as `BlobManager.describe`.
+    """
     requester = optional_requester()
     entry = services().blobs.describe(
         did,
@@ -34,15 +39,14 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
 
 
 def blob_response(entry: Entry, *, public: bool) -> Response:
-    """The answer to a GET or HEAD of *entry*, by its conditions and its Range; not *public*: for the asker alone.
+    """The answer to a GET or HEAD of *entry*, by the request's conditions and Range.
 
-    Not through werkzeug's conditional responses: they read a part 8 KiB at a time, in Python.
+    Shared caches may keep it if it is *public*. werkzeug's conditional responses are not used: they
+    read a part in Python, 8 KiB at a time.
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
-    blobs, config = services().blobs, services().config
     environ = request.environ
-    is_get = request.method == "GET"
     etag = f'"{entry.cid}"'
     if "HTTP_IF_MATCH" in environ and not is_listed(environ["HTTP_IF_MATCH"], etag):
         raise PreconditionFailed()
@@ -55,37 +59,96 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
         headers["Cache-Control"] = PUBLIC
     if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
         return Response(status=304, headers=headers, mimetype=entry.mime_type)
-    headers["Content-Disposition"] = (
-        f'attachment; filename="{shown_cid(entry.cid, config.cid_format)}"'
+    name = shown_cid(entry.cid, services().config.cid_format)
+    headers["Content-Disposition"] = f'attachment; filename="{name}"'
+    part = None
+    if request.method == "GET":
+        if_range = environ.get("HTTP_IF_RANGE")
+        part = wanted_part(environ.get("HTTP_RANGE"), size=entry.size, etag=etag, if_range=if_range)
+    response = _response_of_nginx(entry, headers, part, public=public)
+    if response is None:
+        headers["Accept-Ranges"] = "bytes"
+        response = _response_of_store(entry, headers, part)
+    if response is None:
+        response = _response_with_bytes(entry, headers, part)
+    return response
+
+
+def _response_of_nginx(
+    entry: Entry, headers: dict[str, str], part: Part | None, *, public: bool
+) -> Response | None:
+    """The answer that makes nginx send the file; None if the settings or the store have none."""
+    config, blobs = services().config, services().blobs
+    if config.accel_redirect is None:
+        return None
+    path = blobs.backend.path(entry.cid)
+    if path is None or not _nginx_agrees(part):
+        return None
+    blobs.check_stored(entry)
+    # nginx finds links by the CID in its atproto form.
+    if public and config.cid_format == "atproto":
+        services().public_links.add(
+            entry.did,
+            entry.cid,
+            entry.mime_type,
+            f"../blobs/{path}",
+            is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
+        )
+    headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
+    return Response(headers=headers, mimetype=entry.mime_type)
+
+
+def _nginx_agrees(part: Part | None) -> bool:
+    """Whether nginx reads the request's conditions and Range as we do, with *part* as the result.
+
+    nginx does not know the tag that If-Match names, and it obeys a Range that we ignore.
+    """
+    environ = request.environ
+    if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
+        return False
+    asked = environ.get("HTTP_RANGE")
+    return asked is None or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked) is not None)
+
+
+def _response_of_store(entry: Entry, headers: dict[str, str], part: Part | None) -> Response | None:
+    """The answer that makes the store send the bytes, through nginx or by a redirect.
+
+    None if the settings or the store have no such way.
+    """
+    config = services().config
+    if (config.accel_redirect is None and config.s3_redirect is None) or request.method != "GET":
+        return None
+    if part is None and "HTTP_RANGE" in request.environ:
+        return None  # we ignore this Range; the store would obey it
+    link = services().blobs.backend.url(
+        entry.cid, mime_type=entry.mime_type, disposition=headers["Content-Disposition"]
     )
-    asked, part = environ.get("HTTP_RANGE"), None
-    if is_get:
-        part = wanted_part(asked, size=entry.size, etag=etag, if_range=environ.get("HTTP_IF_RANGE"))
-    path = None if config.accel_redirect is None else blobs.backend.path(entry.cid)
-    if path is not None and _is_for_nginx(part):
-        blobs.check_stored(entry)
-        if public and config.cid_format == "atproto":  # the form in which nginx names it
-            services().public_links.add(
-                entry.did,
-                entry.cid,
-                entry.mime_type,
-                f"../blobs/{path}",
-                is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
-            )
-        headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
+    if link is None:
+        return None
+    services().blobs.check_stored(entry)
+    if config.accel_redirect is not None:
+        # nginx knows the store's address and sends it this path and query.
+        parts = urlsplit(link)
+        headers["X-Accel-Redirect"] = (
+            f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
+        )
         return Response(headers=headers, mimetype=entry.mime_type)
-    headers["Accept-Ranges"] = "bytes"
-    # A Range that is to be ignored would not be ignored by the store.
-    if (
-        is_get
-        and (part is not None or asked is None)
-        and (handed := _handed_over(entry, headers)) is not None
-    ):
-        return handed
-    start, stop = part or (0, entry.size)
+    # The link is valid for minutes, and the headers about the blob are not about this answer.
+    response = Response(
+        status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"}
+    )
+    for name in ("Content-Disposition", "Content-Type", "ETag"):
+        del response.headers[name]
+    return response
+
+
+def _response_with_bytes(entry: Entry, headers: dict[str, str], part: Part | None) -> Response:
+    start, stop = (0, entry.size) if part is None else part
     if part is not None:
         headers["Content-Range"] = content_range(start, stop, entry.size)
     headers["Content-Length"] = str(stop - start)
+    blobs = services().blobs
+    is_get = request.method == "GET"
     if blobs.backend.stat_is_cheap or not is_get:
         blobs.check_stored(entry)
     response = Response(
@@ -96,50 +159,8 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     return response
 
 
-def _is_for_nginx(part: tuple[int, int] | None) -> bool:
-    """Whether nginx makes of the request's conditions what was made of them here, *part*.
-
-    It knows no tag that If-Match could name, and looks at a Range where there is nothing to look at.
-    """
-    environ = request.environ
-    if "HTTP_IF_MATCH" in environ or "HTTP_IF_UNMODIFIED_SINCE" in environ:
-        return False
-    asked = environ.get("HTTP_RANGE")
-    return asked is None or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked) is not None)
-
-
-def _handed_over(entry: Entry, headers: dict[str, str]) -> Response | None:
-    """The answer that leaves the bytes to the store, through nginx or by a redirect; None if it or the settings do not.
-
-    *headers* are those of an answer with the bytes.
-    """
-    config = services().config
-    if config.accel_redirect is None and config.s3_redirect is None:
-        return None
-    link = services().blobs.backend.url(
-        entry.cid, mime_type=entry.mime_type, disposition=headers["Content-Disposition"]
-    )
-    if link is None:
-        return None
-    services().blobs.check_stored(entry)
-    if config.accel_redirect is not None:
-        # nginx knows where the store is, and asks it for what the client asked us for.
-        parts = urlsplit(link)
-        headers["X-Accel-Redirect"] = (
-            f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
-        )
-        return Response(headers=headers, mimetype=entry.mime_type)
-    # The link is good for minutes, and what is said of the blob is not said of this answer.
-    response = Response(
-        status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"}
-    )
-    for name in ("Content-Disposition", "Content-Type", "ETag"):
-        del response.headers[name]
-    return response
-
-
 def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:
-    # Opened last: nothing between here and the server closing it may fail.
+    # Opened last: nothing between here and the server's close of the file may fail.
     file = services().blobs.open(entry, start, stop)
     response.direct_passthrough = True
     if stop - start <= SMALL:

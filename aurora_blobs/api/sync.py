@@ -1,12 +1,13 @@
-"""com.atproto.sync: everybody fetches what is public."""
+"""com.atproto.sync: the blobs of an account, for everybody."""
 
 from typing import Any
 
 from flask import Blueprint, Response
 
+from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.serializers import bare_cid
 from aurora_blobs.api.serving import blob_response, visible_blob
-from aurora_blobs.api.xrpc import optional_requester, query
+from aurora_blobs.api.xrpc import query
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
 from aurora_blobs.protocol.lexicon_params import limit, optional, required
@@ -34,7 +35,7 @@ def get_blob(did: str, cid: str) -> Response:
     cursor=optional(),
 )
 def list_blobs(did: str, since: str | None, limit: int, cursor: str | None) -> dict[str, Any]:
-    """The CIDs that records of the account name."""
+    """The CIDs that the account's records reference."""
     requester = optional_requester()
     services().repos.visible(
         did,

@@ -1,0 +1,119 @@
+"""What every answer has: errors as JSON, CORS, and the headers that a view adds to `g.headers`.
+
+`g.is_personal` says that the answer depends on who calls. https://atproto.com/specs/xrpc
+"""
+
+import json
+import logging
+import secrets
+from http import HTTPStatus
+
+from flask import Flask, Response, g, request
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import HTTPException, MethodNotAllowed
+
+from aurora_blobs.errors import BlobServiceError, InvalidRequest, MethodNotImplemented
+from aurora_blobs.rate_limits import RateLimitState
+from aurora_blobs.server.client_timeouts import drain
+
+log = logging.getLogger("aurora_blobs")
+
+
+def install(app: Flask) -> None:
+    """Put every answer of *app* into the envelope."""
+    app.url_map.merge_slashes = False  # a path with two slashes is not found, not redirected
+    app.before_request(_begin)
+    app.after_request(_finish)
+    app.register_error_handler(BlobServiceError, _refused)
+    app.register_error_handler(HTTPException, _not_routed)
+    app.register_error_handler(Exception, _failed)
+
+
+def show_rate_limit(state: RateLimitState | None) -> None:
+    """Tell the client the state of a limit; None is no limit."""
+    if state is not None:
+        g.headers.extend(state.headers())
+
+
+def announces_body() -> bool:
+    """Whether the request's headers announce a body."""
+    environ = request.environ
+    return "HTTP_TRANSFER_ENCODING" in environ or (
+        "CONTENT_LENGTH" in environ and bool(request.content_length)
+    )
+
+
+def error_response(error: BlobServiceError) -> Response:
+    """*error* as an answer. The message of a 500 is not sent."""
+    message = "Internal Server Error" if error.status == 500 else error.message
+    text = json.dumps({"error": error.error, "message": message}, ensure_ascii=False)
+    response = Response(text, error.status, content_type="application/json; charset=utf-8")
+    if error.retry_after is not None:
+        response.headers["Retry-After"] = str(error.retry_after)
+    for name, value in error.headers:
+        response.headers.add(name, value)
+    return response
+
+
+def _begin() -> Response | None:
+    g.headers = Headers()
+    g.is_personal = False
+    return _preflight_response() if request.method == "OPTIONS" else None
+
+
+def _preflight_response() -> Response:
+    response = Response(status=204)
+    del response.headers["Content-Type"]
+    response.headers["Access-Control-Allow-Methods"] = "GET,HEAD,PUT,PATCH,POST,DELETE"
+    response.headers["Access-Control-Max-Age"] = "86400"
+    asked = request.headers.get("Access-Control-Request-Headers")
+    if asked:
+        response.headers["Access-Control-Allow-Headers"] = asked
+    response.headers["Vary"] = "Access-Control-Request-Headers"
+    return response
+
+
+def _finish(response: Response) -> Response:
+    headers = response.headers
+    headers.add("Access-Control-Allow-Origin", "*")
+    if g.headers:
+        headers.extend(g.headers)
+        exposed = headers.getlist("Access-Control-Expose-Headers")
+        if exposed:
+            headers["Access-Control-Expose-Headers"] = ", ".join(exposed)
+    if g.is_personal:
+        headers.setdefault("Cache-Control", "private")
+        headers.add("Vary", "Authorization")
+    if response.status_code >= 400 and announces_body() and not drain(request.environ):
+        response.headers["Connection"] = "close"
+    return response
+
+
+def _refused(error: BlobServiceError) -> Response:
+    if error.status >= 500:
+        log.warning("%s %s: %s", request.method, request.path, error.message)
+    return error_response(error)
+
+
+def _not_routed(error: HTTPException) -> Response:
+    if request.path.startswith("/xrpc/"):
+        # Only a verb unknown to HTTP is not allowed here: other verbs reach the method, which
+        # refuses them.
+        if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
+            return error_response(InvalidRequest("XRPC requests only supports GET and POST"))
+        return error_response(MethodNotImplemented())
+    refusal = InvalidRequest(error.description or error.name)
+    refusal.error = (error.name or "InvalidRequest").replace(" ", "")
+    refusal.status = error.code or 400
+    response = error_response(refusal)
+    if isinstance(error, MethodNotAllowed):
+        response.headers["Allow"] = ", ".join(sorted(error.valid_methods or ()))
+    return response
+
+
+def _failed(error: Exception) -> Response:
+    request_id = secrets.token_hex(8)
+    log.error("request %s: %s %s failed", request_id, request.method, request.path, exc_info=error)
+    response = error_response(BlobServiceError(str(error)))
+    response.headers["X-Request-Id"] = request_id
+    return response
