@@ -1,4 +1,4 @@
-"""Copies every blob from one store to another while the service runs, through the one door in."""
+"""Copies every blob from one store to another, through the spool, while the service runs."""
 
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -13,14 +13,13 @@ from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.walk import Finding, side_by_side
+from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.storage.base import BlobBackend
-
-_UNKNOWN_TYPE = "application/octet-stream"
 
 
 @dataclass(slots=True)
 class Progress:
-    """How far a copy is: what the target should hold, and what it does, in blobs and bytes."""
+    """How far a copy is: what the target should hold, what it holds, and what was copied now."""
 
     blobs: int = 0
     bytes: int = 0
@@ -31,7 +30,10 @@ class Progress:
 
 
 class Migration:
-    """A copy from *source* to *target* of all that has a row. It can be stopped anywhere and run again."""
+    """A copy of all blobs with a row from *source* to *target*.
+
+    It can be stopped at any time and run again.
+    """
 
     def __init__(
         self,
@@ -52,56 +54,55 @@ class Migration:
         self._advance: Callable[[int], None] = lambda size: None
 
     def run(self, advance: Callable[[int], None]) -> Iterator[Finding]:
-        """Copy what *target* does not have in its right size; *advance* gets the size of each blob that it has.
+        """Copy what the target lacks or has in another size; yields what could not be copied.
 
-        Yields what could not be copied. Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
+        *advance* gets the size of each blob that the target has.
+
+        Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
         self._target.probe()
         self._spool.mkdir(parents=True, exist_ok=True)
         self._advance = advance
         with _pool(self._jobs) as pool:
-            waiting: deque[tuple[BlobRow, Future[Finding | None]]] = deque()
-            for row in self._wanted():
-                # A handful ahead of what is done, so that a store of any size fits in memory.
-                if len(waiting) >= 4 * self._jobs:
-                    yield from self._settle(*waiting.popleft())
-                waiting.append((row, pool.submit(self._copy, row)))
-            while waiting:
-                yield from self._settle(*waiting.popleft())
+            pending: deque[tuple[BlobRow, Future[Finding | None]]] = deque()
+            for row, is_copied in self._stored_rows():
+                if is_copied:
+                    self._count(row)
+                    continue
+                # Few are pending at any time, so that a store of any size fits in memory.
+                if len(pending) >= 4 * self._jobs:
+                    yield from self._finish(*pending.popleft())
+                pending.append((row, pool.submit(self._copy, row)))
+            while pending:
+                yield from self._finish(*pending.popleft())
 
     def verify(self) -> Iterator[Finding]:
-        """What *target* lacks by now, or has in another size, of all that has a row."""
-        for row, stored in side_by_side(self._database, self._target):
-            if (
-                row is None
-                or row.stored_at is None
-                or (stored is not None and stored.size == row.size)
-            ):
+        """Each blob with a row that the target lacks or has in another size."""
+        for row, is_copied in self._stored_rows():
+            if is_copied or not self._is_still_stored(row):
                 continue
-            if self._still_wanted(row) and self._target.size(row.cid) != row.size:
+            if self._target.size(row.cid) != row.size:
                 yield Finding(
                     "not copied", row.cid, f"its {row.size} bytes are not in the new store yet"
                 )
 
-    def _wanted(self) -> Iterator[BlobRow]:
+    def _stored_rows(self) -> Iterator[tuple[BlobRow, bool]]:
+        """The row of each stored blob, and whether the target has the blob."""
         for row, stored in side_by_side(self._database, self._target):
-            if row is None or row.stored_at is None:
-                continue
-            if stored is not None and stored.size == row.size:
-                self._done(row)
-            else:
-                yield row
+            if row is not None and row.stored_at is not None:
+                yield row, stored is not None and stored.size == row.size
 
-    def _settle(self, row: BlobRow, copied: "Future[Finding | None]") -> Iterator[Finding]:
-        finding = copied.result()
+    def _finish(self, row: BlobRow, copy: Future[Finding | None]) -> Iterator[Finding]:
+        """Wait for *copy*, that of *row*, and count it or yield what went wrong."""
+        finding = copy.result()
         if finding is not None:
             yield finding
             return
-        self._done(row)
+        self._count(row)
         self.progress.copied_blobs += 1
         self.progress.copied_bytes += row.size
 
-    def _done(self, row: BlobRow) -> None:
+    def _count(self, row: BlobRow) -> None:
         self.progress.done_blobs += 1
         self.progress.done_bytes += row.size
         self._advance(row.size)
@@ -113,7 +114,7 @@ class Migration:
                 spooled(
                     file,
                     folder=self._spool,
-                    inspect=lambda head: row.mime_type or _UNKNOWN_TYPE,
+                    inspect=lambda head: row.mime_type or UNKNOWN,
                     max_bytes=row.size,
                     declared_size=row.size,
                 ) as blob,
@@ -124,27 +125,27 @@ class Migration:
                     )
                 self._target.put(blob)
         except BlobNotFound:
-            return self._gone(row)
+            return self._not_found(row)
         except UploadIncomplete:
             return Finding(
                 "wrong size", row.cid, "not copied: `blobs fsck --repair` sets its bytes aside"
             )
-        if not self._still_wanted(row):
-            self._take_back(row.cid)
+        if not self._is_still_stored(row):
+            self._undo_copy(row.cid)
         return None
 
-    def _gone(self, row: BlobRow) -> Finding | None:
-        if self._target.size(row.cid) == row.size or not self._still_wanted(row):
-            return None  # uploaded to the new store, or collected, meanwhile
+    def _not_found(self, row: BlobRow) -> Finding | None:
+        if self._target.size(row.cid) == row.size or not self._is_still_stored(row):
+            return None  # uploaded to the new store or collected meanwhile
         return Finding("lost", row.cid, f"its {row.size} bytes are in neither store")
 
-    def _still_wanted(self, row: BlobRow) -> bool:
+    def _is_still_stored(self, row: BlobRow) -> bool:
         with self._database.read() as tx:
             now = inventory.find_row(tx, row.cid)
         return now is not None and now.stored_at is not None
 
-    def _take_back(self, cid: str) -> None:
-        # Collected while it was copied: by the locking rule of catalog/blobs.py.
+    def _undo_copy(self, cid: str) -> None:
+        # The blob was collected while it was copied. Follows the locking rule of catalog/blobs.py.
         with self._database.write() as tx:
             if inventory.find_row(tx, cid) is None:
                 self._target.delete(cid)
@@ -156,5 +157,5 @@ def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
     try:
         yield pool
     finally:
-        # After a failure what has not begun is not begun any more.
+        # After a failure, copies that have not begun are cancelled.
         pool.shutdown(cancel_futures=True)
