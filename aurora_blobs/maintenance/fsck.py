@@ -1,4 +1,4 @@
-"""Rows against the store, both ways, without reading bytes: what is lost, wrong, or belongs to nobody."""
+"""Compares rows and store, both ways, without reading bytes: what is lost, wrong or unowned."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,12 +14,12 @@ from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
 from aurora_blobs.storage.base import BlobBackend, Stored
 
-SETTLED = 3_600_000_000  # microseconds after which nothing can be an upload under way any more
+_MAX_UPLOAD_AGE = 3_600_000_000  # microseconds; an older row is of no upload under way
 _DELETE_STEP = 100  # strays per transaction: short enough that uploads do not wait for long
 
 
 class Fsck:
-    """One check. `seen` and `seen_bytes` count what the store holds."""
+    """One check. `seen` and `seen_bytes` count the blobs in the store."""
 
     def __init__(
         self,
@@ -30,7 +30,10 @@ class Fsck:
         *,
         repair: bool,
     ) -> None:
-        """*repair* mends what can be mended without removing anything that might be wanted."""
+        """*repair* repairs all that can be repaired without removing anything of use.
+
+        *clock* gives microseconds since the epoch, UTC.
+        """
         self._database = database
         self._backend = backend
         self._spool = spool
@@ -41,7 +44,7 @@ class Fsck:
 
     def run(self) -> Iterator[Finding]:
         """Each finding, as it is made. Raises BackendUnavailable, BackendTimeout, ServiceBusy."""
-        self._backend.probe()  # a bucket that is not there must not look like one that lost everything
+        self._backend.probe()  # a missing bucket must not look like one that lost everything
         foreign: list[str] = []
         for row, stored in side_by_side(self._database, self._backend, foreign.append):
             if stored is not None:
@@ -67,7 +70,7 @@ class Fsck:
             return self._lost(row)
         if stored.size != row.size:
             return self._wrong_size(row)
-        if not row.kept and row.created_at < self._clock() - SETTLED:
+        if not row.kept and row.created_at < self._clock() - _MAX_UPLOAD_AGE:
             return Finding("unheld", row.cid, "no account holds it; `blobs gc` removes it")
         return None
 
@@ -84,7 +87,7 @@ class Fsck:
         )
 
     def _lost(self, row: BlobRow) -> Finding | None:
-        # Under the write lock, where no collector is half way between removing bytes and their row.
+        # Under the write lock no collector is between removing bytes and removing their row.
         with self._database.write() as tx:
             if inventory.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
                 return None
@@ -112,7 +115,7 @@ class Fsck:
                 row.cid,
                 f"its {row.size} bytes are known to be lost; an upload brings them back",
             )
-        if row.created_at > self._clock() - SETTLED:
+        if row.created_at > self._clock() - _MAX_UPLOAD_AGE:
             return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
@@ -124,7 +127,7 @@ class Fsck:
 
     def _unconfirmed(self, row: BlobRow) -> Finding | None:
         if not row.kept:
-            return None  # the collector's, or an upload under way
+            return None  # left to the collector, or an upload under way
         if not is_intact(self._backend, row.cid):
             repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
             return Finding(
@@ -133,7 +136,7 @@ class Fsck:
                 "counted as missing, and what lies there is something else",
                 repaired,
             )
-        if row.created_at > self._clock() - SETTLED:
+        if row.created_at > self._clock() - _MAX_UPLOAD_AGE:
             return None  # an upload under way
         if self._repair:
             with self._database.write() as tx:
@@ -195,7 +198,10 @@ def exposed(
     *,
     repair: bool,
 ) -> Iterator[Finding]:
-    """What nginx serves without asking and *describe* refuses to everybody: the database was changed by hand."""
+    """Each blob that nginx serves without asking although *describe* refuses it to everybody.
+
+    There are none unless the database was changed by hand.
+    """
     for did, cid in public_links.links():
         try:
             describe(did, cid)
@@ -212,10 +218,10 @@ def exposed(
 
 
 def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
-    """Remove the bytes of those of *cids* that still have no row; which ones went."""
+    """Remove the bytes of those of *cids* that still have no row; returns those that went."""
     gone: list[str] = []
     for start in range(0, len(cids), _DELETE_STEP):
-        # The rows are looked for and the bytes removed under one lock: else an upload could come between.
+        # Under one lock, so that no upload comes between the search for rows and the removal.
         with database.write() as tx:
             strays = [
                 cid

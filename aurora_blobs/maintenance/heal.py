@@ -1,4 +1,4 @@
-"""Fetches blobs that are missing here from another server that still has them, and takes only the right bytes."""
+"""Fetches missing blobs from another server that still has them, and keeps only intact ones."""
 
 import http.client
 import urllib.error
@@ -18,10 +18,10 @@ _SILENCE_SECONDS = 30  # a guess: the other server may have to fetch the bytes i
 
 
 class Heal:
-    """One round over all that is missing. `healed` counts what came back."""
+    """One pass over all missing blobs. `healed` counts those that came back."""
 
     def __init__(self, database: Database, blobs: BlobManager, origin: str) -> None:
-        """*blobs* sets the limits; *origin* is the other server's URL. Raises ValueError."""
+        """*origin* is the other server's URL; the limits are those of *blobs*. Raises ValueError."""
         if not origin.startswith(("http://", "https://")):
             raise ValueError(f"{origin}: accepted is a URL like https://pds.example.com")
         self._database = database
@@ -30,7 +30,10 @@ class Heal:
         self.healed = 0
 
     def run(self) -> Iterator[Finding]:
-        """Each blob that could not be had. Raises BackendUnavailable, BackendTimeout, ServiceBusy of our own store."""
+        """Each blob that could not be fetched.
+
+        Raises BackendUnavailable, BackendTimeout, ServiceBusy for our own store.
+        """
         after = ("", "")
         while True:
             with self._database.read() as tx:
@@ -46,6 +49,7 @@ class Heal:
             after = step[-1]
 
     def _fetch(self, did: str, cid: str) -> str | None:
+        """Store the blob; why it could not be fetched, or None."""
         query = urllib.parse.urlencode({"did": did, "cid": cid})
         url = f"{self._origin}/xrpc/com.atproto.sync.getBlob?{query}"
         try:
