@@ -1,4 +1,4 @@
-"""Looks at the headers of blobs that were stored before headers were looked at."""
+"""Reads the size and duration of blobs that were stored before uploads were probed."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -11,13 +11,14 @@ from aurora_blobs.media.probe import probe
 from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per transaction
-_BLOCK = 64 * 1024  # bytes asked for at once: most headers are whole in the first
+_BLOCK = 64 * 1024  # bytes per read; the first has all of most headers
 
 
 def backfill(backend: BlobBackend, database: Database, clock: Callable[[], int]) -> Iterator[Entry]:
-    """Write down the size and duration of each blob without them, and yield it. Can be stopped and begun again.
+    """Probe each blob that never was, write down its size and duration, and yield it.
 
-    What cannot be read counts as looked at; bytes that are lost do not. *clock* gives microseconds since the epoch.
+    A blob whose headers cannot be read counts as probed; one whose bytes are lost does not. The job
+    can be stopped and started again. *clock* gives microseconds since the epoch, UTC.
 
     Raises BackendUnavailable, BackendTimeout.
     """
@@ -27,25 +28,25 @@ def backfill(backend: BlobBackend, database: Database, clock: Callable[[], int])
             step = blobs.never_probed(tx, after, _STEP)
         if not step:
             return
-        seen = []
+        probed = []
         for entry in step:
             try:
-                facts = probe(_Far(backend, entry), entry.mime_type)
+                facts = probe(_StoredBytes(backend, entry), entry.mime_type)
             except BlobNotFound:
                 continue
-            seen.append(
+            probed.append(
                 replace(
                     entry, width=facts.width, height=facts.height, duration_ms=facts.duration_ms
                 )
             )
         with database.write() as tx:
-            written = [entry for entry in seen if blobs.set_probed(tx, entry, clock())]
+            written = [entry for entry in probed if blobs.set_probed(tx, entry, clock())]
         yield from written
         after = (step[-1].did, step[-1].cid)
 
 
-class _Far:
-    """A blob in a backend, read in blocks as they are looked at."""
+class _StoredBytes:
+    """A `ByteSource` of a blob in *backend*, read in blocks on demand."""
 
     def __init__(self, backend: BlobBackend, entry: Entry) -> None:
         self._backend = backend

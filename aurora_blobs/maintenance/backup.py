@@ -1,8 +1,8 @@
-"""A copy of database and blobs in a folder, and the way back.
+"""Copies database and blobs into a folder, and back.
 
-The database first: a blob is in the store before a row says so, and is removed after its row, so that every row of the
-copy finds its bytes, unless the collector removed them since. Blobs never change, so a second backup into the same
-folder copies what is new.
+The database is copied first. A blob is stored before its row is written and removed after it, so
+each row in the copy has its bytes, unless the collector has removed them since. Blobs never change,
+so a second backup into the same folder copies only new ones.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,31 +16,32 @@ from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.disk import DiskBackend
 
-Begin = Callable[[Progress], Callable[[int], None]]
+# Shows the progress of a job whose totals it gets; the result gets the size of each blob done.
+ShowProgress = Callable[[Progress], Callable[[int], None]]
 
 
 class Backup:
-    """The folder of one."""
+    """The backup in *folder*. `progress` is that of the last run."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = DataFolder(folder)
         self.progress = Progress()
 
     def exists(self) -> bool:
-        """Whether there is one."""
+        """Whether there is a backup."""
         return self._folder.database.is_file()
 
     def make(
-        self, database: Database, backend: BlobBackend, jobs: int, begin: Begin
+        self, database: Database, backend: BlobBackend, jobs: int, show: ShowProgress
     ) -> Iterator[Finding]:
-        """Bring the folder up to date; what could not be copied. *begin* gets the totals and gives what to advance."""
+        """Bring the folder up to date; yields what could not be copied."""
         self._folder.path.mkdir(parents=True, exist_ok=True)
         copy = self._folder.database.with_suffix(".sqlite3.part")
         copy.unlink(missing_ok=True)
         database.copy_to(copy)
         copy.rename(self._folder.database)
         target = DiskBackend(self._folder.blobs, durable=True)
-        yield from self._move(backend, target, self._folder.spool, jobs, begin)
+        yield from self._copy_blobs(backend, target, self._folder.spool, jobs, show)
 
     def restore(
         self,
@@ -48,27 +49,27 @@ class Backup:
         backend: BlobBackend,
         spool: Path,
         jobs: int,
-        begin: Begin,
+        show: ShowProgress,
     ) -> Iterator[Finding]:
-        """Put everything back; the service must not run. What could not be put back."""
+        """Put everything back; yields what could not be put back. The service must not run."""
         with _opened(self._folder.database) as saved:
             saved.copy_to(database.path)
         source = DiskBackend(self._folder.blobs, durable=False)
-        yield from self._move(source, backend, spool, jobs, begin)
+        yield from self._copy_blobs(source, backend, spool, jobs, show)
 
-    def _move(
+    def _copy_blobs(
         self,
         source: BlobBackend,
         target: BlobBackend,
         spool: Path,
         jobs: int,
-        begin: Begin,
+        show: ShowProgress,
     ) -> Iterator[Finding]:
-        # By the rows of the copy: what was uploaded since is not in it, and nothing of it may be missing.
+        # By the rows of the copied database: it does not know blobs that were uploaded since.
         with _opened(self._folder.database) as saved:
             job = Migration(saved, source, target, spool, jobs=jobs)
             self.progress = job.progress
-            yield from job.run(begin(job.progress))
+            yield from job.run(show(job.progress))
 
 
 def _opened(path: Path) -> closing[Database]:

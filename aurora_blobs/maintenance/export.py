@@ -1,4 +1,4 @@
-"""Writes out all that an account holds, each blob under its CID, with a manifest that says what it is."""
+"""Writes out all blobs of an account, each under its CID, with a manifest of them."""
 
 import io
 import json
@@ -18,23 +18,24 @@ from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
 from aurora_blobs.protocol.cid import cid_of_digest
 
 MANIFEST = "manifest.json"
-_MAX_RECORDS = 1000  # of one blob in the manifest
+_MAX_RECORDS = 1000  # per blob in the manifest
 
 
 class Export:
-    """The blobs of *did*. `written` counts them."""
+    """The export of all that *did* owns. `written` counts the blobs."""
 
     def __init__(self, database: Database, blobs: BlobManager, did: str) -> None:
         self._database = database
         self._blobs = blobs
         self._did = did
-        self._listed: list[dict[str, Any]] = []
+        self._manifest_entries: list[dict[str, Any]] = []
         self.written = 0
 
     def to_folder(self, folder: Path, progress: Callable[[int], None]) -> Iterator[Finding]:
-        """Write into *folder*; what is there already in its right size is left as it is.
+        """Write into *folder*; yields what could not be written.
 
-        Yields what could not be written. A file has its name when it is whole; the manifest comes last.
+        A file that is there in its right size is left as it is. A file gets its name when it is
+        whole. The manifest is written last. *progress* gets the size of each blob that is done.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for entry in self._blobs.entries(self._did):
@@ -50,12 +51,16 @@ class Export:
                     part.rename(target)
                 finally:
                     part.unlink(missing_ok=True)
-            self._list(entry)
+            self._add_to_manifest(entry)
             progress(entry.size)
         (folder / MANIFEST).write_text(self._manifest())
 
     def to_tar(self, stream: BinaryIO, progress: Callable[[int], None]) -> Iterator[Finding]:
-        """Write a tar to *stream*, the manifest last. A blob that turns out wrong is in it, but not in the manifest."""
+        """Write a tar to *stream*, the manifest last; yields what is missing or wrong.
+
+        Wrong bytes are in the tar, because they are hashed while they are written, but not in the
+        manifest.
+        """
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             for entry in self._blobs.entries(self._did):
                 try:
@@ -64,12 +69,12 @@ class Export:
                     yield lost(entry.cid, entry.size)
                     continue
                 with source:
-                    hashed = _Hashed(source)
-                    tar.addfile(_member(entry.cid, entry.size, entry.created_at), hashed)
-                if hashed.cid != entry.cid:
+                    reader = _HashingReader(source)
+                    tar.addfile(_member(entry.cid, entry.size, entry.created_at), reader)
+                if reader.cid != entry.cid:
                     yield wrong_bytes(entry.cid)
                     continue
-                self._list(entry)
+                self._add_to_manifest(entry)
                 progress(entry.size)
             manifest = self._manifest().encode()
             tar.addfile(_member(MANIFEST, len(manifest), 0), io.BytesIO(manifest))
@@ -80,40 +85,39 @@ class Export:
         except BlobNotFound:
             return lost(entry.cid, entry.size)
         with source:
-            hashed = _Hashed(source)
-            while data := hashed.read(CHUNK):
-                target.write(data)
-        return None if hashed.cid == entry.cid else wrong_bytes(entry.cid)
+            reader = _HashingReader(source)
+            while piece := reader.read(CHUNK):
+                target.write(piece)
+        return None if reader.cid == entry.cid else wrong_bytes(entry.cid)
 
-    def _list(self, entry: Entry) -> None:
+    def _add_to_manifest(self, entry: Entry) -> None:
         with self._database.read() as tx:
             records = references.record_uris(tx, entry.did, entry.cid, "", _MAX_RECORDS)
         self.written += 1
-        self._listed.append(
+        self._manifest_entries.append(
             {"cid": entry.cid, "mimeType": entry.mime_type, "size": entry.size, "records": records}
         )
 
     def _manifest(self) -> str:
-        return (
-            json.dumps({"did": self._did, "blobs": self._listed}, ensure_ascii=False, indent=1)
-            + "\n"
-        )
+        manifest = {"did": self._did, "blobs": self._manifest_entries}
+        return json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
 
 
-class _Hashed:
-    """A file that hashes what is read of it."""
+class _HashingReader:
+    """Hashes what is read of *file*."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self._digest = sha256()
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size)
-        self._digest.update(data)
-        return data
+        piece = self._file.read(size)
+        self._digest.update(piece)
+        return piece
 
     @property
     def cid(self) -> str:
+        """The CID of what was read so far."""
         return cid_of_digest(self._digest.digest())
 
 

@@ -21,7 +21,7 @@ class Heal:
     """One pass over all missing blobs. `healed` counts those that came back."""
 
     def __init__(self, database: Database, blobs: BlobManager, origin: str) -> None:
-        """*origin* is the other server's URL; the limits are those of *blobs*. Raises ValueError."""
+        """*origin* is the other server's URL; *blobs* sets the limits. Raises ValueError."""
         if not origin.startswith(("http://", "https://")):
             raise ValueError(f"{origin}: accepted is a URL like https://pds.example.com")
         self._database = database
