@@ -63,8 +63,8 @@ def import_blobs(
     findings = Findings(as_json)
     with meter("import", len(sizes), sum(sizes)) as shown:
         findings.take(job.run(_found(origin), shown.add))
-    words = f"imported {job.brought} blobs, {job.present} were here"
-    findings.finish({"imported": job.brought, "present": job.present}, words)
+    words = f"imported {job.imported} blobs, {job.present} were here"
+    findings.finish({"imported": job.imported, "present": job.present}, words)
 
 
 def _found(origin: str) -> Iterator[Found]:

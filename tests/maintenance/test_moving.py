@@ -32,7 +32,7 @@ def bring(depot, tmp_path):
     def bring(did=None, databases=None):
         job = BlobImporter(depot.database, depot.blobs, depot.clock, did=did, databases=databases)
         findings = [finding.detail for finding in job.run(in_folder(tmp_path / "pds"), skip)]
-        return findings, job.brought, job.present
+        return findings, job.imported, job.present
 
     return bring
 
