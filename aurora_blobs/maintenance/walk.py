@@ -53,7 +53,7 @@ def side_by_side(
 ) -> Iterator[tuple[BlobRow | None, Stored | None]]:
     """Each blob that has a row, bytes or both. *skipped* gets the names of foreign files.
 
-    Rows and bytes are read at different moments, so the caller has to check again whatever differs.
+    Rows and bytes are read at different moments, so the caller has to check a difference again.
     Memory holds 1/256 of the rows.
     """
     stored_shards = groupby(backend.scan(skipped), key=lambda stored: shard_of(stored.cid))

@@ -31,7 +31,7 @@ _PACKAGES = Path(__file__).parents[2]
 class WorkerPool:
     """One worker process per process of the server, which forks for each thumbnail.
 
-    `process` is the worker: started for the first thumbnail, started again if it dies, else None.
+    `process` is the worker, None before the first thumbnail. It is started again if it dies.
     """
 
     def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
