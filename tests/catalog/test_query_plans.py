@@ -23,14 +23,22 @@ COLLECTION = "com.example.file"
 
 
 @pytest.fixture
-def statements(app):
-    """Every statement that the application runs, with its values: one at a time, they all have the same connection."""
+def statements(app, monkeypatch):
+    """Every statement that the application runs, with its values."""
     seen = []
-    database = app.extensions["aurora_blobs"].database
-    with database._borrowed() as connection:
+    connect = sqlite3.connect
+
+    def connect_traced(*given, **named):
+        connection = connect(*given, **named)
         connection.set_trace_callback(seen.append)
+        return connection
+
+    app.extensions[
+        "aurora_blobs"
+    ].database.close()  # its connections are opened anew, with the trace
+    monkeypatch.setattr(sqlite3, "connect", connect_traced)
     yield seen
-    connection.set_trace_callback(None)
+    app.extensions["aurora_blobs"].database.close()
 
 
 def plan_of(connection, statement):

@@ -20,14 +20,14 @@ from support.pages import DOCS, write_generated
 from werkzeug.exceptions import default_exceptions
 
 from aurora_blobs import api, errors
-from aurora_blobs.api.xrpc import (
-    json_input,
+from aurora_blobs.api.callers import (
     optional_requester,
     require_admin,
     require_owner,
     require_person,
     require_person_or_admin,
 )
+from aurora_blobs.api.xrpc import json_input
 from aurora_blobs.auth.authenticator import Authenticator
 from aurora_blobs.auth.oauth import OAuthTokens
 from aurora_blobs.auth.service import ServiceTokens
