@@ -8,6 +8,7 @@ from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
 from support.depot import Depot
 from support.leaks import open_files
+from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -77,7 +78,7 @@ def open_app(tmp_path, clock):
 
     yield open_app
     for app in opened:
-        services = app.extensions["aurora_blobs"]
+        services = services_of(app)
         services.thumbnails.close()
         services.database.close()
         assert list(services.config.data_folder.spool.iterdir()) == []
@@ -87,6 +88,12 @@ def open_app(tmp_path, clock):
 def app(open_app):
     """An application with an administrator whose password is "open sesame"."""
     return open_app(ADMIN_PASSWORD="open sesame")
+
+
+@pytest.fixture
+def services(app):
+    """What `app` has inside."""
+    return services_of(app)
 
 
 @pytest.fixture

@@ -128,9 +128,9 @@ def test_a_blob_that_was_never_uploaded_is_refused(alice):
     assert message == f"Could not find blob: {link(blob)}"
 
 
-def test_a_blob_that_lost_its_bytes_is_refused(app, alice):
+def test_a_blob_that_lost_its_bytes_is_refused(services, alice):
     blob = alice.blob(text("lost"), "text/x-test")
-    app.extensions["aurora_blobs"].blobs.backend.delete(blob["ref"]["$link"])
+    services.blobs.backend.delete(blob["ref"]["$link"])
 
     refused(put(alice, {"file": blob}), "BlobNotFound")
 
@@ -381,7 +381,7 @@ def test_a_swap_of_a_commit_is_refused_clearly(alice):
 def test_a_record_put_again_unchanged_keeps_its_revision(alice):
     blob = alice.blob(jpeg("cat"))
     put(alice, {"file": blob})
-    rows = alice.client.application.extensions["aurora_blobs"].database
+    rows = alice.services.database
 
     def revisions():
         with rows.read() as tx:

@@ -6,6 +6,7 @@ import sqlite3
 import pytest
 from argon2 import PasswordHasher
 from support.accounts import ALICE, CAROL
+from support.services import services_of
 
 from aurora_blobs.auth import passwords
 
@@ -684,9 +685,7 @@ def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_d
 ):
     service = open_service(ACCOUNTS="external")
     did = CAROL
-    token = service.app.extensions["aurora_blobs"].authenticator._tokens.access(
-        did, session_id=None
-    )
+    token = services_of(service.app).authenticator._tokens.access(did, session_id=None)
 
     assert service.get("com.atproto.server.describeServer").json["availableUserDomains"] == []
     status = service.get(

@@ -4,7 +4,9 @@ import os
 from dataclasses import replace
 
 import pytest
+from support.accounts import UPLOAD, blob_path, sign_up
 from support.leaks import open_files
+from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -22,43 +24,30 @@ def config(tmp_path):
 def service(config, tmp_path):
     app = create_app(config)
     yield app
-    app.extensions["aurora_blobs"].database.close()
+    services_of(app).database.close()
     assert open_files(tmp_path / "data" / "blobs") == []
 
 
 @pytest.fixture
 def alice(service):
-    services = service.extensions["aurora_blobs"]
-    account = services.accounts.create(
-        handle="alice.test", email="alice@example.com", password="correct horse"
-    )
-    return services.accounts.open_session(account)
+    return sign_up(service.test_client())
 
 
 @pytest.fixture
-def publish(service, alice):
+def publish(alice):
     """Uploads *content* and names it in a record; gives its path and CID."""
 
     def publish(content, mime_type="application/octet-stream"):
-        client = service.test_client()
-        headers = {"Authorization": f"Bearer {alice.access_token}"}
-        uploaded = client.post(
-            "/xrpc/com.atproto.repo.uploadBlob",
+        uploaded = alice.client.post(
+            UPLOAD,
             data=content,
-            headers={**headers, "Content-Type": mime_type},
+            headers={**alice.headers, "Content-Type": mime_type},
             environ_overrides={"CONTENT_LENGTH": str(len(content))},  # the client leaves a 0 out
         )
         assert uploaded.status_code == 200, uploaded.json
-        blob = uploaded.json["blob"]
-        record = {
-            "repo": alice.account.did,
-            "collection": "com.example.file",
-            "record": {"file": blob},
-        }
-        created = client.post("/xrpc/com.atproto.repo.createRecord", json=record, headers=headers)
-        assert created.status_code == 200, created.json
-        cid = blob["ref"]["$link"]
-        return f"/xrpc/com.atproto.sync.getBlob?did={alice.account.did}&cid={cid}", cid
+        assert alice.record({"file": uploaded.json["blob"]}).status_code == 200
+        cid = uploaded.json["blob"]["ref"]["$link"]
+        return blob_path(alice.did, cid), cid
 
     return publish
 
@@ -162,7 +151,7 @@ def test_who_insists_on_a_blob_gets_that_or_nothing(service, publish, method, fo
 def test_the_owner_s_own_view_is_private(service, alice, publish):
     path, _ = publish(SMALL)
 
-    got = service.test_client().get(path, headers={"Authorization": f"Bearer {alice.access_token}"})
+    got = service.test_client().get(path, headers=alice.headers)
 
     assert got.data == SMALL
     assert got.headers.getlist("Cache-Control") == ["private"]

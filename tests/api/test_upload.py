@@ -6,6 +6,7 @@ import hashlib
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, sign_up
 from support.samples import jpeg
+from support.services import services_of
 
 from aurora_blobs.intake import spool
 from aurora_blobs.protocol.cid import aurora_form, cid_of_digest
@@ -13,12 +14,12 @@ from aurora_blobs.storage import group_fsync
 
 
 def files(app):
-    root = app.extensions["aurora_blobs"].config.data_dir
+    root = services_of(app).config.data_dir
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
 def rows(app):
-    with app.extensions["aurora_blobs"].database.read() as tx:
+    with services_of(app).database.read() as tx:
         return tx.all("SELECT cid FROM blob"), tx.all("SELECT creator_did, cid FROM blob_metadata")
 
 
@@ -170,15 +171,15 @@ def test_a_large_blob_that_is_here_does_not_get_to_the_disk_again(open_app, monk
     clock.advance(10 * 86_400)
     app = alice.client.application
     app.test_cli_runner().invoke(args=["blobs", "gc"])
-    with app.extensions["aurora_blobs"].database.read() as tx:
+    with services_of(app).database.read() as tx:
         assert tx.all("SELECT * FROM blob_start") == []
 
 
-def test_an_upload_heals_bytes_that_were_lost(app, alice):
+def test_an_upload_heals_bytes_that_were_lost(app, services, alice):
     blob, _ = alice.publish(jpeg("cat"))
     cid = blob["ref"]["$link"]
     [name] = [name for name in files(app) if name.startswith("blobs/")]
-    (app.extensions["aurora_blobs"].config.data_dir / name).unlink()
+    (services.config.data_dir / name).unlink()
 
     assert alice.fetch(cid).json["error"] == "BlobNotFound"
     assert alice.get("com.atproto.repo.listMissingBlobs").json["blobs"][0]["cid"] == cid
@@ -311,9 +312,9 @@ def test_a_preflight_is_answered(client):
     assert answer.headers["Access-Control-Max-Age"] == "86400"
 
 
-def test_a_failure_of_ours_tells_nothing_but_its_number(app, client, caplog):
-    app.extensions["aurora_blobs"].database.close()
-    app.extensions["aurora_blobs"].database.path.write_bytes(b"not a database at all" * 100)
+def test_a_failure_of_ours_tells_nothing_but_its_number(services, client, caplog):
+    services.database.close()
+    services.database.path.write_bytes(b"not a database at all" * 100)
 
     answer = client.get("/xrpc/com.atproto.sync.listBlobs?did=did:web:a.test")
 
@@ -336,9 +337,9 @@ def test_a_repeated_upload_is_answered_when_the_first_one_is_on_the_disk(alice, 
     assert (soon, len(flushed)) == (1, 1)  # by then it had been for long
 
 
-def test_a_repeated_upload_brings_back_bytes_that_were_lost_a_moment_ago(app, alice):
+def test_a_repeated_upload_brings_back_bytes_that_were_lost_a_moment_ago(services, alice):
     blob = alice.blob(jpeg("cat"))
-    backend = app.extensions["aurora_blobs"].blobs.backend
+    backend = services.blobs.backend
     backend.delete(blob["ref"]["$link"])
 
     alice.blob(jpeg("cat"))

@@ -17,7 +17,7 @@ def member(folder, **settings):
 
 
 def closed(member):
-    member.client.application.extensions["aurora_blobs"].database.close()
+    member.services.database.close()
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from hashlib import sha256
 import pytest
 from support.accounts import ALICE, BOB
 from support.auth_kit import Wallet
+from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
@@ -32,7 +33,7 @@ def make(tmp_path):
             data_dir=tmp_path, jwt_secret=(SECRET,), admin_password="open sesame", **settings
         )
         app = create_app(config)
-        database = app.extensions["aurora_blobs"].database
+        database = services_of(app).database
         with database.write() as tx:
             accounts.create(tx, ALICE, handle="alice.test", email=None, password_hash="", now=0)
         made.append(database)
@@ -159,7 +160,7 @@ def test_bad_credentials_win_over_a_bad_body_and_bad_parameters_over_both(make):
 
 def test_an_account_that_was_taken_down_sees_what_is_its_own_and_uploads_nothing(make):
     app = make()
-    with app.extensions["aurora_blobs"].database.write() as tx:
+    with services_of(app).database.write() as tx:
         accounts.set_takedown(tx, ALICE, 1, "ref")
     client, owner = app.test_client(), session(app, scope="com.atproto.takendown")
 
@@ -251,7 +252,7 @@ def test_without_a_limit_nothing_is_said_of_one(make):
 def test_a_migration_is_not_stopped_by_a_limit_per_day(make):
     app = make(uploads_per_day=2, uploads_per_address=Limit(2, 86400))
     pictures = [PNG + bytes([number]) for number in range(20)]
-    with app.extensions["aurora_blobs"].database.write() as tx:
+    with services_of(app).database.write() as tx:
         for number, picture in enumerate(pictures):
             uri = f"at://{ALICE}/app.bsky.feed.post/{number}"
             named = Reference(cid_of_digest(sha256(picture).digest()), "image/png", len(picture))

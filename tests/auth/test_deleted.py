@@ -5,6 +5,7 @@ import re
 import pytest
 from support.accounts import ALICE, CAROL
 from support.auth_kit import SERVICE, Wallet, credentials
+from support.services import services_of
 
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.catalog import accounts
@@ -24,11 +25,6 @@ def app(open_app):
     return open_app(
         ACCOUNTS="external", JWT_SECRET=SECRET, SERVICE_DID=SERVICE, OAUTH_ISSUER="https://pds.test"
     )
-
-
-@pytest.fixture
-def services(app):
-    return app.extensions["aurora_blobs"]
 
 
 def session(now, **changes):
@@ -55,7 +51,7 @@ def bound(app, issued_at, now, method="POST", nsid=UPLOAD, **changes):
     token = secret_key(SECRET).sign(
         "at+jwt", {name: value for name, value in claims.items() if value is not None}
     )
-    authenticator = app.extensions["aurora_blobs"].authenticator
+    authenticator = services_of(app).authenticator
     nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
     proof = WALLET.proof(token, nonce, htu=f"http://localhost/xrpc/{nsid}", htm=method, iat=now)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
@@ -152,7 +148,7 @@ def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app,
 
 def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app, clock):
     app = open_app()
-    found = app.extensions["aurora_blobs"]
+    found = services_of(app)
     alice = {"handle": "alice.test", "email": "alice@example.com", "password": "correct horse"}
     token = found.accounts.access_token(
         found.accounts.create(**alice)
@@ -187,7 +183,7 @@ def test_a_database_of_before_remembers_deletions_after_an_upgrade(
     upgraded = [app.test_cli_runner().invoke(args=["init-db"]).exit_code for _ in range(2)]
     before = session(clock.seconds)
     uploaded = upload(app, before)
-    app.extensions["aurora_blobs"].delete_account(CAROL)
+    services_of(app).delete_account(CAROL)
 
     assert (upgraded, uploaded.status_code) == ([0, 0], 200)
     assert said(upload(app, before)) == NOT_HERE

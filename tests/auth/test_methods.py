@@ -5,6 +5,7 @@ from base64 import b64encode
 
 import pytest
 from support.auth_kit import Signer, Wallet, credentials, send, serving
+from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
@@ -116,7 +117,7 @@ def opened(tmp_path_factory):
             allowed_mime_types=("*/*",),
         )
         app = create_app(config)
-        database = app.extensions["aurora_blobs"].database
+        database = services_of(app).database
         with database.write() as tx:
             accounts.create(tx, did, handle="alice.test", email=None, password_hash="", now=0)
         try:
@@ -144,7 +145,7 @@ def shown(app, did, kind, nsid, method, scope="atproto"):
         return {"Authorization": "Bearer " + SIGNER.key.sign("JWT", claims)}
     if kind == "the administrator":
         return {"Authorization": "Basic " + b64encode(b"admin:open sesame").decode()}
-    authenticator = app.extensions["aurora_blobs"].authenticator
+    authenticator = services_of(app).authenticator
     claims = {
         "iss": "https://pds.test",
         "aud": SERVICE,
@@ -224,7 +225,7 @@ def state(opened, request):
         "deactivated": lambda tx, since: accounts.set_deactivated(tx, did, since),
         "taken down": lambda tx, since: accounts.set_takedown(tx, did, since, since and "ref"),
     }[request.param]
-    database = app.extensions["aurora_blobs"].database
+    database = services_of(app).database
     with database.write() as tx:
         change(tx, 1)
     yield request.param

@@ -6,6 +6,7 @@ import pytest
 from support.accounts import CAROL
 from support.auth_kit import SERVICE, UPLOAD, Signer, send, serving
 from support.clock import NOW
+from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.protocol.did_document import names_host
@@ -146,7 +147,7 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(
 ):
     documents[CAROL] = signer.document(CAROL)
     create(client, token(signer))
-    services = client.application.extensions["aurora_blobs"]
+    services = services_of(client.application)
     enter = {
         "active": services.accounts.activate,
         "deactivated": services.accounts.deactivate,

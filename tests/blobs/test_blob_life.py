@@ -16,12 +16,8 @@ def link(blob):
     return blob["ref"]["$link"]
 
 
-def services(member):
-    return member.client.application.extensions["aurora_blobs"]
-
-
 def stored(member):
-    return {stored.cid for stored in services(member).blobs.backend.scan()}
+    return {stored.cid for stored in member.services.blobs.backend.scan()}
 
 
 def put(member, rkey, **value):
@@ -71,7 +67,7 @@ def test_a_blob_goes_with_the_record_that_named_it(alice, collect):
     assert stored(alice) == {link(blob)}
     collect()
     assert stored(alice) == set()
-    assert services(alice).blobs.usage(alice.did).blob_count == 0
+    assert alice.services.blobs.usage(alice.did).blob_count == 0
 
 
 def test_a_blob_goes_when_its_record_names_another(alice, collect):
@@ -116,7 +112,7 @@ def test_a_blob_stays_when_another_record_takes_it_over_in_the_same_writes(alice
     collect()
 
     assert stored(alice) == {link(blob)}
-    assert services(alice).blobs.usage(alice.did).blob_count == 1
+    assert alice.services.blobs.usage(alice.did).blob_count == 1
 
 
 def test_a_blob_that_is_named_and_dropped_in_the_same_writes_is_temporary(alice, collect):
@@ -153,8 +149,8 @@ def test_a_blob_of_one_account_goes_although_another_account_names_the_same_byte
 
     assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
     assert bob.fetch(link(blob)).data == jpeg("cat")
-    assert services(alice).blobs.usage(alice.did).blob_count == 0
-    assert services(alice).blobs.usage(bob.did).blob_count == 1
+    assert alice.services.blobs.usage(alice.did).blob_count == 0
+    assert alice.services.blobs.usage(bob.did).blob_count == 1
 
 
 def test_a_record_that_is_deleted_and_written_again_loses_nothing(alice, clock):
@@ -172,7 +168,7 @@ def test_a_collected_blob_can_be_uploaded_again(alice, app, collect):
     collect()
     alice = Account(
         alice.did,
-        services(alice).accounts.access_token(services(alice).accounts.find(alice.did)),
+        alice.services.accounts.access_token(alice.services.accounts.find(alice.did)),
         alice.client,
     )
 
@@ -212,7 +208,7 @@ def test_every_page_that_is_not_empty_has_a_cursor(alice):
 
 def test_blobs_named_since_a_revision_are_listed(alice):
     alice.publish(jpeg("old"))
-    rev = services(alice).repos.find(alice.did).rev
+    rev = alice.services.repos.find(alice.did).rev
     new, _ = alice.publish(jpeg("new"))
 
     assert listed(alice, since=rev)["cids"] == [link(new)]
@@ -267,7 +263,7 @@ def test_usage_shows_the_quota_that_is_in_force(open_app):
 def test_missing_blobs_are_listed_by_cid_in_pages(alice):
     names = sorted(link(alice.publish(jpeg(number))[0]) for number in range(5))
     for cid in names[1:4]:
-        services(alice).blobs.backend.delete(cid)
+        alice.services.blobs.backend.delete(cid)
 
     first = alice.get("com.atproto.repo.listMissingBlobs", limit=2).json
     rest = alice.get("com.atproto.repo.listMissingBlobs", limit=2, cursor=first["cursor"]).json
@@ -294,7 +290,7 @@ def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
     shown, _ = alice.publish(picture.getvalue())
     damaged, _ = alice.publish(jpeg("damaged"))
     alice.blob(jpeg("temporary"))
-    found = services(alice)
+    found = alice.services
     data = found.config.data_dir
     thumbnail = f"/img/avatar_thumbnail/plain/{alice.did}/{link(shown)}@jpeg"
     assert alice.client.get(thumbnail, buffered=True).status_code == 200
@@ -335,7 +331,7 @@ def test_deleting_an_account_removes_its_bytes_and_leaves_those_of_others(alice,
     assert stored(bob) == {link(shared)}
     assert bob.fetch(link(shared)).data == jpeg("shared")
     assert alice.fetch(link(mine)).json["error"] == "RepoNotFound"
-    with services(bob).database.read() as tx:
+    with bob.services.database.read() as tx:
         for table, column in (
             ("blob_metadata", "creator_did"),
             ("record", "did"),

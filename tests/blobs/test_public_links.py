@@ -37,9 +37,9 @@ def bob(app):
 
 
 @pytest.fixture
-def links(app):
+def links(services):
     """``links()`` is what nginx would find now: of each link the DID, the CID and the bytes behind it."""
-    folder = app.extensions["aurora_blobs"].config.data_dir / "public"
+    folder = services.config.data_dir / "public"
 
     def links():
         return {
@@ -74,9 +74,8 @@ def run(member, *words):
 
 
 @pytest.mark.parametrize("mime_type, extension", EXTENSIONS.items())
-def test_what_a_stranger_has_fetched_lies_open(app, alice, links, mime_type, extension):
+def test_what_a_stranger_has_fetched_lies_open(services, alice, links, mime_type, extension):
     data = f"the bytes of {extension}".encode()
-    services = app.extensions["aurora_blobs"]
     cid = cid_of(alice.publish(data, "application/octet-stream")[0])
     with services.database.write() as tx:
         tx.run("UPDATE blob_metadata SET mime_type = ? WHERE cid = ?", mime_type, cid)
@@ -110,9 +109,7 @@ def test_without_nginx_nothing_lies_open(open_app):
 
     assert alice.fetch(cid_of(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
 
-    assert not (
-        alice.client.application.extensions["aurora_blobs"].config.data_dir / "public"
-    ).exists()
+    assert not (alice.services.config.data_dir / "public").exists()
 
 
 def replace_it(member, rkey):
@@ -135,12 +132,12 @@ def apply_writes(member, rkey):
 
 
 def lose_the_bytes(member, cid):
-    services = member.client.application.extensions["aurora_blobs"]
+    services = member.services
     os.unlink(services.config.data_dir / "blobs" / services.blobs.backend.path(cid))
 
 
 def change_the_bytes(member, cid):
-    services = member.client.application.extensions["aurora_blobs"]
+    services = member.services
     path = services.config.data_dir / "blobs" / services.blobs.backend.path(cid)
     path.write_bytes(b"!" * path.stat().st_size)
     member.client.application.test_cli_runner().invoke(args=["blobs", "scrub", "--repair"])
@@ -214,7 +211,7 @@ def test_what_is_shown_again_lies_open_again_when_it_was_asked_for(alice, links)
     assert links() == {(alice.did, cid, jpeg("cat"))}
 
 
-def test_collected_bytes_are_not_held_by_a_link(app, alice, links, clock):
+def test_collected_bytes_are_not_held_by_a_link(services, alice, links, clock):
     blob, rkey = alice.publish(jpeg("cat"))
     alice.fetch(cid_of(blob))
     alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey=rkey)
@@ -222,7 +219,7 @@ def test_collected_bytes_are_not_held_by_a_link(app, alice, links, clock):
 
     run(alice, "blobs", "gc")
 
-    data = app.extensions["aurora_blobs"].config.data_dir
+    data = services.config.data_dir
     assert [path for path in data.glob("*/*/*") if path.is_file() or path.is_symlink()] == []
 
 
@@ -321,12 +318,12 @@ def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
     assert links() == set()
 
 
-def test_fsck_finds_what_should_not_lie_open(app, alice, bob, links):
+def test_fsck_finds_what_should_not_lie_open(app, services, alice, bob, links):
     cid = cid_of(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
     alice.fetch(cid)
     bob.fetch(cid)
-    with app.extensions["aurora_blobs"].database.write() as tx:
+    with services.database.write() as tx:
         tx.run("UPDATE account SET takedown_at = 1 WHERE did = ?", alice.did)
     fsck = app.test_cli_runner().invoke
 
@@ -340,13 +337,13 @@ def test_fsck_finds_what_should_not_lie_open(app, alice, bob, links):
 
 
 def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(
-    app, alice, links, monkeypatch
+    app, services, alice, links, monkeypatch
 ):
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chosen = random.Random(seed)
     cids = [cid_of(alice.publish(jpeg(f"cat {number}"))[0]) for number in range(3)]
-    blobs = app.extensions["aurora_blobs"].blobs
+    blobs = services.blobs
     describe = blobs.describe
 
     def describe_slowly(did, cid, **who):

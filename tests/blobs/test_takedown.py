@@ -60,10 +60,7 @@ def repo_of(did):
 
 
 def stored(member):
-    return {
-        stored.cid
-        for stored in member.client.application.extensions["aurora_blobs"].blobs.backend.scan()
-    }
+    return {stored.cid for stored in member.services.blobs.backend.scan()}
 
 
 def delete(member, rkey):
@@ -211,7 +208,7 @@ def test_bytes_that_were_never_seen_can_be_taken_down_for_every_account(app, ali
 
 
 def test_a_refused_upload_leaves_nothing(admin, alice):
-    spool = alice.client.application.extensions["aurora_blobs"].config.data_folder.spool
+    spool = alice.services.config.data_folder.spool
     large = jpeg("x" * 1_000_000)
     blob = alice.blob(jpeg("cat"))
     taken = link(alice.blob(large))

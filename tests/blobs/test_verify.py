@@ -35,9 +35,9 @@ def get(client, alice):
 
 
 @pytest.fixture
-def damage(app):
+def damage(services):
     def damage(cid, data):
-        backend = app.extensions["aurora_blobs"].blobs.backend
+        backend = services.blobs.backend
         (backend.root / backend.path(cid)).write_bytes(data)
 
     return damage
@@ -63,11 +63,11 @@ def test_a_small_wrong_blob_is_missing_and_healed_by_an_upload(upload, get, dama
     assert get(cid).data == b"right"
 
 
-def test_a_large_wrong_blob_never_reaches_its_end(app, upload, alice, damage):
+def test_a_large_wrong_blob_never_reaches_its_end(services, upload, alice, damage):
     data = bytes(range(256)) * 4000
     cid = upload(data)
     damage(cid, data[:-1] + b"?")
-    blobs = app.extensions["aurora_blobs"].blobs
+    blobs = services.blobs
     sent = 0
 
     with (

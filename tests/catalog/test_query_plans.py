@@ -10,6 +10,7 @@ import pytest
 from support.accounts import ADMIN, sign_up
 from support.cars import car_of
 from support.samples import jpeg
+from support.services import services_of
 
 from aurora_blobs.maintenance.collect import Collector
 
@@ -23,7 +24,7 @@ COLLECTION = "com.example.file"
 
 
 @pytest.fixture
-def statements(app, monkeypatch):
+def statements(services, monkeypatch):
     """Every statement that the application runs, with its values."""
     seen = []
     connect = sqlite3.connect
@@ -33,12 +34,10 @@ def statements(app, monkeypatch):
         connection.set_trace_callback(seen.append)
         return connection
 
-    app.extensions[
-        "aurora_blobs"
-    ].database.close()  # its connections are opened anew, with the trace
+    services.database.close()  # its connections are opened anew, with the trace
     monkeypatch.setattr(sqlite3, "connect", connect_traced)
     yield seen
-    app.extensions["aurora_blobs"].database.close()
+    services.database.close()
 
 
 def plan_of(connection, statement):
@@ -50,7 +49,7 @@ def scans(app, statements):
     changing = [
         text for text in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", text)
     ]
-    path = app.extensions["aurora_blobs"].database.path
+    path = services_of(app).database.path
     with closing(sqlite3.connect(path)) as connection:
         plans = {re.sub(r"'[^']*'|\d+", "?", text): plan_of(connection, text) for text in changing}
     return {text: plan for text, plan in plans.items() if is_scan(plan)}
@@ -74,17 +73,17 @@ def statements_of_catalog():
                         yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])
 
 
-def test_the_check_finds_a_scan(app, statements):
-    with app.extensions["aurora_blobs"].database.read() as tx:
+def test_the_check_finds_a_scan(app, services, statements):
+    with services.database.read() as tx:
         tx.all("SELECT cid FROM blob WHERE size = 7")
 
     assert len(scans(app, statements)) == 1
 
 
 @pytest.fixture
-def plans(app):
+def plans(services):
     """The name of a function of the catalog and the plan of its statement, for each statement."""
-    with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
+    with closing(sqlite3.connect(services.database.path)) as connection:
         return [
             (
                 name,
@@ -123,7 +122,7 @@ def test_a_page_begins_where_the_last_one_ended(plans, name, bound):
     assert f"({bound})" in plan[0]
 
 
-def test_no_request_reads_a_whole_table(app, statements):
+def test_no_request_reads_a_whole_table(app, services, statements):
     alice = sign_up(app.test_client(), "alice.test")
     admin = app.test_client()
     blob, _ = alice.publish(jpeg("cat"))
@@ -131,7 +130,7 @@ def test_no_request_reads_a_whole_table(app, statements):
     cid = blob["ref"]["$link"]
     admin_post = {"auth": ADMIN, "path": "/xrpc/com.atproto.admin.updateSubjectStatus"}
     subject = {"$type": "com.atproto.admin.defs#repoBlobRef", "did": alice.did, "cid": cid}
-    rev = app.extensions["aurora_blobs"].repos.find(alice.did).rev
+    rev = services.repos.find(alice.did).rev
 
     answers = [
         alice.upload(jpeg("cat")),
@@ -207,11 +206,10 @@ def test_no_request_reads_a_whole_table(app, statements):
     assert scans(app, statements) == {}
 
 
-def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
+def test_a_step_of_the_collector_reads_no_whole_table(app, services, statements, clock):
     alice = sign_up(app.test_client(), "alice.test")
     alice.blob(jpeg("cat"))
     clock.advance(86_401)
-    services = app.extensions["aurora_blobs"]
     statements.clear()
 
     found = list(
@@ -228,9 +226,9 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, statements, clock):
     assert scans(app, statements) == {}
 
 
-def test_a_row_that_goes_with_its_account_is_found_by_an_index(app, statements):
+def test_a_row_that_goes_with_its_account_is_found_by_an_index(services, statements):
     """SQLite looks for rows that reference what is deleted; without an index it reads the whole table for each."""
-    with closing(sqlite3.connect(app.extensions["aurora_blobs"].database.path)) as connection:
+    with closing(sqlite3.connect(services.database.path)) as connection:
         tables = [
             row[0]
             for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

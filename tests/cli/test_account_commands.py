@@ -235,14 +235,14 @@ def test_an_account_is_not_deleted_without_a_yes(run, answer):
 @pytest.mark.parametrize(
     ("arguments", "answer"), [(("--yes",), None), ((), "y\n")], ids=["--yes", "asked"]
 )
-def test_a_deleted_account_is_gone_with_its_bytes(run, app, arguments, answer):
+def test_a_deleted_account_is_gone_with_its_bytes(run, app, services, arguments, answer):
     sign_up(app.test_client(), "alice.test").publish(jpeg("cat"))
 
     code, output = run("delete", "alice.test", *arguments, answer=answer)
 
     assert code == 0 and output.endswith(f"deleted {ALICE}, 1 blobs, {len(jpeg('cat'))} bytes\n")
     assert run("list") == (0, "")
-    assert list(app.extensions["aurora_blobs"].blobs.backend.scan()) == []
+    assert list(services.blobs.backend.scan()) == []
 
 
 def test_where_a_pds_makes_the_accounts_none_is_made_here(open_app):

@@ -64,14 +64,14 @@ def test_a_dry_run_tells_why_and_since_when_and_takes_nothing(run, alice, clock)
     assert "collected 1 blobs" in run().output
 
 
-def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, clock):
+def test_pictures_go_with_the_blob_that_they_were_derived_from(run, services, alice, clock):
     output = io.BytesIO()
     Image.new("RGB", (200, 100)).save(output, "JPEG")
     blob, rkey = alice.publish(output.getvalue())
     picture = alice.client.get(
         f"/img/avatar_thumbnail/plain/{alice.did}/{blob['ref']['$link']}@jpeg", buffered=True
     )
-    images = app.extensions["aurora_blobs"].config.data_dir / "images"
+    images = services.config.data_dir / "images"
     assert (picture.status_code, len(list(images.rglob("*.jpeg")))) == (200, 1)
     alice.post(
         "com.atproto.repo.deleteRecord", repo=alice.did, collection="com.example.file", rkey=rkey
@@ -82,8 +82,8 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, app, alice, 
     assert list(images.rglob("*.jpeg")) == []
 
 
-def test_what_an_upload_left_in_the_store_is_told_and_goes(run, app):
-    manager = app.extensions["aurora_blobs"].blobs
+def test_what_an_upload_left_in_the_store_is_told_and_goes(run, services):
+    manager = services.blobs
     manager.backend = Interrupted(manager.backend.root, durable=False)
 
     told, summary = map(json.loads, run("--dry-run", "--json").output.splitlines())
@@ -103,10 +103,10 @@ class Away(DiskBackend):
         raise BackendUnavailable("the store is away")
 
 
-def test_it_ends_with_status_1_where_something_could_not_go(run, app, alice, clock):
+def test_it_ends_with_status_1_where_something_could_not_go(run, services, alice, clock):
     alice.blob(jpeg("cat"))
     clock.advance(DAY + 1)
-    manager = app.extensions["aurora_blobs"].blobs
+    manager = services.blobs
     manager.backend = Away(manager.backend.root, durable=False)
 
     result = run()

@@ -6,6 +6,7 @@ import threading
 import pytest
 from support.accounts import BOB, sign_up
 from support.samples import jpeg
+from support.services import services_of
 from werkzeug.serving import make_server
 
 
@@ -18,8 +19,8 @@ def run(app):
 
 
 @pytest.fixture
-def backend(app):
-    return app.extensions["aurora_blobs"].blobs.backend
+def backend(services):
+    return services.blobs.backend
 
 
 @pytest.fixture
@@ -116,7 +117,7 @@ def test_missing_blobs_come_back_from_another_server(run, backend, alice, cid, o
 def test_another_server_s_wrong_bytes_are_not_taken(run, backend, alice, cid, other_server):
     other, url = other_server
     sign_up(other.test_client(), "alice.test").publish(jpeg("cat"))
-    theirs = other.extensions["aurora_blobs"].blobs.backend
+    theirs = services_of(other).blobs.backend
     (theirs.root / theirs.path(cid)).write_bytes(jpeg("dog"))
     backend.delete(cid)
     run("blobs", "fsck", "--repair")

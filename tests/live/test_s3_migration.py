@@ -12,6 +12,7 @@ import time
 import pytest
 from support.seaweed import BUCKET, KEYS
 from support.service import ROOT, Service
+from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.upload import Incoming
@@ -137,13 +138,13 @@ class Traffic:
 
 def fill(installation, account, dice):
     app = installation.app()
-    blobs = app.extensions["aurora_blobs"].blobs
+    blobs = services_of(app).blobs
     known = {}
     for _ in range(BLOBS):
         data = dice.randbytes(dice.randrange(1, 3_000))
         entry = blobs.upload(Incoming(stream=Bytes(data), did=account.did))
         known[entry.cid] = data
-    app.extensions["aurora_blobs"].database.close()
+    services_of(app).database.close()
     return known
 
 

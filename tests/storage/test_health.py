@@ -86,10 +86,9 @@ def test_a_canary_that_is_under_way_is_not_waited_for(health, backend, seconds):
     prober.join(10)
 
 
-def test_health_is_bad_while_the_store_does_not_work(app, client):
+def test_health_is_bad_while_the_store_does_not_work(app, services, client):
     backend = MoodyBackend()
     backend.failing = True
-    services = app.extensions["aurora_blobs"]
     app.extensions["aurora_blobs"] = replace(services, store_health=StoreHealth(backend))
 
     answer = client.get("/xrpc/_health")

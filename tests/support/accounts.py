@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from flask.testing import FlaskClient
 from support.http_client import HttpClient
+from support.services import services_of
 
 ALICE = "did:web:alice.test"
 BOB = "did:web:bob.test"
@@ -38,6 +39,11 @@ class Account:
     @property
     def headers(self):
         return {"Authorization": f"Bearer {self.token}"}
+
+    @property
+    def services(self):
+        """What the application has inside, where the client is Flask's."""
+        return services_of(self.client.application)
 
     def at(self, client):
         """The same account, which calls *client*."""

@@ -10,7 +10,9 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 from support import media
+from support.accounts import sign_up
 from support.leaks import open_files
+from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.app import SCHEMA, create_app
@@ -40,35 +42,15 @@ class Service:
 
     def __init__(self, config, clock):
         self.app = create_app(config, clock=clock)
-        self.inside = self.app.extensions["aurora_blobs"]
-        account = self.inside.accounts.create(
-            handle="alice.test", email="alice@example.com", password="correct horse battery"
-        )
-        self.did = account.did
-        self.owner = {
-            "Authorization": f"Bearer {self.inside.accounts.open_session(account).access_token}"
-        }
+        self.inside = services_of(self.app)
         self.client = self.app.test_client()
+        self.alice = sign_up(self.client)
+        self.did, self.owner = self.alice.did, self.alice.headers
 
     def upload(self, data: bytes, mime_type: str = "image/jpeg", *, public: bool = True):
-        response = self.client.post(
-            "/xrpc/com.atproto.repo.uploadBlob",
-            data=data,
-            headers={"Content-Type": mime_type, **self.owner},
-        )
-        assert response.status_code == 200, response.json
-        blob = response.json["blob"]
         if public:
-            record = {
-                "repo": self.did,
-                "collection": "com.example.picture",
-                "record": {"picture": blob},
-            }
-            response = self.client.post(
-                "/xrpc/com.atproto.repo.createRecord", json=record, headers=self.owner
-            )
-            assert response.status_code == 200, response.json
-        return blob["ref"]["$link"]
+            return self.alice.publish(data, mime_type).cid
+        return self.alice.blob(data, mime_type)["ref"]["$link"]
 
     def get(self, cid: str, preset: str = "avatar_thumbnail", form: str = "@jpeg", **headers):
         named = {name.replace("_", "-"): value for name, value in headers.items()}
