@@ -1,13 +1,13 @@
 """Credentials that are not quite right: refused as the reference PDS refuses them, in status, name and message."""
 
+import socket
 import time
 from base64 import b64encode, urlsafe_b64encode
-from http.client import HTTPConnection
 from types import SimpleNamespace
 
 import pytest
 from support.accounts import UPLOAD
-from support.http_client import Answer
+from support.http_client import call
 from support.pds import ReferencePds
 from support.service import Service
 
@@ -38,16 +38,6 @@ def both(tmp_path_factory):
     finally:
         pds.stop()
         service and service.stop()
-
-
-def at_pds(both, method, path, body, headers):
-    client = HTTPConnection("127.0.0.1", both.facts["port"], timeout=30)
-    try:
-        client.request(method, path, body, headers)
-        response = client.getresponse()
-        return Answer(response.status, response.headers, response.read())
-    finally:
-        client.close()
 
 
 def part(text):
@@ -140,10 +130,11 @@ def compare(both, method, path, body, case):
     headers = {"Content-Type": "text/plain"} if body is not None else {}
     if header is not None:
         headers["Authorization"] = header
-    theirs = at_pds(both, method, path, body, headers)
+    pds = socket.create_connection(("127.0.0.1", both.facts["port"]), timeout=30)
+    theirs = call(pds, method, path, body, headers)
     ours = both.service.open(path, method=method, data=body, headers=headers)
     return [
-        (answer.status, answer.json.get("error"), answer.json.get("message"))
+        (answer.status_code, answer.json.get("error"), answer.json.get("message"))
         for answer in (ours, theirs)
     ]
 

@@ -5,11 +5,11 @@ import re
 import socket
 import ssl
 import subprocess
-from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, blob_path, take_down
+from support.http_client import call
 from support.nginx import shipped
 from support.service import Service, becomes
 
@@ -473,14 +473,10 @@ def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
     ).start()
 
     try:
-        client = HTTPConnection("127.0.0.1", timeout=20)
-        client.sock = ssl.create_default_context(cafile=str(certificate)).wrap_socket(
+        connection = ssl.create_default_context(cafile=str(certificate)).wrap_socket(
             nginx.connect(), server_hostname="localhost"
         )
-        client.request("GET", "/xrpc/_health")
-        answer = client.getresponse()
-        answer.read()
-        client.close()
+        answer = call(connection, "GET", "/xrpc/_health")
     finally:
         nginx.stop()
 
