@@ -1,7 +1,6 @@
 """What tests share: a clock, a database, a spool that must be left empty."""
 
 import io
-from importlib import resources
 
 import pytest
 from support.accounts import ALICE, BOB, sign_up
@@ -10,7 +9,7 @@ from support.depot import Depot
 from support.leaks import open_files
 from support.services import services_of
 
-from aurora_blobs.app import create_app
+from aurora_blobs.app import SCHEMA, create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import open_database
 from aurora_blobs.intake.spool import spooled
@@ -32,7 +31,7 @@ def pool():
 @pytest.fixture
 def database(tmp_path):
     database = open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
-    database.upgrade(resources.files("aurora_blobs").joinpath("schema.sql").read_text())
+    database.upgrade(SCHEMA.read_text())
     yield database
     database.close()
 

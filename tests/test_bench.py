@@ -6,11 +6,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from support.project import BENCH
 
 from aurora_blobs.app import SCHEMA
 from aurora_blobs.db import open_database
 
-sys.path.append(str(Path(__file__).parents[1] / "bench"))
+sys.path.append(str(BENCH))
 
 import plot
 import report

@@ -3,15 +3,14 @@
 import re
 import shlex
 import subprocess
-from pathlib import Path
 
 import click
 import pytest
+from support.project import DEPLOY, ROOT
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 
-DEPLOY = Path(__file__).parent.parent / "deploy"
 UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
 
 
@@ -62,7 +61,7 @@ def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
 
 def test_the_service_is_stopped_no_sooner_than_its_uploads_are_done():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
-    configuration = (DEPLOY.parent / "gunicorn.conf.py").read_text()
+    configuration = (ROOT / "gunicorn.conf.py").read_text()
 
     stopped_after = int(re.search(r"TimeoutStopSec=(\d+)", unit)[1])
     uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])

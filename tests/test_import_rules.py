@@ -4,12 +4,9 @@ import ast
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-TESTS = Path(__file__).parent
-PACKAGE = TESTS.parent / "aurora_blobs"
+from support.project import PACKAGE, TESTS
 
 # A folder or module imports from rows above its own, and within its own folder. A new one gets a place in a row.
 ROWS = [

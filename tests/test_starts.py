@@ -4,13 +4,11 @@ import os
 import socket
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from support.project import ROOT
 
 from aurora_blobs.config import ConfigError
-
-ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture

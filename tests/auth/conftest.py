@@ -2,6 +2,7 @@ import pytest
 from support.accounts import ALICE
 from support.auth_kit import SECRET, SERVICE
 
+from aurora_blobs.app import SCHEMA
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
 from aurora_blobs.catalog import accounts, sessions
@@ -15,10 +16,10 @@ def tokens(clock):
 
 
 @pytest.fixture
-def database(tmp_path, request):
+def database(tmp_path):
     """A database with one account, and one session of it."""
     database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
-    database.upgrade((request.config.rootpath / "schema.sql").read_text())
+    database.upgrade(SCHEMA.read_text())
     with database.write() as tx:
         accounts.make_external(tx, ALICE, 0)
         sessions.add(tx, sessions.Session("s1", ALICE, "j1", 0, 1 << 60))

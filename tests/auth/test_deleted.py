@@ -7,6 +7,7 @@ from support.accounts import ALICE, CAROL
 from support.auth_kit import SERVICE, Wallet, credentials
 from support.services import services_of
 
+from aurora_blobs.app import SCHEMA
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.catalog import accounts
 from aurora_blobs.db import open_database
@@ -162,10 +163,8 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
     assert upload(app, {"Authorization": f"Bearer {newer}"}).status_code == 200
 
 
-def test_a_database_of_before_remembers_deletions_after_an_upgrade(
-    open_app, tmp_path, request, clock
-):
-    schema = (request.config.rootpath / "schema.sql").read_text()
+def test_a_database_of_before_remembers_deletions_after_an_upgrade(open_app, tmp_path, clock):
+    schema = SCHEMA.read_text()
     older = re.sub(r"CREATE \w+ IF NOT EXISTS deleted_account.*?;\n", "", schema, flags=re.DOTALL)
     assert "deleted_account" not in older
     database = open_database(f"sqlite:{tmp_path / 'old.sqlite3'}", durable=False)

@@ -7,11 +7,11 @@ import sqlite3
 import threading
 import time
 from contextlib import closing, contextmanager, suppress
-from pathlib import Path
 
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
 from support.depot import Depot, blob_of
+from support.project import DEPLOY
 from support.samples import jpeg
 
 from aurora_blobs.accounts.moderation import Subject
@@ -462,7 +462,7 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
 
 
 def test_nginx_looks_for_the_same_types():
-    text = (Path(__file__).parents[2] / "deploy" / "nginx.conf").read_text()
+    text = (DEPLOY / "nginx.conf").read_text()
     types = dict(re.findall(r"^ +(\w+/[\w-]+) +(\w+);$", text, re.MULTILINE))
     tried = re.findall(r"/\$open_blob\.(\w+)", text)
 

@@ -4,13 +4,11 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from support.accounts import ALICE, BOB
+from support.project import TESTS
 from support.racer import GRACE_SECONDS, collector_of, open_depot
-
-TESTS = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize("kind", ["local", "remote", "mute"])

@@ -2,7 +2,8 @@
 
 import re
 
-from support.pages import DOCS, ROOT, blocks, rows
+from support.pages import blocks, rows
+from support.project import DOCS, PACKAGE, ROOT
 from test_import_rules import FLASK_BEGINS, ROWS
 
 PAGE = DOCS / "architecture.md"
@@ -13,7 +14,7 @@ def test_every_folder_and_module_of_the_package_is_in_the_tree():
     named = {name for row in rows(TREE) for name in re.findall(r"`([^`]+)`", row[0])}
     entries = {
         f"{path.name}/" if path.is_dir() else path.name
-        for path in (ROOT / "aurora_blobs").iterdir()
+        for path in PACKAGE.iterdir()
         if path.name not in ("__init__.py", "__pycache__", "py.typed")
     }
 
@@ -38,4 +39,4 @@ def test_the_files_that_the_page_names_exist():
 
 def exists(name):
     """Whether *name* is a file or folder of the project, or of the package."""
-    return (ROOT / name).exists() or (ROOT / "aurora_blobs" / name).exists()
+    return (ROOT / name).exists() or (PACKAGE / name).exists()

@@ -2,7 +2,7 @@
 
 import re
 
-from support.pages import ROOT
+from support.project import ROOT
 
 import aurora_blobs
 

@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from support.pages import DOCS, rows
+from support.pages import rows
+from support.project import DOCS
 
 from aurora_blobs.data_folder import DataFolder
 

@@ -4,7 +4,8 @@ import re
 
 import click
 import pytest
-from support.pages import DOCS, PAGES, ROOT, anchors, blocks, links, name_of, rows, written
+from support.pages import PAGES, anchors, blocks, links, name_of, rows, written
+from support.project import DOCS, ROOT
 
 from aurora_blobs.cli.commands import COMMANDS
 

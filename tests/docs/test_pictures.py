@@ -1,6 +1,7 @@
 """docs/pictures.md shows the presets that there are."""
 
-from support.pages import DOCS, rows
+from support.pages import rows
+from support.project import DOCS
 
 from aurora_blobs.thumbnails.presets import presets
 

@@ -2,9 +2,8 @@
 
 from configparser import ConfigParser
 
-from support.pages import ROOT, links
-
-README = ROOT / "README.md"
+from support.pages import links
+from support.project import DOCS, README, ROOT
 
 
 def test_the_readme_has_150_lines_at_most():
@@ -12,7 +11,7 @@ def test_the_readme_has_150_lines_at_most():
 
 
 def test_the_readme_leads_to_every_page_for_a_task():
-    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")} - {"docs/README.md"}
+    pages = {f"docs/{page.name}" for page in DOCS.glob("*.md")} - {"docs/README.md"}
 
     assert pages - set(links(README)) == set()
 

@@ -1,11 +1,8 @@
 """docs/threat-model.md names tests; they are there."""
 
 import re
-from pathlib import Path
 
-from support.pages import DOCS
-
-TESTS = Path(__file__).parents[1]
+from support.project import DOCS, TESTS
 
 
 def test_each_test_that_the_threat_model_names_exists():

@@ -11,15 +11,15 @@ import pytest
 from support.accounts import ADMIN, CAROL, UPLOAD, Account, blob_path
 from support.nginx import Nginx, own
 from support.pds import PASSWORD, ReferencePds, node
-from support.service import ROOT, Service
+from support.project import CACHE, DEPLOY, PHOTO
+from support.service import Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
 HERE = Path(__file__).parent
-NODE_PACKAGES = ROOT / ".cache" / "node"
-PHOTO = ROOT / "examples" / "rocket.jpg"
+NODE_PACKAGES = CACHE / "node"
 CID = cid_of_digest(sha256(PHOTO.read_bytes()).digest())
 
 # What docs/beside-a-pds.md shows as the server of a PDS.
@@ -41,7 +41,7 @@ def beside(tmp_path_factory):
     """The three of them: ``url`` is nginx, ``service`` is ours, ``facts`` are those of the PDS and its account."""
     folder = tmp_path_factory.mktemp("beside")
     socket = folder / "s.sock"
-    snippet = (ROOT / "deploy" / "beside-pds.conf").read_text()
+    snippet = (DEPLOY / "beside-pds.conf").read_text()
     assert "unix:/run/aurora-blobs/gunicorn.sock" in snippet
     (folder / "snippet.conf").write_text(
         snippet.replace("/run/aurora-blobs/gunicorn.sock", str(socket))

@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from atproto import Client
 from atproto.exceptions import BadRequestError, UnauthorizedError
-from support.service import ROOT, Service
+from support.project import CACHE, PHOTO
+from support.service import Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
-PHOTO = ROOT / "examples" / "rocket.jpg"
 PASSWORD = "correct horse"
-NODE = ROOT / ".cache" / "node"
+NODE = CACHE / "node"
 
 
 @pytest.fixture(scope="module")

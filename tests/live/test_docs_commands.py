@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 from support.accounts import ADMIN, CAROL, Account
-from support.pages import DOCS, PAGES, blocks, name_of
+from support.pages import PAGES, blocks, name_of
+from support.project import DOCS, PHOTO, ROOT
 from support.seaweed import BUCKET, KEYS
-from support.service import ROOT, Service
+from support.service import Service
 
 pytestmark = pytest.mark.live
 
-PHOTO = ROOT / "examples" / "rocket.jpg"
 # Pages whose commands run beside a service with one account and its public photo, and those with a
 # test of their own.
 BESIDE = ("accounts.md", "api.md", "operate.md", "settings.md")

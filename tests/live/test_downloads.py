@@ -9,14 +9,15 @@ import pytest
 from support.accounts import blob_path, take_down
 from support.browser import play
 from support.nginx import own
-from support.service import ROOT, Service, becomes
+from support.project import CACHE
+from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + os.urandom(2_000_000)
 # tests/setup.sh fetches the package.
-MEDIA = ROOT / ".cache/media/golang-github-gabriel-vasile-mimetype-dev"
+MEDIA = CACHE / "media/golang-github-gabriel-vasile-mimetype-dev"
 MEDIA /= "usr/share/gocode/src/github.com/gabriel-vasile/mimetype/testdata"
 
 

@@ -4,11 +4,10 @@ import subprocess
 
 import pytest
 from support.pages import blocks
-from support.service import ROOT, Service
+from support.project import README, ROOT
+from support.service import Service
 
 pytestmark = pytest.mark.live
-
-README = ROOT / "README.md"
 
 
 def test_the_curl_session_runs_as_printed(tmp_path):

@@ -9,14 +9,15 @@ from hashlib import sha256
 
 import pytest
 from support.accounts import UPLOAD
+from support.project import PHOTO
 from support.samples import picture
-from support.service import ROOT, Service
+from support.service import Service
 
 from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
-PHOTO = (ROOT / "examples" / "rocket.jpg").read_bytes()
+ROCKET = PHOTO.read_bytes()
 NOISE = random.Random(22).randbytes(20_000)
 # Vectors of the protocol's data model.
 EMPTY = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -81,7 +82,7 @@ def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
     )
 
     connection = service.connect()
-    connection.sendall(head.encode() + PHOTO + bytes(2_000_000))
+    connection.sendall(head.encode() + ROCKET + bytes(2_000_000))
     deadline = time.monotonic() + 10
     while stored(service) == before:  # not one that never came to be stored
         assert time.monotonic() < deadline
@@ -91,43 +92,43 @@ def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
         assert time.monotonic() < deadline
         time.sleep(0.01)
 
-    assert alice.blob(PHOTO, "image/jpeg")["size"] == len(PHOTO)
+    assert alice.blob(ROCKET, "image/jpeg")["size"] == len(ROCKET)
     assert "Traceback" not in service.log
 
 
 def test_an_upload_is_kept_and_is_temporary(service, alice):
-    blob = alice.blob(PHOTO, "image/jpeg")
+    blob = alice.blob(ROCKET, "image/jpeg")
 
     assert blob == {
         "$type": "blob",
-        "ref": {"$link": name_of(PHOTO)},
+        "ref": {"$link": name_of(ROCKET)},
         "mimeType": "image/jpeg",
-        "size": len(PHOTO),
+        "size": len(ROCKET),
     }
-    assert name_of(PHOTO) in [path.name for path in stored(service)]
-    assert alice.fetch(name_of(PHOTO)).json == {
+    assert name_of(ROCKET) in [path.name for path in stored(service)]
+    assert alice.fetch(name_of(ROCKET)).json == {
         "error": "BlobNotFound",
         "message": "Blob not found",
     }
-    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
+    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
 
 
 def test_a_profile_makes_its_picture_public(alice):
-    blob = alice.blob(PHOTO, "image/jpeg")
+    blob = alice.blob(ROCKET, "image/jpeg")
 
     answer = write(alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob)
 
     assert answer.status_code == 200, answer.data
-    got = alice.fetch(name_of(PHOTO))
-    assert (got.status_code, got.data) == (200, PHOTO)
+    got = alice.fetch(name_of(ROCKET))
+    assert (got.status_code, got.data) == (200, ROCKET)
     assert got.headers["Content-Type"] == "image/jpeg"
-    assert got.headers["Content-Length"] == str(len(PHOTO))
+    assert got.headers["Content-Length"] == str(len(ROCKET))
     assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
     assert got.headers["X-Content-Type-Options"] == "nosniff"
 
 
 def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
-    large = PHOTO.ljust(1_317_339, b"\0")
+    large = ROCKET.ljust(1_317_339, b"\0")
     blob = alice.blob(large, "image/jpeg")
 
     answer = write(alice, "app.bsky.actor.profile", "self", avatar=blob)
@@ -155,7 +156,7 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
             {"size": 12},
             {
                 "error": "InvalidSize",
-                "message": f"Referenced Size does not match stored blob. Expected: {len(PHOTO)}, Got: 12",
+                "message": f"Referenced Size does not match stored blob. Expected: {len(ROCKET)}, Got: 12",
             },
         ),
         (
@@ -166,39 +167,39 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
     ids=["type", "size", "blob"],
 )
 def test_a_blob_stays_temporary_when_its_record_is_refused(alice, change, refusal):
-    blob = alice.blob(PHOTO, "image/jpeg")
+    blob = alice.blob(ROCKET, "image/jpeg")
 
     answer = write(alice, "com.example.file", "1", good=blob, bad={**blob, **change})
 
     assert (answer.status_code, answer.json) == (400, refusal)
-    assert alice.fetch(name_of(PHOTO)).json["error"] == "BlobNotFound"
-    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
+    assert alice.fetch(name_of(ROCKET)).json["error"] == "BlobNotFound"
+    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
     assert alice.get("com.atproto.sync.listBlobs", did=alice.did).json["cids"] == []
     assert alice.get("com.atproto.repo.listMissingBlobs").json["blobs"] == []
 
 
 def test_the_same_file_may_be_uploaded_by_two_and_again(alice, bob):
-    blob = alice.blob(PHOTO, "image/jpeg")
+    blob = alice.blob(ROCKET, "image/jpeg")
 
-    assert bob.blob(PHOTO, "image/jpeg") == blob
+    assert bob.blob(ROCKET, "image/jpeg") == blob
     assert write(alice, "com.example.file", "1", file=blob).status_code == 200
-    assert bob.fetch(name_of(PHOTO)).json["error"] == "BlobNotFound"
+    assert bob.fetch(name_of(ROCKET)).json["error"] == "BlobNotFound"
     assert write(bob, "com.example.file", "1", file=blob).status_code == 200
-    assert alice.blob(PHOTO, "image/jpeg") == blob
-    assert alice.fetch(name_of(PHOTO)).data == bob.fetch(name_of(PHOTO)).data == PHOTO
+    assert alice.blob(ROCKET, "image/jpeg") == blob
+    assert alice.fetch(name_of(ROCKET)).data == bob.fetch(name_of(ROCKET)).data == ROCKET
 
 
 def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(alice):
-    answer = alice.upload(gzip.compress(PHOTO), **{"Content-Encoding": "gzip"})
+    answer = alice.upload(gzip.compress(ROCKET), **{"Content-Encoding": "gzip"})
 
-    assert answer.json["blob"] == alice.blob(PHOTO, "image/jpeg")
-    assert alice.fetch(name_of(PHOTO), **alice.headers).data == PHOTO
+    assert answer.json["blob"] == alice.blob(ROCKET, "image/jpeg")
+    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
 
 
 @pytest.mark.parametrize(
     "content, declared, mime_type, cid",
     [
-        (PHOTO, "video/mp4", "image/jpeg", name_of(PHOTO)),
+        (ROCKET, "video/mp4", "image/jpeg", name_of(ROCKET)),
         (picture("PNG"), "image/png", "image/png", name_of(picture("PNG"))),
         (NOISE, "test/fake", "test/fake", name_of(NOISE)),
         (b"hello world!", "text/plain", "text/plain", name_of(b"hello world!")),

@@ -10,8 +10,9 @@ import threading
 import time
 
 import pytest
+from support.project import ROOT
 from support.seaweed import BUCKET, KEYS
-from support.service import ROOT, Service
+from support.service import Service
 from support.services import services_of
 
 from aurora_blobs.app import create_app

@@ -16,7 +16,8 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from textwrap import dedent
 
-from support.pages import DOCS, write_generated
+from support.pages import write_generated
+from support.project import DOCS
 from werkzeug.exceptions import default_exceptions
 
 from aurora_blobs import api, errors

@@ -6,7 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
-from support.service import ROOT, Server
+from support.project import DEPLOY
+from support.service import Server
 
 NGINX = (
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
@@ -47,7 +48,7 @@ class Nginx(Server):
 
 def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]) -> Nginx:
     """The shipped configuration; only where it finds things, and *changes*, differ."""
-    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    text = (DEPLOY / "nginx.conf").read_text()
     for old, new in (
         ("user www-data aurora-blobs;", f"user {_OWN};" if os.getuid() == 0 else ""),
         ("pid /run/nginx.pid;", "pid nginx.pid;"),

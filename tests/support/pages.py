@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from textwrap import dedent
 
-ROOT = Path(__file__).parents[2]
-DOCS = ROOT / "docs"
+from support.project import ROOT
+
 PAGES = sorted(
     page for folder in (".", "docs", "bench", "examples") for page in (ROOT / folder).glob("*.md")
 )

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from support.service import ROOT
+from support.project import BENCH, CACHE
 
-PDS = Path(os.environ.get("ATPROTO_PDS_DIR") or ROOT / ".cache" / "pds")
+PDS = Path(os.environ.get("ATPROTO_PDS_DIR") or CACHE / "pds")
 PASSWORD = "bench-password"
 
 
@@ -30,7 +30,7 @@ class ReferencePds:
         self._folder.mkdir(parents=True)
         with (self._folder / "log").open("w") as log:
             self._process = subprocess.Popen(
-                [node(), ROOT / "bench" / "reference" / "run.mjs", PDS, self._folder, self._url],
+                [node(), BENCH / "reference" / "run.mjs", PDS, self._folder, self._url],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

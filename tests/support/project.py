@@ -5,9 +5,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "aurora_blobs"
 TESTS = ROOT / "tests"
+BENCH = ROOT / "bench"
 DEPLOY = ROOT / "deploy"
 DOCS = ROOT / "docs"
-EXAMPLES = ROOT / "examples"
-BENCH = ROOT / "bench"
 README = ROOT / "README.md"
-CACHE = ROOT / ".cache"  # what tests/setup.sh installs
+PHOTO = ROOT / "examples" / "rocket.jpg"
+CACHE = ROOT / ".cache"  # where tests/setup.sh puts what it fetches

@@ -6,10 +6,11 @@ import subprocess
 from pathlib import Path
 
 from PIL import Image, ImageChops, ImageStat
+from support.project import CACHE
 
 from aurora_blobs.thumbnails.presets import Preset
 
-_MEDIA = Path(__file__).parents[2] / ".cache/media"
+_MEDIA = CACHE / "media"
 _PHONE = "forensics-samples-files/usr/share/forensics-samples/original-files"
 _GO = "usr/share/gocode/src"
 

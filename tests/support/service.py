@@ -14,8 +14,7 @@ from typing import Any
 
 from support.accounts import Account, sign_up
 from support.http_client import HttpClient
-
-ROOT = Path(__file__).parent.parent.parent
+from support.project import ROOT
 
 
 class Server(HttpClient):

@@ -2,7 +2,8 @@
 
 from dataclasses import fields
 
-from support.pages import DOCS, write_generated
+from support.pages import write_generated
+from support.project import DOCS
 
 from aurora_blobs.config import PREFIX, Config
 
