@@ -3,7 +3,6 @@
 import sqlite3
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -20,7 +19,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database, open_database
+from aurora_blobs.db import SCHEMA, Database, open_database
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
@@ -30,8 +29,6 @@ from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
-
-SCHEMA = Path(__file__).with_name("schema.sql")
 
 
 def system_clock() -> int:

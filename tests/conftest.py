@@ -9,9 +9,9 @@ from support.depot import Depot
 from support.leaks import open_files
 from support.services import services_of
 
-from aurora_blobs.app import SCHEMA, create_app
+from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
-from aurora_blobs.db import open_database
+from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.thumbnails.pool import WorkerPool
 

@@ -8,8 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from support.project import BENCH
 
-from aurora_blobs.app import SCHEMA
-from aurora_blobs.db import open_database
+from aurora_blobs.db import SCHEMA, open_database
 
 sys.path.append(str(BENCH))
 

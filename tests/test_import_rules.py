@@ -23,6 +23,7 @@ ROWS = [
     "accounts",
     "blobs records",
     "thumbnails maintenance",
+    "embedding",
     # Flask begins here.
     "services",
     "api",

@@ -253,8 +253,8 @@ def set_probed(tx: Transaction, entry: Entry, now: int) -> bool:
     )
 
 
-def remove_owner(tx: Transaction, did: str, cid: str) -> None:
-    """Take *cid* from *did*, if it owns it; the account's counters follow."""
+def remove_owner(tx: Transaction, did: str, cid: str) -> bool:
+    """Take *cid* from *did*; whether it owned it. The account's counters follow."""
     row = tx.one(
         """
         DELETE FROM blob_metadata
@@ -264,19 +264,21 @@ def remove_owner(tx: Transaction, did: str, cid: str) -> None:
         did,
         cid,
     )
-    if row is not None:
-        (size,) = row
-        tx.run(
-            """
-            UPDATE account
-               SET blob_count = blob_count - 1,
-                   blob_bytes = blob_bytes - ?
-             WHERE did = ?
-            """,
-            size,
-            did,
-        )
-        tx.hide(did, cid)
+    if row is None:
+        return False
+    (size,) = row
+    tx.run(
+        """
+        UPDATE account
+           SET blob_count = blob_count - 1,
+               blob_bytes = blob_bytes - ?
+         WHERE did = ?
+        """,
+        size,
+        did,
+    )
+    tx.hide(did, cid)
+    return True
 
 
 def restart_grace(tx: Transaction, did: str, cid: str, now: int) -> None:

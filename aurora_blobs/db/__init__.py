@@ -1,6 +1,10 @@
 """The database seam: transactions of plain SQL. Each engine has a module."""
 
+from pathlib import Path
+
 from aurora_blobs.db.sqlite import Database as Database
 from aurora_blobs.db.sqlite import Transaction as Transaction
 from aurora_blobs.db.sqlite import no_hook as no_hook
 from aurora_blobs.db.sqlite import open_database as open_database
+
+SCHEMA = Path(__file__).parents[1] / "schema.sql"

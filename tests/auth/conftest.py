@@ -2,12 +2,11 @@ import pytest
 from support.accounts import ALICE
 from support.auth_kit import SECRET, SERVICE
 
-from aurora_blobs.app import SCHEMA
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
 from aurora_blobs.catalog import accounts, sessions
 from aurora_blobs.config import Config
-from aurora_blobs.db import open_database
+from aurora_blobs.db import SCHEMA, open_database
 
 
 @pytest.fixture

@@ -7,10 +7,9 @@ from support.accounts import ALICE, CAROL
 from support.auth_kit import SERVICE, Wallet, credentials
 from support.services import services_of
 
-from aurora_blobs.app import SCHEMA
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.catalog import accounts
-from aurora_blobs.db import open_database
+from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.maintenance.collect import Collector
 
 SECRET = "0123456789abcdef0123456789abcdef"

@@ -12,11 +12,10 @@ from support.clock import Clock
 
 from aurora_blobs.accounts.moderation import Moderation, Subject
 from aurora_blobs.accounts.queries import RepoQueries
-from aurora_blobs.app import SCHEMA
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
-from aurora_blobs.db import no_hook, open_database
+from aurora_blobs.db import SCHEMA, no_hook, open_database
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.records.index import Records, Write
 from aurora_blobs.records.repo_import import RepoImporter

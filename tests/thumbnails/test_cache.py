@@ -15,12 +15,13 @@ from support.leaks import open_files
 from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject
-from aurora_blobs.app import SCHEMA, create_app
+from aurora_blobs.app import create_app
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
+from aurora_blobs.db import SCHEMA
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.protocol.cid import shard_of
