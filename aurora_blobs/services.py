@@ -12,7 +12,8 @@ from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
-from aurora_blobs.config import Config
+from aurora_blobs.blobs.upload import UploadRules
+from aurora_blobs.config import MAX_S3_OBJECT, Config
 from aurora_blobs.db import Database
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
@@ -46,6 +47,19 @@ class Services:
     def delete_account(self, did: str) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
         self.thumbnails.forget(self.blobs.delete_account(did))
+
+    def unlimited_blobs(self) -> BlobManager:
+        """`blobs` for what the operator brings in: any type, and any size that S3 takes.
+
+        No quota applies but an account's own.
+        """
+        return BlobManager(
+            self.blobs.backend,
+            self.database,
+            spool=self.config.data_folder.spool,
+            rules=UploadRules(max_bytes=MAX_S3_OBJECT, mime_policy="sniff"),
+            clock=self.clock,
+        )
 
 
 def services() -> Services:

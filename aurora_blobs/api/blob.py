@@ -1,4 +1,4 @@
-"""blue.aurora.blob: an account's questions about its blobs that no other lexicon has."""
+"""blue.aurora.blob: the records that reference a blob, and how much an account holds."""
 
 from typing import Any
 

@@ -9,7 +9,7 @@ from flask.cli import AppGroup
 
 
 class _Commands(AppGroup):
-    """The commands, imported when one is asked for: a server that starts has no use for them."""
+    """The commands. They are imported when one is asked for, not when a server starts."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._load()

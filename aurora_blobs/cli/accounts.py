@@ -1,4 +1,4 @@
-"""``flask --app wsgi account …``: the accounts, seen and changed by the operator."""
+"""``flask --app wsgi account …``: shows and changes accounts."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,7 +7,8 @@ import click
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.accounts import Account
-from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.output import Group, moment, show, show_all
 from aurora_blobs.config_values import parse_size
 from aurora_blobs.services import services
 
@@ -52,7 +53,7 @@ def list_accounts(as_json: bool) -> None:
 @json_option
 def show_account(name: str, as_json: bool) -> None:
     """Show an account, and what it holds against its quota."""
-    found = _found(name)
+    found = _find_account(name)
     counts, usage = services().accounts.counts(found.did), services().blobs.usage(found.did)
     values = {
         **_row(found),
@@ -74,7 +75,7 @@ def show_account(name: str, as_json: bool) -> None:
 @_NAME
 def token(name: str) -> None:
     """Print an access token, good for two hours."""
-    click.echo(services().accounts.access_token(_found(name)))
+    click.echo(services().accounts.access_token(_find_account(name)))
 
 
 @account.command()
@@ -82,7 +83,7 @@ def token(name: str) -> None:
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def delete(name: str, yes: bool) -> None:
     """Delete an account, its records, and the bytes that nobody else holds."""
-    found = _found(name)
+    found = _find_account(name)
     what = f"{found.did}, {found.blob_count} blobs, {found.blob_bytes} bytes"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True)
@@ -96,14 +97,14 @@ def delete(name: str, yes: bool) -> None:
 @click.option("--uploads-per-day", metavar="NUMBER", help="0: no limit, default: the service's.")
 @json_option
 def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: bool) -> None:
-    """Let an account hold SIZE: bytes, or like 500MB or 2GiB; 0: no limit, default: the service's."""
+    """Let an account hold SIZE: bytes, or like 500MB or 2GiB; 0: no limit, default: the
+    service's."""
     if size is None and uploads_per_day is None:
         raise click.UsageError("say SIZE, --uploads-per-day, or both")
-    found, accounts = _found(name), services().accounts
-    quota_bytes, uploads = (
-        _limit("SIZE", size, parse_size),
-        _limit("--uploads-per-day", uploads_per_day, _count),
-    )
+    found, accounts = _find_account(name), services().accounts
+    # Both are parsed before the first is stored.
+    quota_bytes = _parse_limit("SIZE", size, parse_size)
+    uploads = _parse_limit("--uploads-per-day", uploads_per_day, _parse_count)
     if size is not None:
         accounts.set_quota(found.did, quota_bytes)
     if uploads_per_day is not None:
@@ -117,7 +118,7 @@ def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: boo
 @click.option("--lift", is_flag=True, help="Undo it.")
 def takedown(name: str, ref: str | None, lift: bool) -> None:
     """Take an account down: not served, not let in until it is lifted."""
-    subject = Subject(_found(name).did, None)
+    subject = Subject(_find_account(name).did, None)
     if not lift:
         services().moderation.take_down(subject, ref)
         click.echo(f"{subject.did} is taken down")
@@ -127,7 +128,7 @@ def takedown(name: str, ref: str | None, lift: bool) -> None:
         click.echo(f"{subject.did} was not taken down")
 
 
-def _found(name: str) -> Account:
+def _find_account(name: str) -> Account:
     found = services().accounts.find(name)
     if found is None:
         raise click.ClickException(f"no account {name}")
@@ -146,19 +147,20 @@ def _row(found: Account) -> dict[str, Any]:
 
 
 def _limits(found: Account) -> dict[str, Any]:
-    """The limits in force; 0 is none."""
+    """The limits in force; 0 is no limit."""
     config = services().config
+    quota_bytes = config.quota if found.quota_bytes is None else found.quota_bytes
     uploads = config.uploads_per_day if found.uploads_per_day is None else found.uploads_per_day
     return {
         "usedBytes": found.blob_bytes,
-        "quotaBytes": config.quota if found.quota_bytes is None else found.quota_bytes,
+        "quotaBytes": quota_bytes,
         "quotaIsDefault": found.quota_bytes is None,
         "uploadsPerDay": uploads,
         "uploadsPerDayIsDefault": found.uploads_per_day is None,
     }
 
 
-def _limit(argument: str, text: str | None, parse: Callable[[str], int]) -> int | None:
+def _parse_limit(argument: str, text: str | None, parse: Callable[[str], int]) -> int | None:
     if text is None or text == "default":
         return None
     try:
@@ -169,7 +171,7 @@ def _limit(argument: str, text: str | None, parse: Callable[[str], int]) -> int 
         ) from None
 
 
-def _count(text: str) -> int:
+def _parse_count(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
         raise ValueError("a whole number")
     return int(text)

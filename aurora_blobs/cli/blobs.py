@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs …``: what the store holds."""
+"""``flask --app wsgi blobs …``: shows blobs and takes them down."""
 
 from typing import Any
 
@@ -7,7 +7,8 @@ import click
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
-from aurora_blobs.cli.output import Group, json_option, moment, show, show_all
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.output import Group, moment, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
@@ -54,12 +55,7 @@ def show_blob(cid: str, as_json: bool) -> None:
     show(values, False)
     for account in [*holders, *awaiting]:
         click.echo()
-        show(
-            {name: value for name, value in account.items() if name not in ("cid", "records")},
-            False,
-        )
-        for uri in account["records"]:
-            click.echo(f"named by {uri}")
+        _show_account(account)
     for down in downs:
         click.echo()
         show(down, False)
@@ -87,11 +83,10 @@ def stats(as_json: bool) -> None:
 @blobs.command("backfill")
 @json_option
 def backfill_blobs(as_json: bool) -> None:
-    """Read the size and duration of pictures and films that were stored before that was done at upload."""
-    show_all(
-        map(_row, backfill(services().blobs.backend, services().database, services().clock)),
-        as_json,
-    )
+    """Read the size and duration of pictures and films that were stored before that was done at
+    upload."""
+    filled = backfill(services().blobs.backend, services().database, services().clock)
+    show_all(map(_row, filled), as_json)
 
 
 @blobs.command("takedown")
@@ -100,22 +95,30 @@ def backfill_blobs(as_json: bool) -> None:
 @click.option("--ref", help="What to remember it by; the time, if not given.")
 @click.option("--lift", is_flag=True, help="Undo it.")
 def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
-    """Take a blob down, also one that was never seen: not served, stored or referenced until it is lifted."""
+    """Take a blob down, also one that was never seen: not served, stored or referenced until it is
+    lifted."""
     subject = Subject(EVERY_ACCOUNT if did is None else services().repos.find(did).did, cid)
     whom = did or "every account"
     if not lift:
         services().moderation.take_down(subject, ref)
         click.echo(f"{cid} is taken down for {whom}")
         return
-    was = services().moderation.lift(subject)
-    click.echo(
-        f"{cid} is not taken down for {whom} any more"
-        if was
-        else f"{cid} was not taken down for {whom}"
-    )
+    if services().moderation.lift(subject):
+        click.echo(f"{cid} is not taken down for {whom} any more")
+    else:
+        click.echo(f"{cid} was not taken down for {whom}")
     shown = services().blobs.inspect(cid)
-    for other, *_ in () if shown is None else shown.takedowns:
-        click.echo(f"{cid} is still taken down for {other or 'every account'}")
+    if shown is not None:
+        for other, _, _ in shown.takedowns:
+            click.echo(f"{cid} is still taken down for {other or 'every account'}")
+
+
+def _show_account(account: dict[str, Any]) -> None:
+    """An account that holds or awaits a blob, then the records that name it, a line each."""
+    hidden = ("cid", "records")
+    show({name: value for name, value in account.items() if name not in hidden}, False)
+    for uri in account["records"]:
+        click.echo(f"named by {uri}")
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -134,4 +137,5 @@ def _row(entry: Entry) -> dict[str, Any]:
 
 
 def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:
-    return {"takenDownFor": row[0] or "every account", "ref": row[1], "at": moment(row[2])}
+    did, ref, created_at = row
+    return {"takenDownFor": did or "every account", "ref": ref, "at": moment(created_at)}

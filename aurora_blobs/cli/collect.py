@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.cli.output import json_option, moment, show, show_all
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.output import moment, show, show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services

@@ -1,15 +1,20 @@
-"""All of the operator's commands, in one list."""
+"""The list of the operator's commands."""
 
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs import config as settings
 from aurora_blobs.cli.accounts import account
+from aurora_blobs.cli.backup import backup
+from aurora_blobs.cli.blob_import import import_blobs
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.collect import gc
-from aurora_blobs.cli.moving import backup, export_blobs, import_blobs
-from aurora_blobs.cli.output import json_option, show
-from aurora_blobs.cli.upkeep import fsck, migrate, scrub
+from aurora_blobs.cli.export import export_blobs
+from aurora_blobs.cli.fsck import fsck
+from aurora_blobs.cli.migrate import migrate
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.output import show
+from aurora_blobs.cli.scrub import scrub
+from aurora_blobs.config import effective
 from aurora_blobs.services import services
 
 
@@ -17,7 +22,7 @@ from aurora_blobs.services import services
 @with_appcontext
 def init_db() -> None:
     """Create the database, or bring it to the newest schema; does nothing to one that is."""
-    # Putting the application together has done it: there is no state in which commands run without it.
+    # Done by create_app already: no command runs without a database.
     click.echo(f"{services().config.database} is ready")
 
 
@@ -26,9 +31,9 @@ def init_db() -> None:
 @with_appcontext
 def show_config(as_json: bool) -> None:
     """Print the effective settings, secrets masked."""
-    show(settings.effective(services().config), as_json)
+    show(effective(services().config), as_json)
 
 
-for long in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
-    blobs.add_command(long)
+for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
+    blobs.add_command(command)
 COMMANDS = (init_db, show_config, account, blobs, backup)

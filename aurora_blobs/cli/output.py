@@ -1,7 +1,7 @@
-"""How commands print: words for people, JSON for programs, one line for what went wrong."""
+"""How commands print: text for people, JSON for programs, one line for an error."""
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,13 +10,9 @@ from flask.cli import AppGroup
 
 from aurora_blobs.errors import BlobServiceError
 
-json_option: Callable[[Any], Any] = click.option(
-    "--json", "as_json", is_flag=True, help="Print JSON."
-)
-
 
 class Group(AppGroup):
-    """A group whose commands end with one line and status 1 where the service refuses."""
+    """A group whose commands end with one line and status 1 on an error of the service."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -28,7 +24,7 @@ class Group(AppGroup):
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:
-    """One thing, a line for each of its properties."""
+    """Print the properties of one thing, a line each."""
     if as_json:
         click.echo(json.dumps(values, ensure_ascii=False))
         return
@@ -38,16 +34,16 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
-    """Many things, a line for each, as they come."""
+    """Print many things, a line each, as they come."""
     for row in rows:
-        text = (
-            json.dumps(row, ensure_ascii=False) if as_json else "\t".join(map(_plain, row.values()))
-        )
-        click.echo(text)
+        if as_json:
+            click.echo(json.dumps(row, ensure_ascii=False))
+        else:
+            click.echo("\t".join(map(_plain, row.values())))
 
 
 def moment(microseconds: int | None) -> str | None:
-    """A time in the database as ISO 8601, UTC, to the second."""
+    """A time of the database as ISO 8601, UTC, to the second."""
     if microseconds is None:
         return None
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""How far a long command is: a bar on a terminal, a line now and then in a pipe; always beside the result."""
+"""The progress of a long command on standard error: a bar on a terminal, else a line at times."""
 
 import sys
 import time
@@ -8,14 +8,15 @@ from typing import Any
 
 import click
 
-_LINE_SECONDS = 10  # between two lines in a pipe
-_BAR_SECONDS = 2  # between two rates in a bar
+_LINE_SECONDS = 10  # between two lines
+_BAR_SECONDS = 2  # between two measurements of the rate that a bar shows
 
 
 class Meter:
-    """Counts what is done of *blobs* and *bytes*. *clock* gives seconds.
+    """Counts what is done of *blobs* blobs with *size* bytes. *clock* gives seconds.
 
-    The rate is that of the last while: a job that goes on where it was passes over what is done in no time.
+    The rate is that of the last seconds, not of the whole run: a job that is continued skips what
+    is done already in no time.
     """
 
     def __init__(
@@ -31,7 +32,7 @@ class Meter:
         self._rate = ""
 
     def add(self, size: int, *, blobs: int = 1) -> None:
-        """*blobs* of *size* bytes together are done."""
+        """Count *blobs* more as done, with *size* bytes together."""
         self._done_blobs += blobs
         self._done_bytes += size
         now = self._clock()
@@ -47,13 +48,15 @@ class Meter:
 
     def _line(self, rate: float) -> str:
         left = (self._bytes - self._done_bytes) / rate if rate else 0
-        done = f"{self._done_blobs} of {self._blobs} blobs, {amount(self._done_bytes)} of {amount(self._bytes)}"
-        return f"{done}, {self._rate}, {time.strftime('%H:%M:%S', time.gmtime(max(0, left)))} left"
+        time_left = time.strftime("%H:%M:%S", time.gmtime(max(0, left)))
+        blobs = f"{self._done_blobs} of {self._blobs} blobs"
+        size = f"{amount(self._done_bytes)} of {amount(self._bytes)}"
+        return f"{blobs}, {size}, {self._rate}, {time_left} left"
 
 
 @contextmanager
 def meter(label: str, blobs: int, size: int) -> Iterator[Meter]:
-    """A meter that shows itself while the block lasts."""
+    """A meter that is shown until the block ends."""
     if not sys.stderr.isatty():
         yield Meter(blobs, size, None)
         return
@@ -62,7 +65,7 @@ def meter(label: str, blobs: int, size: int) -> Iterator[Meter]:
 
 
 def amount(size: float) -> str:
-    """*size* bytes for people, in powers of ten."""
+    """*size* bytes for people, in units of powers of ten."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if size < 1000:
             return f"{size:.0f} {unit}" if unit == "bytes" else f"{size:.1f} {unit}"

@@ -5,9 +5,9 @@ import ctypes
 # <malloc.h>
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -2, -3, -8
 _SETTINGS = {
-    # gunicorn reads bodies in blocks of up to 1 MiB. By default glibc maps and unmaps each block, and
-    # the kernel clears its pages again: more than a third of an upload's CPU. Both thresholds are
-    # needed; one alone is no better.
+    # gunicorn reads bodies in blocks of up to 1 MiB. By default glibc maps and unmaps each block,
+    # and the kernel clears its pages again: more than a third of an upload's CPU. Both thresholds
+    # are needed; one alone is no better.
     _M_MMAP_THRESHOLD: 32 << 20,
     _M_TRIM_THRESHOLD: 256 << 20,
     _M_TOP_PAD: 8 << 20,

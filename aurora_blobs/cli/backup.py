@@ -1,0 +1,73 @@
+"""``flask --app wsgi backup make`` and ``backup restore``."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from aurora_blobs.cli.findings import Findings
+from aurora_blobs.cli.options import FOLDER, jobs_option, json_option
+from aurora_blobs.cli.output import Group
+from aurora_blobs.cli.progress import amount, meter
+from aurora_blobs.maintenance.backup import Backup, ShowProgress
+from aurora_blobs.maintenance.migrate import Progress
+from aurora_blobs.services import services
+
+
+@click.group(cls=Group)
+def backup() -> None:
+    """Copy database and blobs into a folder, and put them back."""
+
+
+@backup.command("make")
+@click.argument("folder", type=FOLDER)
+@jobs_option
+@json_option
+def make(folder: Path, jobs: int, as_json: bool) -> None:
+    """Copy the database, then every blob that FOLDER does not have yet, while the service runs."""
+    kept = Backup(folder)
+    findings = Findings(as_json)
+    with _shown_progress("backup") as show:
+        findings.take(kept.make(services().database, services().blobs.backend, jobs, show))
+    findings.finish(asdict(kept.progress), _words(kept.progress))
+
+
+@backup.command("restore")
+@click.argument("folder", type=FOLDER)
+@click.option("--yes", is_flag=True, help="Replace what is in the database now.")
+@jobs_option
+@json_option
+def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
+    """Put database and blobs back. The service must not run. `blobs fsck` then tells what is not in
+    the backup."""
+    kept = Backup(folder)
+    if not kept.exists():
+        raise click.ClickException(f"{folder}: there is no backup")
+    if not yes:
+        raise click.ClickException("this replaces the database: stop the service, and give --yes")
+    findings = Findings(as_json)
+    services().public_links.clear()
+    spool = services().config.data_folder.spool
+    with _shown_progress("restore") as show:
+        findings.take(
+            kept.restore(services().database, services().blobs.backend, spool, jobs, show)
+        )
+    findings.finish(asdict(kept.progress), _words(kept.progress))
+
+
+@contextmanager
+def _shown_progress(label: str) -> Iterator[ShowProgress]:
+    """A meter for the block. It starts when `show` gets the totals, and ends with the block."""
+    with ExitStack() as stack:
+
+        def show(progress: Progress) -> Callable[[int], None]:
+            return stack.enter_context(meter(label, progress.blobs, progress.bytes)).add
+
+        yield show
+
+
+def _words(progress: Progress) -> str:
+    copied = f"copied {progress.copied_blobs} blobs, {amount(progress.copied_bytes)}"
+    return f"{copied}; {progress.done_blobs} of {progress.blobs} are there"

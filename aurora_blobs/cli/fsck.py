@@ -1,0 +1,49 @@
+"""``flask --app wsgi blobs fsck``: compares the rows with the store."""
+
+import click
+from flask.cli import with_appcontext
+
+from aurora_blobs.cli.findings import Findings
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.progress import amount
+from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
+from aurora_blobs.maintenance.heal import Heal
+from aurora_blobs.services import services
+
+
+@click.command("fsck")
+@click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
+@click.option(
+    "--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob."
+)
+@click.option(
+    "--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows."
+)
+@click.option("--dry-run", is_flag=True, help="With --delete-strays: only say what would go.")
+@json_option
+@with_appcontext
+def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json: bool) -> None:
+    """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is
+    wrong."""
+    database, backend, clock = services().database, services().blobs.backend, services().clock
+    findings = Findings(as_json)
+    check = Fsck(database, backend, services().config.data_folder.spool, clock, repair=repair)
+    findings.take(check.run())
+    findings.take(
+        exposed(database, services().public_links, services().blobs.describe, repair=repair)
+    )
+    summary: dict[str, object] = {"blobs": check.seen, "bytes": check.seen_bytes}
+    if delete:
+        strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
+        gone = strays if dry_run else delete_strays(database, backend, strays)
+        summary["deleted"] = gone
+        if not as_json:
+            verb = "would delete" if dry_run else "deleted"
+            click.echo(f"{verb} {len(gone)} of {len(strays)} strays")
+    if origin is not None:
+        heal = Heal(database, services().unlimited_blobs(), origin)
+        findings.take(heal.run())
+        summary["healed"] = heal.healed
+        if not as_json:
+            click.echo(f"fetched {heal.healed} missing blobs from {origin}")
+    findings.finish(summary, f"{check.seen} blobs, {amount(check.seen_bytes)}")

@@ -1,0 +1,46 @@
+"""``flask --app wsgi blobs migrate``: copies every blob to the other store."""
+
+from dataclasses import asdict
+
+import click
+from flask.cli import with_appcontext
+
+from aurora_blobs.cli.findings import Findings
+from aurora_blobs.cli.options import jobs_option, json_option
+from aurora_blobs.cli.progress import amount, meter
+from aurora_blobs.maintenance.migrate import Migration
+from aurora_blobs.services import services
+from aurora_blobs.storage import open_store
+
+
+@click.command("migrate")
+@click.option(
+    "--to", "target", type=click.Choice(["disk", "s3"]), required=True, help="The store to fill."
+)
+@jobs_option
+@json_option
+@with_appcontext
+def migrate(target: str, jobs: int, as_json: bool) -> None:
+    """Copy every blob to the other store, while the service runs; run it again to copy the rest.
+
+    Status 1 if anything could not be copied. docs/s3.md tells how to move without a failed request.
+    """
+    config = services().config
+    source = "disk" if target == "s3" else "s3"
+    if "s3" in (source, target) and config.s3_bucket is None:
+        raise click.ClickException("AURORA_BLOBS_S3_BUCKET is unset: accepted is a bucket's name")
+    job = Migration(
+        services().database,
+        open_store(config, source),
+        open_store(config, target),
+        config.data_folder.spool,
+        jobs=jobs,
+    )
+    findings = Findings(as_json)
+    with meter(f"{source} to {target}", job.progress.blobs, job.progress.bytes) as shown:
+        findings.take(job.run(shown.add))
+    findings.take(job.verify())
+    progress = job.progress
+    words = f"copied {progress.copied_blobs} blobs, {amount(progress.copied_bytes)}; "
+    words += f"{target} has {progress.done_blobs} of {progress.blobs}"
+    findings.finish(asdict(progress), words)
