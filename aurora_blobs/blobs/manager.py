@@ -131,7 +131,7 @@ class BlobManager:
         With *verify*, or where the manager verifies, a blob that is read whole is hashed, and the
         last read of wrong bytes raises BlobNotFound.
 
-        Raises BlobNotFound. The blob counts as missing then.
+        Raises BlobNotFound, and the blob counts as missing.
         """
         try:
             file = self.backend.open(entry.cid, start, stop)

@@ -140,8 +140,8 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """All or nothing: committed when the block ends, rolled back when it raises.
 
-        The block holds the only write lock. It may use no network, and no files but for the
-        deletion that the locking rule in catalog/blobs.py asks for and the before-commit hook.
+        The block holds the only write lock. It may use neither network nor files, except for the
+        deletion that the locking rule in catalog/blobs.py asks for. The before-commit hook may.
 
         Raises ServiceBusy, InsufficientStorage.
         """
