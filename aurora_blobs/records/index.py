@@ -1,5 +1,6 @@
 """The index of records: each write is checked, and makes the blobs that it names public."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -67,10 +68,14 @@ class Records:
         self._database = database
         self._backend = backend
         self._clock = clock
+        self._key_lock = threading.Lock()
+        self._last_key: str | None = None
 
     def new_key(self) -> str:
-        """A key for a record that came without one."""
-        return new_tid(self._clock(), None)
+        """A key for a record that came without one, later than every key before it."""
+        with self._key_lock:
+            self._last_key = new_tid(self._clock(), self._last_key)
+            return self._last_key
 
     def apply(self, did: str, writes: list[Write]) -> list[Written]:
         """Make all of *writes* or none.
