@@ -78,16 +78,44 @@ class _OneShot(Transaction):
         self._database = database
 
     def one(self, sql: str, *values: object) -> Row | None:
-        with self._database._connection() as connection:
+        with _Borrowed(self._database) as connection:
             row: Row | None = connection.execute(sql, values).fetchone()
             return row
 
     def all(self, sql: str, *values: object) -> list[Row]:
-        with self._database._connection() as connection:
+        with _Borrowed(self._database) as connection:
             return connection.execute(sql, values).fetchall()
 
     def run(self, sql: str, *values: object) -> int:
         raise RuntimeError("a one-shot transaction changes nothing")
+
+
+class _Borrowed:
+    """Lends a connection to its block: the idle one that was used last, or a new one.
+
+    A class, because a generator takes 3 µs more for an upload (measured), a hundredth of it.
+    """
+
+    def __init__(self, database: "Database") -> None:
+        self._database = database
+        self._idle = database._idle
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._database._refuse_nesting()
+        try:
+            self._connection = self._idle.pop()
+        except IndexError:
+            self._connection = self._database._open()
+        self._database._inside.transaction = True
+        return self._connection
+
+    def __exit__(self, *error: object) -> None:
+        self._database._inside.transaction = False
+        # A fork inside the block gave the child another list: the connection is not the child's.
+        if len(self._idle) < IDLE_CONNECTIONS:
+            self._idle.append(self._connection)
+        else:
+            self._connection.close()
 
 
 class Database:
@@ -125,7 +153,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Transaction]:
         """One snapshot for several statements."""
-        with self._connection() as connection:
+        with _Borrowed(self) as connection:
             connection.execute("BEGIN")
             try:
                 yield Transaction(connection)
@@ -145,7 +173,7 @@ class Database:
 
         Raises ServiceBusy, InsufficientStorage.
         """
-        with self._write_lock(), self._connection() as connection:
+        with self._write_lock(), _Borrowed(self) as connection:
             changes_before = connection.total_changes
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -189,7 +217,7 @@ class Database:
         _create_private(self.path)
         # Without the lock, two processes that create the same file get "database is locked" at
         # once, whatever the timeout.
-        with self._write_lock(), self._connection() as connection:
+        with self._write_lock(), _Borrowed(self) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -206,7 +234,7 @@ class Database:
         _create_private(path)
         target = sqlite3.connect(path)
         try:
-            with self._connection() as connection:
+            with _Borrowed(self) as connection:
                 connection.backup(target)
         finally:
             target.close()
@@ -230,25 +258,6 @@ class Database:
                 fcntl.flock(self._process_lock, fcntl.LOCK_UN)
         finally:
             self._thread_lock.release()
-
-    @contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        self._refuse_nesting()
-        # A fork inside the block gives the child another list. The connection is not the child's.
-        idle = self._idle
-        try:
-            connection = idle.pop()
-        except IndexError:
-            connection = self._open()
-        self._inside.transaction = True
-        try:
-            yield connection
-        finally:
-            self._inside.transaction = False
-            if len(idle) < IDLE_CONNECTIONS:
-                idle.append(connection)
-            else:
-                connection.close()
 
     def _refuse_nesting(self) -> None:
         if getattr(self._inside, "transaction", False):
