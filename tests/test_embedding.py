@@ -7,6 +7,7 @@ import sys
 import pytest
 from support.accounts import ALICE, BOB
 from support.samples import jpeg
+from support.services import services_of
 
 from aurora_blobs import open_store
 from aurora_blobs.app import create_app
@@ -120,4 +121,4 @@ def test_the_service_runs_on_the_same_folder(store, tmp_path):
     assert answer.data == jpeg("cat")
     checked = app.test_cli_runner().invoke(args=["blobs", "fsck"])
     assert checked.exit_code == 0, checked.output
-    app.extensions["aurora_blobs"].database.close()
+    services_of(app).database.close()

@@ -1,26 +1,12 @@
 """com.atproto.repo.importRepo over HTTP, and what an account sees of a migration."""
 
 import gzip
-import hashlib
 
 import pytest
 from support.accounts import ADMIN, sign_up
-from support.cars import Car, car_of
+from support.cars import CAR, IMPORT, Car, car_of, reference
+from support.cids import cid_of
 from support.samples import jpeg
-
-from aurora_blobs.protocol.cid import cid_of_digest
-
-IMPORT = "/xrpc/com.atproto.repo.importRepo"
-CAR = "application/vnd.ipld.car"
-
-
-def reference(data, mime_type="image/jpeg"):
-    cid = b"\x01\x55\x12\x20" + hashlib.sha256(data).digest()
-    return {"$type": "blob", "ref": cid, "mimeType": mime_type, "size": len(data)}
-
-
-def cid_of(data):
-    return cid_of_digest(hashlib.sha256(data).digest())
 
 
 def send(member, file, headers=None, **more):

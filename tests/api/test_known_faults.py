@@ -7,7 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, UPLOAD, sign_up
-from support.depot import Depot, blob_of, cid_of_bytes
+from support.cids import cid_of
+from support.depot import Depot, blob_of
 from support.fakes import Dribble, MemoryBackend
 from support.samples import jpeg
 
@@ -15,10 +16,6 @@ from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.scrub import Scrub
-
-
-def link(blob):
-    return blob["ref"]["$link"]
 
 
 def files(depot):
@@ -58,7 +55,7 @@ def test_uploading_again_leaves_one_copy_and_nothing_else(depot, public):
 
 
 def test_a_refused_upload_of_taken_down_bytes_leaves_nothing(depot):
-    depot.take_down(cid_of_bytes(bytes(1_000_000)), ALICE)
+    depot.take_down(cid_of(bytes(1_000_000)), ALICE)
 
     with pytest.raises(Exception, match="takendown"):
         depot.upload(bytes(1_000_000))
@@ -92,7 +89,7 @@ def test_a_takedown_outlives_the_record_the_row_and_the_account(depot):
 
 
 def test_a_cid_can_be_blocked_before_it_is_uploaded(depot):
-    depot.take_down(cid_of_bytes(b"one"), "")
+    depot.take_down(cid_of(b"one"), "")
 
     for did in (ALICE, BOB):
         with pytest.raises(Exception, match="takendown"):
@@ -167,7 +164,7 @@ def test_a_takedown_for_an_account_that_is_not_here_is_not_found(client):
     subject = {
         "$type": "com.atproto.admin.defs#repoBlobRef",
         "did": "did:web:nobody.test",
-        "cid": cid_of_bytes(b""),
+        "cid": cid_of(b""),
     }
 
     answer = client.post(
@@ -263,7 +260,7 @@ def test_a_large_upload_is_never_in_memory(tmp_path):
 
 
 def test_a_missing_blob_is_named_as_the_lexicon_names_it(alice):
-    answer = alice.fetch(cid_of_bytes(b"nothing"))
+    answer = alice.fetch(cid_of(b"nothing"))
 
     assert (answer.status_code, answer.json) == (
         400,

@@ -5,6 +5,7 @@ import json
 
 import pytest
 from support.accounts import sign_up
+from support.cids import cid_in
 from support.samples import jpeg
 
 from aurora_blobs.errors import BlobServiceError
@@ -59,10 +60,6 @@ def records(member):
     return {record["uri"].rpartition("/")[2]: record["value"] for record in answer.json["records"]}
 
 
-def link(blob):
-    return blob["ref"]["$link"]
-
-
 def test_a_profile_keeps_the_picture_that_it_names(alice):
     blob = alice.blob(jpeg("me"))
 
@@ -82,7 +79,7 @@ def test_a_blob_in_a_record_of_an_unknown_type_is_kept_for_it(alice):
     answer = alice.record({"deep": [{"er": {"picture": blob}}]})
 
     assert answer.json["validationStatus"] == "unknown"
-    assert listed(alice) == [link(blob)]
+    assert listed(alice) == [cid_in(blob)]
 
 
 @pytest.mark.parametrize("validate", [True, None])
@@ -97,7 +94,7 @@ def test_a_blob_outside_the_constraints_of_its_schema_is_refused(alice, validate
         f"Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got {blob['size']}) at $.record.avatar"
     )
     assert listed(alice) == []
-    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
+    assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"
 
 
 def test_a_blob_outside_the_constraints_is_accepted_where_validation_is_declined(alice):
@@ -125,7 +122,7 @@ def test_a_blob_that_was_never_uploaded_is_refused(alice):
 
     message = refused(alice.record({"file": blob}), "BlobNotFound")
 
-    assert message == f"Could not find blob: {link(blob)}"
+    assert message == f"Could not find blob: {cid_in(blob)}"
 
 
 def test_a_blob_that_lost_its_bytes_is_refused(services, alice):
@@ -141,7 +138,7 @@ def test_a_blob_of_another_account_is_refused(app, alice):
 
     assert (
         refused(alice.record({"file": blob}), "BlobNotFound")
-        == f"Could not find blob: {link(blob)}"
+        == f"Could not find blob: {cid_in(blob)}"
     )
 
 
@@ -195,7 +192,7 @@ def test_every_reference_of_a_record_is_checked(alice):
 @pytest.mark.parametrize("validate", [None, False])
 @pytest.mark.parametrize("collection", [COLLECTION, "app.bsky.actor.profile"])
 def test_a_legacy_reference_is_refused(alice, collection, validate):
-    cid = link(alice.blob(jpeg("cat")))
+    cid = cid_in(alice.blob(jpeg("cat")))
 
     answer = alice.record(
         {"avatar": {"cid": cid, "mimeType": "image/jpeg"}},
@@ -209,7 +206,7 @@ def test_a_legacy_reference_is_refused(alice, collection, validate):
 
 def test_an_update_turns_a_legacy_avatar_into_a_typed_one(alice):
     blob = alice.blob(jpeg("cat"))
-    legacy = {"cid": link(blob), "mimeType": "image/jpeg"}
+    legacy = {"cid": cid_in(blob), "mimeType": "image/jpeg"}
     profile = {"repo": alice.did, "collection": "app.bsky.actor.profile", "rkey": "self"}
     alice.post("com.atproto.repo.putRecord", **profile, record={"displayName": "Alice"})
 
@@ -218,7 +215,7 @@ def test_an_update_turns_a_legacy_avatar_into_a_typed_one(alice):
     assert answer.status_code == 200, answer.text
     found = alice.client.get("/xrpc/com.atproto.repo.getRecord", query_string=profile).json
     assert found["value"]["avatar"] == blob
-    assert listed(alice) == [link(blob)]
+    assert listed(alice) == [cid_in(blob)]
 
 
 def test_a_legacy_avatar_of_an_unknown_blob_is_not_found(alice):
@@ -300,10 +297,10 @@ def test_one_bad_reference_leaves_nothing_written(alice):
 
     refused(answer, "InvalidSize")
     assert set(records(alice)) == {"kept"}
-    assert listed(alice) == [link(other)]
+    assert listed(alice) == [cid_in(other)]
     assert alice.get("com.atproto.repo.listMissingBlobs").json == {"blobs": []}
-    assert alice.fetch(link(good)).json["error"] == "BlobNotFound"
-    assert alice.get("com.atproto.sync.getBlob", did=alice.did, cid=link(good)).status_code == 200
+    assert alice.fetch(cid_in(good)).json["error"] == "BlobNotFound"
+    assert alice.get("com.atproto.sync.getBlob", did=alice.did, cid=cid_in(good)).status_code == 200
 
 
 def test_200_writes_are_made_and_201_refused(alice):
@@ -452,7 +449,7 @@ def test_records_of_ten_writers_at_once_all_name_the_blob(alice, app):
 
     with ThreadPoolExecutor(10) as pool:
         assert list(pool.map(write, range(10))) == [200] * 10
-    found = alice.get("blue.aurora.blob.listRecords", cid=link(blob)).json["records"]
+    found = alice.get("blue.aurora.blob.listRecords", cid=cid_in(blob)).json["records"]
     assert len(found) == 10
 
 
@@ -474,7 +471,7 @@ def test_a_size_is_an_integer_however_it_is_written(alice, size):
     )
 
     assert answer.status_code == 200, answer.text
-    assert listed(alice) == [link(blob)]
+    assert listed(alice) == [cid_in(blob)]
     assert [value["file"] for value in records(alice).values()] == [blob]
 
 

@@ -1,9 +1,9 @@
 """A PDS reports its writes, as docs/beside-a-pds.md says, and what it does when one fails."""
 
 import pytest
-from api.test_import_repo import CAR, IMPORT, reference
 from support.accounts import ADMIN, CAROL
-from support.cars import car_of
+from support.cars import CAR, IMPORT, car_of, reference
+from support.cids import cid_in
 from support.samples import jpeg
 
 WRITES = "com.atproto.repo.applyWrites"
@@ -28,10 +28,6 @@ def delete(rkey):
     return {"$type": f"{WRITES}#delete", "collection": COLLECTION, "rkey": rkey}
 
 
-def link(blob):
-    return blob["ref"]["$link"]
-
-
 def keys(member):
     answer = member.get("com.atproto.repo.listRecords", repo=member.did, collection=COLLECTION)
     return sorted(record["uri"].rpartition("/")[2] for record in answer.json["records"])
@@ -41,7 +37,7 @@ def test_a_reported_record_makes_its_blob_public(report, alice):
     blob = alice.blob(jpeg("cat"))
 
     assert report(create("1", {"file": blob})).status_code == 200
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_a_report_that_is_refused_leaves_nothing(report, alice):
@@ -51,7 +47,7 @@ def test_a_report_that_is_refused_leaves_nothing(report, alice):
 
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidSize")
     assert keys(alice) == []
-    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
+    assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"
 
 
 def test_a_report_may_be_repeated(report, alice):
@@ -74,7 +70,7 @@ def test_a_report_is_taken_back_when_the_commit_fails(report, alice):
 
     assert report(create("old", {"file": blob}), delete("new")).status_code == 200
     assert keys(alice) == ["old"]
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_the_repository_itself_sets_everything_right(client, report, alice):

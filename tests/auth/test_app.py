@@ -2,11 +2,11 @@
 
 import time
 from base64 import b64encode
-from hashlib import sha256
 
 import pytest
 from support.accounts import ALICE, BOB
 from support.auth_kit import Wallet
+from support.cids import cid_of
 from support.services import services_of
 
 from aurora_blobs.app import create_app
@@ -15,7 +15,6 @@ from aurora_blobs.catalog import accounts, references
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.protocol.blob_refs import Reference
-from aurora_blobs.protocol.cid import cid_of_digest
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -255,7 +254,7 @@ def test_a_migration_is_not_stopped_by_a_limit_per_day(make):
     with services_of(app).database.write() as tx:
         for number, picture in enumerate(pictures):
             uri = f"at://{ALICE}/app.bsky.feed.post/{number}"
-            named = Reference(cid_of_digest(sha256(picture).digest()), "image/png", len(picture))
+            named = Reference(cid_of(picture), "image/png", len(picture))
             references.add(tx, ALICE, uri, named, "3jzfcijpj2z2a")
 
     client, headers = app.test_client(), session(app)

@@ -5,15 +5,12 @@ import io
 import pytest
 from PIL import Image
 from support.accounts import Account, sign_up
+from support.cids import cid_in
 from support.samples import jpeg
 
 COLLECTION = "com.example.file"
 WRITES = "com.atproto.repo.applyWrites"
 GRACE = 86_400
-
-
-def link(blob):
-    return blob["ref"]["$link"]
 
 
 def stored(member):
@@ -63,8 +60,8 @@ def test_a_blob_goes_with_the_record_that_named_it(alice, collect):
     put(alice, "1", file=blob)
     delete(alice, "1")
 
-    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
-    assert stored(alice) == {link(blob)}
+    assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"
+    assert stored(alice) == {cid_in(blob)}
     collect()
     assert stored(alice) == set()
     assert alice.services.blobs.usage(alice.did).blob_count == 0
@@ -77,8 +74,8 @@ def test_a_blob_goes_when_its_record_names_another(alice, collect):
 
     collect()
 
-    assert stored(alice) == {link(new)}
-    assert listed(alice)["cids"] == [link(new)]
+    assert stored(alice) == {cid_in(new)}
+    assert listed(alice)["cids"] == [cid_in(new)]
 
 
 def test_a_blob_stays_when_another_field_of_its_record_changes(alice, collect):
@@ -88,7 +85,7 @@ def test_a_blob_stays_when_another_field_of_its_record_changes(alice, collect):
 
     collect()
 
-    assert stored(alice) == {link(kept), link(new)}
+    assert stored(alice) == {cid_in(kept), cid_in(new)}
 
 
 def test_a_blob_stays_when_another_record_takes_it_over_in_the_same_writes(alice, collect):
@@ -108,10 +105,10 @@ def test_a_blob_stays_when_another_record_takes_it_over_in_the_same_writes(alice
             },
         ],
     )
-    assert alice.fetch(link(blob)).status_code == 200
+    assert alice.fetch(cid_in(blob)).status_code == 200
     collect()
 
-    assert stored(alice) == {link(blob)}
+    assert stored(alice) == {cid_in(blob)}
     assert alice.services.blobs.usage(alice.did).blob_count == 1
 
 
@@ -132,7 +129,7 @@ def test_a_blob_that_is_named_and_dropped_in_the_same_writes_is_temporary(alice,
         ],
     )
 
-    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
+    assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"
     collect()
     assert stored(alice) == set()
 
@@ -147,8 +144,8 @@ def test_a_blob_of_one_account_goes_although_another_account_names_the_same_byte
 
     collect()
 
-    assert alice.fetch(link(blob)).json["error"] == "BlobNotFound"
-    assert bob.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"
+    assert bob.fetch(cid_in(blob)).data == jpeg("cat")
     assert alice.services.blobs.usage(alice.did).blob_count == 0
     assert alice.services.blobs.usage(bob.did).blob_count == 1
 
@@ -160,7 +157,7 @@ def test_a_record_that_is_deleted_and_written_again_loses_nothing(alice, clock):
     clock.advance(GRACE // 100)
     put(alice, "1", file=blob)
 
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_a_collected_blob_can_be_uploaded_again(alice, app, collect):
@@ -173,14 +170,14 @@ def test_a_collected_blob_can_be_uploaded_again(alice, app, collect):
     )
 
     assert alice.publish(jpeg("cat"))[0] == blob
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_only_blobs_that_records_name_are_listed(alice):
     alice.blob(jpeg("temporary"))
     names = [alice.publish(jpeg(number))[0] for number in range(5)]
 
-    assert listed(alice)["cids"] == sorted(map(link, names))
+    assert listed(alice)["cids"] == sorted(map(cid_in, names))
 
 
 def test_an_account_without_blobs_lists_none(alice):
@@ -188,7 +185,7 @@ def test_an_account_without_blobs_lists_none(alice):
 
 
 def test_pages_of_blobs_follow_each_other_until_there_is_no_cursor(alice):
-    names = sorted(link(alice.publish(jpeg(number))[0]) for number in range(5))
+    names = sorted(cid_in(alice.publish(jpeg(number))[0]) for number in range(5))
 
     pages, cursor = [], None
     for _ in range(4):
@@ -203,7 +200,7 @@ def test_pages_of_blobs_follow_each_other_until_there_is_no_cursor(alice):
 def test_every_page_that_is_not_empty_has_a_cursor(alice):
     blob, _ = alice.publish(jpeg("cat"))
 
-    assert listed(alice) == {"cursor": link(blob), "cids": [link(blob)]}
+    assert listed(alice) == {"cursor": cid_in(blob), "cids": [cid_in(blob)]}
 
 
 def test_blobs_named_since_a_revision_are_listed(alice):
@@ -211,7 +208,7 @@ def test_blobs_named_since_a_revision_are_listed(alice):
     rev = alice.services.repos.find(alice.did).rev
     new, _ = alice.publish(jpeg("new"))
 
-    assert listed(alice, since=rev)["cids"] == [link(new)]
+    assert listed(alice, since=rev)["cids"] == [cid_in(new)]
     assert listed(alice, since="7zzzzzzzzzzzz") == {"cids": []}
 
 
@@ -220,7 +217,7 @@ def test_a_blob_that_two_records_name_is_listed_once(alice):
     put(alice, "1", file=blob)
     put(alice, "2", file=blob)
 
-    assert listed(alice)["cids"] == [link(blob)]
+    assert listed(alice)["cids"] == [cid_in(blob)]
 
 
 def test_the_records_that_name_a_blob_are_told_to_their_owner(alice, bob):
@@ -229,15 +226,15 @@ def test_the_records_that_name_a_blob_are_told_to_their_owner(alice, bob):
     for number in range(5):
         put(alice, str(number), file=blob)
 
-    whole = alice.get("blue.aurora.blob.listRecords", cid=link(blob)).json
-    first = alice.get("blue.aurora.blob.listRecords", cid=link(blob), limit=3).json
+    whole = alice.get("blue.aurora.blob.listRecords", cid=cid_in(blob)).json
+    first = alice.get("blue.aurora.blob.listRecords", cid=cid_in(blob), limit=3).json
     rest = alice.get(
-        "blue.aurora.blob.listRecords", cid=link(blob), limit=3, cursor=first["cursor"]
+        "blue.aurora.blob.listRecords", cid=cid_in(blob), limit=3, cursor=first["cursor"]
     ).json
 
     assert whole["records"] == [{"uri": uri} for uri in uris]
     assert first["records"] + rest["records"] == whole["records"]
-    assert bob.get("blue.aurora.blob.listRecords", cid=link(blob)).json == {"records": []}
+    assert bob.get("blue.aurora.blob.listRecords", cid=cid_in(blob)).json == {"records": []}
 
 
 def test_usage_counts_what_the_account_holds(alice, open_app):
@@ -261,7 +258,7 @@ def test_usage_shows_the_quota_that_is_in_force(open_app):
 
 
 def test_missing_blobs_are_listed_by_cid_in_pages(alice):
-    names = sorted(link(alice.publish(jpeg(number))[0]) for number in range(5))
+    names = sorted(cid_in(alice.publish(jpeg(number))[0]) for number in range(5))
     for cid in names[1:4]:
         alice.services.blobs.backend.delete(cid)
 
@@ -279,7 +276,7 @@ def test_missing_blobs_are_listed_by_cid_in_pages(alice):
 def test_a_temporary_or_taken_down_blob_is_not_missing(app, alice):
     alice.blob(jpeg("temporary"))
     blob, _ = alice.publish(jpeg("taken down"))
-    app.test_cli_runner().invoke(args=["blobs", "takedown", link(blob)])
+    app.test_cli_runner().invoke(args=["blobs", "takedown", cid_in(blob)])
 
     assert alice.get("com.atproto.repo.listMissingBlobs").json == {"blobs": []}
 
@@ -292,9 +289,9 @@ def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
     alice.blob(jpeg("temporary"))
     found = alice.services
     data = found.config.data_dir
-    thumbnail = f"/img/avatar_thumbnail/plain/{alice.did}/{link(shown)}@jpeg"
+    thumbnail = f"/img/avatar_thumbnail/plain/{alice.did}/{cid_in(shown)}@jpeg"
     assert alice.client.get(thumbnail, buffered=True).status_code == 200
-    (data / "blobs" / found.blobs.backend.path(link(damaged))).write_bytes(b"other bytes")
+    (data / "blobs" / found.blobs.backend.path(cid_in(damaged))).write_bytes(b"other bytes")
     app.test_cli_runner().invoke(args=["blobs", "scrub", "--repair"])
     before = {path.relative_to(data).parts[0] for path in files(data)}
     aside = list((data / "blobs" / "quarantine").iterdir())
@@ -328,9 +325,9 @@ def test_deleting_an_account_removes_its_bytes_and_leaves_those_of_others(alice,
         "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
     )
 
-    assert stored(bob) == {link(shared)}
-    assert bob.fetch(link(shared)).data == jpeg("shared")
-    assert alice.fetch(link(mine)).json["error"] == "RepoNotFound"
+    assert stored(bob) == {cid_in(shared)}
+    assert bob.fetch(cid_in(shared)).data == jpeg("shared")
+    assert alice.fetch(cid_in(mine)).json["error"] == "RepoNotFound"
     with bob.services.database.read() as tx:
         for table, column in (
             ("blob_metadata", "creator_did"),
@@ -338,4 +335,4 @@ def test_deleting_an_account_removes_its_bytes_and_leaves_those_of_others(alice,
             ("record_blob", "did"),
         ):
             assert {row[0] for row in tx.all(f"SELECT {column} FROM {table}")} == {bob.did}
-        assert tx.all("SELECT cid FROM blob") == [(link(shared),)]
+        assert tx.all("SELECT cid FROM blob") == [(cid_in(shared),)]

@@ -4,8 +4,9 @@ from itertools import repeat
 
 import pytest
 from support.accounts import ALICE, BOB
+from support.cids import cid_of
 from support.clock import Clock
-from support.depot import Depot, cid_of_bytes, incoming, interrupted
+from support.depot import Depot, incoming, interrupted
 from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.verify import quarantine
@@ -16,7 +17,7 @@ from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.storage.disk import DiskBackend
 
 GRACE = 3600
-CID = cid_of_bytes(b"one")
+CID = cid_of(b"one")
 
 
 class Mute(MemoryBackend):

@@ -10,6 +10,7 @@ from contextlib import closing, contextmanager, suppress
 
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
+from support.cids import cid_in, cid_of
 from support.depot import Depot, blob_of
 from support.project import DEPLOY
 from support.samples import jpeg
@@ -51,10 +52,6 @@ def links(services):
     return links
 
 
-def cid_of(blob):
-    return blob["ref"]["$link"]
-
-
 def update(member, subject, **given):
     answer = member.client.post(UPDATE, json={"subject": subject, **given}, auth=ADMIN)
     assert answer.status_code == 200, answer.text
@@ -76,7 +73,7 @@ def run(member, *words):
 @pytest.mark.parametrize("mime_type, extension", EXTENSIONS.items())
 def test_what_a_stranger_has_fetched_lies_open(services, alice, links, mime_type, extension):
     data = f"the bytes of {extension}".encode()
-    cid = cid_of(alice.publish(data, "application/octet-stream")[0])
+    cid = cid_in(alice.publish(data, "application/octet-stream")[0])
     with services.database.write() as tx:
         tx.run("UPDATE blob_metadata SET mime_type = ? WHERE cid = ?", mime_type, cid)
     assert links() == set()
@@ -88,7 +85,7 @@ def test_what_a_stranger_has_fetched_lies_open(services, alice, links, mime_type
 
 
 def test_a_blob_of_another_type_is_asked_for_every_time(alice, links):
-    cid = cid_of(alice.publish(b"WEBVTT\n", "text/vtt")[0])
+    cid = cid_in(alice.publish(b"WEBVTT\n", "text/vtt")[0])
 
     assert alice.fetch(cid).status_code == 200
 
@@ -96,7 +93,7 @@ def test_a_blob_of_another_type_is_asked_for_every_time(alice, links):
 
 
 def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
-    cid = cid_of(alice.blob(jpeg("cat")))
+    cid = cid_in(alice.blob(jpeg("cat")))
 
     answers = [alice.fetch(cid, **headers) for headers in ({}, alice.headers)]
 
@@ -107,7 +104,7 @@ def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
 def test_without_nginx_nothing_lies_open(open_app):
     alice = sign_up(open_app().test_client(), "alice.test")
 
-    assert alice.fetch(cid_of(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
+    assert alice.fetch(cid_in(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
 
     assert not (alice.services.config.data_dir / "public").exists()
 
@@ -176,20 +173,20 @@ HIDING = {
 @pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
 def test_what_hides_a_blob_takes_it_away(alice, bob, links, hide):
     blob, rkey = alice.publish(jpeg("cat"))
-    other = cid_of(bob.publish(jpeg("dog"))[0])
-    alice.fetch(cid_of(blob))
+    other = cid_in(bob.publish(jpeg("dog"))[0])
+    alice.fetch(cid_in(blob))
     bob.fetch(other)
-    assert {cid for _, cid, _ in links()} == {cid_of(blob), other}
+    assert {cid for _, cid, _ in links()} == {cid_in(blob), other}
 
-    hide(alice, cid_of(blob), rkey)
+    hide(alice, cid_in(blob), rkey)
 
     assert links() == {(bob.did, other, jpeg("dog"))}
-    assert alice.fetch(cid_of(blob)).status_code == 400
+    assert alice.fetch(cid_in(blob)).status_code == 400
     assert links() == {(bob.did, other, jpeg("dog"))}
 
 
 def test_of_one_content_what_one_account_may_not_show_another_still_shows(alice, bob, links):
-    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    cid = cid_in(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
     alice.fetch(cid)
     bob.fetch(cid)
@@ -200,7 +197,7 @@ def test_of_one_content_what_one_account_may_not_show_another_still_shows(alice,
 
 
 def test_what_is_shown_again_lies_open_again_when_it_was_asked_for(alice, links):
-    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    cid = cid_in(alice.publish(jpeg("cat"))[0])
     alice.fetch(cid)
     update(alice, of_account(alice), takedown={"applied": True})
     update(alice, of_account(alice), takedown={"applied": False})
@@ -213,7 +210,7 @@ def test_what_is_shown_again_lies_open_again_when_it_was_asked_for(alice, links)
 
 def test_collected_bytes_are_not_held_by_a_link(services, alice, links, clock):
     blob, rkey = alice.publish(jpeg("cat"))
-    alice.fetch(cid_of(blob))
+    alice.fetch(cid_in(blob))
     alice.post("com.atproto.repo.deleteRecord", repo=alice.did, collection=COLLECTION, rkey=rkey)
     clock.advance(2 * DAY)
 
@@ -306,7 +303,7 @@ def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
 
 
 def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
-    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    cid = cid_in(alice.publish(jpeg("cat"))[0])
     update(alice, of_blob(alice, cid), takedown={"applied": True})
     run(alice, "backup", "make", str(tmp_path / "backup"))
     update(alice, of_blob(alice, cid), takedown={"applied": False})
@@ -319,7 +316,7 @@ def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
 
 
 def test_fsck_finds_what_should_not_lie_open(app, services, alice, bob, links):
-    cid = cid_of(alice.publish(jpeg("cat"))[0])
+    cid = cid_in(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
     alice.fetch(cid)
     bob.fetch(cid)
@@ -342,7 +339,7 @@ def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chosen = random.Random(seed)
-    cids = [cid_of(alice.publish(jpeg(f"cat {number}"))[0]) for number in range(3)]
+    cids = [cid_in(alice.publish(jpeg(f"cat {number}"))[0]) for number in range(3)]
     blobs = services.blobs
     describe = blobs.describe
 
@@ -410,7 +407,7 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
         yield
 
     depot = Depot(tmp_path, before_commit=compare)
-    contents = {depot.cid_of(data): data for data in (b"cat", b"dog", b"owl")}
+    contents = {cid_of(data): data for data in (b"cat", b"dog", b"owl")}
 
     def name_in_records(did, cid):
         depot.add_account(did)

@@ -2,6 +2,7 @@
 
 import pytest
 from support.accounts import ADMIN, ALICE, GET_BLOB, sign_up
+from support.cids import cid_in
 from support.samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -9,10 +10,6 @@ UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
 STATUS = "/xrpc/com.atproto.admin.getSubjectStatus"
 COLLECTION = "com.example.file"
 DAY = 86_400
-
-
-def link(blob):
-    return blob["ref"]["$link"]
 
 
 @pytest.fixture
@@ -70,19 +67,19 @@ def delete(member, rkey):
 def test_a_takedown_is_echoed_and_shown(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
 
-    answer = admin.take_down(alice.did, link(blob))
+    answer = admin.take_down(alice.did, cid_in(blob))
 
     assert answer == {
-        "subject": blob_of(alice.did, link(blob)),
+        "subject": blob_of(alice.did, cid_in(blob)),
         "takedown": {"applied": True, "ref": "test-blob"},
     }
-    assert admin.status(did=alice.did, blob=link(blob)).json == answer
+    assert admin.status(did=alice.did, blob=cid_in(blob)).json == answer
 
 
 def test_a_blob_that_is_taken_down_is_served_to_nobody(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
-    where = {"did": alice.did, "cid": link(blob)}
+    admin.take_down(alice.did, cid_in(blob))
+    where = {"did": alice.did, "cid": cid_in(blob)}
 
     for asked in ({}, {"headers": alice.headers}, {"auth": ADMIN}):
         answer = alice.client.get(GET_BLOB, query_string=where, **asked)
@@ -91,25 +88,28 @@ def test_a_blob_that_is_taken_down_is_served_to_nobody(admin, alice):
 
 def test_a_blob_that_is_taken_down_stays_listed(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
 
     assert alice.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}").json["cids"] == [
-        link(blob)
+        cid_in(blob)
     ]
 
 
 def test_a_blob_that_is_taken_down_cannot_be_referenced(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
 
     answer = alice.record({"file": blob})
 
-    assert answer.json == {"error": "BlobNotFound", "message": f"Could not find blob: {link(blob)}"}
+    assert answer.json == {
+        "error": "BlobNotFound",
+        "message": f"Could not find blob: {cid_in(blob)}",
+    }
 
 
 def test_a_blob_that_is_taken_down_cannot_be_uploaded_again(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
 
     answer = alice.upload(jpeg("cat"))
 
@@ -121,36 +121,36 @@ def test_a_blob_that_is_taken_down_cannot_be_uploaded_again(admin, alice):
 
 def test_another_account_may_have_the_bytes_that_were_taken_down_for_one(admin, alice, bob):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
 
     assert bob.publish(jpeg("cat"))[0] == blob
-    assert bob.fetch(link(blob)).data == jpeg("cat")
+    assert bob.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_a_lift_gives_everything_back(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
-    admin.lift(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
+    admin.lift(alice.did, cid_in(blob))
 
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
     assert alice.record({"file": blob}).status_code == 200
     assert alice.upload(jpeg("cat")).status_code == 200
-    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"] == {"applied": False}
+    assert admin.status(did=alice.did, blob=cid_in(blob)).json["takedown"] == {"applied": False}
 
 
 def test_a_temporary_blob_can_be_taken_down_and_lifted(admin, alice):
     blob = alice.blob(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
     assert alice.record({"file": blob}).json["error"] == "BlobNotFound"
 
-    admin.lift(alice.did, link(blob))
+    admin.lift(alice.did, cid_in(blob))
 
     assert alice.record({"file": blob}).status_code == 200
 
 
 def test_a_takedown_outlives_its_record_and_its_bytes_are_kept(app, admin, alice, clock):
     blob, rkey = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
     delete(alice, rkey)
     clock.advance(3600)
     assert alice.upload(jpeg("cat")).json["message"] == "Blob has been takendown, cannot re-upload"
@@ -158,17 +158,17 @@ def test_a_takedown_outlives_its_record_and_its_bytes_are_kept(app, admin, alice
     clock.advance(10 * DAY)
     app.test_cli_runner().invoke(args=["blobs", "gc"])
 
-    assert stored(alice) == {link(blob)}
-    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["applied"] is True
+    assert stored(alice) == {cid_in(blob)}
+    assert admin.status(did=alice.did, blob=cid_in(blob)).json["takedown"]["applied"] is True
 
-    admin.lift(alice.did, link(blob))
+    admin.lift(alice.did, cid_in(blob))
     app.test_cli_runner().invoke(args=["blobs", "gc"])
     assert stored(alice) == set()
 
 
 def test_a_takedown_outlives_the_account(app, admin, alice, clock):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob))
+    admin.take_down(alice.did, cid_in(blob))
     alice.post(
         "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
     )
@@ -192,10 +192,10 @@ def test_a_takedown_may_come_before_the_bytes(admin, alice):
 
 
 def test_bytes_that_were_never_seen_can_be_taken_down_for_every_account(app, alice, bob):
-    cid = link(alice.blob(jpeg("cat")))
+    cid = cid_in(alice.blob(jpeg("cat")))
     fresh = jpeg("never seen")
     run = app.test_cli_runner().invoke
-    unseen = link(bob.blob(fresh))
+    unseen = cid_in(bob.blob(fresh))
     assert run(args=["blobs", "takedown", unseen, "--ref", "case 7"]).exit_code == 0
 
     assert alice.upload(fresh).status_code == 400
@@ -211,33 +211,33 @@ def test_a_refused_upload_leaves_nothing(admin, alice):
     spool = alice.services.config.data_folder.spool
     large = jpeg("x" * 1_000_000)
     blob = alice.blob(jpeg("cat"))
-    taken = link(alice.blob(large))
+    taken = cid_in(alice.blob(large))
     admin.take_down(alice.did, taken)
 
     assert alice.upload(large).status_code == 400
 
     assert list(spool.iterdir()) == []
-    assert stored(alice) == {link(blob), taken}
+    assert stored(alice) == {cid_in(blob), taken}
 
 
 def test_a_takedown_again_is_harmless_and_so_is_a_lift(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
-    admin.take_down(alice.did, link(blob), "first")
-    admin.take_down(alice.did, link(blob), "second")
-    assert admin.status(did=alice.did, blob=link(blob)).json["takedown"]["ref"] == "second"
+    admin.take_down(alice.did, cid_in(blob), "first")
+    admin.take_down(alice.did, cid_in(blob), "second")
+    assert admin.status(did=alice.did, blob=cid_in(blob)).json["takedown"]["ref"] == "second"
 
-    admin.lift(alice.did, link(blob))
-    admin.lift(alice.did, link(blob))
-    assert alice.fetch(link(blob)).status_code == 200
+    admin.lift(alice.did, cid_in(blob))
+    admin.lift(alice.did, cid_in(blob))
+    assert alice.fetch(cid_in(blob)).status_code == 200
 
 
 def test_a_takedown_without_a_reference_has_the_time_as_one(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
 
-    admin.update(subject=blob_of(alice.did, link(blob)), takedown={"applied": True})
+    admin.update(subject=blob_of(alice.did, cid_in(blob)), takedown={"applied": True})
 
     assert (
-        admin.status(did=alice.did, blob=link(blob))
+        admin.status(did=alice.did, blob=cid_in(blob))
         .json["takedown"]["ref"]
         .startswith("2025-06-15T")
     )
@@ -246,7 +246,7 @@ def test_a_takedown_without_a_reference_has_the_time_as_one(admin, alice):
 def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(admin, alice, bob):
     blob, _ = alice.publish(jpeg("cat"))
     admin.take_down_account(alice.did)
-    where = {"did": alice.did, "cid": link(blob)}
+    where = {"did": alice.did, "cid": cid_in(blob)}
 
     for asked in ({}, {"headers": bob.headers}):
         answer = alice.client.get(GET_BLOB, query_string=where, **asked)
@@ -264,7 +264,7 @@ def test_blobs_of_an_account_that_is_taken_down_are_its_owners_and_the_admins(ad
         )
 
     admin.take_down_account(alice.did, applied=False)
-    assert alice.fetch(link(blob)).data == jpeg("cat")
+    assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
 def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):

@@ -3,16 +3,12 @@
 import json
 
 import pytest
-from api.test_import_repo import CAR, IMPORT, reference
 from support.accounts import sign_up
-from support.cars import car_of
+from support.cars import CAR, IMPORT, car_of, reference
+from support.cids import cid_in
 from support.samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
-
-
-def link(blob):
-    return blob["ref"]["$link"]
 
 
 @pytest.fixture
@@ -37,23 +33,23 @@ def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
 
     assert code == 0
     assert [line[:5] for line in lines] == [
-        [link(public), alice.did, "image/jpeg", str(public["size"]), "public"],
-        [link(temporary), bob.did, "image/jpeg", str(temporary["size"]), "temporary"],
+        [cid_in(public), alice.did, "image/jpeg", str(public["size"]), "public"],
+        [cid_in(temporary), bob.did, "image/jpeg", str(temporary["size"]), "temporary"],
     ]
     assert [
         json.loads(line)["cid"]
         for line in run("list", "--json", "--did", "bobby.test")[1].splitlines()
-    ] == [link(temporary)]
+    ] == [cid_in(temporary)]
 
 
 def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
     bob = sign_up(app.test_client(), "bobby.test")
     blob, rkey = alice.publish(jpeg("cat"))
     bob.blob(jpeg("cat"))
-    run("takedown", link(blob), "--did", "bobby.test", "--ref", "case 7")
+    run("takedown", cid_in(blob), "--did", "bobby.test", "--ref", "case 7")
 
-    code, output = run("show", link(blob))
-    shown = json.loads(run("show", link(blob), "--json")[1])
+    code, output = run("show", cid_in(blob))
+    shown = json.loads(run("show", cid_in(blob), "--json")[1])
 
     uri = f"at://{alice.did}/com.example.file/{rkey}"
     assert code == 0

@@ -10,10 +10,10 @@ import subprocess
 import sys
 import tracemalloc
 from contextlib import ExitStack
-from hashlib import sha256
 
 import brotli
 import pytest
+from support.cids import cid_of
 from support.fakes import Dribble, largest_file
 from support.leaks import open_files
 
@@ -22,17 +22,12 @@ from aurora_blobs.intake import spool as spool_module
 from aurora_blobs.intake.memory_budget import MemoryBudget
 from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, spooled
 from aurora_blobs.intake.stale_files import stale_files
-from aurora_blobs.protocol.cid import cid_of_digest
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
 EDGES = [1000, HEAD, IN_MEMORY, IN_MEMORY + 1, 1_000_000]
 BODY = random.Random(3).randbytes(3 * IN_MEMORY + 5)
 ENCODE = {"gzip": gzip.compress, "br": lambda data: brotli.compress(data, quality=1)}
 ENCODINGS = [(), ("gzip",), ("br",)]
-
-
-def name_of(data):
-    return cid_of_digest(sha256(data).digest())
 
 
 def packed(data, encodings):
@@ -80,7 +75,7 @@ def test_a_body_is_counted_hashed_and_kept(spool, size, declared):
     data = BODY[:size]
 
     with spool(data, declared_size=size if declared else None) as blob, blob.open() as file:
-        assert (blob.cid, blob.size, blob.mime_type) == (name_of(data), size, "test/fake")
+        assert (blob.cid, blob.size, blob.mime_type) == (cid_of(data), size, "test/fake")
         assert file.read() == data
 
 
@@ -214,7 +209,7 @@ def test_the_limit_holds_for_the_decoded_bytes(spool, coding, limit):
     encode = ENCODE[coding]
 
     with spool(encode(bytes(limit)), max_bytes=limit, encodings=(coding,)) as blob:
-        assert (blob.size, blob.cid) == (limit, name_of(bytes(limit)))
+        assert (blob.size, blob.cid) == (limit, cid_of(bytes(limit)))
     refused(spool(encode(bytes(limit + 1)), max_bytes=limit, encodings=(coding,)), BlobTooLarge)
 
 
@@ -233,7 +228,7 @@ def test_an_encoded_body_is_the_blob_that_it_decodes_to(spool, coding, size):
         spool(encoded, declared_size=len(encoded), encodings=(coding,)) as blob,
         blob.open() as file,
     ):
-        assert (blob.cid, blob.size) == (name_of(BODY[:size]), size)
+        assert (blob.cid, blob.size) == (cid_of(BODY[:size]), size)
         assert file.read() == BODY[:size]
 
 
@@ -244,7 +239,7 @@ def test_noise_that_compression_made_longer_than_the_limit_passes(spool, limit):
     assert len(encoded) > limit
 
     with spool(encoded, max_bytes=limit, declared_size=len(encoded), encodings=("gzip",)) as blob:
-        assert blob.cid == name_of(data)
+        assert blob.cid == cid_of(data)
 
 
 @pytest.mark.parametrize("coding", ENCODE)
@@ -291,7 +286,7 @@ def test_what_comes_after_the_declared_length_is_not_read(spool, length):
     stream = io.BytesIO(BODY)
 
     with spool(stream, declared_size=length) as blob:
-        assert blob.cid == name_of(BODY[:length])
+        assert blob.cid == cid_of(BODY[:length])
     assert stream.tell() == length
 
 
@@ -433,8 +428,8 @@ else:
     "arguments, cid",
     [
         (("reading",), None),
-        (("materialized", "10"), name_of(bytes(10))),
-        (("materialized", "300000"), name_of(bytes(300_000))),
+        (("materialized", "10"), cid_of(bytes(10))),
+        (("materialized", "300000"), cid_of(bytes(300_000))),
     ],
     ids=["while it read", "materialized, from memory", "materialized, from a file"],
 )
@@ -502,14 +497,14 @@ def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spoo
         stream = Dribble(body, sizes)
         declared = chance.choice([None, len(body)])
         upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=encodings)
-        assert outcome(upload) == (name_of(data) if len(data) <= limit else "too large")
+        assert outcome(upload) == (cid_of(data) if len(data) <= limit else "too large")
         assert list(spool_folder.iterdir()) == []
 
 
 def outcome(upload):
     try:
         with upload as blob, blob.open() as file:
-            assert name_of(file.read()) == blob.cid
+            assert cid_of(file.read()) == blob.cid
             return blob.cid
     except BlobTooLarge:
         return "too large"

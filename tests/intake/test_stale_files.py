@@ -5,15 +5,14 @@ import subprocess
 import sys
 import threading
 import time
-from hashlib import sha256
 
 import pytest
+from support.cids import cid_of
 from support.leaks import open_files
 
 from aurora_blobs.intake.stale_files import exclusive, locked_file, stale_files
-from aurora_blobs.protocol.cid import cid_of_digest
 
-CID = cid_of_digest(sha256(b"left").digest())
+CID = cid_of(b"left")
 
 
 def test_a_stale_file_tells_the_cid_under_which_it_may_have_been_stored(spool_folder):

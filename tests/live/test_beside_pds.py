@@ -2,25 +2,23 @@
 
 import json
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.accounts import ADMIN, CAROL, UPLOAD, Account, blob_path
+from support.cids import cid_of
 from support.nginx import Nginx, own
 from support.pds import PASSWORD, ReferencePds, node
 from support.project import CACHE, DEPLOY, PHOTO
 from support.service import Service
 
-from aurora_blobs.protocol.cid import cid_of_digest
-
 pytestmark = pytest.mark.live
 
 HERE = Path(__file__).parent
 NODE_PACKAGES = CACHE / "node"
-CID = cid_of_digest(sha256(PHOTO.read_bytes()).digest())
+CID = cid_of(PHOTO.read_bytes())
 
 # What docs/beside-a-pds.md shows as the server of a PDS.
 SERVER = """

@@ -2,16 +2,14 @@
 
 import json
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from atproto import Client
 from atproto.exceptions import BadRequestError, UnauthorizedError
+from support.cids import cid_of
 from support.project import CACHE, PHOTO
 from support.service import Service
-
-from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
@@ -28,7 +26,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def cid():
-    return cid_of_digest(sha256(PHOTO.read_bytes()).digest())
+    return cid_of(PHOTO.read_bytes())
 
 
 @pytest.fixture

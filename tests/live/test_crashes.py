@@ -3,13 +3,11 @@
 import json
 import random
 import threading
-from hashlib import sha256
 from http.client import HTTPException
 
 import pytest
+from support.cids import cid_of
 from support.service import Service
-
-from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
@@ -42,15 +40,11 @@ class Uploader(threading.Thread):
                 answer = self._account.upload(content)
             except (OSError, HTTPException):
                 return
-            cid = name_of(content)
+            cid = cid_of(content)
             if answer.status_code == 200 and answer.json["blob"]["ref"]["$link"] == cid:
                 self.answered.add(cid)
             else:
                 self.wrong.append((answer.status_code, answer.data))
-
-
-def name_of(content):
-    return cid_of_digest(sha256(content).digest())
 
 
 def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
@@ -81,7 +75,7 @@ def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
     for account in accounts:
         for cid in kept[account.did]:
             answer = account.fetch(cid, **account.headers)
-            assert (answer.status_code, name_of(answer.data)) == (200, cid)
+            assert (answer.status_code, cid_of(answer.data)) == (200, cid)
     listed = {path.name for path in (service.folder / "data" / "blobs").glob("*/*")}
     held = {
         blob["cid"]

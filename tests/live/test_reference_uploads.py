@@ -9,11 +9,10 @@ from hashlib import sha256
 
 import pytest
 from support.accounts import UPLOAD
+from support.cids import cid_of
 from support.project import PHOTO
 from support.samples import picture
 from support.service import Service
-
-from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
@@ -46,10 +45,6 @@ def alice(service, request):
 @pytest.fixture
 def bob(service, request):
     return service.account(f"b{sha256(request.node.name.encode()).hexdigest()[:12]}.test")
-
-
-def name_of(content):
-    return cid_of_digest(sha256(content).digest())
 
 
 def write(account, collection, rkey, **value):
@@ -101,16 +96,16 @@ def test_an_upload_is_kept_and_is_temporary(service, alice):
 
     assert blob == {
         "$type": "blob",
-        "ref": {"$link": name_of(ROCKET)},
+        "ref": {"$link": cid_of(ROCKET)},
         "mimeType": "image/jpeg",
         "size": len(ROCKET),
     }
-    assert name_of(ROCKET) in [path.name for path in stored(service)]
-    assert alice.fetch(name_of(ROCKET)).json == {
+    assert cid_of(ROCKET) in [path.name for path in stored(service)]
+    assert alice.fetch(cid_of(ROCKET)).json == {
         "error": "BlobNotFound",
         "message": "Blob not found",
     }
-    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
+    assert alice.fetch(cid_of(ROCKET), **alice.headers).data == ROCKET
 
 
 def test_a_profile_makes_its_picture_public(alice):
@@ -119,7 +114,7 @@ def test_a_profile_makes_its_picture_public(alice):
     answer = write(alice, "app.bsky.actor.profile", "self", displayName="Alice", avatar=blob)
 
     assert answer.status_code == 200, answer.data
-    got = alice.fetch(name_of(ROCKET))
+    got = alice.fetch(cid_of(ROCKET))
     assert (got.status_code, got.data) == (200, ROCKET)
     assert got.headers["Content-Type"] == "image/jpeg"
     assert got.headers["Content-Length"] == str(len(ROCKET))
@@ -138,8 +133,8 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
         "message": "Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got 1317339)"
         " at $.record.avatar",
     }
-    assert alice.fetch(name_of(large)).json["error"] == "BlobNotFound"
-    assert alice.fetch(name_of(large), **alice.headers).data == large
+    assert alice.fetch(cid_of(large)).json["error"] == "BlobNotFound"
+    assert alice.fetch(cid_of(large), **alice.headers).data == large
 
 
 @pytest.mark.parametrize(
@@ -172,8 +167,8 @@ def test_a_blob_stays_temporary_when_its_record_is_refused(alice, change, refusa
     answer = write(alice, "com.example.file", "1", good=blob, bad={**blob, **change})
 
     assert (answer.status_code, answer.json) == (400, refusal)
-    assert alice.fetch(name_of(ROCKET)).json["error"] == "BlobNotFound"
-    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
+    assert alice.fetch(cid_of(ROCKET)).json["error"] == "BlobNotFound"
+    assert alice.fetch(cid_of(ROCKET), **alice.headers).data == ROCKET
     assert alice.get("com.atproto.sync.listBlobs", did=alice.did).json["cids"] == []
     assert alice.get("com.atproto.repo.listMissingBlobs").json["blobs"] == []
 
@@ -183,32 +178,32 @@ def test_the_same_file_may_be_uploaded_by_two_and_again(alice, bob):
 
     assert bob.blob(ROCKET, "image/jpeg") == blob
     assert write(alice, "com.example.file", "1", file=blob).status_code == 200
-    assert bob.fetch(name_of(ROCKET)).json["error"] == "BlobNotFound"
+    assert bob.fetch(cid_of(ROCKET)).json["error"] == "BlobNotFound"
     assert write(bob, "com.example.file", "1", file=blob).status_code == 200
     assert alice.blob(ROCKET, "image/jpeg") == blob
-    assert alice.fetch(name_of(ROCKET)).data == bob.fetch(name_of(ROCKET)).data == ROCKET
+    assert alice.fetch(cid_of(ROCKET)).data == bob.fetch(cid_of(ROCKET)).data == ROCKET
 
 
 def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(alice):
     answer = alice.upload(gzip.compress(ROCKET), **{"Content-Encoding": "gzip"})
 
     assert answer.json["blob"] == alice.blob(ROCKET, "image/jpeg")
-    assert alice.fetch(name_of(ROCKET), **alice.headers).data == ROCKET
+    assert alice.fetch(cid_of(ROCKET), **alice.headers).data == ROCKET
 
 
 @pytest.mark.parametrize(
     "content, declared, mime_type, cid",
     [
-        (ROCKET, "video/mp4", "image/jpeg", name_of(ROCKET)),
-        (picture("PNG"), "image/png", "image/png", name_of(picture("PNG"))),
-        (NOISE, "test/fake", "test/fake", name_of(NOISE)),
-        (b"hello world!", "text/plain", "text/plain", name_of(b"hello world!")),
+        (ROCKET, "video/mp4", "image/jpeg", cid_of(ROCKET)),
+        (picture("PNG"), "image/png", "image/png", cid_of(picture("PNG"))),
+        (NOISE, "test/fake", "test/fake", cid_of(NOISE)),
+        (b"hello world!", "text/plain", "text/plain", cid_of(b"hello world!")),
         (b"hello world", "text/plain", "text/plain", HELLO),
         (
             b'{"hello":"world"}',
             "application/json",
             "application/json",
-            name_of(b'{"hello":"world"}'),
+            cid_of(b'{"hello":"world"}'),
         ),
         (b"", "text/plain", "text/plain", EMPTY),
     ],
@@ -226,6 +221,6 @@ def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(
         "size": len(content),
     }
     assert write(alice, "com.example.file", "1", file=blob).status_code == 200
-    got = alice.fetch(name_of(content))
+    got = alice.fetch(cid_of(content))
     assert (got.status_code, got.data) == (200, content)
     assert got.headers["Content-Type"].partition(";")[0] == mime_type

@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 from support.accounts import ALICE
+from support.cids import cid_of
 from support.depot import Depot
 from support.seaweed import BUCKET
 
@@ -297,7 +298,7 @@ def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
     swept = [found for found in collector(depot, 3700).run() if found.kind == "unfinished"]
 
     assert early == ["spool"]
-    assert (told.cid, told.size) == (depot.cid_of(some_bytes(SIZE)), PART)
+    assert (told.cid, told.size) == (cid_of(some_bytes(SIZE)), PART)
     assert there == [depot.backend.key(told.cid)]
     assert swept == [told]
     assert (bucket.unfinished(), bucket.keys(), depot.stored()) == ([], [], set())

@@ -6,14 +6,12 @@ import random
 import socket
 import zlib
 from contextlib import suppress
-from hashlib import sha256
 
 import brotli
 import pytest
 from support.accounts import UPLOAD
+from support.cids import cid_of
 from support.service import Service
-
-from aurora_blobs.protocol.cid import cid_of_digest
 
 pytestmark = pytest.mark.live
 
@@ -63,7 +61,7 @@ class Request:
             ]
         )
         self.blob = b"\xff\xd8\xff" + chance.randbytes(size - 3)
-        self.cid = cid_of_digest(sha256(self.blob).digest())
+        self.cid = cid_of(self.blob)
         self.headers = {
             "Host": "x",
             "Authorization": f"Bearer {token}",
@@ -160,10 +158,7 @@ def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, tok
             accepted.add(request.cid)
 
     data = service.folder / "data"
-    stored = {
-        path.name: cid_of_digest(sha256(path.read_bytes()).digest())
-        for path in data.glob("blobs/*/*")
-    }
+    stored = {path.name: cid_of(path.read_bytes()) for path in data.glob("blobs/*/*")}
     assert stored == {cid: cid for cid in accepted}
     assert len(accepted) > 50
     assert list((data / "spool").iterdir()) == []
@@ -177,7 +172,7 @@ def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, to
     ]
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
     wire = b"".join(f"{head}Content-Length: {len(blob)}\r\n\r\n".encode() + blob for blob in blobs)
-    cids = [cid_of_digest(sha256(blob).digest()) for blob in blobs]
+    cids = [cid_of(blob) for blob in blobs]
 
     with service.connect() as connection:
         connection.sendall(wire)

@@ -7,7 +7,8 @@ import tarfile
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.depot import blob_of, cid_of_bytes
+from support.cids import cid_of
+from support.depot import blob_of
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.maintenance.backup import Backup
@@ -52,32 +53,32 @@ def lay(tmp_path):
 @pytest.mark.parametrize("layout", ["{did}/{cid}", "blocks/{did}/{cid}"], ids=["folder", "bucket"])
 def test_the_layouts_of_the_reference_pds_are_read(depot, bring, lay, layout):
     for data in (PHOTO, NOTE):
-        lay(layout.format(did=CAROL, cid=cid_of_bytes(data)), data)
+        lay(layout.format(did=CAROL, cid=cid_of(data)), data)
 
     assert bring() == ([], 2, 0)
-    assert depot.read(depot.entry(CAROL, cid_of_bytes(PHOTO))) == PHOTO
-    assert depot.entry(CAROL, cid_of_bytes(PHOTO)).mime_type == "image/jpeg"
+    assert depot.read(depot.entry(CAROL, cid_of(PHOTO))) == PHOTO
+    assert depot.entry(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
     assert bring() == ([], 0, 2)
 
 
 def test_the_layout_of_early_aurora_locus_needs_an_account(depot, bring, lay):
-    name = aurora_form(cid_of_bytes(NOTE))
+    name = aurora_form(cid_of(NOTE))
     lay(f"{name[:2]}/{name}", NOTE)
 
     assert bring() == (["its place does not say whose it is: give --did"], 0, 0)
     assert bring(did=ALICE) == ([], 1, 0)
-    assert depot.read(depot.entry(ALICE, cid_of_bytes(NOTE))) == NOTE
+    assert depot.read(depot.entry(ALICE, cid_of(NOTE))) == NOTE
 
 
 def test_wrong_bytes_are_not_taken(depot, bring, lay):
-    lay(f"{CAROL}/{cid_of_bytes(PHOTO)}", NOTE)
+    lay(f"{CAROL}/{cid_of(PHOTO)}", NOTE)
 
-    assert bring() == ([f"The bytes are those of {cid_of_bytes(NOTE)}"], 0, 0)
+    assert bring() == ([f"The bytes are those of {cid_of(NOTE)}"], 0, 0)
     assert list(depot.backend.scan()) == []
 
 
 def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
-    lay(f"tempt/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+    lay(f"tempt/{CAROL}/{cid_of(NOTE)}", NOTE)
     lay(f"{CAROL}/notes.txt", NOTE)
 
     assert bring() == ([], 0, 0)
@@ -101,12 +102,12 @@ def actors(tmp_path):
     store.executemany(
         "INSERT INTO blob VALUES (?, ?, ?, NULL, NULL, NULL, '2024-01-01', ?)",
         [
-            (cid_of_bytes(PHOTO), "image/jpeg", 12, None),
-            (cid_of_bytes(NOTE), "text/x-note", 6, "mod-7"),
+            (cid_of(PHOTO), "image/jpeg", 12, None),
+            (cid_of(NOTE), "text/x-note", 6, "mod-7"),
         ],
     )
     uri = f"at://{CAROL}/app.bsky.feed.post/3kabc"
-    store.execute("INSERT INTO record_blob VALUES (?, ?)", (cid_of_bytes(PHOTO), uri))
+    store.execute("INSERT INTO record_blob VALUES (?, ?)", (cid_of(PHOTO), uri))
     store.execute(
         "INSERT INTO record VALUES (?, 'bafy', 'app.bsky.feed.post', '3kabc', '3krev', '2024')",
         (uri,),
@@ -117,15 +118,15 @@ def actors(tmp_path):
 
 
 def test_types_references_and_takedowns_come_from_the_account_s_database(depot, bring, lay, actors):
-    lay(f"{CAROL}/{cid_of_bytes(PHOTO)}", PHOTO)
-    lay(f"quarantine/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+    lay(f"{CAROL}/{cid_of(PHOTO)}", PHOTO)
+    lay(f"quarantine/{CAROL}/{cid_of(NOTE)}", NOTE)
 
     assert bring(databases=actors) == ([], 2, 0)
-    assert depot.blobs.describe(CAROL, cid_of_bytes(PHOTO)).mime_type == "image/jpeg"
-    assert depot.listed(CAROL) == [cid_of_bytes(PHOTO)]
-    assert depot.entry(CAROL, cid_of_bytes(NOTE)).mime_type == "text/x-note"
+    assert depot.blobs.describe(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
+    assert depot.listed(CAROL) == [cid_of(PHOTO)]
+    assert depot.entry(CAROL, cid_of(NOTE)).mime_type == "text/x-note"
     with pytest.raises(BlobNotFound):
-        depot.blobs.describe(CAROL, cid_of_bytes(NOTE), viewer=CAROL)
+        depot.blobs.describe(CAROL, cid_of(NOTE), viewer=CAROL)
 
 
 def test_a_takedown_comes_for_a_blob_that_is_here_already(depot, bring, lay, actors):
@@ -140,7 +141,7 @@ def test_a_takedown_comes_for_a_blob_that_is_here_already(depot, bring, lay, act
 
 
 def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
-    lay(f"quarantine/{CAROL}/{cid_of_bytes(NOTE)}", NOTE)
+    lay(f"quarantine/{CAROL}/{cid_of(NOTE)}", NOTE)
 
     assert bring() == (["in quarantine, and no --db says that it is taken down"], 0, 0)
 
@@ -163,15 +164,15 @@ def test_an_export_is_complete_and_says_what_everything_is(filled, tmp_path):
 
     manifest = json.loads((out / "manifest.json").read_text())
     assert {blob["cid"]: (out / blob["cid"]).read_bytes() for blob in manifest["blobs"]} == {
-        cid_of_bytes(PHOTO): PHOTO,
-        cid_of_bytes(NOTE): NOTE,
+        cid_of(PHOTO): PHOTO,
+        cid_of(NOTE): NOTE,
     }
     assert manifest["did"] == ALICE
-    (photo,) = [blob for blob in manifest["blobs"] if blob["cid"] == cid_of_bytes(PHOTO)]
+    (photo,) = [blob for blob in manifest["blobs"] if blob["cid"] == cid_of(PHOTO)]
     assert photo["mimeType"] == "image/jpeg"
     assert photo["records"] == [f"at://{ALICE}/com.example.file/3kabc"]
     assert sorted(path.name for path in out.iterdir()) == sorted(
-        [cid_of_bytes(PHOTO), cid_of_bytes(NOTE), "manifest.json"]
+        [cid_of(PHOTO), cid_of(NOTE), "manifest.json"]
     )
 
 
@@ -183,22 +184,22 @@ def test_an_export_can_be_a_tar(filled):
     stream.seek(0)
     with tarfile.open(fileobj=stream) as tar:
         held = {member.name: tar.extractfile(member).read() for member in tar}
-    assert held[cid_of_bytes(PHOTO)] == PHOTO
-    assert held[cid_of_bytes(NOTE)] == NOTE
+    assert held[cid_of(PHOTO)] == PHOTO
+    assert held[cid_of(NOTE)] == NOTE
     assert len(json.loads(held["manifest.json"])["blobs"]) == 2
 
 
 def test_an_export_says_what_is_lost_or_wrong(filled, tmp_path):
-    filled.backend.delete(cid_of_bytes(PHOTO))
-    (filled.backend.root / filled.backend.path(cid_of_bytes(NOTE))).write_bytes(b"A NOTE")
+    filled.backend.delete(cid_of(PHOTO))
+    (filled.backend.root / filled.backend.path(cid_of(NOTE))).write_bytes(b"A NOTE")
 
     for findings in (
         Export(filled.database, filled.blobs, ALICE).to_folder(tmp_path / "out", skip),
         Export(filled.database, filled.blobs, ALICE).to_tar(io.BytesIO(), skip),
     ):
         assert {(finding.kind, finding.subject) for finding in findings} == {
-            ("lost", cid_of_bytes(PHOTO)),
-            ("wrong bytes", cid_of_bytes(NOTE)),
+            ("lost", cid_of(PHOTO)),
+            ("wrong bytes", cid_of(NOTE)),
         }
 
 
@@ -206,7 +207,7 @@ def test_an_export_can_be_imported(filled, bring, tmp_path):
     list(Export(filled.database, filled.blobs, ALICE).to_folder(tmp_path / "pds" / BOB, skip))
 
     assert bring() == ([], 2, 0)
-    assert filled.entry(BOB, cid_of_bytes(NOTE)).size == len(NOTE)
+    assert filled.entry(BOB, cid_of(NOTE)).size == len(NOTE)
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def test_a_restored_backup_is_what_was_there(filled, backup):
 
     assert filled.rows() == before
     assert kinds(filled) == []
-    assert filled.read(filled.entry(ALICE, cid_of_bytes(PHOTO))) == PHOTO
+    assert filled.read(filled.entry(ALICE, cid_of(PHOTO))) == PHOTO
 
 
 def test_a_second_backup_copies_what_is_new(filled, backup):

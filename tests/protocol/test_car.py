@@ -3,17 +3,17 @@
 import io
 import random
 import tracemalloc
-from hashlib import sha256
 
 import pytest
 from support.accounts import ALICE
-from support.cars import Car, block_of, car_of, cid_of, varint
+from support.cars import Car, block_of, car_of, cid_of_block, varint
+from support.cids import binary_cid_of
 
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.car import MAX_BLOCK_BYTES, Repository
 from aurora_blobs.protocol.dag_cbor import cid_text
 
-BLOB = b"\x01\x55\x12\x20" + sha256(b"a blob").digest()
+BLOB = binary_cid_of(b"a blob")
 LIMIT = 10**9
 
 
@@ -40,7 +40,7 @@ def test_every_record_is_read_with_its_cid_in_the_order_of_keys():
 
     assert [f"{record.collection}/{record.rkey}" for record in found] == sorted(values)
     assert all(record.value == values[f"{record.collection}/{record.rkey}"] for record in found)
-    assert all(record.cid == cid_text(cid_of(block_of(record.value))) for record in found)
+    assert all(record.cid == cid_text(cid_of_block(block_of(record.value))) for record in found)
 
 
 def test_a_record_has_its_links_and_bytes_as_json():
@@ -166,9 +166,11 @@ def shared_subtree(car, cid):
 
 
 TREES = {
-    "missing node": (lambda car, cid: cid_of(b"nowhere"), "missing block bafyrei"),
+    "missing node": (lambda car, cid: cid_of_block(b"nowhere"), "missing block bafyrei"),
     "missing record": (
-        lambda car, cid: car.add({"l": None, "e": [entry(b"com.example.a/1", cid_of(b"nowhere"))]}),
+        lambda car, cid: car.add(
+            {"l": None, "e": [entry(b"com.example.a/1", cid_of_block(b"nowhere"))]}
+        ),
         "missing block bafyrei",
     ),
     "keys out of order": (
@@ -245,7 +247,10 @@ def test_a_tree_as_deep_as_there_are_layers_is_read():
 @pytest.mark.parametrize(
     "data, reason",
     {
-        "block that is not its CID's": (varint(37) + cid_of(b"a") + b"b", "does not match its CID"),
+        "block that is not its CID's": (
+            varint(37) + cid_of_block(b"a") + b"b",
+            "does not match its CID",
+        ),
         "block without a CID": (varint(3) + b"abc", "CID is not CIDv1 with SHA-256"),
         "empty section": (varint(0), "CID is not CIDv1 with SHA-256"),
         "CIDv0": (varint(35) + b"\x12\x20" + bytes(33), "CID is not CIDv1 with SHA-256"),
@@ -266,14 +271,14 @@ def test_a_broken_block_is_refused(data, reason):
 @pytest.mark.parametrize(
     "header, reason",
     [
-        ({"version": 2, "roots": [cid_of(b"")]}, "version 1 is expected (got 2)"),
+        ({"version": 2, "roots": [cid_of_block(b"")]}, "version 1 is expected (got 2)"),
         ({"version": "1" * 1000, "roots": []}, "version 1 is expected"),
         ({"roots": []}, "bad header"),
         ({"version": 1}, "bad header"),
         ({"version": 1, "roots": 5}, "expected one root"),
         ({"version": 1, "roots": [None]}, "a CID is not CIDv1 with SHA-256"),
         ([], "bad header"),
-        ({"version": 1, "roots": [cid_of(b"")]}, "missing block"),
+        ({"version": 1, "roots": [cid_of_block(b"")]}, "missing block"),
     ],
     ids=range(8),
 )
@@ -303,8 +308,8 @@ def test_a_root_that_is_no_commit_is_refused(commit):
 def test_a_record_that_is_not_dag_cbor_is_refused():
     car = Car()
     block = b"\x81" * 2000 + b"\x00"
-    car.blocks[cid_of(block)] = block
-    tree = car.add({"l": None, "e": [entry(b"com.example.a/1", cid_of(block))]})
+    car.blocks[cid_of_block(block)] = block
+    tree = car.add({"l": None, "e": [entry(b"com.example.a/1", cid_of_block(block))]})
 
     assert refusal(car.file(car.commit(tree))) == (
         "Invalid CAR file: record 'com.example.a/1': nested too deeply"

@@ -5,8 +5,8 @@ import random
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.cars import Car, car_of
-from support.depot import cid_of_bytes, link_of, raw_cid
+from support.cars import Car, car_of, reference
+from support.cids import cid_of, text_of
 
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
 from aurora_blobs.protocol.car import Repository
@@ -14,7 +14,7 @@ from aurora_blobs.records.repo_import import Imported
 
 
 def blob(data, mime_type="application/x-test"):
-    return {"$type": "blob", "ref": raw_cid(data), "mimeType": mime_type, "size": len(data)}
+    return reference(data, mime_type)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def test_every_record_is_kept(depot, importer):
 def test_blobs_of_imported_records_are_awaited_without_being_here(depot, importer):
     importer({"com.example.a/1": {"pictures": [blob(b"one"), blob(b"two")]}})
 
-    assert depot.listed(ALICE) == sorted([cid_of_bytes(b"one"), cid_of_bytes(b"two")])
+    assert depot.listed(ALICE) == sorted([cid_of(b"one"), cid_of(b"two")])
     assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == depot.listed(ALICE)
 
 
@@ -100,12 +100,12 @@ def test_a_legacy_reference_is_read(depot, importer):
     importer(
         {
             "app.bsky.actor.profile/self": {
-                "avatar": {"cid": link_of(b"old"), "mimeType": "application/x-old"}
+                "avatar": {"cid": cid_of(b"old"), "mimeType": "application/x-old"}
             }
         }
     )
 
-    assert depot.listed(ALICE) == [cid_of_bytes(b"old")]
+    assert depot.listed(ALICE) == [cid_of(b"old")]
     assert depot.upload(b"old", "application/x-old").unreferenced_since is None
 
 
@@ -143,7 +143,7 @@ def test_importing_again_follows_a_changed_reference(depot, importer):
 
     assert importer({"com.example.a/1": {"picture": blob(b"two")}}) == Imported(written=1)
 
-    assert depot.listed(ALICE) == [cid_of_bytes(b"two")]
+    assert depot.listed(ALICE) == [cid_of(b"two")]
     assert depot.entry(ALICE, one.cid).unreferenced_since is not None
 
 
@@ -176,7 +176,7 @@ def test_any_repository_may_follow_any_other(depot, importer, seed):
 
         assert kept(depot) == set(values)
         assert depot.listed(ALICE) == sorted(
-            {link_of(value["picture"]["ref"]) for value in values.values()}
+            {text_of(value["picture"]["ref"]) for value in values.values()}
         )
     for number in range(9):
         depot.upload(bytes([number]))
@@ -281,7 +281,7 @@ def test_another_accounts_records_are_left_alone(depot, importer):
     importer({})
 
     assert kept(depot, BOB) == {"com.example.a/1"}
-    assert depot.listed(BOB) == [cid_of_bytes(b"one")]
+    assert depot.listed(BOB) == [cid_of(b"one")]
 
 
 def test_a_file_of_other_bytes_is_no_repository():

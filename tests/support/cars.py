@@ -5,6 +5,20 @@ from hashlib import sha256
 
 import libipld
 from support.accounts import ALICE
+from support.cids import binary_cid_of
+
+IMPORT = "/xrpc/com.atproto.repo.importRepo"
+CAR = "application/vnd.ipld.car"
+
+
+def reference(data, mime_type="image/jpeg"):
+    """A record's blob of *data*, as a block has it."""
+    return {
+        "$type": "blob",
+        "ref": binary_cid_of(data),
+        "mimeType": mime_type,
+        "size": len(data),
+    }
 
 
 def varint(number):
@@ -19,7 +33,7 @@ def block_of(value):
     return libipld.encode_dag_cbor(value)
 
 
-def cid_of(block):
+def cid_of_block(block):
     return b"\x01\x71\x12\x20" + sha256(block).digest()
 
 
@@ -37,7 +51,7 @@ class Car:
 
     def add(self, value):
         block = block_of(value)
-        cid = cid_of(block)
+        cid = cid_of_block(block)
         self.blocks[cid] = block
         return cid
 

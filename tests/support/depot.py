@@ -3,7 +3,6 @@
 import io
 import json
 from contextlib import closing, contextmanager
-from hashlib import sha256
 from itertools import chain
 from pathlib import Path
 
@@ -16,24 +15,9 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.db import SCHEMA, no_hook, open_database
-from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.records.index import Records, Write
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.disk import DiskBackend
-
-
-def cid_of_bytes(data):
-    return cid_of_digest(sha256(data).digest())
-
-
-def raw_cid(data):
-    """The CID of *data* as a repository's block has it."""
-    return b"\x01\x55\x12\x20" + sha256(data).digest()
-
-
-def link_of(data):
-    """The text of *data*'s CID; *data* may be the CID's bytes."""
-    return cid_of_digest(data[4:]) if data.startswith(b"\x01\x55\x12\x20") else cid_of_bytes(data)
 
 
 def blob_of(entry):
@@ -102,10 +86,6 @@ class Depot:
             Write("create", collection, to, {"$type": collection, **value}),
         ]
         self.records.apply(did, writes)
-
-    @staticmethod
-    def cid_of(data):
-        return cid_of_bytes(data)
 
     def limit_uploads(self, did, number):
         with self.database.write() as tx:

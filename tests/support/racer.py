@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from support.accounts import ALICE, BOB
+from support.cids import cid_of
 from support.depot import Depot, blob_of
 
 from aurora_blobs.errors import (
@@ -119,7 +120,7 @@ class Racer:
 
     def check(self, did, rkey):
         data = content(self.records[did, rkey])
-        cid = self.depot.cid_of(data)
+        cid = cid_of(data)
         try:
             entry = self.depot.blobs.describe(did, cid)
             if sha256(self.depot.read(entry)).digest() != sha256(data).digest():
@@ -140,7 +141,7 @@ class Racer:
             number = self.records[did, rkey]
             self.serial += 1
             to = f"{self.name}-{self.serial}"
-            entry = self.depot.blobs.describe(did, self.depot.cid_of(content(number)))
+            entry = self.depot.blobs.describe(did, cid_of(content(number)))
             self.depot.replace(COLLECTION, rkey, to, {"file": blob_of(entry)}, did=did)
             self.records[did, to] = self.records.pop((did, rkey))
 

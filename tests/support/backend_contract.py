@@ -1,0 +1,225 @@
+"""The contract of every backend, and of every store: the classes of tests that each has to pass.
+
+A class of tests inherits one of them, and has a fixture `backend`.
+"""
+
+import io
+import random
+import shutil
+import threading
+import time
+
+import pytest
+
+from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.intake.spool import IN_MEMORY
+
+ABSENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
+SMALL = b"a blob of 24 bytes, whole"[:24]
+LARGE = random.Random(2).randbytes(IN_MEMORY + 1000)
+
+
+class BackendContract:
+    """What a backend promises: put, open, size, delete, scan."""
+
+    @pytest.mark.parametrize(
+        "data", [b"", b"a", SMALL, LARGE], ids=["empty", "one byte", "small", "large"]
+    )
+    def test_what_was_put_is_there(self, backend, store, data):
+        cid = store(backend, data)
+
+        assert content(backend, cid) == data
+        assert backend.size(cid) == len(data)
+        assert held(backend) == {cid: len(data)}
+
+    def test_what_was_not_put_is_absent(self, backend, store):
+        store(backend, SMALL)
+
+        assert backend.size(ABSENT) is None
+        with pytest.raises(BlobNotFound, match="Blob not found"):
+            backend.open(ABSENT)
+
+    @pytest.mark.parametrize("data", [SMALL, LARGE], ids=["small", "large"])
+    def test_put_is_idempotent(self, backend, store, data):
+        store(backend, data)
+        cid = store(backend, data)
+
+        assert content(backend, cid) == data
+        assert held(backend) == {cid: len(data)}
+
+    def test_delete_is_idempotent(self, backend, store):
+        cid = store(backend, b"gone")
+
+        backend.delete(cid)
+        backend.delete(cid)
+
+        assert backend.size(cid) is None
+        assert held(backend) == {}
+        with pytest.raises(BlobNotFound):
+            backend.open(cid)
+
+    def test_delete_removes_one_blob_alone(self, backend, store):
+        gone, kept = store(backend, b"gone"), store(backend, b"kept")
+
+        backend.delete(gone)
+
+        assert content(backend, kept) == b"kept"
+
+    def test_a_deleted_blob_can_be_put_again(self, backend, store):
+        backend.delete(store(backend, SMALL))
+
+        assert content(backend, store(backend, SMALL)) == SMALL
+
+    @pytest.mark.parametrize(
+        "start, stop",
+        [
+            (0, None),
+            (0, 24),
+            (0, 1),
+            (5, 9),
+            (23, 24),
+            (23, None),
+            (0, 0),
+            (7, 7),
+            (24, None),
+            (24, 24),
+        ],
+    )
+    def test_a_part_is_what_a_slice_would_be(self, backend, store, start, stop):
+        cid = store(backend, SMALL)
+
+        assert content(backend, cid, start, stop) == SMALL[start:stop]
+
+    @pytest.mark.parametrize("start, stop", [(0, 25), (23, 25), (24, 25), (30, 40)])
+    def test_a_part_that_is_not_all_there_is_not_found(self, backend, store, start, stop):
+        cid = store(backend, SMALL)
+
+        with pytest.raises(BlobNotFound):
+            backend.open(cid, start, stop)
+
+    @pytest.mark.parametrize("size", [1, 7, 1000, -1, None])
+    @pytest.mark.parametrize(
+        "start, stop", [(100, 1100), (IN_MEMORY - 3000, IN_MEMORY), (IN_MEMORY, None)]
+    )
+    def test_a_part_ends_at_its_stop_whatever_the_size_of_reads(
+        self, backend, store, size, start, stop
+    ):
+        cid = store(backend, LARGE)
+
+        with backend.open(cid, start, stop) as file:
+            parts = list(iter(lambda: file.read(size), b""))
+
+        assert b"".join(parts) == LARGE[start:stop]
+
+    @pytest.mark.parametrize("start, stop", [(0, None), (100, 1100)])
+    def test_a_part_can_be_copied_and_read_into_a_buffer(self, backend, store, start, stop):
+        cid = store(backend, LARGE)
+        copied, buffer = io.BytesIO(), bytearray(len(LARGE))
+
+        with backend.open(cid, start, stop) as file:
+            shutil.copyfileobj(file, copied, 64)
+        with backend.open(cid, start, stop) as file:
+            filled = buffer[: read_into(file, buffer)]
+
+        assert copied.getvalue() == filled == LARGE[start:stop]
+
+    def test_many_can_be_deleted_at_once(self, backend, store):
+        gone, kept = [store(backend, bytes([n])) for n in range(5)], store(backend, b"kept")
+
+        assert backend.delete_many([*gone, ABSENT]) == {}
+        assert held(backend) == {kept: 4}
+        assert backend.delete_many([]) == {}
+
+    def test_a_scan_names_everything_with_its_size_and_time(self, backend, store):
+        sizes = {store(backend, bytes([n]) * n): n for n in range(40)}
+
+        found = list(backend.scan())
+
+        assert {stored.cid: stored.size for stored in found} == sizes
+        assert all(0 <= stored.modified <= (time.time() + 2) * 1_000_000 for stored in found)
+
+    def test_a_scan_goes_on_while_blobs_come_and_go(self, backend, store):
+        kept, gone = store(backend, b"kept"), store(backend, b"gone")
+
+        found = set()
+        for stored in backend.scan():
+            found.add(stored.cid)
+            backend.delete(gone)
+            store(backend, b"new")
+
+        assert kept in found
+
+    def test_a_probe_leaves_nothing(self, backend):
+        backend.probe()
+
+        assert held(backend) == {}
+
+    def test_many_can_put_the_same_bytes_at_once(self, backend, store):
+        cids, start = [], threading.Barrier(8)
+
+        def put():
+            start.wait(10)
+            cids.append(store(backend, LARGE))
+
+        threads = [threading.Thread(target=put) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+
+        assert len(cids) == 8 and len(set(cids)) == 1
+        assert content(backend, cids[0]) == LARGE
+        assert held(backend) == {cids[0]: len(LARGE)}
+
+
+class StoreContract(BackendContract):
+    """What a single store promises beside: a quarantine, and a version for each CID."""
+
+    def test_quarantined_bytes_show_nowhere_and_stay_in_their_place(self, backend, store):
+        cid = store(backend, SMALL)
+
+        for _ in range(3):
+            backend.quarantine(cid)
+
+        names = []
+        assert [stored.cid for stored in backend.scan(names.append)] == [cid]
+        assert names == []
+        assert content(backend, cid) == SMALL
+
+    def test_an_absent_blob_cannot_be_quarantined(self, backend):
+        with pytest.raises(BlobNotFound):
+            backend.quarantine(ABSENT)
+
+    def test_a_purge_of_the_quarantine_leaves_the_blobs(self, backend, store):
+        cid, other = store(backend, SMALL), store(backend, LARGE)
+        backend.quarantine(cid)
+
+        for _ in range(2):
+            backend.purge_quarantine({cid, ABSENT})
+
+        assert held(backend) == {cid: len(SMALL), other: len(LARGE)}
+
+    def test_a_version_lasts_as_long_as_the_bytes(self, backend, store):
+        cid = store(backend, SMALL)
+        version = backend.version(cid)
+
+        assert version is not None
+        assert backend.version(cid) == version
+        backend.delete(cid)
+        assert backend.version(cid) is backend.version(ABSENT) is None
+
+
+def content(backend, cid, start=0, stop=None):
+    with backend.open(cid, start, stop) as file:
+        return file.read()
+
+
+def held(backend):
+    return {stored.cid: stored.size for stored in backend.scan()}
+
+
+def read_into(file, buffer):
+    end = 0
+    while count := file.readinto(memoryview(buffer)[end:]):
+        end += count
+    return end
