@@ -231,15 +231,16 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
     """The service with its blobs in SeaweedFS, whose CPU and memory are not counted."""
     sys.path.append(str(PROJECT / "tests"))
     try:
-        from support import seaweed
+        from support.s3_access import BUCKET, KEYS
+        from support.s3_seaweedfs import SeaweedFS
     except ImportError as error:
         raise Missing(f"the test extra: {error}") from None
-    store = seaweed.SeaweedFS(folder / "s3")
+    store = SeaweedFS(folder / "s3")
     store.start()
-    os.environ.update(seaweed.KEYS)
+    os.environ.update(KEYS)
     settings = {
         "S3_ENDPOINT_URL": store.url,
-        "S3_BUCKET": seaweed.BUCKET,
+        "S3_BUCKET": BUCKET,
         "S3_ADDRESSING_STYLE": "path",
     }
     server = start_ours(folder, log, name="ours on S3", STORAGE="s3", **settings)

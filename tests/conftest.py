@@ -6,7 +6,7 @@ import pytest
 from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
 from support.depot import Depot
-from support.leaks import open_files
+from support.open_files import open_files
 from support.services import services_of
 
 from aurora_blobs.app import create_app

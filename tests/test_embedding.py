@@ -6,7 +6,7 @@ import sys
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.samples import jpeg
+from support.media_samples import jpeg
 from support.services import services_of
 
 from aurora_blobs import open_store

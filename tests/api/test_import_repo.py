@@ -4,9 +4,9 @@ import gzip
 
 import pytest
 from support.accounts import ADMIN, sign_up
-from support.cars import CAR, IMPORT, Car, car_of, reference
+from support.car_files import CAR, IMPORT, Car, car_of, reference
 from support.cids import cid_of
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 
 def send(member, file, headers=None, **more):

@@ -7,10 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, UPLOAD, sign_up
+from support.backends import MemoryBackend
 from support.cids import cid_of
 from support.depot import Depot, blob_of
-from support.fakes import Dribble, MemoryBackend
-from support.samples import jpeg
+from support.media_samples import jpeg
+from support.streams import Dribble
 
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded

@@ -6,7 +6,7 @@ import json
 import pytest
 from support.accounts import sign_up
 from support.cids import cid_in
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 from aurora_blobs.errors import BlobServiceError
 

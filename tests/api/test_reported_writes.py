@@ -2,9 +2,9 @@
 
 import pytest
 from support.accounts import ADMIN, CAROL
-from support.cars import CAR, IMPORT, car_of, reference
+from support.car_files import CAR, IMPORT, car_of, reference
 from support.cids import cid_in
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"

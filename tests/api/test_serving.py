@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from support.accounts import UPLOAD, blob_path, sign_up
-from support.leaks import open_files
+from support.open_files import open_files
 from support.services import services_of
 
 from aurora_blobs.app import create_app

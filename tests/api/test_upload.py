@@ -5,7 +5,7 @@ import gzip
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, sign_up
 from support.cids import cid_of
-from support.samples import jpeg
+from support.media_samples import jpeg
 from support.services import services_of
 
 from aurora_blobs.intake import spool

@@ -2,7 +2,7 @@
 
 import pytest
 from support.accounts import UPLOAD, sign_up
-from support.samples import HTML, NOT_SHOWN, PROGRAM, SHOWN
+from support.media_samples import HTML, NOT_SHOWN, PROGRAM, SHOWN
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config

@@ -1,6 +1,6 @@
 import pytest
 from support.accounts import ALICE
-from support.auth_kit import SECRET, SERVICE
+from support.credentials import SECRET, SERVICE
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens

@@ -5,8 +5,8 @@ from base64 import b64encode
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.auth_kit import Wallet
 from support.cids import cid_of
+from support.credentials import Wallet
 from support.services import services_of
 
 from aurora_blobs.app import create_app

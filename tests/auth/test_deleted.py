@@ -4,7 +4,7 @@ import re
 
 import pytest
 from support.accounts import ALICE, CAROL
-from support.auth_kit import SERVICE, Wallet, credentials
+from support.credentials import SERVICE, Wallet, credentials
 from support.services import services_of
 
 from aurora_blobs.auth.jwts import secret_key

@@ -6,8 +6,17 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from support.accounts import ALICE
-from support.auth_kit import SECRET, SERVICE, UPLOAD, Signer, Wallet, base64url, credentials, signed
 from support.clock import NOW
+from support.credentials import (
+    SECRET,
+    SERVICE,
+    UPLOAD,
+    Signer,
+    Wallet,
+    base64url,
+    credentials,
+    signed,
+)
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities

@@ -7,7 +7,8 @@ import time
 
 import pytest
 from support.accounts import ALICE, BOB, CAROL
-from support.auth_kit import Signer, refusal, send, serving
+from support.credentials import Signer, refusal
+from support.document_server import send, serving
 from support.threads import in_threads
 
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback

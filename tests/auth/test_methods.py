@@ -4,7 +4,8 @@ import time
 from base64 import b64encode
 
 import pytest
-from support.auth_kit import Signer, Wallet, credentials, send, serving
+from support.credentials import Signer, Wallet, credentials
+from support.document_server import send, serving
 from support.services import services_of
 
 from aurora_blobs.app import create_app

@@ -4,8 +4,9 @@ import json
 
 import pytest
 from support.accounts import CAROL
-from support.auth_kit import SERVICE, UPLOAD, Signer, send, serving
 from support.clock import NOW
+from support.credentials import SERVICE, UPLOAD, Signer
+from support.document_server import send, serving
 from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject

@@ -6,7 +6,8 @@ from urllib.parse import parse_qs
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.auth_kit import (
+from support.clock import NOW
+from support.credentials import (
     SECRET,
     SERVICE,
     UPLOAD,
@@ -17,7 +18,6 @@ from support.auth_kit import (
     refusal,
     signed,
 )
-from support.clock import NOW
 
 from aurora_blobs.auth import Authenticator, Person
 from aurora_blobs.auth.dpop import Nonces

@@ -6,8 +6,8 @@ from base64 import urlsafe_b64encode
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.accounts import ALICE, BOB
-from support.auth_kit import SERVICE, UPLOAD, Signer, base58, credentials, refusal
 from support.clock import NOW
+from support.credentials import SERVICE, UPLOAD, Signer, base58, credentials, refusal
 from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person

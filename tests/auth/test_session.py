@@ -8,7 +8,7 @@ from base64 import b64encode, urlsafe_b64encode
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.auth_kit import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
+from support.credentials import NOW, SECRET, SERVICE, UPLOAD, Signer, credentials, refusal
 from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.auth_kit import send, serving
+from support.document_server import send, serving
 
 from aurora_blobs.auth import fetch as fetching
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public_or_loopback

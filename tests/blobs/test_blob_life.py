@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from support.accounts import Account, sign_up
 from support.cids import cid_in
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 COLLECTION = "com.example.file"
 WRITES = "com.atproto.repo.applyWrites"

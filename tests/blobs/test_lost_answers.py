@@ -4,10 +4,10 @@ from itertools import repeat
 
 import pytest
 from support.accounts import ALICE, BOB
+from support.backends import MemoryBackend
 from support.cids import cid_of
 from support.clock import Clock
 from support.depot import Depot, incoming, interrupted
-from support.fakes import MemoryBackend
 
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, blobs, inventory

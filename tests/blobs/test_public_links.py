@@ -12,8 +12,8 @@ import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
 from support.cids import cid_in, cid_of
 from support.depot import Depot, blob_of
+from support.media_samples import jpeg
 from support.project import DEPLOY
-from support.samples import jpeg
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks

@@ -8,7 +8,7 @@ import time
 import pytest
 from support.accounts import ALICE, BOB
 from support.project import TESTS
-from support.racer import GRACE_SECONDS, collector_of, open_depot
+from support.race_process import GRACE_SECONDS, collector_of, open_depot
 
 
 @pytest.mark.parametrize("kind", ["local", "remote", "mute"])
@@ -22,7 +22,16 @@ def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, 
 
     racers = [
         subprocess.Popen(
-            [sys.executable, "-m", "support.racer", tmp_path, name, seed, str(seconds), kind],
+            [
+                sys.executable,
+                "-m",
+                "support.race_process",
+                tmp_path,
+                name,
+                seed,
+                str(seconds),
+                kind,
+            ],
             cwd=TESTS,
             stdout=subprocess.PIPE,
             text=True,

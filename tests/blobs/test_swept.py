@@ -4,8 +4,8 @@ import io
 
 import pytest
 from support.accounts import ALICE
-from support.fakes import MemoryBackend
-from support.samples import jpeg
+from support.backends import MemoryBackend
+from support.media_samples import jpeg
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules

@@ -3,7 +3,7 @@
 import pytest
 from support.accounts import ADMIN, ALICE, GET_BLOB, sign_up
 from support.cids import cid_in
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"

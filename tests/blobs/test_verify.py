@@ -1,7 +1,7 @@
 """Verify-on-read: wrong bytes never reach a client whole, and the blob counts as missing from then on."""
 
 import pytest
-from support.fakes import MemoryBackend
+from support.backends import MemoryBackend
 
 from aurora_blobs.blobs.verify import VerifyingReader
 from aurora_blobs.errors import BlobNotFound

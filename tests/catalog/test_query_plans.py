@@ -8,8 +8,8 @@ from importlib import resources
 
 import pytest
 from support.accounts import ADMIN, sign_up
-from support.cars import car_of
-from support.samples import jpeg
+from support.car_files import car_of
+from support.media_samples import jpeg
 from support.services import services_of
 
 from aurora_blobs.maintenance.collect import Collector

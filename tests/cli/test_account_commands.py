@@ -4,7 +4,7 @@ import json
 
 import pytest
 from support.accounts import ALICE, BOB, sign_up
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 
 @pytest.fixture

@@ -4,9 +4,9 @@ import json
 
 import pytest
 from support.accounts import sign_up
-from support.cars import CAR, IMPORT, car_of, reference
+from support.car_files import CAR, IMPORT, car_of, reference
 from support.cids import cid_in
-from support.samples import jpeg
+from support.media_samples import jpeg
 
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 

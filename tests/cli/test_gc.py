@@ -9,8 +9,8 @@ import sys
 
 import pytest
 from PIL import Image
-from support.fakes import Interrupted
-from support.samples import jpeg
+from support.backends import Interrupted
+from support.media_samples import jpeg
 
 from aurora_blobs.errors import BackendUnavailable
 from aurora_blobs.storage.disk import DiskBackend

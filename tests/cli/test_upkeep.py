@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from support.accounts import BOB, sign_up
-from support.samples import jpeg
+from support.media_samples import jpeg
 from support.services import services_of
 from werkzeug.serving import make_server
 

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from support.leaks import open_files
+from support.open_files import open_files
 from support.threads import in_threads
 
 from aurora_blobs.config import ConfigError

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from support.fakes import Dribble
+from support.streams import Dribble
 
 from aurora_blobs.errors import BlobTooLarge, UploadIncomplete
 from aurora_blobs.intake.body import BodyReader

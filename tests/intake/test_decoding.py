@@ -6,7 +6,7 @@ import zlib
 
 import brotli
 import pytest
-from support.fakes import Dribble
+from support.streams import Dribble
 
 from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
 from aurora_blobs.intake.decoding import MAX_CODINGS, decoded, parse_encodings

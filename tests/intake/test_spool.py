@@ -14,8 +14,9 @@ from contextlib import ExitStack
 import brotli
 import pytest
 from support.cids import cid_of
-from support.fakes import Dribble, largest_file
-from support.leaks import open_files
+from support.full_disk import largest_file
+from support.open_files import open_files
+from support.streams import Dribble
 
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
 from aurora_blobs.intake import spool as spool_module

@@ -8,7 +8,7 @@ import time
 
 import pytest
 from support.cids import cid_of
-from support.leaks import open_files
+from support.open_files import open_files
 
 from aurora_blobs.intake.stale_files import exclusive, locked_file, stale_files
 

@@ -1,30 +1,21 @@
-import os
 import random
 from pathlib import Path
 
 import pytest
-from support.ceph import CephRgw
-from support.faults import FaultyLink
-from support.seaweed import BUCKET, KEYS, SeaweedFS
-from support.swift import SwiftS3
+from support.faulty_link import FaultyLink
+from support.s3_access import BUCKET, KEYS
+from support.s3_stores import running_store
 
 from aurora_blobs.storage import s3_client
 from aurora_blobs.storage.s3 import S3Backend
 from aurora_blobs.storage.s3_bucket import Bucket
 from aurora_blobs.storage.s3_client import S3Client, Timeouts
 
-STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
-
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory):
-    """A real store, on loopback: SeaweedFS, or what TEST_S3_STORE names."""
-    server = STORES[os.environ.get("TEST_S3_STORE", "seaweedfs")](tmp_path_factory.mktemp("s3"))
-    try:
-        server.start()
+    with running_store(tmp_path_factory.mktemp("s3")) as server:
         yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 import pytest
 from support.accounts import UPLOAD
 from support.http_client import call
-from support.pds import ReferencePds
-from support.service import Service
+from support.live_service import Service
+from support.reference_pds import ReferencePds
 
 from aurora_blobs.auth.jwts import secret_key
 

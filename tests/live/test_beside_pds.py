@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from support.accounts import ADMIN, CAROL, UPLOAD, Account, blob_path
 from support.cids import cid_of
+from support.live_service import Service
 from support.nginx import Nginx, own
-from support.pds import PASSWORD, ReferencePds, node
 from support.project import CACHE, DEPLOY, PHOTO
-from support.service import Service
+from support.reference_pds import PASSWORD, ReferencePds, node
 
 pytestmark = pytest.mark.live
 

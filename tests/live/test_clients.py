@@ -8,8 +8,8 @@ import pytest
 from atproto import Client
 from atproto.exceptions import BadRequestError, UnauthorizedError
 from support.cids import cid_of
+from support.live_service import Service
 from support.project import CACHE, PHOTO
-from support.service import Service
 
 pytestmark = pytest.mark.live
 

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 from support.accounts import UPLOAD
-from support.service import Service
+from support.live_service import Service
 
 pytestmark = pytest.mark.live
 

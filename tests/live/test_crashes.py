@@ -7,7 +7,7 @@ from http.client import HTTPException
 
 import pytest
 from support.cids import cid_of
-from support.service import Service
+from support.live_service import Service
 
 pytestmark = pytest.mark.live
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from support.accounts import ADMIN, CAROL, Account
+from support.live_service import Service
 from support.pages import PAGES, blocks, name_of
 from support.project import DOCS, PHOTO, ROOT
-from support.seaweed import BUCKET, KEYS
-from support.service import Service
+from support.s3_access import BUCKET, KEYS
 
 pytestmark = pytest.mark.live
 

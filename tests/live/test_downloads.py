@@ -8,9 +8,9 @@ import time
 import pytest
 from support.accounts import blob_path, take_down
 from support.browser import play
+from support.live_service import Service, becomes
 from support.nginx import own
 from support.project import CACHE
-from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 

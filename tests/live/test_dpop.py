@@ -4,8 +4,8 @@ import time
 
 import pytest
 from support.accounts import CAROL, UPLOAD
-from support.auth_kit import Wallet
-from support.service import Service
+from support.credentials import Wallet
+from support.live_service import Service
 
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.jwts import secret_key

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support import bombs
+from support import image_bombs
 from support.accounts import take_down
+from support.live_service import Service, becomes
 from support.real_media import PHOTOS, media
-from support.service import Service, becomes
 
 pytestmark = pytest.mark.live
 
@@ -138,10 +138,10 @@ def test_a_takedown_reaches_a_cached_picture_at_once(server, alice, unharmed):
 
 @pytest.fixture(scope="module")
 def all_bombs():
-    return bombs.all_bombs()
+    return image_bombs.all_bombs()
 
 
-@pytest.mark.parametrize("name", sorted(bombs.NAMES - {SLOW}))
+@pytest.mark.parametrize("name", sorted(image_bombs.NAMES - {SLOW}))
 def test_a_bomb_costs_its_own_request_alone(server, alice, all_bombs, unharmed, name):
     mime_type, data = all_bombs[name]
     photo = alice.publish(media(PHOTOS["grey"]).read_bytes(), "image/jpeg").cid

@@ -4,7 +4,7 @@ from base64 import b64encode
 
 import pytest
 from support.accounts import ADMIN, UPLOAD
-from support.service import Service
+from support.live_service import Service
 
 pytestmark = pytest.mark.live
 

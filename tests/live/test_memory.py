@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.accounts import blob_path
-from support.service import Service
+from support.live_service import Service
 
 pytestmark = pytest.mark.live
 

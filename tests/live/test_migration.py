@@ -5,8 +5,8 @@ from base64 import b32decode
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.cars import car_of
-from support.service import Service
+from support.car_files import car_of
+from support.live_service import Service
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

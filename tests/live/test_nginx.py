@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, blob_path, take_down
 from support.http_client import call
+from support.live_service import Service, becomes
 from support.nginx import shipped
-from support.service import Service, becomes
 
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.public_links import EXTENSIONS

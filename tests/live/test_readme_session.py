@@ -3,9 +3,9 @@
 import subprocess
 
 import pytest
+from support.live_service import Service
 from support.pages import blocks
 from support.project import README, ROOT
-from support.service import Service
 
 pytestmark = pytest.mark.live
 

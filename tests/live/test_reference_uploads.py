@@ -10,9 +10,9 @@ from hashlib import sha256
 import pytest
 from support.accounts import UPLOAD
 from support.cids import cid_of
+from support.live_service import Service
+from support.media_samples import picture
 from support.project import PHOTO
-from support.samples import picture
-from support.service import Service
 
 pytestmark = pytest.mark.live
 

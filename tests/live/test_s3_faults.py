@@ -6,7 +6,7 @@ import threading
 import time
 
 import pytest
-from support.seaweed import BUCKET
+from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobNotFound, ServiceBusy
 from aurora_blobs.intake.spool import spooled

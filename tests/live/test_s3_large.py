@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from support.accounts import UPLOAD
 from support.http_client import call
-from support.seaweed import BUCKET, KEYS
-from support.service import Service
+from support.live_service import Service
+from support.s3_access import BUCKET, KEYS
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

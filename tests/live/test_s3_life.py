@@ -6,7 +6,7 @@ import time
 import pytest
 from support.accounts import ALICE, BOB
 from support.depot import Depot, blob_of, incoming, interrupted
-from support.racer import GRACE_SECONDS, Racer, collector_of, now, race
+from support.race_process import GRACE_SECONDS, Racer, collector_of, now, race
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
 from aurora_blobs.maintenance.collect import Collector

@@ -10,9 +10,9 @@ import threading
 import time
 
 import pytest
+from support.live_service import Service
 from support.project import ROOT
-from support.seaweed import BUCKET, KEYS
-from support.service import Service
+from support.s3_access import BUCKET, KEYS
 from support.services import services_of
 
 from aurora_blobs.app import create_app

@@ -11,7 +11,7 @@ import pytest
 from support.accounts import ALICE
 from support.cids import cid_of
 from support.depot import Depot
-from support.seaweed import BUCKET
+from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
 from aurora_blobs.intake.spool import spooled

@@ -6,8 +6,8 @@ import urllib.request
 import pytest
 from support import nginx
 from support.accounts import blob_path, take_down
-from support.seaweed import BUCKET, KEYS
-from support.service import Service, becomes
+from support.live_service import Service, becomes
+from support.s3_access import BUCKET, KEYS
 
 pytestmark = pytest.mark.live
 

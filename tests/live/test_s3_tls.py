@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from support.faults import FaultyLink
+from support.faulty_link import FaultyLink
 
 from aurora_blobs.errors import BackendUnavailable
 from aurora_blobs.intake.spool import spooled

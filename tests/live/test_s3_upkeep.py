@@ -5,7 +5,7 @@ import io
 import pytest
 from support.accounts import ALICE
 from support.depot import Depot
-from support.seaweed import BUCKET
+from support.s3_access import BUCKET
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules

@@ -4,9 +4,9 @@ import os
 import time
 
 import pytest
+from support.live_service import Service
 from support.nginx import shipped
-from support.service import Service
-from support.slow import SlowClients, kinds
+from support.slow_clients import SlowClients, kinds
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

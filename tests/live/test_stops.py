@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 import pytest
-from support.service import Service, becomes
+from support.live_service import Service, becomes
 
 pytestmark = pytest.mark.live
 

@@ -11,7 +11,7 @@ import brotli
 import pytest
 from support.accounts import UPLOAD
 from support.cids import cid_of
-from support.service import Service
+from support.live_service import Service
 
 pytestmark = pytest.mark.live
 

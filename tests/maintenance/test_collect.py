@@ -2,8 +2,8 @@
 
 import pytest
 from support.accounts import ALICE, BOB
+from support.backends import Interrupted
 from support.depot import blob_of
-from support.fakes import Interrupted
 
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens

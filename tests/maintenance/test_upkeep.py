@@ -4,7 +4,7 @@ import io
 
 import pytest
 from support.accounts import ALICE
-from support.fakes import MemoryBackend
+from support.backends import MemoryBackend
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules

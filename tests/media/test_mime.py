@@ -1,7 +1,7 @@
 import random
 
 import pytest
-from support.samples import HTML, NOT_SHOWN, PROGRAM, SHOWN, picture
+from support.media_samples import HTML, NOT_SHOWN, PROGRAM, SHOWN, picture
 
 from aurora_blobs.errors import InvalidMimeType, InvalidRequest
 from aurora_blobs.intake.spool import HEAD

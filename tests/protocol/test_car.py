@@ -6,7 +6,7 @@ import tracemalloc
 
 import pytest
 from support.accounts import ALICE
-from support.cars import Car, block_of, car_of, cid_of_block, varint
+from support.car_files import Car, block_of, car_of, cid_of_block, varint
 from support.cids import binary_cid_of
 
 from aurora_blobs.errors import InvalidRequest

@@ -5,7 +5,7 @@ import random
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.cars import Car, car_of, reference
+from support.car_files import Car, car_of, reference
 from support.cids import cid_of, text_of
 
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy

@@ -5,8 +5,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from support.fakes import MemoryBackend
-from support.leaks import open_files
+from support.backends import MemoryBackend
+from support.open_files import open_files
 
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.pair import PairBackend

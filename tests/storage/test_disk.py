@@ -6,7 +6,7 @@ import random
 import shutil
 
 import pytest
-from support.fakes import largest_file
+from support.full_disk import largest_file
 
 from aurora_blobs.errors import BackendUnavailable, InsufficientStorage
 from aurora_blobs.intake.spool import IN_MEMORY, spooled

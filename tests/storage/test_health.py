@@ -4,7 +4,7 @@ import threading
 from dataclasses import replace
 
 import pytest
-from support.fakes import MemoryBackend
+from support.backends import MemoryBackend
 
 from aurora_blobs.errors import BackendTimeout
 from aurora_blobs.storage.health import FRESH_SECONDS, StoreHealth

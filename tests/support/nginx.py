@@ -6,8 +6,8 @@ import re
 import shutil
 from pathlib import Path
 
+from support.live_service import Server
 from support.project import DEPLOY
-from support.service import Server
 
 NGINX = (
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"

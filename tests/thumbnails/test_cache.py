@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from support import media
 from support.accounts import sign_up
-from support.leaks import open_files
+from support.open_files import open_files
 from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject

@@ -5,8 +5,8 @@ The old one: it knows neither If-None-Match nor the checksum header, and wants b
 
 import getpass
 
-from support.cluster import Cluster
-from support.seaweed import KEYS
+from support.s3_access import KEYS
+from support.s3_cluster import Cluster
 
 _SERVER = """
 [DEFAULT]

@@ -1,8 +1,6 @@
 """Small stand-ins that keep the promises of what they stand for."""
 
 import io
-import resource
-from contextlib import contextmanager
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.protocol.cid import place_of
@@ -69,33 +67,3 @@ class Interrupted(DiskBackend):
     def remove(self):
         there, self.left = self.left, False
         return there
-
-
-class Dribble:
-    """A stream that gives its *data* in pieces of the given sizes, whatever is asked for; *error* comes after them."""
-
-    def __init__(self, data, sizes=(1 << 30,), error=None):
-        self._data = data
-        self._sizes = iter(sizes)
-        self._last = 1 << 30
-        self._error = error
-        self.asked = 0
-
-    def read(self, size, /):
-        self.asked += 1
-        self._last = next(self._sizes, self._last)
-        piece, self._data = self._data[: min(size, self._last)], self._data[min(size, self._last) :]
-        if not piece and self._error:
-            raise self._error
-        return piece
-
-
-@contextmanager
-def largest_file(size):
-    """Let this process write no file past *size* bytes: a full disk, without filling one."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

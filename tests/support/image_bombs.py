@@ -61,7 +61,10 @@ def noted_png() -> bytes:
     """A PNG whose compressed text and colour profile are 50 MB of zeros each."""
     zeros = zlib.compress(bytes(50_000_000), 9)
     return media.png(
-        8, 8, media.chunk(b"iCCP", b"icc\0\0" + zeros), media.chunk(b"zTXt", b"Comment\0\0" + zeros)
+        8,
+        8,
+        media.chunk(b"iCCP", b"icc\0\0" + zeros),
+        media.chunk(b"zTXt", b"Comment\0\0" + zeros),
     )
 
 

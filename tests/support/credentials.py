@@ -1,10 +1,7 @@
 """What the tests of credentials share: names, a clock, keys that sign, servers that answer with documents."""
 
 import json
-import threading
-from contextlib import contextmanager
 from hashlib import sha256
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from secrets import token_hex
 
 import pytest
@@ -81,42 +78,6 @@ class Signer:
         return self.key.sign(
             typ, {name: value for name, value in (claims | changes).items() if value is not None}
         )
-
-
-@contextmanager
-def serving(answer, tls=None):
-    """A server on loopback, with *tls* if it is given; *answer* gets its request handler. Gives ``host:port``."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            answer(self)
-
-        do_POST = do_GET
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    if tls is not None:
-        server.socket = tls.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-    thread.start()
-    try:
-        yield f"127.0.0.1:{server.server_port}"
-    finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
-
-
-def send(handler, body, status=200, **headers):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    handler.send_response(status)
-    for name, value in headers.items():
-        handler.send_header(name, value)
-    handler.send_header("Content-Length", str(len(data)))
-    handler.end_headers()
-    handler.wfile.write(data)
 
 
 def signed(key, header, claims):

@@ -1,7 +1,6 @@
 """The service as it is shipped: gunicorn and gunicorn.conf.py, on a free port, with its data in a folder of its own."""
 
 import os
-import random
 import signal
 import socket
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 
 from support.accounts import Account, sign_up
 from support.http_client import HttpClient
+from support.ports import free_port
 from support.project import ROOT
 
 
@@ -160,17 +160,3 @@ def _is_alive(pid: int) -> bool:
         return False
     # Its files stay open until its last thread has ended, whatever the first one does.
     return state != "Z" or threads > 1
-
-
-def free_port() -> int:
-    """A port on loopback that nothing listens on; below those that the kernel hands out, or a client could get it."""
-    return next(port for port in random.sample(range(12_000, 32_000), 2_000) if is_free(port))
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-        return True

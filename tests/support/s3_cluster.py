@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 from botocore.exceptions import BotoCoreError, ClientError
-from support.seaweed import BUCKET, free_ports, store_client
+from support.ports import free_ports
+from support.s3_access import BUCKET, store_client
 
 
 class Cluster:

@@ -6,8 +6,8 @@ laxer in others (it ignores the checksum header).
 
 import uuid
 
-from support.cluster import Cluster
-from support.seaweed import KEYS
+from support.s3_access import KEYS
+from support.s3_cluster import Cluster
 
 _CONFIGURATION = """
 [global]

@@ -1,26 +1,17 @@
 """A real S3-compatible store on loopback: SeaweedFS, as its PyPI package has it."""
 
 import os
-import random
 import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
-import boto3
-from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
-from support.service import is_free
+from support.ports import GRPC_OFFSET, free_ports
+from support.s3_access import BUCKET, KEYS, store_client
 
-BUCKET = "blobs"
-KEYS = {
-    "AWS_ACCESS_KEY_ID": "test:tester",
-    "AWS_SECRET_ACCESS_KEY": "testsecret123",
-    "AWS_DEFAULT_REGION": "us-east-1",
-}
 _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
-_GRPC_OFFSET = 10_000  # each part also listens this far above its port
 
 
 class SeaweedFS:
@@ -74,7 +65,7 @@ class SeaweedFS:
         self.process.wait()
         self.process = None
         for port in self.ports:  # its sockets, whose place cannot be chosen
-            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + _GRPC_OFFSET}.sock"):
+            for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + GRPC_OFFSET}.sock"):
                 left.unlink()
 
     def client(self):
@@ -95,32 +86,3 @@ class SeaweedFS:
         raise AssertionError(
             "SeaweedFS did not get ready: " + (self.folder / "log").read_text()[-2000:]
         )
-
-
-def store_client(url: str):
-    """A client of the store at *url* as a test sees it, past everything of ours."""
-    return boto3.session.Session().client(
-        "s3",
-        endpoint_url=url,
-        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
-        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
-        region_name=KEYS["AWS_DEFAULT_REGION"],
-        config=Config(
-            s3={"addressing_style": "path"},
-            connect_timeout=2,
-            read_timeout=30,
-            retries={"total_max_attempts": 1},
-            request_checksum_calculation="when_required",
-        ),
-    )
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on loopback that are free, and so are their companions for gRPC; below those the kernel hands out."""
-    chosen: list[int] = []
-    for port in random.sample(range(12_000, 22_000), 2_000):
-        if is_free(port) and is_free(port + _GRPC_OFFSET):
-            chosen.append(port)
-        if len(chosen) == count:
-            return chosen
-    raise AssertionError("no free ports")

@@ -1,7 +1,7 @@
-"""One of the processes of the race test: uploads, references, deletes and collects, and looks after its own records.
+"""A process of the race test: it uploads, references, deletes and collects, and checks its records.
 
-``python racer.py FOLDER NAME SEED SECONDS local|remote|mute``; ends with status 1 and what broke: a promise,
-or a thread.
+``python -m support.race_process FOLDER NAME SEED SECONDS local|remote|mute`` ends with status 1 and
+what broke: a promise, or a thread.
 """
 
 import random

@@ -1,0 +1,29 @@
+"""How tests get at an S3 store: its bucket, its keys, and a client past everything of ours."""
+
+import boto3
+from botocore.config import Config
+
+BUCKET = "blobs"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "test:tester",
+    "AWS_SECRET_ACCESS_KEY": "testsecret123",
+    "AWS_DEFAULT_REGION": "us-east-1",
+}
+
+
+def store_client(url: str):
+    """A client of the store at *url* as a test sees it, past everything of ours."""
+    return boto3.session.Session().client(
+        "s3",
+        endpoint_url=url,
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+        region_name=KEYS["AWS_DEFAULT_REGION"],
+        config=Config(
+            s3={"addressing_style": "path"},
+            connect_timeout=2,
+            read_timeout=30,
+            retries={"total_max_attempts": 1},
+            request_checksum_calculation="when_required",
+        ),
+    )
