@@ -22,10 +22,9 @@ MISSING = "/xrpc/com.atproto.repo.listMissingBlobs"
 def both(tmp_path_factory):
     """The reference and ours, with one secret and one account."""
     folder = tmp_path_factory.mktemp("alike")
-    pds, service = ReferencePds(folder / "pds", "http://localhost:1"), None
-    try:
-        facts = pds.start().facts
-        service = Service(
+    with ReferencePds(folder / "pds", "http://localhost:1") as pds:
+        facts = pds.facts
+        ours = Service(
             folder / "service",
             AURORA_BLOBS_ACCOUNTS="external",
             AURORA_BLOBS_JWT_SECRET=facts["jwtSecret"],
@@ -33,11 +32,9 @@ def both(tmp_path_factory):
             AURORA_BLOBS_PLC_URL=pds.plc_url,
             AURORA_BLOBS_OAUTH_ISSUER="http://localhost:1",
             AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
-        ).start()
-        yield SimpleNamespace(service=service, pds=pds, facts=facts)
-    finally:
-        pds.stop()
-        service and service.stop()
+        )
+        with ours as service:
+            yield SimpleNamespace(service=service, pds=pds, facts=facts)
 
 
 def part(text):

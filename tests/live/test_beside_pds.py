@@ -46,13 +46,11 @@ def beside(tmp_path_factory):
     )
     nginx: Nginx = own(folder / "nginx", SERVER.replace("SNIPPET", str(folder / "snippet.conf")))
     url = f"http://localhost:{nginx.port}"
-    pds, service = ReferencePds(folder / "pds", url), None
-    try:
-        facts = pds.start().facts
+    with ReferencePds(folder / "pds", url) as pds:
+        facts = pds.facts
         configuration = folder / "nginx" / "nginx.conf"
         configuration.write_text(configuration.read_text().replace("BEHIND", str(facts["port"])))
-        nginx.start()
-        service = Service(
+        ours = Service(
             folder / "service",
             AURORA_BLOBS_BIND=f"unix:{socket}",
             AURORA_BLOBS_PROXY_HOPS="1",
@@ -64,12 +62,9 @@ def beside(tmp_path_factory):
             AURORA_BLOBS_OAUTH_UNSCOPED="blobs",
             AURORA_BLOBS_DPOP_SECRET=facts["dpopSecret"],
             AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
-        ).start()
-        yield SimpleNamespace(url=url, nginx=nginx, service=service, pds=pds, facts=facts)
-    finally:
-        nginx.stop()
-        pds.stop()
-        service and service.stop()
+        )
+        with nginx, ours as service:
+            yield SimpleNamespace(url=url, nginx=nginx, service=service, pds=pds, facts=facts)
 
 
 def pds_account(beside):

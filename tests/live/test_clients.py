@@ -19,9 +19,8 @@ NODE = CACHE / "node"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    service = Service(tmp_path_factory.mktemp("clients")).start()
-    yield service
-    service.stop()
+    with Service(tmp_path_factory.mktemp("clients")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -21,13 +21,12 @@ LIMIT = 30_000_000
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    service = Service(
+    with Service(
         tmp_path_factory.mktemp("connections"),
         AURORA_BLOBS_MAX_BLOB_SIZE=str(LIMIT),
         AURORA_BLOBS_DURABILITY="os",
-    ).start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

@@ -18,10 +18,10 @@ ROUNDS = 4
 @pytest.fixture
 def service(tmp_path):
     # What a process has written outlives the process; it is the machine that needs a sync.
-    service = Service(tmp_path / "service", AURORA_BLOBS_WORKERS="2", AURORA_BLOBS_DURABILITY="os")
-    service.start()
-    yield service
-    service.stop()
+    with Service(
+        tmp_path / "service", AURORA_BLOBS_WORKERS="2", AURORA_BLOBS_DURABILITY="os"
+    ) as service:
+        yield service
 
 
 class Uploader(threading.Thread):

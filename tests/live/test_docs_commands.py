@@ -57,13 +57,10 @@ def run(page: str, service: Service, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory):
     """A service, and what its first session left in the shell: the account and the photo."""
-    service = Service(tmp_path_factory.mktemp("beside")).start()
-    try:
+    with Service(tmp_path_factory.mktemp("beside")) as service:
         alice = service.account()
         cid = alice.publish(PHOTO.read_bytes()).cid
         yield service, {"DID": alice.did, "TOKEN": alice.token, "CID": cid}
-    finally:
-        service.stop()
 
 
 def test_every_page_with_commands_is_run():
@@ -94,11 +91,8 @@ def test_a_thumbnail_is_fetched_as_printed(beside):
 
 
 def test_a_backup_is_made_and_restored_as_printed(tmp_path):
-    service = Service(tmp_path).start()
-    try:
+    with Service(tmp_path) as service:
         cid = service.account().publish(PHOTO.read_bytes()).cid
-    finally:
-        service.stop()
 
     output = run("backup.md", service)
 
@@ -107,15 +101,14 @@ def test_a_backup_is_made_and_restored_as_printed(tmp_path):
 
 
 def test_a_write_is_reported_as_printed(tmp_path):
-    service = Service(
+    with Service(
         tmp_path / "service",
         AURORA_BLOBS_BIND=f"unix:{tmp_path}/s.sock",
         AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCOUNTS="external",
         AURORA_BLOBS_JWT_SECRET="0123456789abcdef0123456789abcdef",
         AURORA_BLOBS_ADMIN_PASSWORD=ADMIN[1],
-    ).start()
-    try:
+    ) as service:
         # The first report makes the account, so that it can have a token.
         report = {"repo": CAROL, "writes": []}
         service.post("/xrpc/com.atproto.repo.applyWrites", json=report, auth=ADMIN)
@@ -123,8 +116,6 @@ def test_a_write_is_reported_as_printed(tmp_path):
         blob = Account(CAROL, token, service).blob(PHOTO.read_bytes())
 
         answer = json.loads(run("beside-a-pds.md", service, BLOB=json.dumps(blob)))
-    finally:
-        service.stop()
 
     assert [result["$type"].rpartition("#")[2] for result in answer["results"]] == [
         "createResult",

@@ -24,16 +24,15 @@ MEDIA /= "usr/share/gocode/src/github.com/gabriel-vasile/mimetype/testdata"
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
     folder = tmp_path_factory.mktemp("service")
-    service = Service(
+    with Service(
         folder,
         "--access-logfile",
         str(folder / "access.log"),
         "--access-logformat",
         '%(m)s %(s)s "%({range}i)s" "%({if-none-match}i)s" %(q)s',
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
-    ).start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +113,7 @@ def test_curl_sends_a_tag_that_it_kept(url, tmp_path, asked):
 @pytest.fixture
 def cache(service, tmp_path):
     """nginx as a cache that keeps for a second what may be kept for five minutes."""
-    cache = own(
+    with own(
         tmp_path / "nginx",
         f"""
         proxy_cache_path cache keys_zone=blobs:1m;
@@ -130,9 +129,8 @@ def cache(service, tmp_path):
             }}
         }}
         """,
-    ).start()
-    yield cache
-    cache.stop()
+    ) as cache:
+        yield cache
 
 
 def answer_when_stale(cache, path):

@@ -1,6 +1,8 @@
 """DPoP on a real server: the address that a proof is for, behind proxies and without, and nonces that go round."""
 
 import time
+from contextlib import ExitStack
+from functools import cache
 
 import pytest
 from support.accounts import CAROL, UPLOAD
@@ -23,11 +25,11 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
     """Starts a service behind so many proxies, once for each number."""
-    started = {}
 
+    @cache
     def start(hops):
-        if hops not in started:
-            started[hops] = Service(
+        return running.enter_context(
+            Service(
                 tmp_path_factory.mktemp(f"hops{hops}"),
                 AURORA_BLOBS_PROXY_HOPS=str(hops),
                 AURORA_BLOBS_ACCOUNTS="external",
@@ -36,12 +38,11 @@ def start(tmp_path_factory):
                 AURORA_BLOBS_DPOP_SECRET=NONCE_SECRET.hex(),
                 AURORA_BLOBS_WORKERS="2",
                 AURORA_BLOBS_DURABILITY="os",
-            ).start()
-        return started[hops]
+            )
+        )
 
-    yield start
-    for service in started.values():
-        service.stop()
+    with ExitStack() as running:
+        yield start
 
 
 def nonce(minutes=0):

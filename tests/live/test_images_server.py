@@ -22,17 +22,13 @@ SLOW = "4,000 scans"  # of the bombs, the one that takes all the time that there
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     folder = tmp_path_factory.mktemp("images")
-    service = Service(
+    with Service(
         folder, AURORA_BLOBS_MAX_BLOB_SIZE="10MB", AURORA_BLOBS_ADMIN_PASSWORD="open sesame"
-    )
-    service.start()
-    try:
+    ) as service:
         assert becomes(
             lambda: len(service.workers()) > 1
         )  # the first may answer before the second is made
         yield service
-    finally:
-        service.stop()
 
 
 @pytest.fixture(scope="module")
@@ -267,15 +263,12 @@ def test_a_helper_that_is_killed_costs_no_worker(server, alice, unharmed):
 
 
 def test_nothing_goes_on_when_the_service_has_stopped(tmp_path):
-    service = Service(tmp_path).start()
-    try:
+    with Service(tmp_path) as service:
         account = service.account()
         cid = account.publish(media(PHOTOS["grey"]).read_bytes(), "image/jpeg").cid
         for form in ("png", "jpeg", "webp", "avif"):
             picture(service, account, cid, "avatar_thumbnail", f"@{form}")
         started = helpers(service)
-    finally:
-        service.stop()
 
     assert started
     assert becomes(lambda: not any(os.path.exists(f"/proc/{pid}") for pid in started))

@@ -23,16 +23,15 @@ BROKEN = [
 
 @pytest.fixture
 def service(tmp_path):
-    service = Service(
+    with Service(
         tmp_path,
         "--access-logfile",
         "-",
         "--log-level",
         "debug",
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
-    )
-    yield service.start()
-    service.stop()
+    ) as service:
+        yield service
 
 
 def test_no_log_of_a_server_holds_what_lets_somebody_in(service):

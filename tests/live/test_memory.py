@@ -17,11 +17,10 @@ MB = 1_000_000
 
 @pytest.fixture
 def service(tmp_path):
-    service = Service(
+    with Service(
         tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="400MB", AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*"
-    ).start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 def body(first):

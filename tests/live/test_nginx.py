@@ -40,37 +40,34 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(folder):
-    service = Service(
+    with Service(
         folder / "service",
         AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
         AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
-    ).start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def nginx(folder, service):
     blobs = folder / "service" / "data" / "blobs"
     # Videos count as large from 100 KB on.
-    nginx = shipped(
+    with shipped(
         folder / "nginx", folder / "gunicorn.sock", blobs, ("[0-9]{8,}", "[0-9]{6,}")
-    ).start()
-    yield nginx
-    nginx.stop()
+    ) as nginx:
+        yield nginx
 
 
 @pytest.fixture(scope="module")
 def alone(folder, nginx):
     """The same nginx without a service: it answers with what lies open, and else with 502."""
-    alone = shipped(
+    with shipped(
         folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs"
-    ).start()
-    yield alone
-    alone.stop()
+    ) as alone:
+        yield alone
 
 
 @pytest.fixture(scope="module")
@@ -222,17 +219,21 @@ def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
 
 
 @pytest.mark.parametrize(
-    "tags, status", [('"{}"', 206), ('"another", "{}"', 206), ("*", 206), ('"another"', 412)]
+    "tags, expected",
+    [
+        ('"{}"', (206, "image/png")),
+        ('"another", "{}"', (206, "image/png")),
+        ("*", (206, "image/png")),
+        ('"another"', (412, "application/json; charset=utf-8")),
+    ],
 )
-def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, tags, status):
+def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, tags, expected):
     """As Firefox resumes one."""
     path, cid = blob
 
     got = nginx.get(path, headers={"Range": "bytes=9-", "If-Match": tags.format(cid)})
 
-    assert (got.status_code, got.headers["Content-Type"]) == (
-        (206, "image/png") if status == 206 else (412, "application/json; charset=utf-8")
-    )
+    assert (got.status_code, got.headers["Content-Type"]) == expected
 
 
 @pytest.mark.parametrize("if_range, status", [('"{}"', 206), ('"another"', 200)])
@@ -351,12 +352,8 @@ def test_what_nginx_refuses_itself_is_json_too(nginx, path, headers, status, err
 def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_path):
     rules = create_app(Config(data_dir=tmp_path / "data")).url_map.iter_rules()
     paths = {re.sub(r"<[^>]*>", "x", rule.rule) for rule in rules}
-    nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
-
-    try:
+    with shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path) as nginx:
         answers = {path: nginx.get(path).status_code for path in sorted(paths)}
-    finally:
-        nginx.stop()
 
     # Where it is routed to nobody answers.
     assert {path: status for path, status in answers.items() if status != 502} == {}
@@ -364,12 +361,8 @@ def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_pat
 
 
 def test_a_service_that_is_away_is_told_in_json(tmp_path):
-    nginx = shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path).start()
-
-    try:
+    with shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path) as nginx:
         answer = nginx.post(UPLOAD, data=bytes(1_000_000))
-    finally:
-        nginx.stop()
 
     assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
     assert answer.headers["Retry-After"] == "5"
@@ -380,13 +373,8 @@ def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
     mute.bind(str(tmp_path / "mute.sock"))
     mute.listen()
     quick = ("proxy_read_timeout 180s;", "proxy_read_timeout 1s;")
-    nginx = shipped(tmp_path / "nginx", tmp_path / "mute.sock", tmp_path, quick).start()
-
-    try:
+    with mute, shipped(tmp_path / "nginx", tmp_path / "mute.sock", tmp_path, quick) as nginx:
         answer = nginx.get("/xrpc/_health")
-    finally:
-        nginx.stop()
-        mute.close()
 
     assert (answer.status_code, answer.json["error"]) == (504, "UpstreamTimeout")
 
@@ -394,12 +382,8 @@ def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
 def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service):
     counted = ("127.0.0.0/8 0;", "127.0.0.0/8 1;")
     blobs = service.folder / "data" / "blobs"
-    nginx = shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted).start()
-
-    try:
+    with shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted) as nginx:
         answers = [nginx.get("/xrpc/_health") for _ in range(1000)]
-    finally:
-        nginx.stop()
 
     refused = [answer for answer in answers if answer.status_code == 429]
     assert answers[0].status_code == 200
@@ -460,7 +444,7 @@ def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
         capture_output=True,
     )
     blobs = service.folder / "data" / "blobs"
-    nginx = shipped(
+    with shipped(
         tmp_path / "nginx",
         folder / "gunicorn.sock",
         blobs,
@@ -470,14 +454,10 @@ def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
         ("listen 443 ssl", "listen 127.0.0.1:PORT ssl"),
         ("/etc/ssl/certs/aurora-blobs.pem", str(certificate)),
         ("/etc/ssl/private/aurora-blobs.pem", str(key)),
-    ).start()
-
-    try:
+    ) as nginx:
         connection = ssl.create_default_context(cafile=str(certificate)).wrap_socket(
             nginx.connect(), server_hostname="localhost"
         )
         answer = call(connection, "GET", "/xrpc/_health")
-    finally:
-        nginx.stop()
 
     assert answer.status_code == 200

@@ -11,18 +11,14 @@ pytestmark = pytest.mark.live
 
 
 def test_the_curl_session_runs_as_printed(tmp_path):
-    service = Service(tmp_path).start()
-    [session] = blocks(README, "sh")
-    here = session.replace("127.0.0.1:2583", f"127.0.0.1:{service.port}").replace(
-        "/tmp/", f"{tmp_path}/"
-    )
-
-    try:
+    with Service(tmp_path) as service:
+        [session] = blocks(README, "sh")
+        here = session.replace("127.0.0.1:2583", f"127.0.0.1:{service.port}").replace(
+            "/tmp/", f"{tmp_path}/"
+        )
         done = subprocess.run(
             ["bash", "-euc", here], cwd=ROOT, capture_output=True, text=True, check=False
         )
-    finally:
-        service.stop()
 
     assert done.stderr == ""
     assert done.stdout.endswith("identical\n")

@@ -25,15 +25,13 @@ HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    service = Service(
+    with Service(
         tmp_path_factory.mktemp("reference"),
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
         AURORA_BLOBS_MIME_POLICY="sniff",
         AURORA_BLOBS_WORKERS="2",
-    )
-    service.start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 import http.client
 import urllib.request
+from contextlib import ExitStack
+from itertools import count
 
 import pytest
 from support import nginx
@@ -20,11 +22,12 @@ SECURITY = {
 @pytest.fixture
 def start(tmp_path, s3_server):
     """Starts the service on the store at *url*, with more settings."""
-    started = []
+    running = ExitStack()
+    numbers = count()
 
     def start(url=s3_server.url, **settings):
         service = Service(
-            tmp_path / f"service{len(started)}",
+            tmp_path / f"service{next(numbers)}",
             **KEYS,
             AURORA_BLOBS_STORAGE="s3",
             AURORA_BLOBS_S3_BUCKET=BUCKET,
@@ -34,12 +37,10 @@ def start(tmp_path, s3_server):
             AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
             **settings,
         )
-        started.append(service)
-        return service.start()
+        return running.enter_context(service)
 
-    yield start
-    for service in started:
-        service.stop()
+    with running:
+        yield start
 
 
 def test_bytes_pass_through_whole_and_in_part(start, some_bytes):
@@ -194,10 +195,9 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
         AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock",
         AURORA_BLOBS_PROXY_HOPS="1",
     )
-    proxy = nginx.shipped(
+    with nginx.shipped(
         tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), ("s3.example.com", host)
-    ).start()
-    try:
+    ) as proxy:
         alice = service.account()
         data = some_bytes(300_000)
         cid = alice.publish(data, "application/x-test").cid
@@ -211,8 +211,6 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
         beyond = proxy.get(path, headers={"Range": "bytes=300000-"})
         head = proxy.head(path)
         outside = proxy.get(f"/_s3/{BUCKET}/")
-    finally:
-        proxy.stop()
 
     assert (whole.status_code, whole.data) == (200, data)
     assert (own.status_code, own.data) == (200, data)
@@ -255,11 +253,10 @@ def behind_nginx(start, s3_server, link, tmp_path):
     )
     host = s3_server.url.removeprefix("http://")
     addresses = [("http://s3.example.com/", f"{link.url}/"), ("s3.example.com", host)]
-    proxy = nginx.shipped(
+    with nginx.shipped(
         tmp_path / "nginx", tmp_path / "sock", tmp_path, ("#s3 ", ""), *addresses
-    ).start()
-    yield service, proxy
-    proxy.stop()
+    ) as proxy:
+        yield service, proxy
 
 
 def test_a_takedown_holds_at_once_behind_nginx(behind_nginx):

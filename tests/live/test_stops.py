@@ -18,9 +18,8 @@ BODY = PNG + os.urandom(9_000_000)  # too large to be in memory
 
 @pytest.fixture
 def service(tmp_path):
-    service = Service(tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="10MB").start()
-    yield service
-    service.stop()
+    with Service(tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="10MB") as service:
+        yield service
 
 
 def stored(service):
@@ -117,14 +116,10 @@ def test_a_worker_that_dies_takes_nothing_with_it(service):
 
 
 def test_it_starts_and_answers_within_moments(tmp_path):
-    service = Service(tmp_path)
     began = time.monotonic()
-    try:
-        service.start()
+    with Service(tmp_path) as service:
         answer = service.get("/xrpc/_health")
         took = time.monotonic() - began
-    finally:
-        service.stop()
 
     print(f"started and answered in {took:.2f} s")
     assert answer.status_code == 200

@@ -25,15 +25,13 @@ ENCODE = {
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory):
-    service = Service(
+    with Service(
         tmp_path_factory.mktemp("sockets"),
         AURORA_BLOBS_MAX_BLOB_SIZE=str(LIMIT),
         AURORA_BLOBS_DURABILITY="os",
         AURORA_BLOBS_WORKERS="2",
-    )
-    service.start()
-    yield service
-    service.stop()
+    ) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")

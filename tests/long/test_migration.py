@@ -27,11 +27,8 @@ def servers(tmp_path):
     common = {"AURORA_BLOBS_ALLOWED_MIME_TYPES": "*/*", "AURORA_BLOBS_DURABILITY": "os"}
     old = Service(tmp_path / "old", **common)
     new = Service(tmp_path / "new", **common, AURORA_BLOBS_UPLOADS_PER_DAY="10")
-    try:
-        yield old.start(), new.start()
-    finally:
-        old.stop()
-        new.stop()
+    with old, new:
+        yield old, new
 
 
 def pages(account, nsid, key, **parameters):

@@ -23,7 +23,7 @@ def peak_kib(pid):
 
 
 def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
-    service = Service(
+    with Service(
         tmp_path / "service",
         **KEYS,
         AURORA_BLOBS_STORAGE="s3",
@@ -33,8 +33,7 @@ def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
         AURORA_BLOBS_S3_ADDRESSING_STYLE="path",
         AURORA_BLOBS_MAX_BLOB_SIZE="1GiB",
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
-    ).start()
-    try:
+    ) as service:
         alice = service.account()
         headers = {
             **alice.headers,
@@ -48,8 +47,6 @@ def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
         cid = uploaded.json["blob"]["ref"]["$link"]
         part = alice.fetch(cid, **alice.headers, Range=f"bytes={GIB - 200 * 2**20}-")
         peaks = [peak_kib(pid) for pid in service.workers()]
-    finally:
-        service.stop()
 
     assert uploaded.json["blob"]["size"] == GIB
     assert part.status_code == 206

@@ -27,9 +27,8 @@ def median_upload_ms(account):
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
     """gunicorn, with nothing in front."""
-    service = Service(tmp_path_factory.mktemp("alone")).start()
-    yield service
-    service.stop()
+    with Service(tmp_path_factory.mktemp("alone")) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
@@ -83,9 +82,7 @@ def test_1000_stalled_clients_do_not_stop_an_upload_behind_nginx(tmp_path, mix):
     nginx = shipped(
         tmp_path / "nginx", tmp_path / "gunicorn.sock", tmp_path / "service" / "data" / "blobs"
     )
-    try:
-        service.start()
-        nginx.start()
+    with service, nginx:
         account = service.account().at(nginx)
         starts = [kinds(account)[kind] for kind in mix]
         usual = median_upload_ms(account)
@@ -96,6 +93,3 @@ def test_1000_stalled_clients_do_not_stop_an_upload_behind_nginx(tmp_path, mix):
 
         print(f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms")
         assert among_them < 10 * usual + 100
-    finally:
-        nginx.stop()
-        service.stop()

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from support.accounts import Account, sign_up
 from support.http_client import HttpClient
@@ -18,13 +18,27 @@ from support.project import ROOT
 
 
 class Server(HttpClient):
-    """A process that serves HTTP on a free port, and is stopped by its pid."""
+    """A process that serves HTTP on a free port, and runs while its block does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
+
+    def __enter__(self) -> Self:
+        try:
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> object:
+        raise NotImplementedError
 
     def _begin(self, command: list[str], log: str, **options: Any) -> None:
         """Returns when *command* answers; what it prints goes to the file *log*."""

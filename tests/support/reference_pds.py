@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from support.project import BENCH, CACHE
 
@@ -18,7 +18,10 @@ def node() -> Path:
 
 
 class ReferencePds:
-    """Stopped by closing its input. *facts* are its ports, secrets and one account; *url* is where clients find it."""
+    """Runs while its block does. *url* is where clients find it.
+
+    *facts* are its ports, its secrets and one account.
+    """
 
     def __init__(self, folder: Path, url: str) -> None:
         self.facts: dict[str, Any] = {}
@@ -26,7 +29,7 @@ class ReferencePds:
         self._url = url
         self._process: subprocess.Popen[str] | None = None
 
-    def start(self) -> "ReferencePds":
+    def __enter__(self) -> Self:
         self._folder.mkdir(parents=True)
         with (self._folder / "log").open("w") as log:
             self._process = subprocess.Popen(
@@ -51,6 +54,7 @@ class ReferencePds:
     def plc_url(self) -> str:
         return f"http://127.0.0.1:{self.facts['plcPort']}"
 
-    def stop(self) -> None:
+    def __exit__(self, *_: object) -> None:
+        # It ends with its input.
         if self._process is not None:
             self._process.communicate(timeout=60)
