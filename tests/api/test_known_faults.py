@@ -9,7 +9,7 @@ import pytest
 from support.accounts import ADMIN, ALICE, BOB, UPLOAD, sign_up
 from support.backends import MemoryBackend
 from support.cids import cid_of
-from support.depot import Depot, blob_of
+from support.depot import Depot, blob_of, nothing
 from support.media_samples import jpeg
 from support.streams import Dribble
 
@@ -40,11 +40,19 @@ def test_temporary_blobs_are_collected(depot):
     assert files(depot) == []
 
 
-@pytest.mark.parametrize("public", [True, False])
-def test_uploading_again_leaves_one_copy_and_nothing_else(depot, public):
+def publish(depot, entry):
+    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+
+
+def leave_temporary(depot, entry):
+    pass
+
+
+@pytest.mark.parametrize("then", [publish, leave_temporary])
+def test_uploading_again_leaves_one_copy_and_nothing_else(depot, then):
     data = bytes(1_000_000)
     entry = depot.upload(data)
-    [depot.write("com.example.a", "1", {"file": blob_of(entry)}) for _ in range(public)]
+    then(depot, entry)
 
     with ThreadPoolExecutor(20) as pool:
         cids = set(pool.map(lambda _: depot.upload(data).cid, range(20)))
@@ -208,15 +216,9 @@ def remote(tmp_path):
 def test_bytes_that_go_while_they_are_uploaded_again_are_stored_again(remote, when):
     entry = remote.upload(b"one")
     remote.clock.advance(3601)
-    rounds = []
+    once = iter([lambda: collect(remote)])
 
-    def meanwhile():
-        if not rounds:
-            rounds.append(1)
-            remote.backend.meanwhile = {"put": lambda: None, "size": lambda: None}
-            collect(remote)
-
-    remote.backend.meanwhile[when] = meanwhile
+    remote.backend.meanwhile[when] = lambda: next(once, nothing)()
     again = remote.upload(b"one")
 
     assert again.cid == entry.cid
@@ -227,8 +229,12 @@ def test_bytes_that_go_while_they_are_uploaded_again_are_stored_again(remote, wh
 def test_no_transaction_is_open_while_bytes_go_to_a_store(remote):
     wrote = []
 
+    def write():
+        remote.add_account(BOB)
+        wrote.append(True)
+
     def meanwhile():
-        writer = threading.Thread(target=lambda: (remote.add_account(BOB), wrote.append(True)))
+        writer = threading.Thread(target=write)
         writer.start()
         writer.join(5)
 

@@ -134,18 +134,26 @@ def test_what_the_client_has_is_not_sent_again(service, publish, method, form):
     assert got.headers.getlist("Vary") == ["Authorization"]
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-@pytest.mark.parametrize(
-    "form, status", [('"{}"', 200), ('"x", "{}"', 200), ("*", 200), ('"x"', 412), ("", 412)]
-)
-def test_who_insists_on_a_blob_gets_that_or_nothing(service, publish, method, form, status):
+@pytest.mark.parametrize("method, body", [("GET", SMALL), ("HEAD", b"")])
+@pytest.mark.parametrize("form", ['"{}"', '"x", "{}"', "*"])
+def test_who_insists_on_the_blob_that_is_here_gets_it(service, publish, method, body, form):
     path, cid = publish(SMALL)
 
     got = service.test_client().open(path, method=method, headers={"If-Match": form.format(cid)})
 
-    assert got.status_code == status
-    if method == "GET":
-        assert got.data == SMALL if status == 200 else got.json["error"] == "PreconditionFailed"
+    assert (got.status_code, got.data) == (200, body)
+
+
+@pytest.mark.parametrize("method, error", [("GET", b"PreconditionFailed"), ("HEAD", b"")])
+@pytest.mark.parametrize("form", ['"x"', ""])
+def test_who_insists_on_another_blob_gets_nothing(service, publish, method, error, form):
+    path, _ = publish(SMALL)
+
+    refused = service.test_client().open(path, method=method, headers={"If-Match": form})
+
+    assert refused.status_code == 412
+    assert error in refused.data
+    assert SMALL not in refused.data
 
 
 def test_the_owner_s_own_view_is_private(service, alice, publish):

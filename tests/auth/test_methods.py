@@ -224,7 +224,7 @@ def state(opened, request):
     app, did = opened
     change = {
         "deactivated": lambda tx, since: accounts.set_deactivated(tx, did, since),
-        "taken down": lambda tx, since: accounts.set_takedown(tx, did, since, since and "ref"),
+        "taken down": lambda tx, since: accounts.set_takedown(tx, did, since, "ref"),
     }[request.param]
     database = services_of(app).database
     with database.write() as tx:

@@ -249,10 +249,12 @@ def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
     opened = PublicLinks(tmp_path / "public", durable=True)
     asked = []
 
+    def is_public():
+        asked.append("now")
+        return True
+
     def put():
-        opened.add(
-            "did:web:a", "cid", "image/png", "../blobs/x", lambda: asked.append("now") or True
-        )
+        opened.add("did:web:a", "cid", "image/png", "../blobs/x", is_public)
 
     with opened.revoked([("did:web:a", "cid")]):
         put()
@@ -277,12 +279,15 @@ def test_the_links_of_an_account_go_at_once_however_many(tmp_path):
     ] == []
 
 
-@pytest.mark.parametrize("cid", ["cid", None], ids=["a link", "an account's"])
-def test_a_link_that_the_operator_deletes_in_that_moment_is_no_fault(tmp_path, monkeypatch, cid):
+@pytest.mark.parametrize(
+    "cid, folder", [("cid", "did:web:a"), (None, "another")], ids=["a link", "an account's"]
+)
+def test_a_link_that_the_operator_deletes_in_that_moment_is_no_fault(
+    tmp_path, monkeypatch, cid, folder
+):
     opened = PublicLinks(tmp_path / "public", durable=True)
     opened.add("did:web:b", "cid", "image/png", "../blobs/x", lambda: True)
-    if cid is not None:
-        (tmp_path / "public" / "did:web:a").mkdir()
+    (tmp_path / "public" / folder).mkdir()
     monkeypatch.setattr(os.path, "isdir", lambda path: True)
     monkeypatch.setattr(os.path, "lexists", lambda path: True)
 

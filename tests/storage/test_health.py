@@ -59,7 +59,8 @@ def test_a_store_is_probed_at_most_every_few_seconds(health, backend, seconds):
 
 def test_a_failure_is_noticed_and_so_is_its_end(health, backend, seconds):
     answers = [health.works()]
-    for backend.failing in (True, False):
+    for failing in (True, False):
+        backend.failing = failing
         seconds.now += FRESH_SECONDS
         answers.append(health.works())
 
