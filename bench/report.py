@@ -123,7 +123,7 @@ def table(head: Iterable[str], lines: Iterable[Iterable[str]]) -> str:
     )
 
 
-_BEGIN, _END = "<!-- figures: begin -->", "<!-- figures: end -->"
+BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
 
 
 def publish(bench: Bench, machine: dict[str, str], out: Path, project: Path) -> None:
@@ -133,10 +133,10 @@ def publish(bench: Bench, machine: dict[str, str], out: Path, project: Path) -> 
     for name in ("results.json", "results.md", "results.svg"):
         shutil.copy(out / name, kept / name)
     page = project / "bench" / "README.md"
-    before, begin, rest = page.read_text().partition(_BEGIN)
-    _, end, after = rest.partition(_END)
+    before, begin, rest = page.read_text().partition(BEGIN)
+    _, end, after = rest.partition(END)
     if not begin or not end:
-        print(f"bench/README.md has no {_BEGIN} and {_END} to put the figures between")
+        print(f"bench/README.md has no {BEGIN} and {END} to put the figures between")
         return
     page.write_text(f"{before}{begin}\n{_summary(bench, machine)}\n{end}{after}")
 

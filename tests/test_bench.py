@@ -92,7 +92,7 @@ def test_the_figures_go_into_the_page_between_their_marks(bench, tmp_path):
     for name in ("results.json", "results.md", "results.svg"):
         (out / name).write_text(name)
     page = tmp_path / "bench" / "README.md"
-    page.write_text(f"before\n{report._BEGIN}\nold\n{report._END}\nafter\n")
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
     facts = dict.fromkeys(("cpu", "memory", "file system", "date"), "any")
 
     report.publish(bench, facts, out, tmp_path)

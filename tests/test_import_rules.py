@@ -212,6 +212,48 @@ def test_a_module_says_first_what_it_is_for(module):
     assert rest[:1] in ("", "\n")
 
 
-@pytest.mark.parametrize("path", sorted(TESTS.rglob("*.py")), ids=lambda path: path.name)
-def test_nothing_is_mocked(path):
-    assert [name for name in imported(ast.parse(path.read_text())) if "mock" in name] == []
+TEST_TREES = {
+    str(path.relative_to(TESTS)): ast.parse(path.read_text())
+    for path in sorted(TESTS.rglob("*.py"))
+}
+
+
+@pytest.mark.parametrize("file", TEST_TREES)
+def test_nothing_is_mocked(file):
+    assert [name for name in imported(TEST_TREES[file]) if "mock" in name] == []
+
+
+@pytest.mark.parametrize("file", TEST_TREES)
+def test_no_test_patches_or_calls_a_private_name(file):
+    assert [name for name in foreign_names(TEST_TREES[file]) if is_private(name)] == []
+
+
+def foreign_names(tree):
+    """What *tree* takes from elsewhere: it imports, reads, patches or overrides it."""
+    package = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("aurora_blobs")
+        for alias in node.names
+    }
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(names=names):
+                yield from (alias.name for alias in names)
+            case ast.Attribute(value=ast.Name(id="self" | "cls" | "os")):
+                pass
+            case ast.Attribute(attr=name):
+                yield name
+            case ast.Call(func=ast.Attribute(attr="setattr"), args=arguments):
+                yield from (
+                    argument.value.rpartition(".")[2]
+                    for argument in arguments
+                    if isinstance(argument, ast.Constant) and isinstance(argument.value, str)
+                )
+            case ast.ClassDef(bases=bases, body=body):
+                if package & {ast.unparse(base) for base in bases}:
+                    yield from (part.name for part in body if isinstance(part, ast.FunctionDef))
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")

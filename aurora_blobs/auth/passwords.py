@@ -13,7 +13,7 @@ MAX_CHARACTERS = 256  # as on the reference PDS; bounds the work that a stranger
 # OWASP holds several settings of Argon2id to be equally strong. This one needs the least memory:
 # 7 MiB, and about 30 ms.
 # https://cheatsheetseries.owasp.org/cheatsheets/Password_Storage_Cheat_Sheet.html
-_HASHER = PasswordHasher(time_cost=5, memory_cost=7 * 1024, parallelism=1)
+HASHER = PasswordHasher(time_cost=5, memory_cost=7 * 1024, parallelism=1)
 # The hash of a password that nobody knows. A log-in without an account is checked against it.
 DUMMY_HASH = (
     "$argon2id$v=19$m=7168,t=5,p=1$"
@@ -30,7 +30,7 @@ def hash_password(password: str) -> str:
     if len(password) > MAX_CHARACTERS:
         raise InvalidPassword(f"Password too long. Maximum length is {MAX_CHARACTERS} characters.")
     with _ONE_AT_A_TIME:
-        return _HASHER.hash(password)
+        return HASHER.hash(password)
 
 
 def is_password(password: str, password_hash: str | None) -> bool:
@@ -39,7 +39,7 @@ def is_password(password: str, password_hash: str | None) -> bool:
         return False
     with _ONE_AT_A_TIME:
         try:
-            _HASHER.verify(DUMMY_HASH if password_hash is None else password_hash, password)
+            HASHER.verify(DUMMY_HASH if password_hash is None else password_hash, password)
         except VerificationError:
             return False
     return password_hash is not None

@@ -6,9 +6,10 @@ import sqlite3
 import pytest
 from argon2 import PasswordHasher
 from support.accounts import ALICE, CAROL
-from support.services import services_of
+from support.credentials import SECRET
 
 from aurora_blobs.auth import passwords
+from aurora_blobs.auth.session import SessionTokens
 
 PASSWORD = "correct horse battery"
 ADMIN = {"Authorization": "Basic " + base64.b64encode(b"admin:open sesame").decode()}
@@ -20,18 +21,18 @@ class Client:
 
     def __init__(self, app):
         self.app = app
-        self._http = app.test_client()
+        self.http = app.test_client()
 
     def get(self, method, headers=None, **params):
-        return self._http.get(
+        return self.http.get(
             f"/xrpc/{method}", query_string=params or None, headers=headers, buffered=True
         )
 
     def post(self, method, headers=None, /, **body):
-        return self._http.post(f"/xrpc/{method}", json=body or None, headers=headers)
+        return self.http.post(f"/xrpc/{method}", json=body or None, headers=headers)
 
     def page(self, path, host):
-        return self._http.get(path, base_url=f"http://{host}")
+        return self.http.get(path, base_url=f"http://{host}")
 
     def create(self, handle="alice.test"):
         return self.post(
@@ -47,7 +48,7 @@ class Client:
         )
 
     def upload(self, headers, data=GIF):
-        return self._http.post(
+        return self.http.post(
             "/xrpc/com.atproto.repo.uploadBlob",
             data=data,
             headers={**headers, "Content-Type": "image/gif"},
@@ -85,9 +86,8 @@ def outcome(answer):
 @pytest.fixture(autouse=True)
 def quick_passwords(monkeypatch):
     """What is slow on purpose is tested where passwords are."""
-    monkeypatch.setattr(
-        passwords, "_HASHER", PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
-    )
+    quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
+    monkeypatch.setattr(passwords, "HASHER", quick)
 
 
 @pytest.fixture
@@ -192,7 +192,7 @@ def test_a_new_account_is_logged_in_and_says_where_it_lives(service):
 def test_an_account_that_cannot_be_made_is_refused_with_the_reason(
     service, body, status, error, message
 ):
-    answer = service._http.post("/xrpc/com.atproto.server.createAccount", json=body)
+    answer = service.http.post("/xrpc/com.atproto.server.createAccount", json=body)
 
     assert (answer.status_code, answer.json["error"]) == (status, error)
     assert message in answer.json["message"]
@@ -682,10 +682,11 @@ def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
 
 def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_described(
     open_service,
+    clock,
 ):
-    service = open_service(ACCOUNTS="external")
-    did = CAROL
-    token = services_of(service.app).authenticator._tokens.access(did, session_id=None)
+    service = open_service(ACCOUNTS="external", JWT_SECRET=SECRET)
+    tokens = SessionTokens((SECRET,), "did:web:localhost", clock)
+    token = tokens.access(CAROL, session_id=None)
 
     assert service.get("com.atproto.server.describeServer").json["availableUserDomains"] == []
     status = service.get(
