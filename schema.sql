@@ -119,6 +119,14 @@ CREATE TABLE IF NOT EXISTS takedown (
     PRIMARY KEY (cid, did)
 );
 
+-- One row per account that was deleted while it was taken down. Whoever comes under its DID later is taken down too,
+-- until an admin lifts it.
+CREATE TABLE IF NOT EXISTS taken_down_account (
+    did        TEXT   PRIMARY KEY,
+    ref        TEXT   NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
 -- One row per log-in. refresh_jti is the jti of the only refresh token that is valid.
 CREATE TABLE IF NOT EXISTS session (
     id          TEXT   PRIMARY KEY,

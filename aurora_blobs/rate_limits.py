@@ -137,7 +137,8 @@ class Limits:
 
 
 def _state(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:
-    used, ends_at = counters.find(tx, name, subject, now) or (0, now + limit.seconds * 1_000_000)
+    window = limit.seconds * 1_000_000
+    used, ends_at = counters.find(tx, name, subject, now, window) or (0, now + window)
     return RateLimitState(limit, used, ends_at)
 
 

@@ -8,7 +8,7 @@ from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
-from aurora_blobs.rate_limits import Limits, count_use, network_of
+from aurora_blobs.rate_limits import DAY_SECONDS, Limits, count_use, network_of
 
 NOW = Clock().now
 HERE = "192.0.2.1"
@@ -183,3 +183,20 @@ def test_a_token_that_has_expired_is_no_used_one_though_it_is_not_forgotten_yet(
         assert not use_token(tx, "did:web:a.test", "j99", NOW + 60_000_000, NOW)
         assert use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
         assert not use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
+
+
+def test_no_window_lasts_longer_than_it_can_after_the_clock_was_ahead(database, clock):
+    limits = Limits(Config(failures_per_address=Limit(2, 300)), database, clock)
+    clock.advance(10 * 365 * DAY_SECONDS)
+    for _ in range(2):
+        with pytest.raises(AuthenticationRequired):
+            guess(limits)
+    clock.advance(-10 * 365 * DAY_SECONDS)
+
+    for _ in range(2):
+        with pytest.raises(AuthenticationRequired):
+            guess(limits)
+    with pytest.raises(RateLimitExceeded) as caught:
+        guess(limits)
+
+    assert caught.value.retry_after == 300

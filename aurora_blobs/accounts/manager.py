@@ -61,7 +61,7 @@ class AccountManager:
         until it is activated, after its data is here. *allow_reserved* takes reserved handles too.
 
         Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
-        InvalidRequest.
+        InvalidRequest, and AccountTakedown for a DID that was taken down and deleted.
         """
         handle = parse_local_handle(
             handle,
@@ -84,7 +84,10 @@ class AccountManager:
                 deactivated_at=None if did is None else now,
             ):
                 raise _conflict(tx, new_did, handle, email)
-            return _require(tx, new_did)
+            account = _require(tx, new_did)
+            if account.takedown_at is not None:
+                raise AccountTakedown()
+            return account
 
     def open_session(self, account: Account) -> LogIn:
         """Open a session for *account*, unchecked. Raises InvalidRequest if it is gone by now."""

@@ -57,12 +57,15 @@ class Moderation:
             raise InvalidRequest("Only an account can be deactivated or activated")
         if take_down and deactivate is False:
             raise InvalidRequest("Cannot activate and takedown an account at the same time")
+        lifted = take_down is False and self.lift(subject)
+        if lifted and deactivate is None:
+            return  # of an account that may be deleted by now
         try:
             self._repos.reported(subject.did)
         except RepoNotFound:
             raise SubjectNotFound("Repo not found") from None
-        if take_down is not None:
-            self.take_down(subject, _ref(takedown)) if take_down else self.lift(subject)
+        if take_down:
+            self.take_down(subject, _ref(takedown))
         if deactivate is not None:
             with self._database.write() as tx:
                 accounts.set_deactivated(tx, subject.did, self._clock() if deactivate else None)
@@ -77,39 +80,49 @@ class Moderation:
             ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
         with self._database.write() as tx:
             if subject.cid is None:
-                accounts.set_takedown(tx, subject.did, now, ref)
+                accounts.take_down(tx, subject.did, now, ref)
             else:
                 takedowns.apply(tx, subject.cid, subject.did, ref, now)
 
     def lift(self, subject: Subject) -> bool:
-        """Undo `take_down`; False if nothing was taken down. Bytes still here are served again."""
+        """Undo `take_down`; False if nothing was taken down. Bytes still here are served again.
+
+        The account may be deleted by now: a takedown outlives it.
+        """
         with self._database.write() as tx:
             if subject.cid is not None:
                 return takedowns.lift(tx, subject.cid, subject.did)
-            account = accounts.find(tx, subject.did)
-            accounts.set_takedown(tx, subject.did, None, None)
-            return account is not None and account.takedown_at is not None
+            return accounts.lift_takedown(tx, subject.did)
 
     def status(self, subject: Subject) -> dict[str, Any]:
         """The status of *subject* in the shape of getSubjectStatus. Raises SubjectNotFound."""
+        if subject.cid is None:
+            return self._account_status(subject.did)
         with self._database.read() as tx:
             account = accounts.find(tx, subject.did)
-            if account is None:
-                raise SubjectNotFound("Repo not found")
-            if subject.cid is None:
-                return {
-                    "subject": {"$type": _REPO, "did": subject.did},
-                    "takedown": _shown(account.takedown_at is not None, account.takedown_ref),
-                    "deactivated": {"applied": account.deactivated_at is not None},
-                }
             ref = takedowns.find_ref(tx, subject.cid, subject.did)
             state = blobs.find_upload_state(tx, subject.did, subject.cid)
         if ref is None and (state is None or state.entry is None):
-            raise SubjectNotFound("Subject not found")
+            raise SubjectNotFound("Repo not found" if account is None else "Subject not found")
         return {
             "subject": {"$type": _BLOB, "did": subject.did, "cid": subject.cid},
             "takedown": _shown(ref is not None, ref),
         }
+
+    def _account_status(self, did: str) -> dict[str, Any]:
+        with self._database.read() as tx:
+            account = accounts.find(tx, did)
+            ref = accounts.find_takedown_ref(tx, did)
+        subject = {"$type": _REPO, "did": did}
+        if account is not None:
+            return {
+                "subject": subject,
+                "takedown": _shown(account.takedown_at is not None, account.takedown_ref),
+                "deactivated": {"applied": account.deactivated_at is not None},
+            }
+        if ref is not None:  # deleted while it was taken down
+            return {"subject": subject, "takedown": _shown(True, ref)}
+        raise SubjectNotFound("Repo not found")
 
 
 def _applied(change: dict[str, Any] | None, name: str) -> bool | None:

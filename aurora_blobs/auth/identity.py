@@ -80,6 +80,8 @@ class Identities:
         with self._database.read() as tx:
             known = identity.find(tx, did)
         now = self._clock()
+        if known is not None and known.fetched_at > now:
+            known = None  # by a clock that was ahead: its age cannot be told
         if known is not None and not (refresh and self._refreshes.take(did, now)):
             age = now - known.fetched_at
             if age < (_RETRY if known.document is None else _FRESH):

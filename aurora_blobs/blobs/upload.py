@@ -215,7 +215,9 @@ class Upload:
         if entry.unreferenced_since is None:
             return False
         # A restart is a write, which is not worth it within a thousandth of the grace time.
-        return self.clock() - entry.unreferenced_since >= self.rules.grace_seconds * 1000
+        elapsed = self.clock() - entry.unreferenced_since
+        # It is negative if the clock was ahead at the last upload.
+        return not 0 <= elapsed < self.rules.grace_seconds * 1000
 
     def _store(self) -> None:
         """Have the bytes in the backend; in a network store, after a row that names them."""

@@ -58,8 +58,11 @@ def create(
     return bool(
         tx.run(
             """
-            INSERT INTO account (did, handle, email, password_hash, created_at, deactivated_at)
-            VALUES (?, ?, ?, ?, ?, ?)
+            INSERT INTO account (did, handle, email, password_hash, created_at, deactivated_at,
+                                 takedown_at, takedown_ref)
+            VALUES (?, ?, ?, ?, ?, ?,
+                    (SELECT created_at FROM taken_down_account WHERE did = ?),
+                    (SELECT ref FROM taken_down_account WHERE did = ?))
                 ON CONFLICT DO NOTHING
             """,
             did,
@@ -68,6 +71,8 @@ def create(
             password_hash,
             now,
             deactivated_at,
+            did,
+            did,
         )
     )
 
@@ -77,12 +82,16 @@ def make_external(tx: Transaction, did: str, now: int) -> bool:
     return bool(
         tx.run(
             """
-            INSERT INTO account (did, created_at)
-            VALUES (?, ?)
+            INSERT INTO account (did, created_at, takedown_at, takedown_ref)
+            VALUES (?, ?,
+                    (SELECT created_at FROM taken_down_account WHERE did = ?),
+                    (SELECT ref FROM taken_down_account WHERE did = ?))
                 ON CONFLICT (did) DO NOTHING
             """,
             did,
             now,
+            did,
+            did,
         )
     )
 
@@ -160,13 +169,9 @@ def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
     )
 
 
-def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) -> bool:
-    """Take *did* down as of *since*, or lift the takedown with two Nones.
-
-    *ref* is the admin's reference. False if there is no such account.
-    """
-    if since is not None:
-        tx.hide(did)
+def take_down(tx: Transaction, did: str, since: int, ref: str) -> bool:
+    """Take *did* down as of *since*. *ref* is the admin's. False if there is no such account."""
+    tx.hide(did)
     return bool(
         tx.run(
             """
@@ -179,6 +184,26 @@ def set_takedown(tx: Transaction, did: str, since: int | None, ref: str | None) 
             did,
         )
     )
+
+
+def lift_takedown(tx: Transaction, did: str) -> bool:
+    """Lift the takedown of *did*, which may be deleted by now; False if there is none."""
+    lifted = tx.run(
+        """
+        UPDATE account
+           SET takedown_at = NULL, takedown_ref = NULL
+         WHERE did = ? AND takedown_at IS NOT NULL
+        """,
+        did,
+    )
+    remembered = tx.run("DELETE FROM taken_down_account WHERE did = ?", did)
+    return lifted + remembered > 0
+
+
+def find_takedown_ref(tx: Transaction, did: str) -> str | None:
+    """The ref under which *did* was taken down before it was deleted."""
+    row = tx.one("SELECT ref FROM taken_down_account WHERE did = ?", did)
+    return None if row is None else row[0]
 
 
 def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
@@ -220,9 +245,19 @@ def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
 def delete(tx: Transaction, did: str) -> bool:
     """Delete *did* with its sessions, records, references and entries.
 
-    False if there is no such account.
+    A takedown of the account is remembered. False if there is no such account.
     """
     tx.hide(did)
+    tx.run(
+        """
+        INSERT INTO taken_down_account (did, ref, created_at)
+        SELECT did, COALESCE(takedown_ref, ''), takedown_at
+          FROM account
+         WHERE did = ? AND takedown_at IS NOT NULL
+            ON CONFLICT (did) DO NOTHING
+        """,
+        did,
+    )
     return bool(
         tx.run(
             """

@@ -6,16 +6,20 @@ from aurora_blobs.db import Transaction
 def add(tx: Transaction, name: str, subject: str, now: int, window: int) -> tuple[int, int]:
     """Count one more; the count in the open window, and the window's end (microseconds).
 
-    *window* is its length in microseconds. The first count after a window's end opens the next.
+    *window* is its length in microseconds. The first count after a window's end opens the next. A
+    window that ends later than it can was opened by a clock that was ahead, and is over.
     """
     [(used, window_end)] = tx.all(
         """
         INSERT INTO usage_counter (name, subject, window_end, used)
         VALUES (?, ?, ?, 1)
             ON CONFLICT (name, subject) DO UPDATE
-           SET used = CASE WHEN usage_counter.window_end > ? THEN usage_counter.used + 1 ELSE 1 END,
-               window_end = CASE WHEN usage_counter.window_end > ? THEN usage_counter.window_end
-                                 ELSE excluded.window_end END
+           SET used = CASE WHEN usage_counter.window_end > ?
+                            AND usage_counter.window_end <= excluded.window_end
+                           THEN usage_counter.used + 1 ELSE 1 END,
+               window_end = CASE WHEN usage_counter.window_end > ?
+                                  AND usage_counter.window_end <= excluded.window_end
+                                 THEN usage_counter.window_end ELSE excluded.window_end END
         RETURNING used, window_end
         """,
         name,
@@ -27,17 +31,21 @@ def add(tx: Transaction, name: str, subject: str, now: int, window: int) -> tupl
     return used, window_end
 
 
-def find(tx: Transaction, name: str, subject: str, now: int) -> tuple[int, int] | None:
-    """The count in the window that is open at *now*, and the window's end; None if none is open."""
+def find(tx: Transaction, name: str, subject: str, now: int, window: int) -> tuple[int, int] | None:
+    """The count in the window that is open at *now*, and the window's end; None if none is open.
+
+    *window* as in `add`.
+    """
     row = tx.one(
         """
         SELECT used, window_end
           FROM usage_counter
-         WHERE name = ? AND subject = ? AND window_end > ?
+         WHERE name = ? AND subject = ? AND window_end > ? AND window_end <= ?
         """,
         name,
         subject,
         now,
+        now + window,
     )
     if row is None:
         return None

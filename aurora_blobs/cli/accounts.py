@@ -118,7 +118,9 @@ def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: boo
 @click.option("--lift", is_flag=True, help="Undo it.")
 def takedown(name: str, ref: str | None, lift: bool) -> None:
     """Take an account down: not served, not let in until it is lifted."""
-    subject = Subject(_find_account(name).did, None)
+    # A takedown outlives its account, so a DID that is lifted need not be of one.
+    is_lifted_did = lift and name.startswith("did:")
+    subject = Subject(name if is_lifted_did else _find_account(name).did, None)
     if not lift:
         services().moderation.take_down(subject, ref)
         click.echo(f"{subject.did} is taken down")

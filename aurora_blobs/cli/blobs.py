@@ -97,7 +97,7 @@ def backfill_blobs(as_json: bool) -> None:
 def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
     """Take a blob down, also one that was never seen: not served, stored or referenced until it is
     lifted."""
-    subject = Subject(EVERY_ACCOUNT if did is None else services().repos.find(did).did, cid)
+    subject = Subject(EVERY_ACCOUNT if did is None else _subject_did(did, lift=lift), cid)
     whom = did or "every account"
     if not lift:
         services().moderation.take_down(subject, ref)
@@ -111,6 +111,11 @@ def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
     if shown is not None:
         for other, _, _ in shown.takedowns:
             click.echo(f"{cid} is still taken down for {other or 'every account'}")
+
+
+def _subject_did(name: str, *, lift: bool) -> str:
+    # A takedown outlives its account, so a DID that is lifted need not be of one.
+    return name if lift and name.startswith("did:") else services().repos.find(name).did
 
 
 def _show_account(account: dict[str, Any]) -> None:

@@ -31,6 +31,9 @@ _TID = re.compile(rf"[234567a-j][{_TID_ALPHABET}]{{12}}")  # 64 bits, the highes
 _TID_VALUES = {character: value for value, character in enumerate(_TID_ALPHABET)}
 _CLOCK_ID_BITS = 10
 _MAX_TID = 2**63 - 1
+# Microseconds since the epoch: in the year 2255, with room for a million steps after it. A clock
+# beyond it is wrong, or the protocol has changed.
+_MAX_TID_TIME = 2**53 - 2**20
 
 _MIME_ALIASES = {"image/jpg": "image/jpeg"}
 
@@ -120,7 +123,7 @@ def new_tid(now: int, last: str | None) -> str:
 
     It is greater than *last*, even if the clock was set back. Raises ValueError if none is.
     """
-    value = now << _CLOCK_ID_BITS | secrets.randbelow(1 << _CLOCK_ID_BITS)
+    value = min(now, _MAX_TID_TIME) << _CLOCK_ID_BITS | secrets.randbelow(1 << _CLOCK_ID_BITS)
     if last is not None:
         value = max(value, _tid_value(last) + 1)
     if value > _MAX_TID:

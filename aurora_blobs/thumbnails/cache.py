@@ -150,15 +150,15 @@ class ThumbnailCache:
         row = derivatives.find(self._database.one_shot(), name)
         if row is None:
             return None
-        age = self._clock() - row.used_at
+        age = self._clock() - row.used_at  # negative if the clock was ahead
         if row.failure is not None:
-            if age < _FAILURE_LASTS:
+            if 0 <= age < _FAILURE_LASTS:
                 raise UnusableImage(row.failure)
             return None
         file = _open_checked(self._folder / name, name, row.size)
         if file is None:
             return None
-        if age >= _USE_INTERVAL:
+        if not 0 <= age < _USE_INTERVAL:
             with _best_effort(), self._database.write() as tx:
                 derivatives.touch(tx, name, self._clock())
         return Thumbnail(file, row.size - _CHECKSUM)

@@ -46,7 +46,7 @@ def log_in(accounts, identifier="alice.test", password=PASSWORD, **more):
 
 def take_down(database, did):
     with database.write() as tx:
-        catalog.set_takedown(tx, did, 1, "spam")
+        catalog.take_down(tx, did, 1, "spam")
 
 
 def test_an_account_is_named_after_its_handle(accounts, clock):
@@ -270,7 +270,7 @@ def test_a_refresh_token_that_came_with_a_takedown_renews_nothing_ever(accounts,
     take_down(database, account.did)
     session = log_in(accounts, allow_taken_down=True)
     with database.write() as tx:
-        catalog.set_takedown(tx, account.did, None, None)
+        catalog.lift_takedown(tx, account.did)
 
     with pytest.raises(ExpiredToken):
         accounts.renew(tokens.verify_refresh(session.refresh_token))

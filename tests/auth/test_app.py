@@ -160,7 +160,7 @@ def test_bad_credentials_win_over_a_bad_body_and_bad_parameters_over_both(make):
 def test_an_account_that_was_taken_down_sees_what_is_its_own_and_uploads_nothing(make):
     app = make()
     with services_of(app).database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
     client, owner = app.test_client(), session(app, scope="com.atproto.takendown")
 
     listed = client.get(f"/xrpc/com.atproto.sync.listBlobs?did={ALICE}", headers=owner)

@@ -222,16 +222,22 @@ STATES = {
 def state(opened, request):
     """The state that the account is in."""
     app, did = opened
-    change = {
-        "deactivated": lambda tx, since: accounts.set_deactivated(tx, did, since),
-        "taken down": lambda tx, since: accounts.set_takedown(tx, did, since, "ref"),
+    apply, undo = {
+        "deactivated": (
+            lambda tx: accounts.set_deactivated(tx, did, 1),
+            lambda tx: accounts.set_deactivated(tx, did, None),
+        ),
+        "taken down": (
+            lambda tx: accounts.take_down(tx, did, 1, "ref"),
+            lambda tx: accounts.lift_takedown(tx, did),
+        ),
     }[request.param]
     database = services_of(app).database
     with database.write() as tx:
-        change(tx, 1)
+        apply(tx)
     yield request.param
     with database.write() as tx:
-        change(tx, None)
+        undo(tx)
 
 
 @pytest.mark.parametrize("nsid", STATES)

@@ -298,7 +298,7 @@ def test_the_account_of_a_bound_token_is_checked(door, database):
     assert refusal(door.enter, access_token(sub=BOB))[:2] == (403, "AccountNotFound")
 
     with database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
 
     assert door.refuse() == (401, "AccountTakedown", "Account has been taken down")
 

@@ -319,7 +319,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_i
     assert authenticate(SIGNER.token()).deactivated
 
     with database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
 
     assert refusal(authenticate, SIGNER.token()) == (
         401,

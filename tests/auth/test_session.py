@@ -187,7 +187,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_m
         "Account is deactivated",
     )
     with database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
     taken_down = (401, "AccountTakedown", "Account has been taken down")
     assert (
         refusal(authenticator.person, credentials(f"Bearer {minted()}"), UPLOAD, SESSION)
@@ -197,7 +197,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_m
 
 def test_a_method_may_let_an_account_that_was_taken_down_in(authenticator, database):
     with database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
 
     person = authenticator.person(
         credentials(f"Bearer {minted()}"), UPLOAD, SESSION, allow_taken_down=True
@@ -334,7 +334,7 @@ def test_without_an_admin_password_everybody_is_refused(database, clock, tokens,
 
 def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticator, database):
     with database.write() as tx:
-        accounts.set_takedown(tx, ALICE, 1, "ref")
+        accounts.take_down(tx, ALICE, 1, "ref")
     owner = minted(scope="com.atproto.takendown")
 
     assert authenticator.optional(credentials(None), "x") is None

@@ -347,3 +347,96 @@ def test_nobody_but_an_admin_takes_down(alice):
 
     assert answer.status_code in (400, 401)
     assert alice.client.post(UPDATE, json={}, auth=("admin", "wrong")).status_code == 401
+
+
+def delete_own_account(member):
+    answer = member.post(
+        "com.atproto.server.deleteAccount", did=member.did, password="correct horse", token="any"
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def come_back(member, handle="alice.test"):
+    return member.client.post(
+        "/xrpc/com.atproto.server.createAccount",
+        json={"handle": handle, "email": "again@example.com", "password": "correct horse"},
+    )
+
+
+def delete_by_admin(member):
+    answer = member.client.post(
+        "/xrpc/com.atproto.admin.deleteAccount", json={"did": member.did}, auth=ADMIN
+    )
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize("delete_account", [delete_own_account, delete_by_admin])
+def test_the_takedown_of_an_account_outlives_the_account(admin, alice, delete_account):
+    admin.take_down_account(alice.did)
+    delete_account(alice)
+
+    refused = come_back(alice)
+
+    assert (refused.status_code, refused.json["error"]) == (401, "AccountTakedown")
+    assert admin.status(did=alice.did).json == {
+        "subject": repo_of(alice.did),
+        "takedown": {"applied": True, "ref": "test-account"},
+    }
+    admin.take_down_account(alice.did, applied=False)
+    assert come_back(alice).status_code == 200
+    assert admin.status(did=alice.did).json["takedown"] == {"applied": False}
+
+
+def test_an_account_of_a_pds_that_was_taken_down_and_deleted_comes_back_taken_down(open_app):
+    app = open_app(ADMIN_PASSWORD="open sesame", ACCOUNTS="external")
+    admin = Admin(app.test_client())
+    admin.take_down_account(ALICE)
+    app.test_client().post("/xrpc/com.atproto.admin.deleteAccount", json={"did": ALICE}, auth=ADMIN)
+
+    admin.update(subject=blob_of(ALICE, CID), takedown={"applied": True})  # makes the account anew
+
+    shown = admin.status(did=ALICE).json
+    assert shown["takedown"] == {"applied": True, "ref": "test-account"}
+    assert shown["deactivated"] == {"applied": False}
+
+
+def test_a_takedown_of_a_blob_is_shown_and_lifted_after_its_account_is_deleted(
+    admin, alice, app, clock
+):
+    cid = cid_in(alice.publish(jpeg("cat")).blob)
+    admin.take_down(alice.did, cid)
+    delete_own_account(alice)
+    assert stored(alice) == {cid}
+
+    assert admin.status(did=alice.did, blob=cid).json["takedown"]["applied"]
+    admin.lift(alice.did, cid)
+
+    assert admin.status(did=alice.did, blob=cid).status_code == 400
+    clock.advance(2 * DAY)
+    collected = app.test_cli_runner().invoke(args=["blobs", "gc"])
+    assert collected.exit_code == 0, collected.output
+    assert stored(alice) == set()
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (
+            ["blobs", "takedown", "CID", "--did", "DID", "--lift"],
+            "is not taken down for DID any more",
+        ),
+        (["account", "takedown", "DID", "--lift"], "DID is not taken down any more"),
+    ],
+    ids=["of a blob", "of the account"],
+)
+def test_a_command_lifts_a_takedown_after_the_account_is_deleted(admin, alice, app, words, said):
+    cid = cid_in(alice.publish(jpeg("cat")).blob)
+    admin.take_down(alice.did, cid)
+    admin.take_down_account(alice.did)
+    delete_own_account(alice)
+    names = {"CID": cid, "DID": alice.did}
+
+    result = app.test_cli_runner().invoke(args=[names.get(word, word) for word in words])
+
+    assert result.exit_code == 0
+    assert said.replace("DID", alice.did) in result.output

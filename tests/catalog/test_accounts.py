@@ -80,10 +80,10 @@ def test_states_come_and_go(tx):
     create(tx)
 
     accounts.set_deactivated(tx, ALICE, NOW)
-    accounts.set_takedown(tx, ALICE, NOW, "spam")
+    accounts.take_down(tx, ALICE, NOW, "spam")
     both = accounts.find(tx, ALICE)
     accounts.set_deactivated(tx, ALICE, None)
-    accounts.set_takedown(tx, ALICE, None, None)
+    accounts.lift_takedown(tx, ALICE)
 
     assert (both.deactivated_at, both.takedown_at, both.takedown_ref, both.active) == (
         NOW,
@@ -96,7 +96,7 @@ def test_states_come_and_go(tx):
 
 def test_what_changes_nobody_says_so(tx):
     assert not accounts.set_deactivated(tx, ALICE, NOW)
-    assert not accounts.set_takedown(tx, ALICE, NOW, "spam")
+    assert not accounts.take_down(tx, ALICE, NOW, "spam")
     assert not accounts.set_quota(tx, ALICE, 1)
     assert not accounts.set_uploads_per_day(tx, ALICE, 1)
     assert not accounts.delete(tx, ALICE)

@@ -197,3 +197,13 @@ def test_a_media_type_is_bare_and_in_lower_case(text, parsed):
 def test_what_is_no_media_type_is_refused(text):
     with pytest.raises(ValueError):
         syntax.parse_mime_type(text)
+
+
+@pytest.mark.parametrize("now", [2**53 - 1, 2**53, 2**60], ids=["2255", "2255 and more", "38504"])
+def test_a_clock_beyond_the_last_tid_still_makes_tids_that_rise(now):
+    tids = [syntax.new_tid(now, None)]
+    for _ in range(3000):
+        tids.append(syntax.new_tid(now, tids[-1]))
+
+    assert tids == sorted(set(tids))
+    assert [syntax.parse_tid(tid) for tid in tids] == tids
