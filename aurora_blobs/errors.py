@@ -283,6 +283,15 @@ class ServiceBusy(BlobServiceError):
     retry_after = 5
 
 
+class ThumbnailTimeout(ServiceBusy):
+    """The time for a thumbnail passed without its share of CPU: the machine is busy."""
+
+    retry_after = 60
+
+    def __init__(self) -> None:
+        super().__init__("The picture could not be derived in time, please try again later.")
+
+
 class BackendUnavailable(BlobServiceError):
     """The store cannot be reached, or refuses to work."""
 

@@ -39,6 +39,22 @@ def find(tx: Transaction, name: str) -> Derivative | None:
     return None if row is None else Derivative(*row)
 
 
+def find_either(tx: Transaction, name: str, other: str) -> Derivative | None:
+    """The row of *name* or of *other*: one of a picture that was made, else the newest failure."""
+    row = tx.one(
+        """
+        SELECT size, failure, used_at
+          FROM derivative
+         WHERE name IN (?, ?)
+         ORDER BY failure IS NOT NULL, used_at DESC
+         LIMIT 1
+        """,
+        name,
+        other,
+    )
+    return None if row is None else Derivative(*row)
+
+
 def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, now: int) -> None:
     """Note that *name*, derived from *cid*, has a file of *size* bytes or could not be made."""
     replaced = find(tx, name)
@@ -83,15 +99,10 @@ def delete(tx: Transaction, uses: list[Use]) -> int:
     return gone
 
 
-def delete_failures(tx: Transaction, before: int) -> None:
-    """Forget the failures that were noted earlier than *before*."""
-    tx.run(
-        """
-        DELETE FROM derivative
-         WHERE failure IS NOT NULL AND used_at < ?
-        """,
-        before,
-    )
+def delete_failures(tx: Transaction, before: int, now: int) -> None:
+    """Forget the failures that were noted earlier than *before*, or by a clock ahead of *now*."""
+    tx.run("DELETE FROM derivative WHERE failure IS NOT NULL AND used_at < ?", before)
+    tx.run("DELETE FROM derivative WHERE failure IS NOT NULL AND used_at > ?", now)
 
 
 def total_bytes(tx: Transaction) -> int:

@@ -20,10 +20,15 @@ from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.derivatives import Use
 from aurora_blobs.db import Database
-from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
+from aurora_blobs.errors import (
+    InsufficientStorage,
+    ServiceBusy,
+    ThumbnailTimeout,
+    UnusableImage,
+)
 from aurora_blobs.intake.stale_files import locked_file
 from aurora_blobs.protocol.cid import place_of
-from aurora_blobs.thumbnails.pool import WorkerPool
+from aurora_blobs.thumbnails.pool import WALL_SECONDS, WorkerPool
 from aurora_blobs.thumbnails.presets import Preset
 
 log = logging.getLogger("aurora_blobs")
@@ -31,8 +36,11 @@ log = logging.getLogger("aurora_blobs")
 LOCK_SECONDS = 10  # a request that waits longer for another one's thumbnail is answered with 503
 
 _SECOND = 1_000_000  # microseconds
-# A failure is remembered this long; a guess, what helps is a new version of Pillow.
+# A failure is remembered this long; a guess, what helps is a new version of Pillow. One that the
+# clock ended says more of the machine than of the picture.
 _FAILURE_LASTS = 3600 * _SECOND
+_TIMEOUT_LASTS = 60 * _SECOND
+_TIMED_OUT = ThumbnailTimeout().message
 # Uses within this time of a noted one are not noted, because a read should not write.
 _USE_INTERVAL = 600 * _SECOND
 # Bytes of CRC-32 at the beginning of a file. It is for accidents: nobody else writes here. It is
@@ -65,6 +73,7 @@ class ThumbnailCache:
         max_bytes: int,
         clock: Callable[[], int],
         lock_seconds: float = LOCK_SECONDS,
+        wall_seconds: float = WALL_SECONDS,
     ) -> None:
         """*presets* are those that clients may ask for. *max_bytes* bounds the files; 0 keeps none.
 
@@ -77,23 +86,25 @@ class ThumbnailCache:
         self._max_bytes = max_bytes
         self._clock = clock
         self._lock_seconds = lock_seconds
-        self._workers = WorkerPool()
+        self._workers = WorkerPool(wall_seconds=wall_seconds)
 
     def open(self, entry: Entry, preset: Preset, form: str) -> Thumbnail:
         """The thumbnail of *entry*, of a type in `READABLE`, for *preset*, in a form of `WRITABLE`.
 
         It is made once, however many callers in however many processes ask for it at the same
-        time. A failure is remembered for an hour.
+        time. A failure is remembered for an hour, for all presets and forms: a picture that needs
+        too much is tried once.
 
         Raises UnusableImage, BlobNotFound, ServiceBusy, and MethodNotImplemented if Pillow is not
         installed.
         """
         name = name_of(entry.cid, preset, form)
-        found = self._find(name)
+        found = self._find(name, entry.cid)
         if found is not None:
             return found
+        # The lock is of the whole blob, so others that wait for it see a failure.
         with self._locked(name, self._lock_seconds) as is_locked:
-            found = self._find(name)
+            found = self._find(name, entry.cid)
             if found is not None:
                 return found
             if not is_locked:
@@ -103,9 +114,9 @@ class ThumbnailCache:
                 # outlive their healing.
                 source = self._blobs.open(entry, verify=True)
                 content = self._workers.derive(source, entry.mime_type, preset, form)
-            except UnusableImage as error:
+            except (UnusableImage, ThumbnailTimeout) as error:
                 with _best_effort():
-                    self._note_failure(name, entry.cid, error.message)
+                    self._note_failure(entry.cid, error.message)
                 raise
             with _best_effort():
                 self._keep(name, entry.cid, content)
@@ -146,11 +157,15 @@ class ThumbnailCache:
         """End the worker process."""
         self._workers.close()
 
-    def _find(self, name: str) -> Thumbnail | None:
-        row = derivatives.find(self._database.one_shot(), name)
+    def _find(self, name: str, cid: str) -> Thumbnail | None:
+        row = derivatives.find_either(self._database.one_shot(), name, place_of(cid))
         if row is None:
             return None
-        age = self._clock() - row.used_at  # negative if the clock was ahead
+        age = self._clock() - row.used_at  # negative, if the clock was ahead
+        if row.failure == _TIMED_OUT:
+            if 0 <= age < _TIMEOUT_LASTS:
+                raise ThumbnailTimeout()
+            return None
         if row.failure is not None:
             if 0 <= age < _FAILURE_LASTS:
                 raise UnusableImage(row.failure)
@@ -179,11 +194,11 @@ class ThumbnailCache:
             path.unlink(missing_ok=True)
             raise
 
-    def _note_failure(self, name: str, cid: str, message: str) -> None:
+    def _note_failure(self, cid: str, message: str) -> None:
         now = self._clock()
         with self._database.write() as tx:
-            derivatives.delete_failures(tx, now - _FAILURE_LASTS)
-            derivatives.put(tx, name, cid, 0, message, now)
+            derivatives.delete_failures(tx, now - _FAILURE_LASTS, now)
+            derivatives.put(tx, place_of(cid), cid, 0, message, now)
 
     def _reserve(self, name: str, cid: str, size: int) -> bool:
         """Evict others until *size* bytes are free, then write the row of *name*.

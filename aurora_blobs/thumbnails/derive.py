@@ -2,8 +2,10 @@
 
 import importlib
 import io
+import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 from PIL import Image, ImageCms, PngImagePlugin
@@ -11,10 +13,24 @@ from PIL import Image, ImageCms, PngImagePlugin
 from aurora_blobs.media import exif
 from aurora_blobs.thumbnails.presets import READABLE, Preset
 
-MAX_PIXELS = 50_000_000  # of one image
-# Bounds of an animation; beyond them only its first frame is shown. Pixels are those of all frames
-# together. At these bounds an animated GIF took 2 to 4 of the 10 seconds that a child has.
-MAX_FRAMES, MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 300, 200_000_000, 20_000_000
+# Of one image, by Pillow's name of its format. At its bound each was measured to need less than
+# three quarters of a child's memory and half of its CPU time, whatever it is made into. Per pixel
+# Pillow and libwebp hold 16 bytes, Pillow and libavif 18.5 (10 bits, 4:4:4, alpha), the others at
+# most 10.
+MAX_PIXELS = {
+    "JPEG": 50_000_000,
+    "PNG": 50_000_000,
+    "GIF": 50_000_000,
+    "WEBP": 30_000_000,
+    "AVIF": 25_000_000,
+}
+# Bounds of an animation; beyond them only its first frame is shown. DECODED and ENCODED are of all
+# frames together.
+MAX_FRAMES, MAX_FRAME_PIXELS = 300, 10_000_000
+MAX_DECODED_PIXELS, MAX_ENCODED_PIXELS = 200_000_000, 20_000_000
+# CPU time for the frames; an animation that takes longer shows its first one. What is left of the
+# child's 10 seconds is for the encoder: 20 megapixels of noise take it 6.
+_FRAMES_SECONDS = 3.0
 # What a WebP can say of an animation: RFC 9649, 2.7.1.
 _MAX_LOOPS = 2**16 - 1
 _MAX_FRAME_MS = 2**24 - 1
@@ -42,8 +58,16 @@ _OPTIONS: dict[str, dict[str, object]] = {
 }
 
 
+# Not JPEG: what phones append to it, a depth or brightness map, is no second frame.
+_ANIMATED = ("GIF", "PNG", "WEBP", "AVIF")
+
+
 class Unusable(Exception):
     """No thumbnail can be made of the bytes; the message says why."""
+
+
+class _TooSlow(Exception):
+    """The frames of an animation take more than `_FRAMES_SECONDS`."""
 
 
 def prepare() -> None:
@@ -52,63 +76,78 @@ def prepare() -> None:
     for plugin in ("MpoImagePlugin", "WebPImagePlugin", "AvifImagePlugin"):
         importlib.import_module(f"PIL.{plugin}")
     ImageCms.createProfile("sRGB")
-    Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+    Image.MAX_IMAGE_PIXELS = max(MAX_PIXELS.values())
     warnings.simplefilter("ignore")
     warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+# All that Pillow raises for damaged files: it has no class of its own for them.
+_DAMAGED = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    OverflowError,
+)
 
 
 def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
     """The thumbnail of *source*, of a type in `READABLE`, for *preset*, encoded in *form*.
 
-    It is upright, in sRGB and without metadata. Raises Unusable.
+    It is upright, in sRGB and without metadata. Whether there is one depends on *source* alone, so
+    that a failure is remembered for all presets and forms. Raises Unusable.
     """
+    # One decoder only, whatever the bytes look like.
+    kind = READABLE[mime_type]
+    too_large = f"the picture has more than {MAX_PIXELS[kind]} pixels, the most of a {kind}"
     try:
-        # One decoder only, whatever the bytes look like.
-        with Image.open(source, formats=(READABLE[mime_type],)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise Unusable(f"the picture has more than {MAX_PIXELS} pixels")
-            if form == "webp" and _is_short_animation(image, preset):
-                return _encoded_animation(image, preset)
+        if form == "webp" and kind in _ANIMATED:
+            # What is too much for an animation, or damaged behind its first frame, stands still.
+            with suppress(_TooSlow, MemoryError, *_DAMAGED), _opened(source, kind) as image:
+                if _is_short_animation(image, preset):
+                    return _encoded_animation(image, preset)
+        with _opened(source, kind) as image:
+            if image.width * image.height > MAX_PIXELS[kind]:
+                raise Unusable(too_large)
             return _encoded(_thumbnail(image, preset), form)
     except (Image.DecompressionBombWarning, Image.DecompressionBombError):
-        raise Unusable(f"the picture has more than {MAX_PIXELS} pixels") from None
+        raise Unusable(too_large) from None
     except MemoryError:
         raise Unusable("the picture needs more memory than is allowed") from None
-    except (
-        OSError,
-        SyntaxError,
-        ValueError,
-        IndexError,
-        KeyError,
-        TypeError,
-        EOFError,
-        OverflowError,
-    ) as error:
-        # All that Pillow raises for damaged files: it has no class of its own for them.
+    except _DAMAGED as error:
         raise Unusable("the picture is damaged") from error
 
 
+def _opened(source: BinaryIO, kind: str) -> Image.Image:
+    source.seek(0)
+    return Image.open(source, formats=(kind,))
+
+
 def _is_short_animation(image: Image.Image, preset: Preset) -> bool:
-    # Not JPEG: what phones append to it, a depth or brightness map, is no second frame.
-    if image.format not in ("GIF", "PNG", "WEBP", "AVIF"):
-        return False
     if not getattr(image, "is_animated", False):
         return False
     frames: int = image.n_frames  # type: ignore[attr-defined]
     width, height = preset.plan(*image.size)[1]
     return (
         frames <= MAX_FRAMES
+        and image.width * image.height <= MAX_FRAME_PIXELS
         and frames * image.width * image.height <= MAX_DECODED_PIXELS
         and frames * width * height <= MAX_ENCODED_PIXELS
     )
 
 
 def _encoded_animation(image: Image.Image, preset: Preset) -> bytes:
+    """Raises _TooSlow."""
     frames, durations = [], []
     for frame in _png_frames(image) if image.format == "PNG" else _frames(image):
         frames.append(_thumbnail(frame, preset).convert("RGBA"))
         duration = int(image.info.get("duration", 0)) or _USUAL_FRAME_MS
         durations.append(min(duration, _MAX_FRAME_MS))
+        if time.process_time() > _FRAMES_SECONDS:
+            raise _TooSlow
     output = io.BytesIO()
     frames[0].save(
         output,

@@ -10,12 +10,13 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, UnusableImage
+from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, ThumbnailTimeout, UnusableImage
 from aurora_blobs.thumbnails.presets import Preset
 from aurora_blobs.thumbnails.wire import parse_answer
 
@@ -23,7 +24,10 @@ MAX_ANSWER_BYTES = 64 * 2**20  # a guess; 9 MP of noise as PNG have 27 MB
 
 _AT_ONCE = 2  # thumbnails in work per process of the server; more gain nothing and cost memory
 _QUEUE_SECONDS = 10  # a request that waits longer for its turn is answered with 503
-_ANSWER_SECONDS = 30  # more than a child may take (worker.py)
+# For a thumbnail, by the clock. Only a busy machine, or a decoder that hangs, takes so much longer
+# than the CPU time that a child has (worker.py).
+WALL_SECONDS = 30
+_GRACE_SECONDS = 10  # more than a child needs to end when its time is over
 _PIECE = 256 * 1024  # bytes per read
 _PACKAGES = Path(__file__).parents[2]
 
@@ -34,9 +38,12 @@ class WorkerPool:
     `process` is the worker, None before the first thumbnail. It is started again if it dies.
     """
 
-    def __init__(self, *, max_answer_bytes: int = MAX_ANSWER_BYTES) -> None:
+    def __init__(
+        self, *, max_answer_bytes: int = MAX_ANSWER_BYTES, wall_seconds: float = WALL_SECONDS
+    ) -> None:
         self.process: subprocess.Popen[bytes] | None = None
         self._max_answer_bytes = max_answer_bytes
+        self._wall_seconds = wall_seconds
         self._lock = threading.Lock()
         self._turns = threading.BoundedSemaphore(_AT_ONCE)
         self._requests: socket.socket | None = None
@@ -47,13 +54,14 @@ class WorkerPool:
 
         *mime_type* is a type in `READABLE`, *form* one of `WRITABLE`.
 
-        Raises UnusableImage, ServiceBusy, and MethodNotImplemented if Pillow is not installed.
+        Raises UnusableImage, ServiceBusy, ThumbnailTimeout, and MethodNotImplemented if Pillow is
+        not installed.
         """
         with source:
             answer = self._answer(source, mime_type, preset, form)
         image = parse_answer(answer)
         if image is None:
-            # A limit ended the child, or its decoder crashed.
+            # A limit of CPU or memory ended the child, or its decoder crashed.
             raise UnusableImage("the picture takes too much time or memory")
         if isinstance(image, str):
             raise UnusableImage(image)
@@ -73,6 +81,7 @@ class WorkerPool:
             "width": preset.width,
             "height": preset.height,
             "form": form,
+            "seconds": self._wall_seconds,
         }
         request = json.dumps(asked).encode()
         if not self._turns.acquire(timeout=_QUEUE_SECONDS):
@@ -91,7 +100,10 @@ class WorkerPool:
         return answer
 
     def _ask(self, request: bytes, source: int) -> bytes:
-        """The child's answer, cut off if the child died, took too long or said too much."""
+        """The child's answer, cut off if the child died, took too long or said too much.
+
+        Raises ThumbnailTimeout.
+        """
         ours, theirs = socket.socketpair()
         with ours:
             with theirs, self._lock:
@@ -100,14 +112,17 @@ class WorkerPool:
                 except OSError:  # the worker is gone; another one is tried, once
                     self._end()
                     socket.send_fds(self._connection(), [request], [source, theirs.fileno()])
-            ours.settimeout(_ANSWER_SECONDS)
+            ends_at = time.monotonic() + self._wall_seconds
+            ours.settimeout(self._wall_seconds + _GRACE_SECONDS)
             answer = bytearray()
             try:
                 while len(answer) <= self._max_answer_bytes and (piece := ours.recv(_PIECE)):
                     answer += piece
             except OSError:
                 pass  # it timed out, or the child died
-            return bytes(answer)
+        if parse_answer(answer) is None and time.monotonic() >= ends_at:
+            raise ThumbnailTimeout()
+        return bytes(answer)
 
     def _connection(self) -> socket.socket:
         if self._server_pid != os.getpid():  # after a fork the worker is the parent's

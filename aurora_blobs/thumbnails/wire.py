@@ -15,7 +15,7 @@ def refused(reason: str) -> bytes:
     return _REFUSED + reason.encode()
 
 
-def parse_answer(answer: bytes) -> bytes | str | None:
+def parse_answer(answer: bytes | bytearray) -> bytes | str | None:
     """The image in *answer*, or the reason why there is none; None if the answer is cut off."""
     body = answer[len(STARTED) :]
     if body.startswith(_REFUSED):
@@ -23,4 +23,4 @@ def parse_answer(answer: bytes) -> bytes | str | None:
     length, image = body[len(_DERIVED) :][:_LENGTH], body[len(_DERIVED) + _LENGTH :]
     if not body.startswith(_DERIVED) or len(length) != _LENGTH:
         return None
-    return image if len(image) == int.from_bytes(length) else None
+    return bytes(image) if len(image) == int.from_bytes(length) else None

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
-from support import media
+from support import bombs, media
 from support.accounts import sign_up
 from support.open_files import open_files
 from support.services import services_of
@@ -22,12 +22,17 @@ from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA
-from aurora_blobs.errors import InsufficientStorage, ServiceBusy, UnusableImage
+from aurora_blobs.errors import (
+    InsufficientStorage,
+    ServiceBusy,
+    ThumbnailTimeout,
+    UnusableImage,
+)
 from aurora_blobs.maintenance.backfill import backfill
-from aurora_blobs.protocol.cid import shard_of
+from aurora_blobs.protocol.cid import place_of, shard_of
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.thumbnails.cache import ThumbnailCache
-from aurora_blobs.thumbnails.presets import presets
+from aurora_blobs.thumbnails.presets import WRITABLE, presets
 
 THUMBNAIL = presets([])["avatar_thumbnail"]
 
@@ -43,6 +48,7 @@ class Service:
 
     def __init__(self, config, clock):
         self.app = create_app(config, clock=clock)
+        self.clock = clock
         self.inside = services_of(self.app)
         self.client = self.app.test_client()
         self.alice = sign_up(self.client)
@@ -252,6 +258,40 @@ def test_a_failure_is_remembered_for_an_hour(service, clock):
     assert (first.status_code, first.json["error"]) == (422, "UnusableImage")
     assert (again.status_code, again.json) == (422, first.json)
     assert later.json["error"] == "BlobNotFound"  # it was tried again
+
+
+def test_a_picture_that_cannot_be_made_is_tried_once_for_all_presets_and_forms(service, clock):
+    cid = service.upload(photo()[:-200])
+    first = service.get(cid, "banner", "@webp")
+    service.inside.blobs.backend.delete(cid)  # another try would find that
+
+    others = [service.get(cid, preset, f"@{form}") for preset in presets([]) for form in WRITABLE]
+    clock.advance(3601)
+    later = service.get(cid)
+
+    assert (first.status_code, first.json["error"]) == (422, "UnusableImage")
+    assert [(each.status_code, each.json) for each in others] == [(422, first.json)] * 20
+    assert later.json["error"] == "BlobNotFound"
+
+
+def test_a_picture_that_was_made_is_served_whatever_failed_since(service):
+    cid = service.upload(photo())
+    kept = service.get(cid)
+    with service.inside.database.write() as tx:
+        derivatives.put(tx, place_of(cid), cid, 0, "the picture is damaged", service.clock())
+
+    assert service.get(cid).data == kept.data
+    assert service.get(cid, "banner").status_code == 422
+
+
+def test_a_failure_that_a_clock_noted_that_was_ahead_is_tried_again(service, clock):
+    cid = service.upload(photo())
+    clock.advance(10 * 365 * 86_400)
+    with service.inside.database.write() as tx:
+        derivatives.put(tx, place_of(cid), cid, 0, "the picture is damaged", clock())
+    clock.advance(-10 * 365 * 86_400)
+
+    assert service.get(cid).status_code == 200
 
 
 DAMAGES = {
@@ -483,6 +523,45 @@ def test_however_many_ask_at_once_it_is_made_once(caches):
 
     assert len(made) == 40 and len(set(made)) == 1
     assert caches.backend.opened == 1
+
+
+def test_of_many_that_ask_for_a_bomb_one_tries(caches):
+    entry = caches.upload(photo()[:-200])
+    cache = caches.make()
+    refused = []
+
+    def ask(preset, form):
+        try:
+            cache.open(entry, preset, form)
+        except UnusableImage as error:
+            refused.append(error.message)
+
+    threads = [
+        threading.Thread(target=ask, args=(preset, form))
+        for preset in presets([]).values()
+        for form in WRITABLE
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+
+    assert refused == ["the picture is damaged"] * 20
+    assert caches.backend.opened == 1
+
+
+def test_a_picture_that_the_clock_ended_is_tried_again_after_a_minute(caches, clock):
+    entry = caches.upload(bombs.scan_flood(7000, 4000))
+    cache = caches.make(wall_seconds=0.2)
+    opened = []
+
+    for seconds in (0, 59, 2):
+        clock.advance(seconds)
+        with pytest.raises(ThumbnailTimeout):
+            cache.open(entry, THUMBNAIL, "webp")
+        opened.append(caches.backend.opened)
+
+    assert opened == [1, 1, 2]
 
 
 def noise(level: int) -> bytes:

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
-from support import media
+from support import bombs, media
 
-from aurora_blobs.errors import UnusableImage
+from aurora_blobs.errors import ThumbnailTimeout, UnusableImage
 from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 from aurora_blobs.thumbnails.wire import STARTED, derived, parse_answer, refused
@@ -464,6 +464,46 @@ def test_a_long_animation_shows_its_first_frame(derive):
     assert getattr(image, "n_frames", 1) == 1
 
 
+def test_an_animation_of_large_frames_shows_its_first_one(derive):
+    frames = [Image.new("P", (4000, 3000), index) for index in range(2)]
+    data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:], duration=20)
+
+    assert getattr(derive(data, "image/gif", form="webp"), "n_frames", 1) == 1
+
+
+def test_an_animation_that_is_damaged_later_on_shows_its_first_frame(derive):
+    data = animated("PNG", 3)
+    at = data.rindex(b"fdAT") + 8
+    damaged = data[:at] + bytes(20) + data[at + 20 :]
+
+    image = derive(damaged, "image/apng", form="webp")
+
+    assert (getattr(image, "n_frames", 1), image.size) == (1, (60, 60))
+
+
+def flat(form: str, width: int, height: int) -> bytes:
+    if form == "PNG":
+        return bombs.flat_png(width, height, 8, 4)
+    options = {"WEBP": {"lossless": True, "method": 0}, "AVIF": {"speed": 10}}
+    return encoded(Image.new("L", (width, height), 99), form, **options.get(form, {}))
+
+
+# The bounds of docs/pictures.md, in rows of 5,000 pixels.
+ROWS = {"JPEG": 10_000, "PNG": 10_000, "GIF": 10_000, "WEBP": 6_000, "AVIF": 5_000}
+
+
+@pytest.mark.parametrize("form, rows", ROWS.items(), ids=ROWS)
+def test_a_picture_may_have_as_many_pixels_as_is_promised_and_no_more(pool, form, rows):
+    mime_type, banner = f"image/{form.lower()}", presets([])["banner"]
+
+    made = pool.derive(io.BytesIO(flat(form, 5000, rows)), mime_type, banner, "webp")
+    with pytest.raises(UnusableImage) as refusal:
+        pool.derive(io.BytesIO(flat(form, 5000, rows + 1)), mime_type, banner, "webp")
+
+    assert Image.open(io.BytesIO(made)).size == (3000, 1000)
+    assert f"more than {5000 * rows} pixels" in str(refusal.value)
+
+
 BROKEN = {
     "a pixel flood": ("image/png", media.png(60_000, 60_000), "pixels"),
     "a jpeg of another size than it has": ("image/jpeg", media.jpeg(65_000, 65_000), "pixels"),
@@ -505,7 +545,7 @@ def test_the_worker_knows_none_of_the_settings(derive, pool):
 LIMITED = """
 import resource, signal
 from aurora_blobs.thumbnails import worker
-worker.limit_resources(worker.address_space() + 100_000_000)
+worker.limit_resources(worker.address_space() + 100_000_000, 7)
 try:
     bytes(200_000_000)
 except MemoryError:
@@ -514,7 +554,7 @@ try:
     open("/dev/null")
 except OSError:
     print("no file")
-print(resource.getrlimit(resource.RLIMIT_CPU)[0] == worker.CPU_SECONDS, signal.alarm(0) == worker.WALL_SECONDS)
+print(resource.getrlimit(resource.RLIMIT_CPU)[0] == worker.CPU_SECONDS, signal.alarm(0))
 """
 
 
@@ -523,7 +563,21 @@ def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60
     )
 
-    assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue True\n", "")
+    assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue 7\n", "")
+
+
+def test_pictures_are_made_behind_what_the_server_does(derive, pool):
+    derive(encoded(quarters(), "PNG"), "image/png")
+
+    own = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pool.process.pid) == own + 5
+
+
+def test_what_takes_too_long_by_the_clock_says_nothing_of_the_picture():
+    data = bombs.scan_flood(7000, 4000)
+
+    with closing(WorkerPool(wall_seconds=0.5)) as pool, pytest.raises(ThumbnailTimeout):
+        pool.derive(io.BytesIO(data), "image/jpeg", SMALL, "jpeg")
 
 
 def test_an_answer_that_is_too_large_is_read_no_further():
