@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 from PIL import Image
-from support import bombs, media
+from support import image_bombs, media
 from support.accounts import sign_up
 from support.open_files import open_files
 from support.services import services_of
@@ -551,7 +551,7 @@ def test_of_many_that_ask_for_a_bomb_one_tries(caches):
 
 
 def test_a_picture_that_the_clock_ended_is_tried_again_after_a_minute(caches, clock):
-    entry = caches.upload(bombs.scan_flood(7000, 4000))
+    entry = caches.upload(image_bombs.scan_flood(7000, 4000))
     cache = caches.make(wall_seconds=0.2)
     opened = []
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
-from support import bombs, media
+from support import image_bombs, media
 
 from aurora_blobs.errors import ThumbnailTimeout, UnusableImage
 from aurora_blobs.thumbnails.pool import WorkerPool
@@ -483,7 +483,7 @@ def test_an_animation_that_is_damaged_later_on_shows_its_first_frame(derive):
 
 def flat(form: str, width: int, height: int) -> bytes:
     if form == "PNG":
-        return bombs.flat_png(width, height, 8, 4)
+        return image_bombs.flat_png(width, height, 8, 4)
     options = {"WEBP": {"lossless": True, "method": 0}, "AVIF": {"speed": 10}}
     return encoded(Image.new("L", (width, height), 99), form, **options.get(form, {}))
 
@@ -574,7 +574,7 @@ def test_pictures_are_made_behind_what_the_server_does(derive, pool):
 
 
 def test_what_takes_too_long_by_the_clock_says_nothing_of_the_picture():
-    data = bombs.scan_flood(7000, 4000)
+    data = image_bombs.scan_flood(7000, 4000)
 
     with closing(WorkerPool(wall_seconds=0.5)) as pool, pytest.raises(ThumbnailTimeout):
         pool.derive(io.BytesIO(data), "image/jpeg", SMALL, "jpeg")
