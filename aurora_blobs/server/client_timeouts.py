@@ -1,6 +1,5 @@
 """Time limits for clients: reads and writes end when the other side stalls or trickles."""
 
-import io
 import os
 import select
 import socket
@@ -9,13 +8,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from _typeshed import ReadableBuffer, WriteableBuffer
+    from _typeshed import ReadableBuffer
 
 IDLE_SECONDS = 20  # without a single byte, in either direction
 MIN_BYTES_PER_SECOND = 500  # of a body, averaged over each IDLE_SECONDS spent waiting for it
-DRAIN_BYTES = 16 * 1024 * 1024
-DRAIN_SECONDS = 5
-_DRAIN_CHUNK = 64 * 1024  # bytes per read
 
 
 class TimeoutSocket(socket.socket):
@@ -125,71 +121,3 @@ class TimeoutSocket(socket.socket):
     def _await_writable(self) -> None:
         if not self.is_ready(select.POLLOUT, IDLE_SECONDS):
             raise TimeoutError("the client takes nothing")
-
-
-class DirectBody(io.RawIOBase):
-    """A request body of known length. Each read is one read of the connection and may be short.
-
-    gunicorn's own body reads up to 1 MiB ahead and copies each byte five times before the caller
-    has it: a fourth of the CPU of a 1 MiB upload.
-    """
-
-    def __init__(self, connection: socket.socket, start: bytes, length: int) -> None:
-        """*start* holds those of the *length* bytes that have been read already."""
-        self._connection = connection
-        self._start = start
-        self._left = length
-        # gunicorn reads this: after a failure the start of the next request is unknown.
-        self.failed = False
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Up to *size* bytes, all of them for -1; none at the end or when the client has gone."""
-        if size is None or size < 0:
-            return self.readall()
-        size = min(size, self._left)
-        if size == 0:
-            return b""
-        if self._start:
-            data, self._start = self._start[:size], self._start[size:]
-        else:
-            try:
-                data = self._connection.recv(size)
-            except OSError:
-                self.failed = True
-                raise
-        self._left -= len(data)
-        return data
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """The same, for `io.RawIOBase`, which makes lines of it."""
-        with memoryview(buffer).cast("B") as view:
-            data = self.read(len(view))
-            view[: len(data)] = data
-        return len(data)
-
-
-def drain(environ: dict[str, Any]) -> bool:
-    """Discard the rest of the request body, up to `DRAIN_BYTES` and `DRAIN_SECONDS`.
-
-    Returns whether that was all of it; otherwise the connection cannot be used again. For an answer
-    that is given before the body was read: a proxy that is still sending would see the connection
-    break and turn our answer into a 502.
-    """
-    connection = environ.get("gunicorn.socket")
-    if isinstance(connection, TimeoutSocket):
-        connection.set_deadline(DRAIN_SECONDS)
-    left = DRAIN_BYTES
-    try:
-        while left > 0:
-            data = environ["wsgi.input"].read(min(left, _DRAIN_CHUNK))
-            if not data:
-                return True
-            left -= len(data)
-    except Exception:  # each WSGI server raises its own kind when a client goes away
-        pass
-    if isinstance(connection, TimeoutSocket):
-        connection.close_after()
-    return False

@@ -6,9 +6,9 @@ of them, tests/server/test_gunicorn_parts.py fails and names it.
 - ThreadWorker, overridden: init_process, enqueue_req, handle, handle_request, finish_request,
   _cap_keepalive, handle_quit. Used: alive, cfg, sockets, nr_conns, pending_conns, poller.
 - TConn: sock, client, parser, data_ready, timeout, close. It takes an attribute of ours, head.
-- The parser, made by http.get_parser: unreader, with take_buffered and unread.
-- The request: headers, body, force_close. body.reader is a ChunkedReader or a LengthReader, which
-  has length. body.failed is asked before the next request is read.
+- The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
+- The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
+  ChunkedReader, which has parse_chunk_size. body.failed is asked before the next request is read.
 - The config: settings, is_ssl, worker_int. An instance attribute goes before a setting.
 - util: write_error, looked up where it is called; write_nonblock.
 - UnsupportedTransferCoding is answered with 501, StopIteration with nothing.
@@ -30,7 +30,8 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket
+from aurora_blobs.server.bodies import ChunkedBody, DirectBody
+from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 HEAD_SECONDS = 10  # for the request line and all headers together
 # More than gunicorn's parser accepts by default. A longer head is given to it to be refused.
@@ -111,12 +112,14 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle_request(self, req: Any, conn: TConn) -> bool:
         """Answer one request, in a thread. Its body is read here."""
-        if isinstance(req.body.reader, ChunkedReader):
+        reader = req.body.reader
+        if isinstance(reader, ChunkedReader):
             _check_transfer_codings(req)
+            req.body = _chunked_body(conn, reader)
         if isinstance(conn.sock, TimeoutSocket):
             conn.sock.begin_request(close_after=req.force_close)
-            if isinstance(req.body.reader, LengthReader):
-                req.body = _direct_body(conn, req.body.reader.length)
+            if isinstance(reader, LengthReader):
+                req.body = _direct_body(conn, reader.length)
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError as error:
@@ -187,6 +190,15 @@ def _check_transfer_codings(req: Any) -> None:
     for name, value in req.headers:
         if name == "TRANSFER-ENCODING" and value.strip().lower() != "chunked":
             raise UnsupportedTransferCoding(value)
+
+
+def _chunked_body(conn: TConn, reader: ChunkedReader) -> ChunkedBody:
+    unreader = conn.parser.unreader
+
+    def parse_size(start: bytes) -> tuple[int, bytes | None]:
+        return reader.parse_chunk_size(unreader, start)  # type: ignore[no-any-return]
+
+    return ChunkedBody(lambda size: unreader.read(None, size), parse_size)
 
 
 def _direct_body(conn: TConn, length: int) -> DirectBody:

@@ -13,6 +13,8 @@ from support.accounts import UPLOAD
 from support.cids import cid_of
 from support.live_service import Service
 
+from aurora_blobs.server.client_timeouts import IDLE_SECONDS
+
 pytestmark = pytest.mark.live
 
 LIMIT = 400_000
@@ -293,6 +295,48 @@ def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(
 
     assert answered(service, token, framing, body)[0] == status
 
+    assert stored(service) == before
+
+
+JSON = "POST /xrpc/com.atproto.server.createSession HTTP/1.1\r\nContent-Type: application/json"
+# What is known to be too much or wrong, by a sender who then sends nothing more.
+DECIDED = {
+    "one over, in one chunk": (None, CHUNKED, chunks(FULL + b"=", end=b""), 413),
+    "one over, in a chunk of its own": (None, CHUNKED, chunks(FULL, b"=", end=b""), 413),
+    "one over, at the last chunk": (None, CHUNKED, chunks(FULL, b"=", end=b"0\r\n"), 413),
+    "one over, in the middle of a chunk": (None, CHUNKED, b"fffff\r\n" + FULL + b"=", 413),
+    "a bomb": (
+        None,
+        CHUNKED + b"\r\n" + GZIP,
+        b"fffff\r\n" + gzip.compress(FULL + bytes(10**6)),
+        413,
+    ),
+    "bytes that do not decode": (None, CHUNKED + b"\r\n" + GZIP, chunks(PART, end=b""), 400),
+    "no picture": (None, CHUNKED, chunks(b"<html>" * 2000, end=b""), 400),
+    "no chunk": (None, CHUNKED, chunks(PART, end=b"zz\r\n"), 400),
+    "JSON, one over": (JSON, CHUNKED, chunks(b" " * 1_000_001, end=b""), 413),
+    "a GET with a body": (
+        "GET /xrpc/com.atproto.server.describeServer HTTP/1.1",
+        CHUNKED,
+        chunks(b"x", end=b""),
+        400,
+    ),
+}
+
+
+@pytest.mark.parametrize("line, framing, body, status", DECIDED.values(), ids=DECIDED)
+def test_what_is_decided_is_answered_while_its_sender_waits(
+    service, token, line, framing, body, status
+):
+    line = line or f"POST {UPLOAD} HTTP/1.1\r\nAuthorization: Bearer {token}"
+    before = stored(service)
+
+    with service.connect() as connection:
+        connection.settimeout(IDLE_SECONDS / 2)
+        connection.sendall(line.encode() + b"\r\nHost: x\r\n" + framing + b"\r\n\r\n" + body)
+        head = connection.recv(100)
+
+    assert head.startswith(b"HTTP/1.1 %d " % status)
     assert stored(service) == before
 
 

@@ -9,16 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from aurora_blobs.server import client_timeouts
-from aurora_blobs.server.client_timeouts import DirectBody, TimeoutSocket, drain
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[TimeoutSocket, socket.socket]]:
-    server, client = socket.socketpair()
-    connection = TimeoutSocket(server)
-    with connection, client:
-        yield connection, client
+from aurora_blobs.server import bodies, client_timeouts
+from aurora_blobs.server.bodies import DirectBody, drain
 
 
 class Unending:
@@ -140,11 +132,11 @@ def test_no_more_than_the_bound_is_drained(monkeypatch):
     body = Unending()
 
     assert not drain({"wsgi.input": body})
-    assert body.taken == client_timeouts.DRAIN_BYTES
+    assert body.taken == bodies.DRAIN_BYTES
 
 
 def test_draining_ends_in_time_when_the_client_stalls(pair, monkeypatch):
-    monkeypatch.setattr(client_timeouts, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.1)
     connection, client = pair
     connection.begin_request()
     client.send(b"half a body")
@@ -157,7 +149,7 @@ def test_draining_ends_in_time_when_the_client_stalls(pair, monkeypatch):
 
 
 def test_draining_ends_in_time_when_the_client_trickles(pair, monkeypatch):
-    monkeypatch.setattr(client_timeouts, "DRAIN_SECONDS", 0.1)
+    monkeypatch.setattr(bodies, "DRAIN_SECONDS", 0.1)
     connection, client = pair
     connection.begin_request()
 

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 import pytest
 from gunicorn import util
 from gunicorn.config import Config
-from gunicorn.http.body import LengthReader
+from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
@@ -34,8 +34,10 @@ FUNCTIONS = {
     "gunicorn.http:get_parser": "(cfg, source, source_addr, http2_connection=False)",
     "gunicorn.http.unreader:Unreader.take_buffered": "(self)",
     "gunicorn.http.unreader:Unreader.unread": "(self, data)",
+    "gunicorn.http.unreader:Unreader.read": "(self, size=None, read_ahead=None)",
     "gunicorn.http.message:Message.force_close": "(self)",
     "gunicorn.http.body:ChunkedReader": "(req, unreader)",
+    "gunicorn.http.body:ChunkedReader.parse_chunk_size": "(self, unreader, data=None)",
     "gunicorn.http.body:LengthReader": "(unreader, length)",
     "gunicorn.http.errors:UnsupportedTransferCoding": "(hdr)",
     "gunicorn.util:write_error": "(sock, status_int, reason, mesg)",
@@ -57,10 +59,11 @@ ATTRIBUTES = [
     "conn.close",
     "unreader.take_buffered",
     "unreader.unread",
+    "unreader.read",
     "req.headers",
     "req.body",
     "req.body.reader",
-    "req.body.reader.length",
+    "reader.length",
     "req.body.failed",
     "req.force_close",
     "self.cfg.settings",
@@ -95,7 +98,12 @@ def parts():
     conn.init()
     req = next(conn.parser)
     yield SimpleNamespace(
-        self=gunicorn_worker, conn=conn, req=req, unreader=conn.parser.unreader, client=client
+        self=gunicorn_worker,
+        conn=conn,
+        req=req,
+        reader=req.body.reader,
+        unreader=conn.parser.unreader,
+        client=client,
     )
     gunicorn_worker.poller.close()
     gunicorn_worker.tmp.close()
@@ -156,7 +164,7 @@ def test_the_worker_says_at_its_top_what_it_leans_on(name):
         ("unreader", set()),
         ("req", set()),
         ("req.body", set()),
-        ("req.body.reader", set()),
+        ("reader", {"parse_chunk_size"}),
     ],
 )
 def test_the_worker_uses_nothing_that_is_not_listed(variable, ours):
@@ -169,6 +177,21 @@ def test_the_worker_uses_nothing_that_is_not_listed(variable, ours):
 def test_a_length_reader_reads_a_body_of_known_length(parts):
     assert isinstance(parts.req.body.reader, LengthReader)
     assert parts.req.body.reader.length == 4
+
+
+def test_a_chunked_reader_parses_sizes_and_reads_trailers_and_gives_back_what_follows(parts):
+    reader = ChunkedReader(parts.req, parts.unreader)
+
+    assert reader.parse_chunk_size(parts.unreader, b"1f;a=b\r\nrest") == (31, b"rest")
+    assert reader.parse_chunk_size(parts.unreader, b"0\r\nA: b\r\n\r\nNEXT") == (0, None)
+    assert parts.unreader.take_buffered() == b"NEXTbody"
+
+
+def test_one_read_without_a_size_takes_what_is_held_before_it_asks_the_connection(parts):
+    parts.client.sendall(b"more")
+
+    assert parts.unreader.read(None, 2) == b"body"
+    assert parts.unreader.read(None, 2) == b"more"
 
 
 def test_header_names_are_upper_case(parts):
