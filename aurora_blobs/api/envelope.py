@@ -14,7 +14,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from aurora_blobs.errors import BlobServiceError, InvalidRequest, MethodNotImplemented
 from aurora_blobs.rate_limits import RateLimitState
-from aurora_blobs.server.client_timeouts import drain
+from aurora_blobs.server import bodies
 
 log = logging.getLogger("aurora_blobs")
 
@@ -27,6 +27,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(BlobServiceError, _refused)
     app.register_error_handler(HTTPException, _not_routed)
     app.register_error_handler(Exception, _failed)
+    app.wsgi_app = bodies.drained(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
 
 def show_rate_limit(state: RateLimitState | None) -> None:
@@ -37,10 +38,7 @@ def show_rate_limit(state: RateLimitState | None) -> None:
 
 def announces_body() -> bool:
     """Whether the request's headers announce a body."""
-    environ = request.environ
-    return "HTTP_TRANSFER_ENCODING" in environ or (
-        "CONTENT_LENGTH" in environ and bool(request.content_length)
-    )
+    return bodies.announces_body(request.environ)
 
 
 def error_response(error: BlobServiceError) -> Response:
@@ -84,8 +82,6 @@ def _finish(response: Response) -> Response:
     if g.is_personal:
         headers.setdefault("Cache-Control", "private")
         headers.add("Vary", "Authorization")
-    if response.status_code >= 400 and announces_body() and not drain(request.environ):
-        response.headers["Connection"] = "close"
     return response
 
 
