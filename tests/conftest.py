@@ -5,8 +5,8 @@ import io
 import pytest
 from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
-from support.depot import Depot
 from support.open_files import open_files
+from support.service_core import ServiceCore
 from support.services import services_of
 
 from aurora_blobs.app import create_app
@@ -107,12 +107,25 @@ def alice(app):
 
 
 @pytest.fixture
-def depot(tmp_path):
-    """A whole store on disk with the accounts `depot.ALICE` and `depot.BOB`."""
-    depot = Depot(tmp_path / "depot")
-    depot.add_account(ALICE)
-    depot.add_account(BOB)
-    yield depot
-    assert list(depot.spool.iterdir()) == []
-    assert open_files(depot.spool) == []
-    depot.database.close()
+def open_core(tmp_path):
+    """``open_core(backend=…)`` opens the core of a service, with the accounts ALICE and BOB."""
+    opened = []
+
+    def open_core(**options):
+        core = ServiceCore(tmp_path / f"core{len(opened)}", **options)
+        core.add_account(ALICE)
+        core.add_account(BOB)
+        opened.append(core)
+        return core
+
+    yield open_core
+    for core in opened:
+        assert open_files(core.spool) == []
+        core.database.close()
+
+
+@pytest.fixture
+def core(open_core):
+    core = open_core()
+    yield core
+    assert list(core.spool.iterdir()) == []

@@ -9,145 +9,138 @@ import pytest
 from support.accounts import ADMIN, ALICE, BOB, UPLOAD, sign_up
 from support.backends import MemoryBackend
 from support.cids import cid_of
-from support.depot import Depot, blob_of, nothing
 from support.media_samples import jpeg
-from support.streams import Dribble
+from support.service_core import blob_of, nothing
+from support.streams import PiecewiseStream
 
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.errors import BlobNotFound, BlobTooLarge, QuotaExceeded, RateLimitExceeded
-from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.scrub import Scrub
 
 
-def files(depot):
-    return sorted(path.name for path in depot.backend.root.rglob("*") if path.is_file())
+def files(core):
+    return sorted(path.name for path in core.backend.root.rglob("*") if path.is_file())
 
 
-def collect(depot):
-    return list(
-        Collector(
-            depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock
-        ).run()
-    )
+def collect(core):
+    return list(core.collector().run())
 
 
-def test_temporary_blobs_are_collected(depot):
-    depot.upload(b"one")
-    depot.clock.advance(3601)
+def test_temporary_blobs_are_collected(core):
+    core.upload(b"one")
+    core.clock.advance(3601)
 
-    collect(depot)
+    collect(core)
 
-    assert files(depot) == []
-
-
-def publish(depot, entry):
-    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+    assert files(core) == []
 
 
-def leave_temporary(depot, entry):
+def publish(core, entry):
+    core.write("com.example.a", "1", {"file": blob_of(entry)})
+
+
+def leave_temporary(core, entry):
     pass
 
 
 @pytest.mark.parametrize("then", [publish, leave_temporary])
-def test_uploading_again_leaves_one_copy_and_nothing_else(depot, then):
+def test_uploading_again_leaves_one_copy_and_nothing_else(core, then):
     data = bytes(1_000_000)
-    entry = depot.upload(data)
-    then(depot, entry)
+    entry = core.upload(data)
+    then(core, entry)
 
     with ThreadPoolExecutor(20) as pool:
-        cids = set(pool.map(lambda _: depot.upload(data).cid, range(20)))
+        cids = set(pool.map(lambda _: core.upload(data).cid, range(20)))
 
     assert cids == {entry.cid}
-    assert files(depot) == [entry.cid]
-    assert list(depot.spool.iterdir()) == []
-    assert depot.blobs.usage(ALICE).blob_count == 1
+    assert files(core) == [entry.cid]
+    assert list(core.spool.iterdir()) == []
+    assert core.blobs.usage(ALICE).blob_count == 1
 
 
-def test_a_refused_upload_of_taken_down_bytes_leaves_nothing(depot):
-    depot.take_down(cid_of(bytes(1_000_000)), ALICE)
+def test_a_refused_upload_of_taken_down_bytes_leaves_nothing(core):
+    core.take_down(cid_of(bytes(1_000_000)), ALICE)
 
     with pytest.raises(Exception, match="takendown"):
-        depot.upload(bytes(1_000_000))
+        core.upload(bytes(1_000_000))
 
-    assert files(depot) == list(depot.spool.iterdir()) == []
-    assert depot.rows()["blob"] == []
+    assert files(core) == list(core.spool.iterdir()) == []
+    assert core.rows()["blob"] == []
 
 
 @pytest.mark.parametrize("size", [1_001, 10_000_000])
-def test_a_chunked_upload_over_the_limit_leaves_nothing(tmp_path, size):
-    depot = Depot(tmp_path, max_bytes=1_000)
-    depot.add_account(ALICE)
+def test_a_chunked_upload_over_the_limit_leaves_nothing(open_core, size):
+    core = open_core(max_bytes=1_000)
 
     with pytest.raises(BlobTooLarge):
-        depot.blobs.upload(Incoming(stream=Dribble(bytes(size), sizes=(100,)), did=ALICE))
+        core.blobs.upload(Incoming(stream=PiecewiseStream(bytes(size), sizes=(100,)), did=ALICE))
 
-    assert files(depot) == list(depot.spool.iterdir()) == []
-    depot.database.close()
+    assert files(core) == list(core.spool.iterdir()) == []
 
 
-def test_a_takedown_outlives_the_record_the_row_and_the_account(depot):
-    entry = depot.upload(b"one")
-    depot.write("com.example.a", "1", {"file": blob_of(entry)})
-    depot.take_down(entry.cid, ALICE)
-    depot.delete("com.example.a", "1")
-    depot.blobs.delete_account(ALICE)
-    depot.add_account(ALICE)
+def test_a_takedown_outlives_the_record_the_row_and_the_account(core):
+    entry = core.upload(b"one")
+    core.write("com.example.a", "1", {"file": blob_of(entry)})
+    core.take_down(entry.cid, ALICE)
+    core.delete("com.example.a", "1")
+    core.blobs.delete_account(ALICE)
+    core.add_account(ALICE)
 
     with pytest.raises(Exception, match="takendown"):
-        depot.upload(b"one")
+        core.upload(b"one")
 
 
-def test_a_cid_can_be_blocked_before_it_is_uploaded(depot):
-    depot.take_down(cid_of(b"one"), "")
+def test_a_cid_can_be_blocked_before_it_is_uploaded(core):
+    core.take_down(cid_of(b"one"), "")
 
     for did in (ALICE, BOB):
         with pytest.raises(Exception, match="takendown"):
-            depot.upload(b"one", did=did)
+            core.upload(b"one", did=did)
 
 
-def test_lost_bytes_are_reported_missing_and_healed_by_an_upload(depot):
-    entry = depot.upload(b"one")
-    depot.write("com.example.a", "1", {"file": blob_of(entry)})
-    depot.backend.delete(entry.cid)
+def test_lost_bytes_are_reported_missing_and_healed_by_an_upload(core):
+    entry = core.upload(b"one")
+    core.write("com.example.a", "1", {"file": blob_of(entry)})
+    core.backend.delete(entry.cid)
 
-    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
-    assert depot.upload(b"one") == depot.entry(ALICE, entry.cid)
-    assert depot.blobs.list_missing(ALICE, "", 10) == []
-    assert depot.read(entry) == b"one"
+    assert [named.cid for named in core.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
+    assert core.upload(b"one") == core.entry(ALICE, entry.cid)
+    assert core.blobs.list_missing(ALICE, "", 10) == []
+    assert core.read(entry) == b"one"
 
 
-def test_wrong_bytes_are_found_served_no_more_and_healed_by_an_upload(depot):
-    entry = depot.upload(b"right")
-    depot.write("com.example.a", "1", {"file": blob_of(entry)})
-    (path,) = [path for path in depot.backend.root.rglob("*") if path.is_file()]
+def test_wrong_bytes_are_found_served_no_more_and_healed_by_an_upload(core):
+    entry = core.upload(b"right")
+    core.write("com.example.a", "1", {"file": blob_of(entry)})
+    (path,) = [path for path in core.backend.root.rglob("*") if path.is_file()]
     path.write_bytes(b"wrong")
 
-    scrub = Scrub(depot.database, depot.backend, depot.clock, repair=True, bytes_per_second=0)
+    scrub = Scrub(core.database, core.backend, core.clock, repair=True, bytes_per_second=0)
     (finding,) = scrub.run(lambda size: None)
 
     assert (finding.kind, finding.subject) == ("wrong bytes", entry.cid)
     with pytest.raises(BlobNotFound):
-        depot.blobs.describe(ALICE, entry.cid)
-    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
-    depot.upload(b"right")
-    assert depot.read(depot.blobs.describe(ALICE, entry.cid)) == b"right"
+        core.blobs.describe(ALICE, entry.cid)
+    assert [named.cid for named in core.blobs.list_missing(ALICE, "", 10)] == [entry.cid]
+    core.upload(b"right")
+    assert core.read(core.blobs.describe(ALICE, entry.cid)) == b"right"
 
 
-def test_every_reference_is_checked_and_not_just_the_first(depot):
-    entry = depot.upload(b"one")
-    depot.write("com.example.a", "1", {"file": blob_of(entry)})
+def test_every_reference_is_checked_and_not_just_the_first(core):
+    entry = core.upload(b"one")
+    core.write("com.example.a", "1", {"file": blob_of(entry)})
 
     for change in ({"size": 4}, {"mimeType": "text/plain"}):
         with pytest.raises(Exception, match="does not match stored blob"):
-            depot.write("com.example.a", "2", {"file": {**blob_of(entry), **change}})
+            core.write("com.example.a", "2", {"file": {**blob_of(entry), **change}})
 
 
-def test_an_upload_under_another_type_answers_with_a_reference_that_can_be_used(depot):
-    depot.upload(b"one", "text/plain")
-    again = depot.upload(b"one", "text/html")
+def test_an_upload_under_another_type_answers_with_a_reference_that_can_be_used(core):
+    core.upload(b"one", "text/plain")
+    again = core.upload(b"one", "text/html")
 
     assert again.mime_type == "text/plain"
-    depot.write("com.example.a", "1", {"file": blob_of(again)})
+    core.write("com.example.a", "1", {"file": blob_of(again)})
 
 
 @pytest.mark.parametrize(
@@ -205,11 +198,8 @@ class Remote(MemoryBackend):
 
 
 @pytest.fixture
-def remote(tmp_path):
-    depot = Depot(tmp_path, backend=Remote())
-    depot.add_account(ALICE)
-    yield depot
-    depot.database.close()
+def remote(open_core):
+    return open_core(backend=Remote())
 
 
 @pytest.mark.parametrize("when", ["put", "size"])
@@ -244,9 +234,8 @@ def test_no_transaction_is_open_while_bytes_go_to_a_store(remote):
     assert wrote == [True]
 
 
-def test_a_large_upload_is_never_in_memory(tmp_path):
-    depot = Depot(tmp_path, max_bytes=100_000_000)
-    depot.add_account(ALICE)
+def test_a_large_upload_is_never_in_memory(open_core):
+    core = open_core(max_bytes=100_000_000)
 
     class Zeros:
         left = 64_000_000
@@ -257,13 +246,12 @@ def test_a_large_upload_is_never_in_memory(tmp_path):
             return bytes(size)
 
     tracemalloc.start()
-    entry = depot.blobs.upload(Incoming(stream=Zeros(), did=ALICE))
+    entry = core.blobs.upload(Incoming(stream=Zeros(), did=ALICE))
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
 
     assert entry.size == 64_000_000
     assert peak < 4_000_000
-    depot.database.close()
 
 
 def test_a_missing_blob_is_named_as_the_lexicon_names_it(alice):
@@ -283,15 +271,15 @@ def test_uploads_are_limited_by_account_and_not_by_address(open_app):
     assert [bob.upload(jpeg(number)).status_code for number in range(3)] == [200, 200, 429]
 
 
-def test_a_blob_stays_temporary_when_its_record_is_refused(depot):
-    one, two = depot.upload(b"one"), depot.upload(b"two")
+def test_a_blob_stays_temporary_when_its_record_is_refused(core):
+    one, two = core.upload(b"one"), core.upload(b"two")
 
     with pytest.raises(Exception, match="does not match stored blob"):
-        depot.write("com.example.a", "1", {"one": blob_of(one), "two": {**blob_of(two), "size": 4}})
+        core.write("com.example.a", "1", {"one": blob_of(one), "two": {**blob_of(two), "size": 4}})
 
-    assert depot.entry(ALICE, one.cid).unreferenced_since is not None
+    assert core.entry(ALICE, one.cid).unreferenced_since is not None
     with pytest.raises(Exception, match="Blob not found"):
-        depot.blobs.describe(ALICE, one.cid)
+        core.blobs.describe(ALICE, one.cid)
 
 
 def test_a_refused_upload_tells_when_to_come_back(open_app):
@@ -308,13 +296,12 @@ def test_a_refused_upload_tells_when_to_come_back(open_app):
     "rules, error",
     [({"quota_bytes": 100}, QuotaExceeded), ({"uploads_per_day": 10}, RateLimitExceeded)],
 )
-def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
-    depot = Depot(tmp_path, **rules)
-    depot.add_account(ALICE)
+def test_limits_are_exact_when_many_upload_at_once(open_core, rules, error):
+    core = open_core(**rules)
 
     def upload(number):
         try:
-            return depot.upload(number.to_bytes(10, "big")).cid
+            return core.upload(number.to_bytes(10, "big")).cid
         except error:
             return None
 
@@ -322,6 +309,5 @@ def test_limits_are_exact_when_many_upload_at_once(tmp_path, rules, error):
         kept = {cid for cid in pool.map(upload, range(40)) if cid is not None}
 
     assert len(kept) == 10
-    assert depot.stored() == kept
-    assert depot.blobs.usage(ALICE).blob_bytes == 100
-    depot.database.close()
+    assert core.stored() == kept
+    assert core.blobs.usage(ALICE).blob_bytes == 100

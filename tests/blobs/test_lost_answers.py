@@ -6,13 +6,11 @@ import pytest
 from support.accounts import ALICE, BOB
 from support.backends import MemoryBackend
 from support.cids import cid_of
-from support.clock import Clock
-from support.depot import Depot, incoming, interrupted
+from support.service_core import incoming, interrupted
 
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, blobs, inventory
 from aurora_blobs.errors import AccountNotFound, BackendTimeout, ServiceBusy
-from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.storage.disk import DiskBackend
 
@@ -36,67 +34,60 @@ class Mute(MemoryBackend):
 
 
 @pytest.fixture
-def depot(tmp_path):
-    depot = Depot(tmp_path, clock=Clock(), backend=Mute())
-    depot.add_account(ALICE)
-    depot.add_account(BOB)
-    yield depot
-    depot.database.close()
+def core(open_core):
+    return open_core(backend=Mute())
 
 
-def leave(depot, did):
+def leave(core, did):
     """The account goes, what it holds stays."""
-    with depot.database.write() as tx:
+    with core.database.write() as tx:
         accounts.delete(tx, did)
 
 
-def temporary(depot):
-    depot.upload(b"one")
-    depot.clock.advance(GRACE + 1)
+def temporary(core):
+    core.upload(b"one")
+    core.clock.advance(GRACE + 1)
 
 
-def unowned(depot):
-    temporary(depot)
-    leave(depot, ALICE)
+def unowned(core):
+    temporary(core)
+    leave(core, ALICE)
 
 
-def died(depot):
+def died(core):
     """Like `unowned`, and the upload left its file."""
-    unowned(depot)
-    (depot.spool / f"{CID}.0123").write_bytes(b"one")
+    unowned(core)
+    (core.spool / f"{CID}.0123").write_bytes(b"one")
 
 
-def wrong(depot):
-    temporary(depot)
-    depot.backend.held[CID] = b"two"
+def wrong(core):
+    temporary(core)
+    core.backend.held[CID] = b"two"
 
 
-def collect(depot):
-    collector = Collector(
-        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
-    )
-    assert [found.failure for found in collector.run()] == [BackendTimeout().message]
+def collect(core):
+    assert [found.failure for found in core.collector(GRACE).run()] == [BackendTimeout().message]
 
 
-def repair(depot):
+def repair(core):
     with pytest.raises(BackendTimeout):
-        list(Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=True).run())
+        list(Fsck(core.database, core.backend, core.spool, core.clock, repair=True).run())
 
 
-def refuse(depot):
-    depot.add_account(ALICE)
+def refuse(core):
+    core.add_account(ALICE)
     with (
-        interrupted(depot, [lambda: leave(depot, ALICE)]) as blobs,
+        interrupted(core, [lambda: leave(core, ALICE)]) as blobs,
         pytest.raises(AccountNotFound),
     ):
         blobs.upload(incoming(b"one"))
 
 
-def put_aside(depot):
-    with depot.database.read() as tx:
+def put_aside(core):
+    with core.database.read() as tx:
         row = inventory.find_row(tx, CID)
     with pytest.raises(BackendTimeout):
-        quarantine(depot.database, depot.backend, row, depot.clock)
+        quarantine(core.database, core.backend, row, core.clock)
 
 
 @pytest.mark.parametrize(
@@ -104,37 +95,37 @@ def put_aside(depot):
     [
         (temporary, collect),
         (unowned, collect),
-        (died, lambda depot: depot.blobs.recover()),
+        (died, lambda core: core.blobs.recover()),
         (died, repair),
         (unowned, refuse),
-        (temporary, lambda depot: depot.blobs.delete_account(ALICE)),
+        (temporary, lambda core: core.blobs.delete_account(ALICE)),
         (wrong, put_aside),
     ],
     ids=["expired", "nobody's", "start", "fsck", "refused upload", "account", "wrong bytes"],
 )
-def test_an_upload_sends_again_what_went_without_an_answer(depot, before, removal):
-    before(depot)
+def test_an_upload_sends_again_what_went_without_an_answer(core, before, removal):
+    before(core)
 
-    with interrupted(depot, [lambda: removal(depot)]) as blobs:
+    with interrupted(core, [lambda: removal(core)]) as blobs:
         entry = blobs.upload(incoming(b"one", did=BOB))
 
-    assert depot.read(entry) == b"one"
+    assert core.read(entry) == b"one"
 
 
-def collected(depot):
-    with depot.database.write() as tx:
+def collected(core):
+    with core.database.write() as tx:
         blobs.forget(tx, CID)
 
 
 @pytest.mark.parametrize(
     "meanwhile, error",
-    [(lambda depot: leave(depot, ALICE), AccountNotFound), (collected, ServiceBusy)],
+    [(lambda core: leave(core, ALICE), AccountNotFound), (collected, ServiceBusy)],
     ids=["refused", "collected each time"],
 )
-def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(depot, caplog, meanwhile, error):
-    often = repeat(lambda: meanwhile(depot))
+def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(core, caplog, meanwhile, error):
+    often = repeat(lambda: meanwhile(core))
 
-    with interrupted(depot, often) as blobs, pytest.raises(error):
+    with interrupted(core, often) as blobs, pytest.raises(error):
         blobs.upload(incoming(b"one"))
 
     assert (
@@ -152,29 +143,28 @@ class Blocked(DiskBackend):
         self.meanwhile()
 
 
-def test_what_a_disk_does_not_remove_of_a_refused_upload_is_collected_later(tmp_path, caplog):
+def test_what_a_disk_does_not_remove_of_a_refused_upload_is_collected_later(
+    open_core, tmp_path, caplog
+):
     def block():
-        leave(depot, ALICE)
+        leave(core, ALICE)
         path.unlink()
         path.mkdir()
 
-    depot = Depot(tmp_path, backend=Blocked(tmp_path / "blobs", durable=True))
-    depot.add_account(ALICE)
-    path = tmp_path / "blobs" / depot.backend.path(CID)
-    depot.backend.meanwhile = block
+    core = open_core(backend=Blocked(tmp_path / "blobs", durable=True))
+    path = tmp_path / "blobs" / core.backend.path(CID)
+    core.backend.meanwhile = block
 
     with pytest.raises(AccountNotFound):
-        depot.upload(b"one")
+        core.upload(b"one")
 
     assert [record.getMessage() for record in caplog.records] == [
         f"an upload of {CID} failed, and cannot be undone now: a blob cannot be removed: Is a directory"
     ]
     path.rmdir()
     path.write_bytes(b"one")
-    collector = Collector(
-        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE, clock=depot.clock
-    )
-    assert [(found.kind, found.failure) for found in collector.run()] == [("spool", None)]
-    assert depot.stored() == set()
-    assert list(depot.spool.iterdir()) == []
-    depot.database.close()
+    assert [(found.kind, found.failure) for found in core.collector(GRACE).run()] == [
+        ("spool", None)
+    ]
+    assert core.stored() == set()
+    assert list(core.spool.iterdir()) == []

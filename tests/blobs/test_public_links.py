@@ -11,14 +11,13 @@ from contextlib import closing, contextmanager, suppress
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
 from support.cids import cid_in, cid_of
-from support.depot import Depot, blob_of
 from support.media_samples import jpeg
 from support.project import DEPLOY
+from support.service_core import ServiceCore, blob_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
 from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
-from aurora_blobs.maintenance.collect import Collector
 
 COLLECTION = "com.example.file"
 UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
@@ -220,7 +219,7 @@ def test_collected_bytes_are_not_held_by_a_link(services, alice, links, clock):
     assert [path for path in data.glob("*/*/*") if path.is_file() or path.is_symlink()] == []
 
 
-def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(tmp_path):
+def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(open_core, tmp_path):
     """So that no crash in between can leave it there."""
     seen = []
 
@@ -234,13 +233,11 @@ def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(tmp_path)
             yield
 
     public_links = PublicLinks(tmp_path / "public", durable=True, sync=sync)
-    depot = Depot(tmp_path, before_commit=before_commit)
-    depot.add_account(ALICE)
+    core = open_core(before_commit=before_commit)
     public_links.add(ALICE, "cid", "image/png", "../blobs/x", lambda: True)
     assert list(public_links.links()) == [(ALICE, "cid")]
 
-    depot.take_down("cid", ALICE)
-    depot.database.close()
+    core.take_down("cid", ALICE)
 
     assert seen[-2:] == [("sync", ALICE, []), ("commit", [])]
 
@@ -403,7 +400,7 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
 
     @contextmanager
     def compare(tx):
-        with closing(sqlite3.connect(depot.database.path)) as others:
+        with closing(sqlite3.connect(core.database.path)) as others:
             gone = set(others.execute(PUBLIC)) - set(tx.all(PUBLIC))
         vanished.extend(gone)
         untold.extend(
@@ -411,54 +408,46 @@ def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_
         )
         yield
 
-    depot = Depot(tmp_path, before_commit=compare)
+    core = ServiceCore(tmp_path, before_commit=compare)
     contents = {cid_of(data): data for data in (b"cat", b"dog", b"owl")}
 
     def name_in_records(did, cid):
-        depot.add_account(did)
+        core.add_account(did)
         with suppress(BlobServiceError):
-            depot.write(
+            core.write(
                 COLLECTION,
                 chosen.choice("ab"),
-                {"file": blob_of(depot.upload(contents[cid], did=did))},
+                {"file": blob_of(core.upload(contents[cid], did=did))},
                 did,
             )
 
     def lose(did, cid):
-        depot.backend.delete(cid)
-        depot.blobs.mark_lost(cid)
+        core.backend.delete(cid)
+        core.blobs.mark_lost(cid)
 
     def collect(did, cid):
-        depot.clock.advance(2 * DAY)
-        list(
-            Collector(
-                depot.backend,
-                depot.database,
-                spool=depot.spool,
-                grace_seconds=DAY,
-                clock=depot.clock,
-            ).run()
-        )
+        core.clock.advance(2 * DAY)
+        list(core.collector(DAY).run())
 
     def lift_all(did, cid):
         for subject, of in ((cid, did), (cid, ""), (None, did)):
-            depot.lift(subject, of)
-        depot.moderation.update(Subject(did, None), None, {"applied": False})
+            core.lift(subject, of)
+        core.moderation.update(Subject(did, None), None, {"applied": False})
 
     acts = [name_in_records, lift_all] * 4 + [
-        lambda did, cid: depot.delete(COLLECTION, chosen.choice("ab"), did),
-        lambda did, cid: depot.take_down(cid, chosen.choice([did, ""])),
-        lambda did, cid: depot.take_down(None, did),
-        lambda did, cid: depot.moderation.update(Subject(did, None), None, {"applied": True}),
-        lambda did, cid: depot.blobs.delete_account(did),
+        lambda did, cid: core.delete(COLLECTION, chosen.choice("ab"), did),
+        lambda did, cid: core.take_down(cid, chosen.choice([did, ""])),
+        lambda did, cid: core.take_down(None, did),
+        lambda did, cid: core.moderation.update(Subject(did, None), None, {"applied": True}),
+        lambda did, cid: core.blobs.delete_account(did),
         lose,
         collect,
     ]
     for _ in range(2000):
         with suppress(SubjectNotFound, RepoNotFound):
             chosen.choice(acts)(chosen.choice([ALICE, BOB]), chosen.choice([*contents]))
-    depot.database.close()
 
+    core.database.close()
     assert len(vanished) > 100
     assert untold == []
 

@@ -8,7 +8,7 @@ import time
 import pytest
 from support.accounts import ALICE, BOB
 from support.project import TESTS
-from support.race_process import GRACE_SECONDS, collector_of, open_depot
+from support.race_process import GRACE_SECONDS, open_core
 
 
 @pytest.mark.parametrize("kind", ["local", "remote", "mute"])
@@ -16,9 +16,9 @@ from support.race_process import GRACE_SECONDS, collector_of, open_depot
 def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, kind):
     seed = os.environ.get("RACE_SEED", str(time.time_ns()))
     print(f"RACE_SEED={seed}")
-    depot = open_depot(tmp_path, "local")
-    depot.add_account(ALICE)
-    depot.add_account(BOB)
+    core = open_core(tmp_path, "local")
+    core.add_account(ALICE)
+    core.add_account(BOB)
 
     racers = [
         subprocess.Popen(
@@ -43,13 +43,13 @@ def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, 
 
     assert [racer.returncode for racer in racers] == [0, 0]
     time.sleep(2 * GRACE_SECONDS)
-    list(collector_of(depot).run())
-    assert depot.stored() == set()
+    list(core.collector(GRACE_SECONDS).run())
+    assert core.stored() == set()
     assert (
-        [path for path in depot.backend.root.rglob("*") if path.is_file()]
-        == list(depot.spool.iterdir())
+        [path for path in core.backend.root.rglob("*") if path.is_file()]
+        == list(core.spool.iterdir())
         == []
     )
-    assert depot.rows() == {"record": [], "record_blob": [], "blob": [], "blob_metadata": []}
-    assert [depot.blobs.usage(did).blob_bytes for did in (ALICE, BOB)] == [0, 0]
-    depot.database.close()
+    assert core.rows() == {"record": [], "record_blob": [], "blob": [], "blob_metadata": []}
+    assert [core.blobs.usage(did).blob_bytes for did in (ALICE, BOB)] == [0, 0]
+    core.database.close()

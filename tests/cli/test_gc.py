@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from PIL import Image
-from support.backends import Interrupted
+from support.backends import UnfinishedUploadBackend
 from support.media_samples import jpeg
 
 from aurora_blobs.errors import BackendUnavailable
@@ -84,7 +84,7 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, services, al
 
 def test_what_an_upload_left_in_the_store_is_told_and_goes(run, services):
     manager = services.blobs
-    manager.backend = Interrupted(manager.backend.root, durable=False)
+    manager.backend = UnfinishedUploadBackend(manager.backend.root, durable=False)
 
     told, summary = map(json.loads, run("--dry-run", "--json").output.splitlines())
 

@@ -6,7 +6,7 @@ import zlib
 
 import brotli
 import pytest
-from support.streams import Dribble
+from support.streams import PiecewiseStream
 
 from aurora_blobs.errors import BlobTooLarge, UnsupportedEncoding, UploadIncomplete
 from aurora_blobs.intake.decoding import MAX_CODINGS, decoded, parse_encodings
@@ -32,7 +32,7 @@ def read_all(stream, size=64 * 1024):
 
 
 def decode(data, *encodings, size=64 * 1024, sizes=(1 << 30,)):
-    return read_all(decoded(Dribble(data, sizes), encodings, ENOUGH), size)
+    return read_all(decoded(PiecewiseStream(data, sizes), encodings, ENOUGH), size)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_several_codings_are_undone_last_first():
 
 
 def test_without_a_coding_the_stream_is_itself():
-    stream = Dribble(TEXT)
+    stream = PiecewiseStream(TEXT)
 
     assert decoded(stream, (), ENOUGH) is stream
 
@@ -145,7 +145,7 @@ def test_a_bare_deflate_stream_is_not_deflate():
 
 @pytest.mark.parametrize("coding", ENCODE)
 def test_a_read_gives_no_more_than_was_asked_for_and_reads_no_further(coding):
-    encoded = Dribble(ENCODE[coding](bytes(8 * 1024 * 1024)))
+    encoded = PiecewiseStream(ENCODE[coding](bytes(8 * 1024 * 1024)))
     stream = decoded(encoded, (coding,), ENOUGH)
 
     given = [len(stream.read(1000)) for _ in range(50)]
@@ -156,7 +156,7 @@ def test_a_read_gives_no_more_than_was_asked_for_and_reads_no_further(coding):
 
 def test_a_bomb_in_a_bomb_is_opened_a_piece_at_a_time():
     bomb = gzip.compress(gzip.compress(bytes(32 * 1024 * 1024)))
-    stream = decoded(Dribble(bomb), ("gzip", "gzip"), ENOUGH)
+    stream = decoded(PiecewiseStream(bomb), ("gzip", "gzip"), ENOUGH)
 
     assert 0 < len(stream.read(4096)) <= 4096
 
@@ -166,14 +166,14 @@ def test_a_bomb_in_a_bomb_is_opened_a_piece_at_a_time():
 def test_no_more_comes_out_than_is_allowed(coding, size):
     encoded = ENCODE[coding](bytes(size))
 
-    assert read_all(decoded(Dribble(encoded), (coding,), size)) == bytes(size)
+    assert read_all(decoded(PiecewiseStream(encoded), (coding,), size)) == bytes(size)
     with pytest.raises(BlobTooLarge):
-        read_all(decoded(Dribble(ENCODE[coding](bytes(size + 1))), (coding,), size))
+        read_all(decoded(PiecewiseStream(ENCODE[coding](bytes(size + 1))), (coding,), size))
 
 
 def test_what_lies_between_two_codings_is_bounded_too():
     # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of them, and these to b"".
-    bomb = Dribble(gzip.compress(gzip.compress(b"") * 100_000))
+    bomb = PiecewiseStream(gzip.compress(gzip.compress(b"") * 100_000))
 
     with pytest.raises(BlobTooLarge):
         read_all(decoded(bomb, ("gzip", "gzip"), 1_000_000))
@@ -181,7 +181,7 @@ def test_what_lies_between_two_codings_is_bounded_too():
 
 @pytest.mark.parametrize("coding", ENCODE)
 def test_a_failure_of_the_stream_passes(coding):
-    broken = Dribble(ENCODE[coding](NOISE)[:1000], error=ConnectionResetError())
+    broken = PiecewiseStream(ENCODE[coding](NOISE)[:1000], error=ConnectionResetError())
 
     with pytest.raises(ConnectionResetError):
         read_all(decoded(broken, (coding,), ENOUGH))
@@ -216,7 +216,7 @@ def test_random_damage_never_ends_in_anything_but_a_refusal_or_bytes():
         for _ in range(chance.randrange(1, 5)):
             place = chance.randrange(len(encoded) + 1)
             encoded[place : place + chance.randrange(4)] = chance.randbytes(chance.randrange(4))
-        stream = decoded(Dribble(bytes(encoded)), (coding,), ENOUGH)
+        stream = decoded(PiecewiseStream(bytes(encoded)), (coding,), ENOUGH)
         assert outcome(stream) in {"refused", "read"}
 
 

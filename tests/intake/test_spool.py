@@ -14,9 +14,9 @@ from contextlib import ExitStack
 import brotli
 import pytest
 from support.cids import cid_of
-from support.full_disk import largest_file
+from support.full_disk import max_file_size
 from support.open_files import open_files
-from support.streams import Dribble
+from support.streams import PiecewiseStream
 
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
 from aurora_blobs.intake import spool as spool_module
@@ -178,7 +178,7 @@ def test_a_body_of_exactly_the_limit_passes(spool, limit, declared):
 
 @pytest.mark.parametrize("limit", EDGES)
 def test_one_byte_over_the_limit_by_its_length_is_refused_unread(spool, limit):
-    stream = Dribble(bytes(limit + 1))
+    stream = PiecewiseStream(bytes(limit + 1))
 
     refused(spool(stream, max_bytes=limit, declared_size=limit + 1), BlobTooLarge)
 
@@ -259,7 +259,7 @@ def test_a_bomb_is_read_no_further_than_the_limit(spool, coding):
 
 def test_a_body_that_decodes_to_nothing_is_read_no_further_than_the_limit_either(spool):
     endless = b"\x78\x01" + b"\x00\x00\x00\xff\xff" * 100_000  # empty blocks of deflate
-    stream = Dribble(endless, (1000,))
+    stream = PiecewiseStream(endless, (1000,))
 
     refused(spool(stream, max_bytes=1000, encodings=("deflate",)), BlobTooLarge)
 
@@ -298,13 +298,13 @@ def test_what_comes_after_the_declared_length_is_not_read(spool, length):
     ids=lambda error: type(error).__name__,
 )
 def test_a_connection_that_breaks_is_an_incomplete_upload(spool, sent, error):
-    refusal = refused(spool(Dribble(BODY[:sent], error=error)), UploadIncomplete)
+    refusal = refused(spool(PiecewiseStream(BODY[:sent], error=error)), UploadIncomplete)
 
     assert refusal.__cause__ is error
 
 
 def test_the_type_is_told_from_the_head_before_anything_else_is_read(spool):
-    stream = Dribble(BODY, [100] * 1000)
+    stream = PiecewiseStream(BODY, [100] * 1000)
     heads = []
 
     def inspect(head):
@@ -352,14 +352,14 @@ def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_pat
 
 
 def test_a_full_disk_is_known_by_its_name(spool):
-    with largest_file(2 * IN_MEMORY):
+    with max_file_size(2 * IN_MEMORY):
         refused(spool(BODY), InsufficientStorage)
 
 
 def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(spool):
-    stream = Dribble(BODY)
+    stream = PiecewiseStream(BODY)
 
-    with largest_file(2 * IN_MEMORY):
+    with max_file_size(2 * IN_MEMORY):
         refused(spool(stream, declared_size=LARGE), InsufficientStorage)
 
     assert stream.asked == 2
@@ -368,7 +368,7 @@ def test_a_disk_too_full_for_a_declared_length_is_known_before_the_rest_is_read(
 @pytest.mark.parametrize("size", [1000, len(BODY)])
 def test_a_full_disk_is_known_when_a_body_in_memory_is_materialized(spool, size):
     with (
-        largest_file(500),
+        max_file_size(500),
         pytest.raises(InsufficientStorage),
         spool(BODY[:size], declared_size=size) as blob,
     ):
@@ -495,7 +495,7 @@ def test_random_bodies_in_random_pieces_come_out_whole_or_not_at_all(spool, spoo
         body = packed(data, encodings)
         sizes = [chance.choice([1, 100, 8191, 8192, 65536, 300_000]) for _ in range(300)]
         limit = chance.choice([len(data), max(0, len(data) - 1), 10**9])
-        stream = Dribble(body, sizes)
+        stream = PiecewiseStream(body, sizes)
         declared = chance.choice([None, len(body)])
         upload = spool(stream, max_bytes=limit, declared_size=declared, encodings=encodings)
         assert outcome(upload) == (cid_of(data) if len(data) <= limit else "too large")

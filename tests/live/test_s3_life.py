@@ -5,42 +5,22 @@ import time
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.depot import Depot, blob_of, incoming, interrupted
-from support.race_process import GRACE_SECONDS, Racer, collector_of, now, race
+from support.race_process import GRACE_SECONDS, Racer, now, race
+from support.service_core import blob_of, incoming, interrupted
 
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
-from aurora_blobs.maintenance.collect import Collector
 
 pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def open_depot(tmp_path):
-    """Opens a depot with two accounts, its bytes in a *backend*."""
-    opened = []
-
-    def open_depot(backend, **options):
-        opened.append(Depot(tmp_path, backend=backend, **options))
-        opened[-1].add_account(ALICE)
-        opened[-1].add_account(BOB)
-        return opened[-1]
-
-    yield open_depot
-    for depot in opened:
-        depot.database.close()
+def bucket(open_core, open_s3):
+    return open_core(backend=open_s3())
 
 
-@pytest.fixture
-def bucket(open_depot, open_s3):
-    return open_depot(open_s3())
-
-
-def collect(depot):
-    depot.clock.advance(3601)
-    collector = Collector(
-        depot.backend, depot.database, spool=depot.spool, grace_seconds=3600, clock=depot.clock
-    )
-    return [found.cid for found in collector.run()]
+def collect(core):
+    core.clock.advance(3601)
+    return [found.cid for found in core.collector().run()]
 
 
 def test_what_the_grace_time_has_passed_leaves_the_bucket(bucket):
@@ -72,19 +52,19 @@ def test_a_collected_blob_comes_back_with_an_upload(bucket):
     assert bucket.read(entry) == b"again"
 
 
-def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_depot, open_s3):
-    depot = open_depot(open_s3(), clock=now, grace_seconds=GRACE_SECONDS)
+def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_core, open_s3):
+    core = open_core(backend=open_s3(), clock=now, grace_seconds=GRACE_SECONDS)
     seed = time.time_ns()
     print(f"{seed=}")
-    racers = [Racer(depot, f"racer{number}", f"{seed}{number}") for number in range(3)]
+    racers = [Racer(core, f"racer{number}", f"{seed}{number}") for number in range(3)]
 
-    print(race(depot, racers, seconds=5), [racer.tally for racer in racers])
+    print(race(core, racers, seconds=5), [racer.tally for racer in racers])
 
     assert [racer.broken for racer in racers] == [[], [], []]
     time.sleep(2 * GRACE_SECONDS)
-    list(collector_of(depot).run())
-    assert depot.stored() == set()
-    assert depot.rows()["blob"] == []
+    list(core.collector(GRACE_SECONDS).run())
+    assert core.stored() == set()
+    assert core.rows()["blob"] == []
 
 
 def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
@@ -92,11 +72,8 @@ def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
     bucket.clock.advance(3601)
     link.close()
     away = open_s3(f"http://127.0.0.1:{link.port}")
-    collector = Collector(
-        away, bucket.database, spool=bucket.spool, grace_seconds=3600, clock=bucket.clock
-    )
 
-    found = list(collector.run())
+    found = list(bucket.collector(backend=away).run())
 
     assert [(step.kind, bool(step.failure)) for step in found] == [
         ("temporary", True),
@@ -106,11 +83,11 @@ def test_a_bucket_that_is_away_keeps_what_it_has(open_s3, bucket, link):
 
 
 @pytest.mark.parametrize("sizes", [{}, {"max_put": 100_000}], ids=["whole", "in parts"])
-def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3, link, sizes):
+def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_core, open_s3, link, sizes):
     seed = random.randrange(2**32)
     print("seed", seed)
     dice = random.Random(seed)
-    depot = open_depot(open_s3(link.url, **sizes))
+    core = open_core(backend=open_s3(link.url, **sizes))
     acknowledged, refusals = {}, set()
 
     for _ in range(100):
@@ -119,14 +96,14 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3
         link.inject(kind, times=dice.choice([1, 2, 3, None]))
         data = dice.randbytes(dice.randrange(1, 400_000))
         try:
-            acknowledged[depot.upload(data, "*/*")] = data
+            acknowledged[core.upload(data, "*/*")] = data
         except (BackendUnavailable, ServiceBusy) as refusal:
             refusals.add(type(refusal))
     link.heal()
 
     assert refusals == {BackendUnavailable, ServiceBusy}
-    assert {entry: depot.read(entry) for entry in acknowledged} == acknowledged
-    usage = depot.blobs.usage(ALICE)
+    assert {entry: core.read(entry) for entry in acknowledged} == acknowledged
+    usage = core.blobs.usage(ALICE)
     assert (usage.blob_count, usage.blob_bytes) == (
         len(acknowledged),
         sum(map(len, acknowledged.values())),
@@ -135,24 +112,24 @@ def test_no_acknowledged_blob_is_lost_however_the_link_fails(open_depot, open_s3
 
 @pytest.mark.parametrize(
     "removal",
-    [collect, lambda depot: depot.blobs.delete_account(ALICE)],
+    [collect, lambda core: core.blobs.delete_account(ALICE)],
     ids=["collector", "account"],
 )
 def test_an_upload_sends_again_what_the_bucket_removed_without_an_answer(
-    open_depot, open_s3, link, removal
+    open_core, open_s3, link, removal
 ):
-    depot = open_depot(open_s3(link.url))
-    depot.upload(b"one")
-    depot.upload(b"two")
+    core = open_core(backend=open_s3(link.url))
+    core.upload(b"one")
+    core.upload(b"two")
 
     def meanwhile():
-        depot.clock.advance(1)
+        core.clock.advance(1)
         link.inject("reset-after", method="DELETE")
         link.inject("reset-after", method="POST")
-        removal(depot)
+        removal(core)
         link.heal()
 
-    with interrupted(depot, [meanwhile]) as blobs:
+    with interrupted(core, [meanwhile]) as blobs:
         again = blobs.upload(incoming(b"one", did=BOB))
 
-    assert depot.read(again) == b"one"
+    assert core.read(again) == b"one"

@@ -8,9 +8,7 @@ import time
 import tracemalloc
 
 import pytest
-from support.accounts import ALICE
 from support.cids import cid_of
-from support.depot import Depot
 from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
@@ -257,32 +255,29 @@ def test_what_is_kept_aside_is_copied_in_parts(store, put, link, bucket, some_by
     assert len([head for head in link.heads if "x-amz-copy-source-range" in head.lower()]) == 3
 
 
-def collector(depot, later_seconds=0):
+def collector(core, later_seconds=0):
     return Collector(
-        depot.backend,
-        depot.database,
-        spool=depot.spool,
+        core.backend,
+        core.database,
+        spool=core.spool,
         grace_seconds=3600,
         clock=lambda: now() + later_seconds * 1_000_000,
     )
 
 
 @pytest.fixture
-def depot(tmp_path, store):
-    depot = Depot(tmp_path / "depot", clock=now, backend=store, max_bytes=10**9)
-    depot.add_account(ALICE)
-    yield depot
-    depot.database.close()
+def core(open_core, store):
+    return open_core(clock=now, backend=store, max_bytes=10**9)
 
 
 def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
-    depot, link, bucket, some_bytes
+    core, link, bucket, some_bytes
 ):
     link.inject("stall", **STEPS["part"])
 
     child = os.fork()
     if child == 0:  # no pytest in here
-        depot.upload(some_bytes(SIZE))
+        core.upload(some_bytes(SIZE))
         os._exit(1)
     deadline = time.monotonic() + 30
     while not any("partNumber=2" in head for head in link.heads) and time.monotonic() < deadline:
@@ -290,19 +285,19 @@ def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     link.heal()
-    early = [found.kind for found in collector(depot, 3000).run(dry_run=True)]
+    early = [found.kind for found in collector(core, 3000).run(dry_run=True)]
     (told,) = [
-        found for found in collector(depot, 3700).run(dry_run=True) if found.kind == "unfinished"
+        found for found in collector(core, 3700).run(dry_run=True) if found.kind == "unfinished"
     ]
     there = bucket.unfinished()
-    swept = [found for found in collector(depot, 3700).run() if found.kind == "unfinished"]
+    swept = [found for found in collector(core, 3700).run() if found.kind == "unfinished"]
 
     assert early == ["spool"]
     assert (told.cid, told.size) == (cid_of(some_bytes(SIZE)), PART)
-    assert there == [depot.backend.key(told.cid)]
+    assert there == [core.backend.key(told.cid)]
     assert swept == [told]
-    assert (bucket.unfinished(), bucket.keys(), depot.stored()) == ([], [], set())
-    assert list(collector(depot, 3700).run()) == []
+    assert (bucket.unfinished(), bucket.keys(), core.stored()) == ([], [], set())
+    assert list(collector(core, 3700).run()) == []
 
 
 def test_an_upload_that_could_not_be_broken_off_is_swept(store, put, link, bucket, some_bytes):
@@ -352,42 +347,38 @@ def test_what_others_began_is_theirs(store, bucket):
 
 
 @pytest.mark.parametrize("status", ["403", "501"])
-def test_a_store_that_does_not_tell_of_uploads_is_asked_for_nothing_more(depot, link, status):
+def test_a_store_that_does_not_tell_of_uploads_is_asked_for_nothing_more(core, link, status):
     link.inject(status, method="GET", head=r"\?uploads")
 
-    assert list(collector(depot).run()) == []
+    assert list(collector(core).run()) == []
 
 
-def test_a_store_that_is_away_is_a_failure_of_the_collector(depot, link):
+def test_a_store_that_is_away_is_a_failure_of_the_collector(core, link):
     link.inject("500", method="GET", head=r"\?uploads")
 
-    (found,) = collector(depot).run()
+    (found,) = collector(core).run()
 
     assert (found.kind, bool(found.failure)) == ("unfinished", True)
 
 
 @pytest.mark.parametrize("step", STEPS)
-def test_a_migration_that_a_fault_ends_goes_on(tmp_path, store, link, bucket, some_bytes, step):
-    depot = Depot(tmp_path / "disk", max_bytes=10**9)
-    depot.add_account(ALICE)
-    blobs = {
-        depot.upload(data): data for data in (some_bytes(SIZE), some_bytes(PART + 1), b"small")
-    }
+def test_a_migration_that_a_fault_ends_goes_on(open_core, store, link, bucket, some_bytes, step):
+    core = open_core(max_bytes=10**9)
+    blobs = {core.upload(data): data for data in (some_bytes(SIZE), some_bytes(PART + 1), b"small")}
 
     def migrate(source, target):
-        job = Migration(depot.database, source, target, depot.spool, jobs=2)
+        job = Migration(core.database, source, target, core.spool, jobs=2)
         return [finding.kind for finding in [*job.run(lambda size: None), *job.verify()]]
 
     link.inject("500", **{**STEPS[step], "head": STEPS[step]["head"].replace("=2", "=1")})
     with pytest.raises(BackendUnavailable):
-        migrate(depot.backend, store)
+        migrate(core.backend, store)
     link.heal()
-    there = migrate(depot.backend, store)
+    there = migrate(core.backend, store)
     for entry in blobs:
-        depot.backend.delete(entry.cid)
-    back = migrate(store, depot.backend)
-    depot.database.close()
+        core.backend.delete(entry.cid)
+    back = migrate(store, core.backend)
 
     assert there == back == []
-    assert {entry: depot.read(entry) for entry in blobs} == blobs
+    assert {entry: core.read(entry) for entry in blobs} == blobs
     assert bucket.unfinished() == []

@@ -4,11 +4,9 @@ import io
 
 import pytest
 from support.accounts import ALICE
-from support.depot import Depot
 from support.s3_access import BUCKET
 
-from aurora_blobs.blobs.manager import BlobManager
-from aurora_blobs.blobs.upload import Incoming, UploadRules
+from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, BlobServiceError, ServiceBusy
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
@@ -18,17 +16,17 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def filled(depot):
+def filled(core):
     """Sixty blobs on disk; their bytes by CID."""
     return {
-        depot.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))
+        core.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))
     }
 
 
 @pytest.fixture
-def migrate(depot, tmp_path):
+def migrate(core, tmp_path):
     def migrate(source, target):
-        job = Migration(depot.database, source, target, depot.spool, jobs=4)
+        job = Migration(core.database, source, target, core.spool, jobs=4)
         return list(job.run(lambda size: None)) + list(job.verify()), job.progress
 
     return migrate
@@ -46,16 +44,16 @@ def migrate(depot, tmp_path):
     ],
 )
 def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(
-    depot, filled, open_s3, link, migrate, kind, error
+    core, filled, open_s3, link, migrate, kind, error
 ):
     target = open_s3(link.url)
     link.inject(kind, method="PUT", after=25)
 
     with pytest.raises(error):
-        migrate(depot.backend, target)
+        migrate(core.backend, target)
     arrived = {stored.cid for stored in open_s3().scan()}
     link.heal()
-    findings, progress = migrate(depot.backend, target)
+    findings, progress = migrate(core.backend, target)
 
     assert arrived < set(filled)
     assert arrived
@@ -67,67 +65,60 @@ def test_a_migration_that_a_fault_ends_goes_on_and_loses_nothing(
 @pytest.mark.parametrize(
     "kind", ["reset", "reset-after", "truncate", "stall-half", "500", "503", "stall"]
 )
-def test_a_migration_back_survives_passing_faults(depot, filled, open_s3, link, migrate, kind):
+def test_a_migration_back_survives_passing_faults(core, filled, open_s3, link, migrate, kind):
     store = open_s3(link.url)
-    migrate(depot.backend, store)
+    migrate(core.backend, store)
     for cid in filled:
-        depot.backend.delete(cid)
+        core.backend.delete(cid)
     link.inject(kind, method="GET", times=2, after=3)
 
-    findings, _ = migrate(store, depot.backend)
+    findings, _ = migrate(store, core.backend)
 
     assert findings == []
-    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+    assert {cid: read(core.backend, cid) for cid in filled} == filled
 
 
-def test_a_migration_goes_over_a_slow_link_both_ways(depot, filled, open_s3, link, migrate):
+def test_a_migration_goes_over_a_slow_link_both_ways(core, filled, open_s3, link, migrate):
     store = open_s3(link.url)
     link.inject("slow", rate=200_000)
 
-    there, _ = migrate(depot.backend, store)
+    there, _ = migrate(core.backend, store)
     for cid in filled:
-        depot.backend.delete(cid)
-    back, _ = migrate(store, depot.backend)
+        core.backend.delete(cid)
+    back, _ = migrate(store, core.backend)
 
     assert there == back == []
-    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+    assert {cid: read(core.backend, cid) for cid in filled} == filled
 
 
-def test_damaged_bytes_never_arrive_on_the_way_back(depot, filled, open_s3, link, migrate):
+def test_damaged_bytes_never_arrive_on_the_way_back(core, filled, open_s3, link, migrate):
     store = open_s3(link.url)
-    migrate(depot.backend, store)
+    migrate(core.backend, store)
     for cid in filled:
-        depot.backend.delete(cid)
+        core.backend.delete(cid)
     link.inject("damage-down", method="GET", head="^GET [^?]*/bafkrei", after=3, times=5)
 
-    findings, _ = migrate(store, depot.backend)
-    again, _ = migrate(store, depot.backend)
+    findings, _ = migrate(store, core.backend)
+    again, _ = migrate(store, core.backend)
 
     assert {finding.kind for finding in findings} == {"wrong bytes", "not copied"}
     assert again == []
-    assert {cid: read(depot.backend, cid) for cid in filled} == filled
+    assert {cid: read(core.backend, cid) for cid in filled} == filled
 
 
 @pytest.fixture
-def on_s3(tmp_path, open_s3):
-    """A depot whose bytes are in S3."""
-    depot = Depot(tmp_path / "s3depot")
-    depot.backend = open_s3()
-    depot.blobs = BlobManager(
-        depot.backend, depot.database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
-    )
-    depot.add_account(ALICE)
-    yield depot
-    depot.database.close()
+def on_s3(open_core, open_s3):
+    """A core whose bytes are in S3."""
+    return open_core(backend=open_s3())
 
 
-def fsck(depot, repair=False):
-    check = Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=repair)
+def fsck(core, repair=False):
+    check = Fsck(core.database, core.backend, core.spool, core.clock, repair=repair)
     return {(finding.kind, finding.subject, finding.repaired) for finding in check.run()}
 
 
-def scrub(depot, repair=False):
-    job = Scrub(depot.database, depot.backend, depot.clock, repair=repair, bytes_per_second=0)
+def scrub(core, repair=False):
+    job = Scrub(core.database, core.backend, core.clock, repair=repair, bytes_per_second=0)
     return {
         (finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)
     }

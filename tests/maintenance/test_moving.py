@@ -8,7 +8,7 @@ import tarfile
 import pytest
 from support.accounts import ALICE, BOB
 from support.cids import cid_of
-from support.depot import blob_of
+from support.service_core import blob_of
 
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.maintenance.backup import Backup
@@ -27,11 +27,11 @@ def skip(size):
 
 
 @pytest.fixture
-def bring(depot, tmp_path):
+def bring(core, tmp_path):
     """Imports the folder ``pds``; the findings' details, and how many came."""
 
     def bring(did=None, databases=None):
-        job = BlobImporter(depot.database, depot.blobs, depot.clock, did=did, databases=databases)
+        job = BlobImporter(core.database, core.blobs, core.clock, did=did, databases=databases)
         findings = [finding.detail for finding in job.run(in_folder(tmp_path / "pds"), skip)]
         return findings, job.imported, job.present
 
@@ -51,30 +51,30 @@ def lay(tmp_path):
 
 
 @pytest.mark.parametrize("layout", ["{did}/{cid}", "blocks/{did}/{cid}"], ids=["folder", "bucket"])
-def test_the_layouts_of_the_reference_pds_are_read(depot, bring, lay, layout):
+def test_the_layouts_of_the_reference_pds_are_read(core, bring, lay, layout):
     for data in (PHOTO, NOTE):
         lay(layout.format(did=CAROL, cid=cid_of(data)), data)
 
     assert bring() == ([], 2, 0)
-    assert depot.read(depot.entry(CAROL, cid_of(PHOTO))) == PHOTO
-    assert depot.entry(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
+    assert core.read(core.entry(CAROL, cid_of(PHOTO))) == PHOTO
+    assert core.entry(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
     assert bring() == ([], 0, 2)
 
 
-def test_the_layout_of_early_aurora_locus_needs_an_account(depot, bring, lay):
+def test_the_layout_of_early_aurora_locus_needs_an_account(core, bring, lay):
     name = aurora_form(cid_of(NOTE))
     lay(f"{name[:2]}/{name}", NOTE)
 
     assert bring() == (["its place does not say whose it is: give --did"], 0, 0)
     assert bring(did=ALICE) == ([], 1, 0)
-    assert depot.read(depot.entry(ALICE, cid_of(NOTE))) == NOTE
+    assert core.read(core.entry(ALICE, cid_of(NOTE))) == NOTE
 
 
-def test_wrong_bytes_are_not_taken(depot, bring, lay):
+def test_wrong_bytes_are_not_taken(core, bring, lay):
     lay(f"{CAROL}/{cid_of(PHOTO)}", NOTE)
 
     assert bring() == ([f"The bytes are those of {cid_of(NOTE)}"], 0, 0)
-    assert list(depot.backend.scan()) == []
+    assert list(core.backend.scan()) == []
 
 
 def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
@@ -117,27 +117,27 @@ def actors(tmp_path):
     return tmp_path / "actors"
 
 
-def test_types_references_and_takedowns_come_from_the_account_s_database(depot, bring, lay, actors):
+def test_types_references_and_takedowns_come_from_the_account_s_database(core, bring, lay, actors):
     lay(f"{CAROL}/{cid_of(PHOTO)}", PHOTO)
     lay(f"quarantine/{CAROL}/{cid_of(NOTE)}", NOTE)
 
     assert bring(databases=actors) == ([], 2, 0)
-    assert depot.blobs.describe(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
-    assert depot.listed(CAROL) == [cid_of(PHOTO)]
-    assert depot.entry(CAROL, cid_of(NOTE)).mime_type == "text/x-note"
+    assert core.blobs.describe(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
+    assert core.listed(CAROL) == [cid_of(PHOTO)]
+    assert core.entry(CAROL, cid_of(NOTE)).mime_type == "text/x-note"
     with pytest.raises(BlobNotFound):
-        depot.blobs.describe(CAROL, cid_of(NOTE), viewer=CAROL)
+        core.blobs.describe(CAROL, cid_of(NOTE), viewer=CAROL)
 
 
-def test_a_takedown_comes_for_a_blob_that_is_here_already(depot, bring, lay, actors):
-    depot.add_account(CAROL)
-    entry = depot.upload(NOTE, did=CAROL)
+def test_a_takedown_comes_for_a_blob_that_is_here_already(core, bring, lay, actors):
+    core.add_account(CAROL)
+    entry = core.upload(NOTE, did=CAROL)
     lay(f"quarantine/{CAROL}/{entry.cid}", NOTE)
 
     assert bring(databases=actors) == ([], 0, 1)
 
     with pytest.raises(BlobNotFound):
-        depot.blobs.describe(CAROL, entry.cid, viewer=CAROL)
+        core.blobs.describe(CAROL, entry.cid, viewer=CAROL)
 
 
 def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
@@ -147,13 +147,13 @@ def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
 
 
 @pytest.fixture
-def filled(depot):
+def filled(core):
     """Alice holds a photo that a record names and a note; Bob a blob of his own."""
-    photo = depot.upload(PHOTO, "image/jpeg")
-    depot.write("com.example.file", "3kabc", {"file": blob_of(photo)})
-    depot.upload(NOTE, "text/x-note")
-    depot.upload(b"bob's", did=BOB)
-    return depot
+    photo = core.upload(PHOTO, "image/jpeg")
+    core.write("com.example.file", "3kabc", {"file": blob_of(photo)})
+    core.upload(NOTE, "text/x-note")
+    core.upload(b"bob's", did=BOB)
+    return core
 
 
 def test_an_export_is_complete_and_says_what_everything_is(filled, tmp_path):
@@ -219,15 +219,15 @@ def begin(progress):
     return skip
 
 
-def kinds(depot, **options):
-    check = Fsck(depot.database, depot.backend, depot.spool, depot.clock, repair=False)
+def kinds(core, **options):
+    check = Fsck(core.database, core.backend, core.spool, core.clock, repair=False)
     return [(finding.kind, finding.subject) for finding in check.run()]
 
 
-def lose_everything(depot):
-    for stored in list(depot.backend.scan()):
-        depot.backend.delete(stored.cid)
-    with depot.database.write() as tx:
+def lose_everything(core):
+    for stored in list(core.backend.scan()):
+        core.backend.delete(stored.cid)
+    with core.database.write() as tx:
         for table in ("record_blob", "record", "blob_metadata", "blob", "account"):
             tx.run(f"DELETE FROM {table}")
 

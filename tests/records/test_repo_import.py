@@ -18,15 +18,15 @@ def blob(data, mime_type="application/x-test"):
 
 
 @pytest.fixture
-def importer(depot):
-    return lambda records, did=ALICE: depot.importer.run(Repository(car_of(records, did)))
+def importer(core):
+    return lambda records, did=ALICE: core.importer.run(Repository(car_of(records, did)))
 
 
-def kept(depot, did=ALICE):
-    return {f"{collection}/{rkey}" for collection, rkey in depot.keys(did)}
+def kept(core, did=ALICE):
+    return {f"{collection}/{rkey}" for collection, rkey in core.keys(did)}
 
 
-def test_every_record_is_kept(depot, importer):
+def test_every_record_is_kept(core, importer):
     values = {
         f"com.example.{name}/{number:04}": {"n": number}
         for name in ("a", "a.b", "b")
@@ -34,34 +34,34 @@ def test_every_record_is_kept(depot, importer):
     }
 
     assert importer(values) == Imported(written=1350)
-    assert kept(depot) == set(values)
+    assert kept(core) == set(values)
 
 
-def test_blobs_of_imported_records_are_awaited_without_being_here(depot, importer):
+def test_blobs_of_imported_records_are_awaited_without_being_here(core, importer):
     importer({"com.example.a/1": {"pictures": [blob(b"one"), blob(b"two")]}})
 
-    assert depot.listed(ALICE) == sorted([cid_of(b"one"), cid_of(b"two")])
-    assert [named.cid for named in depot.blobs.list_missing(ALICE, "", 10)] == depot.listed(ALICE)
+    assert core.listed(ALICE) == sorted([cid_of(b"one"), cid_of(b"two")])
+    assert [named.cid for named in core.blobs.list_missing(ALICE, "", 10)] == core.listed(ALICE)
 
 
-def test_an_awaited_blob_is_public_as_soon_as_it_is_uploaded(depot, importer):
+def test_an_awaited_blob_is_public_as_soon_as_it_is_uploaded(core, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}})
 
-    entry = depot.upload(b"one")
+    entry = core.upload(b"one")
 
     assert entry.unreferenced_since is None
-    assert depot.blobs.describe(ALICE, entry.cid) == entry
-    assert depot.blobs.list_missing(ALICE, "", 10) == []
+    assert core.blobs.describe(ALICE, entry.cid) == entry
+    assert core.blobs.list_missing(ALICE, "", 10) == []
 
 
-def test_a_blob_that_was_uploaded_before_its_record_was_imported_is_public(depot, importer):
-    entry = depot.upload(b"one")
+def test_a_blob_that_was_uploaded_before_its_record_was_imported_is_public(core, importer):
+    entry = core.upload(b"one")
     importer({"com.example.a/1": {"picture": blob(b"one")}})
 
-    assert depot.blobs.describe(ALICE, entry.cid).unreferenced_since is None
+    assert core.blobs.describe(ALICE, entry.cid).unreferenced_since is None
 
 
-def test_an_awaited_blob_keeps_the_type_that_the_record_states(depot, importer):
+def test_an_awaited_blob_keeps_the_type_that_the_record_states(core, importer):
     importer(
         {
             "com.example.a/1": {
@@ -71,32 +71,30 @@ def test_an_awaited_blob_keeps_the_type_that_the_record_states(depot, importer):
         }
     )
 
-    assert depot.upload(b"odd", "application/octet-stream").mime_type == "application/x-odd"
-    assert depot.upload(b"WEBVTT\n", "*/*").mime_type == "text/vtt"
+    assert core.upload(b"odd", "application/octet-stream").mime_type == "application/x-odd"
+    assert core.upload(b"WEBVTT\n", "*/*").mime_type == "text/vtt"
 
 
-def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_record(
-    depot, importer
-):
+def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_record(core, importer):
     png = b"\x89PNG\r\n\x1a\n" + bytes(8) + b"IHDR" + bytes(100)
     importer({"com.example.a/1": {"picture": blob(png, "video/mp4")}})
 
-    assert depot.upload(png, "image/png").mime_type == "image/png"
+    assert core.upload(png, "image/png").mime_type == "image/png"
 
 
-def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(depot, importer):
+def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(core, importer):
     importer({"com.example.a/1": {"pictures": [blob(bytes([number])) for number in range(20)]}})
-    depot.limit_uploads(ALICE, 3)
+    core.limit_uploads(ALICE, 3)
 
     for number in range(20):
-        depot.upload(bytes([number]))
+        core.upload(bytes([number]))
     for number in range(20, 23):
-        depot.upload(bytes([number]))
+        core.upload(bytes([number]))
     with pytest.raises(Exception, match="Rate Limit Exceeded"):
-        depot.upload(bytes([23]))
+        core.upload(bytes([23]))
 
 
-def test_a_legacy_reference_is_read(depot, importer):
+def test_a_legacy_reference_is_read(core, importer):
     importer(
         {
             "app.bsky.actor.profile/self": {
@@ -105,59 +103,59 @@ def test_a_legacy_reference_is_read(depot, importer):
         }
     )
 
-    assert depot.listed(ALICE) == [cid_of(b"old")]
-    assert depot.upload(b"old", "application/x-old").unreferenced_since is None
+    assert core.listed(ALICE) == [cid_of(b"old")]
+    assert core.upload(b"old", "application/x-old").unreferenced_since is None
 
 
-def test_importing_again_changes_nothing(depot, importer):
+def test_importing_again_changes_nothing(core, importer):
     values = {
         f"com.example.a/{number:04}": {"picture": blob(bytes([number % 256]))}
         for number in range(500)
     }
     importer(values)
-    before = depot.rows()
+    before = core.rows()
 
     assert importer(values) == Imported(unchanged=500)
-    assert depot.rows() == before
+    assert core.rows() == before
 
 
-def test_importing_again_drops_what_is_gone(depot, importer):
+def test_importing_again_drops_what_is_gone(core, importer):
     importer(
         {"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/2": {"picture": blob(b"two")}}
     )
-    one, two = depot.upload(b"one"), depot.upload(b"two")
+    one, two = core.upload(b"one"), core.upload(b"two")
 
     assert importer({"com.example.a/2": {"picture": blob(b"two")}}) == Imported(
         unchanged=1, dropped=1
     )
 
-    assert kept(depot) == {"com.example.a/2"}
-    assert depot.listed(ALICE) == [two.cid]
-    assert depot.entry(ALICE, one.cid).unreferenced_since == depot.clock.now
-    assert depot.entry(ALICE, two.cid).unreferenced_since is None
+    assert kept(core) == {"com.example.a/2"}
+    assert core.listed(ALICE) == [two.cid]
+    assert core.entry(ALICE, one.cid).unreferenced_since == core.clock.now
+    assert core.entry(ALICE, two.cid).unreferenced_since is None
 
 
-def test_importing_again_follows_a_changed_reference(depot, importer):
+def test_importing_again_follows_a_changed_reference(core, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}})
-    one = depot.upload(b"one")
+    one = core.upload(b"one")
 
     assert importer({"com.example.a/1": {"picture": blob(b"two")}}) == Imported(written=1)
 
-    assert depot.listed(ALICE) == [cid_of(b"two")]
-    assert depot.entry(ALICE, one.cid).unreferenced_since is not None
+    assert core.listed(ALICE) == [cid_of(b"two")]
+    assert core.entry(ALICE, one.cid).unreferenced_since is not None
 
 
-def test_a_blob_that_moved_to_another_record_stays_public(depot, importer):
+def test_a_blob_that_moved_to_another_record_stays_public(core, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}, "com.example.a/3": {"n": 1}})
-    one = depot.upload(b"one")
+    one = core.upload(b"one")
 
     importer({"com.example.a/3": {"picture": blob(b"one")}})
 
-    assert depot.entry(ALICE, one.cid).unreferenced_since is None
+    assert core.entry(ALICE, one.cid).unreferenced_since is None
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_any_repository_may_follow_any_other(depot, importer, seed):
+def test_any_repository_may_follow_any_other(core, importer, seed):
     print(f"{seed=}")
     rng = random.Random(seed)
     names = ["com.example.a", "com.example.a.b", "com.example.ab", "com.example.b"]
@@ -174,15 +172,15 @@ def test_any_repository_may_follow_any_other(depot, importer, seed):
         }
         importer(values)
 
-        assert kept(depot) == set(values)
-        assert depot.listed(ALICE) == sorted(
+        assert kept(core) == set(values)
+        assert core.listed(ALICE) == sorted(
             {text_of(value["picture"]["ref"]) for value in values.values()}
         )
     for number in range(9):
-        depot.upload(bytes([number]))
+        core.upload(bytes([number]))
     importer({})
-    assert kept(depot) == set()
-    assert all(entry.unreferenced_since is not None for entry in depot.blobs.entries(ALICE))
+    assert kept(core) == set()
+    assert all(entry.unreferenced_since is not None for entry in core.blobs.entries(ALICE))
 
 
 class Interrupted(Repository):
@@ -200,73 +198,73 @@ class Interrupted(Repository):
             yield record
 
 
-def test_what_a_client_writes_during_an_import_stays(depot):
+def test_what_a_client_writes_during_an_import_stays(core):
     def interrupt():
-        depot.clock.advance(1)
-        depot.write("com.example.a", "0900", {"by": "a client"})
-        depot.write("com.example.a", "0900-new", {"by": "a client"})
+        core.clock.advance(1)
+        core.write("com.example.a", "0900", {"by": "a client"})
+        core.write("com.example.a", "0900-new", {"by": "a client"})
 
-    depot.write("com.example.a", "0001-old", {"by": "a client"})
+    core.write("com.example.a", "0001-old", {"by": "a client"})
     file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
-    depot.importer.run(Interrupted(file, interrupt))
+    core.importer.run(Interrupted(file, interrupt))
 
-    assert depot.value(ALICE, "com.example.a", "0900") == {
+    assert core.value(ALICE, "com.example.a", "0900") == {
         "$type": "com.example.a",
         "by": "a client",
     }
-    assert "com.example.a/0900-new" in kept(depot)
-    assert "com.example.a/0001-old" not in kept(depot)
+    assert "com.example.a/0900-new" in kept(core)
+    assert "com.example.a/0001-old" not in kept(core)
 
 
-def test_two_imports_of_an_account_do_not_mix(depot):
+def test_two_imports_of_an_account_do_not_mix(core):
     file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
     later = {f"com.example.a/{number:04}": {"n": 2} for number in range(500, 1500)}
     refused = []
 
     def interrupt():
         with pytest.raises(ServiceBusy) as refusal:
-            depot.importer.run(Repository(car_of(later)))
+            core.importer.run(Repository(car_of(later)))
         refused.append(refusal)
 
-    depot.importer.run(Interrupted(file, interrupt))
-    first = kept(depot)
-    depot.importer.run(Repository(car_of(later)))
+    core.importer.run(Interrupted(file, interrupt))
+    first = kept(core)
+    core.importer.run(Repository(car_of(later)))
 
     assert len(refused) == 1
     assert first == {f"com.example.a/{number:04}" for number in range(1000)}
-    assert kept(depot) == set(later)
-    assert depot.value(ALICE, "com.example.a", "0700") == {"n": 2}
+    assert kept(core) == set(later)
+    assert core.value(ALICE, "com.example.a", "0700") == {"n": 2}
 
 
-def test_another_account_may_import_meanwhile(depot):
+def test_another_account_may_import_meanwhile(core):
     file = car_of({f"com.example.a/{number:04}": {"n": 1} for number in range(1000)})
     other = car_of({"com.example.a/1": {"n": 2}}, BOB)
 
-    depot.importer.run(Interrupted(file, lambda: depot.importer.run(Repository(other))))
+    core.importer.run(Interrupted(file, lambda: core.importer.run(Repository(other))))
 
-    assert depot.keys(BOB) == [("com.example.a", "1")]
+    assert core.keys(BOB) == [("com.example.a", "1")]
 
 
-def test_an_import_ends_when_its_account_is_deleted(depot):
+def test_an_import_ends_when_its_account_is_deleted(core):
     file = car_of({f"com.example.a/{number:04}": {"n": number} for number in range(1000)})
 
     with pytest.raises(RepoNotFound):
-        depot.importer.run(Interrupted(file, lambda: depot.blobs.delete_account(ALICE)))
+        core.importer.run(Interrupted(file, lambda: core.blobs.delete_account(ALICE)))
 
-    assert kept(depot) == set()
+    assert kept(core) == set()
 
 
-def test_a_bad_repository_changes_nothing(depot, importer):
+def test_a_bad_repository_changes_nothing(core, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}})
-    before = depot.rows()
+    before = core.rows()
     car = Car()
     root = car.repository({f"com.example.a/{number}": {"n": number} for number in range(300)})
     del car.blocks[list(car.blocks)[250]]
 
     with pytest.raises(InvalidRequest, match="missing block"):
-        depot.importer.run(Repository(car.file(root)))
+        core.importer.run(Repository(car.file(root)))
 
-    assert depot.rows() == before
+    assert core.rows() == before
 
 
 def test_a_repository_of_nobody_here_is_refused(importer):
@@ -274,14 +272,14 @@ def test_a_repository_of_nobody_here_is_refused(importer):
         importer({}, "did:web:nobody.test")
 
 
-def test_another_accounts_records_are_left_alone(depot, importer):
+def test_another_accounts_records_are_left_alone(core, importer):
     importer({"com.example.a/1": {"picture": blob(b"one")}}, BOB)
 
     importer({"com.example.a/2": {}})
     importer({})
 
-    assert kept(depot, BOB) == {"com.example.a/1"}
-    assert depot.listed(BOB) == [cid_of(b"one")]
+    assert kept(core, BOB) == {"com.example.a/1"}
+    assert core.listed(BOB) == [cid_of(b"one")]
 
 
 def test_a_file_of_other_bytes_is_no_repository():

@@ -6,7 +6,7 @@ import random
 import shutil
 
 import pytest
-from support.full_disk import largest_file
+from support.full_disk import max_file_size
 
 from aurora_blobs.errors import BackendUnavailable, InsufficientStorage
 from aurora_blobs.intake.spool import IN_MEMORY, spooled
@@ -89,7 +89,7 @@ def test_a_full_disk_leaves_nothing_under_the_cid(disk, spool_folder):
         max_bytes=10**6,
         declared_size=None,
     ) as blob:
-        with largest_file(500), pytest.raises(InsufficientStorage):
+        with max_file_size(500), pytest.raises(InsufficientStorage):
             disk.put(blob)
 
         assert disk.size(blob.cid) is None
@@ -105,7 +105,7 @@ def test_a_full_mounted_disk_leaves_nothing(mounted_disk, spool_folder):
         declared_size=None,
     ) as blob:
         blob.materialize(durable=False)
-        with largest_file(500), pytest.raises(InsufficientStorage):
+        with max_file_size(500), pytest.raises(InsufficientStorage):
             mounted_disk.put(blob)
 
     assert [path for path in mounted_disk.root.rglob("*") if path.is_file()] == []

@@ -50,7 +50,7 @@ class MemoryBackend(Store):
         pass
 
 
-class Interrupted(DiskBackend):
+class UnfinishedUploadBackend(DiskBackend):
     """A store with an upload that broke off."""
 
     left = True

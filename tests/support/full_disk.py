@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def largest_file(size):
+def max_file_size(size):
     """Let this process write no file past *size* bytes: a full disk, without filling one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from support.accounts import ALICE, BOB
 from support.cids import cid_of
-from support.depot import Depot, blob_of
+from support.service_core import ServiceCore, blob_of
 
 from aurora_blobs.errors import (
     AccountNotFound,
@@ -24,7 +24,6 @@ from aurora_blobs.errors import (
     RepoNotFound,
     ServiceBusy,
 )
-from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.storage.disk import DiskBackend
 
 # Little of each, so that blobs are collected and wanted again in the same moment.
@@ -61,20 +60,14 @@ def content(number):
     return bytes([number]) * (1_000 + 300_000 * (number % 2))  # in memory and through a file
 
 
-def open_depot(folder, kind):
+def open_core(folder, kind):
     backend = BACKENDS[kind](folder / "blobs", durable=False)
-    return Depot(folder, clock=now, backend=backend, grace_seconds=GRACE_SECONDS)
-
-
-def collector_of(depot):
-    return Collector(
-        depot.backend, depot.database, spool=depot.spool, grace_seconds=GRACE_SECONDS, clock=now
-    )
+    return ServiceCore(folder, clock=now, backend=backend, grace_seconds=GRACE_SECONDS)
 
 
 class Racer:
-    def __init__(self, depot, name, seed):
-        self.depot = depot
+    def __init__(self, core, name, seed):
+        self.core = core
         self.name = name
         self.random = random.Random(seed)
         self.own_account = f"did:web:{name}.test"
@@ -100,14 +93,14 @@ class Racer:
 
     def upload(self):
         did, number = self.random.choice((ALICE, BOB)), self.random.randrange(CONTENTS)
-        return did, number, self.depot.upload(content(number), did=did)
+        return did, number, self.core.upload(content(number), did=did)
 
     def publish(self):
         did, number, entry = self.upload()
         self.serial += 1
         rkey = f"{self.name}-{self.serial}"
         try:
-            self.depot.write(COLLECTION, rkey, {"file": blob_of(entry)}, did=did)
+            self.core.write(COLLECTION, rkey, {"file": blob_of(entry)}, did=did)
         except BlobNotFound:
             self.tally["collected before its record"] += 1
         else:
@@ -122,8 +115,8 @@ class Racer:
         data = content(self.records[did, rkey])
         cid = cid_of(data)
         try:
-            entry = self.depot.blobs.describe(did, cid)
-            if sha256(self.depot.read(entry)).digest() != sha256(data).digest():
+            entry = self.core.blobs.describe(did, cid)
+            if sha256(self.core.read(entry)).digest() != sha256(data).digest():
                 self.broken.append(f"{cid} of {did} has other bytes")
         except BlobNotFound:
             self.broken.append(f"{cid} of {did}, named by {rkey}, is lost")
@@ -131,7 +124,7 @@ class Racer:
     def delete(self):
         if self.records:
             did, rkey = self.random.choice(list(self.records))
-            self.depot.delete(COLLECTION, rkey, did=did)
+            self.core.delete(COLLECTION, rkey, did=did)
             del self.records[did, rkey]
 
     def move(self):
@@ -141,36 +134,34 @@ class Racer:
             number = self.records[did, rkey]
             self.serial += 1
             to = f"{self.name}-{self.serial}"
-            entry = self.depot.blobs.describe(did, cid_of(content(number)))
-            self.depot.replace(COLLECTION, rkey, to, {"file": blob_of(entry)}, did=did)
+            entry = self.core.blobs.describe(did, cid_of(content(number)))
+            self.core.replace(COLLECTION, rkey, to, {"file": blob_of(entry)}, did=did)
             self.records[did, to] = self.records.pop((did, rkey))
 
     def leave(self):
         """An account comes, publishes what others have too, and is deleted."""
-        self.depot.add_account(self.own_account)
+        self.core.add_account(self.own_account)
         try:
-            entry = self.depot.upload(
-                content(self.random.randrange(CONTENTS)), did=self.own_account
-            )
-            self.depot.write(COLLECTION, "1", {"file": blob_of(entry)}, did=self.own_account)
+            entry = self.core.upload(content(self.random.randrange(CONTENTS)), did=self.own_account)
+            self.core.write(COLLECTION, "1", {"file": blob_of(entry)}, did=self.own_account)
         except (BlobNotFound, AccountNotFound, RepoNotFound):
             self.tally["collected before its record"] += 1
-        self.depot.blobs.delete_account(self.own_account)
+        self.core.blobs.delete_account(self.own_account)
 
     def finish(self):
         for did, rkey in self.records:
             self.check(did, rkey)
         for did, rkey in list(self.records):
-            self.depot.delete(COLLECTION, rkey, did=did)
+            self.core.delete(COLLECTION, rkey, did=did)
 
 
-def race(depot, racers, seconds):
-    """Let *racers* loose on *depot*, and a collector with them; how much it collected, by kind."""
+def race(core, racers, seconds):
+    """Let *racers* loose on *core*, and a collector with them; how much it collected, by kind."""
     until = time.monotonic() + seconds
     collected = Counter()
 
     def collect():
-        collector = collector_of(depot)
+        collector = core.collector(GRACE_SECONDS)
         while time.monotonic() < until:
             collected.update(found.kind for found in collector.run())
 
@@ -186,12 +177,12 @@ def race(depot, racers, seconds):
 
 
 def main(folder, name, seed, seconds, kind):
-    depot = open_depot(Path(folder), kind)
-    racers = [Racer(depot, f"{name}{number}", f"{seed}{name}{number}") for number in range(2)]
+    core = open_core(Path(folder), kind)
+    racers = [Racer(core, f"{name}{number}", f"{seed}{name}{number}") for number in range(2)]
     broken = []
     threading.excepthook = lambda crash: broken.extend(traceback.format_exception(crash.exc_value))
-    collected = race(depot, racers, float(seconds))
-    depot.database.close()
+    collected = race(core, racers, float(seconds))
+    core.database.close()
     print(name, dict(sum((racer.tally for racer in racers), collected)))
     broken += [line for racer in racers for line in racer.broken]
     print("\n".join(broken[:20]))

@@ -1,7 +1,7 @@
 """A stream that comes in pieces, and may fail."""
 
 
-class Dribble:
+class PiecewiseStream:
     """A stream that gives its *data* in pieces of the given sizes, whatever is asked for; *error* comes after them."""
 
     def __init__(self, data, sizes=(1 << 30,), error=None):

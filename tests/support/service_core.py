@@ -1,4 +1,4 @@
-"""A whole store for tests, on disk, without HTTP: accounts, blobs, records, and a look at the rows."""
+"""The core of the service, without HTTP, in a folder of its own; and a look at its rows."""
 
 import io
 import json
@@ -15,6 +15,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.db import SCHEMA, no_hook, open_database
+from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.records.index import Records, Write
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.disk import DiskBackend
@@ -30,7 +31,7 @@ def blob_of(entry):
     }
 
 
-class Depot:
+class ServiceCore:
     def __init__(self, folder: Path, clock=None, backend=None, before_commit=no_hook, **rules):
         self.clock = clock or Clock()
         self.spool = folder / "spool"
@@ -52,6 +53,15 @@ class Depot:
         )
         self.repos = RepoQueries(self.database, self.clock, open_to_reports=True)
         self.moderation = Moderation(self.database, self.repos, self.clock)
+
+    def collector(self, grace_seconds=3600, backend=None):
+        return Collector(
+            backend or self.backend,
+            self.database,
+            spool=self.spool,
+            grace_seconds=grace_seconds,
+            clock=self.clock,
+        )
 
     def add_account(self, did):
         with self.database.write() as tx:
@@ -133,7 +143,7 @@ def nothing():
 
 
 @contextmanager
-def interrupted(depot, meanwhile):
+def interrupted(core, meanwhile):
     """A manager whose uploads call the next of *meanwhile* between their two transactions.
 
     In the first an upload to a network store pins its row, in the second it looks for it again.
@@ -145,8 +155,8 @@ def interrupted(depot, meanwhile):
         yield
         tx.after_commit.append(next(calls, nothing))
 
-    url = f"sqlite:{depot.database.path}"
+    url = f"sqlite:{core.database.path}"
     with closing(open_database(url, durable=False, before_commit=before_commit)) as database:
         yield BlobManager(
-            depot.backend, database, spool=depot.spool, rules=UploadRules(), clock=depot.clock
+            core.backend, database, spool=core.spool, rules=UploadRules(), clock=core.clock
         )
