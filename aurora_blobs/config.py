@@ -21,6 +21,7 @@ from aurora_blobs.config_values import (
     parse_image_presets,
     parse_limit,
     parse_mime_types,
+    parse_origin,
     parse_positive_size,
     parse_secrets,
     parse_size,
@@ -142,6 +143,12 @@ class Config:
     )
     service_did: str = _setting(
         parse_did, "did:web:localhost", "`aud` of session and service tokens"
+    )
+    public_url: str | None = _setting(
+        parse_origin,
+        None,
+        "the service's own address, like `https://pds.example.com`: in DPoP's `htu`, DID documents "
+        "and links; unset: as the request says, which is the client's word",
     )
     entryway_public_key: str | None = _setting(
         matching(

@@ -174,6 +174,15 @@ def parse_url(text: str) -> str:
     return text
 
 
+def parse_origin(text: str) -> str:
+    """An http or https URL of a host, with or without a port, and of nothing else on it."""
+    origin = text.removesuffix("/").lower()
+    authority = r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:[0-9]{1,5})?"
+    if not re.fullmatch(f"https?://{authority}", origin) or not _is_http_url(origin):
+        raise ValueError("an http:// or https:// URL without a path, like https://pds.example.com")
+    return origin
+
+
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)

@@ -2,6 +2,7 @@
 
 from flask import g, request
 
+from aurora_blobs.api.serializers import own_url
 from aurora_blobs.auth import Credentials, Person, Requester
 from aurora_blobs.auth.authenticator import Kind
 from aurora_blobs.auth.session import ACCESS_SCOPES
@@ -51,7 +52,7 @@ def credentials() -> Credentials:
     proof = environ.get("HTTP_DPOP")
     # Only a DPoP proof names a URL. Making the URL takes a tenth of the time of a small upload's
     # view.
-    url = "" if proof is None else request.url
+    url = "" if proof is None else own_url() + request.root_path + request.path
     address = environ.get("REMOTE_ADDR") or ""
     return Credentials(environ.get("HTTP_AUTHORIZATION"), proof, request.method, url, address)
 

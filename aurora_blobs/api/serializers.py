@@ -34,8 +34,16 @@ def nothing() -> Response:
 
 
 def own_url() -> str:
-    """The URL at which the client reached this service, without a slash at the end."""
-    return request.host_url.removesuffix("/")
+    """The URL of this service, without a slash at the end.
+
+    NOTE: unless it is configured, it is what the client says, which may be anything.
+    """
+    return services().config.public_url or request.host_url.removesuffix("/")
+
+
+def own_host() -> str:
+    """The host in `own_url`, with its port if it has one."""
+    return own_url().partition("://")[2]
 
 
 def local_accounts() -> AccountManager:

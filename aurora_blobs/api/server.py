@@ -7,7 +7,13 @@ from flask import Blueprint, Response, g, request
 from aurora_blobs.accounts.manager import LogIn
 from aurora_blobs.api.callers import credentials, require_owner, require_person
 from aurora_blobs.api.envelope import show_rate_limit
-from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, local_accounts, nothing
+from aurora_blobs.api.serializers import (
+    INVALID_HANDLE,
+    account_document,
+    local_accounts,
+    nothing,
+    own_host,
+)
 from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCOPE
 from aurora_blobs.catalog.accounts import Account
@@ -171,7 +177,7 @@ def _check_owns(did: str) -> None:
 
 def _is_valid_did(account: Account) -> bool:
     document = account_document(account) or services().identities.document(account.did)
-    return document is not None and names_host(document, request.host)
+    return document is not None and names_host(document, own_host())
 
 
 def _tokens(log_in: LogIn) -> dict[str, Any]:

@@ -41,6 +41,7 @@ class Identities:
     ) -> None:
         self._plc_url = config.plc_url.rstrip("/")
         self._loopback = config.allow_loopback_identity
+        self._public_url = config.public_url
         self._database = database
         self._clock = clock
         self._fetch = fetch_url
@@ -136,7 +137,8 @@ class Identities:
             and did == f"did:web:{account.handle}"
         ):
             # Its host is ours: a request would come back to us.
-            return json.dumps(account_document(did, account.handle, f"https://{account.handle}"))
+            endpoint = self._public_url or f"https://{account.handle}"
+            return json.dumps(account_document(did, account.handle, endpoint))
         if did.startswith("did:plc:"):
             body = self._plc(did)
         elif did.startswith("did:web:"):

@@ -368,6 +368,78 @@ def test_the_endpoint_is_the_url_that_the_client_used_behind_proxies(open_servic
     assert answer["didDoc"]["service"][0]["serviceEndpoint"] == "https://pds.example.com"
 
 
+PUBLIC = "https://pds.example.com"
+ELSEWHERE = "evil.example"
+
+
+@pytest.fixture
+def public(open_service):
+    """A service with an address of its own."""
+    return open_service(PUBLIC_URL=PUBLIC, SERVICE_DID="did:web:pds.example.com")
+
+
+def endpoint(document):
+    return document["service"][0]["serviceEndpoint"]
+
+
+def test_the_configured_url_is_in_every_document_whatever_the_client_says(public):
+    made = public.create()
+    log_in = {"json": {"identifier": "alice.test", "password": PASSWORD}}
+    http, base = public.app.test_client(), {"base_url": f"http://{ELSEWHERE}"}
+    calls = [
+        http.post("/xrpc/com.atproto.server.createSession", **log_in, **base),
+        http.get("/xrpc/com.atproto.server.getSession", headers=bearer(made), **base),
+        http.get("/xrpc/com.atproto.repo.describeRepo?repo=alice.test", **base),
+    ]
+
+    assert [endpoint(answer.json["didDoc"]) for answer in calls] == [PUBLIC] * 3
+    assert endpoint(made["didDoc"]) == PUBLIC
+    assert endpoint(public.page("/.well-known/did.json", "alice.test").json) == PUBLIC
+    assert endpoint(public.page("/.well-known/did.json", "pds.example.com:81").json) == PUBLIC
+    assert endpoint(services_of(public.app).identities.document(ALICE)) == PUBLIC
+
+
+def test_links_in_answers_begin_with_the_configured_url(public):
+    made = public.create()
+    blob = public.upload(bearer(made)).json["blob"]
+    profile = {"$type": "app.bsky.actor.profile", "banner": blob}
+    public.post(
+        "com.atproto.repo.putRecord",
+        bearer(made),
+        repo=ALICE,
+        collection="app.bsky.actor.profile",
+        rkey="self",
+        record=profile,
+        validate=False,
+    )
+
+    answer = public.page("/xrpc/app.bsky.actor.getProfile?actor=alice.test", ELSEWHERE)
+
+    assert answer.json["banner"].startswith(f"{PUBLIC}/xrpc/com.atproto.sync.getBlob?")
+
+
+@pytest.mark.parametrize("host", ["localhost", ELSEWHERE])
+def test_a_client_does_not_choose_what_host_a_did_has_to_name(public, host):
+    made = public.create()
+
+    status = public.app.test_client().get(
+        "/xrpc/com.atproto.server.checkAccountStatus",
+        headers=bearer(made),
+        base_url=f"http://{host}",
+    )
+
+    assert status.json["validDid"] is True
+
+
+def test_no_answer_repeats_a_host_that_is_not_configured(public):
+    for path in (
+        "/xrpc/com.atproto.server.describeServer",
+        "/xrpc/_health",
+        "/.well-known/did.json",
+    ):
+        assert ELSEWHERE not in public.page(path, ELSEWHERE).text
+
+
 def test_a_forwarded_host_is_believed_from_a_trusted_proxy_only(service, alice):
     answer = service.get(
         "com.atproto.server.getSession", {**bearer(alice), "X-Forwarded-Host": "evil.example"}

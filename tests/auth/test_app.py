@@ -54,7 +54,7 @@ def session(app, **changes):
     return {"Authorization": "Bearer " + secret_key(SECRET).sign("at+jwt", claims | changes)}
 
 
-def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=ALICE):
+def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=ALICE, htu=None):
     now = int(time.time())
     claims = {
         "iss": "https://pds.test",
@@ -65,7 +65,7 @@ def bound(nonce, scope="atproto blob:image/*", method="POST", path=UPLOAD, did=A
         "scope": scope,
     }
     token = secret_key(SECRET).sign("at+jwt", claims)
-    proof = WALLET.proof(token, nonce, htu="http://localhost" + path, iat=now, htm=method)
+    proof = WALLET.proof(token, nonce, htu=htu or "http://localhost" + path, iat=now, htm=method)
     return {"Authorization": f"DPoP {token}", "DPoP": proof}
 
 
@@ -84,6 +84,36 @@ def test_a_client_with_dpop_asks_for_a_nonce_and_then_uploads(make):
     assert second.status_code == 200, second.json
     assert second.headers["DPoP-Nonce"]
     assert second.headers["Vary"] == "Authorization"
+
+
+@pytest.mark.parametrize(
+    "public_url, htu, status",
+    [
+        ("https://pds.test", "https://pds.test", 200),
+        ("https://pds.test", "https://PDS.test:443", 200),
+        ("https://pds.test", "http://pds.test", 401),
+        ("https://pds.test", "http://evil.test", 401),
+        ("https://pds.test:8443", "https://pds.test:8443", 200),
+        ("https://pds.test:8443", "https://pds.test", 401),
+        # NOTE: without a configured URL, a proof for any site is good here with its name in Host.
+        (None, "http://evil.test", 200),
+    ],
+)
+def test_a_proof_is_for_the_configured_url_whatever_host_the_client_names(
+    make, public_url, htu, status
+):
+    client = make(oauth_issuer="https://pds.test", public_url=public_url).test_client()
+    nonce = client.post(UPLOAD, headers=bound(None)).headers["DPoP-Nonce"]
+
+    answer = client.post(
+        UPLOAD,
+        data=PNG,
+        content_type="image/png",
+        base_url="http://evil.test",
+        headers=bound(nonce, htu=htu + UPLOAD),
+    )
+
+    assert answer.status_code == status, answer.json
 
 
 def test_who_has_no_account_here_is_told_the_next_nonce_too(make):

@@ -24,13 +24,14 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts a service behind so many proxies, once for each number."""
+    """Starts a service behind so many proxies, with a URL of its own or without, once for each."""
 
     @cache
-    def start(hops):
+    def start(hops, public_url=""):
         return running.enter_context(
             Service(
                 tmp_path_factory.mktemp(f"hops{hops}"),
+                AURORA_BLOBS_PUBLIC_URL=public_url,
                 AURORA_BLOBS_PROXY_HOPS=str(hops),
                 AURORA_BLOBS_ACCOUNTS="external",
                 AURORA_BLOBS_JWT_SECRET=SECRET,
@@ -113,6 +114,29 @@ OK = (200, None)
 def test_a_proof_is_for_the_address_that_the_client_used(start, hops, htu, headers, expected):
     service = start(hops)
     answer = upload(service, htu + UPLOAD, nonce(), **headers)
+
+    assert (answer.status_code, answer.json.get("error")) == expected, answer.data
+
+
+PUBLIC_URL = "https://pds.test"
+
+
+@pytest.mark.parametrize(
+    "hops, htu, headers, expected",
+    [
+        (0, "https://pds.test", {}, OK),
+        (0, "https://pds.test", {"Host": "evil.test"}, OK),
+        (0, "http://evil.test", {"Host": "evil.test"}, MISMATCH),
+        (0, "http://127.0.0.1", {}, MISMATCH),
+        (0, "http://pds.test", {"Host": "pds.test"}, MISMATCH),
+        (2, "https://pds.test", forwarded("http, http", "evil.test, inner.test"), OK),
+        (2, "http://evil.test", forwarded("http, http", "evil.test, inner.test"), MISMATCH),
+    ],
+)
+def test_a_proof_is_for_the_url_of_the_service_where_that_is_configured(
+    start, hops, htu, headers, expected
+):
+    answer = upload(start(hops, PUBLIC_URL), htu + UPLOAD, nonce(), **headers)
 
     assert (answer.status_code, answer.json.get("error")) == expected, answer.data
 
