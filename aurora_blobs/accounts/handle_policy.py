@@ -39,6 +39,12 @@ def parse_local_handle(
         raise InvalidHandle(f"Handle too short: {_MIN_NAME} characters or more before the domain")
     if len(name) > _MAX_NAME:
         raise InvalidHandle(f"Handle too long: {_MAX_NAME} characters or fewer before the domain")
+    # Reserved by RFC 5891, 4.2.3.1. What begins with xn-- is shown in other letters, and may look
+    # like any name.
+    if name[2:4] == "--":
+        raise InvalidHandle(
+            "Invalid characters in handle: no two hyphens are allowed as third and fourth character"
+        )
     # An account with the service's own DID could sign for the service.
     if f"did:web:{handle}" == service_did or (_RESERVED.fullmatch(name) and not allow_reserved):
         raise HandleNotAvailable(f"Reserved handle: {handle}")

@@ -64,10 +64,25 @@ def test_an_account_is_named_after_its_handle(accounts, clock):
 
 @pytest.mark.parametrize(
     "handle",
-    ["abc.test", "a" * 18 + ".test", "a-b.test", "123.test", "bob.users.test", "bob.example.com"],
+    [
+        "abc.test",
+        "a" * 18 + ".test",
+        "a-b.test",
+        "a--b.test",
+        "abc--d.test",
+        "xna--b.test",
+        "123.test",
+        "bob.users.test",
+        "bob.example.com",
+    ],
 )
 def test_a_handle_is_one_name_in_front_of_a_domain(accounts, handle):
     assert create(accounts, handle=handle).handle == handle
+
+
+TWO_HYPHENS = (
+    "Invalid characters in handle: no two hyphens are allowed as third and fourth character"
+)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +113,9 @@ def test_a_handle_is_one_name_in_front_of_a_domain(accounts, handle):
             "UnsupportedDomain",
             "Not a supported handle domain: handles here end in .test, .users.test, .example.com",
         ),
+        ("xn--80ak6aa92e.test", "InvalidHandle", TWO_HYPHENS),
+        ("XN--80ak6aa92e.test", "InvalidHandle", TWO_HYPHENS),
+        ("ab--c.test", "InvalidHandle", TWO_HYPHENS),
         ("admin.test", "HandleNotAvailable", "Reserved handle: admin.test"),
         ("pds-1.example.com", "HandleNotAvailable", "Reserved handle: pds-1.example.com"),
     ],
@@ -113,11 +131,15 @@ def test_a_handle_against_the_rules_is_refused_with_the_reason(accounts, handle,
     )
 
 
-def test_the_operator_may_give_away_a_reserved_name_but_not_the_services_own(accounts):
+def test_the_operator_may_give_away_a_reserved_name_but_no_look_alike_and_not_the_services_own(
+    accounts,
+):
     assert create(accounts, handle="admin.test", allow_reserved=True).handle == "admin.test"
 
     with pytest.raises(BlobServiceError, match="Reserved handle"):
         create(accounts, handle="pds-1.example.com", email="other@example.com", allow_reserved=True)
+    with pytest.raises(BlobServiceError, match="no two hyphens"):
+        create(accounts, handle="xn--bcher-kva.test", email="c@example.com", allow_reserved=True)
 
 
 @pytest.mark.parametrize(
