@@ -15,8 +15,37 @@ from urllib.parse import urlsplit
 TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# These carry an IPv4 address within, which a router on the way may take for the destination.
-_TUNNELS = tuple(map(ipaddress.IPv6Network, ("2002::/16", "2001::/32", "64:ff9b:1::/48")))
+_UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out: RFC 4291, 2.4
+# What is_global of Python takes for public or not by its version, and what carries an IPv4 address
+# that a router on the way may take for the destination. The registries of IANA:
+# https://www.iana.org/assignments/iana-ipv4-special-registry
+# https://www.iana.org/assignments/iana-ipv6-special-registry
+_NOT_PUBLIC = tuple(
+    map(
+        ipaddress.ip_network,
+        (
+            "0.0.0.0/8",  # this network
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # shared by the customers of a carrier
+            "127.0.0.0/8",
+            "169.254.0.0/16",  # link-local, the metadata of clouds among them
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # IETF protocol assignments
+            "192.0.2.0/24",  # documentation
+            "192.88.99.0/24",  # relays of 6to4, given up
+            "192.168.0.0/16",
+            "198.18.0.0/15",  # benchmarks
+            "198.51.100.0/24",  # documentation
+            "203.0.113.0/24",  # documentation
+            "224.0.0.0/4",  # multicast
+            "240.0.0.0/4",  # reserved, broadcast
+            "2001::/23",  # IETF protocol assignments: Teredo, benchmarks, ORCHID and others
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "3fff::/20",  # documentation
+        ),
+    )
+)
 
 Lookup = Callable[..., list[Any]]  # as socket.getaddrinfo
 
@@ -72,11 +101,13 @@ def is_public(address: str) -> bool:
     """Whether *address* is a public one, outside of every private and special network."""
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        if any(ip in network for network in _TUNNELS):
-            return False
         embedded = ipaddress.IPv4Address(ip.packed[-4:]) if ip in _NAT64 else ip.ipv4_mapped
         if embedded is not None:
             ip = embedded
+        elif ip not in _UNICAST:
+            return False
+    if any(ip in network for network in _NOT_PUBLIC if network.version == ip.version):
+        return False
     return ip.is_global and not (ip.is_multicast or ip.is_reserved or ip.is_unspecified)
 
 
