@@ -11,9 +11,13 @@ from functools import cache
 from typing import Any
 from urllib.parse import urlsplit
 
-# For a whole request, after the name was looked up. A guess: PLC answers in a tenth of it.
+from aurora_blobs.auth.resolver import Resolver
+
+# For a whole request, the name's look-up included. A guess: PLC answers in a tenth of it.
 TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
+# Of an answer as it comes: its head, and what it says around the pieces of its body, are as much.
+_MAX_RECEIVED = 2 * _MAX_BYTES
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out: RFC 4291, 2.4
 # What is_global of Python takes for public or not by its version, and what carries an IPv4 address
@@ -46,8 +50,7 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-
-Lookup = Callable[..., list[Any]]  # as socket.getaddrinfo
+_SHARED = Resolver()
 
 
 class FetchFailed(Exception):
@@ -64,20 +67,20 @@ def fetch(
     allowed: Callable[[str], bool] | None,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    lookup: Lookup = socket.getaddrinfo,
+    resolver: Resolver = _SHARED,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> bytes:
     """The body of the answer to a GET of *url*, or to a POST of *body*. No redirect is followed.
 
     *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
-    operator configured. Raises FetchFailed.
+    operator configured. It all ends after *timeout_seconds*. Raises FetchFailed.
     """
     try:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
         host = parts.hostname or ""
-        addresses = lookup(host, port, type=socket.SOCK_STREAM)
         deadline = time.monotonic() + timeout_seconds
+        addresses = resolver.addresses(host, port, deadline)
         with _connected(
             addresses, host if parts.scheme == "https" else None, allowed, deadline
         ) as connected:
@@ -144,6 +147,7 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, connected: socket.socket, deadline: float) -> None:
         self._socket = connected
         self._deadline = deadline
+        self._left = _MAX_RECEIVED
 
     def readable(self) -> bool:
         return True
@@ -151,7 +155,11 @@ class _TimedReader(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         # A socket's timeout is for one call. A server that sends a byte now and then never hits it.
         _arm(self._socket, self._deadline)
-        return self._socket.recv_into(buffer)
+        size = self._socket.recv_into(buffer)
+        self._left -= size
+        if self._left < 0:
+            raise OSError(f"more than {_MAX_RECEIVED} bytes with its head")
+        return size
 
 
 def _arm(connected: socket.socket, deadline: float) -> None:

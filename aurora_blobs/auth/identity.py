@@ -4,18 +4,20 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
+from aurora_blobs.auth.flights import Flights
 from aurora_blobs.auth.jwts import Key
 from aurora_blobs.auth.keys import verification_key
+from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.catalog import accounts, expiry, identity
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
-from aurora_blobs.protocol.did_document import account_document
+from aurora_blobs.protocol.did_document import account_document, essential
 
 _SECOND = 1_000_000  # in microseconds
 # As on the reference PDS: a document is used for an hour without asking, for a day if asking fails.
@@ -25,12 +27,37 @@ _RETRY = 60 * _SECOND  # between two attempts to resolve a DID that could not be
 # Between two refreshes after a bad signature, which anybody can send. Six may come at once, so that
 # a stranger's does not keep out the owner of a new key.
 _REFRESH, _REFRESHES_AT_ONCE = 10 * _SECOND, 6
-_FETCHES_AT_ONCE = 4  # of a process; each holds a thread that could serve
+# Of a process, guesses. Each holds a thread that could serve, for as long as `fetch` may take.
+_ACCOUNTS_AT_ONCE, _STRANGERS_AT_ONCE, _WAITING = 4, 2, 16
+_FRAGMENTS = ("atproto", "atproto_label")  # the keys that are used
+_MAX_HOST = 253  # characters of a name in DNS
+_SWEEP = 1024  # names of a throttle before those that are full are dropped
 _PLC = re.compile(r"did:plc:[a-z2-7]{24}")
 _HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+[a-z](?:[a-z0-9-]{0,61}[a-z0-9])?")
 _LOOPBACK_HOST = re.compile(r"(?:localhost|127\.0\.0\.1)(?::[0-9]{1,5})?")
 
 Fetch = Callable[..., bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a DID's document is: its *url*, and the addresses *allowed* there, as of `fetch`."""
+
+    url: str
+    allowed: Callable[[str], bool] | None
+
+
+class _Queue:
+    """Requests that wait for each other and for no others, name look-ups included."""
+
+    def __init__(self, at_once: int) -> None:
+        self.flights: Flights[str | None] = Flights(
+            at_once=at_once,
+            waiting=_WAITING,
+            refusal="Too many identities are being resolved, please try again.",
+        )
+        # A look-up may go on after the request that asked for it: twice as many.
+        self.resolver = Resolver(2 * at_once)
 
 
 class Identities:
@@ -45,9 +72,11 @@ class Identities:
         self._database = database
         self._clock = clock
         self._fetch = fetch_url
-        self._lock = threading.Lock()
-        self._fetches: dict[str, Future[str | None]] = {}
-        self._free_fetches = threading.BoundedSemaphore(_FETCHES_AT_ONCE)
+        self._moderation_did = config.moderation_did
+        # Who chooses a slow host holds up those of the same queue. Nobody chooses the PLC directory.
+        self._plc_queue = _Queue(_ACCOUNTS_AT_ONCE)
+        self._web_queue = _Queue(_ACCOUNTS_AT_ONCE)
+        self._strangers_queue = _Queue(_STRANGERS_AT_ONCE)
         self._refreshes = _Throttle(_REFRESH, _REFRESHES_AT_ONCE)
         self._failures = _Throttle(_RETRY)
 
@@ -60,17 +89,17 @@ class Identities:
         document = self.document(did, refresh=refresh)
         if document is None:
             raise AuthenticationRequired("could not resolve iss did")
-        methods = document.get("verificationMethod")
-        for method in methods if isinstance(methods, list) else ():
-            if isinstance(method, dict) and method.get("id") in (
-                f"#{fragment}",
-                f"{did}#{fragment}",
-            ):
-                try:
-                    return verification_key(method)
-                except ValueError:
-                    break
-        raise AuthenticationRequired("missing or bad key in did doc")
+        key = _key(document, did, fragment)
+        if key is None:
+            raise AuthenticationRequired("missing or bad key in did doc")
+        return key
+
+    def known_key(self, did: str, fragment: str) -> Key | None:
+        """As `key`, by the document that is known already; nobody is asked for one."""
+        with self._database.read() as tx:
+            known = identity.find(tx, did)
+        text = None if known is None else _usable(known, self._clock())
+        return None if text is None else _key(json.loads(text), did, fragment)
 
     def document(self, did: str, *, refresh: bool = False) -> dict[str, Any] | None:
         """The DID document of *did*; None if it cannot be resolved. Raises ServiceBusy."""
@@ -78,47 +107,55 @@ class Identities:
         return None if text is None else json.loads(text)
 
     def _text(self, did: str, refresh: bool) -> str | None:
+        place = self._place(did)
+        if place is None:  # costs neither a request nor a row
+            return None
         with self._database.read() as tx:
             known = identity.find(tx, did)
         now = self._clock()
         if known is not None and known.fetched_at > now:
             known = None  # by a clock that was ahead: its age cannot be told
-        if known is not None and not (refresh and self._refreshes.take(did, now)):
-            age = now - known.fetched_at
-            if age < (_RETRY if known.document is None else _FRESH):
+        usable = None if known is None else _usable(known, now)
+        asks_anew = refresh and known is not None and self._refreshes.take(did, now)
+        if not asks_anew:
+            if known is not None and _is_fresh(known, now):
                 return known.document
-            if age < _STALE and self._failures.is_used_up(did, now):
-                return known.document
-        fetched = self._fetched_once(did)
+            if self._failures.is_used_up(did, now):
+                return usable
+        with self._database.read() as tx:
+            account = accounts.find(tx, did)
+        handle = None if account is None else account.handle
+        if handle is not None and did == f"did:web:{handle}":
+            # Its host is ours: a request would come back to us.
+            return json.dumps(
+                account_document(did, handle, self._public_url or f"https://{handle}")
+            )
+        queue = self._queue(did, is_account=account is not None)
+        try:
+            fetched = queue.flights.share(did, lambda: self._fetched(did, place, queue.resolver))
+        except ServiceBusy:
+            if usable is None or refresh:
+                raise
+            return usable
         if fetched is not None:
             return fetched
         self._failures.take(did, now)
-        return known.document if known is not None and now - known.fetched_at < _STALE else None
+        return usable
 
-    def _fetched_once(self, did: str) -> str | None:
-        """The document of *did* from the network. Calls at the same time share one fetch."""
-        with self._lock:
-            fetch_under_way = self._fetches.get(did)
-            fetched = fetch_under_way or self._fetches.setdefault(did, Future())
-        if fetch_under_way is None:
-            try:
-                fetched.set_result(self._fetched(did))
-            except BaseException as error:
-                fetched.set_exception(error)
-            finally:
-                with self._lock:
-                    del self._fetches[did]
-        return fetched.result()
+    def _queue(self, did: str, *, is_account: bool) -> _Queue:
+        if not is_account and did != self._moderation_did:
+            return self._strangers_queue
+        return self._plc_queue if did.startswith("did:plc:") else self._web_queue
 
-    def _fetched(self, did: str) -> str | None:
-        if not self._free_fetches.acquire(timeout=1):
-            raise ServiceBusy("Too many identities are being resolved, please try again.")
+    def _fetched(self, did: str, place: _Place, resolver: Resolver) -> str | None:
         try:
-            text = self._resolved(did)
+            body = self._fetch(place.url, allowed=place.allowed, resolver=resolver)
+            document = json.loads(body)
+            if not isinstance(document, dict) or document.get("id") != did:
+                raise ValueError("not the document of this DID")
+            text = json.dumps(essential(document, _FRAGMENTS))
         except (FetchFailed, ValueError, RecursionError):
             text = None
-        finally:
-            self._free_fetches.release()
         now = self._clock()
         with self._database.write() as tx:
             identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
@@ -128,43 +165,45 @@ class Identities:
                 identity.remember(tx, did, text, now)
         return text
 
-    def _resolved(self, did: str) -> str:
-        with self._database.read() as tx:
-            account = accounts.find(tx, did)
-        if (
-            account is not None
-            and account.handle is not None
-            and did == f"did:web:{account.handle}"
-        ):
-            # Its host is ours: a request would come back to us.
-            endpoint = self._public_url or f"https://{account.handle}"
-            return json.dumps(account_document(did, account.handle, endpoint))
-        if did.startswith("did:plc:"):
-            body = self._plc(did)
-        elif did.startswith("did:web:"):
-            body = self._web(did)
-        else:
-            raise ValueError("unknown DID method")
-        document = json.loads(body)
-        if not isinstance(document, dict) or document.get("id") != did:
-            raise ValueError("not the document of this DID")
-        return json.dumps(document)
+    def _place(self, did: str) -> _Place | None:
+        """Where the document of *did* is; None if the protocol does not say.
 
-    def _plc(self, did: str) -> bytes:
-        if not _PLC.fullmatch(did):
-            raise ValueError("not a did:plc")
-        # The operator chose the directory. It may be anywhere, on this machine too.
-        return self._fetch(f"{self._plc_url}/{quote(did, safe=':')}", allowed=None)
-
-    def _web(self, did: str) -> bytes:
+        https://atproto.com/specs/did
+        """
+        if _PLC.fullmatch(did):
+            # The operator chose the directory. It may be anywhere, on this machine too.
+            return _Place(f"{self._plc_url}/{quote(did, safe=':')}", None)
+        if not did.startswith("did:web:"):
+            return None
         host = unquote(did.removeprefix("did:web:"))
         if self._loopback and _LOOPBACK_HOST.fullmatch(host):
-            return self._fetch(f"http://{host}/.well-known/did.json", allowed=is_public_or_loopback)
-        # No path and no port: https://atproto.com/specs/did
-        if not _HOST.fullmatch(host) or len(host) > 253:
-            raise ValueError("not a did:web of this protocol")
+            return _Place(f"http://{host}/.well-known/did.json", is_public_or_loopback)
+        # No path and no port.
+        if len(host) > _MAX_HOST or not _HOST.fullmatch(host):
+            return None
         allowed = is_public_or_loopback if self._loopback else is_public
-        return self._fetch(f"https://{host}/.well-known/did.json", allowed=allowed)
+        return _Place(f"https://{host}/.well-known/did.json", allowed)
+
+
+def _is_fresh(known: identity.Remembered, now: int) -> bool:
+    # A time that lies ahead is of a clock that was set back since.
+    return 0 <= now - known.fetched_at < (_RETRY if known.document is None else _FRESH)
+
+
+def _usable(known: identity.Remembered, now: int) -> str | None:
+    """The document of *known*, unless it is too old to be used while its server is away."""
+    return known.document if abs(now - known.fetched_at) < _STALE else None
+
+
+def _key(document: dict[str, Any], did: str, fragment: str) -> Key | None:
+    methods = document.get("verificationMethod")
+    for method in methods if isinstance(methods, list) else ():
+        if isinstance(method, dict) and method.get("id") in (f"#{fragment}", f"{did}#{fragment}"):
+            try:
+                return verification_key(method)
+            except ValueError:
+                return None
+    return None
 
 
 class _Throttle:
@@ -174,16 +213,26 @@ class _Throttle:
         self._span = span
         self._tolerance = span * (times - 1)
         self._full_at: dict[str, int] = {}  # when each bucket that is not full will be
+        self._sweep_at = _SWEEP
         self._lock = threading.Lock()
 
     def is_used_up(self, name: str, now: int) -> bool:
-        return self._full_at.get(name, now) - now > self._tolerance
+        return self._left(name, now) > self._tolerance
 
     def take(self, name: str, now: int) -> bool:
         """Take one of *name*; False if it is used up."""
         with self._lock:
-            if self.is_used_up(name, now):
+            left = self._left(name, now)
+            if left > self._tolerance:
                 return False
-            self._full_at = {other: at for other, at in self._full_at.items() if at > now}
-            self._full_at[name] = self._full_at.get(name, now) + self._span
+            self._full_at[name] = now + left + self._span
+            if len(self._full_at) > self._sweep_at:
+                self._full_at = {other: at for other, at in self._full_at.items() if at > now}
+                self._sweep_at = max(_SWEEP, 2 * len(self._full_at))
         return True
+
+    def _left(self, name: str, now: int) -> int:
+        """Until the bucket of *name* is full."""
+        left = self._full_at.get(name, now) - now
+        # Of a clock that was set back since, it says nothing.
+        return left if 0 < left <= self._tolerance + self._span else 0

@@ -43,7 +43,10 @@ def remember(tx: Transaction, did: str, document: str, now: int) -> None:
 
 
 def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
-    """Remember that *did* could not be resolved, unless a document was fetched since *then*."""
+    """Remember that *did* could not be resolved, unless a document was fetched since *then*.
+
+    A document of later than *now* is of a clock that was set back.
+    """
     tx.run(
         """
         INSERT INTO identity (did, document, fetched_at)
@@ -51,11 +54,12 @@ def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
             ON CONFLICT (did) DO UPDATE
            SET document = NULL,
                fetched_at = excluded.fetched_at
-         WHERE identity.document IS NULL OR identity.fetched_at < ?
+         WHERE identity.document IS NULL OR identity.fetched_at NOT BETWEEN ? AND ?
         """,
         did,
         now,
         then,
+        now,
     )
 
 

@@ -4,6 +4,8 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 _CONTEXT = "https://www.w3.org/ns/did/v1"
+# Characters of what is kept of somebody's document. A key has 90 at most, a URL here is an origin.
+_MAX_KEPT = 2048
 
 
 def account_document(did: str, handle: str, endpoint: str) -> dict[str, Any]:
@@ -23,6 +25,26 @@ def account_document(did: str, handle: str, endpoint: str) -> dict[str, Any]:
 def service_document(did: str, endpoint: str) -> dict[str, Any]:
     """The document of the service itself; *endpoint* is its URL."""
     return {"@context": [_CONTEXT], "id": did, "service": [_pds(endpoint)]}
+
+
+def essential(document: dict[str, Any], fragments: tuple[str, ...]) -> dict[str, Any]:
+    """What is used of *document*, which may come from anybody and be large.
+
+    Kept are its id, the verification methods that *fragments* name, and the PDS. Of several with
+    one name, the first counts. What is too long to be used is kept without its contents.
+    """
+    did = document["id"]
+    return {
+        "id": did,
+        "verificationMethod": [
+            kept
+            for fragment in fragments
+            for kept in _kept(
+                document.get("verificationMethod"), did, fragment, ("type", "publicKeyMultibase")
+            )
+        ],
+        "service": _kept(document.get("service"), did, "atproto_pds", ("type", "serviceEndpoint")),
+    }
 
 
 def names_host(document: dict[str, Any], host: str) -> bool:
@@ -52,6 +74,22 @@ def did_web_answers(did: str, host: str) -> bool:
     named = unquote(did.removeprefix("did:web:")).lower()
     asked = host.lower()
     return named == asked or named == asked.rpartition(":")[0]
+
+
+def _kept(entries: object, did: str, fragment: str, names: tuple[str, ...]) -> list[dict[str, str]]:
+    """The entry of *fragment* among *entries*, with the texts under *names*; [] without one."""
+    for entry in entries if isinstance(entries, list) else ():
+        if isinstance(entry, dict) and entry.get("id") in (f"#{fragment}", f"{did}#{fragment}"):
+            texts = {name: entry.get(name) for name in names}
+            return [
+                {"id": f"#{fragment}"}
+                | {
+                    name: text
+                    for name, text in texts.items()
+                    if isinstance(text, str) and len(text) <= _MAX_KEPT
+                }
+            ]
+    return []
 
 
 def _host(url: str) -> str | None:

@@ -1,5 +1,6 @@
 """Resolving identities: what is asked of the network, how often, and where it is never sent."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -9,17 +10,22 @@ import pytest
 from support.accounts import ALICE, BOB, CAROL
 from support.credentials import Signer, refusal
 from support.document_server import send, serving
+from support.live_service import becomes
 from support.threads import in_threads
 
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.identity import Identities
+from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.catalog import accounts, identity
 from aurora_blobs.config import Config
+from aurora_blobs.errors import ServiceBusy
+from aurora_blobs.protocol.did_document import names_host
 
 SIGNER = Signer()
 UNRESOLVED = (401, "AuthenticationRequired", "could not resolve iss did")
 NO_KEY = (401, "AuthenticationRequired", "missing or bad key in did doc")
 HOUR, DAY = 3600, 86400
+OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 
 class Directory:
@@ -84,10 +90,10 @@ def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, direct
 def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clock):
     identities.key(CAROL, "atproto")
     clock.advance(DAY + 1)
-    identities.document("did:web:localhost")
+    identities.document(OTHER)
 
     with database.read() as tx:
-        assert tx.all("SELECT did FROM identity") == [("did:web:localhost",)]
+        assert tx.all("SELECT did FROM identity") == [(OTHER,)]
 
 
 @pytest.fixture
@@ -143,28 +149,204 @@ def test_many_who_ask_at_once_cost_one_request(identities, directory):
     assert len(found) == 8 and len(directory.paths) == 1
 
 
-def test_few_requests_are_under_way_at_once_and_the_rest_is_told_to_come_back(
-    directory, database, clock
+class SlowWeb:
+    """A network whose hosts named ``slow…`` answer when it is let go, and all others at once."""
+
+    def __init__(self):
+        self.resolvers = {}
+        self.waiting = threading.Semaphore(0)
+        self._hold = threading.Event()
+        self._threads = []
+
+    def __call__(self, url, *, resolver, **_):
+        did = url.rpartition("/")[2] if "plc" in url else "did:web:" + url.split("/")[2]
+        self.resolvers[did] = resolver
+        if "slow" in did:
+            self.waiting.release()
+            self._hold.wait(20)
+            raise FetchFailed("late")
+        return json.dumps(SIGNER.document(did)).encode()
+
+    def hang(self, identities, dids, *, at_once):
+        """Ask for *dids*; returns when *at_once* of them are asked for."""
+        for did in dids:
+            self.ask(identities, did)
+        for _ in range(at_once):
+            assert self.waiting.acquire(timeout=10)
+
+    def ask(self, identities, did):
+        def ask():
+            with contextlib.suppress(ServiceBusy):
+                identities.document(did)
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        self._threads.append(thread)
+
+    def let_go(self):
+        self._hold.set()
+        for thread in self._threads:
+            thread.join(20)
+
+
+@pytest.fixture
+def slow_web(database):
+    """Let go before the database is closed."""
+    web = SlowWeb()
+    yield web
+    web.let_go()
+
+
+def slow_hosts(count, name="slow"):
+    return [f"did:web:{name}{number}.test" for number in range(count)]
+
+
+@pytest.fixture
+def make_accounts(database):
+    def make(*dids):
+        with database.write() as tx:
+            for did in dids:
+                accounts.make_external(tx, did, 0)
+
+    return make
+
+
+def test_strangers_who_hang_hold_up_strangers_and_no_account(
+    slow_web, database, clock, make_accounts
 ):
-    hold, under_way = threading.Event(), threading.Barrier(5)
+    make_accounts(BOB, CAROL)
+    identities = Identities(Config(), database, clock, slow_web)
 
-    def waiting(url, **_):
-        under_way.wait(10)
-        hold.wait(10)
-        raise FetchFailed("late")
+    slow_web.hang(identities, slow_hosts(16), at_once=2)
 
-    identities = Identities(Config(), database, clock, waiting)
-    dids = [f"did:web:host{number}.test" for number in range(4)]
-    threads = [threading.Thread(target=identities.document, args=(did,)) for did in dids]
+    assert identities.document(BOB)["id"] == BOB
+    assert identities.document(CAROL)["id"] == CAROL
+    assert refusal(identities.document, OTHER)[:2] == (503, "ServiceUnavailable")
+
+
+def test_accounts_at_slow_hosts_hold_up_none_of_the_directory(
+    slow_web, database, clock, make_accounts
+):
+    dids = slow_hosts(16)
+    make_accounts(BOB, CAROL, *dids)
+    identities = Identities(Config(), database, clock, slow_web)
+
+    slow_web.hang(identities, dids, at_once=4)
+
+    assert identities.document(CAROL)["id"] == CAROL
+    assert identities.document(OTHER)["id"] == OTHER
+    assert refusal(identities.document, BOB)[:2] == (503, "ServiceUnavailable")
+
+
+def test_the_moderation_service_is_no_stranger(slow_web, database, clock):
+    config = Config(moderation_did="did:web:mod.test")
+    identities = Identities(config, database, clock, slow_web)
+
+    slow_web.hang(identities, slow_hosts(16), at_once=2)
+
+    assert identities.document("did:web:mod.test")["id"] == "did:web:mod.test"
+
+
+def test_names_are_looked_up_apart_for_each_queue(slow_web, database, clock, make_accounts):
+    make_accounts(BOB, CAROL)
+    identities = Identities(Config(), database, clock, slow_web)
+
+    for did in (BOB, CAROL, OTHER):
+        identities.document(did)
+
+    assert len(set(slow_web.resolvers.values())) == 3
+
+
+def test_an_old_document_serves_while_all_places_are_taken(
+    slow_web, database, clock, make_accounts
+):
+    dids = slow_hosts(16)
+    make_accounts(BOB, *dids)
+    identities = Identities(Config(), database, clock, slow_web)
+    identities.document(BOB)
+    clock.advance(HOUR)
+
+    slow_web.hang(identities, dids, at_once=4)
+
+    assert identities.document(BOB)["id"] == BOB
+    assert refusal(identities.document, BOB, refresh=True)[:2] == (503, "ServiceUnavailable")
+
+
+def test_no_more_than_so_many_wait_for_one_slow_host(slow_web, database, clock, make_accounts):
+    [did] = slow_hosts(1)
+    make_accounts(did)
+    identities = Identities(Config(), database, clock, slow_web)
+    slow_web.hang(identities, [did], at_once=1)
+    refused = []
+
+    def ask():
+        try:
+            identities.document(did)
+        except ServiceBusy:
+            refused.append(did)
+
+    threads = [threading.Thread(target=ask) for _ in range(100)]
     for thread in threads:
         thread.start()
-    under_way.wait(10)
-
-    assert refusal(identities.document, "did:web:one-more.test")[:2] == (503, "ServiceUnavailable")
-
-    hold.set()
+    assert becomes(lambda: len(refused) == 100 - 16)
+    slow_web.let_go()
     for thread in threads:
-        thread.join()
+        thread.join(20)
+
+    assert len(refused) == 100 - 16
+
+
+@pytest.mark.parametrize("ahead", [10 * 365 * DAY, 60], ids=["ten years", "a minute"])
+def test_what_was_fetched_by_a_clock_that_was_set_back_is_asked_for_again(
+    identities, directory, clock, ahead
+):
+    clock.advance(ahead)
+    identities.key(CAROL, "atproto")
+    clock.advance(-ahead)
+
+    identities.key(CAROL, "atproto")
+    identities.key(CAROL, "atproto")
+
+    assert len(directory.paths) == 2
+
+
+def test_a_failure_of_a_clock_that_was_set_back_is_over(identities, directory, clock):
+    clock.advance(10 * 365 * DAY)
+    directory.answer = lambda handler: send(handler, b"away", 503)
+    assert identities.document(CAROL) is None
+    clock.advance(-10 * 365 * DAY)
+    directory.answer = lambda handler: send(handler, SIGNER.document(CAROL))
+
+    assert identities.document(CAROL)["id"] == CAROL
+
+
+def test_of_a_large_document_little_is_kept(identities, directory, database):
+    large = SIGNER.document(CAROL) | {"service": [pds("https://pds.test")]}
+    large["alsoKnownAs"] = [f"at://name{number}.test" for number in range(1000)]
+    large["service"] += [{"id": f"#{number}", "serviceEndpoint": "x" * 100} for number in range(99)]
+    directory.answer = lambda handler: send(handler, large)
+
+    found = identities.document(CAROL)
+
+    assert identities.key(CAROL, "atproto").algorithm == SIGNER.key.algorithm
+    assert names_host(found, "pds.test")
+    with database.read() as tx:
+        assert tx.one("SELECT LENGTH(document) < 500 FROM identity") == (1,)
+
+
+@pytest.mark.parametrize("first", [5, None, "z" * 4000])
+def test_of_two_keys_with_one_name_the_first_counts_though_it_is_none(identities, directory, first):
+    document = SIGNER.document(CAROL)
+    document["verificationMethod"].insert(
+        0, {"id": "#atproto", "type": "Multikey", "publicKeyMultibase": first}
+    )
+    directory.answer = lambda handler: send(handler, document)
+
+    assert refusal(identities.key, CAROL, "atproto") == NO_KEY
+
+
+def pds(url):
+    return {"id": "#atproto_pds", "type": "AtprotoPersonalDataServer", "serviceEndpoint": url}
 
 
 @pytest.mark.parametrize(
@@ -262,12 +444,14 @@ def test_a_document_without_a_good_key_gives_none(identities, directory, methods
         "did:web:" + "a." * 150 + "com",
     ],
 )
-def test_a_did_that_the_protocol_does_not_know_costs_no_request(database, clock, did):
+def test_a_did_that_the_protocol_does_not_know_costs_no_request_and_no_row(database, clock, did):
     asked = []
     identities = Identities(Config(), database, clock, lambda url, **_: asked.append(url))
 
     assert identities.document(did) is None
     assert asked == []
+    with database.read() as tx:
+        assert tx.all("SELECT did FROM identity") == []
 
 
 def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, clock):
@@ -385,6 +569,10 @@ def test_the_development_setting_opens_loopback_and_nothing_else(address, usable
     assert is_public_or_loopback(address) is usable
 
 
+def by(lookup):
+    return Resolver(lookup=lookup)
+
+
 class Rebinding:
     """A name server that says something harmless first and this machine afterwards."""
 
@@ -402,7 +590,9 @@ def test_a_name_that_points_inside_is_not_connected_to():
     with serving(lambda handler: reached.append(handler.path)) as address:
         port = address.rpartition(":")[2]
         with pytest.raises(FetchFailed, match="no address that may be connected to"):
-            fetch(f"http://evil.test:{port}/", allowed=is_public, lookup=Rebinding("127.0.0.1"))
+            fetch(
+                f"http://evil.test:{port}/", allowed=is_public, resolver=by(Rebinding("127.0.0.1"))
+            )
 
     assert reached == []
 
@@ -412,7 +602,7 @@ def test_a_name_is_looked_up_once_so_that_it_cannot_change_its_mind():
 
     with serving(lambda handler: send(handler, {"host": handler.headers["Host"]})) as address:
         port = address.rpartition(":")[2]
-        body = fetch(f"http://evil.test:{port}/", allowed=is_public_or_loopback, lookup=names)
+        body = fetch(f"http://evil.test:{port}/", allowed=is_public_or_loopback, resolver=by(names))
 
     assert json.loads(body) == {"host": f"evil.test:{port}"}
     assert names.addresses == ["10.0.0.1"]
@@ -426,7 +616,9 @@ def test_of_many_addresses_those_inside_are_passed_over():
         ]
 
     with serving(lambda handler: send(handler, {})) as address:
-        assert fetch(f"http://{address}/", allowed=is_public_or_loopback, lookup=names) == b"{}"
+        assert (
+            fetch(f"http://{address}/", allowed=is_public_or_loopback, resolver=by(names)) == b"{}"
+        )
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -469,6 +661,16 @@ def test_a_body_without_an_end_is_cut_at_the_limit():
 
     with serving(answer) as address, pytest.raises(FetchFailed, match="more than 65536 bytes"):
         fetch(f"http://{address}/", allowed=None)
+
+
+def test_an_answer_that_never_begins_is_cut_at_the_limit():
+    def answer(handler):
+        with contextlib.suppress(OSError):  # until the other side hangs up
+            while True:
+                handler.wfile.write(b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100)
+
+    with serving(answer) as address, pytest.raises(FetchFailed, match="more than 131072 bytes"):
+        fetch(f"http://{address}/", allowed=None, timeout_seconds=60)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from support.document_server import send, serving
 
 from aurora_blobs.auth import fetch as fetching
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public_or_loopback
+from aurora_blobs.auth.resolver import Resolver
 
 NAME = "alice.example.com"
 
@@ -74,7 +75,9 @@ def ask(tmp_path):
 
         def ask(name):
             return fetch(
-                f"https://{name}:{port}/", allowed=is_public_or_loopback, lookup=here
+                f"https://{name}:{port}/",
+                allowed=is_public_or_loopback,
+                resolver=Resolver(lookup=here),
             ), names
 
         yield ask
