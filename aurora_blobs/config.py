@@ -12,6 +12,7 @@ from aurora_blobs.config_values import (
     matching,
     one_of,
     parse_any_text,
+    parse_audiences,
     parse_bind_address,
     parse_bucket,
     parse_did,
@@ -143,6 +144,12 @@ class Config:
     )
     service_did: str = _setting(
         parse_did, "did:web:localhost", "`aud` of session and service tokens"
+    )
+    service_audiences: tuple[str, ...] = _setting(
+        parse_audiences,
+        (),
+        "comma list of further `aud` that a service token may have, like "
+        "`did:web:pds.example.com#atproto_pds`; `SERVICE_DID` alone is always one",
     )
     public_url: str | None = _setting(
         parse_origin,

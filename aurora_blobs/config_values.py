@@ -60,9 +60,19 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 parse_any_text = matching(r"(?s).+", "anything that is not empty")
 parse_bucket = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", "a bucket's name")
-parse_did = matching(
-    r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]", "a DID, like did:web:pds.example.com"
-)
+_DID = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]"
+parse_did = matching(_DID, "a DID, like did:web:pds.example.com")
+
+
+def parse_audiences(text: str) -> tuple[str, ...]:
+    """A comma list of DIDs, each with or without the name of a service after ``#``."""
+    audiences = _listed(text)
+    if not all(re.fullmatch(rf"{_DID}(#[A-Za-z0-9._:%-]+)?", part) for part in audiences):
+        raise ValueError(
+            "a comma list of DIDs, each with or without a service, "
+            "like did:web:pds.example.com#atproto_pds"
+        )
+    return audiences
 
 
 def parse_flag(text: str) -> bool:

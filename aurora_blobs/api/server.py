@@ -168,10 +168,7 @@ def describe_server() -> dict[str, Any]:
 
 def _check_owns(did: str) -> None:
     """Raise AuthenticationRequired unless a service token shows that the caller is *did*."""
-    if (
-        credentials().authorization is None
-        or services().authenticator.newcomer(credentials(), g.nsid) != did
-    ):
+    if not services().authenticator.newcomer(credentials(), g.nsid, did):
         raise AuthenticationRequired(f"Missing auth to create account with did: {did}")
 
 

@@ -60,7 +60,8 @@ class Authenticator:
         self._tokens = tokens
         self._limits = Limits(config, database, clock)
         identities = identities or Identities(config, database, clock)
-        self._service_tokens = ServiceTokens(config.service_did, identities, database, clock)
+        audiences = frozenset({config.service_did, *config.service_audiences})
+        self._service_tokens = ServiceTokens(audiences, identities, database, clock)
         self._oauth = oauth or OAuthTokens(config, tokens, database, clock)
         moderation = config.moderation_did
         self._moderators = frozenset(
@@ -170,18 +171,22 @@ class Authenticator:
             raise InvalidToken("Unexpected authorization type")
         return self._tokens.verify_refresh(text)
 
-    def newcomer(self, credentials: Credentials, nsid: str) -> str:
-        """The issuer of a service token for *nsid*, whose account need not be here yet.
+    def newcomer(self, credentials: Credentials, nsid: str, did: str) -> bool:
+        """Whether the caller shows a service token of *did* for *nsid*. No account need be here.
 
-        Raises AuthMissing, InvalidToken, and what `ServiceTokens` raises.
+        Raises InvalidToken, and what `ServiceTokens` raises.
         """
+        if credentials.authorization is None:
+            return False
         scheme, text = parse_authorization(credentials.authorization)
         token = _service_token(text) if scheme == "bearer" else None
         if token is None:
             raise InvalidToken("Unexpected authorization type")
         claims = self._service_tokens.read(token, nsid)
+        if claims.issuer != did:  # before anybody is asked for its key
+            return False
         self._service_tokens.verify(token, claims)
-        return claims.issuer
+        return True
 
     def _session_person(self, text: str, scopes: frozenset[str]) -> Person:
         claims = self._tokens.verify_access(text, scopes)

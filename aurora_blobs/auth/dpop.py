@@ -8,7 +8,7 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
-from aurora_blobs.auth.jwts import Token, base64url, parse_jwt, seconds_claim
+from aurora_blobs.auth.jwts import Token, base64url, one_time_name, parse_jwt, seconds_claim
 from aurora_blobs.auth.keys import jwk_key
 from aurora_blobs.auth.requester import Credentials
 from aurora_blobs.errors import OAuthRefused
@@ -23,10 +23,10 @@ _THUMBPRINT_MEMBERS = {"EC": ("crv", "kty", "x", "y"), "RSA": ("e", "kty", "n")}
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """A valid proof; *thumbprint* is that of its key, RFC 7638."""
+    """A valid proof; *thumbprint* is that of its key, RFC 7638. *name* tells it from others."""
 
     thumbprint: str
-    jti: str
+    name: str
 
 
 class Nonces:
@@ -86,7 +86,7 @@ def check_proof(credentials: Credentials, access_token: str, nonces: Nonces, now
         raise OAuthRefused("use_dpop_nonce", 'DPoP "nonce" mismatch')
     if claims.get("ath") != base64url(sha256(access_token.encode()).digest()):
         raise _refused('DPoP "ath" mismatch')
-    return Proof(_thumbprint(token.header["jwk"]), jti)
+    return Proof(_thumbprint(token.header["jwk"]), one_time_name(token, jti))
 
 
 def _signed(text: str) -> Token:

@@ -4,12 +4,14 @@ import json
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from jwt import PyJWS
 from jwt.exceptions import InvalidKeyError
 
 _MAX_CHARACTERS = 16 * 1024  # twice what gunicorn takes as a header line
+_PLAIN_JTI = re.compile(r"[A-Za-z0-9_:~-]{1,64}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
 
 
@@ -92,6 +94,17 @@ def seconds_claim(claims: dict[str, Any], name: str) -> int | None:
         return int(value)
     except OverflowError:  # 1e999 is infinite
         raise ValueError(f"{name} is not a number") from None
+
+
+def one_time_name(token: Token, jti: str | None) -> str:
+    """The name under which *token*, which is good once, is remembered: its *jti*, or one for it.
+
+    A jti may be missing, or long and of any characters. Its name has 64 characters at most.
+    """
+    if jti and _PLAIN_JTI.fullmatch(jti):
+        return jti
+    # A dot is in no plain jti. What is signed, not the signature: another may be as valid.
+    return f"sha256.{base64url(sha256(jti.encode() if jti else token.signed).digest())}"
 
 
 def base64url(data: bytes) -> str:

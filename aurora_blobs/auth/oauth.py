@@ -118,7 +118,7 @@ class OAuthTokens:
             raise _invalid("Invalid scope")
         with self._database.write() as tx:
             expires_at = (now + REMEMBER_SECONDS) * 1_000_000
-            if not use_token(tx, f"dpop:{proof.thumbprint}", proof.jti, expires_at, self._clock()):
+            if not use_token(tx, f"dpop:{proof.thumbprint}", proof.name, expires_at, self._clock()):
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
         return OAuthClaims(bound.did, scope, bound.issued_at)
 

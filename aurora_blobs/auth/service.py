@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurora_blobs.auth.identity import Identities
-from aurora_blobs.auth.jwts import Token, seconds_claim
+from aurora_blobs.auth.jwts import Key, Token, one_time_name, seconds_claim
 from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.db import Database
 from aurora_blobs.errors import (
@@ -30,21 +30,26 @@ _KEYS = {"": "atproto", "atproto_labeler": "atproto_label"}
 class ServiceClaims:
     """The claims of a service token. *issuer* is a DID, with a fragment if its service signed.
 
-    *expires_at* is in seconds since the epoch.
+    *audience* is a DID, or names a service of one. *expires_at* is in seconds since the epoch.
     """
 
     issuer: str
+    audience: str
     jti: str | None
     expires_at: int
 
 
 class ServiceTokens:
-    """Checks service tokens whose audience is *service_did*."""
+    """Checks service tokens whose audience is one of *audiences*."""
 
     def __init__(
-        self, service_did: str, identities: Identities, database: Database, clock: Callable[[], int]
+        self,
+        audiences: frozenset[str],
+        identities: Identities,
+        database: Database,
+        clock: Callable[[], int],
     ) -> None:
-        self._service_did = service_did
+        self._audiences = audiences
         self._identities = identities
         self._database = database
         self._clock = clock
@@ -52,7 +57,7 @@ class ServiceTokens:
     def read(self, token: Token, nsid: str) -> ServiceClaims:
         """The claims of *token* for a call of *nsid*, not verified yet.
 
-        Raises BadJwt, BadJwtType, JwtExpired, BadJwtLexiconMethod, BadJwtIss.
+        Raises BadJwt, BadJwtType, JwtExpired, BadJwtLexiconMethod, BadJwtIss, BadJwtSignature.
         """
         if token.type in _OTHER_TYPES:
             raise BadJwtType(f'Invalid jwt type "{token.header["typ"]}"')
@@ -78,12 +83,18 @@ class ServiceTokens:
             raise BadJwtIss("jwt iss is not a valid did") from None
         if fragment not in _KEYS:
             raise BadJwtIss("jwt iss is not a valid did")
-        return ServiceClaims(issuer, jti, expires_at)
+        kid, key_name = token.header.get("kid"), _KEYS[fragment]
+        # The key follows from the issuer. Who names another means another token.
+        if kid is not None and kid not in (key_name, f"#{key_name}", f"{did}#{key_name}"):
+            raise BadJwtSignature(f'jwt key ("kid") must be the issuer\'s: {key_name}')
+        return ServiceClaims(issuer, audience, jti, expires_at)
 
     def verify(
         self, token: Token, claims: ServiceClaims, trusted: frozenset[str] | None = None
     ) -> None:
         """Check the signature and the audience of *token*, then use it up.
+
+        Of another audience, nobody is asked for its key.
 
         *trusted* are the only issuers accepted; None accepts any. Raises UntrustedIss,
         BadJwtSignature, BadJwtAudience, BadJwt, AuthenticationRequired, ServiceBusy.
@@ -91,11 +102,17 @@ class ServiceTokens:
         if trusted is not None and claims.issuer not in trusted:
             raise UntrustedIss("Untrusted issuer")
         did, _, fragment = claims.issuer.partition("#")
-        self._check_signature(token, did, _KEYS[fragment])
-        if token.claims["aud"] != self._service_did:
+        if claims.audience not in self._audiences:
+            # The reference names the signature first, where both are wrong.
+            key = self._identities.known_key(did, _KEYS[fragment])
+            if key is not None and not key.verifies(token):
+                raise _bad_signature(token, key)
             raise BadJwtAudience("jwt audience does not match service did")
-        if claims.jti is not None:
-            self._use_up(claims.issuer, claims.jti, claims.expires_at)
+        self._check_signature(token, did, _KEYS[fragment])
+        with self._database.write() as tx:
+            name, expires_at = one_time_name(token, claims.jti), claims.expires_at * 1_000_000
+            if not use_token(tx, claims.issuer, name, expires_at, self._clock()):
+                raise BadJwt("jwt has been used before")
 
     def _check_times(self, expires_at: int, issued_at: int | None, not_before: int | None) -> None:
         now = self._clock() // 1_000_000
@@ -106,21 +123,22 @@ class ServiceTokens:
             raise BadJwt(f"jwt lives longer than {MAX_LIFE_SECONDS} seconds")
         if not_before is not None and now < not_before - _SKEW_SECONDS:
             raise BadJwt("jwt is not yet valid")
+        if issued_at is not None and now < issued_at - _SKEW_SECONDS:
+            raise BadJwt(f"jwt was issued more than {_SKEW_SECONDS} seconds in the future")
 
     def _check_signature(self, token: Token, did: str, fragment: str) -> None:
         key = self._identities.key(did, fragment)
         # NOTE: (r, n - s) verifies as well as (r, s), and the reference accepts both. So the text
-        # of a token is not unique; its jti stops a replay.
+        # of a token is not unique; what is signed in it stops a replay.
         if key.verifies(token):
             return
         renewed = self._identities.key(did, fragment, refresh=True)
         if renewed != key and renewed.verifies(token):
             return
-        if token.header.get("alg") != renewed.algorithm:
-            raise BadJwtSignature("could not verify jwt signature")
-        raise BadJwtSignature("jwt signature does not match jwt issuer")
+        raise _bad_signature(token, renewed)
 
-    def _use_up(self, issuer: str, jti: str, expires_at: int) -> None:
-        with self._database.write() as tx:
-            if not use_token(tx, issuer, jti, expires_at * 1_000_000, self._clock()):
-                raise BadJwt("jwt has been used before")
+
+def _bad_signature(token: Token, key: Key) -> BadJwtSignature:
+    if token.header.get("alg") != key.algorithm:
+        return BadJwtSignature("could not verify jwt signature")
+    return BadJwtSignature("jwt signature does not match jwt issuer")

@@ -7,7 +7,7 @@ import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.accounts import ALICE, BOB
 from support.clock import NOW
-from support.credentials import SERVICE, UPLOAD, Signer, base58, credentials, refusal
+from support.credentials import SERVICE, UPLOAD, Signer, base58, credentials, refusal, signed
 from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person
@@ -46,7 +46,11 @@ def web():
 
 @pytest.fixture
 def authenticator(database, clock, tokens, web):
-    config = Config(service_did=SERVICE, moderation_did="did:web:mod.test")
+    config = Config(
+        service_did=SERVICE,
+        service_audiences=(f"{SERVICE}#atproto_pds", "did:web:old.test"),
+        moderation_did="did:web:mod.test",
+    )
     return Authenticator(
         config,
         database,
@@ -137,6 +141,12 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         (SIGNER.token(nbf=NOW + 31), (401, "BadJwt", "jwt is not yet valid")),
         (SIGNER.token(nbf="later"), (401, "BadJwt", "poorly formatted jwt")),
         (
+            SIGNER.token(iat=NOW + 31),
+            (401, "BadJwt", "jwt was issued more than 30 seconds in the future"),
+        ),
+        (SIGNER.token(exp=NOW + 3590, iat=NOW + 3500), (401, "BadJwt", None)),
+        (SIGNER.token(exp=1e300), (401, "BadJwt", "jwt lives longer than 3600 seconds")),
+        (
             SIGNER.token(lxm="com.atproto.repo.getRecord"),
             (401, "BadJwtLexiconMethod", f"bad {LXM}"),
         ),
@@ -160,7 +170,7 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
         ),
         (SIGNER.token(lxm=None), (400, "InvalidToken", "Token could not be verified")),
     ],
-    ids=range(31),
+    ids=range(34),
 )
 def test_a_service_token_that_is_not_quite_right_is_refused_by_name(authenticate, token, expected):
     status, name, message = refusal(authenticate, token)
@@ -196,7 +206,86 @@ def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(
 ):
     token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
 
+    authenticate(SIGNER.token())  # from now on the key is known
+
     assert refusal(authenticate, token)[1] == name
+
+
+def test_nobody_is_asked_for_the_key_of_a_token_that_is_for_somebody_else(
+    authenticate, moderate, web
+):
+    for signer in (SIGNER, Signer()):
+        assert refusal(authenticate, signer.token(aud="did:web:other.test"))[1] == "BadJwtAudience"
+    assert refusal(moderate, SIGNER.token(lxm=MODERATE))[1] == "UntrustedIss"
+
+    assert web.asked == []
+
+
+def test_nobody_is_asked_for_the_key_of_a_token_that_brings_another_account(authenticator, web):
+    create = "com.atproto.server.createAccount"
+    shown = credentials(f"Bearer {SIGNER.token(lxm=create)}")
+
+    assert not authenticator.newcomer(shown, create, BOB)
+    assert web.asked == []
+    assert authenticator.newcomer(shown, create, ALICE)
+    assert web.asked == [ALICE]
+
+
+@pytest.mark.parametrize(
+    "audience", [SERVICE, f"{SERVICE}#atproto_pds", "did:web:old.test"], ids=str
+)
+def test_a_token_may_be_for_the_service_or_for_what_the_settings_name(authenticate, audience):
+    assert authenticate(SIGNER.token(aud=audience)).did == ALICE
+
+
+@pytest.mark.parametrize(
+    "audience",
+    [f"{SERVICE}#atproto_labeler", f"{SERVICE}#", "did:web:old.test#atproto_pds", "#atproto_pds"],
+    ids=str,
+)
+def test_an_audience_is_compared_as_a_whole(authenticate, audience):
+    assert refusal(authenticate, SIGNER.token(aud=audience))[1] == "BadJwtAudience"
+
+
+def with_kid(kid, **changes):
+    """A token of ALICE whose header names the key *kid*."""
+    header = {"alg": "ES256K", "typ": "JWT", "kid": kid}
+    return signed(SIGNER.key, header, parse_jwt(SIGNER.token(**changes)).claims)
+
+
+@pytest.mark.parametrize("kid", ["atproto", "#atproto", f"{ALICE}#atproto", None], ids=str)
+def test_a_token_may_name_the_key_that_signed_it(authenticate, kid):
+    assert authenticate(with_kid(kid)).did == ALICE
+
+
+@pytest.mark.parametrize(
+    "kid",
+    [
+        "atproto_label",
+        "#atproto_label",
+        "other",
+        "",
+        "#",
+        f"{BOB}#atproto",
+        ALICE,
+        5,
+        ["atproto"],
+        {"a": 1},
+    ],
+    ids=str,
+)
+def test_a_token_that_names_another_key_is_refused_and_nobody_is_asked(authenticate, web, kid):
+    # The other key of the document is the very same: its name is what is wrong.
+    web.documents[ALICE]["verificationMethod"] += SIGNER.document(ALICE, fragment="atproto_label")[
+        "verificationMethod"
+    ]
+
+    assert refusal(authenticate, with_kid(kid)) == (
+        401,
+        "BadJwtSignature",
+        'jwt key ("kid") must be the issuer\'s: atproto',
+    )
+    assert web.asked == []
 
 
 def test_a_token_without_a_method_is_refused_where_a_service_must_sign(moderate):
@@ -234,6 +323,41 @@ def test_a_token_is_good_once_and_a_restart_does_not_forget_that(
     reopened.close()
 
 
+@pytest.mark.parametrize("jti", [None, ""], ids=repr)
+def test_a_token_without_a_name_is_good_once_too(
+    authenticate, authenticator, database, clock, tokens, web, jti
+):
+    token = SIGNER.token(jti=jti)
+    another = SIGNER.token(jti=jti, exp=NOW + 59)
+    assert authenticate(token).did == ALICE
+    used = (401, "BadJwt", "jwt has been used before")
+
+    other = Authenticator(
+        Config(service_did=SERVICE),
+        database,
+        clock,
+        tokens,
+        identities=Identities(Config(), database, clock, web),
+    )
+
+    assert refusal(authenticate, token) == used
+    assert refusal(authenticate, twin_of(token)) == used
+    assert refusal(other.person, credentials(f"Bearer {token}"), UPLOAD, KINDS) == used
+    assert authenticate(another).did == ALICE
+
+
+@pytest.mark.parametrize(
+    "jti", ["x" * 65, "x" * 8000, "a\0b", "caf\u00e9", "sha256.x", "a b"], ids=range(6)
+)
+def test_a_name_of_any_length_and_letters_takes_little_space(authenticate, database, jti):
+    assert authenticate(SIGNER.token(jti=jti)).did == ALICE
+
+    assert refusal(authenticate, SIGNER.token(jti=jti))[2] == "jwt has been used before"
+    with database.read() as tx:
+        ((name,),) = tx.all("SELECT jti FROM seen_token")
+    assert len(name) <= 64 and name.isascii() and name.isprintable()
+
+
 def test_of_many_who_use_a_token_at_once_one_is_let_in(authenticate):
     token = SIGNER.token()
     authenticate(SIGNER.token())
@@ -255,13 +379,18 @@ def test_a_refused_token_is_not_used_up(authenticate, web):
     assert authenticate(token).did == ALICE
 
 
-def test_the_same_token_with_the_other_signature_is_still_a_replay(authenticate):
-    token = SIGNER.token()
-    head, _, signature = token.rpartition(".")
+def twin_of(token):
+    """*token* with the other signature that verifies as well."""
+    head = token.rpartition(".")[0]
     order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
     raw = parse_jwt(token).signature
     flipped = raw[:32] + (order - int.from_bytes(raw[32:], "big")).to_bytes(32, "big")
-    twin = f"{head}.{urlsafe_b64encode(flipped).decode().rstrip('=')}"
+    return f"{head}.{urlsafe_b64encode(flipped).decode().rstrip('=')}"
+
+
+def test_the_same_token_with_the_other_signature_is_still_a_replay(authenticate):
+    token = SIGNER.token()
+    twin = twin_of(token)
     assert authenticate(twin).did == ALICE
 
     assert refusal(authenticate, token)[2] == "jwt has been used before"
