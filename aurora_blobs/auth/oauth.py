@@ -1,34 +1,30 @@
 """An OAuth resource server: access tokens that are bound to a key, and their scope."""
 
-import json
-import threading
-from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import sha256
-from typing import Any
-from urllib.parse import quote_plus, urlencode
 
 from aurora_blobs.auth.dpop import REMEMBER_SECONDS, Nonces, check_proof
-from aurora_blobs.auth.fetch import FetchFailed, fetch
-from aurora_blobs.auth.jwts import Key, Token, parse_jwt, seconds_claim
-from aurora_blobs.auth.keys import JWK_ALGORITHMS, jwk_key
+from aurora_blobs.auth.fetch import fetch
+from aurora_blobs.auth.introspection import Introspection
+from aurora_blobs.auth.jwts import Token, parse_jwt, seconds_claim
+from aurora_blobs.auth.key_set import Keys, KeySet
 from aurora_blobs.auth.requester import Credentials
-from aurora_blobs.auth.session import SessionTokens, issue_time
+from aurora_blobs.auth.session import (
+    MAX_ACCESS_SECONDS,
+    SKEW_SECONDS,
+    SessionTokens,
+    issue_time,
+    lives_too_long,
+)
 from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
-from aurora_blobs.errors import OAuthRefused, ServiceBusy
+from aurora_blobs.errors import OAuthRefused
 from aurora_blobs.protocol.syntax import parse_did
 
 _REMEMBERED = 4096  # tokens whose signature is not checked again
-_MAX_SCOPES = 4096  # remembered, of as many tokens
-# In microseconds: how long a key set is used without asking, the time between two requests for it,
-# and how long a token outlives its revocation where introspection is used.
-_KEYS_FRESH = 3600 * 1_000_000
-_KEYS_RETRY = 10 * 1_000_000
-_SCOPE_FRESH = 60 * 1_000_000
+_NO_KEYS = Keys(())
 
 Fetch = Callable[..., bytes]
 
@@ -44,7 +40,10 @@ class OAuthClaims:
 
 @dataclass(frozen=True, slots=True)
 class _BoundToken:
-    """The claims of a verified token. *thumbprint* is that of the key it is bound to."""
+    """The claims of a token. *thumbprint* is that of the key it is bound to.
+
+    *is_of_issuer* says that a key of the issuer's set has to have signed it, none of sessions did.
+    """
 
     did: str
     scope: str | None
@@ -52,6 +51,16 @@ class _BoundToken:
     expires_at: int
     not_before: int
     thumbprint: str
+    is_of_issuer: bool
+
+
+class _Unsigned(Exception):
+    """None of the keys at hand signed *bound*. *lacks_key*: its key is not among them."""
+
+    def __init__(self, bound: _BoundToken, *, lacks_key: bool) -> None:
+        super().__init__()
+        self.bound = bound
+        self.lacks_key = lacks_key
 
 
 class OAuthTokens:
@@ -73,9 +82,9 @@ class OAuthTokens:
         self._key_set = (
             None
             if config.oauth_jwks_url is None
-            else _KeySet(config.oauth_jwks_url, clock, fetch_url)
+            else KeySet(config.oauth_jwks_url, clock, fetch_url)
         )
-        self._scopes = _Scopes(config, clock, fetch_url)
+        self._introspection = Introspection(config, clock, fetch_url)
         secret = (
             tokens.derived_secret("dpop nonce")
             if config.dpop_secret is None
@@ -102,34 +111,68 @@ class OAuthTokens:
         proof = (
             None if credentials.dpop is None else check_proof(credentials, token, self._nonces, now)
         )
-        bound = self._bound(token)
-        if now >= bound.expires_at:
-            raise _invalid("Token expired")
-        if now < bound.not_before:
-            raise _invalid("Token is not yet valid")
+        lacks_key = False
+        try:
+            bound = self._bound(token, self._known_keys())
+        except _Unsigned as unsigned:
+            bound, lacks_key = unsigned.bound, unsigned.lacks_key
+        _check_times(bound, now)
         if proof is None:
             raise OAuthRefused("invalid_dpop_proof", "DPoP proof required")
         if proof.thumbprint != bound.thumbprint:
             raise _invalid("Invalid DPoP key binding")
         scope = bound.scope
-        if scope is None or scope.startswith("ref:"):  # a reference that only the issuer resolves
-            scope = self._scopes.find(token)
-        if "atproto" not in scope.split(" "):
-            raise _invalid("Invalid scope")
+        if scope is not None and scope.startswith("ref:"):  # only the issuer resolves it
+            scope = None
+        if scope is not None:
+            _check_scope(scope)
+        # From here on others may be asked: all that can be known without them is proven.
+        if self._key_set is not None and bound.is_of_issuer:
+            self._check_signature(token, self._key_set.current(needs_another=lacks_key))
+        if scope is None:
+            scope = self._introspection.scope(token, parse_jwt(token).claims)
+            _check_scope(scope)
         with self._database.write() as tx:
             expires_at = (now + REMEMBER_SECONDS) * 1_000_000
-            if not use_token(tx, f"dpop:{proof.thumbprint}", proof.name, expires_at, self._clock()):
+            issuer = f"dpop:{proof.thumbprint}"
+            if not use_token(tx, issuer, proof.name, expires_at, self._clock()):
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
         return OAuthClaims(bound.did, scope, bound.issued_at)
 
-    def _read(self, text: str) -> _BoundToken:
+    def _known_keys(self) -> Keys:
+        return _NO_KEYS if self._key_set is None else self._key_set.known
+
+    def _check_signature(self, token: str, keys: Keys) -> None:
+        try:
+            self._bound(token, keys)
+        except _Unsigned:
+            raise _unverified() from None
+
+    def _read(self, text: str, keys: Keys) -> _BoundToken:
+        """The claims of *text*, signed by a key of sessions or one of *keys*.
+
+        What was read is remembered for the same *keys*, so a key that is removed takes its tokens
+        with it. Raises OAuthRefused, _Unsigned.
+        """
         try:
             token = parse_jwt(text)
         except ValueError:
             raise _invalid("Malformed token") from None
         claims = token.claims
-        if token.type != "at+jwt" or claims.get("iss") != self._issuer or not self._signed(token):
-            raise _invalid("Token could not be verified")
+        is_of_issuer = not any(key.verifies(token) for key in self._tokens.verifying_keys)
+        if (
+            token.type != "at+jwt"
+            or claims.get("iss") != self._issuer
+            or (is_of_issuer and self._key_set is None)
+        ):
+            raise _unverified()
+        bound = self._claims(token, is_of_issuer=is_of_issuer)
+        if is_of_issuer and not keys.verify(token):
+            raise _Unsigned(bound, lacks_key=keys.lack_key_of(token))
+        return bound
+
+    def _claims(self, token: Token, *, is_of_issuer: bool) -> _BoundToken:
+        claims = token.claims
         audience = claims.get("aud")
         if self._service_did not in (audience if isinstance(audience, list) else [audience]):
             raise _invalid("Invalid audience")
@@ -145,115 +188,27 @@ class OAuthTokens:
             raise _invalid("Malformed token") from None
         if expires_at is None or not isinstance(scope, str | None) or claims.get("lxm") is not None:
             raise _invalid("Malformed token")
-        return _BoundToken(did, scope, issued_at, expires_at, not_before or 0, thumbprint)
-
-    def _signed(self, token: Token) -> bool:
-        if any(key.verifies(token) for key in self._tokens.verifying_keys):
-            return True
-        return self._key_set is not None and self._key_set.verifies(token)
+        return _BoundToken(
+            did, scope, issued_at, expires_at, not_before or 0, thumbprint, is_of_issuer
+        )
 
 
-class _KeySet:
-    """An issuer's public keys, RFC 7517, fetched from *url*."""
-
-    def __init__(self, url: str, clock: Callable[[], int], fetch_url: Fetch) -> None:
-        self._url = url
-        self._clock = clock
-        self._fetch = fetch_url
-        self._lock = threading.Lock()
-        self._keys: list[dict[str, Any]] | None = None
-        self._asked_at = -_KEYS_FRESH
-
-    def verifies(self, token: Token) -> bool:
-        """Whether a key of the set signed *token*. For an unknown key the set is fetched again."""
-        algorithm, kid = token.header.get("alg"), token.header.get("kid")
-        if not isinstance(algorithm, str) or algorithm not in JWK_ALGORITHMS:
-            return False
-        for refresh in (False, True):
-            candidates = [
-                jwk for jwk in self._known(refresh) if kid is None or jwk.get("kid") == kid
-            ]
-            if candidates:
-                return any(_verifies(jwk, algorithm, token) for jwk in candidates)
-        return False
-
-    def _known(self, refresh: bool) -> list[dict[str, Any]]:
-        with self._lock:
-            age = self._clock() - self._asked_at
-            if age >= _KEYS_FRESH or (age >= _KEYS_RETRY and (refresh or self._keys is None)):
-                self._asked_at = self._clock()
-                try:
-                    found = json.loads(self._fetch(self._url, allowed=None))["keys"]
-                    self._keys = [
-                        jwk
-                        for jwk in found
-                        if isinstance(jwk, dict) and jwk.get("use", "sig") == "sig"
-                    ]
-                except (FetchFailed, ValueError, KeyError, TypeError, RecursionError):
-                    pass  # the known keys stay in use
-            if self._keys is None:
-                raise ServiceBusy(
-                    "The keys of the authorization server cannot be had, please try again."
-                )
-            return self._keys
+def _check_times(bound: _BoundToken, now: int) -> None:
+    if now >= bound.expires_at:
+        raise _invalid("Token expired")
+    if lives_too_long(bound.issued_at, bound.expires_at, now, MAX_ACCESS_SECONDS):
+        raise _invalid(f"Token lives longer than {MAX_ACCESS_SECONDS} seconds")
+    if now < max(bound.not_before, bound.issued_at - SKEW_SECONDS):
+        raise _invalid("Token is not yet valid")
 
 
-class _Scopes:
-    """The scope of a token that carries none: by introspection, RFC 7662, or from the settings."""
-
-    def __init__(self, config: Config, clock: Callable[[], int], fetch_url: Fetch) -> None:
-        self._url = config.oauth_introspection_url
-        client_id = quote_plus(config.oauth_client_id or "")
-        client_secret = quote_plus(config.oauth_client_secret or "")
-        pair = b64encode(f"{client_id}:{client_secret}".encode()).decode()
-        self._headers = {
-            "Authorization": f"Basic {pair}",
-            "Content-Type": "application/x-www-form-urlencoded",
-        }
-        self._unscoped = "atproto blob:*/*" if config.oauth_unscoped == "blobs" else "atproto"
-        self._clock = clock
-        self._fetch = fetch_url
-        self._lock = threading.Lock()
-        self._known: dict[bytes, tuple[int, str]] = {}
-
-    def find(self, token: str) -> str:
-        """The scope of *token*. Raises OAuthRefused, ServiceBusy."""
-        if self._url is None:
-            return self._unscoped
-        name, now = sha256(token.encode()).digest(), self._clock()
-        with self._lock:
-            known_at, scope = self._known.get(name, (now - _SCOPE_FRESH, ""))
-        if now - known_at < _SCOPE_FRESH:
-            return scope
-        scope = self._asked(token)
-        with self._lock:
-            if len(self._known) >= _MAX_SCOPES:
-                self._known.clear()
-            self._known[name] = (now, scope)
-        return scope
-
-    def _asked(self, token: str) -> str:
-        body = urlencode({"token": token, "token_type_hint": "access_token"}).encode()
-        try:
-            answer = json.loads(
-                self._fetch(self._url, allowed=None, body=body, headers=self._headers)
-            )
-        except (FetchFailed, ValueError, RecursionError):
-            raise ServiceBusy(
-                "The authorization server does not answer, please try again."
-            ) from None
-        if not isinstance(answer, dict) or answer.get("active") is not True:
-            raise _invalid("Token is not active")
-        scope = answer.get("scope")
-        return scope if isinstance(scope, str) else self._unscoped
+def _check_scope(scope: str) -> None:
+    if "atproto" not in scope.split(" "):
+        raise _invalid("Invalid scope")
 
 
-def _verifies(jwk: dict[str, Any], algorithm: str, token: Token) -> bool:
-    try:
-        key: Key = jwk_key(jwk, algorithm)
-    except ValueError:
-        return False
-    return key.verifies(token)
+def _unverified() -> OAuthRefused:
+    return _invalid("Token could not be verified")
 
 
 def _invalid(message: str) -> OAuthRefused:

@@ -18,6 +18,10 @@ from aurora_blobs.protocol.syntax import parse_did
 
 ACCESS_SECONDS = 120 * 60
 REFRESH_SECONDS = 90 * 24 * 60 * 60
+# The longest life of an access token of any issuer. Those of the reference PDS have two hours, its
+# OAuth tokens one. A deletion of an account is remembered for as long.
+MAX_ACCESS_SECONDS = 24 * 60 * 60
+SKEW_SECONDS = 180  # how far an issuer's clock may be ahead, as for DPoP
 ACCESS_SCOPE = "com.atproto.access"
 ACCESS_SCOPES = frozenset({ACCESS_SCOPE, "com.atproto.appPass", "com.atproto.appPassPrivileged"})
 TAKENDOWN_SCOPE = "com.atproto.takendown"  # with which a taken-down account may fetch its data
@@ -91,7 +95,10 @@ class SessionTokens:
         Raises InvalidToken, ExpiredToken.
         """
         claims, not_before = self._access_claims(token)
-        self._check_times(claims.expires_at, not_before)
+        self._check_times(claims.issued_at, claims.expires_at, not_before, MAX_ACCESS_SECONDS)
+        # Of a session, the database knows whether it holds, whatever its token says.
+        if claims.session_id is None and claims.issued_at > self._now() + SKEW_SECONDS:
+            raise _unverified()
         if claims.scope not in scopes:
             raise InvalidToken("Bad token scope")
         return claims
@@ -99,8 +106,7 @@ class SessionTokens:
     def verify_refresh(self, token: str) -> RefreshClaims:
         """The claims of *token*, a refresh token made here. Raises InvalidToken, ExpiredToken."""
         claims = self._verified(token, _REFRESH_TYPE, self._keys)
-        _, expires_at, not_before = _times(claims)
-        self._check_times(expires_at, not_before)
+        self._check_times(*_times(claims), REFRESH_SECONDS)
         if claims.get("scope") != _REFRESH_SCOPE:
             raise InvalidToken("Bad token scope")
         session_id, jti = claims.get("sid"), claims.get("jti")
@@ -113,7 +119,7 @@ class SessionTokens:
         return hmac.digest(self._keys[0].material, purpose.encode(), "sha256")
 
     def _claims(self, did: str, scope: str, life_seconds: int) -> dict[str, Any]:
-        now = self._clock() // 1_000_000
+        now = self._now()
         return {
             "scope": scope,
             "sub": did,
@@ -155,12 +161,19 @@ class SessionTokens:
             raise InvalidToken("Malformed token") from None
         return claims
 
-    def _check_times(self, expires_at: int, not_before: int) -> None:
-        now = self._clock() // 1_000_000
+    def _check_times(
+        self, issued_at: int, expires_at: int, not_before: int, max_life_seconds: int
+    ) -> None:
+        now = self._now()
         if now >= expires_at:
             raise ExpiredToken()
         if now < not_before:
             raise _unverified()
+        if lives_too_long(issued_at, expires_at, now, max_life_seconds):
+            raise InvalidToken(f"Token lives longer than {max_life_seconds} seconds")
+
+    def _now(self) -> int:
+        return self._clock() // 1_000_000
 
 
 def open_session_tokens(config: Config, clock: Callable[[], int]) -> SessionTokens:
@@ -223,7 +236,15 @@ def issue_time(claims: dict[str, Any], expires_at: int) -> int:
     Raises ValueError.
     """
     issued_at = seconds_claim(claims, "iat")
-    return expires_at - ACCESS_SECONDS if issued_at is None else issued_at
+    return expires_at - MAX_ACCESS_SECONDS if issued_at is None else issued_at
+
+
+def lives_too_long(issued_at: int, expires_at: int, now: int, max_life_seconds: int) -> bool:
+    """Whether a token lives longer than *max_life_seconds*, by what it says or from *now* on.
+
+    All are in seconds, times since the epoch.
+    """
+    return max(expires_at - issued_at, expires_at - now - SKEW_SECONDS) > max_life_seconds
 
 
 def _times(claims: dict[str, Any]) -> tuple[int, int, int]:

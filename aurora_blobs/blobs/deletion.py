@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 
-from aurora_blobs.auth.session import ACCESS_SECONDS
+from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts, blobs
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError
@@ -70,7 +70,8 @@ def delete_account(
         now = clock()
         cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
         if accounts.delete(tx, did):
-            accounts.remember_deletion(tx, did, now, now + ACCESS_SECONDS * 1_000_000)
+            lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
+            accounts.remember_deletion(tx, did, now, now + lifetime)
     gone: list[str] = []
     try:
         for start in range(0, len(cids), _STEP):

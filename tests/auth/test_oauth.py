@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import threading
 from urllib.parse import parse_qs
 
 import pytest
@@ -18,10 +19,13 @@ from support.credentials import (
     refusal,
     signed,
 )
+from support.live_service import becomes
+from support.threads import in_threads
 
 from aurora_blobs.auth import Authenticator, Person
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.auth.introspection import Introspection
 from aurora_blobs.auth.jwts import Key, secret_key
 from aurora_blobs.auth.oauth import OAuthTokens
 from aurora_blobs.catalog import accounts
@@ -50,6 +54,8 @@ def access_token(key=None, typ="at+jwt", **changes):
 
 
 TOKEN = access_token()
+DAY = 86_400
+TOO_LONG = f"Token lives longer than {DAY} seconds"
 
 
 class Door:
@@ -57,9 +63,9 @@ class Door:
 
     def __init__(self, database, clock, tokens, fetch_url=None, **settings):
         config = Config(**(SETTINGS | settings))
-        oauth = OAuthTokens(config, tokens, database, clock, fetch_url)
-        self.nonce = dict(oauth.headers())["DPoP-Nonce"]
-        self.authenticator = Authenticator(config, database, clock, tokens, oauth=oauth)
+        self.oauth = OAuthTokens(config, tokens, database, clock, fetch_url)
+        self.nonce = dict(self.oauth.headers())["DPoP-Nonce"]
+        self.authenticator = Authenticator(config, database, clock, tokens, oauth=self.oauth)
 
     def enter(self, token=TOKEN, proof=None, scheme="DPoP"):
         shown = credentials(f"{scheme} {token}", proof or WALLET.proof(token, self.nonce))
@@ -205,13 +211,32 @@ def test_what_is_no_proof_at_all_is_refused(door, proof):
         (access_token(lxm=UPLOAD), "Malformed token"),
         (access_token(exp=NOW), "Token expired"),
         (access_token(nbf=NOW + 1), "Token is not yet valid"),
+        (access_token(iat=NOW + 181), "Token is not yet valid"),
+        (access_token(exp=1e300), TOO_LONG),
+        (access_token(exp=1e300, iat=None), TOO_LONG),
+        (access_token(exp=1e300, iat=1e300), TOO_LONG),
+        (access_token(exp=10**400), TOO_LONG),
+        (access_token(exp=NOW + DAY + 1), TOO_LONG),
+        (access_token(exp=NOW + 3600, iat=NOW + 3600 - DAY - 1), TOO_LONG),
+        (access_token(exp=NOW + DAY + 181, iat=None), TOO_LONG),
+        (access_token(exp=float("inf")), "Malformed token"),
+        (access_token(exp=float("nan")), "Malformed token"),
         (access_token(scope="blob:*/*"), "Invalid scope"),
         (access_token(scope=""), "Invalid scope"),
     ],
-    ids=range(20),
+    ids=range(30),
 )
 def test_a_token_that_is_not_quite_right_is_an_invalid_token(door, token, name):
     assert door.refuse(token) == (401, "invalid_token", name)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"exp": NOW + DAY}, {"iat": NOW + 180, "exp": NOW + 180 + DAY}, {"iat": None}],
+    ids=["a day", "by a clock that is ahead", "no time of issue"],
+)
+def test_a_token_may_live_a_day(door, changes):
+    assert door.enter(access_token(**changes)).did == ALICE
 
 
 def test_a_session_token_sent_with_dpop_is_an_invalid_token_with_and_without_a_proof(door, tokens):
@@ -448,6 +473,223 @@ def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
     assert keyed.refuse(forged)[1] == "invalid_token"
 
 
+def test_who_proves_nothing_causes_no_request(keyed, server):
+    other, expired = with_kid(server.wallet, "k9", sub=BOB), with_kid(server.wallet, "k9", exp=NOW)
+    unbound = with_kid(server.wallet, "k9", cnf={"jkt": Wallet().thumbprint})
+    elsewhere = with_kid(server.wallet, "k9", aud="did:web:other.test")
+    endless, powerless = (
+        with_kid(server.wallet, "k9", **changes) for changes in ({"exp": 1e300}, {"scope": "x"})
+    )
+
+    for token in (other, expired, unbound, elsewhere, endless, powerless):
+        bare = credentials(f"DPoP {token}")
+        assert refusal(keyed.authenticator.person, bare, UPLOAD, KINDS)[0] == 401
+    for token in (expired, unbound, elsewhere, endless, powerless):
+        assert keyed.refuse(token)[0] == 401
+    for changes in ({"ath": "x"}, {"htu": "https://other.test/"}, {"nonce": "x"}, {"iat": 1}):
+        assert keyed.refuse(other, WALLET.proof(other, keyed.nonce, **changes))[0] == 401
+
+    assert server.asked == []
+
+
+class Hanging(KeyServer):
+    """Its requests, from the second on, are answered when they are let go."""
+
+    def __init__(self):
+        super().__init__()
+        self.under_way = threading.Semaphore(0)
+        self._hold = threading.Event()
+        self.threads = []
+
+    def __call__(self, *arguments, **named):
+        if self.asked:
+            self.under_way.release()
+            self._hold.wait(20)
+        return super().__call__(*arguments, **named)
+
+    def begin(self, call, *arguments):
+        """Make *call* in a thread; returns when it asks this server."""
+        thread = threading.Thread(target=call, args=arguments)
+        thread.start()
+        self.threads.append(thread)
+        assert self.under_way.acquire(timeout=10)
+
+    def let_go(self):
+        self._hold.set()
+        for thread in self.threads:
+            thread.join(20)
+
+
+@pytest.fixture
+def hanging(database):
+    server = Hanging()
+    yield server
+    server.let_go()
+
+
+@pytest.fixture
+def slow(database, clock, tokens, hanging):
+    return Door(database, clock, tokens, hanging, oauth_jwks_url="https://pds.test/jwks")
+
+
+def fresh(door, token, clock):
+    """*token* with a proof of now."""
+    return token, WALLET.proof(token, dict(door.oauth.headers())["DPoP-Nonce"], iat=clock.seconds)
+
+
+@pytest.mark.parametrize("why", ["an unknown kid", "their age"])
+def test_known_keys_serve_while_one_asks_for_others(slow, hanging, clock, why):
+    token, unknown = (
+        with_kid(wallet, kid, exp=NOW + 2 * 3600)
+        for wallet, kid in ((hanging.wallet, "k1"), (Wallet(), "k2"))
+    )
+    slow.enter(token)
+    clock.advance({"an unknown kid": 11, "their age": 3600}[why])
+    first = unknown if why == "an unknown kid" else with_kid(hanging.wallet, "k1", exp=NOW + 7000)
+    outcome = []
+
+    hanging.begin(lambda: outcome.append(tried(slow, *fresh(slow, first, clock))))
+
+    assert [slow.enter(*fresh(slow, token, clock)).did for _ in range(5)] == [ALICE] * 5
+    uncached = with_kid(hanging.wallet, "k1", exp=NOW + 6000)
+    assert slow.enter(*fresh(slow, uncached, clock)).did == ALICE
+    assert outcome == []
+    hanging.let_go()
+    assert outcome == ["invalid_token" if why == "an unknown kid" else ALICE]
+
+
+def tried(door, token, proof):
+    """The account that is let in, or the name of the refusal."""
+    try:
+        return door.enter(token, proof).did
+    except BlobServiceError as error:
+        return error.error
+
+
+def test_no_more_than_so_many_wait_for_unknown_keys(slow, hanging, clock):
+    slow.enter(with_kid(hanging.wallet, "k1"))
+    clock.advance(11)
+    outcomes = []
+
+    def ask(number):
+        token = with_kid(Wallet(), f"x{number}")
+        outcomes.append(tried(slow, *fresh(slow, token, clock)))
+
+    hanging.begin(ask, 0)
+    for number in range(1, 61):
+        thread = threading.Thread(target=ask, args=(number,))
+        thread.start()
+        hanging.threads.append(thread)
+    assert becomes(lambda: len(outcomes) == 60 - 32)
+    hanging.let_go()
+
+    assert sorted(outcomes) == ["ServiceUnavailable"] * 28 + ["invalid_token"] * 33
+    assert len(hanging.asked) == 2
+
+
+def test_many_at_a_start_ask_once(slow, hanging):
+    hanging.let_go()
+    token = with_kid(hanging.wallet, "k1")
+    let_in = []
+
+    assert in_threads(lambda: let_in.append(slow.enter(token).did), 16) == []
+
+    assert let_in == [ALICE] * 16
+    assert len(hanging.asked) == 1
+
+
+def test_a_key_that_the_issuer_removed_is_no_good_once_the_set_is_fetched_again(
+    keyed, server, clock
+):
+    token = with_kid(server.wallet, "k1", exp=NOW + 2 * 3600)
+    keyed.enter(token)
+    successor = Wallet()
+    server.keys = [successor.jwk | {"kid": "k2"}]
+    clock.advance(3599)
+    assert keyed.enter(*fresh(keyed, token, clock)).did == ALICE
+
+    clock.advance(1)
+
+    assert keyed.refuse(*fresh(keyed, token, clock))[1] == "invalid_token"
+
+
+def test_a_set_that_was_fetched_for_another_token_takes_removed_keys_along(keyed, server, clock):
+    token = with_kid(server.wallet, "k1")
+    keyed.enter(token)
+    successor = Wallet()
+    server.keys = [successor.jwk | {"kid": "k2"}]
+    clock.advance(11)
+    assert keyed.enter(*fresh(keyed, with_kid(successor, "k2"), clock)).did == ALICE
+
+    assert keyed.refuse(*fresh(keyed, token, clock))[1] == "invalid_token"
+
+
+def test_a_key_that_was_replaced_under_its_name_is_found_in_an_hour(keyed, server, clock):
+    keyed.enter(with_kid(server.wallet, "k1"))
+    successor = Wallet()
+    server.keys = [successor.jwk | {"kid": "k1"}]
+    clock.advance(3600)
+
+    token = with_kid(successor, "k1", exp=NOW + 2 * 3600)
+
+    assert keyed.enter(*fresh(keyed, token, clock)).did == ALICE
+
+
+def test_known_keys_serve_a_day_while_the_issuer_is_away_and_not_for_ever(keyed, server, clock):
+    token = with_kid(server.wallet, "k1", exp=NOW + DAY)
+    keyed.enter(token)
+    keys, server.keys = server.keys, None
+    clock.advance(DAY - 1)
+    assert keyed.enter(*fresh(keyed, token, clock)).did == ALICE
+
+    clock.advance(60)
+    later = with_kid(server.wallet, "k1", exp=NOW + 2 * DAY, iat=clock.seconds)
+    assert keyed.refuse(*fresh(keyed, later, clock))[:2] == (503, "ServiceUnavailable")
+    clock.advance(10)
+    server.keys = keys
+
+    assert keyed.enter(*fresh(keyed, later, clock)).did == ALICE
+
+
+def test_an_issuer_that_is_away_is_not_asked_by_each_token(keyed, server, clock):
+    token = with_kid(server.wallet, "k1", exp=NOW + DAY)
+    keyed.enter(token)
+    server.keys = None
+    clock.advance(3600)
+
+    for _ in range(5):
+        keyed.enter(*fresh(keyed, token, clock))
+    assert len(server.asked) == 2
+
+    clock.advance(59)
+    keyed.enter(*fresh(keyed, token, clock))
+    assert len(server.asked) == 2
+    clock.advance(1)
+    keyed.enter(*fresh(keyed, token, clock))
+    assert len(server.asked) == 3
+
+
+def test_keys_that_were_fetched_by_a_clock_that_was_set_back_are_fetched_again(
+    keyed, server, clock
+):
+    years = 10 * 365 * DAY
+    clock.advance(years)
+    early = with_kid(server.wallet, "k1", exp=clock.seconds + 60)
+    keyed.enter(*fresh(keyed, early, clock))
+    clock.advance(-years)
+    successor = Wallet()
+    server.keys = [successor.jwk | {"kid": "k2"}]
+
+    assert keyed.enter(*fresh(keyed, with_kid(successor, "k2"), clock)).did == ALICE
+
+
+def test_a_token_that_a_key_of_sessions_signed_needs_no_key_set(keyed, server):
+    server.keys = None
+
+    assert keyed.enter().did == ALICE
+    assert server.asked == []
+
+
 @pytest.fixture
 def introspecting(database, clock, tokens, server):
     settings = {
@@ -487,6 +729,130 @@ def test_an_answer_about_a_token_holds_for_a_minute(introspecting, server, clock
     server.answer = {"active": False}
 
     assert introspecting.refuse(UNSCOPED) == (401, "invalid_token", "Token is not active")
+
+
+def test_a_refusal_is_remembered_for_ten_seconds(introspecting, server, clock):
+    server.answer = {"active": False}
+    for _ in range(5):
+        assert introspecting.refuse(UNSCOPED)[2] == "Token is not active"
+    assert len(server.asked) == 1
+
+    clock.advance(10)
+    server.answer = {"active": True, "scope": "atproto"}
+
+    assert introspecting.enter(UNSCOPED).did == ALICE
+
+
+def test_a_server_that_is_away_is_not_asked_by_each_call(introspecting, server, clock):
+    server.keys = None
+    for _ in range(5):
+        assert introspecting.refuse(UNSCOPED)[0] == 503
+    assert len(server.asked) == 1
+
+    clock.advance(5)
+    server.keys = []
+
+    assert introspecting.enter(UNSCOPED).did == ALICE
+
+
+STATED = {
+    "active": True,
+    "scope": "atproto blob:image/*",
+    "iss": ISSUER,
+    "sub": ALICE,
+    "aud": SERVICE,
+    "exp": NOW + 3600,
+    "client_id": "https://app.test/client",
+    "jti": "tok-1",
+    "cnf": {"jkt": WALLET.thumbprint},
+    "token_type": "DPoP",
+}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"exp": NOW + 3600.5},
+        {"aud": ["did:web:other.test", SERVICE]},
+        {"cnf": {"jkt": WALLET.thumbprint, "x": 1}},
+        dict.fromkeys(STATED.keys() - {"active", "scope"}),
+    ],
+    ids=repr,
+)
+def test_an_answer_that_describes_the_token_is_taken(introspecting, server, changes):
+    server.answer = STATED | changes
+    token = access_token(scope=None, client_id="https://app.test/client")
+
+    assert introspecting.enter(token).may_upload("image/png")
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("sub", BOB),
+        ("sub", [ALICE]),
+        ("sub", 5),
+        ("iss", "https://evil.test"),
+        ("aud", "did:web:other.test"),
+        ("aud", ["did:web:other.test"]),
+        ("aud", []),
+        ("aud", {SERVICE: 1}),
+        ("exp", NOW + 3601),
+        ("exp", NOW - 1),
+        ("exp", "soon"),
+        ("exp", True),
+        ("exp", 1e300),
+        ("client_id", "https://other.test/client"),
+        ("jti", "tok-2"),
+        ("cnf", {"jkt": Wallet().thumbprint}),
+        ("cnf", {}),
+        ("cnf", "x"),
+    ],
+    ids=repr,
+)
+def test_an_answer_about_another_token_is_a_refusal(introspecting, server, name, value):
+    server.answer = STATED | {name: value}
+    token = access_token(scope=None, client_id="https://app.test/client")
+
+    said = f'The authorization server knows the token with another "{name}"'
+    assert introspecting.refuse(token) == (401, "invalid_token", said)
+    assert introspecting.refuse(token) == (401, "invalid_token", said)
+    assert len(server.asked) == 1
+
+
+def test_many_uploads_with_one_token_cost_one_call(database, clock, tokens, hanging):
+    door = Door(database, clock, tokens, hanging, oauth_introspection_url="https://pds.test/i")
+    hanging.asked.append("so that the next one hangs")
+    let_in = []
+    hanging.begin(lambda: let_in.append(door.enter(UNSCOPED).did))
+    started = threading.Barrier(60)
+
+    def enter():
+        started.wait(20)
+        let_in.append(door.enter(UNSCOPED).did)
+
+    hanging.threads += [threading.Thread(target=enter) for _ in range(59)]
+    for thread in hanging.threads[1:]:
+        thread.start()
+    started.wait(20)
+    hanging.let_go()
+
+    assert let_in == [ALICE] * 60
+    assert len(hanging.asked) == 2
+
+
+def test_answers_about_the_last_4096_tokens_are_remembered(server, clock):
+    config = Config(oauth_introspection_url="https://pds.test/introspect")
+    introspection = Introspection(config, clock, server)
+    for number in range(4097):
+        introspection.scope(f"token {number}", {})
+
+    for number in (4096, 1):
+        introspection.scope(f"token {number}", {})
+    assert len(server.asked) == 4097
+    introspection.scope("token 0", {})
+    assert len(server.asked) == 4098
 
 
 @pytest.mark.parametrize(

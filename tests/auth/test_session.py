@@ -44,6 +44,7 @@ SESSION = frozenset({"session"})
 UNVERIFIED = (400, "InvalidToken", "Token could not be verified")
 MALFORMED = (400, "InvalidToken", "Malformed token")
 BAD_SCOPE = (400, "InvalidToken", "Bad token scope")
+TOO_LONG = (400, "InvalidToken", "Token lives longer than 86400 seconds")
 
 
 @pytest.mark.parametrize(
@@ -92,6 +93,15 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
         (minted(exp="tomorrow"), UNVERIFIED),
         (minted(exp=True), UNVERIFIED),
         (minted(nbf=NOW + 60), UNVERIFIED),
+        (minted(iat=NOW + 181, exp=NOW + 7200), UNVERIFIED),
+        (minted(exp=NOW + 86_401), TOO_LONG),
+        (minted(exp=NOW + 60, iat=NOW - 86_400), TOO_LONG),
+        (minted(exp=NOW + 86_400 + 181, iat=None), TOO_LONG),
+        (minted(exp=1e300), TOO_LONG),
+        (minted(exp=1e300, iat=1e300), TOO_LONG),
+        (minted(exp=1e300, iat=None), TOO_LONG),
+        (minted(exp=float("inf")), UNVERIFIED),
+        (minted(exp=float("nan")), UNVERIFIED),
         (minted(scope="com.atproto.refresh"), BAD_SCOPE),
         (minted(scope="com.atproto.takendown"), BAD_SCOPE),
         (minted(scope="com.atproto.signupQueued"), BAD_SCOPE),
@@ -109,7 +119,7 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
         (minted(sub=BOB), (403, "AccountNotFound", "Account not found")),
         (minted(sid="ended"), (400, "ExpiredToken", "Token has been revoked")),
     ],
-    ids=range(30),
+    ids=range(39),
 )
 def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(
     authenticator, token, expected
@@ -232,6 +242,33 @@ def test_a_method_may_ask_for_a_full_session(authenticator):
     full = frozenset({"com.atproto.access"})
 
     assert refusal(authenticator.person, app_password, UPLOAD, SESSION, scopes=full) == BAD_SCOPE
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"exp": NOW + 86_400}, {"iat": NOW + 180, "exp": NOW + 86_580}],
+    ids=["a day", "by a clock that is ahead"],
+)
+def test_an_access_token_may_live_a_day(tokens, changes):
+    assert tokens.verify_access(minted(**changes)).did == ALICE
+
+
+def test_a_session_holds_though_the_clock_was_set_back(tokens, clock):
+    token = tokens.access(ALICE, session_id="s1")
+    clock.advance(-7200)
+
+    assert tokens.verify_access(token).session_id == "s1"
+
+
+@pytest.mark.parametrize("expires_at", [1e300, NOW + 91 * 86_400], ids=repr)
+def test_no_refresh_token_lives_longer_than_90_days(tokens, expires_at):
+    token = minted("refresh+jwt", scope="com.atproto.refresh", exp=expires_at, sid="s", jti="j")
+
+    assert refusal(tokens.verify_refresh, token) == (
+        400,
+        "InvalidToken",
+        "Token lives longer than 7776000 seconds",
+    )
 
 
 def test_a_refresh_token_names_its_session_and_itself(tokens):

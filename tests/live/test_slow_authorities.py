@@ -5,9 +5,11 @@ import time
 
 import pytest
 from support.accounts import CAROL, UPLOAD
-from support.credentials import Signer
+from support.credentials import Signer, Wallet, signed
 from support.document_server import send, serving
 from support.live_service import Service, becomes
+
+from aurora_blobs.auth.dpop import Nonces
 
 pytestmark = pytest.mark.live
 
@@ -135,3 +137,57 @@ def test_strangers_with_slow_dids_hold_up_no_account(start, authority, in_backgr
     directory.let_go()
     assert becomes(lambda: len(answers) == 16)
     assert set(answers) <= {401, 503}
+
+
+def test_an_issuer_that_hangs_holds_up_only_who_needs_a_key_of_it(start, authority, in_background):
+    issuer, address = authority
+    known, wallet = Wallet(), Wallet()
+    issuer.documents["/jwks"] = {"keys": [known.jwk | {"kid": "k1"}]}
+    secret = bytes(range(32))
+    service = start(
+        ACCOUNTS="external",
+        JWT_SECRET="0123456789abcdef0123456789abcdef",
+        OAUTH_ISSUER="https://pds.test",
+        OAUTH_JWKS_URL=f"http://{address}/jwks",
+        DPOP_SECRET=secret.hex(),
+        PUBLIC_URL="https://pds.test",
+    )
+
+    def upload(signer, kid, **changes):
+        now = int(time.time())
+        claims = {
+            "iss": "https://pds.test",
+            "aud": SERVICE_DID,
+            "sub": CAROL,
+            "iat": now,
+            "exp": now + 600,
+            "scope": "atproto blob:*/*",
+            "cnf": {"jkt": wallet.thumbprint},
+        }
+        token = signed(signer.signer.key, {"alg": "ES256", "typ": "at+jwt", "kid": kid}, claims)
+        nonce = Nonces(secret, lambda: time.time_ns() // 1000).next()
+        proof = wallet.proof(token, nonce, htu=f"https://pds.test{UPLOAD}", iat=now, **changes)
+        shown = {"Authorization": f"DPoP {token}", "DPoP": proof, "Content-Type": "image/png"}
+        return service.post(UPLOAD, data=PNG, headers=shown)
+
+    assert upload(known, "k1").status_code == 200
+    issuer.is_held = lambda path: True
+    began = len(issuer.asked)
+    for _ in range(3):
+        assert upload(Wallet(), "k2", ath="not of this token").status_code == 401
+    begun, answered = [], []
+
+    def stranger():
+        answered.append(upload(Wallet(), "k2").status_code)
+
+    def is_asked():
+        begun.append(in_background(stranger))
+        return issuer.waiting.acquire(timeout=1)
+
+    assert becomes(is_asked, 30)  # ten seconds after the last time
+
+    assert [upload(known, "k1").status_code for _ in range(3)] == [200] * 3
+    assert len(answered) < len(begun)  # who made us ask still waits for the issuer
+    issuer.let_go()
+    assert upload(known, "k1").status_code == 200
+    assert len(issuer.asked) == began + 1
