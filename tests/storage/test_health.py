@@ -1,5 +1,7 @@
 """Health notices a failing store, and probes it seldom."""
 
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -85,6 +87,64 @@ def test_a_canary_that_is_under_way_is_not_waited_for(health, backend, seconds):
 
     release.set()
     prober.join(10)
+
+
+def test_a_doubt_is_settled_by_a_new_canary(health, backend):
+    assert health.works()
+    backend.failing = True
+
+    health.doubt()
+
+    assert not health.works()
+
+
+FORKED = """
+import os
+from aurora_blobs.storage.health import StoreHealth
+
+class Store:
+    failing = False
+    meanwhile = None
+    def probe(self):
+        if self.meanwhile:
+            self.meanwhile()
+        if self.failing:
+            raise OSError("away")
+
+now, store = 1000, Store()
+health = StoreHealth(store, lambda: now)
+orders, to_child = os.pipe()
+from_child, answers = os.pipe()
+if os.fork() == 0:
+    os.close(to_child)
+    while order := os.read(orders, 1):
+        now = 1000 + order[0] // 2
+        store.failing = order[0] % 2 == 1
+        os.write(answers, b"ny"[health.works():][:1])
+    os._exit(0)
+
+def in_the_child(failing):
+    os.write(to_child, bytes([2 * (now - 1000) + failing]))
+    return os.read(from_child, 1) == b"y"
+
+said = [health.works(), in_the_child(failing=True)]
+now += 5
+said += [in_the_child(failing=True), health.works()]
+now += 5
+said += [health.works(), in_the_child(failing=True)]
+now += 5
+store.meanwhile = lambda: in_the_child(failing=True)
+said += [health.works(), in_the_child(failing=False)]
+print(*said)
+"""
+
+
+def test_processes_share_the_result_and_a_lost_canary_outvotes_one_that_was_under_way():
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FORKED], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.stdout.split() == "True True False False True True False False".split(), done.stderr
 
 
 def test_health_is_bad_while_the_store_does_not_work(app, services, client):
