@@ -7,6 +7,7 @@ import pytest
 from argon2 import PasswordHasher
 from support.accounts import ALICE, CAROL
 from support.credentials import SECRET
+from support.services import services_of
 
 from aurora_blobs.auth import passwords
 from aurora_blobs.auth.session import SessionTokens

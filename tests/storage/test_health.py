@@ -144,7 +144,7 @@ def test_processes_share_the_result_and_a_lost_canary_outvotes_one_that_was_unde
         [sys.executable, "-W", "error", "-c", FORKED], capture_output=True, text=True, timeout=60
     )
 
-    assert done.stdout.split() == "True True False False True True False False".split(), done.stderr
+    assert done.stdout.split() == ["True", "True", "False", "False"] * 2, done.stderr
 
 
 def test_health_is_bad_while_the_store_does_not_work(app, services, client):
