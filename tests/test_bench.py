@@ -41,7 +41,7 @@ def bench(tmp_path):
     )
 
 
-def test_the_rows_that_it_fills_in_fit_the_schema(tmp_path):
+def test_generated_rows_fit_the_schema(tmp_path):
     database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
     database.upgrade(SCHEMA.read_text())
     with database.write() as tx:

@@ -31,7 +31,7 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.admin_password is None and settings.jwt_secret is None
 
 
-def test_other_variables_are_not_ours():
+def test_other_variables_are_ignored():
     environ = {"PATH": "/bin", "AURORA": "x", "AURORA_BLOB_QUOTA": "1", "aurora_blobs_quota": "1"}
 
     assert Config.from_environ(environ) == Config()
@@ -176,7 +176,7 @@ def test_a_bad_value_ends_the_start_with_one_line(name, text):
     assert len(message) > len(f"AURORA_BLOBS_{name}={shown}: accepted is ") + 3
 
 
-def test_a_name_that_is_no_setting_ends_the_start():
+def test_an_unknown_setting_ends_the_start():
     with pytest.raises(ConfigError, match="^AURORA_BLOBS_MAX_SIZE='5MB': no such setting; "):
         config(MAX_SIZE="5MB")
 
@@ -193,7 +193,7 @@ def test_a_name_that_is_no_setting_ends_the_start():
         ("XYZZY", "accepted are those of README.md"),
     ],
 )
-def test_a_name_that_is_no_setting_is_told_what_may_be_meant(name, hint):
+def test_an_unknown_setting_is_refused_with_a_suggestion(name, hint):
     with pytest.raises(ConfigError) as refusal:
         config(**{name: "1"})
 
@@ -278,7 +278,7 @@ def test_a_password_in_a_url_that_is_refused_is_not_shown(name, text):
     assert "geheim" not in str(refusal.value)
 
 
-def test_every_setting_is_shown_with_what_holds():
+def test_every_setting_is_shown_with_its_effective_value():
     shown = effective(config(MAX_BLOB_SIZE="1MB"))
 
     assert set(shown) == {f"AURORA_BLOBS_{setting.name.upper()}" for setting in fields(Config)}
@@ -288,7 +288,7 @@ def test_every_setting_is_shown_with_what_holds():
 
 
 @pytest.mark.parametrize("name, text, value", [good for good in GOOD if good[0] != "JWT_SECRET"])
-def test_what_is_shown_can_be_set(name, text, value):
+def test_a_shown_value_can_be_set(name, text, value):
     settings = config(**{name: text})
     shown = {
         variable: shown for variable, shown in effective(settings).items() if shown != "********"
@@ -307,12 +307,12 @@ def test_every_setting_says_what_it_means(setting):
 
 
 @pytest.mark.parametrize("text", ["", " ", "1 2", "MB", "1PB", "0x10", "1e6", "1\n"])
-def test_what_is_no_size_is_refused(text):
+def test_a_malformed_size_is_refused(text):
     with pytest.raises(ValueError):
         parse_size(text)
 
 
 @pytest.mark.parametrize("text", ["", "h", "1.5h", "1y", "-1h", "1h30m", "1h\n"])
-def test_what_is_no_time_is_refused(text):
+def test_a_malformed_duration_is_refused(text):
     with pytest.raises(ValueError):
         parse_seconds(text)

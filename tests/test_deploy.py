@@ -33,7 +33,7 @@ def test_systemd_finds_no_fault(tmp_path):
 
 @pytest.mark.live
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.service")), ids=lambda unit: unit.name)
-def test_systemd_finds_little_that_a_unit_may_do(unit):
+def test_systemd_rates_the_units_as_confined(unit):
     rated = subprocess.run(
         ["systemd-analyze", "security", "--offline=true", unit],
         capture_output=True,
@@ -45,7 +45,7 @@ def test_systemd_finds_little_that_a_unit_may_do(unit):
 
 
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.timer")), ids=lambda unit: unit.name)
-def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
+def test_a_timer_starts_a_command_that_exists(unit, tmp_path):
     service = unit.with_suffix(".service").read_text()
     arguments = shlex.split(
         re.search(r"ExecStart=/opt/aurora-blobs/.venv/bin/flask --app wsgi (.*)", service)[1]
@@ -59,7 +59,7 @@ def test_a_timer_starts_a_command_that_there_is(unit, tmp_path):
     assert callable(command.callback)
 
 
-def test_the_service_is_stopped_no_sooner_than_its_uploads_are_done():
+def test_systemd_waits_for_uploads_before_it_kills():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
     configuration = (ROOT / "gunicorn.conf.py").read_text()
 

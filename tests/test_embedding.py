@@ -40,7 +40,7 @@ def test_a_store_needs_no_server(tmp_path, module):
     subprocess.run([sys.executable, "-c", program, tmp_path / "a"], check=True, timeout=60)
 
 
-def test_what_was_uploaded_is_kept_until_it_is_deleted(store, tmp_path):
+def test_a_blob_is_kept_until_it_is_deleted(store, tmp_path):
     entry = store.upload(io.BytesIO(jpeg("cat")), did=ALICE, filename="cat.jpg")
     with open_store(tmp_path / "blobs", rules=UploadRules(grace_seconds=0)) as later:
         later.collect()
@@ -104,7 +104,7 @@ def test_an_account_that_never_uploaded_owns_nothing(store):
 
 
 @pytest.mark.parametrize("did, cid", [("alice", CID), (ALICE, "bafk"), ("", ""), (ALICE, "../x")])
-def test_what_is_no_did_or_cid_is_a_value_error(store, did, cid):
+def test_a_malformed_did_or_cid_is_a_value_error(store, did, cid):
     for call in (store.open, store.delete):
         with pytest.raises(ValueError):
             call(did, cid)

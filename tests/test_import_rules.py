@@ -151,7 +151,7 @@ def test_flask_is_at_the_rim_alone():
 
 
 @pytest.mark.parametrize("package", ["boto3", "botocore", "PIL"])
-def test_what_costs_start_time_is_imported_when_it_is_needed(package):
+def test_slow_imports_wait_until_they_are_needed(package):
     program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"
 
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -19,7 +19,7 @@ def guess(limits, address=HERE):
         raise AuthenticationRequired("wrong")
 
 
-def test_who_guesses_passwords_is_stopped_and_may_try_again_later(database, clock):
+def test_password_guesses_are_limited_for_a_time(database, clock):
     limits = Limits(Config(failures_per_address=Limit(3, 300)), database, clock)
     for _ in range(3):
         with pytest.raises(AuthenticationRequired):
@@ -49,7 +49,7 @@ def test_a_right_password_costs_nothing_and_other_addresses_are_not_stopped(data
         pass
 
 
-def test_a_right_guess_among_many_wrong_ones_at_once_is_not_told_apart(database, clock):
+def test_a_right_guess_over_the_limit_is_refused_like_a_wrong_one(database, clock):
     limits = Limits(Config(failures_per_address=Limit(2, 300)), database, clock)
 
     with pytest.raises(RateLimitExceeded), limits.password_attempt(HERE):
@@ -58,7 +58,7 @@ def test_a_right_guess_among_many_wrong_ones_at_once_is_not_told_apart(database,
                 guess(limits)
 
 
-def test_another_process_counts_on(database, clock):
+def test_processes_share_the_counters(database, clock):
     config = Config(failures_per_address=Limit(1, 300))
     other = open_database(f"sqlite:{database.path}", durable=False)
     with pytest.raises(AuthenticationRequired):
@@ -86,13 +86,13 @@ def test_sign_ups_are_counted_if_a_setting_says_so(database, clock):
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1", "::ffff:127.0.0.1", ""])
-def test_this_machine_signs_up_as_many_as_it_likes(database, clock, address):
+def test_loopback_addresses_are_not_limited(database, clock, address):
     limits = Limits(Config(signups_per_address=Limit(1, 3600)), database, clock)
 
     assert [limits.sign_up(address) for _ in range(3)] == [None] * 3
 
 
-def test_what_is_refused_is_not_counted(database, clock):
+def test_a_refused_use_is_not_counted(database, clock):
     for expected in (1, 2):
         with database.write() as tx:
             assert count_use(tx, "x", "y", Limit(2, 60), NOW).used == expected
@@ -104,7 +104,7 @@ def test_what_is_refused_is_not_counted(database, clock):
         assert count_use(tx, "x", "y", Limit(9, 60), NOW).used == 3
 
 
-def test_counters_whose_time_is_over_are_removed(database):
+def test_expired_counters_are_removed(database):
     for number in range(5):
         with database.write() as tx:
             count_use(tx, "x", str(number), Limit(2, 60), NOW + number)
@@ -126,7 +126,7 @@ def test_counters_whose_time_is_over_are_removed(database):
         ("unix:", "unix:"),
     ],
 )
-def test_an_address_stands_for_a_customer(address, network):
+def test_an_ipv6_address_counts_as_its_64_network(address, network):
     assert network_of(address) == network
 
 
@@ -140,7 +140,7 @@ def test_a_limit_is_a_number_per_time(text, limit):
 
 
 @pytest.mark.parametrize("text", ["30", "30/", "/5m", "-1/5m", "0/5m", "30/0", "x"])
-def test_a_limit_that_is_none_ends_the_start(text):
+def test_a_malformed_limit_ends_the_start(text):
     with pytest.raises(ValueError, match="AURORA_BLOBS_UPLOADS_PER_ADDRESS"):
         Config.from_environ({"AURORA_BLOBS_UPLOADS_PER_ADDRESS": text})
 
@@ -161,7 +161,7 @@ def test_a_limit_that_is_none_ends_the_start(text):
     ],
     ids=["counters", "one-time tokens"],
 )
-def test_a_request_forgets_a_handful_of_what_is_over_and_never_all_at_once(database, table, add):
+def test_a_request_removes_a_few_expired_rows_and_never_all_at_once(database, table, add):
     with database.write() as tx:
         for number in range(100):
             add(tx, number, NOW)
@@ -174,7 +174,7 @@ def test_a_request_forgets_a_handful_of_what_is_over_and_never_all_at_once(datab
         assert tx.one(f"SELECT COUNT(*) FROM {table}") == (50,)
 
 
-def test_a_token_that_has_expired_is_no_used_one_though_it_is_not_forgotten_yet(database):
+def test_an_expired_token_that_is_still_remembered_may_be_used_again(database):
     later = NOW + 61_000_000
     with database.write() as tx:
         for number in range(100):

@@ -53,7 +53,7 @@ def odd(tmp_path):
         ("LEXICON_DIR", "ODD/file"),
     ],
 )
-def test_what_cannot_be_used_is_named_with_its_setting(open_app, odd, name, text):
+def test_an_unusable_value_is_named_with_its_setting(open_app, odd, name, text):
     text = text.replace("ODD", str(odd))
 
     with pytest.raises(ConfigError) as refusal:
@@ -136,7 +136,7 @@ def test_an_address_that_cannot_be_bound_ends_the_start_with_one_line(odd, addre
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
-def test_an_address_in_use_or_a_socket_left_behind_is_for_gunicorn_to_try_again(odd):
+def test_an_address_in_use_is_left_for_gunicorn_to_retry(odd):
     with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket(socket.AF_UNIX) as left:
         left.bind(str(odd / "left"))
         addresses = [f"127.0.0.1:{taken.getsockname()[1]}", f"unix:{odd}/left"]

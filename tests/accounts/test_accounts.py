@@ -193,7 +193,7 @@ def test_a_password_out_of_bounds_is_refused(accounts, password, message):
     ],
     ids=["handle", "email", "did"],
 )
-def test_what_is_taken_is_said(accounts, second, error, message):
+def test_a_taken_handle_email_or_did_is_named(accounts, second, error, message):
     create(accounts)
 
     with pytest.raises(BlobServiceError) as refusal:
@@ -209,7 +209,7 @@ def test_an_account_that_brings_its_did_starts_deactivated(accounts, clock):
     assert log_in(accounts).account == account
 
 
-def test_of_many_who_want_a_handle_at_once_one_gets_it(accounts):
+def test_a_handle_is_given_once_when_many_ask_at_once(accounts):
     def attempt(number):
         try:
             return create(accounts, email=f"alice{number}@example.com").did
@@ -253,7 +253,7 @@ def test_a_log_in_goes_by_handle_did_or_email(accounts, tokens, identifier):
         ("", PASSWORD),
     ],
 )
-def test_a_log_in_that_fails_does_not_say_why(accounts, database, identifier, password):
+def test_a_failed_log_in_gives_no_reason(accounts, database, identifier, password):
     create(accounts)
     with database.write() as tx:
         catalog.make_external(tx, "did:web:external.test", 0)
@@ -264,7 +264,7 @@ def test_a_log_in_that_fails_does_not_say_why(accounts, database, identifier, pa
     assert (refusal.value.status, refusal.value.message) == (401, "Invalid identifier or password")
 
 
-def test_a_log_in_to_no_account_checks_a_password_all_the_same():
+def test_a_log_in_to_an_unknown_account_costs_a_password_check():
     assert not passwords.is_password("anything", None)
 
     parameters = passwords.hash_password(PASSWORD).split("$")[:4]
@@ -312,7 +312,7 @@ def test_a_refresh_token_is_spent_by_its_use(accounts, tokens, clock):
     assert accounts.renew(tokens.verify_refresh(second.refresh_token)).account.did == ALICE
 
 
-def test_of_many_who_use_a_refresh_token_at_once_one_goes_on(accounts, tokens):
+def test_a_refresh_token_works_once_when_many_use_it_at_once(accounts, tokens):
     create(accounts)
     claims = tokens.verify_refresh(log_in(accounts).refresh_token)
 

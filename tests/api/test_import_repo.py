@@ -88,7 +88,7 @@ def test_the_administrator_imports_for_any_account(app, alice):
     assert status(alice)["indexedRecords"] == 1
 
 
-def test_a_pds_may_import_for_an_account_that_was_not_here_yet(open_app):
+def test_a_pds_may_import_for_a_new_account(open_app):
     app = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame")
     file = car_of(
         {"com.example.file/1": {"file": reference(jpeg("cat"))}}, "did:plc:abcdefghijklmnopqrstuvwx"
@@ -141,7 +141,7 @@ def test_the_administrator_does_not_import_for_a_stranger(app):
     ],
     ids=["nothing", "a picture", "no root", "cut off"],
 )
-def test_what_is_no_repository_is_refused(alice, data, message):
+def test_a_file_that_is_not_a_repository_is_refused(alice, data, message):
     answer = alice.client.post(IMPORT, data=data, headers={**alice.headers, "Content-Type": CAR})
 
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidRequest")
@@ -173,5 +173,5 @@ def test_imports_can_be_switched_off(open_app):
     )
 
 
-def test_who_is_not_logged_in_is_refused(client):
+def test_an_import_needs_credentials(client):
     assert client.post(IMPORT, data=b"", headers={"Content-Type": CAR}).status_code == 401

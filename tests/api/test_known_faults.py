@@ -109,7 +109,7 @@ def test_lost_bytes_are_reported_missing_and_healed_by_an_upload(core):
     assert core.read(entry) == b"one"
 
 
-def test_wrong_bytes_are_found_served_no_more_and_healed_by_an_upload(core):
+def test_wrong_bytes_are_found_no_longer_served_and_healed_by_an_upload(core):
     entry = core.upload(b"right")
     core.write("com.example.a", "1", {"file": blob_of(entry)})
     (path,) = [path for path in core.backend.root.rglob("*") if path.is_file()]
@@ -153,7 +153,7 @@ def test_an_upload_under_another_type_answers_with_a_reference_that_can_be_used(
     ],
     ids=["no token", "no JWT", "no gzip", "half a gzip"],
 )
-def test_what_a_client_gets_wrong_is_the_clients_fault(alice, headers, data):
+def test_a_client_s_mistake_is_answered_with_400(alice, headers, data):
     answer = alice.client.post(
         UPLOAD, data=data, headers={**alice.headers, "Content-Type": "image/jpeg", **headers}
     )
@@ -162,7 +162,7 @@ def test_what_a_client_gets_wrong_is_the_clients_fault(alice, headers, data):
     assert answer.json["error"] != "InternalServerError"
 
 
-def test_a_takedown_for_an_account_that_is_not_here_is_not_found(client):
+def test_a_takedown_of_an_unknown_account_is_not_found(client):
     subject = {
         "$type": "com.atproto.admin.defs#repoBlobRef",
         "did": "did:web:nobody.test",
@@ -203,7 +203,7 @@ def remote(open_core):
 
 
 @pytest.mark.parametrize("when", ["put", "size"])
-def test_bytes_that_go_while_they_are_uploaded_again_are_stored_again(remote, when):
+def test_bytes_collected_during_an_upload_are_stored_again(remote, when):
     entry = remote.upload(b"one")
     remote.clock.advance(3601)
     once = iter([lambda: collect(remote)])

@@ -56,7 +56,7 @@ WHOLE = None
         ("", WHOLE),
     ],
 )
-def test_a_range_names_a_part_or_else_the_whole_is_meant(header, part):
+def test_a_range_gives_a_part_or_else_the_whole(header, part):
     assert wanted_part(header, size=SIZE, etag=ETAG, if_range=None) == part
 
 
@@ -90,11 +90,11 @@ def test_an_empty_blob_has_no_part(header):
         ("Tue, 24 Nov 2026 12:00:00 GMT", WHOLE),
     ],
 )
-def test_if_range_holds_for_the_very_tag_alone(if_range, part):
+def test_if_range_needs_the_exact_tag(if_range, part):
     assert wanted_part("bytes=0-0", size=SIZE, etag=ETAG, if_range=if_range) == part
 
 
-def test_if_range_that_fails_saves_from_an_unsatisfiable_range():
+def test_a_failed_if_range_ignores_an_unsatisfiable_range():
     assert wanted_part("bytes=5000-", size=SIZE, etag=ETAG, if_range='"another"') is WHOLE
 
 

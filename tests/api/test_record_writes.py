@@ -325,7 +325,7 @@ def test_a_write_of_no_kind_is_refused(alice, write):
     assert message.startswith(f"Invalid {WRITES} input: $.writes[0] has no $type of ")
 
 
-def test_writes_of_every_kind_go_together(alice):
+def test_writes_of_every_kind_are_applied_together(alice):
     first = put(alice, {"n": 1}, "1").json
     put(alice, {"n": 2}, "2")
 
@@ -390,13 +390,13 @@ def test_a_record_put_again_unchanged_keeps_its_revision(alice):
     assert revisions() == before
 
 
-def test_a_record_that_is_there_is_not_created_again(alice):
+def test_an_existing_record_is_not_created_again(alice):
     put(alice, {"n": 1})
 
     assert "already exists" in refused(alice.record({"n": 2}, rkey="1"))
 
 
-def test_deleting_what_is_not_there_is_success(alice):
+def test_deleting_a_missing_record_succeeds(alice):
     assert delete(alice, "nothing").status_code == 200
 
 
@@ -416,7 +416,7 @@ def test_another_accounts_records_cannot_be_written(app, alice):
     assert records(alice) == {}
 
 
-def test_the_answer_to_a_second_upload_is_what_a_reference_is_checked_against(alice):
+def test_a_reference_is_checked_against_the_answer_to_the_last_upload(alice):
     first = alice.blob(text("hello world"), "text/plain")
     second = alice.blob(text("hello world"), "text/html")
     public = alice.record({"file": second})

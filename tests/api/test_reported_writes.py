@@ -73,7 +73,7 @@ def test_a_report_is_taken_back_when_the_commit_fails(report, alice):
     assert alice.fetch(cid_in(blob)).data == jpeg("cat")
 
 
-def test_the_repository_itself_sets_everything_right(client, report, alice):
+def test_an_import_of_the_repository_repairs_every_report(client, report, alice):
     alice.blob(jpeg("cat"))
     report(create("phantom", {"n": 1}))
     repository = car_of({f"{COLLECTION}/real": {"file": reference(jpeg("cat"))}}, alice.did)
@@ -91,7 +91,7 @@ def listed(member):
     return member.client.get(f"/xrpc/com.atproto.sync.listBlobs?did={member.did}").json["cids"]
 
 
-def test_a_pds_reports_for_an_account_that_was_not_here_yet(open_app):
+def test_a_pds_may_report_for_a_new_account(open_app):
     client = open_app(ACCOUNTS="external", ADMIN_PASSWORD="open sesame").test_client()
     did = CAROL
 
@@ -105,7 +105,7 @@ def test_a_pds_reports_for_an_account_that_was_not_here_yet(open_app):
     ]
 
 
-def test_nobody_else_reports(client, alice):
+def test_only_the_administrator_may_report(client, alice):
     for auth in (None, ("admin", "wrong"), ("alice", "open sesame")):
         answer = client.post(f"/xrpc/{WRITES}", json={"repo": alice.did, "writes": []}, auth=auth)
         assert answer.status_code == 401

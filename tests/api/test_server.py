@@ -200,7 +200,7 @@ def test_an_account_that_cannot_be_made_is_refused_with_the_reason(
     assert service.get("com.atproto.identity.resolveHandle", handle="alice.test").status_code == 400
 
 
-def test_what_we_do_not_keep_is_passed_over(service):
+def test_unsupported_sign_up_fields_are_ignored(service):
     answer = service.post(
         "com.atproto.server.createAccount",
         handle="alice.test",
@@ -258,11 +258,11 @@ def test_a_token_of_the_other_kind_is_refused(service, alice, method, token, exp
         "requestAccountDelete",
     ],
 )
-def test_without_a_token_nobody_is_asked(service, method):
+def test_session_methods_need_a_token(service, method):
     assert outcome(service.post(f"com.atproto.server.{method}")) == (401, "AuthMissing")
 
 
-def test_a_password_that_is_wrong_opens_nothing(service, alice):
+def test_a_wrong_password_opens_no_session(service, alice):
     answer = service.post(
         "com.atproto.server.createSession", identifier="alice.test", password="wrong password"
     )
@@ -347,7 +347,7 @@ def test_the_services_own_document_is_at_its_own_host(open_service, service_did,
 
 
 @pytest.mark.parametrize("path", ["/.well-known/did.json", "/.well-known/atproto-did"])
-def test_a_host_that_is_nobodys_handle_has_no_document(service, alice, path):
+def test_a_host_that_is_no_handle_has_no_document(service, alice, path):
     answer = service.page(path, "bob.test")
 
     assert (answer.status_code, answer.json["error"]) == (404, "NotFound")
@@ -420,7 +420,7 @@ def test_links_in_answers_begin_with_the_configured_url(public):
 
 
 @pytest.mark.parametrize("host", ["localhost", ELSEWHERE])
-def test_a_client_does_not_choose_what_host_a_did_has_to_name(public, host):
+def test_a_client_does_not_choose_the_host_that_a_did_must_name(public, host):
     made = public.create()
 
     status = public.app.test_client().get(
@@ -693,7 +693,7 @@ def test_an_account_is_served_again_when_it_is_activated_or_its_takedown_lifted(
         assert outcome(make_call(service, "putRecord", alice, blob)) == OK
 
 
-def test_others_are_told_why_an_account_is_not_served(service, alice):
+def test_the_reason_an_account_is_not_served_is_public(service, alice):
     listed = {"did": alice["did"]}
     put_in(service, alice, "deactivated")
     deactivated = service.get("com.atproto.sync.listBlobs", **listed).json["message"]
@@ -729,7 +729,7 @@ def test_the_owner_of_an_account_that_was_taken_down_takes_the_data_out(service,
     )
 
 
-def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
+def test_beside_a_pds_account_methods_are_not_implemented(open_service):
     service = open_service(ACCOUNTS="external")
     procedures = (
         "createAccount",
@@ -753,7 +753,7 @@ def test_where_a_pds_keeps_the_accounts_these_are_its_business(open_service):
     assert service.page("/.well-known/atproto-did", "alice.test").status_code == 404
 
 
-def test_where_a_pds_keeps_the_accounts_the_service_and_their_status_are_still_described(
+def test_beside_a_pds_the_service_and_account_status_are_described(
     open_service,
     clock,
 ):
@@ -780,7 +780,7 @@ def rows(folder):
 
 
 @pytest.mark.parametrize("field", ["handle", "email", "password"])
-def test_half_a_surrogate_pair_is_no_text(service, field):
+def test_a_lone_surrogate_is_refused(service, field):
     body = {"handle": "alice.test", "email": "a@example.com", "password": PASSWORD} | {
         field: "half \ud83d"
     }

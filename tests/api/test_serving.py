@@ -55,7 +55,7 @@ def publish(alice):
 @pytest.mark.parametrize(
     "content", [SMALL, BIG, b"x", b""], ids=["small", "big", "one byte", "empty"]
 )
-def test_the_whole_comes_with_what_caches_and_browsers_need(service, publish, content):
+def test_a_blob_is_served_with_its_headers(service, publish, content):
     path, cid = publish(content)
 
     with service.test_client().get(path) as got:
@@ -121,7 +121,7 @@ def test_a_range_of_another_version_is_answered_with_the_whole(service, publish)
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("form", ['"{}"', 'W/"{}"', '"x", "{}"', "*"])
-def test_what_the_client_has_is_not_sent_again(service, publish, method, form):
+def test_a_blob_the_client_has_is_not_sent_again(service, publish, method, form):
     path, cid = publish(BIG)
 
     got = service.test_client().open(
@@ -136,7 +136,7 @@ def test_what_the_client_has_is_not_sent_again(service, publish, method, form):
 
 @pytest.mark.parametrize("method, body", [("GET", SMALL), ("HEAD", b"")])
 @pytest.mark.parametrize("form", ['"{}"', '"x", "{}"', "*"])
-def test_who_insists_on_the_blob_that_is_here_gets_it(service, publish, method, body, form):
+def test_if_match_with_the_right_tag_sends_the_blob(service, publish, method, body, form):
     path, cid = publish(SMALL)
 
     got = service.test_client().open(path, method=method, headers={"If-Match": form.format(cid)})
@@ -146,7 +146,7 @@ def test_who_insists_on_the_blob_that_is_here_gets_it(service, publish, method, 
 
 @pytest.mark.parametrize("method, error", [("GET", b"PreconditionFailed"), ("HEAD", b"")])
 @pytest.mark.parametrize("form", ['"x"', ""])
-def test_who_insists_on_another_blob_gets_nothing(service, publish, method, error, form):
+def test_if_match_with_another_tag_sends_nothing(service, publish, method, error, form):
     path, _ = publish(SMALL)
 
     refused = service.test_client().open(path, method=method, headers={"If-Match": form})
@@ -208,7 +208,7 @@ class TestBehindNginx:
         assert got.headers["ETag"] == f'"{cid}"'
         assert got.headers["Content-Security-Policy"] == "default-src 'none'; sandbox"
 
-    def test_what_the_client_has_is_not_sent_again(self, service, publish):
+    def test_a_blob_the_client_has_is_not_sent_again(self, service, publish):
         path, cid = publish(BIG)
 
         got = service.test_client().get(path, headers={"If-None-Match": f'"{cid}"'})
@@ -228,7 +228,7 @@ class TestBehindNginx:
             ("GET", {"If-Unmodified-Since": "Tue, 01 Jan 2019 00:00:00 GMT"}, 200),
         ],
     )
-    def test_what_nginx_would_understand_otherwise_is_not_left_to_it(
+    def test_a_range_that_nginx_reads_differently_is_not_left_to_it(
         self, service, publish, method, headers, status
     ):
         path, _ = publish(BIG)

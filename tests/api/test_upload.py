@@ -101,7 +101,7 @@ def test_a_temporary_blob_is_its_owners_alone(app, alice):
         "cut gzip",
     ],
 )
-def test_whatever_is_refused_leaves_no_file_and_no_row(open_app, data, headers, status, error):
+def test_a_refused_upload_leaves_no_file_and_no_row(open_app, data, headers, status, error):
     app = open_app(MAX_BLOB_SIZE="1000")
     alice = sign_up(app.test_client(), "alice.test")
     before = files(app)
@@ -149,7 +149,7 @@ def test_the_same_bytes_are_stored_once_for_two_accounts(app, alice):
     assert len([name for name in files(app) if name.startswith("blobs/")]) == 1
 
 
-def test_a_large_blob_that_is_here_does_not_get_to_the_disk_again(open_app, monkeypatch, clock):
+def test_a_large_stored_blob_is_not_written_again(open_app, monkeypatch, clock):
     alice = sign_up(open_app(MAX_BLOB_SIZE="20MB").test_client(), "alice.test")
     sent_out = []
     monkeypatch.setattr(spool, "start_writeback", lambda *given: sent_out.append(given))
@@ -312,7 +312,7 @@ def test_a_preflight_is_answered(client):
     assert answer.headers["Access-Control-Max-Age"] == "86400"
 
 
-def test_a_failure_of_ours_tells_nothing_but_its_number(services, client, caplog):
+def test_an_internal_error_shows_only_its_request_id(services, client, caplog):
     services.database.close()
     services.database.path.write_bytes(b"not a database at all" * 100)
 

@@ -86,7 +86,7 @@ def test_a_claim_is_bare_and_in_lower_case_and_may_be_absent(sniffing, content_t
 
 
 @pytest.mark.parametrize("content_type", ["foo bar", "/", "image/", "; charset=utf-8"])
-def test_what_is_no_media_type_is_a_bad_request(sniffing, content_type):
+def test_a_malformed_media_type_is_a_bad_request(sniffing, content_type):
     answer = upload(sniffing, b"some bytes", content_type)
 
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidRequest")
@@ -150,7 +150,7 @@ def test_other_types_are_refused_whatever_is_claimed(strict, name):
 @pytest.mark.parametrize(
     "content_type", [None, "image/png", "image/svg+xml", "video/mp4", "text/html", "text/plain"]
 )
-def test_what_is_no_picture_or_film_is_refused(strict, data, content_type):
+def test_bytes_that_are_no_image_or_video_are_refused(strict, data, content_type):
     answer = upload(strict, data, content_type)
 
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidMimeType")

@@ -78,7 +78,7 @@ def test_health_is_a_query(client):
     "path", ["/", "/_blobs/00/bafkrei", "/xrpc", "/img//plain", "/.well-known//did.json"]
 )
 @pytest.mark.parametrize("verb", ["GET", "HEAD", "POST", "DELETE"])
-def test_a_path_that_is_nobodys_is_not_found(client, path, verb):
+def test_an_unknown_path_is_not_found(client, path, verb):
     answer = client.open(path, method=verb)
 
     assert answer.status_code == 404

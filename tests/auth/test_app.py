@@ -116,7 +116,7 @@ def test_a_proof_is_for_the_configured_url_whatever_host_the_client_names(
     assert answer.status_code == status, answer.json
 
 
-def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
+def test_an_unknown_account_is_given_the_next_nonce(make):
     client = make(oauth_issuer="https://pds.test").test_client()
     nonce = client.post(UPLOAD, headers=bound(None)).headers["DPoP-Nonce"]
     path = "/xrpc/com.atproto.sync.listBlobs"
@@ -165,7 +165,7 @@ def test_who_has_no_account_here_is_told_the_next_nonce_too(make):
         ("atproto", "image/png", 403, 'Missing required scope "blob:image/png"'),
     ],
 )
-def test_a_scope_is_held_against_the_declared_type_and_the_one_that_was_found(
+def test_a_scope_must_allow_the_declared_and_the_detected_type(
     make, scope, declared, status, message
 ):
     client = make(oauth_issuer="https://pds.test").test_client()
@@ -177,7 +177,7 @@ def test_a_scope_is_held_against_the_declared_type_and_the_one_that_was_found(
     assert message in (None, answer.json.get("message"))
 
 
-def test_bad_credentials_win_over_a_bad_body_and_bad_parameters_over_both(make):
+def test_parameters_are_checked_first_then_credentials_then_the_body(make):
     client = make().test_client()
 
     upload = client.post(UPLOAD, data=b"")
@@ -187,7 +187,7 @@ def test_bad_credentials_win_over_a_bad_body_and_bad_parameters_over_both(make):
     assert listed.json["message"].startswith("Invalid com.atproto.repo.listMissingBlobs params")
 
 
-def test_an_account_that_was_taken_down_sees_what_is_its_own_and_uploads_nothing(make):
+def test_a_taken_down_account_reads_its_own_and_uploads_nothing(make):
     app = make()
     with services_of(app).database.write() as tx:
         accounts.take_down(tx, ALICE, 1, "ref")
@@ -209,7 +209,7 @@ def basic(password):
     return {"Authorization": "Basic " + b64encode(f"admin:{password}".encode()).decode()}
 
 
-def test_who_guesses_the_admin_password_is_slowed_down(make):
+def test_guesses_of_the_admin_password_are_limited(make):
     client = make(failures_per_address=Limit(3, 300)).test_client()
 
     statuses = [
@@ -249,9 +249,7 @@ def upload(client, headers, data, address="192.0.2.1"):
     [({"uploads_per_address": Limit(2, 86400)}, 200), ({"uploads_per_day": 2}, 429)],
     ids=["per address", "per account"],
 )
-def test_uploads_are_limited_and_the_client_is_told_how_far_it_is(
-    make, settings, other_address_status
-):
+def test_uploads_are_limited_and_the_rest_is_in_the_headers(make, settings, other_address_status):
     app = make(**settings)
     client, headers = app.test_client(), session(app)
 
@@ -269,7 +267,7 @@ def test_uploads_are_limited_and_the_client_is_told_how_far_it_is(
     assert other.status_code == other_address_status
 
 
-def test_without_a_limit_nothing_is_said_of_one(make):
+def test_without_a_limit_no_rate_limit_header_is_sent(make):
     app = make()
 
     answer = upload(app.test_client(), session(app), PNG)
@@ -302,7 +300,7 @@ def log_in(client, password, address="192.0.2.1"):
     return client.post(LOG_IN, json=given, environ_base={"REMOTE_ADDR": address})
 
 
-def test_who_guesses_a_password_is_slowed_down_whatever_the_way(make):
+def test_password_guesses_are_limited_in_every_method(make):
     client = make(failures_per_address=Limit(3, 300)).test_client()
     did = client.post(SIGN_UP, json=MARY).json["did"]
 
@@ -333,7 +331,7 @@ def test_sign_ups_are_limited_if_a_setting_says_so(make):
     assert (second.status_code, second.headers["RateLimit-Policy"]) == (429, "1;w=3600")
 
 
-def test_no_log_line_holds_what_lets_somebody_in(make, caplog):
+def test_no_log_line_holds_a_credential(make, caplog):
     client = make(oauth_issuer="https://pds.test").test_client()
     caplog.set_level(0)
     tokens = [

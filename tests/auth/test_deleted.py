@@ -80,7 +80,7 @@ def test_a_token_from_before_the_deletion_does_not_bring_the_account_back(app, s
     assert not is_here(services)
 
 
-def test_a_bound_token_from_before_the_deletion_does_not_either(app, services, clock):
+def test_a_bound_token_from_before_the_deletion_is_refused(app, services, clock):
     issued_at = clock.seconds
     assert upload(app, bound(app, issued_at, issued_at)).status_code == 200
     services.delete_account(CAROL)
@@ -93,7 +93,7 @@ def test_a_bound_token_from_before_the_deletion_does_not_either(app, services, c
 
 
 @pytest.mark.parametrize("kind", ["session", "OAuth"])
-def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_refused(
+def test_a_later_token_creates_the_account_again_and_older_ones_stay_refused(
     app, services, clock, kind
 ):
     before = session(clock.seconds)
@@ -110,7 +110,7 @@ def test_a_token_that_was_made_later_makes_the_account_anew_and_older_ones_stay_
 @pytest.mark.parametrize(
     "hours, expected", [(22, NOT_HERE), (25, (200, None, None))], ids=["before", "after"]
 )
-def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_an_old_one(
+def test_a_token_without_a_time_of_issue_is_refused_while_it_may_be_old(
     app, services, clock, hours, expected
 ):
     upload(app, session(clock.seconds))
@@ -121,13 +121,13 @@ def test_a_token_that_does_not_say_when_it_was_made_is_refused_while_it_may_be_a
 
 
 @pytest.mark.parametrize("issued_at", ["now", True, [1]], ids=repr)
-def test_a_time_of_issue_that_is_none_is_refused(app, clock, issued_at):
+def test_an_invalid_time_of_issue_is_refused(app, clock, issued_at):
     answer = upload(app, session(clock.seconds, iat=issued_at))
 
     assert said(answer) == (400, "InvalidToken", "Token could not be verified")
 
 
-def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app, services, clock):
+def test_the_collector_forgets_a_deletion_once_older_tokens_have_expired(app, services, clock):
     upload(app, session(clock.seconds))
     services.delete_account(CAROL)
     collector = Collector(
@@ -147,7 +147,7 @@ def test_the_collector_forgets_a_deletion_when_no_token_is_left_from_before(app,
     assert [step.kind for step in collector.run()] == []
 
 
-def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app, clock):
+def test_tokens_of_a_deleted_account_do_not_work_for_its_successor(open_app, clock):
     app = open_app()
     found = services_of(app)
     alice = {"handle": "alice.test", "email": "alice@example.com", "password": "correct horse"}
@@ -163,7 +163,7 @@ def test_who_takes_a_deleted_account_s_name_is_not_let_in_by_its_tokens(open_app
     assert upload(app, {"Authorization": f"Bearer {newer}"}).status_code == 200
 
 
-def test_a_database_of_before_remembers_deletions_after_an_upgrade(open_app, tmp_path, clock):
+def test_an_older_database_remembers_deletions_after_an_upgrade(open_app, tmp_path, clock):
     schema = SCHEMA.read_text()
     older = re.sub(r"CREATE \w+ IF NOT EXISTS deleted_account.*?;\n", "", schema, flags=re.DOTALL)
     assert "deleted_account" not in older
@@ -204,7 +204,9 @@ DELETED = {
 
 @pytest.mark.parametrize("nsid, expected", DELETED.items())
 @pytest.mark.parametrize("kind", ["session", "OAuth"])
-def test_a_deleted_account_is_told_that_it_is_gone(app, services, clock, nsid, expected, kind):
+def test_a_deleted_account_is_answered_with_account_not_found(
+    app, services, clock, nsid, expected, kind
+):
     issued_at = clock.seconds
     upload(app, session(issued_at))
     services.delete_account(CAROL)

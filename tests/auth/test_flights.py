@@ -60,7 +60,7 @@ def held():
     held.let_go()
 
 
-def test_all_who_ask_meanwhile_are_answered_by_one_call_and_more_than_so_many_are_refused(held):
+def test_concurrent_callers_share_one_call_up_to_a_limit(held):
     held.begin("a")
     for _ in range(10):
         held.join("a")
@@ -71,7 +71,7 @@ def test_all_who_ask_meanwhile_are_answered_by_one_call_and_more_than_so_many_ar
     assert held.answers == ["busy"] * 7 + ["answer about a"] * 4
 
 
-def test_who_asks_later_makes_a_call_of_its_own(held):
+def test_a_later_caller_makes_its_own_call(held):
     held.let_go()
 
     assert [held.flights.share("a", held.call("a")) for _ in range(2)] == ["answer about a"] * 2
@@ -87,7 +87,7 @@ def test_so_many_calls_are_under_way_at_once_and_a_further_one_has_little_patien
     assert held.flights.share("c", held.call("c")) == "answer about c"
 
 
-def test_who_only_may_lead_waits_for_nobody(held):
+def test_a_caller_that_may_only_lead_never_waits(held):
     held.begin("a")
 
     assert held.flights.lead("a", held.call("a")) is False

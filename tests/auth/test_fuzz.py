@@ -111,7 +111,7 @@ def bent(chance, claims):
     return claims | {name: chance.choice(ODD)}
 
 
-def test_signed_nonsense_is_refused_or_harmless(enter, chance):
+def test_malformed_signed_tokens_are_refused_or_harmless(enter, chance):
     outcomes = set()
     for _ in range(ROUNDS):
         header = (
@@ -130,7 +130,7 @@ def test_signed_nonsense_is_refused_or_harmless(enter, chance):
     assert outcomes <= {None, ALICE}
 
 
-def test_bound_nonsense_is_refused_or_harmless(enter, chance):
+def test_malformed_bound_tokens_are_refused_or_harmless(enter, chance):
     outcomes = set()
     for _ in range(ROUNDS):
         token = signed(KEY, {"alg": "HS256", "typ": "at+jwt"}, bent(chance, OAUTH))
@@ -156,7 +156,7 @@ def test_a_token_with_one_character_changed_lets_nobody_in(enter, chance):
         assert enter("Bearer " + token[:place] + other + token[place + 1 :]) is None
 
 
-def test_bytes_of_chance_let_nobody_in(enter, chance):
+def test_random_bytes_let_nobody_in(enter, chance):
     for _ in range(ROUNDS):
         parts = [
             base64url(chance.randbytes(chance.randrange(60))) for _ in range(chance.randrange(1, 5))

@@ -65,7 +65,7 @@ def test_a_did_plc_is_asked_of_the_directory_and_then_known_for_an_hour(
     assert len(directory.paths) == 2
 
 
-def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, directory, clock):
+def test_a_cached_document_serves_a_day_while_the_directory_is_down(identities, directory, clock):
     identities.key(CAROL, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
 
@@ -76,7 +76,7 @@ def test_what_was_known_serves_a_day_while_the_directory_is_away(identities, dir
     assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
 
 
-def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, directory, clock):
+def test_a_directory_that_is_down_is_not_asked_each_time(identities, directory, clock):
     identities.key(CAROL, "atproto")
     directory.answer = lambda handler: send(handler, b"away", 503)
     clock.advance(HOUR)
@@ -87,7 +87,7 @@ def test_a_directory_that_is_away_is_not_waited_for_each_time(identities, direct
     assert len(directory.paths) == 2
 
 
-def test_what_nobody_asks_for_is_forgotten_after_a_day(identities, database, clock):
+def test_an_unused_document_is_forgotten_after_a_day(identities, database, clock):
     identities.key(CAROL, "atproto")
     clock.advance(DAY + 1)
     identities.document(OTHER)
@@ -104,7 +104,9 @@ def many_forgettable(database):
             identity.remember(tx, f"did:web:host{number}.test", "{}", number)
 
 
-def test_a_request_forgets_a_handful_and_never_all_at_once(identities, database, many_forgettable):
+def test_a_request_forgets_a_few_documents_and_never_all_at_once(
+    identities, database, many_forgettable
+):
     identities.key(CAROL, "atproto")
 
     with database.read() as tx:
@@ -136,7 +138,7 @@ def test_a_failure_is_remembered_for_a_minute(identities, directory, clock):
     assert identities.key(CAROL, "atproto")
 
 
-def test_many_who_ask_at_once_cost_one_request(identities, directory):
+def test_many_lookups_at_once_cost_one_request(identities, directory):
     def slowly(handler):
         time.sleep(0.2)
         send(handler, SIGNER.document(CAROL))
@@ -211,9 +213,7 @@ def make_accounts(database):
     return make
 
 
-def test_strangers_who_hang_hold_up_strangers_and_no_account(
-    slow_web, database, clock, make_accounts
-):
+def test_slow_unknown_issuers_delay_no_local_account(slow_web, database, clock, make_accounts):
     make_accounts(BOB, CAROL)
     identities = Identities(Config(), database, clock, slow_web)
 
@@ -238,7 +238,7 @@ def test_accounts_at_slow_hosts_hold_up_none_of_the_directory(
     assert refusal(identities.document, BOB)[:2] == (503, "ServiceUnavailable")
 
 
-def test_the_moderation_service_is_no_stranger(slow_web, database, clock):
+def test_the_moderation_service_counts_as_known(slow_web, database, clock):
     config = Config(moderation_did="did:web:mod.test")
     identities = Identities(config, database, clock, slow_web)
 
@@ -297,9 +297,7 @@ def test_no_more_than_so_many_wait_for_one_slow_host(slow_web, database, clock, 
 
 
 @pytest.mark.parametrize("ahead", [10 * 365 * DAY, 60], ids=["ten years", "a minute"])
-def test_what_was_fetched_by_a_clock_that_was_set_back_is_asked_for_again(
-    identities, directory, clock, ahead
-):
+def test_a_document_from_the_future_is_fetched_again(identities, directory, clock, ahead):
     clock.advance(ahead)
     identities.key(CAROL, "atproto")
     clock.advance(-ahead)
@@ -364,7 +362,7 @@ def pds(url):
     ],
     ids=["empty", "text", "list", "null", "no id", "wrong id", "deep", "not UTF-8", "huge"],
 )
-def test_what_is_no_document_does_not_resolve(identities, directory, body):
+def test_an_invalid_document_does_not_resolve(identities, directory, body):
     directory.answer = lambda handler: send(handler, body)
 
     assert refusal(identities.key, CAROL, "atproto") == UNRESOLVED
@@ -417,7 +415,7 @@ def test_what_is_no_document_does_not_resolve(identities, directory, body):
     ],
     ids=range(17),
 )
-def test_a_document_without_a_good_key_gives_none(identities, directory, methods):
+def test_a_document_without_a_valid_key_gives_none(identities, directory, methods):
     directory.answer = lambda handler: send(handler, {"id": CAROL, "verificationMethod": methods})
 
     assert refusal(identities.key, CAROL, "atproto") == NO_KEY
@@ -466,7 +464,7 @@ def test_a_did_web_is_asked_over_https_and_only_at_public_addresses(database, cl
     assert asked == [("https://alice.test/.well-known/did.json", is_public)]
 
 
-def test_the_document_of_our_own_account_is_asked_of_nobody(database, clock):
+def test_the_document_of_a_local_account_costs_no_request(database, clock):
     asked = []
     with database.write() as tx:
         accounts.create(tx, BOB, handle="bob.test", email=None, password_hash="", now=0)
@@ -584,7 +582,7 @@ class Rebinding:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
 
-def test_a_name_that_points_inside_is_not_connected_to():
+def test_a_name_with_a_private_address_is_not_connected_to():
     reached = []
 
     with serving(lambda handler: reached.append(handler.path)) as address:
@@ -597,7 +595,7 @@ def test_a_name_that_points_inside_is_not_connected_to():
     assert reached == []
 
 
-def test_a_name_is_looked_up_once_so_that_it_cannot_change_its_mind():
+def test_a_name_is_looked_up_once_so_that_its_address_cannot_change():
     names = Rebinding("127.0.0.1", "10.0.0.1")
 
     with serving(lambda handler: send(handler, {"host": handler.headers["Host"]})) as address:
@@ -608,7 +606,7 @@ def test_a_name_is_looked_up_once_so_that_it_cannot_change_its_mind():
     assert names.addresses == ["10.0.0.1"]
 
 
-def test_of_many_addresses_those_inside_are_passed_over():
+def test_private_addresses_among_many_are_skipped():
     def names(host, port, **_):
         return [
             (socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))
@@ -635,7 +633,7 @@ def test_no_redirect_is_followed(status):
     assert paths == ["/"]
 
 
-def test_a_server_that_trickles_is_left_at_the_deadline():
+def test_a_trickling_server_is_dropped_at_the_deadline():
     done = threading.Event()
 
     def answer(handler):
@@ -676,6 +674,6 @@ def test_an_answer_that_never_begins_is_cut_at_the_limit():
 @pytest.mark.parametrize(
     "url", ["http://127.0.0.1:1/", "http://127.0.0.1:99999/", "http://[::1", "https:///x"]
 )
-def test_what_cannot_be_reached_has_one_name(url):
+def test_unreachable_servers_give_one_error(url):
     with pytest.raises(FetchFailed):
         fetch(url, allowed=None)

@@ -182,9 +182,7 @@ LET_IN = frozenset({None, "BlobNotFound", "InvalidRequest"})
 
 @pytest.mark.parametrize("nsid", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_method_takes_the_credentials_that_it_should_and_names_why_not_the_others(
-    opened, nsid, kind
-):
+def test_a_method_accepts_its_credentials_and_refuses_others_by_name(opened, nsid, kind):
     app, did = opened
     expected = METHODS[nsid][KINDS.index(kind)]
 
@@ -242,7 +240,7 @@ def state(opened, request):
 
 @pytest.mark.parametrize("nsid", STATES)
 @pytest.mark.parametrize("kind", ["a session", "OAuth"])
-def test_a_method_looks_at_the_state_of_the_account_where_that_matters(opened, state, nsid, kind):
+def test_a_method_checks_the_state_of_the_account(opened, state, nsid, kind):
     app, did = opened
     scope = "atproto blob:*/* repo:* account:repo?action=manage"
     method = "GET" if nsid in QUERIES else "POST"
@@ -260,7 +258,7 @@ def test_a_method_looks_at_the_state_of_the_account_where_that_matters(opened, s
 
 @pytest.mark.parametrize("nsid", METHODS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_answer_that_depends_on_who_asks_says_so_to_caches(opened, nsid, kind):
+def test_an_answer_that_depends_on_credentials_varies_on_them(opened, nsid, kind):
     app, did = opened
 
     answer = called(

@@ -90,7 +90,7 @@ def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, s
     ],
     ids=["for another method", "for another service", "expired", "of somebody unknown"],
 )
-def test_a_did_is_brought_by_its_owner_alone(client, documents, signer, changes, status, error):
+def test_a_did_is_brought_only_by_its_owner(client, documents, signer, changes, status, error):
     documents[CAROL] = signer.document(CAROL)
 
     answer = create(client, token(signer, **changes))
@@ -98,13 +98,13 @@ def test_a_did_is_brought_by_its_owner_alone(client, documents, signer, changes,
     assert (answer.status_code, answer.json["error"]) == (status, error)
 
 
-def test_a_did_that_another_key_signs_for_is_refused(client, documents, signer):
+def test_a_did_signed_for_by_another_key_is_refused(client, documents, signer):
     documents[CAROL] = Signer().document(CAROL)
 
     assert create(client, token(signer)).json["error"] == "BadJwtSignature"
 
 
-def test_a_token_of_one_did_brings_no_other(client, documents, signer):
+def test_a_token_of_another_did_brings_no_account(client, documents, signer):
     other = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
     documents[CAROL] = signer.document(CAROL)
 

@@ -177,7 +177,7 @@ FAILED = "Failed to verify DPoP proof"
     ],
     ids=range(38),
 )
-def test_a_proof_that_is_not_quite_right_is_refused_by_name(door, header, changes, name, message):
+def test_a_wrong_proof_is_refused_by_name(door, header, changes, name, message):
     proof = WALLET.proof(TOKEN, door.nonce, header=header, **changes)
 
     status, error, said = door.refuse(proof=proof)
@@ -186,7 +186,7 @@ def test_a_proof_that_is_not_quite_right_is_refused_by_name(door, header, change
 
 
 @pytest.mark.parametrize("proof", ["x", "a.b.c", TOKEN, f"{TOKEN}, {TOKEN}"], ids=range(4))
-def test_what_is_no_proof_at_all_is_refused(door, proof):
+def test_a_malformed_proof_is_refused(door, proof):
     assert door.refuse(proof=proof) == (401, "invalid_dpop_proof", FAILED)
 
 
@@ -226,7 +226,7 @@ def test_what_is_no_proof_at_all_is_refused(door, proof):
     ],
     ids=range(30),
 )
-def test_a_token_that_is_not_quite_right_is_an_invalid_token(door, token, name):
+def test_a_wrong_token_is_an_invalid_token(door, token, name):
     assert door.refuse(token) == (401, "invalid_token", name)
 
 
@@ -247,7 +247,7 @@ def test_a_session_token_sent_with_dpop_is_an_invalid_token_with_and_without_a_p
     assert refusal(door.authenticator.person, bare, UPLOAD, KINDS)[:2] == (401, "invalid_token")
 
 
-def test_a_bound_token_is_worth_nothing_without_its_proof(door):
+def test_a_bound_token_is_refused_without_its_proof(door):
     bare, bearer = credentials(f"DPoP {TOKEN}"), credentials(f"Bearer {TOKEN}")
 
     required = (401, "invalid_dpop_proof", "DPoP proof required")
@@ -265,7 +265,7 @@ def test_a_proof_is_good_once_in_every_process(door, database, clock, tokens):
     assert other.refuse(proof=proof) == (401, "invalid_dpop_proof", "DPoP proof replayed")
 
 
-def test_the_token_of_another_wallet_with_the_same_jti_is_no_replay(door):
+def test_the_same_jti_from_another_key_is_no_replay(door):
     other = Wallet()
     token = access_token(cnf={"jkt": other.thumbprint})
     door.enter(proof=WALLET.proof(TOKEN, door.nonce, jti="same"))
@@ -297,7 +297,7 @@ def test_nonces_are_those_of_a_pds_with_the_same_secret(clock):
     "token, proof_nonce, name",
     [(TOKEN, "guessed", "use_dpop_nonce"), ("garbage", None, "invalid_token")],
 )
-def test_a_refusal_says_how_to_do_better_where_scripts_can_read_it(door, token, proof_nonce, name):
+def test_a_refusal_names_the_scheme_and_exposes_its_headers(door, token, proof_nonce, name):
     with pytest.raises(BlobServiceError) as caught:
         door.enter(token, WALLET.proof(token, proof_nonce or door.nonce))
 
@@ -308,14 +308,14 @@ def test_a_refusal_says_how_to_do_better_where_scripts_can_read_it(door, token, 
 
 
 @pytest.mark.parametrize("scheme", ["DPoP", "dpop"])
-def test_what_was_sent_with_a_proof_is_answered_with_the_next_nonce(door, scheme):
+def test_a_request_with_a_proof_is_answered_with_the_next_nonce(door, scheme):
     answered = door.authenticator.headers(credentials(f"{scheme} garbage", None))
 
     assert answered == (("DPoP-Nonce", door.nonce), ("Access-Control-Expose-Headers", "DPoP-Nonce"))
 
 
 @pytest.mark.parametrize("authorization", [None, f"Bearer {TOKEN}"])
-def test_nobody_else_is_given_a_nonce(door, authorization):
+def test_a_request_without_dpop_is_given_no_nonce(door, authorization):
     assert door.authenticator.headers(credentials(authorization)) == ()
 
 
@@ -391,7 +391,7 @@ def test_a_token_may_be_signed_with_a_key_of_the_issuers_set(keyed, server, kid)
     assert len(server.asked) == 1
 
 
-def test_an_unknown_kid_is_asked_for_once_and_chooses_nothing_else(keyed, server, clock):
+def test_an_unknown_kid_is_looked_up_once_and_no_other_key_is_tried(keyed, server, clock):
     assert keyed.refuse(with_kid(server.wallet, "k2"))[1] == "invalid_token"
     clock.advance(11)
     server.keys.append(Wallet().jwk | {"kid": "k2"})
@@ -413,7 +413,7 @@ def test_a_key_that_the_issuer_added_is_found(keyed, server, clock):
     assert keyed.enter(with_kid(added, "k2")).did == ALICE
 
 
-def test_unknown_kids_do_not_make_us_ask_again_and_again(keyed, server):
+def test_unknown_kids_do_not_cause_repeated_lookups(keyed, server):
     for number in range(10):
         keyed.refuse(with_kid(Wallet(), f"x{number}"))
 
@@ -453,13 +453,13 @@ def test_a_token_does_not_choose_its_algorithm(keyed, server, algorithm):
     assert keyed.refuse(signed(server.wallet.signer.key, header, claims))[1] == "invalid_token"
 
 
-def test_while_the_key_set_cannot_be_had_clients_are_told_to_come_back(keyed, server):
+def test_clients_retry_later_while_the_key_set_is_unreachable(keyed, server):
     server.keys = None
 
     assert keyed.refuse(with_kid(server.wallet, "k1"))[:2] == (503, "ServiceUnavailable")
 
 
-def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
+def test_a_public_key_of_the_set_does_not_verify_as_a_shared_secret(keyed, server):
     header = {"alg": "HS256", "typ": "at+jwt", "kid": "k1"}
     claims = {
         "iss": ISSUER,
@@ -473,7 +473,7 @@ def test_a_public_key_of_the_set_is_no_shared_secret(keyed, server):
     assert keyed.refuse(forged)[1] == "invalid_token"
 
 
-def test_who_proves_nothing_causes_no_request(keyed, server):
+def test_a_token_without_a_proof_causes_no_request(keyed, server):
     other, expired = with_kid(server.wallet, "k9", sub=BOB), with_kid(server.wallet, "k9", exp=NOW)
     unbound = with_kid(server.wallet, "k9", cnf={"jkt": Wallet().thumbprint})
     elsewhere = with_kid(server.wallet, "k9", aud="did:web:other.test")
@@ -858,13 +858,13 @@ def test_answers_about_the_last_4096_tokens_are_remembered(server, clock):
 @pytest.mark.parametrize(
     "answer", [{}, [], {"active": "true"}, {"active": 1, "scope": "atproto"}], ids=repr
 )
-def test_only_a_clear_yes_makes_a_token_active(introspecting, server, answer):
+def test_a_token_is_active_only_if_introspection_says_so(introspecting, server, answer):
     server.answer = answer
 
     assert introspecting.refuse(UNSCOPED)[1] == "invalid_token"
 
 
-def test_while_introspection_is_away_clients_are_told_to_come_back(introspecting, server):
+def test_clients_retry_later_while_introspection_is_down(introspecting, server):
     server.keys = None
 
     assert introspecting.refuse(UNSCOPED)[:2] == (503, "ServiceUnavailable")

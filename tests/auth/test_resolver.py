@@ -47,7 +47,7 @@ def test_a_name_that_is_not_looked_up_in_time_ends_the_request(silent):
     assert silent.asked == ["slow.test"]
 
 
-def test_look_ups_that_nobody_waits_for_are_few(silent):
+def test_abandoned_lookups_are_bounded(silent):
     resolver = Resolver(3, silent)
 
     for number in range(8):
@@ -88,6 +88,6 @@ def test_an_address_needs_no_look_up_and_so_waits_for_none(silent):
 
 
 @pytest.mark.parametrize("host", ["a" * 64 + ".test", "xn--\u20ac.test", "no such name"])
-def test_what_cannot_be_looked_up_is_an_error_of_the_request(host):
+def test_a_failed_lookup_is_an_error_of_the_request(host):
     with pytest.raises((OSError, ValueError)):
         Resolver(1).addresses(host, 80, time.monotonic() + 5)

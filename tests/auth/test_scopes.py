@@ -89,7 +89,7 @@ def test_only_its_own_scope_grants_to_replace_the_repository(scope, granted):
     assert allows_import(scope) is granted
 
 
-def test_what_is_missing_is_named():
+def test_a_missing_scope_is_named():
     person = Person(ALICE, "atproto")
 
     with pytest.raises(
@@ -108,7 +108,7 @@ def test_what_is_missing_is_named():
     assert (caught.value.status, caught.value.error) == (403, "ScopeMissingError")
 
 
-def test_scopes_are_a_matter_of_oauth_alone():
+def test_scopes_limit_oauth_tokens_alone():
     person = Person(ALICE)
 
     person.require_upload("*/*")

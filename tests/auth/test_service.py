@@ -172,7 +172,7 @@ LXM = f'jwt lexicon method ("lxm"). must match: {UPLOAD}'
     ],
     ids=range(34),
 )
-def test_a_service_token_that_is_not_quite_right_is_refused_by_name(authenticate, token, expected):
+def test_a_wrong_service_token_is_refused_by_name(authenticate, token, expected):
     status, name, message = refusal(authenticate, token)
 
     assert (status, name, message) == (*expected[:2], expected[2] or message)
@@ -201,9 +201,7 @@ RIGHT = {"iss": ALICE, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
     ],
     ids=["type", "shape", "time", "method", "issuer", "signature", "audience"],
 )
-def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(
-    authenticate, typ, signer, right, name
-):
+def test_checks_fail_in_the_order_of_the_reference(authenticate, typ, signer, right, name):
     token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
 
     authenticate(SIGNER.token())  # from now on the key is known
@@ -211,9 +209,7 @@ def test_of_all_that_is_wrong_the_first_is_named_in_the_order_of_the_reference(
     assert refusal(authenticate, token)[1] == name
 
 
-def test_nobody_is_asked_for_the_key_of_a_token_that_is_for_somebody_else(
-    authenticate, moderate, web
-):
+def test_a_token_for_another_service_causes_no_key_lookup(authenticate, moderate, web):
     for signer in (SIGNER, Signer()):
         assert refusal(authenticate, signer.token(aud="did:web:other.test"))[1] == "BadJwtAudience"
     assert refusal(moderate, SIGNER.token(lxm=MODERATE))[1] == "UntrustedIss"
@@ -221,7 +217,7 @@ def test_nobody_is_asked_for_the_key_of_a_token_that_is_for_somebody_else(
     assert web.asked == []
 
 
-def test_nobody_is_asked_for_the_key_of_a_token_that_brings_another_account(authenticator, web):
+def test_a_token_of_another_account_causes_no_key_lookup(authenticator, web):
     create = "com.atproto.server.createAccount"
     shown = credentials(f"Bearer {SIGNER.token(lxm=create)}")
 
@@ -274,7 +270,7 @@ def test_a_token_may_name_the_key_that_signed_it(authenticate, kid):
     ],
     ids=str,
 )
-def test_a_token_that_names_another_key_is_refused_and_nobody_is_asked(authenticate, web, kid):
+def test_a_token_that_names_another_key_is_refused_without_a_lookup(authenticate, web, kid):
     # The other key of the document is the very same: its name is what is wrong.
     web.documents[ALICE]["verificationMethod"] += SIGNER.document(ALICE, fragment="atproto_label")[
         "verificationMethod"
@@ -296,7 +292,7 @@ def test_a_token_without_a_method_is_refused_where_a_service_must_sign(moderate)
     )
 
 
-def test_the_public_key_is_no_shared_secret(authenticate):
+def test_the_public_key_does_not_verify_as_a_shared_secret(authenticate):
     pem = SIGNER.private.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     claims = parse_jwt(SIGNER.token()).claims
 
@@ -305,9 +301,7 @@ def test_the_public_key_is_no_shared_secret(authenticate):
         assert refusal(authenticate, forged)[1] == "BadJwtSignature"
 
 
-def test_a_token_is_good_once_and_a_restart_does_not_forget_that(
-    authenticate, database, clock, tokens, web
-):
+def test_a_token_works_once_even_after_a_restart(authenticate, database, clock, tokens, web):
     token = SIGNER.token()
     assert authenticate(token).did == ALICE
     used = (401, "BadJwt", "jwt has been used before")
@@ -358,7 +352,7 @@ def test_a_name_of_any_length_and_letters_takes_little_space(authenticate, datab
     assert len(name) <= 64 and name.isascii() and name.isprintable()
 
 
-def test_of_many_who_use_a_token_at_once_one_is_let_in(authenticate):
+def test_a_token_works_once_when_many_use_it_at_once(authenticate):
     token = SIGNER.token()
     authenticate(SIGNER.token())
     let_in = []
@@ -422,7 +416,7 @@ def test_a_key_of_the_other_curve_may_follow(authenticate, web):
     assert authenticate(rotated.token()).did == ALICE
 
 
-def test_bad_signatures_do_not_make_us_ask_again_and_again(authenticate, web, clock):
+def test_bad_signatures_do_not_cause_repeated_lookups(authenticate, web, clock):
     for _ in range(20):
         refusal(authenticate, Signer().token())
     assert len(web.asked) == 1 + 6
@@ -433,7 +427,7 @@ def test_bad_signatures_do_not_make_us_ask_again_and_again(authenticate, web, cl
     assert len(web.asked) == 1 + 7
 
 
-def test_strangers_send_us_nowhere(authenticate, web):
+def test_an_unsigned_issuer_causes_no_request(authenticate, web):
     for number in range(5):
         refusal(authenticate, SIGNER.token(iss=f"did:web:victim{number}.test"))
 
@@ -489,7 +483,7 @@ def test_the_moderation_service_may_do_what_the_administrator_may(moderate, web,
     assert moderate(SIGNER.token(iss=issuer, lxm=MODERATE)) == Administrator()
 
 
-def test_nobody_else_moderates(moderate, tokens):
+def test_only_the_moderation_service_may_moderate(moderate, tokens):
     untrusted = refusal(moderate, SIGNER.token(lxm=MODERATE))
     session = refusal(moderate, tokens.access(ALICE, session_id=None))
 

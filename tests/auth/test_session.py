@@ -62,7 +62,7 @@ TOO_LONG = (400, "InvalidToken", "Token lives longer than 86400 seconds")
     ],
     ids=repr,
 )
-def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, expected):
+def test_a_malformed_header_is_refused_by_name(authenticator, header, expected):
     assert refusal(authenticator.person, credentials(header), UPLOAD, SESSION) == expected
 
 
@@ -70,7 +70,7 @@ def test_a_header_that_is_no_session_is_refused_by_name(authenticator, header, e
     "scope", ["com.atproto.access", "com.atproto.appPass", "com.atproto.appPassPrivileged"]
 )
 @pytest.mark.parametrize("scheme", ["Bearer", "bearer", "BEARER"])
-def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
+def test_an_access_token_is_accepted(authenticator, scheme, scope):
     person = authenticator.person(credentials(f"{scheme} {minted(scope=scope)}"), UPLOAD, SESSION)
 
     assert person == Person(ALICE)
@@ -121,9 +121,7 @@ def test_an_access_token_lets_its_account_in(authenticator, scheme, scope):
     ],
     ids=range(39),
 )
-def test_a_token_that_is_not_quite_an_access_token_is_refused_by_name(
-    authenticator, token, expected
-):
+def test_a_wrong_access_token_is_refused_by_name(authenticator, token, expected):
     assert (
         refusal(authenticator.person, credentials(f"Bearer {token}"), UPLOAD, SESSION) == expected
     )
@@ -205,7 +203,7 @@ def test_an_account_that_was_taken_down_is_refused_and_one_that_is_deactivated_m
     )
 
 
-def test_a_method_may_let_an_account_that_was_taken_down_in(authenticator, database):
+def test_a_method_may_allow_a_taken_down_account(authenticator, database):
     with database.write() as tx:
         accounts.take_down(tx, ALICE, 1, "ref")
 
@@ -226,7 +224,7 @@ def test_ending_a_session_ends_its_access_tokens_at_once(authenticator, database
     assert refusal(authenticator.person, access, UPLOAD, SESSION)[2] == "Token has been revoked"
 
 
-def test_a_token_that_was_good_expires_all_the_same(tokens, clock):
+def test_a_verified_token_expires(tokens, clock):
     token = tokens.access(ALICE, session_id=None)
     assert tokens.verify_access(token).did == ALICE
 
@@ -289,7 +287,7 @@ def test_a_refresh_token_is_good_for_90_days(tokens, clock):
     assert refusal(tokens.verify_refresh, token) == (400, "ExpiredToken", "Token has expired")
 
 
-def test_neither_token_is_taken_for_the_other(tokens, authenticator):
+def test_access_and_refresh_tokens_do_not_replace_each_other(tokens, authenticator):
     access, refresh = (
         tokens.access(ALICE, session_id="s1"),
         tokens.refresh(ALICE, session_id="s1", jti="j1"),
@@ -358,7 +356,7 @@ def test_the_administrator_is_refused_with_anything_else(authenticator, pair):
 
 
 @pytest.mark.parametrize("header", [None, "Basic !!!!", "Basic \xe9"])
-def test_admin_credentials_that_are_none_are_refused_alike(authenticator, header):
+def test_malformed_admin_credentials_are_refused_alike(authenticator, header):
     assert refusal(authenticator.administrator, credentials(header), "x") == ADMIN_REFUSED
 
 
@@ -369,7 +367,7 @@ def test_without_an_admin_password_everybody_is_refused(database, clock, tokens,
     assert refusal(authenticator.administrator, basic(pair), "x") == ADMIN_REFUSED
 
 
-def test_an_open_method_knows_the_owner_the_administrator_and_nobody(authenticator, database):
+def test_a_public_method_knows_the_owner_and_the_administrator(authenticator, database):
     with database.write() as tx:
         accounts.take_down(tx, ALICE, 1, "ref")
     owner = minted(scope="com.atproto.takendown")

@@ -83,9 +83,7 @@ def ask(tmp_path):
         yield ask
 
 
-def test_the_name_is_what_the_certificate_is_for_and_the_server_is_asked_for_it(
-    ask, trust, tmp_path
-):
+def test_tls_checks_and_sends_the_name(ask, trust, tmp_path):
     trust(tmp_path / f"{NAME}.pem")
 
     body, names = ask(NAME)
@@ -101,7 +99,7 @@ def test_a_certificate_for_another_name_is_refused(ask, trust, tmp_path):
         ask("bob.example.com")
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(ask, trust, tmp_path):
+def test_an_untrusted_certificate_is_refused(ask, trust, tmp_path):
     trust(certificate("authority.example.com", tmp_path))
 
     with pytest.raises(FetchFailed, match="certificate verify failed"):

@@ -220,7 +220,7 @@ def test_a_blob_that_two_records_name_is_listed_once(alice):
     assert listed(alice)["cids"] == [cid_in(blob)]
 
 
-def test_the_records_that_name_a_blob_are_told_to_their_owner(alice, bob):
+def test_the_owner_can_list_the_records_that_name_a_blob(alice, bob):
     blob = alice.blob(jpeg("cat"))
     uris = [f"at://{alice.did}/{COLLECTION}/{number}" for number in range(5)]
     for number in range(5):

@@ -103,7 +103,7 @@ def put_aside(core):
     ],
     ids=["expired", "nobody's", "start", "fsck", "refused upload", "account", "wrong bytes"],
 )
-def test_an_upload_sends_again_what_went_without_an_answer(core, before, removal):
+def test_an_upload_sends_bytes_again_whose_removal_was_not_answered(core, before, removal):
     before(core)
 
     with interrupted(core, [lambda: removal(core)]) as blobs:
@@ -122,7 +122,9 @@ def collected(core):
     [(lambda core: leave(core, ALICE), AccountNotFound), (collected, ServiceBusy)],
     ids=["refused", "collected each time"],
 )
-def test_why_an_upload_failed_is_said_though_it_cannot_be_undone(core, caplog, meanwhile, error):
+def test_the_reason_of_a_failed_upload_is_logged_though_it_cannot_be_undone(
+    core, caplog, meanwhile, error
+):
     often = repeat(lambda: meanwhile(core))
 
     with interrupted(core, often) as blobs, pytest.raises(error):
@@ -143,7 +145,7 @@ class Blocked(DiskBackend):
         self.meanwhile()
 
 
-def test_what_a_disk_does_not_remove_of_a_refused_upload_is_collected_later(
+def test_bytes_of_a_refused_upload_that_a_disk_keeps_are_collected_later(
     open_core, tmp_path, caplog
 ):
     def block():

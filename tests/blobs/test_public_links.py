@@ -70,7 +70,7 @@ def run(member, *words):
 
 
 @pytest.mark.parametrize("mime_type, extension", EXTENSIONS.items())
-def test_what_a_stranger_has_fetched_lies_open(services, alice, links, mime_type, extension):
+def test_a_public_fetch_makes_a_link(services, alice, links, mime_type, extension):
     data = f"the bytes of {extension}".encode()
     cid = cid_in(alice.publish(data, "application/octet-stream")[0])
     with services.database.write() as tx:
@@ -83,7 +83,7 @@ def test_what_a_stranger_has_fetched_lies_open(services, alice, links, mime_type
     assert os.path.lexists(services.config.data_dir / "public" / alice.did / f"{cid}.{extension}")
 
 
-def test_a_blob_of_another_type_is_asked_for_every_time(alice, links):
+def test_a_blob_of_another_type_gets_no_link(alice, links):
     cid = cid_in(alice.publish(b"WEBVTT\n", "text/vtt")[0])
 
     assert alice.fetch(cid).status_code == 200
@@ -91,7 +91,7 @@ def test_a_blob_of_another_type_is_asked_for_every_time(alice, links):
     assert links() == set()
 
 
-def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
+def test_a_blob_that_only_its_owner_may_fetch_gets_no_link(alice, links):
     cid = cid_in(alice.blob(jpeg("cat")))
 
     answers = [alice.fetch(cid, **headers) for headers in ({}, alice.headers)]
@@ -100,7 +100,7 @@ def test_what_its_owner_alone_may_fetch_does_not_lie_open(alice, links):
     assert links() == set()
 
 
-def test_without_nginx_nothing_lies_open(open_app):
+def test_without_nginx_no_link_is_made(open_app):
     alice = sign_up(open_app().test_client(), "alice.test")
 
     assert alice.fetch(cid_in(alice.publish(jpeg("cat"))[0])).data == jpeg("cat")
@@ -170,7 +170,7 @@ HIDING = {
 
 
 @pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
-def test_what_hides_a_blob_takes_it_away(alice, bob, links, hide):
+def test_hiding_a_blob_removes_its_public_link(alice, bob, links, hide):
     blob, rkey = alice.publish(jpeg("cat"))
     other = cid_in(bob.publish(jpeg("dog"))[0])
     alice.fetch(cid_in(blob))
@@ -184,7 +184,7 @@ def test_what_hides_a_blob_takes_it_away(alice, bob, links, hide):
     assert links() == {(bob.did, other, jpeg("dog"))}
 
 
-def test_of_one_content_what_one_account_may_not_show_another_still_shows(alice, bob, links):
+def test_hiding_a_blob_of_one_account_keeps_the_links_of_others(alice, bob, links):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
     alice.fetch(cid)
@@ -195,7 +195,7 @@ def test_of_one_content_what_one_account_may_not_show_another_still_shows(alice,
     assert links() == {(bob.did, cid, jpeg("cat"))}
 
 
-def test_what_is_shown_again_lies_open_again_when_it_was_asked_for(alice, links):
+def test_a_blob_that_is_shown_again_gets_a_link_when_fetched(alice, links):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     alice.fetch(cid)
     update(alice, of_account(alice), takedown={"applied": True})
@@ -242,7 +242,7 @@ def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(open_core
     assert seen[-2:] == [("sync", ALICE, []), ("commit", [])]
 
 
-def test_nothing_gets_there_while_it_is_being_hidden(tmp_path):
+def test_no_link_is_made_while_its_blob_is_being_hidden(tmp_path):
     opened = PublicLinks(tmp_path / "public", durable=True)
     asked = []
 
@@ -304,7 +304,7 @@ def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
     assert list(tmp_path.rglob("*.png")) == []
 
 
-def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
+def test_a_restored_database_begins_without_links(alice, links, tmp_path):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     update(alice, of_blob(alice, cid), takedown={"applied": True})
     run(alice, "backup", "make", str(tmp_path / "backup"))
@@ -317,7 +317,7 @@ def test_a_restored_database_begins_with_an_empty_shelf(alice, links, tmp_path):
     assert links() == set()
 
 
-def test_fsck_finds_what_should_not_lie_open(app, services, alice, bob, links):
+def test_fsck_finds_links_that_should_not_exist(app, services, alice, bob, links):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
     alice.fetch(cid)
@@ -335,7 +335,7 @@ def test_fsck_finds_what_should_not_lie_open(app, services, alice, bob, links):
     assert fsck(args=["blobs", "fsck"]).exit_code == 0
 
 
-def test_a_takedown_holds_from_its_answer_on_whoever_fetches_meanwhile(
+def test_a_takedown_holds_from_its_answer_despite_concurrent_fetches(
     app, services, alice, links, monkeypatch
 ):
     seed = random.randrange(2**32)
@@ -391,7 +391,7 @@ PUBLIC = """
 """
 
 
-def test_whatever_a_transaction_hides_is_told_to_the_hook_before_its_commit(tmp_path):
+def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path):
     """2,000 acts on one store; what is public before a commit and not after it is in `hidden`."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")

@@ -76,7 +76,7 @@ def test_a_takedown_is_echoed_and_shown(admin, alice):
     assert admin.status(did=alice.did, blob=cid_in(blob)).json == answer
 
 
-def test_a_blob_that_is_taken_down_is_served_to_nobody(admin, alice):
+def test_a_taken_down_blob_is_not_served(admin, alice):
     blob, _ = alice.publish(jpeg("cat"))
     admin.take_down(alice.did, cid_in(blob))
     where = {"did": alice.did, "cid": cid_in(blob)}
@@ -312,7 +312,7 @@ def test_an_account_that_is_taken_down_writes_and_uploads_nothing(admin, alice):
     ],
     ids=["unknown type", "no type", "no did", "unknown account", "both at once"],
 )
-def test_an_update_that_makes_no_sense_is_refused(admin, alice, given, error, message):
+def test_a_contradictory_update_is_refused(admin, alice, given, error, message):
     answer = admin.update(**given)
 
     assert (answer.status_code, answer.json["error"]) == (400, error)
@@ -335,14 +335,14 @@ def test_an_update_without_a_change_is_echoed(admin, alice):
     ],
     ids=["blob alone", "nothing", "unknown blob", "unknown account"],
 )
-def test_a_status_of_nothing_is_refused(admin, alice, parameters, error, message):
+def test_a_status_without_a_subject_is_refused(admin, alice, parameters, error, message):
     answer = admin.status(**parameters)
 
     assert (answer.status_code, answer.json["error"]) == (400, error)
     assert answer.json["message"].startswith(message)
 
 
-def test_nobody_but_an_admin_takes_down(alice):
+def test_only_an_administrator_takes_down(alice):
     answer = alice.client.post(UPDATE, json={"subject": repo_of(alice.did)}, headers=alice.headers)
 
     assert answer.status_code in (400, 401)

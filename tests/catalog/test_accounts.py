@@ -76,7 +76,7 @@ def test_pages_follow_each_other(tx):
     assert [account.did for account in first + rest] == dids
 
 
-def test_states_come_and_go(tx):
+def test_states_are_set_and_cleared(tx):
     create(tx)
 
     accounts.set_deactivated(tx, ALICE, NOW)
@@ -94,7 +94,7 @@ def test_states_come_and_go(tx):
     assert accounts.find(tx, ALICE).active
 
 
-def test_what_changes_nobody_says_so(tx):
+def test_a_change_of_an_unknown_account_reports_it(tx):
     assert not accounts.set_deactivated(tx, ALICE, NOW)
     assert not accounts.take_down(tx, ALICE, NOW, "spam")
     assert not accounts.set_quota(tx, ALICE, 1)

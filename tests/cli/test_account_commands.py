@@ -39,13 +39,13 @@ def test_an_account_is_made_and_can_log_in(run, client):
     assert client.post("/xrpc/com.atproto.server.createSession", json=session).json["did"] == ALICE
 
 
-def test_the_operator_gives_away_what_is_reserved(run):
+def test_the_operator_may_create_a_reserved_handle(run):
     code, output = create(run, "admin.test", "--json")
 
     assert (code, json.loads(output)) == (0, {"did": "did:web:admin.test", "handle": "admin.test"})
 
 
-def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
+def test_a_missing_password_is_prompted_for_and_not_shown(run):
     code, output = run(
         "create",
         "--handle",
@@ -104,7 +104,7 @@ def test_a_password_that_is_not_given_is_asked_for_and_not_shown(run):
         ),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_a_status(run, arguments, line):
+def test_a_failed_command_prints_one_line_and_exits_with_a_status(run, arguments, line):
     create(run)
 
     assert run(*arguments) == (1, f"{line}\n")
@@ -141,7 +141,7 @@ def test_accounts_are_listed_one_a_line(run):
     }
 
 
-def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
+def test_an_account_is_shown_with_its_usage_and_quota(run, app):
     member = sign_up(app.test_client(), "alice.test")
     member.publish(jpeg("public"))
     member.blob(jpeg("temporary"))
@@ -161,7 +161,7 @@ def test_an_account_is_shown_with_what_it_holds_against_its_quota(run, app):
     assert "quotaBytes" in run("show", ALICE)[1]
 
 
-def test_a_token_lets_its_account_in(run, client):
+def test_a_token_of_the_command_is_accepted(run, client):
     create(run)
 
     code, token = run("token", "ALICE.test")
@@ -223,7 +223,7 @@ def test_a_takedown_stops_serving_until_it_is_lifted(run, app):
 
 
 @pytest.mark.parametrize("answer", ["n\n", "\n", ""], ids=["no", "nothing", "no terminal"])
-def test_an_account_is_not_deleted_without_a_yes(run, answer):
+def test_an_account_is_deleted_only_when_confirmed(run, answer):
     create(run)
 
     code, _ = run("delete", "alice.test", answer=answer)
@@ -245,7 +245,7 @@ def test_a_deleted_account_is_gone_with_its_bytes(run, app, services, arguments,
     assert list(services.blobs.backend.scan()) == []
 
 
-def test_where_a_pds_makes_the_accounts_none_is_made_here(open_app):
+def test_beside_a_pds_no_account_can_be_created(open_app):
     runner = open_app(ACCOUNTS="external").test_cli_runner()
 
     result = runner.invoke(

@@ -42,7 +42,7 @@ def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
     ] == [cid_in(temporary)]
 
 
-def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
+def test_a_blob_is_shown_with_its_owners_and_records(run, app, alice):
     bob = sign_up(app.test_client(), "bobby.test")
     blob, rkey = alice.publish(jpeg("cat"))
     bob.blob(jpeg("cat"))
@@ -64,7 +64,7 @@ def test_a_blob_is_shown_with_who_holds_it_and_why(run, app, alice):
     ]
 
 
-def test_a_blob_that_records_wait_for_is_shown_with_them(run, alice):
+def test_a_missing_blob_is_shown_with_its_records(run, alice):
     repository = car_of({"com.example.file/1": {"file": reference(jpeg("to come"))}}, alice.did)
     alice.client.post(
         IMPORT, data=repository.getvalue(), headers={**alice.headers, "Content-Type": CAR}
@@ -81,7 +81,7 @@ def test_a_blob_that_records_wait_for_is_shown_with_them(run, alice):
     assert shown["awaitedBy"] == [{"did": alice.did, "state": "missing", "records": [uri]}]
 
 
-def test_what_the_store_holds_is_counted(run, alice):
+def test_blobs_and_bytes_are_counted(run, alice):
     alice.publish(jpeg("public"))
     temporary = alice.blob(jpeg("temporary"))
 
@@ -109,14 +109,14 @@ def test_what_the_store_holds_is_counted(run, alice):
         (("takedown", CID, "--did", "bob.test"), 1, "Error: Could not find repo: bob.test"),
     ],
 )
-def test_what_cannot_be_done_is_one_line_and_a_status(run, arguments, code, line):
+def test_a_failed_command_prints_one_line_and_exits_with_a_status(run, arguments, code, line):
     got, output = run(*arguments)
 
     assert got == code
     assert line in output
 
 
-def test_a_lift_says_what_still_holds(run, alice):
+def test_a_lift_reports_the_takedowns_that_remain(run, alice):
     run("takedown", CID)
     run("takedown", CID, "--did", "alice.test")
 

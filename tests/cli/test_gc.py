@@ -26,7 +26,7 @@ def run(app):
     return run
 
 
-def test_it_tells_what_went_and_ends_well(run, alice, clock):
+def test_the_collector_reports_what_it_removed(run, alice, clock):
     cid = alice.blob(jpeg("cat"))["ref"]["$link"]
     clock.advance(DAY + 1)
 
@@ -39,7 +39,7 @@ def test_it_tells_what_went_and_ends_well(run, alice, clock):
     assert run().output == "collected 0 blobs, 0 bytes\n"
 
 
-def test_a_dry_run_tells_why_and_since_when_and_takes_nothing(run, alice, clock):
+def test_a_dry_run_reports_reasons_and_times_and_removes_nothing(run, alice, clock):
     blob, rkey = alice.publish(jpeg("cat"))
     clock.advance(3600)
     alice.post(
@@ -82,7 +82,7 @@ def test_pictures_go_with_the_blob_that_they_were_derived_from(run, services, al
     assert list(images.rglob("*.jpeg")) == []
 
 
-def test_what_an_upload_left_in_the_store_is_told_and_goes(run, services):
+def test_unfinished_uploads_are_reported_and_removed(run, services):
     manager = services.blobs
     manager.backend = UnfinishedUploadBackend(manager.backend.root, durable=False)
 
@@ -103,7 +103,7 @@ class Away(DiskBackend):
         raise BackendUnavailable("the store is away")
 
 
-def test_it_ends_with_status_1_where_something_could_not_go(run, services, alice, clock):
+def test_a_failed_removal_exits_with_status_1(run, services, alice, clock):
     alice.blob(jpeg("cat"))
     clock.advance(DAY + 1)
     manager = services.blobs
@@ -116,7 +116,7 @@ def test_it_ends_with_status_1_where_something_could_not_go(run, services, alice
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_watching_collector_ends_when_it_is_told(tmp_path, number):
+def test_a_watching_collector_stops_on_a_signal(tmp_path, number):
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", "blobs", "gc", "--watch"],
         env={**os.environ, "AURORA_BLOBS_DATA_DIR": str(tmp_path)},

@@ -3,7 +3,7 @@
 from aurora_blobs.cli.progress import Meter
 
 
-def test_the_rate_is_that_of_the_last_while(capsys):
+def test_the_rate_is_a_recent_average(capsys):
     seconds = iter([0, 10, 20]).__next__
     meter = Meter(4, 4_000_000, None, seconds)
 
@@ -23,7 +23,7 @@ class Bar:
         self.shown.append((size, rate))
 
 
-def test_a_bar_tells_the_rate_too():
+def test_a_bar_shows_the_rate():
     bar = Bar()
     meter = Meter(2, 3_000_000, bar, iter([0, 1, 2]).__next__)
 

@@ -32,7 +32,7 @@ def cid(alice):
 SIZE = len(jpeg("cat"))
 
 
-def test_a_clean_store_ends_well(run, cid):
+def test_a_clean_store_exits_with_status_0(run, cid):
     checked, scrubbed = run("blobs", "fsck"), run("blobs", "scrub")
 
     assert (checked.exit_code, checked.output) == (0, f"1 blobs, {SIZE} bytes: nothing is wrong\n")
@@ -42,7 +42,7 @@ def test_a_clean_store_ends_well(run, cid):
     )
 
 
-def test_a_finding_is_told_and_ends_with_status_1(run, backend, cid):
+def test_a_finding_is_reported_and_exits_with_status_1(run, backend, cid):
     backend.delete(cid)
 
     told = run("blobs", "fsck")
@@ -66,7 +66,7 @@ def test_a_finding_is_told_and_ends_with_status_1(run, backend, cid):
     }
 
 
-def test_what_is_repaired_says_so(run, backend, cid):
+def test_a_repair_is_reported(run, backend, cid):
     (backend.root / backend.path(cid)).write_bytes(b"?" * SIZE)
 
     result = run("blobs", "scrub", "--repair", "--bytes-per-second", "1GB")
@@ -76,7 +76,7 @@ def test_what_is_repaired_says_so(run, backend, cid):
     assert run("blobs", "scrub").exit_code == 0
 
 
-def test_strays_are_named_before_they_go(run, backend, store):
+def test_strays_are_listed_before_they_are_removed(run, backend, store):
     stray = store(backend, b"nobody's")
 
     named = run("blobs", "fsck", "--delete-strays", "--dry-run", "--json")
@@ -101,7 +101,7 @@ def other_server(open_app):
     server.server_close()
 
 
-def test_missing_blobs_come_back_from_another_server(run, backend, alice, cid, other_server):
+def test_missing_blobs_are_fetched_from_another_server(run, backend, alice, cid, other_server):
     other, url = other_server
     sign_up(other.test_client(), "alice.test").publish(jpeg("cat"))
     backend.delete(cid)
@@ -114,7 +114,7 @@ def test_missing_blobs_come_back_from_another_server(run, backend, alice, cid, o
     assert alice.fetch(cid).data == jpeg("cat")
 
 
-def test_another_server_s_wrong_bytes_are_not_taken(run, backend, alice, cid, other_server):
+def test_wrong_bytes_of_another_server_are_not_stored(run, backend, alice, cid, other_server):
     other, url = other_server
     sign_up(other.test_client(), "alice.test").publish(jpeg("cat"))
     theirs = services_of(other).blobs.backend
@@ -138,7 +138,7 @@ def test_another_server_s_wrong_bytes_are_not_taken(run, backend, alice, cid, ot
     ],
     ids=["nobody there", "no web server"],
 )
-def test_a_server_that_cannot_be_asked_is_told(run, backend, cid, url, told):
+def test_an_unreachable_server_is_reported(run, backend, cid, url, told):
     backend.delete(cid)
     run("blobs", "fsck", "--repair")
 
@@ -174,7 +174,7 @@ def test_an_export_needs_one_place_to_go(run, alice, tmp_path):
     assert run("blobs", "export", "--did", alice.did, "--tar", str(tmp_path)).exit_code == 2
 
 
-def test_a_dash_is_no_folder_to_export_to(run, alice, tmp_path, monkeypatch):
+def test_an_export_to_a_dash_is_refused(run, alice, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     refused = run("blobs", "export", "--did", alice.did, "-")

@@ -148,7 +148,7 @@ def test_deletion_cascades(tally):
         assert tx.all("SELECT text FROM note") == []
 
 
-def test_a_reader_sees_a_snapshot_and_holds_nobody_up(tally):
+def test_a_reader_sees_a_snapshot_and_blocks_no_writer(tally):
     with tally.read() as tx:
         before = tx.one("SELECT value FROM tally")
         assert in_threads(lambda: add(tally), 1) == []
@@ -158,7 +158,7 @@ def test_a_reader_sees_a_snapshot_and_holds_nobody_up(tally):
     assert value(tally) == 1
 
 
-def test_a_reader_is_not_held_up_by_a_writer(tally):
+def test_a_writer_does_not_block_a_reader(tally):
     values = []
     with tally.write() as tx:
         tx.run("UPDATE tally SET value = 7")
@@ -222,14 +222,14 @@ def locked(path, tally):
         stranger.execute("ROLLBACK")
 
 
-def test_a_lock_that_a_stranger_holds_is_not_waited_for_long(impatient, locked):
+def test_a_lock_held_elsewhere_is_not_waited_for_long(impatient, locked):
     with pytest.raises(ServiceBusy), impatient.write():
         pytest.fail("the block ran")
 
     assert value(impatient) == 0
 
 
-def test_those_who_wait_for_a_lock_give_up_together(impatient, locked):
+def test_waiters_for_a_lock_give_up_together(impatient, locked):
     began = time.monotonic()
 
     errors = in_threads(lambda: add(impatient), 40)

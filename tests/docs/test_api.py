@@ -34,7 +34,7 @@ def test_every_route_is_on_the_page(app):
     assert {method.path for method in METHODS} == routes
 
 
-def test_methods_that_want_credentials_refuse_who_has_none(client):
+def test_methods_that_need_credentials_refuse_requests_without(client):
     answers = {method.name: call(client, method, method.verb).status_code for method in CLOSED}
 
     assert answers == dict.fromkeys(answers, 401)

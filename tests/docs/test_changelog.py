@@ -10,7 +10,7 @@ TEXT = (ROOT / "CHANGELOG.md").read_text()
 KINDS = ["Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"]
 
 
-def test_what_is_not_released_comes_first_and_then_this_version():
+def test_unreleased_changes_come_first_then_this_version():
     first, second, *_ = re.findall(r"^## (.*)$", TEXT, re.MULTILINE)
 
     assert first == "[Unreleased]"

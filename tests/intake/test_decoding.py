@@ -123,7 +123,7 @@ def test_a_body_that_goes_on_after_its_end_is_refused(coding, garbage, sizes):
 @pytest.mark.parametrize(
     "data", [b"plain text", b"\x1f\x8b\x08 broken", b"\xff" * 9000], ids=["plain", "start", "ones"]
 )
-def test_what_is_not_in_the_coding_is_refused(coding, data):
+def test_bytes_not_in_the_coding_are_refused(coding, data):
     with pytest.raises(UploadIncomplete, match="unable to read input"):
         decode(data, coding)
 
@@ -171,7 +171,7 @@ def test_no_more_comes_out_than_is_allowed(coding, size):
         read_all(decoded(PiecewiseStream(ENCODE[coding](bytes(size + 1))), (coding,), size))
 
 
-def test_what_lies_between_two_codings_is_bounded_too():
+def test_data_between_two_codings_is_bounded():
     # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of them, and these to b"".
     bomb = PiecewiseStream(gzip.compress(gzip.compress(b"") * 100_000))
 

@@ -283,7 +283,7 @@ def test_an_encoded_body_shorter_than_its_length_is_refused(spool):
 
 
 @pytest.mark.parametrize("length", [0, 5, IN_MEMORY + 5])
-def test_what_comes_after_the_declared_length_is_not_read(spool, length):
+def test_bytes_past_the_declared_length_are_not_read(spool, length):
     stream = io.BytesIO(BODY)
 
     with spool(stream, declared_size=length) as blob:
@@ -303,7 +303,7 @@ def test_a_connection_that_breaks_is_an_incomplete_upload(spool, sent, error):
     assert refusal.__cause__ is error
 
 
-def test_the_type_is_told_from_the_head_before_anything_else_is_read(spool):
+def test_the_type_is_detected_from_the_head_before_more_is_read(spool):
     stream = PiecewiseStream(BODY, [100] * 1000)
     heads = []
 
@@ -319,7 +319,7 @@ def test_the_type_is_told_from_the_head_before_anything_else_is_read(spool):
 
 @pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY + 1])
 @pytest.mark.parametrize("encodings", ENCODINGS, ids=["plain", *ENCODE])
-def test_the_type_is_told_from_decoded_bytes_and_no_more_than_a_head(spool, size, encodings):
+def test_the_type_is_detected_from_a_decoded_head(spool, size, encodings):
     heads = []
     body = packed(BODY[:size], encodings)
 
@@ -344,7 +344,7 @@ def test_an_error_in_the_block_leaves_nothing(spool, spool_folder, size, times):
 
 
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
-def test_what_a_backend_took_by_a_link_is_not_lost_with_the_spool(spool, tmp_path, size):
+def test_a_link_in_a_backend_outlives_the_spooled_file(spool, tmp_path, size):
     with spool(BODY[:size]) as blob:
         os.link(blob.materialize(durable=False), tmp_path / "taken")
 

@@ -137,28 +137,28 @@ def compare(both, method, path, body, case):
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_an_upload_is_let_in_or_refused_alike(both, case):
+def test_uploads_are_authorized_as_on_the_reference(both, case):
     ours, theirs = compare(both, "POST", UPLOAD, b"text", case)
 
     assert ours == theirs
 
 
 @pytest.mark.parametrize("case", SERVICE.values(), ids=SERVICE)
-def test_a_service_token_is_refused_alike(both, case):
+def test_service_tokens_are_refused_as_on_the_reference(both, case):
     ours, theirs = compare(both, "POST", UPLOAD, b"text", case)
 
     assert ours == theirs
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_a_question_is_answered_or_refused_alike(both, case):
+def test_queries_are_authorized_as_on_the_reference(both, case):
     ours, theirs = compare(both, "GET", MISSING, None, case)
 
     assert ours == theirs
 
 
 @pytest.mark.parametrize("case", CASES.values(), ids=CASES)
-def test_an_open_question_is_answered_or_refused_alike(both, case):
+def test_public_queries_are_authorized_as_on_the_reference(both, case):
     ours, theirs = compare(
         both, "GET", f"/xrpc/com.atproto.sync.listBlobs?did={both.facts['did']}", None, case
     )

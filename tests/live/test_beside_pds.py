@@ -100,7 +100,7 @@ def test_a_client_logs_in_at_the_pds_and_its_uploads_come_here(beside):
     }
 
 
-def test_what_nginx_refuses_itself_is_in_the_envelope_too(beside):
+def test_nginx_refuses_with_an_xrpc_error(beside):
     connection = beside.nginx.connect()
     connection.sendall(
         f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nContent-Length: 99999999\r\n\r\n".encode()
@@ -141,13 +141,13 @@ def test_the_reference_pds_refuses_a_record_whose_blob_it_does_not_hold_itself(b
     assert (answer.status_code, answer.json["error"]) == (400, "BlobNotFound")
 
 
-def test_a_stranger_is_told_that_the_account_is_not_here(beside):
+def test_an_unknown_account_has_no_repository(beside):
     answer = beside.nginx.get(blob_path(CAROL, CID))
 
     assert (answer.status_code, answer.json["error"]) == (400, "RepoNotFound")
 
 
-def test_accounts_and_sessions_are_the_pdss_business(beside):
+def test_session_methods_are_not_implemented_beside_a_pds(beside):
     answer = beside.service.post("/xrpc/com.atproto.server.createSession", json={})
 
     assert (answer.status_code, answer.json["error"]) == (501, "MethodNotImplemented")

@@ -86,7 +86,7 @@ def framed(body, chunked):
 @pytest.mark.parametrize("chunked", [False, True], ids=["by length", "chunked"])
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("line, headers, status", REFUSED.values(), ids=REFUSED)
-def test_the_request_after_a_body_that_nobody_read_is_the_next_one(
+def test_an_unread_body_is_never_taken_for_a_request(
     service, bearer, line, headers, status, size, chunked
 ):
     head = f"{line} HTTP/1.1\r\nHost: x\r\n{headers.replace('BEARER', bearer)}\r\n".encode()
@@ -104,7 +104,7 @@ def test_the_request_after_a_body_that_nobody_read_is_the_next_one(
 @pytest.mark.parametrize(
     "line, headers, status", (REFUSED | IGNORED).values(), ids=REFUSED | IGNORED
 )
-def test_a_body_too_long_to_be_thrown_away_ends_the_connection(
+def test_an_unread_body_too_long_to_drain_closes_the_connection(
     service, bearer, line, headers, status, chunked
 ):
     head = f"{line} HTTP/1.1\r\nHost: x\r\n{headers.replace('BEARER', bearer)}\r\n".encode()
@@ -130,7 +130,7 @@ def test_a_body_too_long_to_be_thrown_away_ends_the_connection(
         "Content-Length: 0x5",
     ],
 )
-def test_a_length_of_two_meanings_is_refused_and_ends_the_connection(service, framing):
+def test_an_ambiguous_length_is_refused_and_closes_the_connection(service, framing):
     received = answers(
         service, f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n{framing}\r\n\r\n".encode() + HIDDEN
     )
@@ -146,7 +146,7 @@ def test_a_length_of_two_meanings_is_refused_and_ends_the_connection(service, fr
     "header",
     ["SCRIPT_NAME: /xrpc", "PATH_INFO: /nowhere", "X-Forwarded-Ssl: on", "Script-Name: /xrpc"],
 )
-def test_no_header_says_where_we_are(service, header):
+def test_forwarded_headers_are_ignored_without_a_proxy(service, header):
     head = f"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
 
     received = answers(service, f"{head}X-Forwarded-Proto: http\r\n\r\n".encode())

@@ -47,7 +47,7 @@ class Uploader(threading.Thread):
                 self.wrong.append((answer.status_code, answer.data))
 
 
-def test_what_was_answered_is_kept_and_nothing_else_is_left(service):
+def test_a_kill_loses_no_answered_upload_and_leaves_no_other_file(service):
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)

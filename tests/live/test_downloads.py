@@ -85,7 +85,7 @@ def test_curl_resumes_a_download(url, tmp_path, asked, held):
     assert asked(1) == [f'GET 206 "bytes={held}-" "-"']
 
 
-def test_curl_is_told_that_there_is_nothing_left_to_resume(url, tmp_path):
+def test_curl_learns_that_nothing_is_left_to_resume(url, tmp_path):
     target = tmp_path / "download"
     target.write_bytes(BIG)
 
@@ -141,9 +141,7 @@ def answer_when_stale(cache, path):
     return answer
 
 
-def test_a_cache_asks_again_and_is_told_that_nothing_changed(
-    cache, service, account, asked, marked
-):
+def test_a_cache_revalidates_with_304(cache, service, account, asked, marked):
     cid = account.publish(PNG + os.urandom(500_000), "image/png").cid
     path = marked(account.did, cid)
 
@@ -171,7 +169,7 @@ def test_a_cache_learns_of_a_takedown(cache, service, account):
     assert answer_when_stale(cache, path).status_code == 400
 
 
-def test_a_cache_keeps_nothing_that_is_the_owner_s_alone(cache, account):
+def test_a_cache_does_not_store_the_owner_s_private_view(cache, account):
     cid = account.blob(PNG + os.urandom(100_000), "image/png")["ref"]["$link"]
 
     behind = account.at(cache)

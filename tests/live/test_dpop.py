@@ -149,7 +149,7 @@ def test_nonces_of_the_last_minutes_are_good_in_every_process(start, minutes):
 
 
 @pytest.mark.parametrize("minutes", [-60, -4, 3])
-def test_a_nonce_that_went_round_is_answered_with_one_that_is_good(start, minutes):
+def test_an_expired_nonce_is_answered_with_a_valid_one(start, minutes):
     old = upload(start(0), HERE, nonce(minutes))
     new = upload(start(0), HERE, old.headers["DPoP-Nonce"])
 

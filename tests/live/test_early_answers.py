@@ -58,7 +58,7 @@ def account(service):
 @pytest.mark.parametrize("size", [SIZE, 20_000_000], ids=["drained", "too long to be drained"])
 @pytest.mark.parametrize("chunked", [False, True], ids=["by length", "chunked"])
 @pytest.mark.parametrize("line, headers, status", EARLY.values(), ids=EARLY)
-def test_an_early_answer_keeps_a_connection_that_can_be_used_or_says_that_it_closes(
+def test_an_early_answer_keeps_the_connection_usable_or_closes_it(
     service, account, line, headers, status, chunked, size
 ):
     line = line.replace("BLOB", f"/xrpc/com.atproto.sync.getBlob?did={account.did}&cid=x")
@@ -84,7 +84,7 @@ def test_an_early_answer_keeps_a_connection_that_can_be_used_or_says_that_it_clo
     assert closes or following.status_code == 200
 
 
-def test_early_answers_with_bodies_behind_nginx_cost_nobody_else_an_upload(nginx, account):
+def test_early_answers_behind_nginx_break_no_other_upload(nginx, account):
     """nginx keeps its connections to the service; one that the service then closes fails another's request."""
     over = threading.Event()
     attackers = [threading.Thread(target=attack, args=(nginx, over), daemon=True) for _ in range(3)]

@@ -156,7 +156,7 @@ STORED = {
 
 @pytest.mark.parametrize("form, loss", [("png", 0), ("webp", ALIKE)])
 @pytest.mark.parametrize("mime_type, arguments, limit", STORED.values(), ids=STORED)
-def test_a_photo_looks_the_same_however_its_colours_were_stored(
+def test_a_photo_looks_the_same_in_any_colour_space(
     derive, mime_type, arguments, limit, form, loss
 ):
     photo = media(PHOTOS["from a messenger"]).read_bytes()

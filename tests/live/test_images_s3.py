@@ -56,7 +56,7 @@ def test_a_picture_in_a_bucket_is_derived(blobs, database, tmp_path, clock):
         assert Image.open(io.BytesIO(file.read())).size == (2000, 1500)
 
 
-def test_what_lies_in_a_bucket_is_filled_in(blobs, database, clock):
+def test_a_backfill_reads_blobs_in_a_bucket(blobs, database, clock):
     for path in (PHOTOS["upside down"], FILMS["phone"][0]):
         upload(blobs, path)
     with database.write() as tx:

@@ -94,7 +94,7 @@ def test_a_real_photo_is_served_in_every_size(server, alice, unharmed):
     }
 
 
-def test_a_hundred_that_ask_at_once_wait_for_one(server, alice, unharmed):
+def test_a_hundred_requests_at_once_make_one_picture(server, alice, unharmed):
     cid = alice.publish(media(PHOTOS["12 MP with a location"]).read_bytes(), "image/jpeg").cid
     start = time.monotonic()
     picture(server, alice, cid, "avatar", "@avif")
@@ -155,7 +155,7 @@ def test_a_bomb_costs_its_own_request_alone(server, alice, all_bombs, unharmed, 
     assert picture(server, alice, photo, "avatar_thumbnail").status_code == 200
 
 
-def test_what_takes_too_long_is_ended(server, alice, all_bombs, unharmed):
+def test_a_picture_that_takes_too_long_is_stopped(server, alice, all_bombs, unharmed):
     mime_type, data = all_bombs[SLOW]
     photo = alice.publish(media(PHOTOS["grey"]).read_bytes(), "image/jpeg").cid
     cid = alice.publish(data, mime_type).cid
@@ -248,7 +248,7 @@ def test_two_thousand_damaged_files_are_shown_or_refused(server, alice, unharmed
     assert min(seen.count(200), seen.count(422)) > 100
 
 
-def test_a_helper_that_is_killed_costs_no_worker(server, alice, unharmed):
+def test_a_killed_helper_costs_no_worker(server, alice, unharmed):
     cid = alice.publish(media(PHOTOS["progressive"]).read_bytes(), "image/jpeg").cid
     picture(server, alice, cid, "avatar", "@png")
     for helper in helpers(server):
@@ -262,7 +262,7 @@ def test_a_helper_that_is_killed_costs_no_worker(server, alice, unharmed):
     assert answers == [200] * 4
 
 
-def test_nothing_goes_on_when_the_service_has_stopped(tmp_path):
+def test_no_helper_outlives_the_service(tmp_path):
     with Service(tmp_path) as service:
         account = service.account()
         cid = account.publish(media(PHOTOS["grey"]).read_bytes(), "image/jpeg").cid

@@ -34,7 +34,7 @@ def service(tmp_path):
         yield service
 
 
-def test_no_log_of_a_server_holds_what_lets_somebody_in(service):
+def test_no_log_of_a_server_holds_a_credential(service):
     account = service.account()
     guess = {"identifier": "alice.test", "password": "a wrong horse"}
     status = f"/xrpc/com.atproto.admin.getSubjectStatus?did={account.did}&t=in-the-query"

@@ -111,7 +111,7 @@ def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, st
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("name", EXTENSIONS.values())
-def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(
+def test_a_public_link_is_served_with_the_service_s_headers(
     nginx, alone, service, account, name, method
 ):
     mime_type = {extension: mime_type for mime_type, extension in EXTENSIONS.items()}[name]
@@ -128,7 +128,7 @@ def test_a_blob_that_lies_open_is_sent_as_the_service_sends_it(
 
 
 @pytest.mark.parametrize("part", ["bytes=5-9", "bytes=2000000-", "bytes=-7", "bytes=0-99999999"])
-def test_a_part_of_what_lies_open_is_sent_as_the_service_sends_it(nginx, alone, blob, part):
+def test_a_range_of_a_public_link_is_served_as_by_the_service(nginx, alone, blob, part):
     path, cid = blob
 
     for headers in (
@@ -143,7 +143,7 @@ def test_a_part_of_what_lies_open_is_sent_as_the_service_sends_it(nginx, alone, 
         assert opened.headers.get_all("ETag") == [f'"{cid}"']
 
 
-def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, blob):
+def test_a_public_link_is_found_for_each_form_of_the_query(nginx, alone, account, blob):
     path, cid = blob
     nginx.get(path)
     encoded = account.did.replace(":", "%3A")
@@ -171,7 +171,7 @@ def test_what_lies_open_is_found_however_it_is_asked_for(nginx, alone, account, 
         ("GET", "/../x", {}),
     ],
 )
-def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(
+def test_nginx_passes_on_what_it_would_answer_differently(
     nginx, alone, blob, method, more, headers
 ):
     path, _ = blob
@@ -180,7 +180,7 @@ def test_what_it_would_decide_otherwise_nginx_leaves_to_the_service(
     assert alone.open(path + more, method=method, headers=headers).status_code == 502
 
 
-def test_what_is_hidden_lies_open_no_more(nginx, alone, service, account):
+def test_a_hidden_blob_has_no_public_link(nginx, alone, service, account):
     cid = account.publish(PNG + b"for a while", "image/png").cid
     path = blob_path(account.did, cid)
     nginx.get(path)
@@ -227,7 +227,7 @@ def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
         ('"another"', (412, "application/json; charset=utf-8")),
     ],
 )
-def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, tags, expected):
+def test_if_match_sends_that_blob_or_nothing(nginx, blob, tags, expected):
     """As Firefox resumes one."""
     path, cid = blob
 
@@ -237,7 +237,7 @@ def test_a_download_that_insists_on_its_blob_gets_that_or_nothing(nginx, blob, t
 
 
 @pytest.mark.parametrize("if_range, status", [('"{}"', 206), ('"another"', 200)])
-def test_a_download_is_resumed_if_it_is_the_same(nginx, blob, if_range, status):
+def test_if_range_resumes_the_same_blob_alone(nginx, blob, if_range, status):
     path, cid = blob
 
     assert (
@@ -317,7 +317,7 @@ def test_a_video_of_unknown_length_is_taken(nginx, account):
     [{}, {"Authorization": "Bearer nonsense"}],
     ids=["without a token", "with a bad token"],
 )
-def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
+def test_an_early_refusal_always_reaches_the_client(nginx, headers, mime_type):
     statuses = {
         nginx.post(
             UPLOAD, data=bytes(4_900_000), headers={**headers, "Content-Type": mime_type}
@@ -341,7 +341,7 @@ def test_an_early_refusal_always_gets_through(nginx, headers, mime_type):
         ("/", {"X-Long": "long" * 10_000}, 400, "InvalidRequest"),
     ],
 )
-def test_what_nginx_refuses_itself_is_json_too(nginx, path, headers, status, error):
+def test_nginx_refuses_with_json(nginx, path, headers, status, error):
     refused = nginx.get(path, headers=headers)
 
     assert (refused.status_code, refused.json["error"]) == (status, error)
@@ -360,7 +360,7 @@ def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_pat
     assert len(paths) > 20
 
 
-def test_a_service_that_is_away_is_told_in_json(tmp_path):
+def test_a_service_that_is_down_is_reported_in_json(tmp_path):
     with shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path) as nginx:
         answer = nginx.post(UPLOAD, data=bytes(1_000_000))
 
@@ -368,7 +368,7 @@ def test_a_service_that_is_away_is_told_in_json(tmp_path):
     assert answer.headers["Retry-After"] == "5"
 
 
-def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
+def test_a_service_that_does_not_answer_is_reported_in_json(tmp_path):
     mute = socket.socket(socket.AF_UNIX)
     mute.bind(str(tmp_path / "mute.sock"))
     mute.listen()
@@ -379,7 +379,7 @@ def test_a_service_that_does_not_answer_is_told_in_json(tmp_path):
     assert (answer.status_code, answer.json["error"]) == (504, "UpstreamTimeout")
 
 
-def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service):
+def test_an_address_over_its_rate_is_refused_with_json(tmp_path, folder, service):
     counted = ("127.0.0.0/8 0;", "127.0.0.0/8 1;")
     blobs = service.folder / "data" / "blobs"
     with shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted) as nginx:
@@ -391,7 +391,7 @@ def test_an_address_that_asks_too_much_is_told_in_json(tmp_path, folder, service
     assert refused[0].headers["Retry-After"] == "1"
 
 
-def test_what_a_client_says_of_itself_is_not_believed(nginx, service, account):
+def test_forwarded_headers_of_a_client_are_overwritten(nginx, service, account):
     forged = {
         "X-Forwarded-Host": "evil.example",
         "X-Forwarded-For": "192.0.2.1",
@@ -424,7 +424,7 @@ def test_the_access_log_tells_no_secrets(nginx, account):
     assert account.token not in nginx.access_log
 
 
-def test_it_speaks_https_with_the_lines_for_it(tmp_path, folder, service):
+def test_the_lines_for_tls_serve_https(tmp_path, folder, service):
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     subprocess.run(
         [

@@ -66,7 +66,7 @@ def stored(service):
     )
 
 
-def test_a_client_that_aborts_leaves_nothing_and_harms_nobody(service, alice):
+def test_an_aborted_upload_leaves_no_file(service, alice):
     before = stored(service)
     # In chunks: one of this length that says so is in memory until all of it is here.
     head = (
@@ -171,7 +171,7 @@ def test_a_blob_stays_temporary_when_its_record_is_refused(alice, change, refusa
     assert alice.get("com.atproto.repo.listMissingBlobs").json["blobs"] == []
 
 
-def test_the_same_file_may_be_uploaded_by_two_and_again(alice, bob):
+def test_two_accounts_may_upload_the_same_file_more_than_once(alice, bob):
     blob = alice.blob(ROCKET, "image/jpeg")
 
     assert bob.blob(ROCKET, "image/jpeg") == blob
@@ -207,7 +207,7 @@ def test_a_compressed_upload_is_the_blob_of_its_plain_bytes(alice):
     ],
     ids=["a bad type", "png", "unknown", "text", "a vector", "json", "nothing"],
 )
-def test_a_blob_has_the_type_of_its_bytes_else_the_declared_one(
+def test_a_blob_has_the_type_of_its_bytes_or_the_declared_one(
     alice, content, declared, mime_type, cid
 ):
     blob = alice.blob(content, declared)

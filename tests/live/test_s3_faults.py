@@ -123,7 +123,7 @@ def test_a_store_that_is_away_is_unavailable_until_it_is_back(store, put, link):
 
 
 @pytest.mark.parametrize("kind", ["truncate", "stall-half", "reset-after", "500", "503", "stall"])
-def test_a_read_that_breaks_goes_on_where_it_was(store, put, link, kind, some_bytes):
+def test_a_broken_read_resumes(store, put, link, kind, some_bytes):
     data = some_bytes(3_000_000)
     cid = put(store, data)
     link.inject(kind, method="GET", times=1)
@@ -161,7 +161,7 @@ def test_a_lasting_fault_under_a_batch_has_a_name(store, put, link, kind, error)
         store.delete_many(cids)
 
 
-def test_a_range_that_breaks_goes_on_where_it_was(store, put, link, some_bytes):
+def test_a_broken_range_resumes(store, put, link, some_bytes):
     data = some_bytes(3_000_000)
     cid = put(store, data)
     link.inject("truncate", method="GET", times=2)
@@ -169,7 +169,7 @@ def test_a_range_that_breaks_goes_on_where_it_was(store, put, link, some_bytes):
     assert store.open(cid, 1_000, 2_900_000).read() == data[1_000:2_900_000]
 
 
-def test_a_read_that_breaks_for_good_raises_and_never_ends_early(store, put, link, some_bytes):
+def test_a_read_that_cannot_resume_raises_and_never_ends_early(store, put, link, some_bytes):
     cid = put(store, some_bytes(3_000_000))
     link.inject("reset", method="GET", times=ALWAYS, after=1)
     link.inject("truncate", method="GET", times=ALWAYS)
@@ -321,7 +321,7 @@ def test_a_store_without_batches_deletes_one_by_one(store, put, link):
     assert list(store.scan()) == []
 
 
-def test_what_is_kept_aside_outlives_the_object(s3_server, store, put, tmp_path):
+def test_quarantined_bytes_outlive_the_object(s3_server, store, put, tmp_path):
     cid = put(store, b"wrong")
 
     store.quarantine(cid)
@@ -350,7 +350,7 @@ def test_other_bytes_of_the_same_size_are_another_version(s3_server, store, put)
     assert store.version(cid) not in (version, None)
 
 
-def test_what_is_no_blob_is_named(s3_server, store, put, tmp_path):
+def test_keys_that_are_not_blobs_are_reported(s3_server, store, put, tmp_path):
     cid = put(store, b"blob")
     s3_server.client().put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/notes.txt", Body=b"?")
     names = []

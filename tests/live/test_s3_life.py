@@ -23,7 +23,7 @@ def collect(core):
     return [found.cid for found in core.collector().run()]
 
 
-def test_what_the_grace_time_has_passed_leaves_the_bucket(bucket):
+def test_temporary_blobs_leave_the_bucket_after_the_grace(bucket):
     gone, kept = bucket.upload(b"gone"), bucket.upload(bytes(300_000))
     bucket.write("com.example.a", "1", {"file": blob_of(kept)})
 

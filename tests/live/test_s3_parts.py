@@ -89,7 +89,7 @@ class Outside:
         return [entry["Key"] for entry in listed.get("Contents", ())]
 
 
-def test_it_is_one_whole_object_of_its_type(store, put, link, bucket, some_bytes):
+def test_an_upload_in_parts_is_one_object_with_its_type(store, put, link, bucket, some_bytes):
     data = some_bytes(SIZE)
 
     cid = put(store, data)
@@ -105,7 +105,7 @@ def test_it_is_one_whole_object_of_its_type(store, put, link, bucket, some_bytes
     assert bucket.unfinished() == []
 
 
-def test_what_one_request_takes_goes_in_one(store, put, link, some_bytes):
+def test_a_blob_that_fits_one_request_is_not_split(store, put, link, some_bytes):
     put(store, some_bytes(PART))
 
     assert {head.split(" ", 1)[0] for head in link.heads} == {"PUT"}
@@ -231,7 +231,9 @@ def test_an_object_that_the_store_damaged_is_replaced(store, put, bucket, some_b
     ids=["checksums", "conditions"],
 )
 @pytest.mark.parametrize("status", ["400", "501"])
-def test_a_store_that_knows_less_gets_less(store, put, link, some_bytes, method, header, status):
+def test_an_upload_in_parts_works_without_optional_headers(
+    store, put, link, some_bytes, method, header, status
+):
     link.inject(
         status,
         method=method,
@@ -245,7 +247,7 @@ def test_a_store_that_knows_less_gets_less(store, put, link, some_bytes, method,
     assert len([head for head in link.heads if header in head.lower()]) == 1
 
 
-def test_what_is_kept_aside_is_copied_in_parts(store, put, link, bucket, some_bytes):
+def test_a_large_object_is_quarantined_in_parts(store, put, link, bucket, some_bytes):
     cid = put(store, some_bytes(SIZE))
 
     store.quarantine(cid)
@@ -270,9 +272,7 @@ def core(open_core, store):
     return open_core(clock=now, backend=store, max_bytes=10**9)
 
 
-def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
-    core, link, bucket, some_bytes
-):
+def test_parts_left_by_a_crash_are_collected_after_the_grace(core, link, bucket, some_bytes):
     link.inject("stall", **STEPS["part"])
 
     child = os.fork()
@@ -300,7 +300,7 @@ def test_what_a_crash_between_two_parts_left_is_swept_after_the_grace(
     assert list(collector(core, 3700).run()) == []
 
 
-def test_an_upload_that_could_not_be_broken_off_is_swept(store, put, link, bucket, some_bytes):
+def test_an_upload_that_could_not_be_aborted_is_collected(store, put, link, bucket, some_bytes):
     link.inject("500", **STEPS["part"])
     link.inject("reset", method="DELETE")
     with pytest.raises(BackendUnavailable):
@@ -315,7 +315,7 @@ def test_an_upload_that_could_not_be_broken_off_is_swept(store, put, link, bucke
     assert bucket.unfinished() == []
 
 
-def test_an_upload_of_which_a_part_came_lately_goes_on(store, bucket):
+def test_an_upload_with_a_recent_part_is_not_collected(store, bucket):
     key = store.key("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
     upload = bucket.begin(key)
     bucket.send(key, upload, 1)
@@ -332,7 +332,7 @@ def test_an_upload_of_which_a_part_came_lately_goes_on(store, bucket):
     assert later.remove() is True
 
 
-def test_what_others_began_is_theirs(store, bucket):
+def test_uploads_under_other_prefixes_are_not_collected(store, bucket):
     cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
     theirs = [f"{bucket.prefix}notes.txt", f"{bucket.prefix}00/{cid}", f"else-{store.key(cid)}"]
     ours = [store.key(cid), f"{bucket.prefix}quarantine/{cid}.0123456789abcdef"]
@@ -347,7 +347,7 @@ def test_what_others_began_is_theirs(store, bucket):
 
 
 @pytest.mark.parametrize("status", ["403", "501"])
-def test_a_store_that_does_not_tell_of_uploads_is_asked_for_nothing_more(core, link, status):
+def test_a_store_that_cannot_list_uploads_is_asked_once(core, link, status):
     link.inject(status, method="GET", head=r"\?uploads")
 
     assert list(collector(core).run()) == []

@@ -91,7 +91,7 @@ def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(
     assert (back.status_code, back.data) == (200, data)
 
 
-def test_an_object_says_what_it_is(start, s3_server, tmp_path):
+def test_an_object_has_its_media_type(start, s3_server, tmp_path):
     service = start()
     service.account().publish(b"here", "text/x-test")
 
@@ -132,7 +132,7 @@ def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(
     assert back.data == some_bytes(300_000)
 
 
-def test_a_body_that_breaks_for_good_is_never_taken_for_whole(start, link, some_bytes):
+def test_a_body_that_breaks_off_is_never_complete(start, link, some_bytes):
     service = start(link.url)
     alice = service.account()
     cid = alice.publish(some_bytes(3_000_000), "application/x-test").cid
@@ -290,7 +290,7 @@ PART = {"Range": "bytes=0-3"}
         ("429", 503, "ServiceUnavailable"),
     ],
 )
-def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, error):
+def test_a_store_failure_behind_nginx_is_reported(behind_nginx, link, kind, status, error):
     service, proxy = behind_nginx
     alice = service.account()
     path = blob_path(alice.did, alice.publish(b"here", "text/x-test").cid)
@@ -306,7 +306,7 @@ def test_a_store_that_fails_nginx_has_a_name(behind_nginx, link, kind, status, e
     assert (back.status_code, back.data) == (200, b"here")
 
 
-def test_what_nginx_does_not_find_in_the_store_is_a_blob_not_found(behind_nginx, link):
+def test_a_missing_object_behind_nginx_is_a_blob_not_found(behind_nginx, link):
     service, proxy = behind_nginx
     alice = service.account()
     path = blob_path(alice.did, alice.publish(b"here", "text/x-test").cid)
@@ -337,7 +337,7 @@ def test_a_range_beyond_the_blob_is_told_its_size_behind_nginx(behind_nginx):
         ("If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"),
     ],
 )
-def test_the_store_is_not_asked_what_the_service_has_decided(behind_nginx, header, value):
+def test_conditions_are_not_passed_on_to_the_store(behind_nginx, header, value):
     service, proxy = behind_nginx
     alice = service.account()
     cid = alice.publish(b"here", "text/x-test").cid
@@ -347,7 +347,7 @@ def test_the_store_is_not_asked_what_the_service_has_decided(behind_nginx, heade
     assert (answer.status_code, answer.data) == (200, b"here")
 
 
-def test_blobs_come_over_from_the_bucket_of_a_reference_pds(start, s3_server, tmp_path):
+def test_blobs_are_imported_from_the_bucket_of_a_reference_pds(start, s3_server, tmp_path):
     store = s3_server.client()
     cid = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
     prefix = f"pds-{tmp_path.name}/"

@@ -80,6 +80,6 @@ def test_an_upload_over_tls_sends_its_length_and_both_digests(
     store.probe()
 
 
-def test_a_certificate_that_nobody_vouches_for_is_refused(open_s3, tls_link):
+def test_an_untrusted_certificate_is_refused(open_s3, tls_link):
     with pytest.raises(BackendUnavailable):
         open_s3(tls_link.url).probe()

@@ -162,7 +162,7 @@ def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["reset", "500", "503", "stall"])
-def test_a_check_of_a_failing_store_ends_without_accusing_it(on_s3, open_s3, link, kind):
+def test_a_check_of_a_failing_store_reports_no_lost_blob(on_s3, open_s3, link, kind):
     cid = on_s3.upload(b"here").cid
     on_s3.backend = open_s3(link.url)
     link.inject(kind, after=3)  # the canary comes through

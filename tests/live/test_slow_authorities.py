@@ -110,7 +110,7 @@ def bring(service, signer, did, handle):
     )
 
 
-def test_strangers_with_slow_dids_hold_up_no_account(start, authority, in_background):
+def test_slow_unknown_dids_delay_no_local_account(start, authority, in_background):
     directory, address = authority
     signer = Signer()
     directory.documents[f"/{CAROL}"] = signer.document(CAROL)
@@ -139,7 +139,7 @@ def test_strangers_with_slow_dids_hold_up_no_account(start, authority, in_backgr
     assert set(answers) <= {401, 503}
 
 
-def test_an_issuer_that_hangs_holds_up_only_who_needs_a_key_of_it(start, authority, in_background):
+def test_a_slow_issuer_delays_only_tokens_it_signed(start, authority, in_background):
     issuer, address = authority
     known, wallet = Wallet(), Wallet()
     issuer.documents["/jwks"] = {"keys": [known.jwk | {"kid": "k1"}]}

@@ -78,7 +78,7 @@ def test_a_stop_waits_for_an_upload_in_flight(service):
     assert hashlib.sha256(file.read_bytes()).digest() == hashlib.sha256(BODY).digest()
 
 
-def test_ctrl_c_ends_it_at_once(service):
+def test_ctrl_c_stops_the_service_at_once(service):
     upload = SlowUpload(service, service.account())
     began = time.monotonic()
 
@@ -104,7 +104,7 @@ def test_a_sudden_death_in_mid_upload_leaves_nothing_after_the_restart(service):
     assert account.fetch(kept).data == PNG + b"kept"
 
 
-def test_a_worker_that_dies_takes_nothing_with_it(service):
+def test_a_dead_worker_is_replaced_and_no_blob_is_lost(service):
     account = service.account()
     kept = account.publish(PNG + b"kept", "image/png").cid
 
@@ -115,7 +115,7 @@ def test_a_worker_that_dies_takes_nothing_with_it(service):
     assert account.fetch(kept).data == PNG + b"kept"
 
 
-def test_it_starts_and_answers_within_moments(tmp_path):
+def test_the_service_starts_within_seconds(tmp_path):
     began = time.monotonic()
     with Service(tmp_path) as service:
         answer = service.get("/xrpc/_health")

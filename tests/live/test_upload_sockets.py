@@ -140,7 +140,7 @@ def answer(connection):
     return (int(head.split()[1]), body) if head else (None, b"")
 
 
-def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, token):
+def test_an_upload_is_stored_whole_or_not_at_all(service, token):
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -165,7 +165,7 @@ def test_whatever_comes_over_the_wire_is_stored_whole_or_not_at_all(service, tok
     assert "Traceback" not in service.log
 
 
-def test_requests_that_are_sent_without_waiting_are_answered_in_turn(service, token):
+def test_pipelined_requests_are_answered_in_order(service, token):
     blobs = [
         b"\xff\xd8\xff" + bytes([number]) * size
         for number, size in enumerate((20_000, 3, 300_000, 5))
@@ -280,7 +280,7 @@ def stored(service):
 
 
 @pytest.mark.parametrize("framing, body, content", UNDERSTOOD.values(), ids=UNDERSTOOD)
-def test_a_framing_that_is_odd_is_understood(service, token, framing, body, content):
+def test_unusual_framing_is_understood(service, token, framing, body, content):
     status, uploaded = answered(service, token, framing, body)
 
     assert (status, uploaded["blob"]["size"]) == (200, len(content))
@@ -288,9 +288,7 @@ def test_a_framing_that_is_odd_is_understood(service, token, framing, body, cont
 
 
 @pytest.mark.parametrize("framing, body, status", REFUSED.values(), ids=REFUSED)
-def test_a_framing_that_is_wrong_is_refused_and_leaves_nothing(
-    service, token, framing, body, status
-):
+def test_wrong_framing_is_refused_and_leaves_no_file(service, token, framing, body, status):
     before = stored(service)
 
     assert answered(service, token, framing, body)[0] == status
@@ -325,7 +323,7 @@ DECIDED = {
 
 
 @pytest.mark.parametrize("line, framing, body, status", DECIDED.values(), ids=DECIDED)
-def test_what_is_decided_is_answered_while_its_sender_waits(
+def test_a_refusal_does_not_wait_for_the_rest_of_the_body(
     service, token, line, framing, body, status
 ):
     line = line or f"POST {UPLOAD} HTTP/1.1\r\nAuthorization: Bearer {token}"
@@ -368,7 +366,7 @@ def test_what_is_decided_is_answered_while_its_sender_waits(
         "a coding apart",
     ],
 )
-def test_what_the_server_itself_refuses_is_in_the_envelope_too(service, line, status):
+def test_gunicorn_refuses_with_an_xrpc_error(service, line, status):
     connection = service.connect()
     connection.sendall(f"{line}\r\n\r\n".encode())
     with connection, connection.makefile("rb") as answer:

@@ -55,7 +55,7 @@ def test_a_public_blob_stays(core):
     assert core.read(entry) == b"one"
 
 
-def test_what_uploads_left_in_either_store_goes_after_the_grace(core, tmp_path):
+def test_unfinished_uploads_in_either_store_are_removed_after_the_grace(core, tmp_path):
     first, second = (
         UnfinishedUploadBackend(tmp_path / name, durable=False) for name in ("first", "second")
     )
@@ -106,7 +106,7 @@ def test_bytes_stay_while_another_account_holds_them(core):
         core.blobs.describe(ALICE, entry.cid, viewer=ALICE)
 
 
-def test_a_dry_run_tells_all_and_takes_nothing(core):
+def test_a_dry_run_reports_everything_and_removes_nothing(core):
     entry = core.upload(b"one")
     core.clock.advance(GRACE + 1)
     before = core.rows()
@@ -160,7 +160,7 @@ def test_bytes_under_anothers_takedown_outlive_the_row_of_the_account(core):
     assert core.stored() == set()
 
 
-def test_bytes_that_no_account_holds_go(core):
+def test_unowned_bytes_are_removed(core):
     entry = core.upload(b"one")
     with core.database.write() as tx:
         accounts.delete(tx, ALICE)
@@ -174,7 +174,7 @@ def test_bytes_that_no_account_holds_go(core):
     assert core.rows()["blob"] == []
 
 
-def test_thousands_go_in_one_run_oldest_first(core):
+def test_thousands_are_removed_in_one_run_oldest_first(core):
     cids = []
     for number in range(1100):
         cids.append(core.upload(number.to_bytes(2, "big"), did=(ALICE, BOB)[number % 2]).cid)
@@ -211,7 +211,7 @@ def test_a_live_upload_in_the_spool_stays(core):
     assert entry.size == 400_000
 
 
-def test_sessions_tokens_and_counters_that_are_over_go(core):
+def test_expired_sessions_tokens_and_counters_are_removed(core):
     now = core.clock()
     with core.database.write() as tx:
         for number in range(1234):
@@ -263,7 +263,7 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(co
     assert core.stored() == set()
 
 
-def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_upload_takes_it_for_here(
+def test_bytes_a_store_failed_to_delete_get_a_new_row_so_no_upload_relies_on_them(
     core,
 ):
     class Failing(DiskBackend):
@@ -283,7 +283,7 @@ def test_what_a_store_fails_to_delete_with_an_account_is_a_new_row_so_that_no_up
     assert created_at > pinned
 
 
-def test_an_account_is_deleted_in_steps_that_hold_nobody_up(core):
+def test_an_account_is_deleted_in_steps_that_block_no_one(core):
     class Counting(DiskBackend):
         def delete_many(self, cids):
             steps.append(len(cids))
@@ -360,7 +360,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(core):
     assert core.stored() == {second}
 
 
-def test_two_collectors_at_once_share_the_work(core):
+def test_two_concurrent_collectors_share_the_work(core):
     entries = [core.upload(bytes([number])) for number in range(20)]
     core.clock.advance(GRACE + 1)
     one, other = collector(core).run(), collector(core).run()

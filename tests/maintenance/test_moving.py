@@ -140,7 +140,7 @@ def test_a_takedown_comes_for_a_blob_that_is_here_already(core, bring, lay, acto
         core.blobs.describe(CAROL, entry.cid, viewer=CAROL)
 
 
-def test_quarantine_without_a_database_stays_where_it_is(bring, lay):
+def test_quarantine_without_a_database_is_not_imported(bring, lay):
     lay(f"quarantine/{CAROL}/{cid_of(NOTE)}", NOTE)
 
     assert bring() == (["in quarantine, and no --db says that it is taken down"], 0, 0)
@@ -156,7 +156,7 @@ def filled(core):
     return core
 
 
-def test_an_export_is_complete_and_says_what_everything_is(filled, tmp_path):
+def test_an_export_is_complete_and_describes_every_blob(filled, tmp_path):
     out = tmp_path / "out"
     job = Export(filled.database, filled.blobs, ALICE)
 
@@ -189,7 +189,7 @@ def test_an_export_can_be_a_tar(filled):
     assert len(json.loads(held["manifest.json"])["blobs"]) == 2
 
 
-def test_an_export_says_what_is_lost_or_wrong(filled, tmp_path):
+def test_an_export_reports_lost_and_wrong_blobs(filled, tmp_path):
     filled.backend.delete(cid_of(PHOTO))
     (filled.backend.root / filled.backend.path(cid_of(NOTE))).write_bytes(b"A NOTE")
 

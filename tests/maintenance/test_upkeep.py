@@ -97,7 +97,7 @@ def test_lost_bytes_are_found_counted_as_missing_and_healed_by_an_upload(manager
     assert fsck() == []
 
 
-def test_a_truncated_file_is_set_aside_and_healed_by_an_upload(manager, upload, plant, fsck):
+def test_a_truncated_file_is_quarantined_and_healed_by_an_upload(manager, upload, plant, fsck):
     cid = upload(b"whole")
     plant(cid, b"who")
 
@@ -109,9 +109,7 @@ def test_a_truncated_file_is_set_aside_and_healed_by_an_upload(manager, upload, 
     assert fsck() == []
 
 
-def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(
-    manager, upload, plant, fsck
-):
+def test_a_truncated_file_is_found_right_after_a_read(manager, upload, plant, fsck):
     cid = upload(b"whole")
     entry = manager.describe(ALICE, cid, viewer=ALICE)
     plant(cid, b"who")
@@ -121,7 +119,7 @@ def test_a_truncated_file_is_found_also_when_somebody_has_just_asked_for_it(
     assert fsck() == [("wrong bytes", cid, False)]
 
 
-def test_a_flipped_byte_is_seen_by_scrub_set_aside_and_never_served(
+def test_a_flipped_byte_is_found_by_scrub_quarantined_and_never_served(
     manager, upload, plant, fsck, scrub
 ):
     cid = upload(b"right")
@@ -167,7 +165,7 @@ def eventful(database, spool_folder, clock):
     return manager, set_wrong_aside
 
 
-def test_uploads_go_on_while_wrong_bytes_are_read_and_set_aside(eventful):
+def test_uploads_continue_while_wrong_bytes_are_quarantined(eventful):
     manager, set_wrong_aside = eventful
     cid = manager.upload(Incoming(stream=io.BytesIO(b"right"), did=ALICE)).cid
     manager.backend.held[cid] = b"wrong"
@@ -247,7 +245,7 @@ def test_bytes_that_count_as_missing_but_are_there_are_found_again(database, upl
     assert fsck() == []
 
 
-def test_wrong_bytes_under_a_missing_blob_are_set_aside(
+def test_wrong_bytes_under_a_missing_blob_are_quarantined(
     manager, database, upload, plant, clock, fsck
 ):
     cid = upload(b"here")
@@ -286,7 +284,7 @@ class AwayBackend(MemoryBackend):
         raise BackendUnavailable("away")
 
 
-def test_a_store_that_is_away_has_not_lost_everything(database, spool_folder, clock):
+def test_a_store_that_is_down_has_not_lost_everything(database, spool_folder, clock):
     with pytest.raises(BackendUnavailable):
         list(Fsck(database, AwayBackend(), spool_folder, clock, repair=True).run())
 
@@ -338,7 +336,7 @@ def test_migrate_copies_everything_and_then_nothing(manager, upload, migrate, ta
     assert (findings, progress.copied_blobs, progress.done_blobs) == ([], 0, 100)
 
 
-def test_migrate_leaves_wrong_and_lost_bytes_behind_and_says_so(
+def test_migrate_reports_wrong_and_lost_bytes_and_does_not_copy_them(
     manager, upload, plant, migrate, target
 ):
     right, wrong, short, lost = (
@@ -382,7 +380,7 @@ def test_a_pair_deletes_from_both_stores(store):
     assert first.held == second.held == {}
 
 
-def test_scrub_of_a_pair_sets_one_copy_aside_and_keeps_the_right_one(
+def test_scrub_of_a_pair_quarantines_the_wrong_copy_and_keeps_the_right_one(
     database, manager, upload, plant, spool_folder, clock, store
 ):
     cid = upload(b"right")
@@ -400,7 +398,7 @@ def test_scrub_of_a_pair_sets_one_copy_aside_and_keeps_the_right_one(
     assert manager.describe(ALICE, cid, viewer=ALICE).size == 5
 
 
-def test_what_is_missing_is_what_is_lost_or_only_named(database, manager, upload, fsck):
+def test_a_missing_blob_is_lost_or_was_never_uploaded(database, manager, upload, fsck):
     lost, kept = upload(b"lost"), upload(b"kept")
     manager.backend.delete(lost)
     fsck(repair=True)

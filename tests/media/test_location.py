@@ -180,7 +180,7 @@ WITHOUT = {
 
 
 @pytest.mark.parametrize("mime_type, data", WITHOUT.values(), ids=WITHOUT)
-def test_where_no_position_is_none_is_found(mime_type, data):
+def test_a_file_without_a_position_has_none(mime_type, data):
     assert not has_location(data, mime_type)
 
 

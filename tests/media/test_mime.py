@@ -230,7 +230,7 @@ def test_a_refusal_says_what_was_found_what_was_declared_and_what_is_accepted():
 
 
 @pytest.mark.parametrize("policy", ["strict", "sniff"])
-def test_what_is_no_media_type_is_a_bad_request(policy):
+def test_a_malformed_media_type_is_a_bad_request(policy):
     with pytest.raises(InvalidRequest, match="Invalid MIME type"):
         mime.choose_mime_type("foo bar", SHOWN["jpeg"][0], policy=policy, allowed=ANY)
 
@@ -264,12 +264,12 @@ def test_the_list_has_types_and_wildcards(mime_type, allowed, verdict):
         ("text/plain", "windows program", False),
     ],
 )
-def test_what_a_record_states_need_not_be_the_name_that_we_would_give(stated, name, verdict):
+def test_a_record_may_state_another_name_of_the_type(stated, name, verdict):
     assert mime.is_consistent(stated, SHOWN[name][0]) is verdict
 
 
 @pytest.mark.parametrize("data", NOT_SHOWN.values(), ids=NOT_SHOWN)
-def test_what_a_record_states_holds_for_bytes_that_show_nothing(data):
+def test_the_type_in_a_record_holds_for_unknown_bytes(data):
     assert mime.is_consistent("any/thing", data)
 
 

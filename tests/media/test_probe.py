@@ -197,7 +197,7 @@ PARTIAL = {
 
 
 @pytest.mark.parametrize("mime_type, data, facts", PARTIAL.values(), ids=PARTIAL)
-def test_what_is_not_written_is_none(mime_type, data, facts):
+def test_a_missing_size_or_duration_is_none(mime_type, data, facts):
     assert probe(data, mime_type) == facts
 
 

@@ -59,11 +59,11 @@ def test_a_reference_is_found(value, found):
     ],
     ids=str,
 )
-def test_what_is_not_quite_a_reference_is_data(value):
+def test_a_malformed_reference_is_plain_data(value):
     assert list(find_references({"value": value})) == []
 
 
-def test_what_is_within_something_malformed_is_found():
+def test_a_reference_inside_a_malformed_one_is_found():
     assert list(find_references({**TYPED, "extra": TYPED})) == [FOUND]
 
 

@@ -127,7 +127,7 @@ def test_a_file_with_a_changed_byte_is_refused_or_has_a_larger_header(seed):
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_noise_is_refused(seed):
+def test_random_bytes_are_refused(seed):
     print(f"{seed=}")
     rng = random.Random(seed)
 

@@ -120,7 +120,7 @@ MALFORMED = {
 @pytest.mark.parametrize(
     "text", [*MALFORMED.values(), *NOT_A_BLOB.values()], ids=[*MALFORMED, *NOT_A_BLOB]
 )
-def test_what_names_no_blob_is_refused_as_a_blob_cid(text):
+def test_a_cid_of_no_blob_is_refused_as_a_blob_cid(text):
     with pytest.raises(ValueError) as refusal:
         cid.parse_blob_cid(text)
 
@@ -128,7 +128,7 @@ def test_what_names_no_blob_is_refused_as_a_blob_cid(text):
 
 
 @pytest.mark.parametrize("text", MALFORMED.values(), ids=MALFORMED)
-def test_what_is_no_cid_is_refused_as_a_parameter(text):
+def test_a_malformed_cid_is_refused_as_a_parameter(text):
     with pytest.raises(ValueError) as refusal:
         cid.parse_cid(text)
 

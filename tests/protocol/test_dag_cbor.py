@@ -157,7 +157,7 @@ def test_a_value_as_deep_as_allowed_comes_back():
     ],
     ids=lambda value: ascii(value)[:30],
 )
-def test_what_has_no_dag_cbor_form_is_refused(value):
+def test_a_value_without_a_dag_cbor_form_is_refused(value):
     with pytest.raises(ValueError):
         encode(value)
 
@@ -181,6 +181,6 @@ def test_what_has_no_dag_cbor_form_is_refused(value):
         "nested far too deeply": b"\x81" * 1_000_000 + b"\x00",
     }.values(),
 )
-def test_what_is_not_dag_cbor_is_refused(block):
+def test_bytes_that_are_not_dag_cbor_are_refused(block):
     with pytest.raises(ValueError):
         decode(block)

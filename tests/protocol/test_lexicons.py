@@ -213,7 +213,7 @@ def test_nothing_is_checked_where_validation_is_declined(lexicons):
         ("x" * 1000, '"' + "x" * 255 + '…"'),
     ],
 )
-def test_what_is_not_a_blob_where_one_belongs_is_refused(lexicons, value, shown):
+def test_a_value_that_is_no_blob_where_one_belongs_is_refused(lexicons, value, shown):
     message = refusal(lexicons, "app.bsky.actor.profile", {"avatar": value})
 
     assert message == (
@@ -242,7 +242,7 @@ def test_the_legacy_form_is_left_to_the_check_of_references(lexicons):
     ],
     ids=repr,
 )
-def test_what_the_schema_does_not_name_is_not_checked(lexicons, embed):
+def test_properties_outside_the_schema_are_not_checked(lexicons, embed):
     assert lexicons.check("app.bsky.feed.post", {"embed": embed}, None) == "valid"
 
 

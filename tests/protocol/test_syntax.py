@@ -194,7 +194,7 @@ def test_a_media_type_is_bare_and_in_lower_case(text, parsed):
     "text",
     ["", "jpg", "foo bar", "image/", "/png", "image/png/x", "image /png", "image/p ng", "é/a"],
 )
-def test_what_is_no_media_type_is_refused(text):
+def test_a_malformed_media_type_is_refused(text):
     with pytest.raises(ValueError):
         syntax.parse_mime_type(text)
 

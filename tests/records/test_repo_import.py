@@ -198,7 +198,7 @@ class Interrupted(Repository):
             yield record
 
 
-def test_what_a_client_writes_during_an_import_stays(core):
+def test_a_record_written_during_an_import_stays(core):
     def interrupt():
         core.clock.advance(1)
         core.write("com.example.a", "0900", {"by": "a client"})
@@ -267,7 +267,7 @@ def test_a_bad_repository_changes_nothing(core, importer):
     assert core.rows() == before
 
 
-def test_a_repository_of_nobody_here_is_refused(importer):
+def test_a_repository_of_an_unknown_account_is_refused(importer):
     with pytest.raises(RepoNotFound):
         importer({}, "did:web:nobody.test")
 

@@ -65,7 +65,7 @@ def test_all_chunks_that_are_here_are_one_read():
 
 
 @pytest.mark.parametrize("last", [b"0\r\n", b"000\r\n", b"0;a=b\r\n", b"0\r\nA: b\r\n"])
-def test_what_is_here_is_given_out_before_the_end_of_the_trailers_is(last):
+def test_available_bytes_are_given_out_before_the_trailers_end(last):
     body, wire = body_of(chunked(b"all of it") + last, b"\r\n")
 
     assert body.read(100) == b"all of it"
@@ -80,7 +80,7 @@ def test_a_size_with_zeros_before_it_is_no_end():
     assert body.read(100) == b""
 
 
-def test_what_follows_the_body_is_left_for_the_next_request():
+def test_bytes_after_the_body_are_left_for_the_next_request():
     body, wire = body_of(chunked(b"body") + b"0\r\nA: b\r\n\r\nGET /next")
 
     assert (body.read(100), body.read(100)) == (b"body", b"")
@@ -149,7 +149,7 @@ def test_large_chunks_are_not_bounded():
 
 
 @pytest.mark.parametrize("size", [b"1", b"0001"])
-def test_what_is_parsed_grows_with_the_body_and_not_with_its_square(size):
+def test_parsing_is_linear_in_the_size_of_the_body(size):
     parsed = []
     for count in (1000, 2000, 4000):
         body, wire = body_of((size + b"\r\nx\r\n") * count + b"0\r\n\r\n")
@@ -201,7 +201,7 @@ class Failing:
         raise OSError("the client has gone")
 
 
-def test_an_answer_whose_body_was_not_read_to_its_end_closes_the_connection():
+def test_an_answer_to_an_unread_body_closes_the_connection():
     assert answer_to(Failing()) == [("204 No Content", [("A", "b"), ("Connection", "close")])]
 
 

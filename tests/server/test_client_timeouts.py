@@ -55,7 +55,7 @@ def trickling(client: socket.socket) -> Iterator[None]:
         thread.join()
 
 
-def test_a_read_gives_a_stalled_client_up(pair, monkeypatch):
+def test_a_read_times_out_on_a_stalled_client(pair, monkeypatch):
     monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, _ = pair
     connection.begin_request()
@@ -65,7 +65,7 @@ def test_a_read_gives_a_stalled_client_up(pair, monkeypatch):
 
 
 @pytest.mark.parametrize("size", [0, 100_000], ids=["from the start", "after a good start"])
-def test_a_read_gives_a_trickling_client_up(pair, monkeypatch, size):
+def test_a_read_times_out_on_a_trickling_client(pair, monkeypatch, size):
     monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, client = pair
     connection.begin_request()
@@ -75,7 +75,7 @@ def test_a_read_gives_a_trickling_client_up(pair, monkeypatch, size):
         FromSocket(connection).read(size + 100)
 
 
-def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, monkeypatch):
+def test_a_write_waits_while_a_slow_client_reads_something(pair, monkeypatch):
     monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.5)
     connection, client = pair
     connection.begin_request()
@@ -92,7 +92,7 @@ def test_a_write_waits_for_a_slow_client_as_long_as_it_takes_something(pair, mon
     assert b"".join(taken) == data
 
 
-def test_a_write_gives_a_client_up_that_takes_nothing(pair, monkeypatch):
+def test_a_write_times_out_when_the_client_reads_nothing(pair, monkeypatch):
     monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.1)
     connection, _ = pair
     connection.begin_request()
@@ -101,7 +101,7 @@ def test_a_write_gives_a_client_up_that_takes_nothing(pair, monkeypatch):
         connection.sendall(bytes(2**20))
 
 
-def test_the_time_that_we_take_is_not_held_against_the_client(pair, monkeypatch):
+def test_time_spent_in_the_service_does_not_count_against_the_client(pair, monkeypatch):
     monkeypatch.setattr(client_timeouts, "IDLE_SECONDS", 0.05)
     connection, client = pair
     connection.begin_request()
@@ -124,7 +124,7 @@ def test_a_new_request_is_measured_anew(pair, monkeypatch):
     assert connection.recv(1) == b"x"
 
 
-def test_what_was_sent_is_drained_to_its_end():
+def test_a_sent_body_is_drained_to_its_end():
     assert drain({"wsgi.input": io.BytesIO(b"x" * 1_000_000)})
 
 
@@ -161,7 +161,7 @@ def test_draining_ends_in_time_when_the_client_trickles(pair, monkeypatch):
     assert time.monotonic() - began < 5
 
 
-def test_a_body_begins_with_what_came_along_with_the_head(pair):
+def test_a_body_begins_with_the_bytes_read_with_the_head(pair):
     connection, client = pair
     client.sendall(b" and the rest")
     body = DirectBody(connection, b"the start", 22)

@@ -31,7 +31,7 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
         ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
     ],
 )
-def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
+def test_unlikely_settings_are_warned_about(settings, variable):
     (line,) = config_warnings(Config(**settings))
 
     assert line.startswith(f"AURORA_BLOBS_{variable}")
@@ -53,5 +53,5 @@ def test_settings_that_hardly_anybody_wants_are_named(settings, variable):
         },
     ],
 )
-def test_nobody_is_warned_of_what_the_readme_says(settings):
+def test_documented_settings_cause_no_warning(settings):
     assert config_warnings(Config(**settings)) == []

@@ -204,7 +204,7 @@ def test_a_connection_takes_an_attribute_of_ours(parts):
     assert parts.conn.head == b"POST"
 
 
-def test_what_is_read_ahead_can_be_taken_and_put_back(parts):
+def test_bytes_read_ahead_can_be_taken_and_put_back(parts):
     taken = parts.unreader.take_buffered()
     parts.unreader.unread(taken)
 

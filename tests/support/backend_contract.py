@@ -25,14 +25,14 @@ class BackendContract:
     @pytest.mark.parametrize(
         "data", [b"", b"a", SMALL, LARGE], ids=["empty", "one byte", "small", "large"]
     )
-    def test_what_was_put_is_there(self, backend, store, data):
+    def test_a_stored_blob_can_be_read(self, backend, store, data):
         cid = store(backend, data)
 
         assert content(backend, cid) == data
         assert backend.size(cid) == len(data)
         assert held(backend) == {cid: len(data)}
 
-    def test_what_was_not_put_is_absent(self, backend, store):
+    def test_a_blob_that_was_not_stored_is_absent(self, backend, store):
         store(backend, SMALL)
 
         assert backend.size(ABSENT) is None
@@ -85,7 +85,7 @@ class BackendContract:
             (24, 24),
         ],
     )
-    def test_a_part_is_what_a_slice_would_be(self, backend, store, start, stop):
+    def test_a_part_equals_the_slice(self, backend, store, start, stop):
         cid = store(backend, SMALL)
 
         assert content(backend, cid, start, stop) == SMALL[start:stop]

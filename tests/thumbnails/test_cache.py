@@ -108,7 +108,7 @@ def test_a_picture_is_served_smaller(service):
     assert response.headers.getlist("Vary") == ["Authorization"]
 
 
-def test_head_tells_what_get_sends(service):
+def test_head_has_the_headers_of_get(service):
     cid = service.upload(photo())
     got = service.get(cid)
 
@@ -150,7 +150,7 @@ def test_without_a_format_the_client_is_asked(service, accept, stored, sent):
     assert Image.open(io.BytesIO(response.data)).get_format_mimetype() == sent
 
 
-def test_a_client_that_has_the_picture_is_told_so(service):
+def test_a_picture_the_client_has_is_not_sent_again(service):
     cid = service.upload(photo())
     tag = service.get(cid).headers["ETag"]
 
@@ -185,7 +185,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("path, error", BAD.values(), ids=BAD)
-def test_an_address_of_nothing_is_refused(service, path, error):
+def test_a_path_to_no_picture_is_refused(service, path, error):
     response = service.client.get(path.format(did=service.did, cid=service.upload(photo())))
 
     assert (response.status_code, response.json["error"]) in [(400, error), (404, "NotFound")]
@@ -305,7 +305,7 @@ DAMAGES = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
-def test_a_file_that_is_not_what_was_written_is_made_again(service, tmp_path, damage):
+def test_a_changed_file_is_made_again(service, tmp_path, damage):
     cid = service.upload(photo())
     whole = service.get(cid).data
     (path,) = (tmp_path / "images").glob("??/*.jpeg")
@@ -423,7 +423,7 @@ def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
 
-def test_what_earlier_versions_kept_is_counted(service):
+def test_files_of_earlier_versions_are_counted(service):
     service.get(service.upload(photo()))
     with service.inside.database.write() as tx:
         before = derivatives.total_bytes(tx)
@@ -436,7 +436,7 @@ def test_what_earlier_versions_kept_is_counted(service):
         assert derivatives.total_bytes(tx) == before > 0
 
 
-def test_what_was_derived_goes_with_the_blob_when_it_is_collected(service, tmp_path, clock):
+def test_derived_pictures_are_removed_with_a_collected_blob(service, tmp_path, clock):
     cid = service.upload(photo(), public=False)
     service.get(cid, **service.owner)
     assert cached(tmp_path) == [f"{cid}.cover-128x128.jpeg"]
@@ -506,7 +506,7 @@ def taken(thumbnail) -> bytes:
         return file.read()
 
 
-def test_however_many_ask_at_once_it_is_made_once(caches):
+def test_concurrent_requests_make_a_picture_once(caches):
     entry = caches.upload(photo(3000, 2000))
     four = [caches.make() for _ in range(4)]
     made = []
@@ -525,7 +525,7 @@ def test_however_many_ask_at_once_it_is_made_once(caches):
     assert caches.backend.opened == 1
 
 
-def test_of_many_that_ask_for_a_bomb_one_tries(caches):
+def test_concurrent_requests_for_a_bomb_decode_it_once(caches):
     entry = caches.upload(photo()[:-200])
     cache = caches.make()
     refused = []
@@ -651,7 +651,7 @@ def test_without_a_folder_pictures_are_made_each_time(caches, tmp_path):
     assert first == second
 
 
-def test_whoever_waits_too_long_for_anothers_picture_is_sent_away(caches, tmp_path):
+def test_a_request_that_waits_too_long_for_a_picture_is_refused(caches, tmp_path):
     entry = caches.upload(photo())
     lock = tmp_path / "images" / "locks" / shard_of(entry.cid)
     lock.parent.mkdir(parents=True)

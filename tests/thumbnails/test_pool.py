@@ -194,7 +194,7 @@ MODES = {
 
 
 @pytest.mark.parametrize("mime_type, data, expected", MODES.values(), ids=MODES)
-def test_colours_are_right_whatever_they_were_stored_as(derive, mime_type, data, expected):
+def test_colours_are_right_in_every_colour_space(derive, mime_type, data, expected):
     found = derive(data, mime_type).convert("RGBA").getpixel((5, 5))
 
     assert all(
@@ -208,7 +208,7 @@ def test_every_kind_of_colour_is_made_into_every_form(derive, mime_type, data, e
     assert max(derive(data, mime_type, form=form).size) == 60
 
 
-def test_what_is_transparent_is_white_in_a_jpeg(derive):
+def test_transparent_pixels_are_white_in_a_jpeg(derive):
     data = encoded(Image.new("RGBA", (80, 80), (0, 0, 0, 0)), "PNG")
 
     assert min(derive(data, "image/png", form="jpeg").getpixel((5, 5))) >= 253
@@ -411,7 +411,7 @@ LEFT_BEHIND = {
 
 
 @pytest.mark.parametrize("mime_type, data, expected", LEFT_BEHIND.values(), ids=LEFT_BEHIND)
-def test_a_frame_leaves_behind_what_it_says(derive, mime_type, data, expected):
+def test_a_frame_is_disposed_of_as_it_says(derive, mime_type, data, expected):
     image = derive(data, mime_type, form="webp")
 
     image.seek(image.n_frames - 1)
@@ -518,7 +518,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("mime_type, data, message", BROKEN.values(), ids=BROKEN)
-def test_what_cannot_be_used_is_refused_and_the_next_picture_is_made(
+def test_an_unusable_file_is_refused_and_the_next_picture_is_made(
     pool, derive, mime_type, data, message
 ):
     with pytest.raises(UnusableImage, match=message):
@@ -558,7 +558,7 @@ print(resource.getrlimit(resource.RLIMIT_CPU)[0] == worker.CPU_SECONDS, signal.a
 """
 
 
-def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
+def test_the_worker_has_bounded_memory_and_time_and_opens_no_file():
     limited = subprocess.run(
         [sys.executable, "-c", LIMITED], capture_output=True, text=True, timeout=60
     )
@@ -566,14 +566,14 @@ def test_who_decodes_has_little_memory_and_time_and_opens_nothing():
     assert (limited.stdout, limited.stderr) == ("no memory\nno file\nTrue 7\n", "")
 
 
-def test_pictures_are_made_behind_what_the_server_does(derive, pool):
+def test_pictures_are_made_at_low_priority(derive, pool):
     derive(encoded(quarters(), "PNG"), "image/png")
 
     own = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, pool.process.pid) == own + 5
 
 
-def test_what_takes_too_long_by_the_clock_says_nothing_of_the_picture():
+def test_a_wall_clock_timeout_does_not_mark_the_picture_unusable():
     data = image_bombs.scan_flood(7000, 4000)
 
     with closing(WorkerPool(wall_seconds=0.5)) as pool, pytest.raises(ThumbnailTimeout):
