@@ -113,8 +113,6 @@ class Identities:
         with self._database.read() as tx:
             known = identity.find(tx, did)
         now = self._clock()
-        if known is not None and known.fetched_at > now:
-            known = None  # by a clock that was ahead: its age cannot be told
         usable = None if known is None else _usable(known, now)
         asks_anew = refresh and known is not None and self._refreshes.take(did, now)
         if not asks_anew:
