@@ -4,9 +4,14 @@ The names are those of the lexicons and of the reference PDS; the envelope is
 https://atproto.com/specs/xrpc#error-responses
 """
 
+_MAX_MESSAGE = 2000  # characters; a guess, the longest of ours has 400
+
 
 class BlobServiceError(Exception):
-    """The base: `error` is the name on the wire, `status` the HTTP status."""
+    """The base: `error` is the name on the wire, `status` the HTTP status.
+
+    `protocol.quoting` cuts what a message quotes. A message that is long all the same is cut here.
+    """
 
     error = "InternalServerError"
     status = 500
@@ -14,6 +19,8 @@ class BlobServiceError(Exception):
     headers: tuple[tuple[str, str], ...] = ()  # further headers of the answer
 
     def __init__(self, message: str) -> None:
+        if len(message) > _MAX_MESSAGE:
+            message = message[: _MAX_MESSAGE - 1] + "…"
         super().__init__(message)
         self.message = message
 

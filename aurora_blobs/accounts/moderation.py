@@ -10,6 +10,7 @@ from aurora_blobs.catalog import accounts, blobs, takedowns
 from aurora_blobs.db import Database
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 
 _REPO = "com.atproto.admin.defs#repoRef"
@@ -29,7 +30,9 @@ def parse_subject(value: dict[str, Any]) -> Subject:
     try:
         kind = _text(value, "$type")
         if kind not in (_REPO, _BLOB):
-            raise InvalidRequest(f"Invalid subject ({kind}), accepted are {_REPO} and {_BLOB}")
+            raise InvalidRequest(
+                f"Invalid subject ({shown(kind)}), accepted are {_REPO} and {_BLOB}"
+            )
         did = parse_did(_text(value, "did"))
         return Subject(did, parse_blob_cid(_text(value, "cid")) if kind == _BLOB else None)
     except ValueError as error:

@@ -7,6 +7,7 @@ from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database
 from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 
 
@@ -37,7 +38,7 @@ class RepoQueries:
             account = accounts.find_by_name(tx, name)
         if account is None:
             raise RepoNotFound(
-                f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {name}"
+                f"Could not find repo{' for DID' if name.startswith('did:') else ''}: {shown(name)}"
             )
         return account
 

@@ -7,6 +7,7 @@ from aurora_blobs.api.ranges import is_listed
 from aurora_blobs.api.serving import PUBLIC, SMALL, visible_blob
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.services import services
 from aurora_blobs.thumbnails.cache import name_of
@@ -21,11 +22,11 @@ def image(preset: str, did: str, picture: str) -> Response:
     g.nsid = "com.atproto.sync.getBlob"  # the same bytes for the same callers
     sizes = services().thumbnails.presets
     if preset not in sizes:
-        raise InvalidRequest(f"there is no preset {preset}: there are {', '.join(sizes)}")
+        raise InvalidRequest(f"there is no preset {shown(preset)}: there are {', '.join(sizes)}")
     cid, form = _parse_path(did, picture)
     entry, public = visible_blob(did, cid)
     if entry.mime_type not in READABLE:
-        raise InvalidRequest(f"the blob is not a picture: {entry.mime_type}")
+        raise InvalidRequest(f"the blob is not a picture: {shown(entry.mime_type)}")
     chosen = form or _negotiated_format(entry.mime_type)
     response = Response(mimetype=WRITABLE[chosen])
     response.headers["Content-Security-Policy"] = "default-src 'none'; sandbox"
@@ -56,7 +57,7 @@ def _parse_path(did: str, picture: str) -> tuple[str, str | None]:
     """The CID and the format in *picture*; None if it names no format. Raises InvalidRequest."""
     cid, at, form = picture.partition("@")
     if at and form not in WRITABLE:
-        raise InvalidRequest(f"there is no format {form}: there are {', '.join(WRITABLE)}")
+        raise InvalidRequest(f"there is no format {shown(form)}: there are {', '.join(WRITABLE)}")
     try:
         parse_did(did)
         return parse_blob_cid(cid), form or None

@@ -17,6 +17,7 @@ from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
 from aurora_blobs.intake.decoding import parse_encodings
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
 from aurora_blobs.protocol.lexicon_params import Param, limit, optional, required
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_at_identifier, parse_nsid, parse_record_key
 from aurora_blobs.records.index import Write, Written
 from aurora_blobs.records.repo_import import CAR_TYPE
@@ -137,7 +138,8 @@ def import_repo() -> Response:
     requester = require_person_or_admin(scopes=frozenset({"com.atproto.access"}))
     requester.require_import()
     if request.mimetype != CAR_TYPE:
-        raise InvalidRequest(f"Wrong request encoding (Content-Type): {request.mimetype or 'none'}")
+        sent = shown(request.mimetype or "none")
+        raise InvalidRequest(f"Wrong request encoding (Content-Type): {sent}")
     services().repo_importer.receive(
         request.environ["wsgi.input"],
         admit=partial(_check_importable, requester),
@@ -246,7 +248,7 @@ def _check_importable(requester: Requester, did: str) -> None:
     if isinstance(requester, Administrator):
         services().repos.reported(did)
     elif did != requester.did:
-        raise InvalidRequest(f"The repository is of {did}, not of {requester.did}")
+        raise InvalidRequest(f"The repository is of {shown(did)}, not of {requester.did}")
 
 
 def _shown(written: Written, status: str | None) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
 from aurora_blobs.protocol.did_document import names_host
 from aurora_blobs.protocol.lexicon_params import optional, required
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.records.data_model import record_cid
 from aurora_blobs.services import services
@@ -169,7 +170,7 @@ def describe_server() -> dict[str, Any]:
 def _check_owns(did: str) -> None:
     """Raise AuthenticationRequired unless a service token shows that the caller is *did*."""
     if not services().authenticator.newcomer(credentials(), g.nsid, did):
-        raise AuthenticationRequired(f"Missing auth to create account with did: {did}")
+        raise AuthenticationRequired(f"Missing auth to create account with did: {shown(did)}")
 
 
 def _is_valid_did(account: Account) -> bool:

@@ -10,6 +10,8 @@ from typing import Any
 from jwt import PyJWS
 from jwt.exceptions import InvalidKeyError
 
+from aurora_blobs.protocol.strict_json import parse_json_text
+
 _MAX_CHARACTERS = 16 * 1024  # twice what gunicorn takes as a header line
 _PLAIN_JTI = re.compile(r"[A-Za-z0-9_:~-]{1,64}")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-]+")
@@ -129,23 +131,8 @@ def _decoded(segment: str) -> bytes:
     return data
 
 
-def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is not JSON")
-
-
-# Made once: with a parse_constant, json.loads makes one at every call.
-_DECODER = json.JSONDecoder(parse_constant=_refuse)
-
-
 def _json_object(data: bytes) -> dict[str, Any]:
-    text = data.decode()
-    try:
-        value = _DECODER.decode(text)
-        if "\\u" in text:
-            # Raises for half of a surrogate pair, which no database and no answer could hold.
-            json.dumps(value, ensure_ascii=False).encode()
-    except RecursionError:
-        raise ValueError("nested too deep") from None
+    value = parse_json_text(data.decode())
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value

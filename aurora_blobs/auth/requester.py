@@ -10,6 +10,7 @@ from aurora_blobs.auth.scopes import (
     needed_for_repo,
 )
 from aurora_blobs.errors import AccountDeactivated, AuthMissing, InvalidToken, ScopeMissing
+from aurora_blobs.protocol.quoting import shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class Person:
     def require_upload(self, mime_type: str) -> None:
         """Check an upload of *mime_type*, declared or detected. Raises ScopeMissing."""
         if not self.may_upload(mime_type):
-            raise ScopeMissing(needed_for_blob(mime_type))
+            raise ScopeMissing(needed_for_blob(shown(mime_type)))
 
     def require_write(self, collection: str, action: str) -> None:
         """Check a create, update or delete in *collection*. Raises ScopeMissing."""
@@ -86,5 +87,5 @@ def parse_authorization(header: str | None) -> tuple[str, str]:
         raise InvalidToken("Malformed authorization header")
     scheme = parts[0].lower()
     if scheme not in ("basic", "bearer", "dpop"):
-        raise InvalidToken(f"Unsupported authorization type: {parts[0]}")
+        raise InvalidToken(f"Unsupported authorization type: {shown(parts[0])}")
     return scheme, parts[1]

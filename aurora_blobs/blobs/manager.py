@@ -23,6 +23,7 @@ from aurora_blobs.catalog.references import Named
 from aurora_blobs.db import Database
 from aurora_blobs.errors import AccountNotFound, BlobNotFound, RepoNotFound
 from aurora_blobs.intake.stale_files import stale_files
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
@@ -111,7 +112,7 @@ class BlobManager:
         """
         found = blobs.find_availability(self._database.one_shot(), did, cid)
         if found is None:
-            raise RepoNotFound(f"Could not find repo for DID: {did}")
+            raise RepoNotFound(f"Could not find repo for DID: {shown(did)}")
         if not admin and viewer != did:
             check_available(
                 did, taken_down=found.account_taken_down, deactivated=found.account_deactivated

@@ -4,6 +4,7 @@ import re
 
 from aurora_blobs.errors import InvalidMimeType, InvalidRequest
 from aurora_blobs.media.signatures import UNKNOWN, detect
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_mime_type
 
 # A claim of another type of the same family is a mistake, not a lie: the type in the bytes is kept.
@@ -123,7 +124,7 @@ def choose_mime_type(
     else:
         chosen = found or claim or UNKNOWN
     if not is_allowed(chosen, allowed):
-        raise InvalidMimeType(f"{chosen} is not accepted here{_accepted(allowed)}")
+        raise InvalidMimeType(f"{shown(chosen)} is not accepted here{_accepted(allowed)}")
     return chosen
 
 
@@ -169,13 +170,17 @@ def _choose_strictly(claim: str, found: str | None, head: bytes, allowed: tuple[
         if claim == "image/svg+xml" and b"<svg" in head:
             return claim  # SVG is text and has no signature
         if claim.startswith(("image/", "video/")):
-            raise InvalidMimeType(f"the bytes are not {claim}, as declared{_accepted(allowed)}")
+            raise InvalidMimeType(
+                f"the bytes are not {shown(claim)}, as declared{_accepted(allowed)}"
+            )
         return claim
     if _is_same_family(claim, found):
         return found
     if _agrees(claim, found):
         return claim
-    raise InvalidMimeType(f"the bytes are {found}, not {claim}, as declared{_accepted(allowed)}")
+    raise InvalidMimeType(
+        f"the bytes are {found}, not {shown(claim)}, as declared{_accepted(allowed)}"
+    )
 
 
 def _is_same_family(claim: str, found: str) -> bool:

@@ -4,6 +4,8 @@ import re
 from base64 import b32decode, b32encode
 from binascii import Error as Base32Error
 
+from aurora_blobs.protocol.quoting import shown
+
 _PREFIX = bytes([0x01, 0x55, 0x12, 0x20])  # CIDv1, codec raw, sha2-256, 32 bytes
 # 36 bytes in base32. The 32 bits of the prefix are six letters and 2 bits of the next one. The last
 # letter has 2 bits of padding, which are 0.
@@ -38,7 +40,7 @@ def parse_blob_cid(text: str) -> str:
         and _HEX.issuperset(text[len(_AURORA) :])
     ):
         return cid_of_digest(bytes.fromhex(text[len(_AURORA) :]))
-    raise ValueError(f'Invalid blob CID (got "{text}")')
+    raise ValueError(f'Invalid blob CID (got "{shown(text)}")')
 
 
 def parse_cid(text: str) -> str:
@@ -54,7 +56,7 @@ def parse_cid(text: str) -> str:
         data = _decode(text)
         # Version, codec, hash and length are one byte each for every CID that the protocol uses.
         if data is None or len(data) < 5 or data[0] != 1 or data[3] != len(data) - 4:
-            raise ValueError(f'Invalid CID string (got "{text}")') from None
+            raise ValueError(f'Invalid CID string (got "{shown(text)}")') from None
         return text
 
 

@@ -11,7 +11,10 @@ from typing import Any
 
 import libipld
 
-MAX_DEPTH = 256  # nested maps and lists; a guess, real records have a dozen
+# Nested maps and lists; a guess. Real records have a dozen, and relays take 32:
+# https://github.com/bluesky-social/indigo/blob/main/atproto/atdata/const.go
+MAX_DEPTH = 128
+TOO_DEEP = f"nested too deeply: at most {MAX_DEPTH} levels are accepted"
 
 _RECORD_PREFIX = bytes([0x01, 0x71, 0x12, 0x20])  # CIDv1, codec dag-cbor, sha2-256, 32 bytes
 _UNSIGNED, _NEGATIVE, _BYTES, _TEXT, _LIST, _MAP, _TAG = range(7)
@@ -47,12 +50,12 @@ def decode_raw(block: bytes) -> Any:
     try:
         return libipld.decode_dag_cbor(block)
     except RecursionError:
-        raise ValueError("nested too deeply") from None
+        raise ValueError(TOO_DEEP) from None
 
 
 def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
     if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
+        raise ValueError(TOO_DEEP)
     if isinstance(value, dict):
         return {key: _json_of(item, is_link, depth + 1) for key, item in value.items()}
     if isinstance(value, list):
@@ -88,7 +91,7 @@ def _base64(value: bytes) -> str:
 def _write(block: bytearray, value: Any, depth: int) -> None:
     # Not libipld's encoder: it takes a byte string that begins like a CID for one.
     if depth > MAX_DEPTH:
-        raise ValueError("nested too deeply")
+        raise ValueError(TOO_DEEP)
     if value is None or isinstance(value, bool):
         block.append({None: _NULL, True: _TRUE, False: _FALSE}[value])
     elif isinstance(value, int) and value >= 0:

@@ -1,10 +1,11 @@
 """What a method takes, checked and named: query parameters as text, input as JSON."""
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from aurora_blobs.protocol.quoting import shown_json
 
 _KINDS: dict[type, str] = {
     str: "string",
@@ -13,7 +14,6 @@ _KINDS: dict[type, str] = {
     dict: "object",
     list: "array",
 }
-_SHOWN = 256  # characters of a refused value in a message
 _BOOLEANS = {"true": True, "false": False}
 _INTEGER = re.compile(r"-?[0-9]+")
 _MAX_INTEGER_TEXT = 19  # characters; 2**63 - 1 has 19 digits
@@ -41,7 +41,7 @@ class Param:
         if value is None and self.nullable:
             return None
         if not isinstance(value, self.kind) or (isinstance(value, bool) and self.kind is not bool):
-            raise ValueError(f"Expected {_KINDS[self.kind]} value type (got {_shown(value)})")
+            raise ValueError(f"Expected {_KINDS[self.kind]} value type (got {shown_json(value)})")
         if isinstance(value, int):
             self._check_bounds(value)
         return value if self.parse is None else self.parse(value)
@@ -80,7 +80,7 @@ def from_query(params: Mapping[str, Param], query: Mapping[str, list[str]]) -> d
 def from_json(params: Mapping[str, Param], value: object) -> dict[str, Any]:
     """The properties in *value*. Unknown ones are ignored. Raises ValueError."""
     if not isinstance(value, dict):
-        raise ValueError(f"Expected object value type (got {_shown(value)})")
+        raise ValueError(f"Expected object value type (got {shown_json(value)})")
     given = {
         name: item
         for name, item in value.items()
@@ -100,11 +100,6 @@ def _checked(params: Mapping[str, Param], given: Mapping[str, Any]) -> dict[str,
         else:
             result[name] = param.default
     return result
-
-
-def _shown(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def _typed(param: Param, texts: list[str]) -> Any:

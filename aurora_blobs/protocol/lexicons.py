@@ -8,9 +8,9 @@ https://atproto.com/specs/lexicon
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from aurora_blobs.config import PREFIX, ConfigError
 from aurora_blobs.errors import InvalidRequest
@@ -26,11 +26,12 @@ from aurora_blobs.protocol.lexicon_schema import (
     local_refs,
     type_of,
 )
+from aurora_blobs.protocol.quoting import Place, outlined, path_of, shown_json
 
 _BUILT_IN = Path(__file__).with_name("lexicons.json")
 _NSID = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*(\.[a-zA-Z][a-zA-Z0-9-]*){2,}")
-_PLAIN_KEY = re.compile(r"[a-zA-Z_$][a-zA-Z0-9_]*")
-_SHOWN = 256  # characters of a client's text that an error message repeats
+
+_Part: TypeAlias = tuple[Schema, Any, Place]  # of a record, with the schema that it has to match
 
 
 class Lexicons:
@@ -60,36 +61,32 @@ class Lexicons:
             return "unknown"
         schema = self._records[collection]
         # A stack instead of recursion: a client decides how deep a value is.
-        stack: list[tuple[Schema, Any, str]] = (
-            [] if schema is None else [(schema, value, "$.record")]
-        )
+        stack: list[Iterator[_Part]] = [iter([] if schema is None else [(schema, value, None)])]
         while stack:
-            schema, value, path = stack.pop()
-            if isinstance(schema, Blob):
-                _check_blob(schema, value, path, collection)
+            part = next(stack[-1], None)
+            if part is None:
+                stack.pop()
+            elif isinstance(part[0], Blob):
+                _check_blob(*part, collection)
             else:
-                stack.extend(reversed(self._children(schema, value, path)))
+                stack.append(self._children(*part))
         return "valid"
 
-    def _children(self, schema: Schema, value: Any, path: str) -> list[tuple[Schema, Any, str]]:
+    def _children(self, schema: Schema, value: Any, place: Place) -> Iterator[_Part]:
         match schema:
             case Object() if isinstance(value, dict):
-                return [
-                    (schema.properties[key], value[key], path + _segment(key))
-                    for key in schema.properties
-                    if key in value and not (value[key] is None and key in schema.nullable)
-                ]
+                for key in schema.properties:
+                    if key in value and not (value[key] is None and key in schema.nullable):
+                        yield schema.properties[key], value[key], (place, key)
             case Array() if isinstance(value, list):
-                return [
-                    (schema.items, item, f"{path}[{index}]") for index, item in enumerate(value)
-                ]
+                for index, item in enumerate(value):
+                    yield schema.items, item, (place, index)
             case Ref() if schema.name in self._definitions:
-                return [(self._definitions[schema.name], value, path)]
+                yield self._definitions[schema.name], value, place
             case Union() if isinstance(value, dict) and isinstance(value.get("$type"), str):
                 name = absolute_name(value["$type"], "")
                 if name in schema.names and name in self._definitions:
-                    return [(self._definitions[name], value, path)]
-        return []
+                    yield self._definitions[name], value, place
 
     def _add(self, document: Mapping[str, Any]) -> None:
         lexicon_id = document.get("id")
@@ -162,21 +159,21 @@ def accepts(accept: Iterable[str], mime_type: str) -> bool:
     )
 
 
-def _check_blob(schema: Blob, value: Any, path: str, collection: str) -> None:
+def _check_blob(schema: Schema, value: Any, place: Place, collection: str) -> None:
+    assert isinstance(schema, Blob)
     if isinstance(value, dict) and value.keys() == {"cid", "mimeType"}:
         return  # the legacy form is judged where references are collected
     if not _is_typed(value):
-        raise _invalid(collection, f"Expected blob value type (got {_shown(value)}) at {path}")
+        raise _invalid(collection, f"Expected blob value type (got {outlined(value)})", place)
     mime_type = value["mimeType"]
     if schema.accept and not accepts(schema.accept, mime_type):
-        *most, last = (_shown(pattern) for pattern in schema.accept)
+        *most, last = (shown_json(pattern) for pattern in schema.accept)
         expected = f"one of {', '.join(most)} or {last}" if most else last
-        raise _invalid(
-            collection, f"Expected {expected} (got {_shown(mime_type)}) at {path}.mimeType"
-        )
+        message = f"Expected {expected} (got {shown_json(mime_type)})"
+        raise _invalid(collection, message, (place, "mimeType"))
     if schema.max_bytes is not None and value["size"] > schema.max_bytes:
         message = f"blob too big (maximum {schema.max_bytes}, got {value['size']})"
-        raise _invalid(collection, f"{message} at {path}")
+        raise _invalid(collection, message, place)
 
 
 def _is_typed(value: Any) -> bool:
@@ -192,23 +189,5 @@ def _is_typed(value: Any) -> bool:
     )
 
 
-def _invalid(collection: str, message: str) -> InvalidRequest:
-    return InvalidRequest(f"Invalid {collection} record: {message}")
-
-
-def _segment(key: str) -> str:
-    return f".{key}" if _PLAIN_KEY.fullmatch(key) else f"[{_shown(key)}]"
-
-
-def _shown(value: Any) -> str:
-    """*value* for an error message: enough to recognise it, never all that a client sent."""
-    if isinstance(value, dict):
-        entries = [f"{_shown(key)}: ..." for key in list(value)[:2]]
-        if len(value) > 2:
-            entries.append("...")
-        return "{" + ", ".join(entries) + "}"
-    if isinstance(value, list):
-        return "[...]" if value else "[]"
-    if isinstance(value, str) and len(value) >= _SHOWN:
-        value = value[: _SHOWN - 1] + "…"
-    return json.dumps(value, ensure_ascii=False)
+def _invalid(collection: str, message: str, place: Place) -> InvalidRequest:
+    return InvalidRequest(f"Invalid {collection} record: {message} at {path_of(place)}")

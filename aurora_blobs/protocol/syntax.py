@@ -4,11 +4,12 @@ All parsers raise ValueError. The rules are those of https://atproto.com/specs, 
 of the reference PDS.
 """
 
-import json
 import re
 import secrets
 from dataclasses import dataclass
 from typing import NoReturn
+
+from aurora_blobs.protocol.quoting import shown_json
 
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"  # of a domain name
 _LETTER_LABEL = r"[a-zA-Z](?:[a-zA-Z0-9-]{0,61}[a-zA-Z0-9])?"
@@ -24,7 +25,6 @@ _MAX_DID = 2048
 _MAX_HANDLE = 253
 _MAX_NSID = 317
 _MAX_AT_URI = 8192
-_SHOWN = 256  # characters of a refused text in a message
 
 _TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"  # base32-sortable
 _TID = re.compile(rf"[234567a-j][{_TID_ALPHABET}]{{12}}")  # 64 bits, the highest is 0
@@ -151,5 +151,4 @@ def _tid_value(tid: str) -> int:
 
 
 def _refuse(name: str, text: str) -> NoReturn:
-    shown = text if len(text) < _SHOWN else text[: _SHOWN - 1] + "…"
-    raise ValueError(f"Invalid {name} (got {json.dumps(shown, ensure_ascii=False)})") from None
+    raise ValueError(f"Invalid {name} (got {shown_json(text)})") from None

@@ -19,6 +19,7 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.protocol.blob_refs import Reference, find_references, legacy_reference
 from aurora_blobs.protocol.cid import parse_blob_cid
+from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import new_tid
 from aurora_blobs.records.data_model import record_cid, record_text
 from aurora_blobs.storage.base import BlobBackend
@@ -130,9 +131,9 @@ class Records:
         state = blobs.find_upload_state(tx, did, reference.cid)
         entry = None if state is None else state.entry
         if state is None or entry is None or not state.stored or state.taken_down:
-            raise BlobNotFound(f"Could not find blob: {reference.cid}")
+            raise BlobNotFound(f"Could not find blob: {shown(reference.cid)}")
         if self._backend.stat_is_cheap and self._backend.size(reference.cid) != entry.size:
-            raise BlobNotFound(f"Could not find blob: {reference.cid}")
+            raise BlobNotFound(f"Could not find blob: {shown(reference.cid)}")
         if reference.mime_type != entry.mime_type:
             raise InvalidMimeType(
                 "Referenced Mimetype does not match stored blob. "
@@ -149,7 +150,7 @@ def require_account(tx: Transaction, did: str) -> Account:
     """The account of *did*. Raises RepoNotFound."""
     account = accounts.find(tx, did)
     if account is None:
-        raise RepoNotFound(f"Could not find repo: {did}")
+        raise RepoNotFound(f"Could not find repo: {shown(did)}")
     return account
 
 
@@ -160,11 +161,11 @@ def _prepare(write: Write) -> _Change:
     found = []
     for reference in find_references(write.value):
         if reference.size is None:
-            raise InvalidRequest(f"Legacy blobs are not allowed ({reference.cid})")
+            raise InvalidRequest(f"Legacy blobs are not allowed ({shown(reference.cid)})")
         try:
             parse_blob_cid(reference.cid)
         except ValueError:
-            raise BlobNotFound(f"Could not find blob: {reference.cid}") from None
+            raise BlobNotFound(f"Could not find blob: {shown(reference.cid)}") from None
         found.append(reference)
     return _Change(write, cid, found)
 

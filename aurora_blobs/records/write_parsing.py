@@ -5,6 +5,7 @@ from typing import Any
 from aurora_blobs.errors import InvalidRequest, InvalidSwap
 from aurora_blobs.protocol.lexicon_params import Param, from_json, optional, required
 from aurora_blobs.protocol.lexicons import Lexicons
+from aurora_blobs.protocol.quoting import shown_json
 from aurora_blobs.protocol.syntax import new_tid, parse_nsid, parse_record_key
 from aurora_blobs.records.data_model import normalize_record
 from aurora_blobs.records.index import ANY, Action, Write
@@ -34,7 +35,7 @@ def parse_write(
     """The write, and its ``validationStatus`` or None if not validated. Raises InvalidRequest."""
     stated = value.get("$type", collection)
     if stated != collection:
-        raise InvalidRequest(f"Invalid $type: expected {collection}, got {stated}")
+        raise InvalidRequest(f"Invalid $type: expected {collection}, got {shown_json(stated)}")
     if "$type" not in value:
         value = {"$type": collection, **value}
     value = normalize_record(value)

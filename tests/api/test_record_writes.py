@@ -517,4 +517,4 @@ def test_a_record_that_is_nested_too_deeply_is_refused_in_plain_words(alice, dep
 
     answer = sent(alice, body.encode(), "identity")
 
-    assert refused(answer).endswith("nested too deeply")
+    assert refused(answer).endswith("nested too deeply: at most 132 levels are accepted")
