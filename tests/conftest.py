@@ -1,4 +1,4 @@
-"""What tests share: a clock, a database, a spool that must be left empty."""
+"""Fixtures of all tests: a clock, a database, a spool, an application, a core."""
 
 import io
 
@@ -47,7 +47,7 @@ def spool_folder(tmp_path):
 
 @pytest.fixture
 def store(spool_folder):
-    """``store(backend, data)`` puts *data* through the spool into *backend* and returns its CID."""
+    """``store(backend, data)`` puts *data* into *backend*; its CID."""
 
     def store(backend, data):
         with spooled(
@@ -65,7 +65,7 @@ def store(spool_folder):
 
 @pytest.fixture
 def open_app(tmp_path, clock):
-    """``open_app(NAME=value, …)`` makes an application of its own with those settings, unprefixed."""
+    """``open_app(NAME=value, …)`` makes an application with those settings, unprefixed."""
     opened = []
 
     def open_app(**settings):
@@ -91,7 +91,7 @@ def app(open_app):
 
 @pytest.fixture
 def services(app):
-    """What `app` has inside."""
+    """The `Services` of `app`."""
     return services_of(app)
 
 
@@ -102,7 +102,7 @@ def client(app):
 
 @pytest.fixture
 def alice(app):
-    """A local account: its DID, and its token as headers."""
+    """A local account on `client`."""
     return sign_up(app.test_client(), "alice.test")
 
 

@@ -1,4 +1,4 @@
-"""The benchmark keeps to the schema, judges what it measures, and draws it."""
+"""The benchmark's generated rows, ratios, report and plot."""
 
 import sqlite3
 import sys

@@ -1,4 +1,4 @@
-"""The names in the data folder, which operators, nginx and the documentation know."""
+"""The names in the data folder, on which operators, nginx and the docs rely."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""The systemd units: what systemd thinks of them, and that they name what there is."""
+"""The systemd units, checked by systemd and against the code."""
 
 import re
 import shlex

@@ -1,4 +1,4 @@
-"""The shape of the package: who may import whom, and where statements, settings and third parties are at home."""
+"""The shape of the package and of the tests: imports, SQL, settings, private names."""
 
 import ast
 import re
@@ -8,7 +8,8 @@ import sys
 import pytest
 from support.project import PACKAGE, TESTS
 
-# A folder or module imports from rows above its own, and within its own folder. A new one gets a place in a row.
+# A folder or module imports from rows above its own, and within its own folder. A new one needs a
+# place in a row.
 ROWS = [
     "errors config_values data_folder",
     "config",
@@ -56,7 +57,7 @@ TREES = {module: ast.parse(path.read_text()) for module, path in SOURCES.items()
 
 
 def place(module):
-    """The name in ROWS that covers *module*, the longest of them; None if there is none."""
+    """The longest name in ROWS that covers *module*, or None."""
     names = [name for row in ROWS for name in row.split() if covers(name, module)]
     return max(names, key=len, default=None)
 
@@ -71,7 +72,7 @@ def covers(name, module):
 
 
 def imported(tree):
-    """Everything that *tree* imports when it runs, as full names."""
+    """The full names that *tree* imports at run time."""
     typing_only = {
         id(statement)
         for node in ast.walk(tree)
@@ -102,7 +103,7 @@ def third_parties(tree):
 
 
 def texts(tree):
-    """The string literals in *tree* that are no docstrings, an f-string as its fixed parts."""
+    """The string literals in *tree* without docstrings; of f-strings the literal parts."""
     documentation = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if (
@@ -189,7 +190,7 @@ def allowed_environ(module):
     return {"environ"} if row_of(module) >= FLASK_BEGINS else set()
 
 
-# These read from a client, where each WSGI server raises its own kind.
+# These read from a client; each WSGI server raises errors of its own.
 @pytest.mark.parametrize(
     "module",
     [module for module in SOURCES if module not in ("intake.body", "server.bodies")],
@@ -229,7 +230,7 @@ def test_no_test_patches_or_calls_a_private_name(file):
 
 
 def foreign_names(tree):
-    """What *tree* takes from elsewhere: it imports, reads, patches or overrides it."""
+    """The names that *tree* imports, reads, patches or overrides."""
     package = {
         alias.asname or alias.name
         for node in ast.walk(tree)

@@ -1,4 +1,4 @@
-"""Limits: what is counted, for whom, and what a client is told."""
+"""Rate limits: what they count, for whom, and their headers."""
 
 import pytest
 from support.clock import Clock

@@ -1,4 +1,4 @@
-"""What ends a start: settings that hold by their looks, and cannot be used."""
+"""Settings that are well formed and unusable end the start."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ from aurora_blobs.config import ConfigError
 
 @pytest.fixture
 def odd(tmp_path):
-    """A folder with what is not what a setting names."""
+    """A folder of files and folders that no setting can use."""
     (tmp_path / "file").write_text("not a folder")
     (tmp_path / "no-database").write_bytes(b"not a database " * 100)
     (tmp_path / "dangling").symlink_to(tmp_path / "gone")

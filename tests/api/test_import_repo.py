@@ -1,4 +1,4 @@
-"""com.atproto.repo.importRepo over HTTP, and what an account sees of a migration."""
+"""com.atproto.repo.importRepo over HTTP, and the status of a migration."""
 
 import gzip
 

@@ -1,4 +1,4 @@
-"""Faults that blob stores of the network are known for, each with what happens here instead."""
+"""Known faults of other blob stores, which this one does not have."""
 
 import gzip
 import threading
@@ -179,7 +179,7 @@ def test_a_takedown_of_an_unknown_account_is_not_found(client):
 
 
 class Remote(MemoryBackend):
-    """A store that is not on this machine; *meanwhile* is called where the network would take its time."""
+    """A network store that calls *meanwhile* during its operations."""
 
     stat_is_cheap = False
 

@@ -1,4 +1,4 @@
-"""Record writes as they touch blobs: what is checked, what is refused and how, and that it is all or nothing."""
+"""Record writes and the blobs they name: checks, refusals, all or nothing."""
 
 import gzip
 import json

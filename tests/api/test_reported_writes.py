@@ -1,4 +1,4 @@
-"""A PDS reports its writes, as docs/beside-a-pds.md says, and what it does when one fails."""
+"""A PDS reports its writes, as in docs/beside-a-pds.md, and repairs failed ones."""
 
 import pytest
 from support.accounts import ADMIN, CAROL

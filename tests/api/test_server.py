@@ -1,4 +1,4 @@
-"""com.atproto.server, identity and profiles over HTTP; the states of an account and what each call makes of them."""
+"""com.atproto.server, identity and profiles over HTTP, for each state of an account."""
 
 import base64
 import sqlite3
@@ -18,7 +18,7 @@ GIF = b"GIF89a\x01\x00\x01\x00\x00\x00\x00;"
 
 
 class Client:
-    """A client of one service; calls are by the last parts of their names."""
+    """A client of an application, without an account."""
 
     def __init__(self, app):
         self.app = app
@@ -86,14 +86,14 @@ def outcome(answer):
 
 @pytest.fixture(autouse=True)
 def quick_passwords(monkeypatch):
-    """What is slow on purpose is tested where passwords are."""
+    """Real hashes take 30 ms; tests/accounts tests them."""
     quick = PasswordHasher(time_cost=1, memory_cost=64, parallelism=1)
     monkeypatch.setattr(passwords, "HASHER", quick)
 
 
 @pytest.fixture
 def open_service(open_app):
-    """``open_service(NAME=value, …)`` is a client of a service of its own with those settings."""
+    """``open_service(NAME=value, …)`` is a client of an application with those settings."""
     return lambda **settings: Client(
         open_app(ADMIN_PASSWORD="open sesame", DURABILITY="os", **settings)
     )
@@ -606,7 +606,7 @@ CALLS = {
     "getBlob by an admin": (OK, OK, OK, NO_SERVING["deleted"]),
     "listBlobs by an admin": (OK, OK, OK, NO_SERVING["deleted"]),
     "resolveHandle": (OK, *[(400, "HandleNotFound")] * 3),
-    # Last: these change what they are asked about.
+    # Last: these change the state.
     "deactivateAccount": (OK, OK, TAKEN_DOWN, GONE),
     "activateAccount": (OK, OK, TAKEN_DOWN, GONE),
 }

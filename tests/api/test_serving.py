@@ -35,7 +35,7 @@ def alice(service):
 
 @pytest.fixture
 def publish(alice):
-    """Uploads *content* and names it in a record; gives its path and CID."""
+    """``publish(content)`` uploads it and names it in a record; its path and CID."""
 
     def publish(content, mime_type="application/octet-stream"):
         uploaded = alice.client.post(
@@ -186,7 +186,7 @@ def test_lost_bytes_are_not_found_and_an_upload_heals_them(
 
 
 class TestBehindNginx:
-    """With AURORA_BLOBS_ACCEL_REDIRECT: nginx sends the bytes, and the part; the service decides the rest."""
+    """With AURORA_BLOBS_ACCEL_REDIRECT nginx sends the bytes and ranges."""
 
     @pytest.fixture
     def config(self, config):

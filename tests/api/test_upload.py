@@ -1,4 +1,4 @@
-"""uploadBlob and getBlob through Flask: what is answered, and what is left in the data folder."""
+"""uploadBlob and getBlob through Flask: answers, and files in the data folder."""
 
 import gzip
 
@@ -163,7 +163,7 @@ def test_a_large_stored_blob_is_not_written_again(open_app, monkeypatch, clock):
     first, was_sent_out = upload(cat)
     assert was_sent_out
     assert upload(cat) == (first, False)
-    # Begins alike and is another: slower, and stored all the same.
+    # Another blob with the same beginning: slower, and stored.
     other, was_sent_out = upload(dog)
     assert other != first and not was_sent_out
     assert [alice.fetch(cid, **alice.headers).data for cid in (first, other)] == [cat, dog]

@@ -1,4 +1,4 @@
-"""uploadBlob over HTTP: which media type a blob ends with, or the refusal, under either policy."""
+"""uploadBlob over HTTP: the media type or the refusal under each policy."""
 
 import pytest
 from support.accounts import UPLOAD, sign_up
@@ -22,7 +22,7 @@ def closed(member):
 
 @pytest.fixture(scope="module")
 def sniffing(tmp_path_factory):
-    """Of a service that does as the reference PDS does."""
+    """An account of a service set up like the reference PDS."""
     alice = member(tmp_path_factory.mktemp("sniff"), MIME_POLICY="sniff", ALLOWED_MIME_TYPES="*/*")
     yield alice
     closed(alice)
@@ -30,7 +30,7 @@ def sniffing(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def strict(tmp_path_factory):
-    """Of a service as it comes."""
+    """An account of a service with default settings."""
     alice = member(tmp_path_factory.mktemp("strict"))
     yield alice
     closed(alice)

@@ -1,4 +1,4 @@
-"""What every method has in common: its verbs, the JSON it reads, and the words in which it refuses."""
+"""Common to all methods: verbs, JSON bodies, error messages."""
 
 import pytest
 
@@ -6,7 +6,7 @@ CREATE = "/xrpc/com.atproto.repo.createRecord"
 
 
 def message(answer):
-    """What a refusal says to the client, which must be short."""
+    """The message of a refusal, which must be short."""
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidRequest")
     assert len(answer.json["message"]) < 400
     return answer.json["message"]

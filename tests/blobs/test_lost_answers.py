@@ -18,7 +18,7 @@ GRACE = 3600
 CID = cid_of(b"one")
 
 
-class Mute(MemoryBackend):
+class SilentStore(MemoryBackend):
     """A store across a network that does as it is told, and does not say so where bytes are removed."""
 
     stat_is_cheap = False
@@ -35,7 +35,7 @@ class Mute(MemoryBackend):
 
 @pytest.fixture
 def core(open_core):
-    return open_core(backend=Mute())
+    return open_core(backend=SilentStore())
 
 
 def leave(core, did):

@@ -9,7 +9,7 @@ from support.media_samples import jpeg
 
 @pytest.fixture
 def run(app):
-    """``run("list", …)`` is the exit code and the output of an account command."""
+    """``run("list", …)`` runs an account command; its exit code and output."""
 
     def run(*arguments, answer=None):
         result = app.test_cli_runner().invoke(args=["account", *arguments], input=answer)

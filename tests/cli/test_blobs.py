@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs list``, ``show``, ``stats`` and ``takedown``: what the store holds, and why."""
+"""``flask --app wsgi blobs list``, ``show``, ``stats`` and ``takedown``."""
 
 import json
 
@@ -13,7 +13,7 @@ CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 @pytest.fixture
 def run(app):
-    """``run("list", …)`` is the exit code and the output of a blobs command."""
+    """``run("list", …)`` runs a blobs command; its exit code and output."""
 
     def run(*arguments):
         result = app.test_cli_runner().invoke(args=["blobs", *arguments])

@@ -1,4 +1,4 @@
-"""``blobs gc`` as an operator runs it."""
+"""``flask --app wsgi blobs gc``."""
 
 import io
 import json

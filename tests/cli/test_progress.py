@@ -1,4 +1,4 @@
-"""What a long command says of how far it is."""
+"""The progress of long commands."""
 
 from aurora_blobs.cli.progress import Meter
 

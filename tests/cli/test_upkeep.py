@@ -1,4 +1,4 @@
-"""``blobs fsck``, ``scrub``, ``import``, ``export`` and ``backup`` as an operator runs them."""
+"""``blobs fsck``, ``scrub``, ``import``, ``export`` and ``backup``."""
 
 import json
 import threading

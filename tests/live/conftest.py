@@ -33,7 +33,7 @@ def link(s3_server):
 
 @pytest.fixture
 def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
-    """Opens a store of this test's own; at the *url* of a faulty link timeouts are a tenth."""
+    """``open_s3(url=…)`` opens a store for this test. At a *url*, timeouts are a tenth."""
     monkeypatch.setattr(s3_client, "PAUSE_SECONDS", 0.02)
 
     faulty = {

@@ -1,4 +1,4 @@
-"""Credentials that are not quite right: refused as the reference PDS refuses them, in status, name and message."""
+"""Wrong credentials are refused as by the reference PDS: status, name and message."""
 
 import socket
 import time
@@ -20,7 +20,7 @@ MISSING = "/xrpc/com.atproto.repo.listMissingBlobs"
 
 @pytest.fixture(scope="module")
 def both(tmp_path_factory):
-    """The reference and ours, with one secret and one account."""
+    """The reference PDS and this service, with the same secret and account."""
     folder = tmp_path_factory.mktemp("alike")
     with ReferencePds(folder / "pds", "http://localhost:1") as pds:
         facts = pds.facts
@@ -42,7 +42,7 @@ def part(text):
 
 
 class Mint:
-    """Makes what a case names, with the facts of the running PDS."""
+    """Makes the credentials of a case, with the facts of the running PDS."""
 
     def __init__(self, facts):
         self.facts = facts

@@ -1,4 +1,4 @@
-"""Beside the reference PDS, behind one nginx: its accounts, its tokens, its clients; their blobs here."""
+"""The service beside the reference PDS, behind one nginx, for the accounts of the PDS."""
 
 import json
 import subprocess
@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 NODE_PACKAGES = CACHE / "node"
 CID = cid_of(PHOTO.read_bytes())
 
-# What docs/beside-a-pds.md shows as the server of a PDS.
+# The server of a PDS, as in docs/beside-a-pds.md.
 SERVER = """
     server {
         listen 127.0.0.1:PORT;
@@ -36,7 +36,7 @@ SERVER = """
 
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory):
-    """The three of them: ``url`` is nginx, ``service`` is ours, ``facts`` are those of the PDS and its account."""
+    """nginx at ``url``, the ``service``, and the ``facts`` of the PDS and its account."""
     folder = tmp_path_factory.mktemp("beside")
     socket = folder / "s.sock"
     snippet = (DEPLOY / "beside-pds.conf").read_text()
@@ -68,12 +68,12 @@ def beside(tmp_path_factory):
 
 
 def pds_account(beside):
-    """The account of the PDS, as it calls through nginx."""
+    """The account of the PDS, which calls nginx."""
     return Account(beside.facts["did"], beside.facts["accessJwt"], beside.nginx)
 
 
 def run(script: str, *arguments: object) -> Any:
-    """What the node program *script* prints."""
+    """Run the Node program *script*; the JSON it prints."""
     done = subprocess.run(
         [node(), HERE / script, NODE_PACKAGES, *map(str, arguments)],
         capture_output=True,
@@ -132,7 +132,7 @@ def test_a_record_that_the_pds_reports_makes_the_blob_public(beside):
 
 
 def test_the_reference_pds_refuses_a_record_whose_blob_it_does_not_hold_itself(beside):
-    """As docs/beside-a-pds.md says: a PDS has to ask this service instead of its own store."""
+    """docs/beside-a-pds.md: a PDS has to ask this service instead of its own store."""
     member = pds_account(beside)
     blob = member.blob(PHOTO.read_bytes())
 

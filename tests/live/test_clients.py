@@ -1,4 +1,4 @@
-"""Client libraries that people use, against the service as it is shipped."""
+"""The AT Protocol client libraries for Python and JavaScript."""
 
 import json
 import subprocess
@@ -30,7 +30,7 @@ def cid():
 
 @pytest.fixture
 def python_client(service):
-    """Makes clients of *service*; they keep connections open, which end with the test."""
+    """``python_client()`` makes a client. Its open connections are closed after the test."""
     clients = []
 
     def python_client():
@@ -42,7 +42,7 @@ def python_client(service):
         client.request.close()
 
 
-# The client hands its body to httpx in a way that httpx does not want any more.
+# The client passes its body to httpx in a deprecated way.
 @pytest.mark.filterwarnings("ignore:Use 'content=<...>' to upload raw bytes:DeprecationWarning")
 def test_atproto_for_python_logs_in_and_posts_a_photo(service, python_client, cid):
     service.account("python.test")

@@ -1,4 +1,4 @@
-"""Several requests on one connection: what is refused or not read is never taken for the next request."""
+"""Several requests on one connection: an unread body is never taken for a request."""
 
 import socket
 from contextlib import suppress
@@ -9,7 +9,7 @@ from support.live_service import Service
 
 pytestmark = pytest.mark.live
 
-# A body of these, wherever one began to read it, would be answered.
+# A body of many such requests: read from any point, one would be answered.
 HIDDEN = (
     b"GET /xrpc/com.atproto.sync.listBlobs?did=did:web:hidden.test HTTP/1.1\r\nHost: hidden\r\n\r\n"
 )
@@ -34,7 +34,7 @@ def bearer(service):
     return f"Authorization: Bearer {service.account().token}"
 
 
-# What is refused without reading the body, or all of it: method and path, headers, status.
+# Refused before the end of the body: method and path, headers, status.
 REFUSED = {
     "no credentials": (f"POST {UPLOAD}", "Content-Type: image/jpeg", 401),
     "bad credentials": (f"POST {UPLOAD}", "Authorization: Bearer x", 400),
@@ -55,7 +55,7 @@ REFUSED = {
         400,
     ),
 }
-# What is answered all the same.
+# Answered in spite of a body.
 IGNORED = {
     "a preflight": (f"OPTIONS {UPLOAD}", "A: b", 204),
     "a method that takes no body": ("POST /xrpc/com.atproto.server.activateAccount", "BEARER", 200),
@@ -65,7 +65,7 @@ TOO_MANY = 250_000  # more than is drained
 
 
 def answers(service, wire):
-    """All that comes back until the connection ends."""
+    """Send *data*; everything received until the connection ends."""
     received = b""
     with service.connect() as connection:
         with suppress(OSError):  # closed before it was sent to its end
@@ -115,7 +115,7 @@ def test_an_unread_body_too_long_to_drain_closes_the_connection(
     assert b"hidden.test" not in received and b"inviteCodeRequired" not in received
 
 
-# A length that the proxy in front may read in another way than we do.
+# Lengths that a proxy in front may read differently.
 @pytest.mark.parametrize(
     "framing",
     [

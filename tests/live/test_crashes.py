@@ -1,4 +1,4 @@
-"""The service killed at random moments while many upload: what was answered is kept, and nothing else is left."""
+"""The service is killed at random moments during uploads."""
 
 import json
 import random
@@ -17,7 +17,7 @@ ROUNDS = 4
 
 @pytest.fixture
 def service(tmp_path):
-    # What a process has written outlives the process; it is the machine that needs a sync.
+    # No fsync is needed: written data outlives the process, only not the machine.
     with Service(
         tmp_path / "service", AURORA_BLOBS_WORKERS="2", AURORA_BLOBS_DURABILITY="os"
     ) as service:
@@ -25,7 +25,10 @@ def service(tmp_path):
 
 
 class Uploader(threading.Thread):
-    """Uploads *contents* in a random order, again and again, until the service is gone; `answered` has the CIDs."""
+    """Uploads *contents* in random order until the service is gone.
+
+    `answered` holds the CIDs of answered uploads.
+    """
 
     def __init__(self, account, contents, seed):
         super().__init__()

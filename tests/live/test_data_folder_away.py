@@ -1,4 +1,4 @@
-"""The data folder goes away for a while, as a mount does: the service says so, lives on, and is well again after it."""
+"""The data folder disappears for a while, like a mount: the service reports it and recovers."""
 
 import os
 import time
@@ -22,7 +22,7 @@ def service(tmp_path):
 
 
 def statuses_of_health(service, seconds):
-    """What health says, again and again, to connections of their own: any process may answer."""
+    """The answers of _health on new connections, which any worker may take."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         yield service.get(HEALTH).status_code

@@ -15,8 +15,8 @@ from support.s3_access import BUCKET, KEYS
 
 pytestmark = pytest.mark.live
 
-# Pages whose commands run beside a service with one account and its public photo, and those with a
-# test of their own.
+# Pages whose commands run beside a service with one account and its public photo, and pages with
+# tests of their own.
 BESIDE = ("accounts.md", "api.md", "operate.md", "settings.md")
 OTHERS = ("backup.md", "beside-a-pds.md", "pictures.md", "s3.md")
 
@@ -56,7 +56,7 @@ def run(page: str, service: Service, **environment: str) -> str:
 
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory):
-    """A service, and what its first session left in the shell: the account and the photo."""
+    """A service, and shell variables: the account and its photo."""
     with Service(tmp_path_factory.mktemp("beside")) as service:
         alice = service.account()
         cid = alice.publish(PHOTO.read_bytes()).cid

@@ -1,4 +1,4 @@
-"""Those who fetch blobs in earnest: curl that resumes, a cache that asks again, a browser that plays and seeks."""
+"""Downloads with curl, through a caching nginx, and in Chromium."""
 
 import os
 import re
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + os.urandom(2_000_000)
-# tests/setup.sh fetches the package.
+# tests/setup.sh downloads the package.
 MEDIA = CACHE / "media/golang-github-gabriel-vasile-mimetype-dev"
 MEDIA /= "usr/share/gocode/src/github.com/gabriel-vasile/mimetype/testdata"
 
@@ -42,13 +42,13 @@ def account(service):
 
 @pytest.fixture
 def marked(tmp_path):
-    """``marked(did, cid)`` is a path that tells the requests of this test from those of others."""
+    """``marked(did, cid)`` is the path of a blob, with a mark of this test for the log."""
     return lambda did, cid: f"{blob_path(did, cid)}&test={tmp_path.name}"
 
 
 @pytest.fixture
 def asked(service, tmp_path):
-    """``asked(count)`` is what was asked by this test, *count* times or more: the log may be behind."""
+    """``asked(count)`` waits for *count* requests of this test in the log; their lines."""
 
     def lines():
         found = [
@@ -112,7 +112,7 @@ def test_curl_sends_a_tag_that_it_kept(url, tmp_path, asked):
 
 @pytest.fixture
 def cache(service, tmp_path):
-    """nginx as a cache that keeps for a second what may be kept for five minutes."""
+    """nginx as a cache, with a lifetime of one second instead of five minutes."""
     with own(
         tmp_path / "nginx",
         f"""
@@ -134,7 +134,7 @@ def cache(service, tmp_path):
 
 
 def answer_when_stale(cache, path):
-    """The first answer that was not kept, within ten seconds."""
+    """The first answer within ten seconds that is not from the cache."""
     deadline = time.monotonic() + 10
     while (answer := cache.get(path)).headers["X-Cache"] == "HIT" and time.monotonic() < deadline:
         time.sleep(0.1)

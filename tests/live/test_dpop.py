@@ -1,4 +1,4 @@
-"""DPoP on a real server: the address that a proof is for, behind proxies and without, and nonces that go round."""
+"""DPoP on a real server: the URL in a proof, with and without proxies, and nonces."""
 
 import time
 from contextlib import ExitStack
@@ -18,13 +18,13 @@ SECRET = "0123456789abcdef0123456789abcdef"
 NONCE_SECRET = bytes(range(32))
 ISSUER = "https://pds.test"
 WALLET = Wallet()
-HERE = f"http://127.0.0.1{UPLOAD}"  # what the tests' own client sends as Host
+HERE = f"http://127.0.0.1{UPLOAD}"  # the Host header of the tests' client
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory):
-    """Starts a service behind so many proxies, with a URL of its own or without, once for each."""
+    """``start(hops, …)`` starts a service behind *hops* proxies, once for each."""
 
     @cache
     def start(hops, public_url=""):
@@ -47,7 +47,7 @@ def start(tmp_path_factory):
 
 
 def nonce(minutes=0):
-    """The nonce that the service gives out in so many minutes."""
+    """The nonce that the service gives out in *minutes* from now."""
     return Nonces(NONCE_SECRET, lambda: time.time_ns() // 1000 + minutes * 60_000_000).next()
 
 
@@ -95,7 +95,7 @@ OK = (200, None)
             forwarded("https, http", "pds.test, inner.test", "192.0.2.1, 10.0.0.1"),
             MISMATCH,
         ),
-        # What the client made up itself stands to the left of what the two proxies say.
+        # Values forged by the client are to the left of those of the two proxies.
         (
             2,
             "https://pds.test",

@@ -1,4 +1,4 @@
-"""An answer that is given before its body was read: what is left of the body harms nobody else's request."""
+"""Answers given before the body was read: the rest of the body breaks no other request."""
 
 import threading
 from contextlib import suppress
@@ -12,9 +12,9 @@ from support.nginx import shipped
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
-SIZE = 100_000  # more than gunicorn throws away by itself
+SIZE = 100_000  # more than gunicorn drains by itself
 SESSION = "/xrpc/com.atproto.server.describeServer"
-# What is answered before its body was read: method and path, headers, status.
+# Answered before the body was read: method and path, headers, status.
 EARLY = {
     "a preflight": (f"OPTIONS {UPLOAD}", "A: b", 204),
     "a preflight of nothing": ("OPTIONS /nowhere", "A: b", 204),
@@ -85,7 +85,7 @@ def test_an_early_answer_keeps_the_connection_usable_or_closes_it(
 
 
 def test_early_answers_behind_nginx_break_no_other_upload(nginx, account):
-    """nginx keeps its connections to the service; one that the service then closes fails another's request."""
+    """nginx keeps connections to the service: one that the service closes fails a request."""
     over = threading.Event()
     attackers = [threading.Thread(target=attack, args=(nginx, over), daemon=True) for _ in range(3)]
     for attacker in attackers:

@@ -24,7 +24,7 @@ from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 pytestmark = pytest.mark.live
 
 SMALL = Preset("inside", 400, 400)
-# Of 255. Both shrink with Lanczos; what is left is rounding, and in the lossy forms what they lose.
+# Of 255. Both shrink with Lanczos; the rest is rounding, and the loss of lossy forms.
 EQUAL = 3
 ALIKE = 10
 
@@ -107,7 +107,7 @@ def test_real_webp_is_as_its_twin_in_png(derive, name, twin):
     assert distance(made, expected) < ALIKE
 
 
-# What ImageMagick writes of a real photo, each another way to store colours.
+# ImageMagick's options to store the colours of a photo in different ways.
 STORED = {
     "cmyk": ("image/jpeg", ["-colorspace", "CMYK", "-quality", "95", "jpg:-"], ALIKE),
     "16 bits": ("image/png", ["-depth", "16", "png48:-"], EQUAL),
@@ -249,7 +249,7 @@ def test_the_location_in_real_photos_is_found():
         "upside down",
         "just under 5 MiB",
         "grey",
-    }  # as exiftool says
+    }  # according to exiftool
 
 
 @pytest.mark.parametrize("folder", ["samples", "corrupt"])

@@ -14,9 +14,9 @@ from support.real_media import PHOTOS, media
 
 pytestmark = pytest.mark.live
 
-# MiB of a worker at its largest: it reads pictures and answers, and decodes none.
+# MiB, the peak of a worker, which does not decode pictures.
 WORKER_MEMORY = 200
-SLOW = "4,000 scans"  # of the bombs, the one that takes all the time that there is
+SLOW = "4,000 scans"  # the bomb that runs into the time limit
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def server(tmp_path_factory):
     ) as service:
         assert becomes(
             lambda: len(service.workers()) > 1
-        )  # the first may answer before the second is made
+        )  # the first may answer before the second has started
         yield service
 
 
@@ -38,7 +38,7 @@ def alice(server):
 
 @pytest.fixture
 def unharmed(server):
-    """The workers are those that there were before, none has grown, and nothing is left lying about."""
+    """After the test the same workers run, none has grown, and no file is left."""
     before = server.workers()
     yield
     assert server.get("/xrpc/_health").status_code == 200
@@ -117,7 +117,7 @@ def test_a_hundred_requests_at_once_make_one_picture(server, alice, unharmed):
     assert len({answer.data for answer in answers}) == 1
     assert (
         time.monotonic() - start < 20 * alone
-    )  # a hundred in a row, two at a time, are fifty and more
+    )  # a hundred made two at a time would take fifty times as long
 
 
 def test_a_takedown_reaches_a_cached_picture_at_once(server, alice, unharmed):
@@ -175,7 +175,7 @@ FORMS = {"JPEG": "image/jpeg", "PNG": "image/png", "GIF": "image/gif", "WEBP": "
 
 
 def encoded(form: str) -> bytes:
-    """A small animation, or a progressive photo, of real contents."""
+    """A small animation or progressive photo, made from a real photo."""
     with Image.open(media(PHOTOS["from a messenger"])) as photo:
         photo.thumbnail((240, 240))
         output = io.BytesIO()
@@ -211,7 +211,7 @@ def test_a_file_that_ends_anywhere_is_shown_or_refused(server, alice, unharmed, 
 
 
 def mutants(count: int):
-    """Damaged files that still begin as what they say: (media type, bytes, form)."""
+    """Damaged files whose first bytes are intact: (media type, bytes, form)."""
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
@@ -229,7 +229,7 @@ def mutants(count: int):
                 data[at] = chance.choice((0, 0x7F, 0xFF, chance.randrange(256)))
             if len(data) < 100:
                 break
-        data += chance.randbytes(8)  # no two are the same
+        data += chance.randbytes(8)  # so that no two are equal
         yield FORMS[form], bytes(data), chance.choice(("@jpeg", "@png", "@webp", "@avif"))
 
 

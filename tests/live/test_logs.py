@@ -1,4 +1,4 @@
-"""What a server writes down of those who come: nothing that lets somebody in, whatever went wrong."""
+"""The logs of a server hold no credentials, not even of failed requests."""
 
 from base64 import b64encode
 
@@ -9,7 +9,7 @@ from support.live_service import Service
 pytestmark = pytest.mark.live
 
 SERVER = "/xrpc/com.atproto.server."
-# Heads that gunicorn refuses before the service sees them.
+# Heads that gunicorn refuses.
 BROKEN = [
     b"GET /?t=in-a-head HTTP/1.1\r\nAuthorization Bearer in-a-head\r\n\r\n",
     b"GET /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\0\r\n\r\n",

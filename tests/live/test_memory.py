@@ -1,4 +1,4 @@
-"""Memory does not grow with blobs: real uploads and downloads, and what the kernel says of the processes."""
+"""Memory does not grow with the size of blobs, as measured by the kernel."""
 
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -24,7 +24,7 @@ def service(tmp_path):
 
 
 def body(first):
-    """SIZE bytes that differ by their *first* ones, never in memory at once."""
+    """SIZE bytes that begin with *first*, in pieces."""
     yield first
     left = SIZE - len(first)
     while left:
@@ -54,7 +54,7 @@ def download(service, account, cid):
 
 
 def status(pid, name):
-    """Bytes."""
+    """The value of *name* in the status of the process, in bytes."""
     found = re.search(
         rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
     )
@@ -79,7 +79,7 @@ def test_eight_uploads_of_300_mb_at_once_take_less_than_64_more_than_none(servic
     with ThreadPoolExecutor(8) as pool:
         cids = list(pool.map(lambda number: upload(account, b"%d" % number), range(8)))
 
-    # The peak of each worker, less what it shares with others (its program and libraries).
+    # The peak of each worker without shared pages, its program and libraries.
     peak = sum(
         status(pid, "VmHWM") - status(pid, "RssFile") - status(pid, "RssShmem")
         for pid in service.workers()

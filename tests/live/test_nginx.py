@@ -22,7 +22,7 @@ pytestmark = pytest.mark.live
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + bytes(range(256)) * 8192  # 2 MiB
 LIMIT = 5_242_880
-ASKED = "asked=1"  # a parameter that means nothing, and has nginx ask the service
+ASKED = "asked=1"  # an unknown parameter, so that nginx asks the service
 SAMPLES = {
     "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
     "image/png": PNG,
@@ -63,7 +63,7 @@ def nginx(folder, service):
 
 @pytest.fixture(scope="module")
 def alone(folder, nginx):
-    """The same nginx without a service: it answers with what lies open, and else with 502."""
+    """The same nginx without a service: it serves public links, and else answers 502."""
     with shipped(
         folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs"
     ) as alone:
@@ -77,7 +77,7 @@ def account(service):
 
 @pytest.fixture(scope="module")
 def blob(service, account):
-    """Path and CID of `BIG`."""
+    """The getBlob path and the CID of `BIG`."""
     cid = account.publish(BIG, "image/png").cid
     return blob_path(account.did, cid), cid
 
@@ -228,7 +228,7 @@ def test_a_blob_is_revalidated_by_its_tag_alone(nginx, blob):
     ],
 )
 def test_if_match_sends_that_blob_or_nothing(nginx, blob, tags, expected):
-    """As Firefox resumes one."""
+    """Firefox resumes a download in this way."""
     path, cid = blob
 
     got = nginx.get(path, headers={"Range": "bytes=9-", "If-Match": tags.format(cid)})
@@ -355,7 +355,7 @@ def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_pat
     with shipped(tmp_path / "nginx", tmp_path / "nobody.sock", tmp_path) as nginx:
         answers = {path: nginx.get(path).status_code for path in sorted(paths)}
 
-    # Where it is routed to nobody answers.
+    # 502: routed to the service, which does not run.
     assert {path: status for path, status in answers.items() if status != 502} == {}
     assert len(paths) > 20
 
@@ -450,7 +450,7 @@ def test_the_lines_for_tls_serve_https(tmp_path, folder, service):
         blobs,
         ("#tls listen [::]:443 ssl http2;\n", ""),
         ("#tls ", ""),
-        ("listen 127.0.0.1:PORT;", ""),  # the one port that is free for the test speaks TLS instead
+        ("listen 127.0.0.1:PORT;", ""),  # the free port of the test is for TLS
         ("listen 443 ssl", "listen 127.0.0.1:PORT ssl"),
         ("/etc/ssl/certs/aurora-blobs.pem", str(certificate)),
         ("/etc/ssl/private/aurora-blobs.pem", str(key)),

@@ -1,4 +1,4 @@
-"""The sessions that README.md and `make demo` show, on a running server."""
+"""The sessions in README.md and of `make demo`, on a running server."""
 
 import subprocess
 

@@ -1,4 +1,4 @@
-"""What the reference PDS promises of uploads in its own tests, on a socket, with the settings that do as it does."""
+"""The promises of the reference PDS's own upload tests, with the settings that match it."""
 
 import gzip
 import random
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 
 ROCKET = PHOTO.read_bytes()
 NOISE = random.Random(22).randbytes(20_000)
-# Vectors of the protocol's data model.
+# Test vectors of the protocol's data model.
 EMPTY = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 HELLO = "bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e"
 
@@ -36,7 +36,7 @@ def service(tmp_path_factory):
 
 @pytest.fixture
 def alice(service, request):
-    """An account of this test's own."""
+    """An account for this test."""
     return service.account(f"a{sha256(request.node.name.encode()).hexdigest()[:12]}.test")
 
 
@@ -68,7 +68,7 @@ def stored(service):
 
 def test_an_aborted_upload_leaves_no_file(service, alice):
     before = stored(service)
-    # In chunks: one of this length that says so is in memory until all of it is here.
+    # Chunked: a declared body of this length would stay in memory.
     head = (
         f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {alice.token}\r\n"
         f"Transfer-Encoding: chunked\r\n\r\n{4_000_000:x}\r\n"
@@ -77,7 +77,7 @@ def test_an_aborted_upload_leaves_no_file(service, alice):
     connection = service.connect()
     connection.sendall(head.encode() + ROCKET + bytes(2_000_000))
     deadline = time.monotonic() + 10
-    while stored(service) == before:  # not one that never came to be stored
+    while stored(service) == before:  # until it is being stored
         assert time.monotonic() < deadline
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connection.close()  # with a reset

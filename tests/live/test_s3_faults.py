@@ -1,4 +1,4 @@
-"""The S3 store on a link that stalls, breaks, lies and crawls."""
+"""The S3 store over a link that stalls, breaks, damages bytes or is slow."""
 
 import io
 import os
@@ -80,7 +80,7 @@ def test_a_store_that_takes_no_more_of_a_body_is_a_timeout(store, put, link, som
     link.inject("stall", method="PUT")
 
     with pytest.raises(BackendTimeout):
-        put(store, some_bytes(8_000_000))  # more than the kernel takes ahead of the link
+        put(store, some_bytes(8_000_000))  # more than the kernel buffers
 
 
 @pytest.mark.parametrize("operation", ["size", "delete", "open", "scan", "probe"])
@@ -131,7 +131,8 @@ def test_a_broken_read_resumes(store, put, link, kind, some_bytes):
     assert store.open(cid).read() == data
 
 
-# A deletion holds the database's write lock: it waits for no store that is busy or silent, the next run has it.
+# A deletion holds the database's write lock, so it does not wait for a busy or silent store.
+# The next run deletes the object.
 @pytest.mark.parametrize("kind", ["reset", "reset-after", "500"])
 def test_one_fault_under_a_deletion_is_survived(store, put, link, kind):
     alone, *batch = [put(store, b"%d" % number) for number in range(4)]

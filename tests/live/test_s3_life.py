@@ -1,4 +1,4 @@
-"""Blobs come and go on a real bucket: collected by the grace time, deleted with their account, raced for."""
+"""The life of blobs in a real bucket: collection, account deletion, races."""
 
 import random
 import time
@@ -40,7 +40,7 @@ def test_an_account_leaves_nothing_in_the_bucket_but_what_others_hold(bucket):
     bucket.blobs.delete_account(ALICE)
 
     left = bucket.backend.key(shared.cid)
-    own = left.partition("/")[0]  # other tests have theirs in the same bucket
+    own = left.partition("/")[0]  # other tests use the same bucket
     assert [listed.key for listed in bucket.backend.bucket.objects(f"{own}/")] == [left]
 
 

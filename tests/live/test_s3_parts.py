@@ -1,4 +1,4 @@
-"""A blob too large for one request, with that limit lowered to what the smallest part must have."""
+"""Multipart uploads, with the limit for one request lowered to the smallest part size."""
 
 import io
 import os
@@ -63,7 +63,7 @@ def put(tmp_path):
 
 @pytest.fixture
 def bucket(s3_server, tmp_path):
-    """The bucket as others see it, below this test's prefix."""
+    """The bucket below this test's prefix, seen by a plain client."""
     return Outside(s3_server.client(), f"{tmp_path.name}/")
 
 
@@ -129,7 +129,7 @@ def test_no_part_is_held_in_memory(open_s3, put, some_bytes):
     "step, kind, left",
     [
         *((step, kind, 0) for step in STEPS for kind in ("reset", "500", "503", "stall")),
-        ("create", "reset-after", 1),  # nobody knows of that one but the store
+        ("create", "reset-after", 1),  # only the store knows of that one
         *((step, "reset-after", 0) for step in ("part", "complete")),
         *(("part", kind, 0) for kind in ("cut-up", "damage-up")),
     ],
@@ -319,7 +319,7 @@ def test_an_upload_with_a_recent_part_is_not_collected(store, bucket):
     key = store.key("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
     upload = bucket.begin(key)
     bucket.send(key, upload, 1)
-    time.sleep(2.1)  # the store tells whole seconds
+    time.sleep(2.1)  # the store reports whole seconds
     before = now()
     (still,) = store.unfinished(before)
     time.sleep(1.1)

@@ -1,4 +1,4 @@
-"""The service with its blobs in S3: bytes through it, by redirect, and through nginx; and when the store fails."""
+"""The service with its blobs in S3: direct, by redirect, through nginx, and on failures."""
 
 import http.client
 import urllib.request
@@ -21,7 +21,7 @@ SECURITY = {
 
 @pytest.fixture
 def start(tmp_path, s3_server):
-    """Starts the service on the store at *url*, with more settings."""
+    """``start(url=…, **settings)`` starts the service on the store at *url*."""
     running = ExitStack()
     numbers = count()
 
@@ -244,7 +244,7 @@ def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path,
 
 @pytest.fixture
 def behind_nginx(start, s3_server, link, tmp_path):
-    """The service, and nginx in front of it that asks the store for bytes, over *link*."""
+    """The service, and nginx in front of it, which fetches bytes from the store over *link*."""
     service = start(
         AURORA_BLOBS_ACCEL_REDIRECT="/_s3/",
         AURORA_BLOBS_BIND=f"unix:{tmp_path}/sock",
@@ -331,7 +331,7 @@ def test_a_range_beyond_the_blob_is_told_its_size_behind_nginx(behind_nginx):
 @pytest.mark.parametrize(
     "header, value",
     [
-        ("If-Match", '"{cid}"'),  # the store has another tag for it
+        ("If-Match", '"{cid}"'),  # the store's own tag is another
         ("If-None-Match", '"other"'),
         ("If-Modified-Since", "Fri, 01 Jan 2100 00:00:00 GMT"),
         ("If-Unmodified-Since", "Mon, 01 Jan 2001 00:00:00 GMT"),

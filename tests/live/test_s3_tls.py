@@ -1,4 +1,4 @@
-"""The S3 store over TLS, where boto3 sends other requests than over plain HTTP."""
+"""The S3 store over TLS, where boto3 makes other requests than over HTTP."""
 
 import datetime
 import io

@@ -1,4 +1,4 @@
-"""fsck, scrub and migrate on an S3 store that fails in the middle, or has been tampered with."""
+"""fsck, scrub and migrate on an S3 store that fails midway or holds damaged objects."""
 
 import io
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 def filled(core):
-    """Sixty blobs on disk; their bytes by CID."""
+    """Sixty blobs on disk: their bytes by CID."""
     return {
         core.upload(data).cid: data for data in (b"%d" % number * 2_000 for number in range(60))
     }
@@ -165,7 +165,7 @@ def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
 def test_a_check_of_a_failing_store_reports_no_lost_blob(on_s3, open_s3, link, kind):
     cid = on_s3.upload(b"here").cid
     on_s3.backend = open_s3(link.url)
-    link.inject(kind, after=3)  # the canary comes through
+    link.inject(kind, after=3)  # the canary passes
 
     with pytest.raises(BlobServiceError):
         fsck(on_s3, repair=True)

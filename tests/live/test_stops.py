@@ -1,4 +1,4 @@
-"""How the service ends: politely, with what is under way; suddenly, with nothing left behind."""
+"""Stops: a graceful one waits for uploads, a sudden one leaves no file."""
 
 import hashlib
 import os
@@ -23,7 +23,7 @@ def service(tmp_path):
 
 
 def stored(service):
-    """Every file in the store and the spool."""
+    """The files in the store and the spool."""
     data = service.folder / "data"
     return sorted(
         path for name in ("blobs", "spool") for path in (data / name).rglob("*") if path.is_file()
@@ -35,7 +35,7 @@ def spooled(service):
 
 
 class SlowUpload(threading.Thread):
-    """Sends half of `BODY`, some of which is in the spool then, and the rest when `finish` is set; has the `answer`."""
+    """Uploads half of `BODY`, which reaches the spool, and the rest once `finish` is set."""
 
     def __init__(self, service, account):
         super().__init__()
@@ -59,7 +59,7 @@ class SlowUpload(threading.Thread):
 
 def test_a_stop_waits_for_an_upload_in_flight(service):
     account = service.account()
-    silent = service.connect()  # has sent nothing, and holds nobody up
+    silent = service.connect()  # a silent connection delays no stop
     upload = SlowUpload(service, account)
 
     service.process.send_signal(signal.SIGTERM)

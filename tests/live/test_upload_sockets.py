@@ -1,4 +1,4 @@
-"""Uploads on a real socket, whole, cut, broken and too large, in pieces as a network makes them."""
+"""Uploads on a real socket: whole, cut off, malformed and too large, in random pieces."""
 
 import gzip
 import json
@@ -42,7 +42,7 @@ def token(service):
 
 
 class Request:
-    """One upload as the bytes that go over the wire, and what must come of it."""
+    """A random upload, and the statuses that may answer it."""
 
     def __init__(self, chance, token):
         self.chance = chance
@@ -115,7 +115,7 @@ class Request:
             yield f"{len(piece):x}\r\n".encode() + piece + b"\r\n"
 
     def send(self, connection):
-        """The answer's status, None where there is none, and its JSON."""
+        """Send it; the status, None without an answer, and the body."""
         wire = self.wire
         try:
             while wire:
@@ -124,12 +124,12 @@ class Request:
                 wire = wire[size:]
             connection.shutdown(socket.SHUT_WR)
         except OSError:
-            pass  # an early answer, and the rest was not wanted
+            pass  # an early answer; the rest is not read
         return answer(connection)
 
 
 def answer(connection):
-    """The status, None where nothing came, and the body of what comes until the end."""
+    """Read to the end; the status, None if nothing came, and the body."""
     received = b""
     try:
         while piece := connection.recv(65_536):
@@ -262,10 +262,10 @@ REFUSED = {
 
 
 def answered(service, token, framing, body):
-    """The status and the JSON that *body* is answered with."""
+    """Send *body*; the status and the JSON of the answer."""
     head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
     with service.connect() as connection:
-        with suppress(OSError):  # an early answer, and the rest was not wanted
+        with suppress(OSError):  # an early answer; the rest is not read
             connection.sendall(head.encode() + framing + b"\r\n\r\n" + body)
             connection.shutdown(socket.SHUT_WR)
         status, body = answer(connection)
@@ -297,7 +297,7 @@ def test_wrong_framing_is_refused_and_leaves_no_file(service, token, framing, bo
 
 
 JSON = "POST /xrpc/com.atproto.server.createSession HTTP/1.1\r\nContent-Type: application/json"
-# What is known to be too much or wrong, by a sender who then sends nothing more.
+# Refused before the end; the sender then sends nothing more.
 DECIDED = {
     "one over, in one chunk": (None, CHUNKED, chunks(FULL + b"=", end=b""), 413),
     "one over, in a chunk of its own": (None, CHUNKED, chunks(FULL, b"=", end=b""), 413),

@@ -1,4 +1,4 @@
-"""An account of 3,000 blobs moves between two running servers, by the calls that migration tools make."""
+"""An account of 3,000 blobs moves between two servers, with the calls of migration tools."""
 
 import random
 from base64 import b32decode
@@ -32,7 +32,7 @@ def servers(tmp_path):
 
 
 def pages(account, nsid, key, **parameters):
-    """Everything under *key*, page by page until there is no cursor."""
+    """The items of *key* on all pages."""
     page = account.get(nsid, **parameters).json
     found = page[key]
     while "cursor" in page:
@@ -42,7 +42,7 @@ def pages(account, nsid, key, **parameters):
 
 
 def fill(account, rng):
-    """Blobs on the old server, each in a record; their bytes by CID."""
+    """Publish the blobs on the old server; their bytes by CID."""
     contents = [
         STARTS[TYPES[n % len(TYPES)]] + rng.randbytes(200) + str(n).encode() for n in range(BLOBS)
     ]
@@ -69,7 +69,7 @@ def fill(account, rng):
 
 
 def exported(account):
-    """The repository as the old PDS would export it."""
+    """The repository as the old PDS exports it."""
     listed = pages(
         account,
         "com.atproto.repo.listRecords",
@@ -108,7 +108,7 @@ def test_an_account_of_3000_blobs_moves_to_another_server(servers):
 
     def move(cid):
         source = here.fetch(cid)
-        # Some tools lose the type on the way.
+        # Some tools lose the type.
         mime_type = source.headers["Content-Type"] if listed.index(cid) % 2 else "*/*"
         target = there.upload(source.data, mime_type)
         return (

@@ -1,4 +1,4 @@
-"""A very large blob through the service into S3 and out again, in constant memory."""
+"""A blob of 1 GiB to S3 and back in constant memory."""
 
 import re
 from hashlib import sha256
@@ -18,7 +18,7 @@ MAX_WORKER_KIB = 96 * 1024
 
 
 def peak_kib(pid):
-    """The most memory that the process ever had at once, without what it only maps from files."""
+    """The peak memory of the process."""
     return int(re.search(r"VmHWM:\s*([0-9]+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
@@ -42,7 +42,7 @@ def test_a_gibibyte_passes_in_constant_memory(tmp_path, s3_server):
         }
 
         connection = service.connect()
-        connection.settimeout(600)  # the store answers when it has all of it
+        connection.settimeout(600)  # the store answers at the end
         uploaded = call(connection, "POST", UPLOAD, (PIECE for _ in range(1024)), headers)
         cid = uploaded.json["blob"]["ref"]["$link"]
         part = alice.fetch(cid, **alice.headers, Range=f"bytes={GIB - 200 * 2**20}-")

@@ -1,4 +1,4 @@
-"""Every blob moves from disk to S3 and back while the service takes uploads and reads, and the move is killed."""
+"""Blobs move from disk to S3 and back under traffic, while the command is killed."""
 
 import json
 import os
@@ -26,7 +26,7 @@ KILLS = 5
 
 
 class Installation:
-    """One data folder and one bucket; `begin` starts the service on them with other settings, `run` a command."""
+    """A data folder and a bucket, on which `begin` starts the service and `run` a command."""
 
     def __init__(self, folder, s3_server):
         self.data = folder / "data"
@@ -39,7 +39,7 @@ class Installation:
             "AURORA_BLOBS_S3_ENDPOINT_URL": s3_server.url,
             "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
             "AURORA_BLOBS_ALLOWED_MIME_TYPES": "*/*",
-            "AURORA_BLOBS_MIME_POLICY": "sniff",  # random bytes look like something now and then
+            "AURORA_BLOBS_MIME_POLICY": "sniff",  # random bytes may look like some type
             "AURORA_BLOBS_DURABILITY": "os",
         }
         self._started = 0
@@ -59,7 +59,7 @@ class Installation:
         return create_app(Config.from_environ(settings))
 
     def count(self, store):
-        """How many blobs *store* holds."""
+        """The number of blobs in *store*."""
         if store == "disk":
             return sum(len(files) for _, _, files in os.walk(self.data / "blobs"))
         pages = self._client.get_paginator("list_objects_v2").paginate(
@@ -84,10 +84,7 @@ class Installation:
 
 
 class Traffic:
-    """Clients that upload and read all along, at one service after another.
-
-    `failures` says what went wrong.
-    """
+    """Clients that upload and read all the time, on one service after another."""
 
     def __init__(self, service, account, known, seed):
         self._service = service
@@ -126,7 +123,7 @@ class Traffic:
         )
 
     def move_to(self, service):
-        """What is under way ends at the old service, which then stops."""
+        """Send new requests to *service*, and stop the old one once its requests have ended."""
         old, self._service = self._service, service
         self.account = self.account.at(service)
         old.stop()
@@ -159,7 +156,7 @@ class Bytes:
 
 
 def migrate(installation, target, kills):
-    """Kill the command when *target* holds each number in *kills*, then let it run to its end; what it says."""
+    """Kill the command each time *target* holds a number in *kills*, then run it to its end."""
     for number in kills:
         process = installation.command("migrate", "--to", target)
         deadline = time.monotonic() + 120

@@ -1,4 +1,4 @@
-"""Clients that stall or trickle cost the others nothing, and are dropped in time."""
+"""Clients that stall or trickle do not slow others down, and are dropped in time."""
 
 import os
 import time
@@ -14,7 +14,7 @@ PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def median_upload_ms(account):
-    """The median time of a 1 MB upload on a connection of its own; each must succeed."""
+    """The median time of fifteen 1 MB uploads, each on a new connection."""
     took = []
     for _ in range(15):
         began = time.monotonic()
@@ -26,7 +26,7 @@ def median_upload_ms(account):
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory):
-    """gunicorn, with nothing in front."""
+    """gunicorn without a proxy."""
     with Service(tmp_path_factory.mktemp("alone")) as service:
         yield service
 

@@ -1,6 +1,6 @@
-"""What tests share."""
+"""Code that tests share."""
 
 import pytest
 
-# The asserts of these modules say as much as those in tests do.
+# pytest explains a failed assert in these modules as in tests.
 pytest.register_assert_rewrite("support.accounts", "support.backend_contract")

@@ -1,4 +1,4 @@
-"""Accounts: their DIDs, and one with a token, which calls an application or a server alike."""
+"""DIDs of the tests, and an account that calls an application or a real server alike."""
 
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ GET_BLOB = "/xrpc/com.atproto.sync.getBlob"
 
 
 class Published(NamedTuple):
-    """A blob that a record names: the reference to it, and the record's key."""
+    """A blob with a record: the reference to the blob, and the record's key."""
 
     blob: dict[str, Any]
     rkey: str
@@ -30,7 +30,7 @@ class Published(NamedTuple):
 
 @dataclass(frozen=True)
 class Account:
-    """An account, its access token, and the client that it calls with: Flask's, or a server."""
+    """An account with an access token. *client* is Flask's test client or a server."""
 
     did: str
     token: str
@@ -42,11 +42,11 @@ class Account:
 
     @property
     def services(self):
-        """What the application has inside, where the client is Flask's."""
+        """The `Services` of the application, if the client is Flask's."""
         return services_of(self.client.application)
 
     def at(self, client):
-        """The same account, which calls *client*."""
+        """The same account on another *client*."""
         return replace(self, client=client)
 
     def upload(self, data, mime_type="image/jpeg", **headers):
@@ -55,7 +55,7 @@ class Account:
         )
 
     def blob(self, data, mime_type="image/jpeg"):
-        """Upload *data*; the reference that came back."""
+        """Upload *data*; the reference in the answer."""
         answer = self.upload(data, mime_type)
         assert answer.status_code == 200, answer.text
         return answer.json["blob"]
@@ -83,7 +83,7 @@ class Account:
         return Published(blob, answer.json["uri"].rpartition("/")[2])
 
     def fetch(self, cid, did=None, **headers):
-        """getBlob as everybody calls it."""
+        """getBlob without credentials."""
         return self.client.get(
             GET_BLOB,
             query_string={"did": did or self.did, "cid": cid},
@@ -93,7 +93,7 @@ class Account:
 
 
 def sign_up(client, handle="alice.test"):
-    """Make the account *handle* with createAccount."""
+    """Create the account *handle* with createAccount."""
     answer = client.post(
         "/xrpc/com.atproto.server.createAccount",
         json={"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"},
@@ -108,7 +108,7 @@ def blob_path(did, cid):
 
 
 def take_down(client, did, cid):
-    """The administrator hides the blob *cid* of *did*."""
+    """Take down the blob *cid* of *did* as the administrator."""
     answer = client.post(
         "/xrpc/com.atproto.admin.updateSubjectStatus",
         json={

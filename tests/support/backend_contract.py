@@ -1,6 +1,6 @@
-"""The contract of every backend, and of every store: the classes of tests that each has to pass.
+"""The contract of backends and of stores, as classes of tests.
 
-A class of tests inherits one of them, and has a fixture `backend`.
+A class of tests inherits one of them and has a fixture `backend`.
 """
 
 import io
@@ -20,7 +20,7 @@ LARGE = random.Random(2).randbytes(IN_MEMORY + 1000)
 
 
 class BackendContract:
-    """What a backend promises: put, open, size, delete, scan."""
+    """A backend: put, open, size, delete and scan."""
 
     @pytest.mark.parametrize(
         "data", [b"", b"a", SMALL, LARGE], ids=["empty", "one byte", "small", "large"]
@@ -173,7 +173,7 @@ class BackendContract:
 
 
 class StoreContract(BackendContract):
-    """What a single store promises beside: a quarantine, and a version for each CID."""
+    """A single store: also a quarantine, and a version for each CID."""
 
     def test_quarantined_bytes_show_nowhere_and_stay_in_their_place(self, backend, store):
         cid = store(backend, SMALL)

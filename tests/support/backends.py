@@ -1,4 +1,4 @@
-"""Small stand-ins that keep the promises of what they stand for."""
+"""Backends for tests: one in memory, and one with an unfinished upload."""
 
 import io
 
@@ -51,7 +51,7 @@ class MemoryBackend(Store):
 
 
 class UnfinishedUploadBackend(DiskBackend):
-    """A store with an upload that broke off."""
+    """A disk store that reports one unfinished upload."""
 
     left = True
 

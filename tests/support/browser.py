@@ -1,4 +1,4 @@
-"""Headless Chromium on a page of the tests, which reports what it saw."""
+"""Headless Chromium, which plays a video and reports what happened."""
 
 import json
 import os
@@ -28,7 +28,10 @@ PAGE = Path(__file__).parent / "player.html"
 
 
 def play(source: str, profile: Path) -> dict[str, Any]:
-    """What the player in player.html made of the video at *source*; *profile* is a folder that Chromium may fill."""
+    """Play the video at *source* in player.html; the report of the page.
+
+    *profile* is a folder for Chromium's profile.
+    """
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
 
     class Page(BaseHTTPRequestHandler):
@@ -58,7 +61,7 @@ def play(source: str, profile: Path) -> dict[str, Any]:
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"TMPDIR": str(profile.parent)},
-                start_new_session=True,  # it has children, which end with it
+                start_new_session=True,  # so that its child processes can be killed with it
             )
         try:
             return reports.get(timeout=60)

@@ -1,4 +1,4 @@
-"""CAR files for tests: a repository of records as another server would export it, or its blocks one by one."""
+"""CAR files: a repository as another server exports it, or its blocks one by one."""
 
 import io
 from hashlib import sha256
@@ -12,7 +12,7 @@ CAR = "application/vnd.ipld.car"
 
 
 def reference(data, mime_type="image/jpeg"):
-    """A record's blob of *data*, as a block has it."""
+    """The reference to the blob *data* as a record's block has it: the CID in bytes."""
     return {
         "$type": "blob",
         "ref": binary_cid_of(data),
@@ -38,13 +38,13 @@ def cid_of_block(block):
 
 
 def layer_of(key):
-    """In which layer of the tree *key* is: the leading zero bits of its digest, by twos."""
+    """The layer of *key* in the tree: half the leading zero bits of its digest."""
     digest = int.from_bytes(sha256(key).digest(), "big")
     return (256 - digest.bit_length()) // 2
 
 
 class Car:
-    """Blocks in the order they are added; `file` gives the CAR of them."""
+    """Collects blocks in order; `file` makes a CAR of them."""
 
     def __init__(self):
         self.blocks = {}
@@ -68,7 +68,7 @@ class Car:
         )
 
     def tree(self, entries, layer=None):
-        """The tree of *entries*, sorted (key, CID) pairs; its CID, None for nothing."""
+        """Add the tree of *entries*, sorted (key, CID) pairs; its CID."""
         if layer is None:
             layer = max((layer_of(key) for key, _ in entries), default=0)
         groups, here = [[]], []
@@ -89,7 +89,10 @@ class Car:
         return self.add(node)
 
     def repository(self, records, did=ALICE):
-        """The root of a repository of *records*, (collection/rkey) to value, CIDs in it as bytes."""
+        """Add a repository of *records*, a dict of ``collection/rkey`` to value; its root CID.
+
+        CIDs in a value are bytes.
+        """
         entries = [(key.encode(), self.add(value)) for key, value in records.items()]
         return self.commit(self.tree(sorted(entries)), did)
 

@@ -1,4 +1,4 @@
-"""CIDs of bytes: as text, and as the bytes that a repository's blocks have."""
+"""CIDs of blobs, as text and as bytes."""
 
 from hashlib import sha256
 
@@ -8,7 +8,7 @@ _RAW = b"\x01\x55\x12\x20"  # CIDv1, codec raw, sha2-256, 32 bytes
 
 
 def cid_of(data):
-    """The CID of the blob *data*."""
+    """The CID of the blob *data*, as text."""
     return cid_of_digest(sha256(data).digest())
 
 
@@ -21,5 +21,5 @@ def text_of(binary_cid):
 
 
 def cid_in(blob):
-    """The CID that a record's *blob* names."""
+    """The CID in *blob*, a reference in a record's JSON."""
     return blob["ref"]["$link"]

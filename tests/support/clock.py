@@ -1,10 +1,10 @@
-"""The clock of a test: it stands still until the test moves it."""
+"""The clock of a test, which moves only when told."""
 
-NOW = 1_750_000_000  # seconds since the epoch: where every clock begins
+NOW = 1_750_000_000  # seconds since the epoch, when every clock starts
 
 
 class Clock:
-    """Called, it gives *now*, in microseconds since the epoch."""
+    """A call returns *now*, microseconds since the epoch."""
 
     def __init__(self):
         self.now = NOW * 1_000_000
@@ -14,7 +14,7 @@ class Clock:
 
     @property
     def seconds(self):
-        """*now* in whole seconds, as tokens have it."""
+        """*now* in whole seconds, as in tokens."""
         return self.now // 1_000_000
 
     def advance(self, seconds):

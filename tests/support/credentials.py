@@ -1,4 +1,4 @@
-"""What the tests of credentials share: names, a clock, keys that sign, servers that answer with documents."""
+"""Keys that sign session tokens, service tokens, OAuth tokens and DPoP proofs."""
 
 import json
 from hashlib import sha256
@@ -43,7 +43,7 @@ def base58(data):
 
 
 class Signer:
-    """A key pair of the protocol that writes its own DID documents and signs service tokens."""
+    """A key pair that signs service tokens and has a DID document."""
 
     def __init__(self, algorithm="ES256K"):
         curve, self._codec = _CURVES[algorithm]
@@ -81,14 +81,14 @@ class Signer:
 
 
 def signed(key, header, claims):
-    """A token with the header as it is given."""
+    """A JWT of *header* and *claims* as given."""
     head = ".".join(base64url(json.dumps(part).encode()) for part in (header, claims))
     signature = PyJWS().get_algorithm_by_name(key.algorithm).sign(head.encode(), key.material)
     return f"{head}.{base64url(signature)}"
 
 
 class Wallet:
-    """A client of OAuth: the key that its tokens are bound to, and the proofs it makes."""
+    """An OAuth client: the key of its tokens, and its DPoP proofs."""
 
     def __init__(self, algorithm="ES256"):
         self.signer = Signer(algorithm)
@@ -100,7 +100,7 @@ class Wallet:
         self.thumbprint = base64url(sha256(canonical).digest())
 
     def proof(self, token, given_nonce, /, *, header=None, **changes):
-        """A proof for `credentials`; *header* and the other names replace or, as None, leave out."""
+        """A proof for `credentials`. *header* and *changes* replace claims; None leaves one out."""
         claims = {
             "jti": token_hex(8),
             "htm": "POST",

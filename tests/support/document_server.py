@@ -1,4 +1,4 @@
-"""A server on loopback that answers as a test says: the directories and issuers of credentials."""
+"""An HTTP server on loopback for DID documents, key sets and introspection."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 @contextmanager
 def serving(answer, tls=None):
-    """A server on loopback, with *tls* if it is given; *answer* gets its request handler. Gives ``host:port``."""
+    """Run a server that calls *answer* with each request handler; its ``host:port``."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):

@@ -1,4 +1,4 @@
-"""A link to an HTTP server that fails on request: between our S3 client and the store."""
+"""A proxy between the S3 client and the store that fails on request."""
 
 import contextlib
 import re
@@ -28,12 +28,18 @@ _CODES = {
 
 @dataclass
 class Fault:
-    """What happens to requests whose *method* (or any) and *head* (a pattern, or any) fit, *times* times, or always.
+    """A fault for requests that match *method* and *head*, a regular expression.
 
-    kind is one of: stall (never an answer), reset (before the store sees it), reset-after (when the store has done
-    it), cut-up (the store gets the first piece of the body alone), truncate and stall-half (the client gets half of
-    the answer's body, then the end or silence), damage-up and damage-down (a byte is flipped), slow (*rate* bytes per
-    second either way); or the status of an answer in the store's place, with *body* or an error of that status.
+    It happens *times* times, None for always. Its kind is one of:
+
+    - stall: no answer ever comes
+    - reset: the connection is reset before the store sees the request
+    - reset-after: the connection is reset after the store has handled the request
+    - cut-up: the store gets only the first piece of the body
+    - truncate, stall-half: the client gets half of the answer's body, then the end or silence
+    - damage-up, damage-down: a byte of the body is flipped
+    - slow: *rate* bytes per second in both directions
+    - a status: the proxy answers with it and *body*, by default an S3 error
     """
 
     kind: str
@@ -41,13 +47,13 @@ class Fault:
     head: str = ""
     body: bytes = b""
     times: int | None = None
-    after: int = 0  # requests that fit and are let through first
+    after: int = 0  # matching requests that pass before the first fault
     rate: int = 100_000
     seen: int = field(default=0)
 
 
 class FaultyLink:
-    """Listens on a free loopback port and forwards each request to *upstream*, with the faults of the moment."""
+    """Listens on a free loopback port and forwards requests to *upstream*, with faults."""
 
     def __init__(self, upstream: tuple[str, int], tls: ssl.SSLContext | None = None) -> None:
         self._upstream = upstream
@@ -58,7 +64,7 @@ class FaultyLink:
         self._open: set[socket.socket] = set()
         self._threads: list[threading.Thread] = []
         self._released = threading.Event()
-        self.heads: list[str] = []  # of every request so far
+        self.heads: list[str] = []  # of all requests
         self.port = 0
         self.connect()
         self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}"
@@ -70,14 +76,14 @@ class FaultyLink:
         return fault
 
     def heal(self) -> None:
-        """No more faults; what was stalled is dropped, what was slow hurries."""
+        """Remove all faults. Stalled requests are dropped, slow ones go on at full speed."""
         with self._lock:
             self._faults.clear()
             self._released.set()
             self._released = threading.Event()
 
     def connect(self) -> None:
-        """Listen, at the same port as before `cut`."""
+        """Listen, on the same port as before `cut`."""
         self._listener = socket.create_server(
             ("127.0.0.1", self.port), backlog=128, reuse_port=True
         )
@@ -85,7 +91,7 @@ class FaultyLink:
         self._start(self._accept, self._listener)
 
     def cut(self) -> None:
-        """Refuse connections, drop those that are open: the store is away."""
+        """Refuse new connections and drop open ones, as if the store were down."""
         assert self._listener is not None
         with contextlib.suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
@@ -122,7 +128,7 @@ class FaultyLink:
                 client = self._tls.wrap_socket(client, server_side=True)
             self._forward(client)
         except OSError:
-            pass  # a fault, or the other side had enough
+            pass  # a fault, or the other side closed
         finally:
             with self._lock:
                 self._open.discard(client)
@@ -159,7 +165,7 @@ class FaultyLink:
         pause = self._pacer(fault)
         with socket.create_connection(self._upstream, timeout=60) as store:
             store.sendall(head)
-            # Whoever waits is told by the store whether it wants the body: some refuse before they have it.
+            # With Expect: 100-continue the store decides first; some refuse before the body.
             answer = _read_head(store) if waits else (_CONTINUE, b"")
             if answer[0].startswith(_CONTINUE[:12]):
                 if waits:
@@ -185,7 +191,7 @@ class FaultyLink:
         length = _content_length(head)
         allowed = length // 2 if kind in ("truncate", "stall-half") else None
         sent = 0
-        # The body may come after the head; where there is none, the store closes.
+        # Without a body the store closes the connection.
         while body or (body := store.recv(65536)):
             if kind == "damage-down" and sent == 0:
                 body = _damaged(body)
@@ -240,7 +246,7 @@ def _pass_up(
     kind: str,
     pause: Callable[[int], None],
 ) -> bool:
-    """Send the request's body on, of which *body* has come already; whether all of it went through."""
+    """Forward the request's body, which begins with *body*; whether all of it was sent."""
     left = length
     while left > 0:
         data = body or client.recv(min(65536, left))

@@ -1,4 +1,4 @@
-"""A disk that takes no more."""
+"""A full disk, without filling one."""
 
 import resource
 from contextlib import contextmanager
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def max_file_size(size):
-    """Let this process write no file past *size* bytes: a full disk, without filling one."""
+    """In the block no file of this process can grow past *size* bytes."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -1,4 +1,4 @@
-"""Calls over a socket, with the names that Flask's test client has for them."""
+"""An HTTP client for real servers with the interface of Flask's test client."""
 
 import json
 import socket
@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 
 @dataclass(frozen=True)
 class Answer:
-    """A response that has been read to its end."""
+    """A response, read to its end."""
 
     status_code: int
     headers: HTTPMessage
@@ -27,7 +27,7 @@ class Answer:
 
 
 class HttpClient:
-    """Each call has a connection of its own, from `connect`."""
+    """Each call opens a connection with `connect`."""
 
     def connect(self) -> socket.socket:
         raise NotImplementedError
@@ -44,7 +44,7 @@ class HttpClient:
         auth: tuple[str, str] | None = None,
         buffered: bool = True,
     ) -> Answer:
-        """*data* is bytes, or an iterable of bytes that is sent in chunks."""
+        """Make a request. *data* is bytes, or an iterable of bytes, sent as a chunked body."""
         assert buffered, "an answer is always read to its end"
         if query_string:
             path = f"{path}?{urlencode(query_string)}"
@@ -67,7 +67,7 @@ def call(
     body: Any = None,
     headers: dict[str, str] | None = None,
 ) -> Answer:
-    """One request on *connection*, which is closed after it."""
+    """Make one request on *connection*, and close it."""
     client = HTTPConnection("127.0.0.1")
     client.sock = connection
     try:

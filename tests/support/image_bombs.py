@@ -1,4 +1,4 @@
-"""Pictures that are made to hurt: small to send, large, slow or endless to decode."""
+"""Decompression bombs: pictures that are small to send and large or slow to decode."""
 
 import io
 import struct
@@ -9,7 +9,7 @@ from support import media
 
 
 def flat_png(width: int, height: int, depth: int = 1, colours: int = 1) -> bytes:
-    """A PNG of nothing but zeros; *colours* per pixel is 1, 2, 3 or 4."""
+    """A PNG of zeros; *colours* per pixel is 1, 2, 3 or 4."""
     row = bytes(1 + (width * depth * colours + 7) // 8)
     packer = zlib.compressobj(1)
     pixels = b"".join(packer.compress(row) for _ in range(height)) + packer.flush()
@@ -47,7 +47,7 @@ def gif_flood(count: int, side: int = 5000) -> bytes:
 
 
 def scan_flood(side: int, count: int) -> bytes:
-    """A progressive JPEG of *side* pixels that goes over all of them *count* times."""
+    """A progressive JPEG of *side* by *side* pixels with *count* scans."""
     output = io.BytesIO()
     Image.effect_noise((64, 64), 50).save(output, "JPEG", progressive=True)
     data = output.getvalue()
@@ -84,5 +84,5 @@ NAMES = frozenset(_MADE)
 
 
 def all_bombs() -> dict[str, tuple[str, bytes]]:
-    """Each with its media type, below 5 MiB."""
+    """All bombs by name: media type and bytes, below 5 MiB."""
     return {name: (mime_type, make()) for name, (mime_type, make) in _MADE.items()}

@@ -1,4 +1,4 @@
-"""The service as it is shipped: gunicorn and gunicorn.conf.py, on a free port, with its data in a folder of its own."""
+"""The service as shipped, on gunicorn, with a free port and a data folder of its own."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ from support.project import ROOT
 
 
 class Server(HttpClient):
-    """A process that serves HTTP on a free port, and runs while its block does."""
+    """A process that serves HTTP on a free port. It runs while its ``with`` block does."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -41,7 +41,7 @@ class Server(HttpClient):
         raise NotImplementedError
 
     def _begin(self, command: list[str], log: str, **options: Any) -> None:
-        """Returns when *command* answers; what it prints goes to the file *log*."""
+        """Start *command* and wait until it answers. Its output goes to the file *log*."""
         with (self.folder / log).open("ab") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, **options)
         ended = self.process.poll
@@ -51,7 +51,7 @@ class Server(HttpClient):
         assert ended() is None, (self.folder / log).read_text()
 
     def is_answering(self) -> bool:
-        """Whether it takes connections."""
+        """Whether it accepts connections."""
         try:
             self.connect().close()
         except OSError:
@@ -72,7 +72,7 @@ class Server(HttpClient):
 
 
 class Service(Server):
-    """Started by `start`; its death is asked about by its pid."""
+    """The service: gunicorn with gunicorn.conf.py, and its commands."""
 
     def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         super().__init__(folder)
@@ -110,7 +110,7 @@ class Service(Server):
         return own | self._settings
 
     def is_answering(self) -> bool:
-        """Whether a worker is ready. A connection alone may be one with what was here before, and is dying."""
+        """Whether a worker answers. A connection alone may be to a process that is ending."""
         try:
             return bool(self.get("/xrpc/_health").status_code)
         except (OSError, HTTPException):
@@ -129,26 +129,26 @@ class Service(Server):
         return connection
 
     def kill(self) -> None:
-        """The machine fails: the master and its workers are gone at once."""
+        """Kill the master and its workers, as if the machine failed."""
         assert self.process is not None
         workers = self.workers()
         for pid in [self.process.pid, *workers]:
             os.kill(pid, signal.SIGKILL)
         self.process.wait(10)
-        # Until they are gone they still listen, and have their files locked.
+        # Until they have ended they listen and hold their locks.
         deadline = time.monotonic() + 20
         while any(map(_is_alive, workers)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
     def workers(self) -> list[int]:
-        """Their pids."""
+        """The pids of the workers."""
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         return [int(pid) for pid in children.split()]
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
-        """The operator's command *words*, with the settings of this service."""
+        """Run the command *words* with the settings of this service."""
         command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
         return subprocess.run(
             command, cwd=ROOT, env=self.environ(), capture_output=True, timeout=600
@@ -159,7 +159,7 @@ class Service(Server):
 
 
 def becomes(condition: Callable[[], object], seconds: float = 20) -> bool:
-    """Whether *condition* is true before *seconds* are over."""
+    """Whether *condition* becomes true within *seconds*."""
     deadline = time.monotonic() + seconds
     while not (true := condition()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -172,5 +172,5 @@ def _is_alive(pid: int) -> bool:
         threads = len(os.listdir(f"/proc/{pid}/task"))
     except OSError:
         return False
-    # Its files stay open until its last thread has ended, whatever the first one does.
+    # The files of a process stay open until its last thread has ended.
     return state != "Z" or threads > 1

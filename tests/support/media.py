@@ -1,4 +1,4 @@
-"""Pictures and films of a few bytes, put together as their standards say: headers without contents."""
+"""Images and videos of a few bytes: headers as their standards say, without contents."""
 
 import struct
 import zlib
@@ -7,7 +7,7 @@ import zlib
 def tiff(
     *, orientation: int | None = None, gps: dict[int, bytes] | None = None, order: str = "<"
 ) -> bytes:
-    """EXIF data. *gps* holds the rationals of each tag, as packed by `rationals` in the same *order*."""
+    """EXIF data. *gps* maps tags to values packed by `rationals` in the same *order*."""
     entries = (
         [] if orientation is None else [(0x0112, 3, 1, struct.pack(order + "HH", orientation, 0))]
     )

@@ -1,4 +1,4 @@
-"""Bytes that show a media type at their start, and bytes that do not; made here, by Pillow where it can."""
+"""Samples of bytes with and without a recognizable media type."""
 
 import io
 import json
@@ -15,7 +15,7 @@ PROGRAM = b"MZ\x90\0\x03\0\0\0\x04\0\0\0\xff\xff\0\0\xb8\0\0\0" + bytes(44)
 
 
 def jpeg(text):
-    """Bytes that are a JPEG to whoever looks at their start, and differ by *text*."""
+    """Bytes that begin like a JPEG, different for each *text*."""
     return b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + json.dumps(text).encode()
 
 
@@ -64,7 +64,7 @@ def archive(*names):
     return file.getvalue()
 
 
-void = b"\xec\x50\x00" + bytes(4096)  # an EBML element of padding, its size in two bytes: 0x1000
+void = b"\xec\x50\x00" + bytes(4096)  # an EBML Void element of 4096 bytes
 
 SHOWN = {
     "jpeg": (picture("JPEG"), "image/jpeg"),

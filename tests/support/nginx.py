@@ -1,4 +1,4 @@
-"""Debian's nginx with deploy/nginx.conf, or with a few lines of a test's own, on a free port and in a folder."""
+"""Debian's nginx on a free port, with deploy/nginx.conf or a configuration of the test."""
 
 import os
 import pwd
@@ -16,7 +16,7 @@ _OWN = pwd.getpwuid(os.getuid()).pw_name
 
 
 class Nginx(Server):
-    """With *configuration*, in which PORT is the port."""
+    """nginx with *configuration*, in which PORT stands for its port."""
 
     def __init__(self, folder: Path, configuration: str) -> None:
         super().__init__(folder)
@@ -47,7 +47,7 @@ class Nginx(Server):
 
 
 def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]) -> Nginx:
-    """The shipped configuration; only where it finds things, and *changes*, differ."""
+    """nginx with deploy/nginx.conf; only paths, and *changes*, differ."""
     text = (DEPLOY / "nginx.conf").read_text()
     for old, new in (
         ("user www-data aurora-blobs;", f"user {_OWN};" if os.getuid() == 0 else ""),
@@ -68,7 +68,7 @@ def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]
 
 
 def own(folder: Path, http: str) -> Nginx:
-    """A server of the test's own; *http* is the inside of the http block, with PORT for the port."""
+    """nginx with *http* in its http block, in which PORT stands for its port."""
     user = f"user {_OWN};" if os.getuid() == 0 else ""
     return Nginx(
         folder,

@@ -1,10 +1,10 @@
-"""What a test may have left open."""
+"""The files that a test has left open."""
 
 import os
 
 
 def open_files(folder):
-    """The files below *folder* that this process has open."""
+    """The open files of this process below *folder*."""
     found = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:

@@ -7,12 +7,12 @@ GRPC_OFFSET = 10_000  # SeaweedFS also listens this far above each port
 
 
 def free_port() -> int:
-    """A port on loopback that nothing listens on; below those that the kernel hands out, or a client could get it."""
+    """A free port, below the range from which the kernel gives ports to clients."""
     return next(port for port in random.sample(range(12_000, 32_000), 2_000) if is_free(port))
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports on loopback that are free, and so are their companions for gRPC; below those the kernel hands out."""
+    """Free ports whose gRPC ports are free too, below the kernel's range for clients."""
     chosen: list[int] = []
     for port in random.sample(range(12_000, 22_000), 2_000):
         if is_free(port) and is_free(port + GRPC_OFFSET):

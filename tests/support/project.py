@@ -1,4 +1,4 @@
-"""Where the parts of the project lie."""
+"""Paths of the project."""
 
 from pathlib import Path
 
@@ -10,4 +10,4 @@ DEPLOY = ROOT / "deploy"
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
 PHOTO = ROOT / "examples" / "rocket.jpg"
-CACHE = ROOT / ".cache"  # where tests/setup.sh puts what it fetches
+CACHE = ROOT / ".cache"  # where tests/setup.sh installs

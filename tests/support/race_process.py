@@ -1,7 +1,7 @@
-"""A process of the race test: it uploads, references, deletes and collects, and checks its records.
+"""A process of the race test: uploads, writes and deletes records, collects, and checks.
 
-``python -m support.race_process FOLDER NAME SEED SECONDS local|remote|mute`` ends with status 1 and
-what broke: a promise, or a thread.
+``python -m support.race_process FOLDER NAME SEED SECONDS local|remote|silent`` exits with status 1
+and prints what failed.
 """
 
 import random
@@ -26,21 +26,21 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.storage.disk import DiskBackend
 
-# Little of each, so that blobs are collected and wanted again in the same moment.
+# Small, so that blobs are collected and uploaded again at the same moment.
 GRACE_SECONDS = 0.002
 CONTENTS = 4
-MAX_RECORDS = 1  # of a racer, before it deletes some
+MAX_RECORDS = 1  # a racer with more deletes one
 COLLECTION = "com.example.race"
 
 
 class Remote(DiskBackend):
-    """A disk that is treated like a store on the network."""
+    """A disk store that claims to be on the network."""
 
     stat_is_cheap = False
 
 
-class Mute(Remote):
-    """Such a store that often removes bytes without an answer."""
+class Silent(Remote):
+    """A remote store whose answers to deletions are often lost."""
 
     def delete_many(self, cids):
         failures = super().delete_many(cids)
@@ -49,7 +49,7 @@ class Mute(Remote):
         return failures
 
 
-BACKENDS = {"local": DiskBackend, "remote": Remote, "mute": Mute}
+BACKENDS = {"local": DiskBackend, "remote": Remote, "silent": Silent}
 
 
 def now():
@@ -57,7 +57,7 @@ def now():
 
 
 def content(number):
-    return bytes([number]) * (1_000 + 300_000 * (number % 2))  # in memory and through a file
+    return bytes([number]) * (1_000 + 300_000 * (number % 2))  # odd ones are spooled to a file
 
 
 def open_core(folder, kind):
@@ -128,7 +128,7 @@ class Racer:
             del self.records[did, rkey]
 
     def move(self):
-        """One record goes and another takes its blob over, in one go."""
+        """Delete a record and create another with its blob, in one transaction."""
         if self.records:
             did, rkey = self.random.choice(list(self.records))
             number = self.records[did, rkey]
@@ -139,7 +139,7 @@ class Racer:
             self.records[did, to] = self.records.pop((did, rkey))
 
     def leave(self):
-        """An account comes, publishes what others have too, and is deleted."""
+        """Create an account, publish a blob that others own too, and delete the account."""
         self.core.add_account(self.own_account)
         try:
             entry = self.core.upload(content(self.random.randrange(CONTENTS)), did=self.own_account)
@@ -156,7 +156,7 @@ class Racer:
 
 
 def race(core, racers, seconds):
-    """Let *racers* loose on *core*, and a collector with them; how much it collected, by kind."""
+    """Run *racers* and a collector on *core*; what was collected, counted by kind."""
     until = time.monotonic() + seconds
     collected = Counter()
 

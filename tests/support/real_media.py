@@ -1,4 +1,4 @@
-"""Real pictures and films, which tests/media.sh brings, and ImageMagick to compare with."""
+"""Real images and videos from tests/media.sh, and ImageMagick to compare with."""
 
 import io
 import shutil
@@ -57,7 +57,7 @@ def media(name: str) -> Path:
 
 
 def magick(*arguments: str | Path, data: bytes | None = None) -> bytes:
-    """What ImageMagick writes to its standard output."""
+    """Run ImageMagick; its standard output."""
     program = shutil.which("convert-im6.q16")
     assert program, "ImageMagick is missing: tests/setup.sh brings it"
     return subprocess.run(
@@ -66,9 +66,9 @@ def magick(*arguments: str | Path, data: bytes | None = None) -> bytes:
 
 
 def reference(source: Path | str, preset: Preset, data: bytes | None = None) -> Image.Image:
-    """The picture as ImageMagick makes it: upright, without its profile's colours, never enlarged."""
+    """The picture made by ImageMagick: upright, without its colour profile, never enlarged."""
     cut = []
-    if preset.fit == "cover":  # only of photos that lie as they are shown, or upside down
+    if preset.fit == "cover":  # right only for photos stored upright or upside down
         width, height = map(
             int, magick(source, "-ping", "-format", "%w %h", "info:-", data=data).split()
         )

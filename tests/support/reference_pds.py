@@ -1,4 +1,4 @@
-"""The reference PDS with its directory of identities, on loopback, from the install that setup.sh made."""
+"""The reference PDS and a PLC directory on loopback, installed by tests/setup.sh."""
 
 import json
 import os
@@ -13,12 +13,12 @@ PASSWORD = "bench-password"
 
 
 def node() -> Path:
-    """Node 22, which the PDS needs, and which comes from npm with it."""
+    """Node 22, which the PDS needs; tests/setup.sh installs it from npm."""
     return next(PDS.glob("node_modules/node-linux-*/bin/node"))
 
 
 class ReferencePds:
-    """Runs while its block does. *url* is where clients find it.
+    """Runs while its ``with`` block does. *url* is its public URL.
 
     *facts* are its ports, its secrets and one account.
     """
@@ -40,14 +40,14 @@ class ReferencePds:
                 text=True,
             )
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()  # comes when it is ready, or empty when it has died
+        line = self._process.stdout.readline()  # written when it is ready; empty if it has ended
         assert line, (self._folder / "log").read_text()
         self.facts = json.loads(line)
         return self
 
     @property
     def url(self) -> str:
-        """The PDS itself, without what is in front of it."""
+        """The PDS itself, without a proxy."""
         return f"http://127.0.0.1:{self.facts['port']}"
 
     @property

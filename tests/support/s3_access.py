@@ -1,4 +1,4 @@
-"""How tests get at an S3 store: its bucket, its keys, and a client past everything of ours."""
+"""The bucket and keys of the S3 stores, and a client for them that is not ours."""
 
 import boto3
 from botocore.config import Config
@@ -12,7 +12,7 @@ KEYS = {
 
 
 def store_client(url: str):
-    """A client of the store at *url* as a test sees it, past everything of ours."""
+    """A plain boto3 client of the store at *url*."""
     return boto3.session.Session().client(
         "s3",
         endpoint_url=url,

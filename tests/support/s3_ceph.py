@@ -1,7 +1,7 @@
-"""Another real store on loopback: Ceph's RGW with a monitor and an OSD in memory, as Debian has them.
+"""Ceph's RGW on loopback, with a monitor and an OSD in memory, from Debian.
 
-Stricter than SeaweedFS in some things (it refuses chunks without a length, and checks the digest in the signature),
-laxer in others (it ignores the checksum header).
+It refuses chunked bodies without a length and checks the digest in the signature, which SeaweedFS
+does not. It ignores the checksum header.
 """
 
 import uuid

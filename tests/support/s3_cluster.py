@@ -1,4 +1,4 @@
-"""What the stores of several processes have in common."""
+"""An S3 store of several processes."""
 
 import os
 import subprocess
@@ -11,10 +11,10 @@ from support.s3_access import BUCKET, store_client
 
 
 class Cluster:
-    """Processes on loopback that are an S3 store together, on the first of their ports; their data goes with them."""
+    """Processes on loopback that make an S3 store. It listens on the first of their ports."""
 
     PORTS: int
-    SECONDS: float  # for a command, and until the bucket takes objects
+    SECONDS: float  # the longest for a command, and until the bucket is ready
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""A real S3-compatible store on loopback: SeaweedFS, as its PyPI package has it."""
+"""SeaweedFS on loopback, from its PyPI package."""
 
 import os
 import shutil
@@ -58,13 +58,13 @@ class SeaweedFS:
         self._await_ready()
 
     def stop(self) -> None:
-        """At once: what it holds is not wanted any more, and asked politely it takes longer than five seconds."""
+        """Kill it: its data is not needed any more, and SIGTERM takes more than five seconds."""
         if self.process is None:
             return
         self.process.kill()
         self.process.wait()
         self.process = None
-        for port in self.ports:  # its sockets, whose place cannot be chosen
+        for port in self.ports:  # the path of its gRPC sockets cannot be set
             for left in Path("/tmp").glob(f"seaweedfs-*-grpc-{port + GRPC_OFFSET}.sock"):
                 left.unlink()
 

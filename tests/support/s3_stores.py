@@ -1,4 +1,4 @@
-"""The S3 stores that tests can have."""
+"""The S3 stores for tests."""
 
 import os
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ _STORES = {"seaweedfs": SeaweedFS, "ceph": CephRgw, "swift": SwiftS3}
 
 @contextmanager
 def running_store(folder):
-    """A real store on loopback, its data in *folder*: SeaweedFS, or what TEST_S3_STORE names."""
+    """Run SeaweedFS, or the store that TEST_S3_STORE names, with its data in *folder*."""
     server = _STORES[os.environ.get("TEST_S3_STORE", "seaweedfs")](folder)
     try:
         server.start()

@@ -1,6 +1,6 @@
-"""A third real store on loopback: OpenStack Swift with its S3 API, as Debian has it.
+"""OpenStack Swift with its S3 API on loopback, from Debian.
 
-The old one: it knows neither If-None-Match nor the checksum header, and wants batches to come with a Content-MD5.
+It knows neither If-None-Match nor the checksum header, and batches need a Content-MD5.
 """
 
 import getpass

@@ -1,4 +1,4 @@
-"""The core of the service, without HTTP, in a folder of its own; and a look at its rows."""
+"""The core of the service without HTTP: accounts, blobs, records and their rows."""
 
 import io
 import json
@@ -22,7 +22,7 @@ from aurora_blobs.storage.disk import DiskBackend
 
 
 def blob_of(entry):
-    """The reference to *entry* in a record's JSON."""
+    """The reference to the blob of *entry* in a record's JSON."""
     return {
         "$type": "blob",
         "ref": {"$link": entry.cid},
@@ -90,7 +90,7 @@ class ServiceCore:
         return self.moderation.lift(Subject(did, cid))
 
     def replace(self, collection, rkey, to, value, did=ALICE):
-        """The record *rkey* goes and *to* comes, in one go."""
+        """Delete the record *rkey* and create *to*, in one transaction."""
         writes = [
             Write("delete", collection, rkey),
             Write("create", collection, to, {"$type": collection, **value}),
@@ -121,7 +121,7 @@ class ServiceCore:
             return next((entry for entry in blobs.owners(tx, cid) if entry.did == did), None)
 
     def rows(self):
-        """Every row of what an account has, but for the revision it is at."""
+        """Every row of records and blobs."""
         with self.database.read() as tx:
             return {
                 table: sorted(tx.all(f"SELECT * FROM {table}"), key=repr)

@@ -1,4 +1,4 @@
-"""What an application has inside."""
+"""The parts of an application."""
 
 
 def services_of(app):

@@ -1,4 +1,4 @@
-"""Clients that stop half way: opened by the hundred, fed a byte at a time if they trickle, and watched to their end."""
+"""Hundreds of clients that stall or trickle, until the server drops them."""
 
 import resource
 import socket
@@ -11,7 +11,7 @@ _POST = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n".encode()
 
 
 def kinds(account: Account) -> dict[str, bytes]:
-    """What a client of each kind sends before it stops."""
+    """What a client of each kind sends before it stalls."""
     head = (
         _POST
         + f"Authorization: {account.headers['Authorization']}\r\nContent-Type: image/png\r\n".encode()
@@ -27,7 +27,7 @@ def kinds(account: Account) -> dict[str, bytes]:
 
 
 class SlowClients:
-    """*count* of them, each begun with one of *starts*; a crowd of its own is the way to leave them all."""
+    """*count* clients, each of which has sent one of *starts*. The block's end closes them."""
 
     def __init__(
         self, connect: Callable[[], socket.socket], starts: list[bytes], count: int
@@ -49,7 +49,7 @@ class SlowClients:
             client.close()
 
     def seconds_until_dropped(self, limit: float, trickle: bytes = b"") -> float:
-        """How long it takes until the server has closed every one; each is sent *trickle* twice a second."""
+        """Send *trickle* on each twice a second until the server has closed all; the seconds."""
         began = time.monotonic()
         while self._open and time.monotonic() - began < limit:
             self._open = [client for client in self._open if not _is_dropped(client, trickle)]

@@ -1,8 +1,8 @@
-"""A stream that comes in pieces, and may fail."""
+"""A stream whose reads are short, and that may fail."""
 
 
 class PiecewiseStream:
-    """A stream that gives its *data* in pieces of the given sizes, whatever is asked for; *error* comes after them."""
+    """A read returns at most the next of *sizes* bytes. After *data*, *error* is raised."""
 
     def __init__(self, data, sizes=(1 << 30,), error=None):
         self._data = data

@@ -1,10 +1,10 @@
-"""The same thing, many times at once."""
+"""A function in many threads at once."""
 
 import threading
 
 
 def in_threads(function, count):
-    """Run *function* in *count* threads that begin together; the errors that they raised."""
+    """Run *function* in *count* threads that start together; the errors they raised."""
     errors, start = [], threading.Barrier(count)
 
     def run():
