@@ -1,4 +1,4 @@
-"""Credentials through the whole application: what a client over HTTP is told."""
+"""Credentials over HTTP, through the whole application."""
 
 import time
 from base64 import b64encode
@@ -24,7 +24,7 @@ WALLET = Wallet()
 
 @pytest.fixture
 def make(tmp_path):
-    """Makes an application with one account."""
+    """``make(**settings)`` makes an application with the account ALICE."""
     made = []
 
     def make(**settings):

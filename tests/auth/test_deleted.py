@@ -1,4 +1,4 @@
-"""Accounts that were deleted: what their tokens are still good for, and for how long that is remembered."""
+"""Tokens of deleted accounts: when they are refused, and how long that is remembered."""
 
 import re
 
@@ -153,7 +153,7 @@ def test_tokens_of_a_deleted_account_do_not_work_for_its_successor(open_app, clo
     alice = {"handle": "alice.test", "email": "alice@example.com", "password": "correct horse"}
     token = found.accounts.access_token(
         found.accounts.create(**alice)
-    )  # the operator's: of no session
+    )  # as made by the command: without a session
     found.delete_account(ALICE)
     clock.advance(1)
     successor = found.accounts.create(**alice | {"email": "other@example.com"})
@@ -188,7 +188,8 @@ def test_an_older_database_remembers_deletions_after_an_upgrade(open_app, tmp_pa
     assert said(upload(app, before)) == NOT_HERE
 
 
-# What an account's own calls say once it is deleted, by the reference PDS; what is ours says what is most like it.
+# The errors of a deleted account's own calls, as on the reference PDS. Methods that it does not
+# have answer like its most similar ones.
 DELETED = {
     "com.atproto.repo.uploadBlob": NOT_HERE,
     "com.atproto.repo.createRecord": NOT_HERE,

@@ -1,4 +1,4 @@
-"""Calls that are shared: one for all who ask meanwhile, few at once, and a bound on who waits."""
+"""Shared calls: one for all concurrent callers, with bounds on calls and on waiters."""
 
 import threading
 
@@ -32,7 +32,7 @@ class Held:
         return call
 
     def begin(self, name):
-        """Returns when the call is under way."""
+        """Wait until the call has started."""
         self.join(name)
         assert self._begun.acquire(timeout=10)
 

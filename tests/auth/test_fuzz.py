@@ -1,4 +1,4 @@
-"""Credentials from a generator of nonsense: each is refused by an error of ours, none breaks anything."""
+"""Random malformed credentials: each is refused with an error of the service."""
 
 import json
 import random
@@ -94,7 +94,7 @@ def enter(database, clock, tokens):
     nonce = dict(authenticator.headers(credentials("DPoP x")))["DPoP-Nonce"]
 
     def enter(authorization, proof=None):
-        """Whose the credentials are; None if they are refused."""
+        """The DID of the credentials; None if they are refused."""
         try:
             return authenticator.person(credentials(authorization, proof), UPLOAD, KINDS).did
         except BlobServiceError as error:
@@ -106,7 +106,7 @@ def enter(database, clock, tokens):
 
 
 def bent(chance, claims):
-    """*claims* with one of them, or something new, replaced by something odd."""
+    """*claims* with an existing or new one set to an odd value."""
     name = chance.choice([*claims, "lxm", "cnf", "nbf", "crit", "jti"])
     return claims | {name: chance.choice(ODD)}
 

@@ -1,4 +1,4 @@
-"""Resolving identities: what is asked of the network, how often, and where it is never sent."""
+"""Resolving DIDs: which requests are made, how often, and to which addresses."""
 
 import contextlib
 import json
@@ -29,7 +29,7 @@ OTHER = "did:plc:aaaaaaaaaaaaaaaaaaaaaaaa"
 
 
 class Directory:
-    """A CAROL directory that counts; *answer* gets the handler of each request."""
+    """A PLC directory that counts requests; *answer* gets the handler of each."""
 
     def __init__(self):
         self.paths = []
@@ -98,7 +98,7 @@ def test_an_unused_document_is_forgotten_after_a_day(identities, database, clock
 
 @pytest.fixture
 def many_forgettable(database):
-    """A hundred DIDs that nobody has asked for since 1970."""
+    """A hundred documents, last used in 1970."""
     with database.write() as tx:
         for number in range(100):
             identity.remember(tx, f"did:web:host{number}.test", "{}", number)
@@ -572,7 +572,7 @@ def by(lookup):
 
 
 class Rebinding:
-    """A name server that says something harmless first and this machine afterwards."""
+    """A resolver that gives a public address first and loopback afterwards."""
 
     def __init__(self, *addresses):
         self.addresses = list(addresses)
@@ -663,7 +663,7 @@ def test_a_body_without_an_end_is_cut_at_the_limit():
 
 def test_an_answer_that_never_begins_is_cut_at_the_limit():
     def answer(handler):
-        with contextlib.suppress(OSError):  # until the other side hangs up
+        with contextlib.suppress(OSError):  # until the client closes
             while True:
                 handler.wfile.write(b"HTTP/1.1 100 Continue\r\nX: y\r\n\r\n" * 100)
 

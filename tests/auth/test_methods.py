@@ -1,4 +1,4 @@
-"""Which credentials open which method."""
+"""The credentials that each method accepts."""
 
 import time
 from base64 import b64encode
@@ -25,8 +25,8 @@ NO_ADMIN = (401, "AuthenticationRequired", "Authentication Required")
 BAD_TYPE = (401, "BadJwtType", 'Invalid jwt type "at+jwt"')
 BOUND = "Missing required scope "
 
-# What each method says to nothing, a session, an app password, a service token, OAuth without a scope for it, and the
-# administrator; None lets in.
+# The answer of each method to: no credentials, a session, an app password, a service token, OAuth
+# without a scope for it, the administrator. None: accepted.
 METHODS = {
     "com.atproto.repo.uploadBlob": (
         MISSING,
@@ -100,7 +100,7 @@ CID = "bafkreigc3ug6prjy36grchshsym3ckkgjubgtufol7iyzki5got737vjlq"
 
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
-    """An application with an account whose DID resolves on this machine, and which moderates as well."""
+    """An application with an account that is also its moderation service. Its DID resolves."""
 
     def answer(handler):
         did = "did:web:" + handler.headers["Host"].replace(":", "%3A")
@@ -128,7 +128,7 @@ def opened(tmp_path_factory):
 
 
 def shown(app, did, kind, nsid, method, scope="atproto"):
-    """The headers that are *kind* for a call of *nsid*."""
+    """Credentials of *kind* for a call of *nsid*, as headers."""
     now = int(time.time())
     session = {"sub": did, "aud": SERVICE, "scope": "com.atproto.access", "exp": now + 60}
     key = secret_key(SECRET)
@@ -176,7 +176,7 @@ def called(app, did, nsid, headers):
     return client.post(path, json=record | {"writes": [write]}, headers=headers)
 
 
-# Errors of those who were let in, and asked for something that is not there or is no such thing.
+# Errors after credentials were accepted, since the calls ask for nothing that exists.
 LET_IN = frozenset({None, "BlobNotFound", "InvalidRequest"})
 
 
@@ -200,7 +200,7 @@ def test_a_method_accepts_its_credentials_and_refuses_others_by_name(opened, nsi
 
 TAKEN_DOWN = (401, "AccountTakedown", "Account has been taken down")
 DEACTIVATED = (401, "AccountDeactivated", "Account is deactivated")
-# What each method says to an account that is deactivated, and to one that is taken down; None lets in.
+# The answer of each method to a deactivated and to a taken down account. None: accepted.
 STATES = {
     "com.atproto.repo.uploadBlob": (None, TAKEN_DOWN),
     "com.atproto.repo.listMissingBlobs": (None, None),
@@ -218,7 +218,7 @@ STATES = {
 
 @pytest.fixture(params=["deactivated", "taken down"])
 def state(opened, request):
-    """The state that the account is in."""
+    """The state of the account during the test."""
     app, did = opened
     apply, undo = {
         "deactivated": (

@@ -1,4 +1,4 @@
-"""Accounts that bring their CAROL, and what is found out about DIDs that are not ours."""
+"""Accounts that bring their DID, and the check of DIDs from elsewhere."""
 
 import json
 
@@ -22,7 +22,7 @@ def signer():
 
 @pytest.fixture
 def documents():
-    """What the PLC directory answers, by CAROL."""
+    """The documents of the PLC directory, by DID."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""OAuth: tokens that are bound to a key, the proofs that come with them, and where their scope comes from."""
+"""OAuth: DPoP-bound tokens, their proofs, and the source of their scope."""
 
 import hmac
 import json
@@ -59,7 +59,7 @@ TOO_LONG = f"Token lives longer than {DAY} seconds"
 
 
 class Door:
-    """An authenticator with OAuth, and the nonce that it gave out last."""
+    """An authenticator with OAuth, and its last nonce."""
 
     def __init__(self, database, clock, tokens, fetch_url=None, **settings):
         config = Config(**(SETTINGS | settings))
@@ -347,7 +347,7 @@ def test_the_first_token_of_an_account_that_a_pds_keeps_brings_it(database, cloc
 
 
 class KeyServer:
-    """An authorization server: its key set, and what it says about tokens."""
+    """An authorization server: its key set, and its answers to introspection."""
 
     def __init__(self):
         self.wallet = Wallet()
@@ -493,7 +493,7 @@ def test_a_token_without_a_proof_causes_no_request(keyed, server):
 
 
 class Hanging(KeyServer):
-    """Its requests, from the second on, are answered when they are let go."""
+    """Requests from the second on are answered only when released."""
 
     def __init__(self):
         super().__init__()
@@ -508,7 +508,7 @@ class Hanging(KeyServer):
         return super().__call__(*arguments, **named)
 
     def begin(self, call, *arguments):
-        """Make *call* in a thread; returns when it asks this server."""
+        """Run *call* in a thread, and wait until it asks this server."""
         thread = threading.Thread(target=call, args=arguments)
         thread.start()
         self.threads.append(thread)
@@ -533,7 +533,7 @@ def slow(database, clock, tokens, hanging):
 
 
 def fresh(door, token, clock):
-    """*token* with a proof of now."""
+    """Credentials of *token* with a current proof."""
     return token, WALLET.proof(token, dict(door.oauth.headers())["DPoP-Nonce"], iat=clock.seconds)
 
 
@@ -559,7 +559,7 @@ def test_known_keys_serve_while_one_asks_for_others(slow, hanging, clock, why):
 
 
 def tried(door, token, proof):
-    """The account that is let in, or the name of the refusal."""
+    """The DID that is accepted, or the error of the refusal."""
     try:
         return door.enter(token, proof).did
     except BlobServiceError as error:

@@ -1,4 +1,4 @@
-"""Name look-ups: what a name server that does not answer may hold up, and for how long."""
+"""Name lookups, when the name server does not answer."""
 
 import socket
 import threading
@@ -12,7 +12,7 @@ from aurora_blobs.auth.resolver import Resolver
 
 
 class SilentServer:
-    """A name server that says nothing until `answer` is called."""
+    """A name server that answers only after `answer` was called."""
 
     def __init__(self):
         self.asked = []

@@ -1,4 +1,4 @@
-"""OAuth scopes: the grammar of permissions, and what each grants."""
+"""OAuth scopes: their grammar, and what each grants."""
 
 import pytest
 from support.accounts import ALICE

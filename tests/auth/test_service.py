@@ -1,4 +1,4 @@
-"""Service tokens: who is let in with one, and how everybody else is refused."""
+"""Service tokens: accepted and refused ones."""
 
 import json
 from base64 import urlsafe_b64encode
@@ -25,7 +25,7 @@ SIGNER = Signer()
 
 
 class Web:
-    """The network: a document per host, and a count of who was asked."""
+    """The DID documents of the network, and the DIDs that were looked up."""
 
     def __init__(self, **documents):
         self.documents = {ALICE: SIGNER.document(ALICE)} | documents
@@ -204,7 +204,7 @@ RIGHT = {"iss": ALICE, "lxm": UPLOAD, "exp": NOW + 60, "jti": "j"}
 def test_checks_fail_in_the_order_of_the_reference(authenticate, typ, signer, right, name):
     token = signer.token(typ, **(WRONG | {claim: RIGHT[claim] for claim in right}))
 
-    authenticate(SIGNER.token())  # from now on the key is known
+    authenticate(SIGNER.token())  # the key is cached from here on
 
     assert refusal(authenticate, token)[1] == name
 
@@ -271,7 +271,7 @@ def test_a_token_may_name_the_key_that_signed_it(authenticate, kid):
     ids=str,
 )
 def test_a_token_that_names_another_key_is_refused_without_a_lookup(authenticate, web, kid):
-    # The other key of the document is the very same: its name is what is wrong.
+    # Both keys of the document are the same; only the name is wrong.
     web.documents[ALICE]["verificationMethod"] += SIGNER.document(ALICE, fragment="atproto_label")[
         "verificationMethod"
     ]
@@ -374,7 +374,7 @@ def test_a_refused_token_is_not_used_up(authenticate, web):
 
 
 def twin_of(token):
-    """*token* with the other signature that verifies as well."""
+    """*token* with its other valid signature, of high S."""
     head = token.rpartition(".")[0]
     order = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
     raw = parse_jwt(token).signature

@@ -1,4 +1,4 @@
-"""Session tokens: contract of the access and refresh tokens, and of who is let in with them."""
+"""Session tokens: access and refresh tokens, accepted and refused ones."""
 
 import hmac
 import json

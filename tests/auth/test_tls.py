@@ -1,4 +1,4 @@
-"""A did:web is what the holder of its name's certificate says, whatever the name server answers."""
+"""A did:web is fetched over TLS with the certificate of its name."""
 
 import datetime
 import socket
@@ -18,7 +18,7 @@ NAME = "alice.example.com"
 
 
 def certificate(name, folder):
-    """A certificate for *name* and its key, in one file; it is its own authority."""
+    """A self-signed certificate for *name*, with its key in the same file."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.UTC)
@@ -43,7 +43,7 @@ def certificate(name, folder):
 
 @pytest.fixture
 def trust(monkeypatch):
-    """Makes one certificate the only authority there is."""
+    """``trust(certificate)`` makes it the only trusted one."""
 
     def trust(path):
         monkeypatch.setenv("SSL_CERT_FILE", str(path))

@@ -1,4 +1,4 @@
-"""A blob's life: temporary, public, dereferenced, listed, and gone with its account."""
+"""The life of a blob: temporary, public, listed, unreferenced, deleted with its account."""
 
 import io
 
@@ -305,7 +305,7 @@ def test_a_deleted_account_leaves_no_file_wherever_it_had_some(app, alice):
 
 
 def files(data):
-    """What lies in the folders for blobs, uploads and pictures."""
+    """The files in the folders of blobs, uploads and pictures."""
     found = [
         path
         for name in ("blobs", "spool", "images")

@@ -1,4 +1,4 @@
-"""A store removes bytes and its answer never comes: no upload that is under way takes them for here."""
+"""A store removes bytes without answering: a concurrent upload sends them again."""
 
 from itertools import repeat
 
@@ -19,7 +19,7 @@ CID = cid_of(b"one")
 
 
 class SilentStore(MemoryBackend):
-    """A store across a network that does as it is told, and does not say so where bytes are removed."""
+    """A network store that deletes, but never answers a deletion."""
 
     stat_is_cheap = False
 
@@ -39,7 +39,7 @@ def core(open_core):
 
 
 def leave(core, did):
-    """The account goes, what it holds stays."""
+    """Delete the account and leave its blobs."""
     with core.database.write() as tx:
         accounts.delete(tx, did)
 
@@ -55,7 +55,7 @@ def unowned(core):
 
 
 def died(core):
-    """Like `unowned`, and the upload left its file."""
+    """Like `unowned`, with the file of a dead upload in the spool."""
     unowned(core)
     (core.spool / f"{CID}.0123").write_bytes(b"one")
 
@@ -136,7 +136,7 @@ def test_the_reason_of_a_failed_upload_is_logged_though_it_cannot_be_undone(
 
 
 class Blocked(DiskBackend):
-    """*meanwhile* happens once a blob is stored."""
+    """A disk that calls *meanwhile* after storing a blob."""
 
     meanwhile = staticmethod(lambda: None)
 

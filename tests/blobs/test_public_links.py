@@ -1,4 +1,4 @@
-"""The open shelf: a link is there for what everybody may fetch, and for nothing else."""
+"""Public links exist for blobs that everybody may fetch, and for no others."""
 
 import os
 import random
@@ -38,7 +38,7 @@ def bob(app):
 
 @pytest.fixture
 def links(services):
-    """``links()`` is what nginx would find now: of each link the DID, the CID and the bytes behind it."""
+    """``links()`` are the current links, as nginx sees them: DID, CID and bytes of each."""
     folder = services.config.data_dir / "public"
 
     def links():
@@ -220,7 +220,7 @@ def test_collected_bytes_are_not_held_by_a_link(services, alice, links, clock):
 
 
 def test_a_link_is_gone_for_good_before_the_commit_that_hides_its_blob(open_core, tmp_path):
-    """So that no crash in between can leave it there."""
+    """So that no crash in between can leave the link."""
     seen = []
 
     def sync(folder):
@@ -347,7 +347,7 @@ def test_a_takedown_holds_from_its_answer_despite_concurrent_fetches(
 
     def describe_slowly(did, cid, **who):
         entry = describe(did, cid, **who)
-        time.sleep(chosen.random() / 500)  # in which it may be taken down
+        time.sleep(chosen.random() / 500)  # a takedown may happen here
         return entry
 
     monkeypatch.setattr(blobs, "describe", describe_slowly)
@@ -392,7 +392,7 @@ PUBLIC = """
 
 
 def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path):
-    """2,000 acts on one store; what is public before a commit and not after it is in `hidden`."""
+    """2,000 random changes: all blobs that stop being public in a commit are in `hidden`."""
     seed = random.randrange(2**32)
     print(f"seed {seed}")
     chosen = random.Random(seed)

@@ -1,4 +1,4 @@
-"""Uploads, references, deletions and collectors in several processes at once: nothing referenced is ever lost."""
+"""Uploads, records, deletions and collectors in several processes at once."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""A takedown of a blob or an account: what it stops, what outlives what, and what a lift gives back."""
+"""Takedowns of blobs and accounts, and their lifting."""
 
 import pytest
 from support.accounts import ADMIN, ALICE, GET_BLOB, sign_up
@@ -172,7 +172,7 @@ def test_a_takedown_outlives_the_account(app, admin, alice, clock):
     alice.post(
         "com.atproto.server.deleteAccount", did=alice.did, password="correct horse", token="x"
     )
-    clock.advance(1)  # a token of the same second could be the old account's
+    clock.advance(1)  # a token of the same second could be of the old account
 
     again = sign_up(app.test_client(), "alice.test")
 
@@ -393,7 +393,9 @@ def test_an_account_of_a_pds_that_was_taken_down_and_deleted_comes_back_taken_do
     admin.take_down_account(ALICE)
     app.test_client().post("/xrpc/com.atproto.admin.deleteAccount", json={"did": ALICE}, auth=ADMIN)
 
-    admin.update(subject=blob_of(ALICE, CID), takedown={"applied": True})  # makes the account anew
+    admin.update(
+        subject=blob_of(ALICE, CID), takedown={"applied": True}
+    )  # creates the account again
 
     shown = admin.status(did=ALICE).json
     assert shown["takedown"] == {"applied": True, "ref": "test-account"}

@@ -1,4 +1,4 @@
-"""Verify-on-read: wrong bytes never reach a client whole, and the blob counts as missing from then on."""
+"""Verify-on-read: wrong bytes are never served whole, and their blob counts as missing."""
 
 import pytest
 from support.backends import MemoryBackend

@@ -1,4 +1,4 @@
-"""What a request costs does not grow with the tables: no statement on its way reads one from end to end."""
+"""The cost of a request does not grow with the tables: no statement scans one."""
 
 import ast
 import re
@@ -14,7 +14,7 @@ from support.services import services_of
 
 from aurora_blobs.maintenance.collect import Collector
 
-# What reads a whole table, and may: commands over the whole store, and a table of one row.
+# Statements that may scan: of commands over the whole store, and of a table of one row.
 WHOLE = {
     *("inventory.totals", "inventory.miscounts", "inventory.wrong_sizes", "inventory.missing"),
     *("derivatives.recount", "schema.version"),
@@ -34,7 +34,7 @@ def statements(services, monkeypatch):
         connection.set_trace_callback(seen.append)
         return connection
 
-    services.database.close()  # its connections are opened anew, with the trace
+    services.database.close()  # so that its connections are opened again, with the trace
     monkeypatch.setattr(sqlite3, "connect", connect_traced)
     yield seen
     services.database.close()
@@ -45,7 +45,7 @@ def plan_of(connection, statement):
 
 
 def scans(app, statements):
-    """Those of *statements* that read a whole table, each with its plan."""
+    """The *statements* that scan a table, with their plans."""
     changing = [
         text for text in statements if re.match(r"\s*(SELECT|INSERT|UPDATE|DELETE|WITH)", text)
     ]
@@ -60,7 +60,7 @@ def is_scan(plan):
 
 
 def statements_of_catalog():
-    """The function, and its statement, of every one in the catalog but what is asked of another program's database."""
+    """Function and statement of the catalog, without reference_pds, another program's database."""
     for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir()):
         if file.suffix == ".py" and file.stem != "reference_pds":
             for function in ast.parse(file.read_text()).body:
@@ -82,7 +82,7 @@ def test_the_check_finds_a_scan(app, services, statements):
 
 @pytest.fixture
 def plans(services):
-    """The name of a function of the catalog and the plan of its statement, for each statement."""
+    """Function and query plan of each statement in the catalog."""
     with closing(sqlite3.connect(services.database.path)) as connection:
         return [
             (
@@ -227,7 +227,7 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, services, statements,
 
 
 def test_a_row_that_goes_with_its_account_is_found_by_an_index(services, statements):
-    """SQLite looks for rows that reference what is deleted; without an index it reads the whole table for each."""
+    """SQLite looks for rows that reference a deleted one; without an index it scans for each."""
     with closing(sqlite3.connect(services.database.path)) as connection:
         tables = [
             row[0]

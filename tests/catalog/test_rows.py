@@ -1,4 +1,4 @@
-"""Rows become objects by column: a statement selects the fields of what it makes, in their order."""
+"""A statement selects the fields of the object it makes, in their order."""
 
 import ast
 import sqlite3
@@ -11,13 +11,13 @@ import pytest
 TREES = {
     file.stem: ast.parse(file.read_text())
     for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir())
-    # reference_pds asks another program's database.
+    # reference_pds reads another program's database.
     if file.suffix == ".py" and file.stem != "reference_pds"
 }
 
 
 def made_of_rows():
-    """Each ``Made(*row)``: where it is, the statements there, and the fields that the row gives."""
+    """Each ``Made(*row)``: its place, the statements there, and the fields of the row."""
     for module, tree in TREES.items():
         for function in tree.body:
             calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]

@@ -26,7 +26,7 @@ CREATE TABLE IF NOT EXISTS note (name TEXT NOT NULL REFERENCES tally (name) ON D
 INSERT INTO tally (name, value) VALUES ('n', 0) ON CONFLICT (name) DO NOTHING;
 """
 
-# What a process of its own runs. `ready` waits until all of them are told to begin.
+# Runs in processes of their own. `ready` waits until all of them may begin.
 PREAMBLE = f"""
 import atexit, os, sys, threading
 from aurora_blobs.db import open_database
@@ -63,7 +63,7 @@ def tally(path):
 
 @pytest.fixture
 def run(path):
-    """Runs a script in *count* processes at once; what each of them printed after "ready"."""
+    """``run(script, count)`` runs it in *count* processes at once; their output after "ready"."""
 
     def run(script, count=1):
         command = [sys.executable, "-W", "error", "-c", PREAMBLE + script, path]
@@ -207,7 +207,7 @@ def test_transactions_do_not_nest(tally, method, inner):
 
 @pytest.fixture
 def impatient(path, tally):
-    """A database that waits for a lock for no more than a fifth of a second."""
+    """A database that waits for a lock for at most 0.2 s."""
     database = Database(path, durable=False, busy_seconds=0.2)
     yield database
     database.close()
@@ -215,7 +215,7 @@ def impatient(path, tally):
 
 @pytest.fixture
 def locked(path, tally):
-    """The database file, its write lock held by a stranger."""
+    """The database file, with its write lock held by another connection."""
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as stranger:
         stranger.execute("BEGIN IMMEDIATE")
         yield stranger
@@ -235,7 +235,7 @@ def test_waiters_for_a_lock_give_up_together(impatient, locked):
     errors = in_threads(lambda: add(impatient), 40)
 
     assert [type(error) for error in errors] == [ServiceBusy] * 40
-    assert time.monotonic() - began < 20 * 0.2  # one after another it would be twice that
+    assert time.monotonic() - began < 20 * 0.2  # in turn it would be twice as long
 
 
 def test_a_writer_that_gave_up_writes_when_the_lock_is_gone(impatient, path, tally):
@@ -338,7 +338,7 @@ def test_many_threads_at_once_leave_few_connections_open(tally, path):
             assert tx.one("SELECT value FROM tally") == (0,)
 
     assert in_threads(read, 40) == []
-    # Each has the log open; SQLite keeps descriptors of the file itself for later, whatever becomes of a connection.
+    # Each connection has the log open. SQLite keeps descriptors of the database file itself.
     logs = [file for file in open_files(path.parent) if file == f"{path}-wal"]
     assert len(logs) <= IDLE_CONNECTIONS
 

@@ -1,4 +1,4 @@
-"""Every coding is undone, in steps of bounded size, or the body is refused."""
+"""Content codings are decoded in bounded steps, or the body is refused."""
 
 import gzip
 import random
@@ -138,7 +138,7 @@ def test_a_wrong_checksum_is_refused(coding):
 
 
 def test_a_bare_deflate_stream_is_not_deflate():
-    # RFC 9110, 8.4.1.2: the coding is zlib's format around it.
+    # RFC 9110, 8.4.1.2: deflate is the zlib format.
     with pytest.raises(UploadIncomplete):
         decode(zlib.compress(TEXT)[2:-4], "deflate")
 
@@ -172,7 +172,7 @@ def test_no_more_comes_out_than_is_allowed(coding, size):
 
 
 def test_data_between_two_codings_is_bounded():
-    # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of them, and these to b"".
+    # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of members, and those to b"".
     bomb = PiecewiseStream(gzip.compress(gzip.compress(b"") * 100_000))
 
     with pytest.raises(BlobTooLarge):

@@ -1,4 +1,4 @@
-"""A digest is that of hashlib, with a thread or without, and a broken stream leaves no thread."""
+"""Digests equal hashlib's, with and without a thread; a broken stream leaves no thread."""
 
 import threading
 from hashlib import sha256

@@ -1,4 +1,4 @@
-"""A budget lends no more than it has, and gets everything back."""
+"""A budget lends at most its total, and gets everything back."""
 
 import pytest
 from support.threads import in_threads

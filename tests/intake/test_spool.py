@@ -1,4 +1,4 @@
-"""A stream comes out counted, hashed and whole, or is refused and leaves nothing."""
+"""A stream is spooled whole, counted and hashed, or refused without a trace."""
 
 import fcntl
 import gzip
@@ -39,7 +39,7 @@ def packed(data, encodings):
 
 @pytest.fixture
 def spool(spool_folder):
-    """`spooled` into the spool folder, with defaults for what a test does not care about."""
+    """`spooled` into the spool folder, with defaults."""
 
     def spool(
         stream,
@@ -64,7 +64,7 @@ def spool(spool_folder):
 
 
 def refused(manager, error):
-    """The refusal of *manager*, whose block must never run."""
+    """The error raised by entering *manager*."""
     with pytest.raises(error) as refusal, manager:
         pytest.fail("the block ran")
     return refusal.value

@@ -1,4 +1,4 @@
-"""Servers that are asked who somebody is, and take their time: whom that holds up, on the real service."""
+"""Slow DID directories and issuers delay no local account, on the real service."""
 
 import threading
 import time
@@ -20,7 +20,7 @@ PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 class Authority:
-    """A server on loopback that answers with *documents* by path, after it is let go if it is held."""
+    """A server of *documents* by path. While held, it answers only after its release."""
 
     def __init__(self):
         self.documents = {}

@@ -1,4 +1,4 @@
-"""The collector takes what is over and nothing else."""
+"""The collector removes what has expired, and nothing else."""
 
 from itertools import zip_longest
 
@@ -352,7 +352,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(core):
     (second,) = core.stored() - {first}
     with (
         core.database.write() as tx
-    ):  # another collector took it, and an upload to a store on a network began
+    ):  # another collector removed it, and an upload to a network store began
         blobs.forget(tx, second)
         blobs.pin(tx, second, 1, core.clock())
 

@@ -1,4 +1,4 @@
-"""import, export, backup and restore: everything arrives, and what does not is said."""
+"""import, export, backup and restore: everything is moved, or reported."""
 
 import io
 import json
@@ -28,7 +28,7 @@ def skip(size):
 
 @pytest.fixture
 def bring(core, tmp_path):
-    """Imports the folder ``pds``; the findings' details, and how many came."""
+    """Import the folder ``pds``; the findings' details, and the number of imported blobs."""
 
     def bring(did=None, databases=None):
         job = BlobImporter(core.database, core.blobs, core.clock, did=did, databases=databases)
@@ -40,7 +40,7 @@ def bring(core, tmp_path):
 
 @pytest.fixture
 def lay(tmp_path):
-    """Writes a file of the other server."""
+    """``place(path, data)`` writes a file of the other server."""
 
     def lay(name, data):
         path = tmp_path / "pds" / name
@@ -86,7 +86,7 @@ def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
 
 @pytest.fixture
 def actors(tmp_path):
-    """The database of an account as the reference PDS has it: a photo that a record names, a note taken down."""
+    """The database of an account on the reference PDS: a photo with a record, a note taken down."""
     folder = tmp_path / "actors" / "ab" / CAROL
     folder.mkdir(parents=True)
     store = sqlite3.connect(folder / "store.sqlite")
@@ -148,7 +148,7 @@ def test_quarantine_without_a_database_is_not_imported(bring, lay):
 
 @pytest.fixture
 def filled(core):
-    """Alice holds a photo that a record names and a note; Bob a blob of his own."""
+    """Alice owns a photo with a record and a note, Bob another blob."""
     photo = core.upload(PHOTO, "image/jpeg")
     core.write("com.example.file", "3kabc", {"file": blob_of(photo)})
     core.upload(NOTE, "text/x-note")

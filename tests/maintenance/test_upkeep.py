@@ -1,4 +1,4 @@
-"""fsck, scrub and migrate find what is wrong, mend what can be mended, and lose nothing."""
+"""fsck, scrub and migrate find faults, repair what can be repaired, and lose nothing."""
 
 import io
 
@@ -64,7 +64,7 @@ def scrub(database, manager, clock):
 
 @pytest.fixture
 def plant(backend):
-    """Puts *data* under the CID of something else, as a disk or a stray hand would."""
+    """``plant(cid, data)`` stores *data* under another CID, like a damaged disk."""
 
     def in_memory(cid, data):
         backend.held[cid] = data
@@ -136,7 +136,7 @@ def test_a_flipped_byte_is_found_by_scrub_quarantined_and_never_served(
 
 
 class EventfulBackend(MemoryBackend):
-    """Something happens whenever bytes are read, once they are."""
+    """A backend that calls `happens` after each read."""
 
     def __init__(self):
         super().__init__()
@@ -150,7 +150,7 @@ class EventfulBackend(MemoryBackend):
 
 @pytest.fixture
 def eventful(database, spool_folder, clock):
-    """A manager of such a store, and ``quarantine(cid)`` in it."""
+    """A manager of such a backend, and ``quarantine(cid)``."""
     with database.write() as tx:
         accounts.make_external(tx, ALICE, clock())
     manager = BlobManager(

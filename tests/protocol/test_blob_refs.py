@@ -1,4 +1,4 @@
-"""References to blobs are found wherever a record has them, in either form, and nothing else is taken for one."""
+"""References to blobs are found anywhere in a record, in both forms, and nothing else is."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Repositories in CAR files: every record is read, and whatever is wrong with the file is said."""
+"""Repositories in CAR files: every record is read, and every fault is reported."""
 
 import io
 import random
@@ -144,7 +144,7 @@ def test_a_header_must_have_one_root():
 
 
 def broken(build):
-    """The file of a repository whose tree *build* makes: it gets the Car and the CID of a record, gives a CID."""
+    """A repository whose tree is made by *build*, which gets the Car and the CID of a record."""
     car = Car()
     return car.file(car.commit(build(car, car.add(post(1)))))
 

@@ -1,4 +1,4 @@
-"""The two forms of a record; libipld and the protocol's own vectors are the oracles."""
+"""JSON and DAG-CBOR of records, compared with libipld and the protocol's vectors."""
 
 import json
 import time

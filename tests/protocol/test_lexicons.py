@@ -1,4 +1,4 @@
-"""What schemas say of blobs: the built-in record types, and an operator's lexicon files."""
+"""Blob constraints of the built-in record types and of an operator's lexicon files."""
 
 import json
 
@@ -50,7 +50,8 @@ def with_media(embed_type, **embed):
     return post("recordWithMedia", media={"$type": f"app.bsky.embed.{embed_type}", **embed})
 
 
-# Each place where Bluesky and standard.site have a blob: collection, record around the blob, its path, accept, maxSize.
+# Each place of a blob in the records of Bluesky and standard.site: collection, record around the
+# blob, its path, accept, maxSize.
 PICTURE = ("image/png", "image/jpeg"), 1_000_000
 PLACES = {
     "avatar of a profile": ("app.bsky.actor.profile", lambda b: {"avatar": b}, "avatar", *PICTURE),

@@ -1,4 +1,4 @@
-"""The index of records: the keys that it makes."""
+"""The record keys that the index makes."""
 
 
 def test_keys_rise_even_while_the_clock_stands_still_or_is_set_back(core):

@@ -1,4 +1,4 @@
-"""An imported repository: its records are kept, its blobs are awaited, and what it drops is dropped."""
+"""An import keeps the records of a repository, awaits its blobs, and drops absent ones."""
 
 import io
 import random
@@ -184,7 +184,7 @@ def test_any_repository_may_follow_any_other(core, importer, seed):
 
 
 class Interrupted(Repository):
-    """A repository in whose second reading, which is the one that counts, *interrupt* is called."""
+    """A repository that calls *interrupt* during its second reading, which is the import."""
 
     def __init__(self, file, interrupt):
         super().__init__(file)

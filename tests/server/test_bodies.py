@@ -1,4 +1,4 @@
-"""A chunked body is given out as it comes, and no answer begins before its body was read or given up."""
+"""Chunked bodies are read as they arrive; an answer begins after its body was read."""
 
 import io
 import random

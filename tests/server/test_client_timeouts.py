@@ -1,4 +1,4 @@
-"""A client that stalls or trickles is given up; what it still sends is drained within bounds."""
+"""Clients that stall or trickle time out; unread bodies are drained within bounds."""
 
 import io
 import socket
@@ -14,7 +14,7 @@ from aurora_blobs.server.bodies import DirectBody, drain
 
 
 class Unending:
-    """A body whose client never stops, and that counts what was read of it."""
+    """A body without an end, which counts the bytes read."""
 
     def __init__(self) -> None:
         self.taken = 0
@@ -25,7 +25,7 @@ class Unending:
 
 
 class FromSocket:
-    """A body as gunicorn reads one: from the socket until there is enough, however long that takes."""
+    """A body as gunicorn reads it, which waits until there is enough."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
@@ -39,7 +39,7 @@ class FromSocket:
 
 @contextmanager
 def trickling(client: socket.socket) -> Iterator[None]:
-    """*client* sends fifty bytes a second, one by one, for as long as the block runs."""
+    """In the block, *client* sends a byte fifty times a second."""
     done = threading.Event()
 
     def trickle() -> None:

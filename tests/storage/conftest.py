@@ -1,4 +1,4 @@
-"""The stores that need no server."""
+"""Stores without a server."""
 
 import os
 import tempfile

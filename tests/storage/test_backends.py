@@ -1,4 +1,4 @@
-"""The contract, kept by each store that needs no server, and by two as one."""
+"""The contract, for each store without a server, and for a pair."""
 
 import pytest
 from support.backend_contract import BackendContract, StoreContract

@@ -1,4 +1,4 @@
-"""What a disk does beyond the contract."""
+"""The disk store, beyond the contract."""
 
 import io
 import os

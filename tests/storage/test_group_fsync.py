@@ -1,4 +1,4 @@
-"""A sync that threads share serves each of them."""
+"""A sync is shared by threads that wait for one."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from aurora_blobs.storage.group_fsync import GroupFsync
 
 @pytest.fixture
 def syncs(monkeypatch):
-    """When each sync began and ended; it takes 20 ms."""
+    """The start and end of each sync, which takes 20 ms."""
     spans = []
 
     def slow(path):

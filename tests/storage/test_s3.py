@@ -1,4 +1,4 @@
-"""What S3 does beyond the contract, as far as it shows without a server."""
+"""The S3 store beyond the contract, without a server."""
 
 from datetime import UTC, datetime
 

@@ -44,7 +44,7 @@ def photo(width: int = 640, height: int = 480, form: str = "JPEG", colour=(200, 
 
 
 class Service:
-    """An application with one account, seen through its client."""
+    """An application with one account and its client."""
 
     def __init__(self, config, clock):
         self.app = create_app(config, clock=clock)
@@ -459,7 +459,7 @@ class CountingBackend(DiskBackend):
 
 
 class Caches:
-    """Makes caches on one folder, each with locks of its own: they are as processes."""
+    """Caches on one folder, each with its own locks, like processes."""
 
     def __init__(self, folder, database, clock):
         self.backend = CountingBackend(folder / "blobs")
@@ -571,7 +571,7 @@ def noise(level: int) -> bytes:
 
 
 def bytes_in(folder) -> int:
-    """What the files in *folder* have together; one that goes meanwhile has nothing."""
+    """The bytes of all files in *folder*."""
     sizes = 0
     for path in folder.glob("??/*"):
         with suppress(FileNotFoundError):
@@ -597,7 +597,7 @@ def test_many_that_make_pictures_at_once_never_keep_more_than_there_is_room_for(
     for thread in threads:
         thread.start()
     while any(thread.is_alive() for thread in threads):
-        # With no row changing: else a file that goes is added up with the one that comes for it.
+        # While no row changes, or a removed file would be counted with its successor.
         with database.write():
             most.append(bytes_in(tmp_path / "images"))
 
@@ -617,7 +617,7 @@ def test_a_picture_larger_than_the_cache_throws_nothing_out(caches, tmp_path):
 
 
 class FullDatabase:
-    """*database*, and not a byte more."""
+    """*database*, which cannot grow."""
 
     def __init__(self, database):
         self.one_shot, self.read = database.one_shot, database.read
@@ -631,7 +631,7 @@ class FullDatabase:
 def test_a_full_disk_costs_no_picture(caches, database, tmp_path, clock):
     entry, damaged = caches.upload(photo()), caches.upload(photo(colour=(0, 9, 9))[:-200])
     first = taken(caches.make().open(entry, THUMBNAIL, "webp"))
-    clock.advance(601)  # a use would be noted
+    clock.advance(601)  # a use would be recorded
     full = caches.make(FullDatabase(database))
 
     assert taken(full.open(entry, THUMBNAIL, "webp")) == first
@@ -716,7 +716,7 @@ def test_old_rows_are_filled_in_by_a_command(service):
 
 
 class Replaced(DiskBackend):
-    """When the blob is looked at, its account deletes and uploads it again, and now says what it is."""
+    """While the blob is read, its account deletes it and uploads it again with a type."""
 
     def open(self, cid, start=0, stop=None):
         file = super().open(cid, start, stop)

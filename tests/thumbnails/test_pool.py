@@ -36,7 +36,7 @@ def derive(pool):
 
 
 def quarters(width: int = 120, height: int = 80) -> Image.Image:
-    """Red and green above blue and yellow."""
+    """A picture of four quarters: red, green, blue and yellow."""
     image = Image.new("RGB", (width, height), RED)
     image.paste(GREEN, (width // 2, 0, width, height // 2))
     image.paste(BLUE, (0, height // 2, width // 2, height))
@@ -98,7 +98,7 @@ def test_presets_shrink_and_never_enlarge(derive, name, preset):
 
 
 def stored(orientation: int) -> Image.Image:
-    """`quarters` as a camera that was held so would store it."""
+    """`quarters` as a camera in that orientation stores it."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -268,7 +268,7 @@ def test_an_animation_moves_as_webp(derive, mime_type, data):
     assert abs(image.convert("RGB").getpixel((9, 9))[0] - image.n_frames * 40) <= 45
 
 
-# A GIF says how often it is shown again after the first time; an APNG may say more than a WebP can.
+# A GIF counts repetitions after the first showing; an APNG may have more than a WebP allows.
 PLAYS = {
     "gif, once": ("image/gif", animated("GIF", loop=None), 1),
     "gif, once again": ("image/gif", animated("GIF", loop=1), 2),
@@ -287,12 +287,15 @@ def test_an_animation_is_shown_as_often_as_before(derive, mime_type, data, plays
 
 
 def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
-    """A GIF of 80 x 80 of *frames*: left, top, width and height; 0 for red or 1 for green; what becomes of it."""
+    """A GIF of 80 x 80 pixels.
+
+    Each of *frames* is a box (left, top, width, height), 0 for red or 1 for green, and its disposal.
+    """
     data = b"GIF89a" + struct.pack("<HH", 80, 80) + b"\x80\0\0" + bytes(RED) + bytes(GREEN)
     for box, colour, disposal in frames:
         codes = [4, colour] * (box[2] * box[3]) + [
             5
-        ]  # cleared before each pixel, all are of 3 bits
+        ]  # a clear code before each pixel keeps all codes at 3 bits
         packed = sum(code << 3 * index for index, code in enumerate(codes)).to_bytes(
             len(codes) * 3 // 8 + 1, "little"
         )
@@ -309,10 +312,11 @@ def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
 def flat_apng(
     *frames: tuple, delay: tuple[int, int] = (1, 10), instead: tuple[int, ...] | None = None
 ) -> bytes:
-    """An APNG of 80 x 80 of *frames*: colour, what becomes of it, 0 or 1 for replacing or covering what is there, box.
+    """An APNG of 80 x 80 pixels.
 
-    Without its box (left, top, width, height) a frame is whole. *delay* is the fraction of a second that each is shown.
-    *instead* is the colour of the picture for programs that cannot animate, None where that is the first frame.
+    Each of *frames* is a colour, its disposal, 0 to replace or 1 to blend, and a box (left, top,
+    width, height), None for the whole picture. *delay* is the fraction of a second of each.
+    *instead* is the colour of the default image, None if that is the first frame.
     """
     header = struct.pack(">IIBBBBB", 80, 80, 8, {1: 0, 3: 2, 4: 6}[len(frames[0][0])], 0, 0, 0)
     data = b"\x89PNG\r\n\x1a\n" + media.chunk(b"IHDR", header)
@@ -438,7 +442,7 @@ def test_an_animation_stands_still_in_other_forms(derive, mime_type, data, form)
 
 @pytest.mark.parametrize("form", ["jpeg", "png", "avif"])
 def test_a_still_of_an_animated_png_is_the_picture_that_it_has_for_one(derive, form):
-    """As in programs that cannot animate. https://www.w3.org/TR/png-3/#apng-frame-based-animation"""
+    """The default image. https://www.w3.org/TR/png-3/#apng-frame-based-animation"""
     frame = (RED, 0, 0, 40, 0, 40, 80)
 
     assert close(
