@@ -197,7 +197,21 @@ def set_owned_size(tx: Transaction, did: str, cid: str, size: int) -> None:
     tx.run("UPDATE blob_metadata SET size = ? WHERE creator_did = ? AND cid = ?", size, did, cid)
 
 
-def missing(tx: Transaction, after: tuple[str, str], limit: int) -> list[tuple[str, str]]:
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A blob that an account lacks.
+
+    `is_owned`: it owns the blob, whose bytes are lost; else records of it name the blob. `size` is
+    the one of the bytes that are lost, or the largest that a record states; None if none does.
+    """
+
+    did: str
+    cid: str
+    size: int | None
+    is_owned: bool
+
+
+def missing(tx: Transaction, after: tuple[str, str], limit: int) -> list[Missing]:
     """Up to *limit* missing blobs, in (DID, CID) order, after the pair *after*.
 
     Those are blobs that the account owns and whose bytes are lost, and blobs that a record of the
@@ -205,20 +219,21 @@ def missing(tx: Transaction, after: tuple[str, str], limit: int) -> list[tuple[s
     """
     rows = tx.all(
         """
-        SELECT did, cid
-          FROM (SELECT m.creator_did AS did, m.cid AS cid
+        SELECT did, cid, MAX(size) AS size, MAX(is_owned) AS is_owned
+          FROM (SELECT m.creator_did AS did, m.cid AS cid, b.size AS size, 1 AS is_owned
                   FROM blob b JOIN blob_metadata m ON m.cid = b.cid
                  WHERE b.stored_at IS NULL
                  UNION
-                SELECT r.did, r.cid
+                SELECT r.did, r.cid, r.size, 0
                   FROM record_blob r
                        LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
                  WHERE m.cid IS NULL) AS gap
          WHERE (did, cid) > (?, ?)
+         GROUP BY did, cid
          ORDER BY did, cid
          LIMIT ?
         """,
         *after,
         limit,
     )
-    return [(did, cid) for did, cid in rows]
+    return [Missing(did, cid, size, bool(is_owned)) for did, cid, size, is_owned in rows]

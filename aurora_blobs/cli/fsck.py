@@ -41,7 +41,12 @@ def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json:
             verb = "would delete" if dry_run else "deleted"
             click.echo(f"{verb} {len(gone)} of {len(strays)} strays")
     if origin is not None:
-        heal = Heal(database, services().unlimited_blobs(), origin)
+        heal = Heal(
+            database,
+            services().unlimited_blobs(),
+            origin,
+            max_blob_bytes=services().config.max_blob_size,
+        )
         findings.take(heal.run())
         summary["healed"] = heal.healed
         if not as_json:

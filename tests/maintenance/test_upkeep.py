@@ -10,6 +10,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import accounts, inventory, jobs, references
+from aurora_blobs.catalog.inventory import Missing
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
 from aurora_blobs.maintenance.migrate import Migration
@@ -409,4 +410,9 @@ def test_a_missing_blob_is_lost_or_was_never_uploaded(database, manager, upload,
             )
 
     with database.read() as tx:
-        assert inventory.missing(tx, ("", ""), 10) == sorted([(ALICE, lost), (ALICE, NEVER_SEEN)])
+        found = inventory.missing(tx, ("", ""), 10)
+
+    assert found == sorted(
+        [Missing(ALICE, lost, 4, True), Missing(ALICE, NEVER_SEEN, None, False)],
+        key=lambda missing: missing.cid,
+    )
