@@ -23,6 +23,8 @@ from aurora_blobs.errors import (
     InvalidRequest,
 )
 
+# Characters of a profile's JSON that anybody can have parsed; a guess, the lexicon has room for 4,000.
+_MAX_PROFILE = 64 * 1024
 _PAGE = 500  # accounts per statement when all are listed
 
 
@@ -177,10 +179,12 @@ class AccountManager:
             after = page[-1].did
 
     def profile(self, did: str) -> dict[str, Any]:
-        """The value of the profile record of *did*, {} without one."""
+        """The value of the profile record of *did*, {} without one or for a huge one."""
         with self._database.read() as tx:
             record = records.find(tx, did, "app.bsky.actor.profile", "self")
-        value: dict[str, Any] = {} if record is None else json.loads(record.value)
+        value: dict[str, Any] = {}
+        if record is not None and len(record.value) <= _MAX_PROFILE:
+            value = json.loads(record.value)
         return value
 
     def counts(self, did: str) -> Counts:

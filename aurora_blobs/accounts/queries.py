@@ -10,6 +10,9 @@ from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, R
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 
+PAGE_BYTES = 2**20  # a guess: 100 posts have less, and one record can have as much
+MAX_COLLECTIONS = 1000  # in an answer, which has no pages; a guess, real accounts have dozens
+
 
 def check_available(did: str, *, taken_down: bool, deactivated: bool) -> None:
     """Raises RepoTakendown, RepoDeactivated; the first if both hold."""
@@ -75,16 +78,21 @@ class RepoQueries:
     def records(
         self, did: str, collection: str, cursor: str, limit: int, reverse: bool
     ) -> list[Record]:
-        """Up to *limit* records past *cursor*, by key, descending unless *reverse*."""
+        """Up to *limit* records past *cursor*, by key, descending unless *reverse*.
+
+        The page ends before `PAGE_BYTES` of JSON, and has one record in any case.
+        """
         with self._database.read() as tx:
             if reverse:
-                return records.oldest_first(tx, did, collection, cursor, limit)
-            return records.newest_first(tx, did, collection, cursor or AFTER_EVERY_KEY, limit)
+                return records.oldest_first(tx, did, collection, cursor, limit, PAGE_BYTES)
+            return records.newest_first(
+                tx, did, collection, cursor or AFTER_EVERY_KEY, limit, PAGE_BYTES
+            )
 
     def collections(self, did: str) -> list[str]:
-        """The names of the collections in which *did* has records."""
+        """The first `MAX_COLLECTIONS` of the collections in which *did* has records."""
         with self._database.read() as tx:
-            return records.collections(tx, did)
+            return records.collections(tx, did, MAX_COLLECTIONS)
 
     def blobs(self, did: str, cursor: str, since: str, limit: int) -> list[str]:
         """Up to *limit* CIDs past *cursor* that records of *did* newer than *since* reference."""

@@ -1,8 +1,9 @@
 """The records of accounts: the rows of `record`, and the newest revision of each account."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from aurora_blobs.db import Transaction
+from aurora_blobs.db import Row, Transaction
 
 AFTER_EVERY_KEY = "\x7f"  # record keys are printable ASCII
 
@@ -72,10 +73,13 @@ def delete(tx: Transaction, did: str, collection: str, rkey: str) -> None:
 
 
 def newest_first(
-    tx: Transaction, did: str, collection: str, before: str, limit: int
+    tx: Transaction, did: str, collection: str, before: str, limit: int, max_bytes: int
 ) -> list[Record]:
-    """Up to *limit* records whose key is below *before*, by key, descending."""
-    rows = tx.all(
+    """Up to *limit* records whose key is below *before*, by key, descending.
+
+    Of more than *max_bytes* of JSON the first ones that have less, and one in any case.
+    """
+    rows = tx.each(
         """
         SELECT did, collection, rkey, cid, value, rev
           FROM record
@@ -88,14 +92,14 @@ def newest_first(
         before,
         limit,
     )
-    return [Record(*row) for row in rows]
+    return _fitting(rows, max_bytes)
 
 
 def oldest_first(
-    tx: Transaction, did: str, collection: str, after: str, limit: int
+    tx: Transaction, did: str, collection: str, after: str, limit: int, max_bytes: int
 ) -> list[Record]:
-    """Up to *limit* records whose key is above *after*, by key, ascending."""
-    rows = tx.all(
+    """As `newest_first`, but keys above *after*, ascending."""
+    rows = tx.each(
         """
         SELECT did, collection, rkey, cid, value, rev
           FROM record
@@ -108,7 +112,7 @@ def oldest_first(
         after,
         limit,
     )
-    return [Record(*row) for row in rows]
+    return _fitting(rows, max_bytes)
 
 
 def keys(tx: Transaction, did: str) -> list[tuple[str, str]]:
@@ -119,10 +123,20 @@ def keys(tx: Transaction, did: str) -> list[tuple[str, str]]:
     return [(collection, rkey) for collection, rkey in rows]
 
 
-def collections(tx: Transaction, did: str) -> list[str]:
-    """The collections in which *did* has records, in order."""
-    rows = tx.all("SELECT DISTINCT collection FROM record WHERE did = ? ORDER BY collection", did)
-    return [collection for (collection,) in rows]
+def collections(tx: Transaction, did: str, limit: int) -> list[str]:
+    """The first *limit* collections in which *did* has records, in order."""
+    found: list[str] = []
+    while len(found) < limit:
+        # From each to the next: DISTINCT reads all records of the account.
+        [(collection,)] = tx.all(
+            "SELECT MIN(collection) FROM record WHERE did = ? AND collection > ?",
+            did,
+            found[-1] if found else "",
+        )
+        if collection is None:
+            break
+        found.append(collection)
+    return found
 
 
 def count(tx: Transaction, did: str) -> int:
@@ -164,3 +178,14 @@ def keys_before(
 def raise_rev(tx: Transaction, did: str, rev: str) -> None:
     """Make *rev* the newest revision of *did*, unless a newer one is there."""
     tx.run("UPDATE account SET rev = ? WHERE did = ? AND (rev IS NULL OR rev < ?)", rev, did, rev)
+
+
+def _fitting(rows: Iterable[Row], max_bytes: int) -> list[Record]:
+    fitting: list[Record] = []
+    for row in rows:
+        record = Record(*row)
+        max_bytes -= len(record.value) if record.value.isascii() else len(record.value.encode())
+        if fitting and max_bytes < 0:
+            break
+        fitting.append(record)
+    return fitting

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aurora_blobs.db.sqlite import Database as Database
+from aurora_blobs.db.sqlite import Row as Row
 from aurora_blobs.db.sqlite import Transaction as Transaction
 from aurora_blobs.db.sqlite import no_hook as no_hook
 from aurora_blobs.db.sqlite import open_database as open_database

@@ -50,6 +50,14 @@ class Transaction:
         """Every row."""
         return self._execute(sql, values).fetchall()
 
+    def each(self, sql: str, *values: object) -> Iterator[Row]:
+        """Row by row, each read when it is taken, for as long as the transaction lasts."""
+        cursor = self._execute(sql, values)
+        try:
+            yield from cursor
+        finally:
+            cursor.close()
+
     def run(self, sql: str, *values: object) -> int:
         """Change rows; how many were changed."""
         return self._execute(sql, values).rowcount
@@ -85,6 +93,9 @@ class _OneShot(Transaction):
     def all(self, sql: str, *values: object) -> list[Row]:
         with _Borrowed(self._database) as connection:
             return connection.execute(sql, values).fetchall()
+
+    def each(self, sql: str, *values: object) -> Iterator[Row]:
+        return iter(self.all(sql, *values))
 
     def run(self, sql: str, *values: object) -> int:
         raise RuntimeError("a one-shot transaction changes nothing")

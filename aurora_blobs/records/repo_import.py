@@ -22,6 +22,7 @@ CAR_TYPE = "application/vnd.ipld.car"
 # Per transaction: other writers do not wait for long, and large records do not fill the memory.
 _BATCH_RECORDS = 200
 _BATCH_BYTES = 4 * 2**20
+_EVERY_COLLECTION = 2**31
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ class RepoImporter:
         with self._database.read() as tx:
             gone = [
                 collection
-                for collection in records.collections(tx, repository.did)
+                for collection in records.collections(tx, repository.did, _EVERY_COLLECTION)
                 if collection not in seen
             ]
         for collection in gone:

@@ -68,6 +68,7 @@ def statements_of_catalog():
                     if isinstance(node, ast.Call) and ast.unparse(node.func) in (
                         "tx.one",
                         "tx.all",
+                        "tx.each",
                         "tx.run",
                     ):
                         yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])

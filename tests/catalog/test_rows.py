@@ -24,7 +24,7 @@ def made_of_rows():
             selects = [
                 ast.literal_eval(call.args[0])
                 for call in calls
-                if ast.unparse(call.func) in ("tx.one", "tx.all")
+                if ast.unparse(call.func) in ("tx.one", "tx.all", "tx.each")
             ]
             for call in calls:
                 if selects and call.args and isinstance(call.args[-1], ast.Starred):
