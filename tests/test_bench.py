@@ -23,9 +23,19 @@ DID = "did:web:bench.test"
 
 def row(who, rates):
     return {
-        "work": "upload", "who": who, "size": MIB, "connections": 8, "rate": rates[0], "megabytes": rates[0],
-        "p50_ms": 1.0, "p99_ms": 2.0, "cpu_ms": 3.0, "client_cores": 0.1, "failed": 0, "rates": rates,
-    }  # fmt: skip
+        "work": "upload",
+        "who": who,
+        "size": MIB,
+        "connections": 8,
+        "rate": rates[0],
+        "megabytes": rates[0],
+        "p50_ms": 1.0,
+        "p99_ms": 2.0,
+        "cpu_ms": 3.0,
+        "client_cores": 0.1,
+        "failed": 0,
+        "rates": rates,
+    }
 
 
 @pytest.fixture

@@ -20,8 +20,14 @@ def test_an_empty_environment_gives_the_defaults():
     assert settings.bind == "127.0.0.1:2583"
     assert settings.max_blob_size == 5_242_880
     assert settings.allowed_mime_types == (
-        "image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4", "video/quicktime", "video/webm",
-    )  # fmt: skip
+        "image/jpeg",
+        "image/png",
+        "image/gif",
+        "image/webp",
+        "video/mp4",
+        "video/quicktime",
+        "video/webm",
+    )
     assert (settings.storage, settings.mime_policy, settings.cid_format) == (
         "disk",
         "strict",

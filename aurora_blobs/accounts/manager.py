@@ -23,7 +23,8 @@ from aurora_blobs.errors import (
     InvalidRequest,
 )
 
-# Characters of a profile's JSON that anybody can have parsed; a guess, the lexicon has room for 4,000.
+# Characters of a profile's JSON that anybody can have parsed; a guess. The lexicon has room for
+# 4,000.
 _MAX_PROFILE = 64 * 1024
 _PAGE = 500  # accounts per statement when all are listed
 

@@ -1,4 +1,4 @@
-"""Calls that are made once for all who ask for the same thing meanwhile, and few of them at once."""
+"""Calls that are made once for all who ask for the same meanwhile, and few of them at once."""
 
 import threading
 from collections.abc import Callable, Iterator

@@ -73,7 +73,7 @@ class Identities:
         self._clock = clock
         self._fetch = fetch_url
         self._moderation_did = config.moderation_did
-        # Who chooses a slow host holds up those of the same queue. Nobody chooses the PLC directory.
+        # A slow host holds up the others of its queue. Nobody chooses the PLC directory.
         self._plc_queue = _Queue(_ACCOUNTS_AT_ONCE)
         self._web_queue = _Queue(_ACCOUNTS_AT_ONCE)
         self._strangers_queue = _Queue(_STRANGERS_AT_ONCE)

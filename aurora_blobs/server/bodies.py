@@ -175,7 +175,7 @@ def announces_body(environ: dict[str, Any]) -> bool:
 
 
 def drain(environ: dict[str, Any]) -> bool:
-    """Discard the rest of the request body, while it comes, up to `DRAIN_BYTES` and `DRAIN_SECONDS`.
+    """Discard the rest of the body while it comes, up to `DRAIN_BYTES` and `DRAIN_SECONDS`.
 
     Returns whether that was all of it; otherwise the connection cannot be used again.
     """

@@ -91,7 +91,8 @@ def test_a_blob_outside_the_constraints_of_its_schema_is_refused(alice, validate
     )
 
     assert refused(answer) == (
-        f"Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got {blob['size']}) at $.record.avatar"
+        f"Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got "
+        f"{blob['size']}) at $.record.avatar"
     )
     assert listed(alice) == []
     assert alice.fetch(cid_in(blob)).json["error"] == "BlobNotFound"

@@ -161,7 +161,8 @@ def test_bytes_of_a_refused_upload_that_a_disk_keeps_are_collected_later(
         core.upload(b"one")
 
     assert [record.getMessage() for record in caplog.records] == [
-        f"an upload of {CID} failed, and cannot be undone now: a blob cannot be removed: Is a directory"
+        f"an upload of {CID} failed, and cannot be undone now: a blob cannot be removed: Is "
+        "a directory"
     ]
     path.rmdir()
     path.write_bytes(b"one")

@@ -387,7 +387,8 @@ PUBLIC = """
       FROM blob_metadata m JOIN blob b ON b.cid = m.cid JOIN account a ON a.did = m.creator_did
      WHERE m.unreferenced_since IS NULL AND b.stored_at IS NOT NULL
        AND a.takedown_at IS NULL AND a.deactivated_at IS NULL
-       AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN ('', m.creator_did))
+       AND NOT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN ('', m.creator_did))
 """
 
 

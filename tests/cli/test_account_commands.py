@@ -68,7 +68,8 @@ def test_a_missing_password_is_prompted_for_and_not_shown(run):
         (("takedown", "bob.test"), "Error: no account bob.test"),
         (
             ("quota", "alice.test", "much"),
-            "Error: SIZE 'much': accepted is bytes as a plain number, or like 50MB or 50MiB, or default",
+            "Error: SIZE 'much': accepted is bytes as a plain number, or like 50MB or 50MiB, "
+            "or default",
         ),
         (
             ("quota", "alice.test", "--uploads-per-day", "-1"),

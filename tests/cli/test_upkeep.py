@@ -50,7 +50,8 @@ def test_a_finding_is_reported_and_exits_with_status_1(run, backend, cid):
 
     assert (told.exit_code, printed.exit_code) == (1, 1)
     assert told.output == (
-        f"lost: {cid}: its {SIZE} bytes are not in the store\n0 blobs, 0 bytes: 1 findings, 0 repaired\n"
+        f"lost: {cid}: its {SIZE} bytes are not in the store\n0 blobs, 0 bytes: 1 findings, "
+        "0 repaired\n"
     )
     assert json.loads(printed.output) == {
         "blobs": 0,

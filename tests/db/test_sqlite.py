@@ -22,7 +22,9 @@ SCHEMA = """
 -- A comment; with a semicolon.
 CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL);
 CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL CHECK (value >= 0));
-CREATE TABLE IF NOT EXISTS note (name TEXT NOT NULL REFERENCES tally (name) ON DELETE CASCADE, text TEXT);
+CREATE TABLE IF NOT EXISTS note (
+    name TEXT NOT NULL REFERENCES tally (name) ON DELETE CASCADE, text TEXT
+);
 INSERT INTO tally (name, value) VALUES ('n', 0) ON CONFLICT (name) DO NOTHING;
 """
 

@@ -172,7 +172,7 @@ def test_no_more_comes_out_than_is_allowed(coding, size):
 
 
 def test_data_between_two_codings_is_bounded():
-    # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of members, and those to b"".
+    # An empty gzip member has 20 bytes: a kilobyte decodes to a gigabyte of members, those to b"".
     bomb = PiecewiseStream(gzip.compress(gzip.compress(b"") * 100_000))
 
     with pytest.raises(BlobTooLarge):

@@ -147,7 +147,10 @@ def test_an_ambiguous_length_is_refused_and_closes_the_connection(service, frami
     ["SCRIPT_NAME: /xrpc", "PATH_INFO: /nowhere", "X-Forwarded-Ssl: on", "Script-Name: /xrpc"],
 )
 def test_forwarded_headers_are_ignored_without_a_proxy(service, header):
-    head = f"GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n"
+    head = (
+        "GET /xrpc/com.atproto.server.describeServer HTTP/1.1\r\n"
+        f"Host: x\r\nConnection: close\r\n{header}\r\n"
+    )
 
     received = answers(service, f"{head}X-Forwarded-Proto: http\r\n\r\n".encode())
 

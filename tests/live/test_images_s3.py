@@ -61,7 +61,8 @@ def test_a_backfill_reads_blobs_in_a_bucket(blobs, database, clock):
         upload(blobs, path)
     with database.write() as tx:
         tx.run(
-            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL"
+            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, "
+            "probed_at = NULL"
         )
 
     found = {

@@ -17,7 +17,8 @@ BROKEN = [
     b"GET /?t=in-a-head HTTP/nine\r\n\r\n",
     b"Bearer in-a-head\r\n\r\n",
     b"POST /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\r\nContent-Length: x\r\n\r\n",
-    b"POST /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\r\nTransfer-Encoding: x\r\n\r\n",
+    b"POST /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\r\nTransfer-Encoding: "
+    b"x\r\n\r\n",
 ]
 
 

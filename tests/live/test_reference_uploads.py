@@ -128,7 +128,8 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
 
     assert answer.json == {
         "error": "InvalidRequest",
-        "message": "Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, got 1317339)"
+        "message": "Invalid app.bsky.actor.profile record: blob too big (maximum 1000000, "
+        "got 1317339)"
         " at $.record.avatar",
     }
     assert alice.fetch(cid_of(large)).json["error"] == "BlobNotFound"
@@ -142,14 +143,16 @@ def test_a_picture_beyond_what_a_profile_allows_stays_temporary(alice):
             {"mimeType": "text/html"},
             {
                 "error": "InvalidMimeType",
-                "message": "Referenced Mimetype does not match stored blob. Expected: image/jpeg, Got: text/html",
+                "message": "Referenced Mimetype does not match stored blob. Expected: "
+                "image/jpeg, Got: text/html",
             },
         ),
         (
             {"size": 12},
             {
                 "error": "InvalidSize",
-                "message": f"Referenced Size does not match stored blob. Expected: {len(ROCKET)}, Got: 12",
+                "message": f"Referenced Size does not match stored blob. Expected: "
+                f"{len(ROCKET)}, Got: 12",
             },
         ),
         (

@@ -170,7 +170,10 @@ def test_pipelined_requests_are_answered_in_order(service, token):
         b"\xff\xd8\xff" + bytes([number]) * size
         for number, size in enumerate((20_000, 3, 300_000, 5))
     ]
-    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    head = (
+        f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    )
     wire = b"".join(f"{head}Content-Length: {len(blob)}\r\n\r\n".encode() + blob for blob in blobs)
     cids = [cid_of(blob) for blob in blobs]
 
@@ -263,7 +266,10 @@ REFUSED = {
 
 def answered(service, token, framing, body):
     """Send *body*; the status and the JSON of the answer."""
-    head = f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    head = (
+        f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\n"
+        f"Authorization: Bearer {token}\r\nContent-Type: image/jpeg\r\n"
+    )
     with service.connect() as connection:
         with suppress(OSError):  # an early answer; the rest is not read
             connection.sendall(head.encode() + framing + b"\r\n\r\n" + body)
@@ -353,7 +359,8 @@ def test_a_refusal_does_not_wait_for_the_rest_of_the_body(
             b"501 Not Implemented",
         ),
         (
-            "POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+            "POST /xrpc/x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n"
+            "Transfer-Encoding: chunked",
             b"501",
         ),
     ],

@@ -15,7 +15,8 @@ COLLECTION = "com.example.file"
 TYPES = ["image/jpeg", "image/png", "image/gif", "text/vtt", "application/x-own"]
 STARTS = {
     "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
-    "image/png": b"\x89PNG\r\n\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00",
+    "image/png": b"\x89PNG\r\n"
+    b"\x1a\n\x00\x00\x00\rIHDR\x00\x00\x00\x01\x00\x00\x00\x01\x08\x06\x00\x00\x00",
     "image/gif": b"GIF89a\x01\x00\x01\x00",
     "text/vtt": b"WEBVTT\n",
     "application/x-own": b"own ",

@@ -57,7 +57,8 @@ def test_200_stalled_clients_do_not_stop_an_upload(alone, account, mix):
         dropped_after = slow.seconds_until_dropped(40)
 
     print(
-        f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms; dropped after {dropped_after:.0f} s"
+        f"upload: usually {usual:.1f} ms, among them {among_them:.1f} ms; dropped after "
+        f"{dropped_after:.0f} s"
     )
     assert among_them < 10 * usual + 100
     assert alone.get("/xrpc/_health").status_code == 200

@@ -1,4 +1,4 @@
-"""What is fetched from another server is bounded by what is missing, and comes from nowhere else."""
+"""A fetch from another server is bounded by what is missing, and goes nowhere else."""
 
 import socket
 import threading
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 from support.accounts import ALICE
-from support.depot import cid_of_bytes
+from support.cids import cid_of
 
 from aurora_blobs.catalog import blobs, references
 from aurora_blobs.maintenance.heal import Heal
@@ -18,7 +18,7 @@ BUFFERS = 32 * 1024 * 1024  # more than the kernel holds between two sockets
 
 
 class OtherServer:
-    """Answers each connection with *answer*, which gets it. `sent` counts bytes, `asked` requests."""
+    """Answers each connection by *answer*, which gets it; counts bytes and requests."""
 
     def __init__(self, answer):
         self._answer = answer
@@ -250,7 +250,7 @@ def test_a_path_before_the_call_is_kept(depot, missing, serve):
 )
 def test_a_server_that_never_answers_is_left_alone_soon(depot, serve, answer):
     for number in range(12):
-        name_alone_of(depot, cid_of_bytes(b"%d" % number), number)
+        name_alone_of(depot, cid_of(b"%d" % number), number)
     server = serve(answer)
 
     findings, _ = healed(depot, server.url, seconds=0.2)

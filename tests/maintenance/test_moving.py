@@ -92,11 +92,13 @@ def actors(tmp_path):
     store = sqlite3.connect(folder / "store.sqlite")
     store.executescript(
         """
-        CREATE TABLE blob (cid varchar PRIMARY KEY, mimeType varchar NOT NULL, size integer NOT NULL, tempKey varchar,
-                           width integer, height integer, createdAt varchar NOT NULL, takedownRef varchar);
+        CREATE TABLE blob (cid varchar PRIMARY KEY, mimeType varchar NOT NULL,
+                           size integer NOT NULL, tempKey varchar, width integer, height integer,
+                           createdAt varchar NOT NULL, takedownRef varchar);
         CREATE TABLE record_blob (blobCid varchar NOT NULL, recordUri varchar NOT NULL);
-        CREATE TABLE record (uri varchar PRIMARY KEY, cid varchar NOT NULL, collection varchar NOT NULL,
-                             rkey varchar NOT NULL, repoRev varchar NOT NULL, indexedAt varchar NOT NULL);
+        CREATE TABLE record (uri varchar PRIMARY KEY, cid varchar NOT NULL,
+                             collection varchar NOT NULL, rkey varchar NOT NULL,
+                             repoRev varchar NOT NULL, indexedAt varchar NOT NULL);
         """
     )
     store.executemany(

@@ -225,7 +225,8 @@ def test_a_refusal_says_what_was_found_what_was_declared_and_what_is_accepted():
         )
 
     assert refusal.value.message == (
-        "the bytes are application/x-msdownload, not image/png, as declared; accepted: image/png, video/*"
+        "the bytes are application/x-msdownload, not image/png, as declared; accepted: "
+        "image/png, video/*"
     )
 
 

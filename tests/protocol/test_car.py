@@ -312,7 +312,8 @@ def test_a_record_that_is_not_dag_cbor_is_refused():
     tree = car.add({"l": None, "e": [entry(b"com.example.a/1", cid_of_block(block))]})
 
     assert refusal(car.file(car.commit(tree))) == (
-        "Invalid CAR file: record 'com.example.a/1': nested too deeply: at most 128 levels are accepted"
+        "Invalid CAR file: record 'com.example.a/1': nested too deeply: at most 128 levels "
+        "are accepted"
     )
 
 

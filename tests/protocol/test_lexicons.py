@@ -163,7 +163,8 @@ def test_a_blob_that_is_too_big_for_its_place_is_refused(
     message = refusal(lexicons, collection, record(blob(mime_type, max_size + 1)))
 
     assert message == (
-        f"Invalid {collection} record: blob too big (maximum {max_size}, got {max_size + 1}) at $.record.{path}"
+        f"Invalid {collection} record: blob too big (maximum {max_size}, got {max_size + 1}) "
+        f"at $.record.{path}"
     )
 
 
@@ -175,7 +176,8 @@ def test_a_blob_of_a_type_that_its_place_does_not_accept_is_refused(
 
     expected = {1: '"{}"', 2: 'one of "{}" or "{}"'}[len(accept)].format(*accept)
     assert message == (
-        f'Invalid {collection} record: Expected {expected} (got "text/plain") at $.record.{path}.mimeType'
+        f'Invalid {collection} record: Expected {expected} (got "text/plain") at '
+        f"$.record.{path}.mimeType"
     )
 
 
@@ -218,7 +220,8 @@ def test_a_value_that_is_no_blob_where_one_belongs_is_refused(lexicons, value, s
     message = refusal(lexicons, "app.bsky.actor.profile", {"avatar": value})
 
     assert message == (
-        f"Invalid app.bsky.actor.profile record: Expected blob value type (got {shown}) at $.record.avatar"
+        f"Invalid app.bsky.actor.profile record: Expected blob value type (got {shown}) at "
+        "$.record.avatar"
     )
 
 

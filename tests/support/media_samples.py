@@ -75,7 +75,10 @@ SHOWN = {
     "png by hand": (png(), "image/png"),
     "png, cut off after its header": (png()[:33], "image/png"),
     "apng": (picture("PNG", frames=3), "image/apng"),
-    "apng with a long profile": (png(chunk(b"iCCP", bytes(3000)), chunk(b"acTL", bytes(8))), "image/apng"),
+    "apng with a long profile": (
+        png(chunk(b"iCCP", bytes(3000)), chunk(b"acTL", bytes(8))),
+        "image/apng",
+    ),
     "png that says acTL in a text": (png(chunk(b"tEXt", b"acTL\0acTL")), "image/png"),
     "png with acTL after the picture": (png() + chunk(b"acTL", bytes(8)), "image/png"),
     "png with a chunk past the head": (png(chunk(b"iCCP", bytes(HEAD))), "image/png"),
@@ -106,9 +109,18 @@ SHOWN = {
     "old quicktime, mdat of unknown size": (b"\0\0\0\0mdat" + bytes(100), "video/quicktime"),
     "old quicktime, large mdat": (b"\0\0\0\x01mdat\0\0\0\x01" + bytes(100), "video/quicktime"),
     "old quicktime, wide first": (atom(b"wide") + atom(b"mdat", bytes(100)), "video/quicktime"),
-    "old quicktime, free first": (atom(b"free", bytes(8)) + atom(b"moov", bytes(100)), "video/quicktime"),
-    "old quicktime, skip first": (atom(b"skip", bytes(8)) + atom(b"moov", bytes(100)), "video/quicktime"),
-    "old quicktime, pnot first": (atom(b"pnot", bytes(12)) + atom(b"moov", bytes(100)), "video/quicktime"),
+    "old quicktime, free first": (
+        atom(b"free", bytes(8)) + atom(b"moov", bytes(100)),
+        "video/quicktime",
+    ),
+    "old quicktime, skip first": (
+        atom(b"skip", bytes(8)) + atom(b"moov", bytes(100)),
+        "video/quicktime",
+    ),
+    "old quicktime, pnot first": (
+        atom(b"pnot", bytes(12)) + atom(b"moov", bytes(100)),
+        "video/quicktime",
+    ),
     "3gp": (ftyp(b"3gp4", b"isom", b"mp42"), "video/3gpp"),
     "3gp of another release": (ftyp(b"3gr6", b"isom"), "video/3gpp"),
     "3g2": (ftyp(b"3g2a", b"isom"), "video/3gpp2"),
@@ -126,7 +138,10 @@ SHOWN = {
     "webm, a size of eight bytes": (ebml(b"webm", size_bytes=8), "video/webm"),
     "webm, its name far in": (ebml(b"webm", before=void), "video/webm"),
     "matroska": (ebml(b"matroska"), "video/matroska"),
-    "matroska that says webm elsewhere": (ebml(b"matroska", before=b"\xec\x87\x42\x82\x84webm"), "video/matroska"),
+    "matroska that says webm elsewhere": (
+        ebml(b"matroska", before=b"\xec\x87\x42\x82\x84webm"),
+        "video/matroska",
+    ),
     "wav": (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0" + bytes(16), "audio/wav"),
     "avi": (b"RIFF\x24\0\0\0AVI LIST" + bytes(16), "video/vnd.avi"),
     "mpeg transport stream": ((b"G" + bytes(187)) * 4, "video/mp2t"),
@@ -140,7 +155,10 @@ SHOWN = {
     "ogg opus": (b"OggS\0\x02" + bytes(22) + b"OpusHead" + bytes(9), "audio/ogg"),
     "ogg theora": (b"OggS\0\x02" + bytes(22) + b"\x80theora" + bytes(9), "video/ogg"),
     "pdf": (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n1 0 obj", "application/pdf"),
-    "pdf, its start all text": (b"%PDF-1.4\n1 0 obj <</Type /Catalog /Pages 2 0 R>>", "application/pdf"),
+    "pdf, its start all text": (
+        b"%PDF-1.4\n1 0 obj <</Type /Catalog /Pages 2 0 R>>",
+        "application/pdf",
+    ),
     "zip": (archive("a.txt"), "application/zip"),
     "empty zip": (archive(), "application/zip"),
     "docx": (
@@ -149,7 +167,10 @@ SHOWN = {
     ),
     "gzip": (zlib.compressobj(wbits=31).flush(), "application/gzip"),
     "tar": (b"a" * 100 + bytes(157) + b"ustar\0" + bytes(249), "application/x-tar"),
-    "old word": (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + b"\xec\xa5\xc1\0", "application/x-cfb"),
+    "old word": (
+        b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504) + b"\xec\xa5\xc1\0",
+        "application/x-cfb",
+    ),
     "elf": (b"\x7fELF\x02\x01\x01" + bytes(9), "application/x-elf"),
     "windows program": (PROGRAM, "application/x-msdownload"),
     "wasm": (b"\0asm\x01\0\0\0", "application/wasm"),
@@ -157,7 +178,7 @@ SHOWN = {
     "webvtt, the word alone": (b"WEBVTT", "text/vtt"),
     "webvtt after a byte order mark": (b"\xef\xbb\xbfWEBVTT - title\n", "text/vtt"),
     "xml": (b'<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg"/>', "application/xml"),
-}  # fmt: skip
+}
 
 NOT_SHOWN = {
     "nothing": b"",

@@ -72,7 +72,8 @@ def own(folder: Path, http: str) -> Nginx:
     user = f"user {_OWN};" if os.getuid() == 0 else ""
     return Nginx(
         folder,
-        f"{user}\npid nginx.pid;\nevents {{}}\nhttp {{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n",
+        f"{user}\npid nginx.pid;\nevents {{}}\nhttp "
+        f"{{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n",
     )
 
 

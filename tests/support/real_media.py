@@ -20,7 +20,10 @@ PHOTOS = {
     "upside down": f"{_PHONE}/pic2/IMG_20200124_231153.jpg",
     "from a messenger": f"{_PHONE}/pic1/IMG-20191006-WA0002.jpg",
     "just under 5 MiB": f"{_PHONE}/pic2/IMG_20200608_111614.jpg",
-    "grey": "librust-jpeg-decoder-dev/usr/share/cargo/registry/jpeg-decoder-0.2.6/benches/tower_grayscale.jpg",
+    "grey": (
+        "librust-jpeg-decoder-dev/usr/share/cargo/registry/jpeg-decoder-0.2.6/benches/"
+        "tower_grayscale.jpg"
+    ),
 }
 FILMS = {
     "phone": (f"{_PHONE}/movie1/VID_20191220_170832.mp4", (1920, 1080, 1600), True),
@@ -41,7 +44,10 @@ FILMS = {
         False,
     ),
 }
-ANIMATION = f"golang-github-gabriel-vasile-mimetype-dev/{_GO}/github.com/gabriel-vasile/mimetype/testdata/apng.png"
+ANIMATION = (
+    f"golang-github-gabriel-vasile-mimetype-dev/{_GO}/"
+    "github.com/gabriel-vasile/mimetype/testdata/apng.png"
+)
 ORIENTATIONS = (
     f"golang-github-disintegration-imaging-dev/{_GO}/github.com/disintegration/imaging/testdata"
 )

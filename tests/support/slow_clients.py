@@ -14,7 +14,8 @@ def kinds(account: Account) -> dict[str, bytes]:
     """What a client of each kind sends before it stalls."""
     head = (
         _POST
-        + f"Authorization: {account.headers['Authorization']}\r\nContent-Type: image/png\r\n".encode()
+        + f"Authorization: {account.headers['Authorization']}\r\n".encode()
+        + b"Content-Type: image/png\r\n"
     )
     return {
         "silent": b"",

@@ -701,7 +701,8 @@ def test_old_rows_are_filled_in_by_a_command(service):
     ]
     with service.inside.database.write() as tx:
         tx.run(
-            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, probed_at = NULL"
+            "UPDATE blob_metadata SET width = NULL, height = NULL, duration_ms = NULL, "
+            "probed_at = NULL"
         )
     run = service.app.test_cli_runner().invoke
 
@@ -733,7 +734,8 @@ def test_a_backfill_leaves_what_was_uploaded_again_meanwhile_as_it_is(
     caches.upload(photo())
     with database.write() as tx:
         tx.run(
-            "UPDATE blob_metadata SET mime_type = 'video/mp4', width = NULL, height = NULL, probed_at = NULL"
+            "UPDATE blob_metadata SET mime_type = 'video/mp4', width = NULL, height = NULL, "
+            "probed_at = NULL"
         )
     backend = Replaced(tmp_path / "blobs", durable=False)
     backend.database = database

@@ -289,7 +289,7 @@ def test_an_animation_is_shown_as_often_as_before(derive, mime_type, data, plays
 def flat_gif(*frames: tuple[tuple[int, int, int, int], int, int]) -> bytes:
     """A GIF of 80 x 80 pixels.
 
-    Each of *frames* is a box (left, top, width, height), 0 for red or 1 for green, and its disposal.
+    Each of *frames* is a box (left, top, width, height), 0 for red or 1 for green, and a disposal.
     """
     data = b"GIF89a" + struct.pack("<HH", 80, 80) + b"\x80\0\0" + bytes(RED) + bytes(GREEN)
     for box, colour, disposal in frames:
@@ -618,7 +618,8 @@ def test_the_worker_ends_with_its_pool():
 
 
 def test_the_server_never_loads_pillow():
-    code = "import sys, aurora_blobs.thumbnails.pool, aurora_blobs.media.probe; assert 'PIL' not in sys.modules"
+    code = "import sys, aurora_blobs.thumbnails.pool, aurora_blobs.media.probe"
+    code += "; assert 'PIL' not in sys.modules"
 
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
