@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
@@ -29,6 +29,7 @@ _QUEUE_SECONDS = 10  # a request that waits longer for its turn is answered with
 WALL_SECONDS = 30
 _GRACE_SECONDS = 10  # more than a child needs to end when its time is over
 _PIECE = 256 * 1024  # bytes per read
+_NOT_NOW = "The picture could not be derived now, please try again."
 _PACKAGES = Path(__file__).parents[2]
 
 
@@ -93,10 +94,12 @@ class WorkerPool:
                     # The worker died before it could fork, which says nothing of the image.
                     self.close()
                     answer = self._ask(request, file.fileno())
+        except OSError as error:  # no process, file or memory left
+            raise ServiceBusy(_NOT_NOW) from error
         finally:
             self._turns.release()
         if not answer:
-            raise ServiceBusy("The picture could not be derived now, please try again.")
+            raise ServiceBusy(_NOT_NOW)
         return answer
 
     def _ask(self, request: bytes, source: int) -> bytes:
@@ -128,14 +131,17 @@ class WorkerPool:
         if self._server_pid != os.getpid():  # after a fork the worker is the parent's
             self.process, self._requests, self._server_pid = None, None, os.getpid()
         if self._requests is None:
-            self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-            with theirs:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            with ExitStack() as on_failure, theirs:
+                on_failure.enter_context(ours)
                 self.process = subprocess.Popen(
                     [sys.executable, "-m", "aurora_blobs.thumbnails.worker"],
                     stdin=theirs.fileno(),
                     cwd=_PACKAGES,
                     env={},  # none of the service's secrets
                 )
+                on_failure.pop_all()
+            self._requests = ours
         return self._requests
 
     def _end(self) -> None:

@@ -1,20 +1,22 @@
 import io
 import itertools
 import os
+import resource
 import signal
 import struct
 import subprocess
 import sys
 import threading
 import zlib
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from PIL import Image, ImageCms, PngImagePlugin
 from support import image_bombs, media
 
-from aurora_blobs.errors import ThumbnailTimeout, UnusableImage
+from aurora_blobs.errors import ServiceBusy, ThumbnailTimeout, UnusableImage
 from aurora_blobs.thumbnails.pool import WorkerPool
 from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 from aurora_blobs.thumbnails.wire import STARTED, derived, parse_answer, refused
@@ -538,6 +540,37 @@ def test_a_worker_that_was_killed_is_started_again(derive, pool):
     pool.process.wait()
 
     assert derive(data, "image/png").size == (60, 40)
+
+
+@pytest.mark.parametrize("left", range(12))
+def test_a_worker_that_cannot_be_started_now_is_started_later(left):
+    picture = encoded(quarters(), "png")
+    with closing(WorkerPool()) as pool:
+        before = open_descriptors()
+        with suppress(ServiceBusy), that_may_open(left):
+            pool.derive(io.BytesIO(picture), "image/png", SMALL, "png")
+
+        assert len(open_descriptors() - before) <= 1
+        assert pool.derive(io.BytesIO(picture), "image/png", SMALL, "png")
+
+
+@contextmanager
+def that_may_open(count: int) -> Iterator[None]:
+    """A block in which this process may open *count* more files."""
+    used = open_descriptors()
+    free = (number for number in itertools.count() if number not in used)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (next(itertools.islice(free, count, None)), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def open_descriptors() -> set[int]:
+    """Those of this process, but the one that lists them."""
+    listed = os.listdir("/proc/self/fd")
+    return {int(number) for number in listed if os.path.lexists(f"/proc/self/fd/{number}")}
 
 
 def test_the_worker_knows_none_of_the_settings(derive, pool):
