@@ -9,6 +9,8 @@ import gc
 import os
 import resource
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import aurora_blobs
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
+from aurora_blobs.server.restarts import until_it_works
 
 
 def _check_address(config: Config) -> None:
@@ -115,12 +118,21 @@ def on_starting(server: Any) -> None:
     server.log.error_log.addFilter(_without_quotes)
     for line in config_warnings(_config):
         server.log.warning("%s", line)
+    server.manage_workers = partial(_manage_workers, server, server.manage_workers)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
     if hard != resource.RLIM_INFINITY:
         wanted = min(wanted, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _manage_workers(server: Any, manage: Callable[[], None]) -> None:
+    """Start and end workers as gunicorn does, which would end where a process cannot be made."""
+    try:
+        manage()
+    except OSError as error:  # no process, file or memory left; gunicorn asks again in a second
+        server.log.error("a worker cannot be started now: %s", error)
 
 
 def when_ready(server: Any) -> None:
@@ -144,7 +156,8 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Clean up after a worker that died, whose place this one may have taken."""
-    worker.wsgi.extensions["aurora_blobs"].blobs.recover()
+    blobs = worker.wsgi.extensions["aurora_blobs"].blobs
+    until_it_works(blobs.recover, "undoing what a dead process has left")
 
 
 def _without_quotes(record: Any) -> bool:

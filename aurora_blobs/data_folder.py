@@ -13,6 +13,10 @@ class DataFolder:
 
     path: Path
 
+    def is_there(self) -> bool:
+        """Whether it is the folder of a service that has run: it may be one that is not mounted."""
+        return self.spool.is_dir()
+
     @property
     def database(self) -> Path:
         """The SQLite file, unless the setting DATABASE_URL names another."""

@@ -12,9 +12,15 @@ from flask import Flask, Response, g, request
 from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from aurora_blobs.errors import BlobServiceError, InvalidRequest, MethodNotImplemented
+from aurora_blobs.errors import (
+    BlobServiceError,
+    InvalidRequest,
+    MethodNotImplemented,
+    ServiceBusy,
+)
 from aurora_blobs.rate_limits import RateLimitState
 from aurora_blobs.server import bodies
+from aurora_blobs.services import services
 
 log = logging.getLogger("aurora_blobs")
 
@@ -108,6 +114,9 @@ def _not_routed(error: HTTPException) -> Response:
 
 
 def _failed(error: Exception) -> Response:
+    if not services().config.data_folder.is_there():
+        log.warning("%s %s: %s", request.method, request.path, error)
+        return error_response(ServiceBusy("The data folder is away, please try again."))
     request_id = secrets.token_hex(8)
     log.error("request %s: %s %s failed", request_id, request.method, request.path, exc_info=error)
     response = error_response(BlobServiceError(str(error)))

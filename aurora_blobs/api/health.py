@@ -15,7 +15,7 @@ bp = Blueprint("health", __name__)
 @query(bp, "_health")
 def health() -> tuple[Response, int]:
     """200 while the database and the store answer, and the data folder is there."""
-    if not (_database_works() and services().config.data_folder.spool.is_dir()):
+    if not (_database_works() and services().config.data_folder.is_there()):
         services().store_health.doubt()
     elif services().store_health.works():
         return jsonify(version=__version__), 200

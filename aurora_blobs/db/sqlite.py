@@ -276,7 +276,9 @@ class Database:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
-            self.path,
+            # Never makes a file: where the folder is not mounted, it would be an empty database.
+            f"{self.path.absolute().as_uri()}?mode=rw",
+            uri=True,
             timeout=self._busy_seconds,
             isolation_level=None,
             cached_statements=_CACHED_STATEMENTS,

@@ -3,20 +3,23 @@
 It leans on these parts of gunicorn 27.0.1, few of them documented. Where a new gunicorn changes one
 of them, tests/server/test_gunicorn_parts.py fails and names it.
 
-- ThreadWorker, overridden: init_process, enqueue_req, handle, handle_request, finish_request,
-  _cap_keepalive, handle_quit. Used: alive, cfg, sockets, nr_conns, pending_conns, poller.
+- ThreadWorker, overridden: init_process, accept, enqueue_req, handle, handle_request,
+  finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log, sockets, nr_conns, pending_conns,
+  poller.
 - TConn: sock, client, parser, data_ready, timeout, close. It takes an attribute of ours, head.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
   ChunkedReader, which has parse_chunk_size. body.failed is asked before the next request is read.
-- The config: settings, is_ssl, worker_int. An instance attribute goes before a setting.
+- The config: settings, is_ssl, workers, worker_int. An instance attribute goes before a setting.
 - util: write_error, looked up where it is called; write_nonblock.
 - UnsupportedTransferCoding is answered with 501, StopIteration with nothing.
 """
 
+import errno
 import json
 import os
 import select
+import sys
 import time
 from concurrent.futures import Future
 from functools import partial
@@ -43,6 +46,9 @@ _HEAD_END = b"\r\n\r\n"
 # _STAY_SECONDS, because other requests may be waiting for a thread.
 _NEXT_SECONDS = 0.002
 _STAY_SECONDS = 0.1
+_ACCEPT_SECONDS = 0.05  # between a connection that could not be taken and the next try
+_WARN_SECONDS = 60  # between two lines in the log about that
+_RESTART_SECONDS = 1  # between a worker that could not start and the next one
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -55,13 +61,37 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         self._is_tls = self.cfg.is_ssl  # gunicorn computes it at each access
+        self._warns_at = 0.0
         # Settings as plain attributes: gunicorn looks them up in Python, twenty times a request.
         self.cfg.__dict__.update(
             {name: setting.get() for name, setting in self.cfg.settings.items()}
         )
         # What gunicorn refuses has the same envelope as what the service refuses.
         util.write_error = _write_error
-        super().init_process()
+        try:
+            super().init_process()
+        except Exception:
+            if self.booted or self.age <= self.cfg.workers:
+                raise
+            # This one replaces another. gunicorn ends the whole service if a worker fails at its
+            # start, and all uploads with it; by this status it starts another one.
+            self.log.exception("the worker could not start; another one follows")
+            time.sleep(_RESTART_SECONDS)
+            sys.exit(1)
+
+    def accept(self, listener: Any) -> None:
+        """Take a connection, or leave it in the backlog where no file or memory is left for it."""
+        try:
+            super().accept(listener)
+        except OSError as error:
+            # gunicorn's worker would end, and with it all that it has under way.
+            if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+                raise
+            now = time.monotonic()
+            if now >= self._warns_at:
+                self.log.warning("connections have to wait: %s", error.strerror)
+                self._warns_at = now + _WARN_SECONDS
+            time.sleep(_ACCEPT_SECONDS)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give *conn*, new or kept alive, to a thread if a head is here, else to the poller."""

@@ -1,23 +1,32 @@
 """The data folder disappears for a while, like a mount: the service reports it and recovers."""
 
 import os
+import signal
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
+from support.accounts import UPLOAD
 from support.live_service import Service, becomes
 
+from aurora_blobs.server.restarts import RETRY_SECONDS
 from aurora_blobs.storage.health import FRESH_SECONDS
 
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
-BODY = PNG + os.urandom(3_000_000)  # too large to be in memory
+BODY = PNG + os.urandom(9_000_000)  # too large to be in memory
 HEALTH = "/xrpc/_health"
+SENT = 2_000_000
+WORKERS = 3
 
 
 @pytest.fixture
 def service(tmp_path):
-    with Service(tmp_path, AURORA_BLOBS_WORKERS="3") as service:
+    with Service(
+        tmp_path, AURORA_BLOBS_WORKERS=str(WORKERS), AURORA_BLOBS_MAX_BLOB_SIZE="10MB"
+    ) as service:
         yield service
 
 
@@ -41,3 +50,131 @@ def test_after_the_first_503_no_process_says_that_all_is_well(service):
     assert set(statuses[statuses.index(503) :]) == {503}
     assert becomes(lambda: service.get(HEALTH).status_code == 200, 2 * FRESH_SECONDS)
     assert set(statuses_of_health(service, 1)) == {200}
+
+
+class Upload:
+    """An upload of `BODY` of which two megabytes have been sent, and lie in a file in the spool."""
+
+    def __init__(self, service, account):
+        self._connection = service.connect()
+        head = (
+            f"POST {UPLOAD} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: image/png\r\n"
+        )
+        head += f"Authorization: {account.headers['Authorization']}\r\n"
+        head += f"Content-Length: {len(BODY)}\r\n\r\n"
+        self._connection.sendall(head.encode() + BODY[:SENT])
+        assert becomes(lambda: holders(service))
+        (self.worker,) = holders(service)
+
+    def finish(self):
+        """Send the rest; the answer."""
+        self._connection.sendall(BODY[SENT:])
+        return b"".join(iter(lambda: self._connection.recv(65_536), b""))
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._connection.close()
+
+
+def holders(service):
+    """The workers that have a file in the spool open."""
+    return [pid for pid in service.workers() if any(map(is_spooled, open_files_of(pid)))]
+
+
+def open_files_of(pid):
+    for file in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):
+            yield os.readlink(file)
+
+
+def is_spooled(path):
+    return "/spool/upload." in path
+
+
+def kill(service, pids):
+    """Returns when others have taken their places."""
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    assert becomes(lambda: len(set(service.workers()) - set(pids)) == WORKERS)
+    assert becomes(service.is_answering)
+
+
+def test_a_worker_that_starts_meanwhile_ends_neither_the_service_nor_what_is_under_way(service):
+    account = service.account()
+    data, away = service.folder / "data", service.folder / "away"
+
+    with Upload(service, account) as upload:
+        data.rename(away)
+        kill(service, set(service.workers()) - {upload.worker})
+        answers = [account.upload(PNG + bytes([number]), "image/png") for number in range(20)]
+        answers += [service.get(HEALTH) for _ in range(20)]
+        made_anew = data.exists()
+        away.rename(data)
+        answer = upload.finish()
+
+    assert answer.startswith(b"HTTP/1.1 200 "), answer
+    assert {answer.status_code for answer in answers} == {503}
+    assert not made_anew
+    assert becomes(lambda: service.get(HEALTH).status_code == 200, 2 * FRESH_SECONDS)
+    assert account.upload(PNG + b"after", "image/png").status_code == 200
+    assert service.process.poll() is None
+
+
+def test_what_a_dead_worker_left_is_undone_when_the_folder_is_back(service):
+    data, away = service.folder / "data", service.folder / "away"
+
+    with Upload(service, service.account()) as upload:
+        data.rename(away)
+        kill(service, [upload.worker])
+        left = list((away / "spool").iterdir())
+        away.rename(data)
+
+    assert len(left) == 1
+    assert becomes(lambda: list((data / "spool").iterdir()) == [], 3 * RETRY_SECONDS)
+
+
+# What a worker does at its start, and what is done to make it.
+FAILING = """
+from pathlib import Path
+exec(Path("gunicorn.conf.py").read_text())
+
+def HOOK:
+    if Path("FLAG").exists():
+        raise OSError("not now")
+"""
+
+
+@pytest.mark.parametrize("hook", ["post_worker_init(worker)", "pre_fork(server, worker)"])
+def test_a_worker_that_cannot_start_is_tried_again(tmp_path, hook):
+    flag = tmp_path / "flag"
+    configuration = tmp_path / "gunicorn.conf.py"
+    configuration.write_text(FAILING.replace("HOOK", hook).replace("FLAG", str(flag)))
+    with Service(tmp_path, "-c", str(configuration), AURORA_BLOBS_WORKERS="2") as service:
+        assert becomes(lambda: len(service.workers()) == 2)
+        first, second = service.workers()
+        flag.touch()
+        os.kill(first, signal.SIGKILL)
+        assert becomes(lambda: "not now" in service.log)
+        statuses = set(statuses_of_health(service, 3))
+        flag.unlink()
+
+        assert statuses == {200}
+        assert becomes(lambda: len(set(service.workers()) - {first}) == 2)
+        assert second in service.workers()
+
+
+def test_a_service_whose_first_workers_cannot_start_ends(tmp_path):
+    configuration = tmp_path / "gunicorn.conf.py"
+    flag = tmp_path / "flag"
+    flag.touch()
+    configuration.write_text(
+        FAILING.replace("HOOK", "post_worker_init(worker)").replace("FLAG", str(flag))
+    )
+    service = Service(tmp_path, "-c", str(configuration), AURORA_BLOBS_WORKERS="2")
+
+    with pytest.raises(AssertionError, match="not now"), service:
+        pass
+
+    assert service.process.returncode != 0

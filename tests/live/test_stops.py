@@ -2,10 +2,11 @@
 
 import hashlib
 import os
+import resource
 import signal
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 from support.live_service import Service, becomes
@@ -113,6 +114,22 @@ def test_a_dead_worker_is_replaced_and_no_blob_is_lost(service):
 
     assert becomes(service.is_answering)
     assert account.fetch(kept).data == PNG + b"kept"
+
+
+def test_connections_beyond_its_open_files_wait_and_end_no_worker(service):
+    account = service.account()
+    workers = service.workers()
+    for pid in workers:
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (64, 64))
+    with ExitStack() as open_ones:
+        for _ in range(200):
+            open_ones.enter_context(service.connect())
+        assert becomes(lambda: "connections have to wait" in service.log)
+
+    assert becomes(service.is_answering)
+    assert account.upload(PNG + b"after", "image/png").status_code == 200
+    assert service.workers() == workers
+    assert service.log.count("connections have to wait") <= len(workers)
 
 
 def test_the_service_starts_within_seconds(tmp_path):

@@ -24,6 +24,7 @@ from aurora_blobs.server import worker
 
 FUNCTIONS = {
     "gunicorn.workers.gthread:ThreadWorker.init_process": "(self)",
+    "gunicorn.workers.gthread:ThreadWorker.accept": "(self, listener)",
     "gunicorn.workers.gthread:ThreadWorker.enqueue_req": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle_request": "(self, req, conn)",
@@ -45,8 +46,11 @@ FUNCTIONS = {
     "gunicorn.config:WorkerInt.worker_int": "(worker)",
 }
 ATTRIBUTES = [
+    "self.age",
     "self.alive",
+    "self.booted",
     "self.cfg",
+    "self.log",
     "self.sockets",
     "self.nr_conns",
     "self.pending_conns",
@@ -69,6 +73,7 @@ ATTRIBUTES = [
     "self.cfg.settings",
     "self.cfg.is_ssl",
     "self.cfg.worker_int",
+    "self.cfg.workers",
 ]
 
 
@@ -156,7 +161,7 @@ def test_the_worker_says_at_its_top_what_it_leans_on(name):
 @pytest.mark.parametrize(
     "variable, ours",
     [
-        ("self", {*vars(worker.Worker), "_is_tls"}),
+        ("self", {*vars(worker.Worker), "_is_tls", "_warns_at"}),
         ("self.cfg", {"__dict__"}),
         ("conn", {"head"}),
         ("conn.parser", {"unreader"}),
