@@ -99,11 +99,15 @@ def _refused(error: BlobServiceError) -> Response:
 
 def _not_routed(error: HTTPException) -> Response:
     if request.path.startswith("/xrpc/"):
+        if error.code == HTTPStatus.NOT_FOUND:
+            return error_response(MethodNotImplemented())
         # Only a verb unknown to HTTP is not allowed here: other verbs reach the method, which
         # refuses them.
         if error.code == HTTPStatus.METHOD_NOT_ALLOWED:
             return error_response(InvalidRequest("XRPC requests only supports GET and POST"))
-        return error_response(MethodNotImplemented())
+    if error.code == HTTPStatus.BAD_REQUEST:
+        # werkzeug's own: a Host that is none, an Upgrade to what no route speaks.
+        return error_response(InvalidRequest("The header Host or Upgrade makes no sense"))
     refusal = InvalidRequest(error.description or error.name)
     refusal.error = (error.name or "InvalidRequest").replace(" ", "")
     refusal.status = error.code or 400

@@ -255,6 +255,21 @@ def test_the_envelope_says_what_was_wrong(client, method, path, status, error, m
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [{"Host": ".."}, {"Host": "a" * 5000}, {"Upgrade": "websocket", "Connection": "Upgrade"}],
+    ids=["no host", "a long host", "a websocket"],
+)
+@pytest.mark.parametrize("path", ["/xrpc/com.atproto.server.describeServer", "/img/a/plain/b/c"])
+def test_a_header_that_makes_no_sense_is_not_a_method_that_is_missing(client, path, headers):
+    answer = client.get(path, headers=headers)
+
+    assert (answer.status_code, answer.json) == (
+        400,
+        {"error": "InvalidRequest", "message": "The header Host or Upgrade makes no sense"},
+    )
+
+
 PARAMETERS = [
     ("com.atproto.sync.getBlob", "", 'Missing required key "did"'),
     ("com.atproto.sync.getBlob", "did=alice.test&cid=x", 'Invalid DID (got "alice.test")'),
