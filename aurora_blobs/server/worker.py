@@ -19,9 +19,11 @@ import errno
 import json
 import os
 import select
+import socket
 import sys
 import time
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
 from selectors import EVENT_READ
@@ -33,13 +35,15 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from aurora_blobs.server.bodies import ChunkedBody, DirectBody
+from aurora_blobs.server.bodies import DRAIN_BYTES, ChunkedBody, DirectBody
 from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 HEAD_SECONDS = 10  # for the request line and all headers together
 # More than gunicorn's parser accepts by default. A longer head is given to it to be refused.
 _MAX_HEAD = 64 * 1024
 _HEAD_CHUNK = 16 * 1024  # more than the usual head: a small body comes along in the same read
+_MAX_MESSAGE = 200  # characters of what is said about a head that is refused; a guess
+_LINGER_SECONDS = 2  # as gunicorn's own
 _HEAD_END = b"\r\n\r\n"
 # A thread waits this long for the next request of its connection: through the poller and another
 # thread that request costs a fifth more CPU. It stays with the connection no longer than
@@ -162,9 +166,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         while kept and time.monotonic() < leave_at and self._is_next_here(conn):
             kept = super().handle(conn)
         if not kept:
-            # Not in `finish_request`: closing waits up to 2 s for the client, and that runs in the
-            # main thread.
-            conn.close(graceful=True)
+            # Not in `finish_request`: closing waits for the client, and that runs in the main
+            # thread.
+            _close(conn)
         return kept
 
     def _is_next_here(self, conn: TConn) -> bool:
@@ -202,10 +206,29 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         os._exit(0)
 
 
+def _close(conn: TConn) -> None:
+    """Close *conn* when the client has what was sent: throw away for a while what still comes.
+
+    gunicorn throws away 64 KiB. Of a larger body behind a head that it refuses, the kernel would
+    break the connection, and a proxy make a 502 of the answer.
+    """
+    if not isinstance(conn.sock, TimeoutSocket):
+        conn.close(graceful=True)
+        return
+    with conn.sock, suppress(OSError):
+        conn.sock.shutdown(socket.SHUT_WR)
+        conn.sock.set_deadline(_LINGER_SECONDS)
+        left = DRAIN_BYTES
+        while left > 0 and (data := conn.sock.recv(_HEAD_CHUNK)):
+            left -= len(data)
+
+
 def _write_error(client: Any, status: int, reason: str, message: str) -> None:
     """Answer a request that never reached the service: its head is broken or too long."""
     phrase = HTTPStatus(status).phrase  # gunicorn's *reason* for a 501 is "Bad Request"
     name = "InternalServerError" if status == 500 else "InvalidRequest"
+    if len(message) > _MAX_MESSAGE:  # gunicorn quotes the whole line
+        message = message[: _MAX_MESSAGE - 1] + "…"
     body = json.dumps({"error": name, "message": message or phrase}).encode()
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n"

@@ -103,6 +103,37 @@ def test_early_answers_behind_nginx_break_no_other_upload(nginx, account):
     assert {status: statuses.count(status) for status in statuses} == {200: 300}
 
 
+# What gunicorn refuses, and nginx lets through.
+HEADS = {
+    "a long line": ("/xrpc/com.atproto.server.createSession?x=" + "x" * 5000, [], 414),
+    "many headers": ("/xrpc/com.atproto.server.createSession", ["A: b"] * 150, 431),
+}
+
+
+@pytest.mark.parametrize("target, headers, status", HEADS.values(), ids=HEADS)
+def test_a_refused_head_is_answered_through_nginx_whatever_body_follows(
+    nginx, target, headers, status
+):
+    lines = [f"POST {target} HTTP/1.1", "Host: x", "Content-Length: 900000", *headers, "", ""]
+    head = "\r\n".join(lines).encode()
+
+    for _ in range(20):
+        with nginx.connect() as connection:
+            send(connection, head + bytes(900_000))
+            answer = read_head(connection)
+
+        assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+
+
+def test_a_refused_head_is_not_quoted_at_length(service):
+    with service.connect() as connection:
+        connection.sendall(b"GET " + b"x" * 4000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        answer = read_head(connection)
+
+    length = int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0])
+    assert answer.startswith(b"HTTP/1.1 400 ") and length < 300
+
+
 def attack(nginx, over):
     while not over.is_set():
         with suppress(OSError):

@@ -115,12 +115,12 @@ def silent(server, connection):
 
 
 @pytest.fixture
-def missing(depot):
+def missing(core):
     """Alice lacks the bytes of a blob that she owns."""
-    entry = depot.upload(DATA)
-    depot.backend.delete(entry.cid)
-    with depot.database.write() as tx:
-        blobs.mark_lost(tx, entry.cid, depot.clock())
+    entry = core.upload(DATA)
+    core.backend.delete(entry.cid)
+    with core.database.write() as tx:
+        blobs.mark_lost(tx, entry.cid, core.clock())
     return entry.cid
 
 
@@ -142,34 +142,34 @@ def watched(spool):
         watcher.join()
 
 
-def healed(depot, url, *, most=1000, seconds=30.0):
-    job = Heal(depot.database, depot.blobs, url, max_blob_bytes=most, answer_seconds=seconds)
+def healed(core, url, *, most=1000, seconds=30.0):
+    job = Heal(core.database, core.blobs, url, max_blob_bytes=most, answer_seconds=seconds)
     return [(finding.subject, finding.detail) for finding in job.run()], job.healed
 
 
-def test_what_is_missing_comes_back(depot, missing, serve):
-    assert healed(depot, serve(whole).url) == ([], 1)
-    assert depot.read(depot.entry(ALICE, missing)) == DATA
+def test_what_is_missing_comes_back(core, missing, serve):
+    assert healed(core, serve(whole).url) == ([], 1)
+    assert core.read(core.entry(ALICE, missing)) == DATA
 
 
 @pytest.mark.parametrize("answer", [endless, endless_in_chunks, far_too_long])
 @pytest.mark.parametrize("owned", [True, False], ids=["lost", "named with a size"])
-def test_no_more_is_read_than_the_blob_has(depot, missing, serve, answer, owned):
+def test_no_more_is_read_than_the_blob_has(core, missing, serve, answer, owned):
     server = serve(answer)
-    own = {True: lambda: None, False: lambda: name_alone(depot, missing, len(DATA))}
+    own = {True: lambda: None, False: lambda: name_alone(core, missing, len(DATA))}
     own[owned]()
 
-    with watched(depot.spool) as most:
-        findings, count = healed(depot, server.url)
+    with watched(core.spool) as most:
+        findings, count = healed(core, server.url)
 
     assert ([subject for subject, _ in findings], count) == ([missing], 0)
     assert server.sent < BUFFERS
     assert most[0] <= len(DATA)
 
 
-def name_alone(depot, cid, size):
+def name_alone(core, cid, size):
     """A record names the blob, which nobody owns."""
-    with depot.database.write() as tx:
+    with core.database.write() as tx:
         blobs.remove_owner(tx, ALICE, cid)
         blobs.forget(tx, cid)
         uri = f"at://{ALICE}/app.test/1"
@@ -178,12 +178,12 @@ def name_alone(depot, cid, size):
 
 @pytest.mark.parametrize("size", [None, 10**15], ids=["of no size", "of a size without measure"])
 @pytest.mark.parametrize("answer", [endless, endless_in_chunks, far_too_long])
-def test_a_blob_that_is_only_named_has_the_limit_of_an_upload(depot, missing, serve, size, answer):
-    name_alone(depot, missing, size)
+def test_a_blob_that_is_only_named_has_the_limit_of_an_upload(core, missing, serve, size, answer):
+    name_alone(core, missing, size)
     server = serve(answer)
 
-    with watched(depot.spool) as most:
-        findings, _ = healed(depot, server.url, most=1000)
+    with watched(core.spool) as most:
+        findings, _ = healed(core, server.url, most=1000)
 
     assert len(findings) == 1
     assert server.sent < BUFFERS
@@ -191,35 +191,35 @@ def test_a_blob_that_is_only_named_has_the_limit_of_an_upload(depot, missing, se
 
 
 @pytest.mark.parametrize("answer", [drip, dripping_head, silent])
-def test_a_blob_has_one_deadline_whatever_trickles_in(depot, missing, serve, answer):
+def test_a_blob_has_one_deadline_whatever_trickles_in(core, missing, serve, answer):
     server = serve(answer)
 
-    findings, _ = healed(depot, server.url, seconds=0.5)
+    findings, _ = healed(core, server.url, seconds=0.5)
 
     assert len(findings) == 1
     assert server.sent < 200  # of 400 and more
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(depot, missing, serve, status):
+def test_a_redirect_is_not_followed(core, missing, serve, status):
     elsewhere = serve(whole)
 
     def answer(server, connection):
         place = f"Location: {elsewhere.url}/x\r\nContent-Length: 0\r\n\r\n"
         server.send(connection, f"HTTP/1.1 {status} Moved\r\n{place}".encode())
 
-    assert healed(depot, serve(answer).url) == (
+    assert healed(core, serve(answer).url) == (
         [(missing, f"{ALICE}: the other server answers {status}")],
         0,
     )
     assert elsewhere.asked == []
 
 
-def test_no_proxy_of_the_environment_is_asked(depot, missing, serve, monkeypatch):
+def test_no_proxy_of_the_environment_is_asked(core, missing, serve, monkeypatch):
     proxy, server = serve(silent), serve(whole)
     monkeypatch.setenv("http_proxy", proxy.url)
 
-    assert healed(depot, server.url) == ([], 1)
+    assert healed(core, server.url) == ([], 1)
     assert proxy.asked == []
 
 
@@ -230,15 +230,15 @@ def test_no_proxy_of_the_environment_is_asked(depot, missing, serve, monkeypatch
         *("http://h:port", "http://h:0x", "http://[::", "https://h/?query", "HTTPS//h"),
     ],
 )
-def test_only_the_address_of_a_web_server_is_accepted(depot, url):
+def test_only_the_address_of_a_web_server_is_accepted(core, url):
     with pytest.raises(ValueError, match="accepted is a URL like https://pds.example.com"):
-        Heal(depot.database, depot.blobs, url, max_blob_bytes=1)
+        Heal(core.database, core.blobs, url, max_blob_bytes=1)
 
 
-def test_a_path_before_the_call_is_kept(depot, missing, serve):
+def test_a_path_before_the_call_is_kept(core, missing, serve):
     server = serve(whole)
 
-    healed(depot, f"{server.url}/pds/")
+    healed(core, f"{server.url}/pds/")
 
     (head,) = server.asked
     assert head.startswith("GET /pds/xrpc/com.atproto.sync.getBlob?did=did%3Aweb%3Aalice.test&cid=")
@@ -248,19 +248,19 @@ def test_a_path_before_the_call_is_kept(depot, missing, serve):
 @pytest.mark.parametrize(
     "answer", [lambda server, connection: None, silent], ids=["gone", "silent"]
 )
-def test_a_server_that_never_answers_is_left_alone_soon(depot, serve, answer):
+def test_a_server_that_never_answers_is_left_alone_soon(core, serve, answer):
     for number in range(12):
-        name_alone_of(depot, cid_of(b"%d" % number), number)
+        name_alone_of(core, cid_of(b"%d" % number), number)
     server = serve(answer)
 
-    findings, _ = healed(depot, server.url, seconds=0.2)
+    findings, _ = healed(core, server.url, seconds=0.2)
 
     assert len(server.asked) == 5
     assert findings[-1] == ("all others", "the other server seems to be away")
 
 
-def name_alone_of(depot, cid, number):
-    with depot.database.write() as tx:
+def name_alone_of(core, cid, number):
+    with core.database.write() as tx:
         uri = f"at://{ALICE}/app.test/{number}"
         references.add(tx, ALICE, uri, Reference(cid, "image/jpeg", 1), "3kabc")
 
@@ -285,8 +285,8 @@ def name_alone_of(depot, cid, number):
     ],
     ids=["many lines", "another protocol", "a long line", "cut off", "no chunk", "other bytes"],
 )
-def test_a_broken_answer_is_a_finding(depot, missing, serve, answer):
-    findings, count = healed(depot, serve(answer).url, seconds=2)
+def test_a_broken_answer_is_a_finding(core, missing, serve, answer):
+    findings, count = healed(core, serve(answer).url, seconds=2)
 
     assert ([subject for subject, _ in findings], count) == ([missing], 0)
-    assert depot.stored() == set()
+    assert core.stored() == set()
