@@ -4,8 +4,8 @@ It leans on these parts of gunicorn 27.0.1, few of them documented. Where a new 
 of them, tests/server/test_gunicorn_parts.py fails and names it.
 
 - ThreadWorker, overridden: init_process, accept, enqueue_req, handle, handle_request,
-  finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log, sockets, nr_conns, pending_conns,
-  poller.
+  finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log, sockets,
+  nr_conns, pending_conns, poller.
 - TConn: sock, client, parser, data_ready, timeout, close. It takes an attribute of ours, head.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
