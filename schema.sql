@@ -37,6 +37,13 @@ CREATE TABLE IF NOT EXISTS deleted_account (
 );
 CREATE INDEX IF NOT EXISTS deleted_account_by_expiry ON deleted_account (expires_at);
 
+-- One row per account whose deletion is under way. The account is gone for everybody; its rows go
+-- in steps, this one and that in account last.
+CREATE TABLE IF NOT EXISTS account_deletion (
+    did        TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    started_at BIGINT NOT NULL
+);
+
 -- One row per distinct content.
 -- created_at, with cid, tells this row from one that was collected and made again.
 -- stored_at is NULL while the backend lacks the bytes: an upload is under way, or they are lost.
@@ -108,6 +115,24 @@ CREATE TABLE IF NOT EXISTS record_blob (
 );
 CREATE INDEX IF NOT EXISTS record_blob_by_cid ON record_blob (did, cid, rev, record_uri);
 
+-- One row per account that has or had records.
+-- bytes sums up its rows of record and record_blob, in the transactions that change them: of a record
+-- the bytes of value and of its URI, of a reference those of record_uri and cid.
+CREATE TABLE IF NOT EXISTS record_usage (
+    did   TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    bytes BIGINT NOT NULL
+);
+INSERT INTO record_usage (did, bytes)
+SELECT did, SUM(bytes)
+  FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
+          FROM record
+         UNION ALL
+        SELECT did, LENGTH(record_uri) + LENGTH(cid) AS bytes
+          FROM record_blob) AS found
+ WHERE NOT EXISTS (SELECT 1 FROM record_usage)
+ GROUP BY did
+    ON CONFLICT (did) DO NOTHING;
+
 -- One row per blob that must not be served, stored or referenced.
 -- did is '' where that holds for every account.
 -- The row outlives the blob, its records and the account, and may precede them.
@@ -117,6 +142,13 @@ CREATE TABLE IF NOT EXISTS takedown (
     ref        TEXT   NOT NULL,
     created_at BIGINT NOT NULL,
     PRIMARY KEY (cid, did)
+);
+
+-- One row per hidden blob that has more owners than one transaction hides: links for nginx may be
+-- left. position is the DID of the last owner that was done, in their order.
+CREATE TABLE IF NOT EXISTS hiding (
+    cid      TEXT PRIMARY KEY,
+    position TEXT NOT NULL
 );
 
 -- One row per account that was deleted while it was taken down. Whoever comes under its DID later is taken down too,

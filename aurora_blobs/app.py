@@ -22,6 +22,7 @@ from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, Database, open_database
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
+from aurora_blobs.records.changes import RecordLimits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.services import Services
@@ -107,6 +108,7 @@ def _assemble(
     )
     identities = Identities(config, database, clock)
     tokens = open_session_tokens(config, clock)
+    limits = RecordLimits.of(config)
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,
@@ -116,9 +118,14 @@ def _assemble(
         blobs=blobs,
         public_links=public_links,
         thumbnails=thumbnails,
-        records=Records(database, backend, clock),
+        records=Records(database, backend, clock, limits),
         repo_importer=RepoImporter(
-            database, spool=spool, max_bytes=config.max_import_size, clock=clock
+            database,
+            spool=spool,
+            max_bytes=config.max_import_size,
+            clock=clock,
+            limits=limits,
+            at_once=config.imports_at_once,
         ),
         lexicons=open_lexicons(config.lexicon_dir),
         repos=repos,

@@ -270,6 +270,21 @@ class Config:
     max_import_size: int = _setting(
         parse_size, 500_000_000, "bytes that an imported repository may have; 0: no imports"
     )
+    imports_at_once: int = _setting(
+        whole_number(1, 64),
+        2,
+        "repositories that are imported at the same time, by all processes; an account's own one "
+        "after the other",
+    )
+    record_quota: int = _setting(
+        parse_size,
+        1_000_000_000,
+        "bytes that the records of an account may have: their JSON and URIs, and URI and CID for "
+        "each blob that a record names; 0: no limit",
+    )
+    max_record_references: int = _setting(
+        whole_number(1, 100_000), 1000, "blobs that one record may name"
+    )
     lexicon_dir: Path | None = _setting(
         Path,
         None,

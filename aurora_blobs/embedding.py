@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
 
+from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
@@ -111,6 +112,7 @@ class BlobStore:
         subject = takedowns.EVERY_ACCOUNT if did is None else parse_did(did)
         with self._database.write() as tx:
             takedowns.apply(tx, parse_blob_cid(cid), subject, ref, _now())
+        finish_hiding(self._database)
 
     def lift(self, cid: str, *, did: str | None = None) -> bool:
         """Undo `take_down` with the same *did*; whether there was one."""

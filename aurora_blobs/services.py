@@ -46,7 +46,7 @@ class Services:
 
     def delete_account(self, did: str) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
-        self.thumbnails.forget(self.blobs.delete_account(did))
+        self.blobs.delete_account(did, self.thumbnails.forget)
 
     def unlimited_blobs(self) -> BlobManager:
         """`blobs` for what the operator brings in: any type, and any size that S3 takes.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
 from aurora_blobs.db import Database
@@ -86,6 +87,7 @@ class Moderation:
                 accounts.take_down(tx, subject.did, now, ref)
             else:
                 takedowns.apply(tx, subject.cid, subject.did, ref, now)
+        finish_hiding(self._database)
 
     def lift(self, subject: Subject) -> bool:
         """Undo `take_down`; False if nothing was taken down. Bytes still here are served again.

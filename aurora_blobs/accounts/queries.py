@@ -67,6 +67,11 @@ class RepoQueries:
                 accounts.make_external(tx, parse_did(name), self._clock())
         return self.find(name).did
 
+    def check_reportable(self, did: str) -> None:
+        """Raise RepoNotFound where `reported` would."""
+        if not self._open_to_reports:
+            self.find(did)
+
     def record(self, did: str, collection: str, rkey: str, cid: str | None) -> Record:
         """The record, in the version *cid* if one is given. Raises RecordNotFound."""
         with self._database.read() as tx:

@@ -142,7 +142,9 @@ def import_repo() -> Response:
         raise InvalidRequest(f"Wrong request encoding (Content-Type): {sent}")
     services().repo_importer.receive(
         request.environ["wsgi.input"],
-        admit=partial(_check_importable, requester),
+        did=None if isinstance(requester, Administrator) else requester.did,
+        check=partial(_check_importable, requester),
+        admit=partial(_admit, requester),
         declared_size=request.content_length,
         encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
     )
@@ -248,10 +250,16 @@ def _writable(requester: Requester, repo: str) -> str:
 
 
 def _check_importable(requester: Requester, did: str) -> None:
+    """Raises InvalidRequest, RepoNotFound as soon as it is known whose repository it is."""
     if isinstance(requester, Administrator):
-        services().repos.reported(did)
+        services().repos.check_reportable(did)
     elif did != requester.did:
         raise InvalidRequest(f"The repository is of {shown(did)}, not of {requester.did}")
+
+
+def _admit(requester: Requester, did: str) -> None:
+    if isinstance(requester, Administrator):
+        services().repos.reported(did)
 
 
 def _shown(written: Written, status: str | None) -> dict[str, Any]:

@@ -1,12 +1,14 @@
 """Removes bytes that no account holds any more, one by one or with their account."""
 
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
-from aurora_blobs.catalog import accounts, blobs
-from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import STORE_AWAY, BlobServiceError
+from aurora_blobs.catalog import accounts, blobs, records, references, sessions
+from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage, ServiceBusy
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
@@ -58,9 +60,16 @@ def delete_unowned_if(
 
 
 def delete_account(
-    database: Database, backend: BlobBackend, did: str, clock: Callable[[], int]
-) -> list[str]:
-    """Remove *did* and the bytes that no other account holds; the CIDs of these bytes.
+    database: Database,
+    backend: BlobBackend,
+    did: str,
+    clock: Callable[[], int],
+    on_gone: Callable[[list[str]], None],
+) -> None:
+    """Remove *did* and the bytes that no other account holds; *on_gone* gets their CIDs, in steps.
+
+    The first transaction is short. After it the account is gone for everybody, and until the rest
+    has gone too there is no new one of the same DID. The collector finishes what breaks off.
 
     Bytes in quarantine go too. Takedowns of its blobs stay, and keep their bytes. The collector
     removes later what a store that is away has kept. *clock* gives microseconds since the epoch,
@@ -68,16 +77,90 @@ def delete_account(
     """
     with database.write() as tx:
         now = clock()
-        cids = sorted(blobs.cids_of(tx, did))  # in the order of their folders
-        if accounts.delete(tx, did):
+        if accounts.begin_deletion(tx, did, now):
             lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
             accounts.remember_deletion(tx, did, now, now + lifetime)
-    gone: list[str] = []
     try:
-        for start in range(0, len(cids), _STEP):
-            gone += delete_unowned(database, backend, cids[start : start + _STEP], clock)
-        for store in backend.stores:
-            store.purge_quarantine(set(gone))
-    except STORE_AWAY as error:
-        log.warning("the account %s is deleted, not all of its bytes are: %s", did, error.message)
-    return gone
+        finish_deletion(database, backend, did, clock, on_gone)
+    except (ServiceBusy, InsufficientStorage) as error:
+        log.warning("the account %s is deleted, not all of its rows are: %s", did, error.message)
+
+
+def finish_deletion(
+    database: Database,
+    backend: BlobBackend,
+    did: str,
+    clock: Callable[[], int],
+    on_gone: Callable[[list[str]], None],
+) -> bool:
+    """Go on with `delete_account`, from wherever it is; False if it has been finished already."""
+    if not accounts.is_being_deleted(database.one_shot(), did):
+        return False
+    for delete_some in (references.drop_some, sessions.end_some):
+        database.in_steps(partial(_is_full_step, delete_some, did))
+    _delete_records(database, did)
+    _delete_entries(database, backend, did, clock, on_gone)
+    with database.write() as tx:
+        if accounts.is_being_deleted(tx, did):  # or another process was faster, and it came anew
+            accounts.delete(tx, did)
+    return True
+
+
+def _is_full_step(
+    delete_some: Callable[[Transaction, str, int], int], did: str, tx: Transaction
+) -> bool:
+    return delete_some(tx, did, STEP_ROWS) == STEP_ROWS
+
+
+def _delete_records(database: Database, did: str) -> None:
+    while True:
+        with database.read() as tx:
+            left = deque(records.some_sizes(tx, did, STEP_ROWS))
+        if not left:
+            return
+        database.in_steps(partial(_delete_some_records, did, left))
+
+
+def _delete_some_records(did: str, left: deque[tuple[str, str, int]], tx: Transaction) -> bool:
+    size = 0
+    while left and size < STEP_BYTES:
+        collection, rkey, record_size = left.popleft()
+        records.delete(tx, did, collection, rkey)
+        size += record_size
+    return bool(left)
+
+
+def _delete_entries(
+    database: Database,
+    backend: BlobBackend,
+    did: str,
+    clock: Callable[[], int],
+    on_gone: Callable[[list[str]], None],
+) -> None:
+    is_away = False
+    while True:
+        with database.read() as tx:
+            cids = blobs.some_cids_of(tx, did, _STEP)
+        if not cids:
+            return
+        if is_away:
+            with database.write() as tx:
+                blobs.forget_owner(tx, did, cids)
+            continue
+        try:
+            gone = delete_unowned_if(
+                partial(_forget_owner, did, cids), database, backend, cids, clock
+            )
+            on_gone(gone or [])
+            for store in backend.stores:
+                store.purge_quarantine(set(gone or []))
+        except STORE_AWAY as error:
+            is_away = True
+            log.warning(
+                "the account %s is deleted, not all of its bytes are: %s", did, error.message
+            )
+
+
+def _forget_owner(did: str, cids: list[str], tx: Transaction) -> bool:
+    blobs.forget_owner(tx, did, cids)
+    return True

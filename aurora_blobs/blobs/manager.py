@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import PAGE_BYTES, check_available
 from aurora_blobs.blobs.deletion import delete_account
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules, undo_upload
@@ -94,8 +95,10 @@ class BlobManager:
     def recover(self) -> int:
         """Undo what uploads that died have left behind; how many files they were.
 
-        The collector removes later what a store that is away has kept.
+        The collector removes later what a store that is away has kept. A takedown that broke off
+        is finished.
         """
+        finish_hiding(self._database)
         count = 0
         for path, cid in stale_files(self._spool):
             if cid is not None and not undo_upload(self._database, self.backend, cid, self._clock):
@@ -249,6 +252,8 @@ class BlobManager:
             takedowns=taken_down,
         )
 
-    def delete_account(self, did: str) -> list[str]:
-        """Remove *did* and what it holds; the CIDs of the bytes that are gone with it."""
-        return delete_account(self._database, self.backend, did, self._clock)
+    def delete_account(
+        self, did: str, on_gone: Callable[[list[str]], None] = lambda cids: None
+    ) -> None:
+        """Remove *did* and what it holds; *on_gone* gets the CIDs of bytes that go with it."""
+        delete_account(self._database, self.backend, did, self._clock, on_gone)

@@ -28,6 +28,7 @@ def find_account_status(tx: Transaction, did: str, session_id: str | None) -> Ac
                (SELECT d.deleted_at FROM deleted_account d WHERE d.did = a.did)
           FROM account a
          WHERE a.did = ?
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
         """,
         session_id,
         did,

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from aurora_blobs.db import Transaction
+from aurora_blobs.errors import ServiceBusy
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,11 @@ def create(
     now: int,
     deactivated_at: int | None = None,
 ) -> bool:
-    """Make a local account; False if the DID, the handle or the email is in use."""
+    """Make a local account; False if the DID, the handle or the email is in use.
+
+    Raises ServiceBusy while an earlier account of the DID is being deleted.
+    """
+    _refuse_while_deleted(tx, did)
     return bool(
         tx.run(
             """
@@ -78,7 +83,11 @@ def create(
 
 
 def make_external(tx: Transaction, did: str, now: int) -> bool:
-    """Make the row of an account that a PDS keeps; False if there is one."""
+    """Make the row of an account that a PDS keeps; False if there is one.
+
+    Raises ServiceBusy while an earlier account of the DID is being deleted.
+    """
+    _refuse_while_deleted(tx, did)
     return bool(
         tx.run(
             """
@@ -122,8 +131,9 @@ def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
         """
         SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
                takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-          FROM account
+          FROM account a
          WHERE did > ?
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
          ORDER BY did
          LIMIT ?
         """,
@@ -242,22 +252,57 @@ def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
     )
 
 
+def begin_deletion(tx: Transaction, did: str, now: int) -> bool:
+    """Take *did* out of everybody's sight; its handle and email are free. False without it.
+
+    The account's rows stay. No function that looks for an account finds it any more. A takedown of
+    the account is remembered.
+    """
+    if find(tx, did) is None:
+        return False
+    tx.hide(did)
+    _remember_takedown(tx, did)
+    tx.run(
+        """
+        UPDATE account
+           SET handle = NULL, email = NULL, password_hash = NULL, deactivated_at = ?
+         WHERE did = ?
+        """,
+        now,
+        did,
+    )
+    tx.run("INSERT INTO account_deletion (did, started_at) VALUES (?, ?)", did, now)
+    return True
+
+
+def find_deletions(tx: Transaction, after: str, limit: int) -> list[tuple[str, int]]:
+    """Up to *limit* accounts after *after* that are being deleted: DID, and since when."""
+    rows = tx.all(
+        """
+        SELECT did, started_at
+          FROM account_deletion
+         WHERE did > ?
+         ORDER BY did
+         LIMIT ?
+        """,
+        after,
+        limit,
+    )
+    return [(did, started_at) for did, started_at in rows]
+
+
+def is_being_deleted(tx: Transaction, did: str) -> bool:
+    """Whether the deletion of *did* has begun and is not finished."""
+    return tx.one("SELECT 1 FROM account_deletion WHERE did = ?", did) is not None
+
+
 def delete(tx: Transaction, did: str) -> bool:
-    """Delete *did* with its sessions, records, references and entries.
+    """Delete *did* with its sessions, records, references and entries, however many there are.
 
     A takedown of the account is remembered. False if there is no such account.
     """
     tx.hide(did)
-    tx.run(
-        """
-        INSERT INTO taken_down_account (did, ref, created_at)
-        SELECT did, COALESCE(takedown_ref, ''), takedown_at
-          FROM account
-         WHERE did = ? AND takedown_at IS NOT NULL
-            ON CONFLICT (did) DO NOTHING
-        """,
-        did,
-    )
+    _remember_takedown(tx, did)
     return bool(
         tx.run(
             """
@@ -285,6 +330,24 @@ def remember_deletion(tx: Transaction, did: str, now: int, until: int) -> None:
     )
 
 
+def _remember_takedown(tx: Transaction, did: str) -> None:
+    tx.run(
+        """
+        INSERT INTO taken_down_account (did, ref, created_at)
+        SELECT did, COALESCE(takedown_ref, ''), takedown_at
+          FROM account
+         WHERE did = ? AND takedown_at IS NOT NULL
+            ON CONFLICT (did) DO NOTHING
+        """,
+        did,
+    )
+
+
+def _refuse_while_deleted(tx: Transaction, did: str) -> None:
+    if is_being_deleted(tx, did):
+        raise ServiceBusy("An account of this DID is being deleted, please try again.")
+
+
 def _find(
     tx: Transaction, *, did: str | None = None, handle: str | None = None, email: str | None = None
 ) -> Account | None:
@@ -293,8 +356,9 @@ def _find(
         """
         SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
                takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-          FROM account
-         WHERE did = ? OR handle = ? OR email = ?
+          FROM account a
+         WHERE (did = ? OR handle = ? OR email = ?)
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
         """,
         did,
         handle,

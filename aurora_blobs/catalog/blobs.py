@@ -17,6 +17,7 @@ read find it.
 
 from dataclasses import dataclass
 
+from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
 
 
@@ -74,6 +75,7 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = b.cid
                LEFT JOIN record_blob r ON r.did = a.did AND r.cid = ?
          WHERE a.did = ?
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
          LIMIT 1
         """,
         cid,
@@ -165,12 +167,6 @@ def mark_lost(tx: Transaction, cid: str, now: int) -> None:
         cid,
     )
     hide_from_all(tx, cid)
-
-
-def hide_from_all(tx: Transaction, cid: str) -> None:
-    """Hide *cid* from the public, for every account that owns it."""
-    for (did,) in tx.all("SELECT creator_did FROM blob_metadata WHERE cid = ?", cid):
-        tx.hide(did, cid)
 
 
 def find_size(tx: Transaction, cid: str) -> int | None:
@@ -341,6 +337,7 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = ?
                LEFT JOIN blob b ON b.cid = m.cid
          WHERE a.did = ?
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
         """,
         cid,
         cid,
@@ -418,6 +415,15 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
     return [Entry(*row) for row in rows]
 
 
-def cids_of(tx: Transaction, did: str) -> list[str]:
-    """The CID of every blob that *did* owns."""
-    return [cid for (cid,) in tx.all("SELECT cid FROM blob_metadata WHERE creator_did = ?", did)]
+def some_cids_of(tx: Transaction, did: str, limit: int) -> list[str]:
+    """The CIDs of up to *limit* blobs that *did* owns, in the order of their folders."""
+    rows = tx.all(
+        "SELECT cid FROM blob_metadata WHERE creator_did = ? ORDER BY cid LIMIT ?", did, limit
+    )
+    return [cid for (cid,) in rows]
+
+
+def forget_owner(tx: Transaction, did: str, cids: list[str]) -> None:
+    """Take *cids* from *did*, which is being deleted: nothing is counted, nothing is hidden."""
+    for cid in cids:
+        tx.run("DELETE FROM blob_metadata WHERE creator_did = ? AND cid = ?", did, cid)

@@ -148,13 +148,14 @@ class Miscount:
 
 
 def miscounts(tx: Transaction) -> list[Miscount]:
-    """Each account whose counters are wrong."""
+    """Each account whose counters are wrong; those that are being deleted do not count."""
     rows = tx.all(
         """
         SELECT a.did, a.blob_count, a.blob_bytes, COUNT(m.cid) AS right_count,
                COALESCE(SUM(m.size), 0) AS right_bytes
           FROM account a
                LEFT JOIN blob_metadata m ON m.creator_did = a.did
+         WHERE NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
          GROUP BY a.did, a.blob_count, a.blob_bytes
         HAVING a.blob_count <> COUNT(m.cid) OR a.blob_bytes <> COALESCE(SUM(m.size), 0)
          ORDER BY a.did

@@ -45,6 +45,30 @@ def find(tx: Transaction, did: str, collection: str, rkey: str) -> Record | None
     return None if row is None else Record(*row)
 
 
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which version of a record is there: its CID, its rev, and the bytes of its JSON."""
+
+    cid: str
+    rev: str
+    size: int
+
+
+def find_version(tx: Transaction, did: str, collection: str, rkey: str) -> Version | None:
+    """The version of the record *rkey* in *collection* of *did*."""
+    row = tx.one(
+        """
+        SELECT cid, rev, OCTET_LENGTH(value) AS size
+          FROM record
+         WHERE did = ? AND collection = ? AND rkey = ?
+        """,
+        did,
+        collection,
+        rkey,
+    )
+    return None if row is None else Version(*row)
+
+
 def put(tx: Transaction, record: Record) -> None:
     """Write *record*, over an older one."""
     tx.run(
@@ -175,9 +199,20 @@ def keys_before(
     return [rkey for (rkey,) in rows]
 
 
-def raise_rev(tx: Transaction, did: str, rev: str) -> None:
-    """Make *rev* the newest revision of *did*, unless a newer one is there."""
-    tx.run("UPDATE account SET rev = ? WHERE did = ? AND (rev IS NULL OR rev < ?)", rev, did, rev)
+def some_sizes(tx: Transaction, did: str, limit: int) -> list[tuple[str, str, int]]:
+    """Up to *limit* records of *did*: collection, key, and the bytes of the JSON."""
+    rows = tx.all(
+        """
+        SELECT collection, rkey, OCTET_LENGTH(value) AS size
+          FROM record
+         WHERE did = ?
+         ORDER BY collection, rkey
+         LIMIT ?
+        """,
+        did,
+        limit,
+    )
+    return [(collection, rkey, size) for collection, rkey, size in rows]
 
 
 def _fitting(rows: Iterable[Row], max_bytes: int) -> list[Record]:

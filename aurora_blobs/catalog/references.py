@@ -6,20 +6,22 @@ from aurora_blobs.db import Transaction
 from aurora_blobs.protocol.blob_refs import Reference
 
 
-def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> None:
-    """The record names the blob. A second reference to it in the same record changes nothing."""
-    tx.run(
-        """
-        INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)
-        VALUES (?, ?, ?, ?, ?, ?)
-            ON CONFLICT (did, record_uri, cid) DO NOTHING
-        """,
-        did,
-        record_uri,
-        reference.cid,
-        rev,
-        reference.mime_type,
-        reference.size,
+def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> bool:
+    """The record names the blob. A second reference in the same record changes nothing: False."""
+    return bool(
+        tx.run(
+            """
+            INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)
+            VALUES (?, ?, ?, ?, ?, ?)
+                ON CONFLICT (did, record_uri, cid) DO NOTHING
+            """,
+            did,
+            record_uri,
+            reference.cid,
+            rev,
+            reference.mime_type,
+            reference.size,
+        )
     )
 
 
@@ -164,3 +166,18 @@ def count(tx: Transaction, did: str) -> int:
     """How many different blobs records of *did* name."""
     [(blobs,)] = tx.all("SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?", did)
     return int(blobs)
+
+
+def drop_some(tx: Transaction, did: str, limit: int) -> int:
+    """Delete up to *limit* references of *did*, whatever they name; how many it deleted."""
+    return tx.run(
+        """
+        DELETE FROM record_blob
+         WHERE (did, record_uri, cid) IN (SELECT did, record_uri, cid
+                                            FROM record_blob
+                                           WHERE did = ?
+                                           LIMIT ?)
+        """,
+        did,
+        limit,
+    )

@@ -55,3 +55,15 @@ def rotate(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires
 def end(tx: Transaction, session_id: str) -> bool:
     """Delete a log-in, so that none of its tokens is good any more; False if it has ended."""
     return bool(tx.run("DELETE FROM session WHERE id = ?", session_id))
+
+
+def end_some(tx: Transaction, did: str, limit: int) -> int:
+    """Delete up to *limit* log-ins of *did*; how many it deleted."""
+    return tx.run(
+        """
+        DELETE FROM session
+         WHERE id IN (SELECT id FROM session WHERE did = ? LIMIT ?)
+        """,
+        did,
+        limit,
+    )

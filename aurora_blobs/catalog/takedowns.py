@@ -1,13 +1,16 @@
 """Blobs that must not be served, stored or referenced: the rows of `takedown`."""
 
-from aurora_blobs.catalog.blobs import hide_from_all
+from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
 
 EVERY_ACCOUNT = ""
 
 
 def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
-    """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. A second call replaces the *ref*."""
+    """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. A second call replaces the *ref*.
+
+    `finish_hiding` has to follow the commit: of very many owners not all are hidden by it.
+    """
     tx.run(
         """
         INSERT INTO takedown (cid, did, ref, created_at)

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from aurora_blobs.db.sqlite import STEP_BYTES as STEP_BYTES
+from aurora_blobs.db.sqlite import STEP_ROWS as STEP_ROWS
 from aurora_blobs.db.sqlite import Database as Database
 from aurora_blobs.db.sqlite import Row as Row
 from aurora_blobs.db.sqlite import Transaction as Transaction

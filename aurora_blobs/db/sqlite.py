@@ -4,6 +4,7 @@ import fcntl
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
@@ -20,6 +21,13 @@ BUSY_SECONDS = 10  # a lock held longer is answered with 503
 # of threads.
 IDLE_CONNECTIONS = 16
 _BUSY = "The database is busy, please try again."
+# What a step of `Database.in_steps` may change. 1,000 rows take 20 to 50 ms, 4 MiB of text 40 ms
+# (measured), for which all other writers wait.
+STEP_ROWS = 1000
+STEP_BYTES = 4 * 2**20
+# Seconds between two steps of one job. Without them its thread takes the lock again before any
+# thread that waits has woken up.
+_STEP_PAUSE = 0.001
 _CACHED_STATEMENTS = 256  # more than the package has: each is parsed once per connection
 # A commit that finds this many pages of 4 KiB in the log copies them into the file, while all other
 # writers wait. An upload changes a dozen pages, many of them the same ones: with SQLite's default
@@ -203,6 +211,19 @@ class Database:
         for call in tx.after_commit:
             call()
 
+    def in_steps(self, step: Callable[[Transaction], bool]) -> None:
+        """Call *step* in one transaction after the other until it returns False.
+
+        For work whose amount somebody else chose. Each step has to be short: other writers wait for
+        it. Those who wait go first between two. Raises as `write`.
+        """
+        while True:
+            with self.write() as tx:
+                is_unfinished = step(tx)
+            if not is_unfinished:
+                return
+            time.sleep(_STEP_PAUSE)
+
     def flush_log(self) -> None:
         """Put on the disk what any process has committed so far.
 
@@ -290,6 +311,7 @@ class Database:
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
             connection.execute("PRAGMA foreign_keys = ON")
+            add_functions(connection)
         except sqlite3.Error:
             connection.close()
             raise
@@ -324,6 +346,14 @@ os.register_at_fork(after_in_child=_after_fork)
 def open_database(url: str, *, durable: bool, before_commit: CommitHook = no_hook) -> Database:
     """The database at *url*, ``sqlite:PATH``. `Database.upgrade` makes the file."""
     return Database(Path(url.removeprefix("sqlite:")), durable=durable, before_commit=before_commit)
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Give *connection* the functions of the SQL standard that its SQLite lacks."""
+    if sqlite3.sqlite_version_info < (3, 43):
+        connection.create_function(
+            "octet_length", 1, lambda text: len(text.encode()), deterministic=True
+        )
 
 
 def _create_private(path: Path) -> None:

@@ -208,6 +208,7 @@ def spooled(
     declared_size: int | None,
     encodings: tuple[str, ...] = (),
     early_writeback: Callable[[int], bool] = lambda fingerprint: True,
+    watch: Callable[[bytes], None] = lambda data: None,
     memory: MemoryBudget = MEMORY,
 ) -> Iterator[Spooled]:
     """Read *stream* to its end and yield the result; its files in *folder* go with the block.
@@ -215,7 +216,8 @@ def spooled(
     *inspect* gets the first `HEAD` bytes before more is read. It returns the media type, or refuses
     by raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings*
     are undone first, and *max_bytes* bounds the decoded bytes. *early_writeback* decides for a
-    large body by its fingerprint whether it is written back while it arrives.
+    large body by its fingerprint whether it is written back while it arrives. *watch* gets each
+    piece of the decoded body before it is kept, and may refuse by raising.
 
     Raises BlobTooLarge (by *declared_size* before the first read), UploadIncomplete,
     InsufficientStorage.
@@ -239,14 +241,19 @@ def spooled(
             early_writeback=fingerprint is None or early_writeback(fingerprint),
         )
         try:
-            cid = _read(body, head, content, max_bytes, expected_size)
+            cid = _read(body, head, content, max_bytes, expected_size, watch)
             yield Spooled(cid, mime_type, head, content)
         finally:
             content.close()
 
 
 def _read(
-    body: Reader, head: bytes, content: _Content, max_bytes: int, expected_size: int | None
+    body: Reader,
+    head: bytes,
+    content: _Content,
+    max_bytes: int,
+    expected_size: int | None,
+    watch: Callable[[bytes], None],
 ) -> str:
     """Read *body*, which began with *head*, into *content*; the CID of the whole."""
     data = head
@@ -254,6 +261,7 @@ def _read(
         while data:
             if content.size + len(data) > max_bytes:
                 raise BlobTooLarge()
+            watch(data)
             content.add(data)
             digest.update(data)
             data = body.read(CHUNK)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from aurora_blobs.protocol.cid import cid_in
 
+_MOMENT = 0.2  # seconds; a guess, a file is looked at in less than a millisecond
 _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 
 
@@ -51,7 +52,8 @@ def exclusive(folder: Path, name: str) -> Iterator[bool]:
     Yields False where another process or thread has the lock. A crash leaves the file, stale.
     """
     path = folder / name
-    with locked_file(path) as is_locked:
+    # `stale_files` has each lock for a moment too.
+    with locked_file(path, wait_seconds=_MOMENT) as is_locked:
         try:
             yield is_locked
         finally:

@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if
-from aurora_blobs.catalog import blobs, expiry
+from aurora_blobs.accounts.hiding import finish_hiding
+from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if, finish_deletion
+from aurora_blobs.catalog import accounts, blobs, expiry
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import STORE_AWAY
@@ -23,6 +24,7 @@ _MAX_FAILURES = 3  # in a row; then the store is away, and the rest can wait
 
 # The operator's words in `blobs gc`.
 Kind = Literal[
+    "account",
     "temporary",
     "unheld",
     "spool",
@@ -126,6 +128,8 @@ class Collector:
 
     def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
         """Remove all that is over; with *dry_run* only list it. Ends early if the store is away."""
+        if not dry_run:
+            finish_hiding(self._database)
         failures = 0
         for found, remove in self._candidates(self._clock()):
             if dry_run:
@@ -150,11 +154,30 @@ class Collector:
 
     def _candidates(self, now: int) -> Iterator[_Candidate]:
         before = now - self._grace
+        yield from self._deleted_accounts()
         yield from self._temporary(before)
         yield from self._unowned(before)
         yield from self._stale_files()
         yield from self._unfinished(before)
         yield from self._expired_rows(now)
+
+    def _deleted_accounts(self) -> Iterator[_Candidate]:
+        after = ""
+        while True:
+            with self._database.read() as tx:
+                step = accounts.find_deletions(tx, after, _STEP)
+            if not step:
+                return
+            for did, since in step:
+                found = Collected("account", "its deletion broke off", did=did, since=since)
+                yield found, partial(self._finish_deletion, did)
+            after = step[-1][0]
+
+    def _finish_deletion(self, did: str) -> bool:
+        # What was derived of its blobs goes with `sweep_pictures`.
+        return finish_deletion(
+            self._database, self._backend, did, self._clock, on_gone=lambda cids: None
+        )
 
     def _temporary(self, before: int) -> Iterator[_Candidate]:
         after = (0, "", "")
@@ -244,10 +267,7 @@ class Collector:
                 yield found, partial(self._forget, rows, now)
 
     def _forget(self, rows: _ExpiringRows, now: int) -> bool:
-        forgotten = _STEP
-        while forgotten == _STEP:
-            with self._database.write() as tx:
-                forgotten = rows.forget(tx, now, _STEP)
+        self._database.in_steps(lambda tx: rows.forget(tx, now, _STEP) == _STEP)
         return True
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.verify import is_intact, quarantine
-from aurora_blobs.catalog import blobs, inventory
+from aurora_blobs.catalog import blobs, inventory, record_usage
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobServiceError
@@ -178,6 +178,18 @@ class Fsck:
             right = f"{wrong.right_count} and {wrong.right_bytes}"
             yield Finding(
                 "miscount", wrong.did, f"counters say {counted}, rows {right}", self._repair
+            )
+        with self._database.read() as tx:
+            record_miscounts = record_usage.miscounts(tx)
+        for found in record_miscounts:
+            if self._repair:
+                with self._database.write() as tx:
+                    record_usage.correct(tx, found)
+            yield Finding(
+                "miscount",
+                found.did,
+                f"its records are counted as {found.bytes} bytes, they have {found.right_bytes}",
+                self._repair,
             )
 
     def _stale_uploads(self) -> Iterator[Finding]:

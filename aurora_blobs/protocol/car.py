@@ -3,23 +3,32 @@
 https://ipld.io/specs/transport/car/carv1/ and https://atproto.com/specs/repository
 """
 
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any, BinaryIO
 
 from aurora_blobs.errors import InvalidRequest
-from aurora_blobs.protocol.dag_cbor import cid_text, decode, decode_raw
-from aurora_blobs.protocol.syntax import parse_did, parse_nsid, parse_record_key
+from aurora_blobs.protocol.car_index import (
+    CID_BYTES,
+    MAX_VARINT,
+    CarIndex,
+    missing_block,
+    parse_cid_bytes,
+    parse_node,
+    read_varint,
+)
+from aurora_blobs.protocol.dag_cbor import check_items, cid_text, decode
+from aurora_blobs.protocol.syntax import parse_nsid, parse_record_key
 
-MAX_BLOCK_BYTES = 2 * 2**20  # a record may have 1 MB, a whole commit 2 MB
+MAX_RECORD_BYTES = 2**20
+# Values in a record: a client decides how many, and each takes about 100 bytes while it is read.
+# Real records have some dozens.
+MAX_RECORD_ITEMS = 2**16
+_MAX_KEY = 1024  # bytes; a collection and a record key have 830 at most
 _MAX_LAYERS = 128  # two bits of a SHA-256 digest each: no tree is deeper
-# CIDv1, dag-cbor or raw, sha2-256, 32 bytes
-_SHA256_CIDS = (b"\x01\x71\x12\x20", b"\x01\x55\x12\x20")
-_CID_BYTES = 36
 _SHOWN = 200  # bytes of a refused key in a message
+_ANY_NUMBER = 2**63  # of blocks, where the operator chose the file
+_PIECE = 2**20  # bytes per read
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,17 +45,16 @@ class CarRecord:
 class Repository:
     """The repository in a CAR *file*, which must be seekable and stay open while this is used.
 
-    `did` is its owner. Every block is hashed and compared with its CID. Raises InvalidRequest.
+    `did` is its owner. Raises InvalidRequest.
     """
 
-    def __init__(self, file: BinaryIO) -> None:
-        self._blocks = _Blocks(file)
-        commit = self._node(self._blocks.root, "commit")
-        try:
-            self.did = parse_did(commit["did"])
-            self._tree_root = _cid(commit["data"])
-        except (KeyError, TypeError, ValueError):
-            raise InvalidRequest("Invalid CAR file: its root is not a commit") from None
+    def __init__(self, file: BinaryIO, index: CarIndex | None = None) -> None:
+        """*index* is the one that the file was fed to, closed; None: the file is read for it."""
+        index = index_of(file) if index is None else index
+        assert index.did is not None
+        self.did = index.did
+        self._tree_root = index.tree_root
+        self._blocks = _Blocks(file, index)
 
     def records(self, max_bytes: int) -> Iterator[CarRecord]:
         """Every record, in the order of the keys, of at most *max_bytes* together.
@@ -69,6 +77,9 @@ class Repository:
                 )
             collection, rkey = _record_name(key)
             try:
+                if len(block) > MAX_RECORD_BYTES:
+                    raise ValueError(f"{len(block)} bytes, at most {MAX_RECORD_BYTES} are read")
+                check_items(block, MAX_RECORD_ITEMS)
                 value = decode(block)
                 # A lone CID or byte string is an object too in JSON.
                 if not isinstance(value, dict) or value.keys() in ({"$link"}, {"$bytes"}):
@@ -84,10 +95,10 @@ class Repository:
         named twice gives its keys twice, which `records` refuses. An empty one has no keys, so
         only the root may be empty.
         """
-        root = self._node(self._tree_root, "tree")
+        root = parse_node(self._blocks.read(self._tree_root), "tree")
         if _is_empty(root):
             return
-        stack: list[Iterator[tuple[bytes, bytes] | bytes]] = [_items(root)]
+        stack = [iter(_items(root))]
         while stack:
             item = next(stack[-1], None)
             if item is None:
@@ -97,110 +108,56 @@ class Repository:
             elif len(stack) > _MAX_LAYERS:
                 raise InvalidRequest("Invalid CAR file: its tree is too deep")
             else:
-                node = self._node(item, "tree")
+                node = parse_node(self._blocks.read(item), "tree")
                 if _is_empty(node):
                     raise InvalidRequest("Invalid CAR file: its tree has an empty node")
-                stack.append(_items(node))
-
-    def _node(self, cid: bytes, name: str) -> dict[str, Any]:
-        try:
-            node = decode_raw(self._blocks.read(cid))
-        except ValueError as error:
-            raise InvalidRequest(f"Invalid CAR file: {name}: {error}") from None
-        if not isinstance(node, dict):
-            raise InvalidRequest(f"Invalid CAR file: {name}: not a map")
-        return node
+                stack.append(iter(_items(node)))
 
 
 class _Blocks:
-    """Where each block is in the file: 16 bytes of memory per block, whatever its size.
+    """The blocks of *file*, which *index* has seen."""
 
-    A block is found by the first 8 bytes of its digest. Blocks that share them are tried in turn.
-    """
-
-    def __init__(self, file: BinaryIO) -> None:
+    def __init__(self, file: BinaryIO, index: CarIndex) -> None:
         self._file = file
-        self.root = self._read_header()
-        prefixes, offsets = array("Q"), array("Q")
-        offset = file.tell()
-        while (length := self._read_varint()) is not None:
-            cid, block = self._read_section(length)
-            if sha256(block).digest() != cid[4:]:
-                raise InvalidRequest("Invalid CAR file: a block does not match its CID")
-            prefixes.append(_digest_prefix(cid))
-            offsets.append(offset)
-            offset = file.tell()
-        order = sorted(range(len(prefixes)), key=prefixes.__getitem__)
-        self._prefixes = array("Q", (prefixes[index] for index in order))
-        self._offsets = array("Q", (offsets[index] for index in order))
+        self._index = index
 
     def read(self, cid: bytes) -> bytes:
         """The block of *cid*. Raises InvalidRequest if the file has none."""
-        prefix = _digest_prefix(cid)
-        index = bisect_left(self._prefixes, prefix)
-        while index < len(self._prefixes) and self._prefixes[index] == prefix:
-            self._file.seek(self._offsets[index])
-            found, block = self._read_section(self._read_varint() or 0)
-            if found == cid:
-                return block
-            index += 1
-        raise InvalidRequest(f"Invalid CAR file: missing block {cid_text(cid)}")
+        for offset in self._index.offsets_of(cid):
+            self._file.seek(offset)
+            head = self._file.read(MAX_VARINT)
+            found = read_varint(head, 0)
+            if found is None:
+                continue
+            length, start = found
+            section = head[start:] + self._file.read(max(0, start + length - len(head)))
+            if section.startswith(cid):
+                return section[CID_BYTES:length]
+        raise missing_block(cid)
 
-    def _read_header(self) -> bytes:
-        try:
-            header = decode_raw(self._read(self._read_varint() or 0))
-            version, roots = header["version"], header["roots"]
-        except (KeyError, TypeError, ValueError):
-            raise InvalidRequest("Invalid CAR file: bad header") from None
-        if version != 1:
-            raise InvalidRequest(f"Invalid CAR file: version 1 is expected (got {version!r:.20})")
-        if not isinstance(roots, list) or len(roots) != 1:
-            raise InvalidRequest("expected one root")
-        try:
-            return _cid(roots[0])
-        except ValueError as error:
-            raise InvalidRequest(f"Invalid CAR file: {error}") from None
 
-    def _read_section(self, length: int) -> tuple[bytes, bytes]:
-        section = self._read(length)
-        if not section.startswith(_SHA256_CIDS) or length < _CID_BYTES:
-            raise InvalidRequest("Invalid CAR file: a block's CID is not CIDv1 with SHA-256")
-        return section[:_CID_BYTES], section[_CID_BYTES:]
-
-    def _read(self, length: int) -> bytes:
-        if length > MAX_BLOCK_BYTES:
-            raise InvalidRequest(
-                f"Invalid CAR file: a block has {length} bytes, at most {MAX_BLOCK_BYTES} are read"
-            )
-        data = self._file.read(length)
-        if len(data) < length:
-            raise InvalidRequest("Invalid CAR file: cut off")
-        return data
-
-    def _read_varint(self) -> int | None:
-        """An unsigned LEB128 number; None at the end of the file."""
-        value = shift = 0
-        while byte := self._file.read(1):
-            value |= (byte[0] & 0x7F) << shift
-            if byte[0] < 0x80:
-                return value
-            shift += 7
-            if shift > 56:
-                raise InvalidRequest("Invalid CAR file: bad length")
-        if shift:
-            raise InvalidRequest("Invalid CAR file: cut off")
-        return None
+def index_of(file: BinaryIO) -> CarIndex:
+    """The index of all of *file*. Raises InvalidRequest."""
+    index = CarIndex(max_blocks=_ANY_NUMBER)
+    while data := file.read(_PIECE):
+        index.feed(data)
+    index.close()
+    return index
 
 
 def _is_empty(node: dict[str, Any]) -> bool:
     return not node.get("e") and node.get("l") is None
 
 
-def _items(node: dict[str, Any]) -> Iterator[tuple[bytes, bytes] | bytes]:
-    """What *node* of the tree holds, in order: a subtree as its CID, a record as key and CID."""
+def _items(node: dict[str, Any]) -> list[tuple[bytes, bytes] | bytes]:
+    """What *node* of the tree holds, in order: a subtree as its CID, a record as key and CID.
+
+    A list, because nothing else of the node may stay in memory while its subtrees are walked.
+    """
+    items: list[tuple[bytes, bytes] | bytes] = []
     try:
         if node.get("l") is not None:
-            yield _cid(node["l"])
+            items.append(parse_cid_bytes(node["l"]))
         key = b""
         for entry in node["e"]:
             shared, rest = entry["p"], entry["k"]
@@ -208,14 +165,16 @@ def _items(node: dict[str, Any]) -> Iterator[tuple[bytes, bytes] | bytes]:
                 not isinstance(shared, int)
                 or not 0 <= shared <= len(key)
                 or not isinstance(rest, bytes)
+                or shared + len(rest) > _MAX_KEY
             ):
                 raise ValueError("bad key")
             key = key[:shared] + rest
-            yield key, _cid(entry["v"])
+            items.append((key, parse_cid_bytes(entry["v"])))
             if entry.get("t") is not None:
-                yield _cid(entry["t"])
+                items.append(parse_cid_bytes(entry["t"]))
     except (KeyError, TypeError, AttributeError, ValueError):
         raise InvalidRequest("Invalid CAR file: a node of its tree is malformed") from None
+    return items
 
 
 def _record_name(key: bytes) -> tuple[str, str]:
@@ -224,20 +183,6 @@ def _record_name(key: bytes) -> tuple[str, str]:
         return parse_nsid(collection), parse_record_key(rkey)
     except ValueError:
         raise InvalidRequest(f"Invalid CAR file: not a record's key: {_shown(key)}") from None
-
-
-def _cid(value: Any) -> bytes:
-    if (
-        not isinstance(value, bytes)
-        or len(value) != _CID_BYTES
-        or not value.startswith(_SHA256_CIDS)
-    ):
-        raise ValueError("a CID is not CIDv1 with SHA-256")
-    return value
-
-
-def _digest_prefix(cid: bytes) -> int:
-    return int.from_bytes(cid[4:12], "big")
 
 
 def _shown(key: bytes) -> str:

@@ -53,6 +53,25 @@ def decode_raw(block: bytes) -> Any:
         raise ValueError(TOO_DEEP) from None
 
 
+def check_items(block: bytes, limit: int) -> None:
+    """Raise ValueError if *block* has more than *limit* values, keys and tags counted.
+
+    Asked before it is decoded: an empty list is one byte of *block*, and 60 in memory.
+    """
+    if len(block) <= limit:
+        return
+    at = count = 0
+    while at < len(block):
+        count += 1
+        if count > limit:
+            raise ValueError(f"more than {limit} values")
+        major, code = block[at] >> 5, block[at] & 31
+        size = 1 << code - 24 if code >= 24 else 0
+        at += 1 + size
+        if major in (_BYTES, _TEXT):
+            at += int.from_bytes(block[at - size : at]) if size else code
+
+
 def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
     # In place: a block of empty lists takes 60 times its size once, not twice.
     if depth > MAX_DEPTH:

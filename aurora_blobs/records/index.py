@@ -5,25 +5,26 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from aurora_blobs.catalog import accounts, blobs, records, references
-from aurora_blobs.catalog.accounts import Account
-from aurora_blobs.catalog.records import Record, record_uri
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.catalog import blobs, records, references
+from aurora_blobs.catalog.records import Version, record_uri
+from aurora_blobs.db import STEP_BYTES, Database, Transaction
 from aurora_blobs.errors import (
     BlobNotFound,
     InvalidMimeType,
     InvalidRequest,
     InvalidSize,
     InvalidSwap,
-    RepoNotFound,
 )
 from aurora_blobs.protocol.blob_refs import Reference, find_references, legacy_reference
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import new_tid
+from aurora_blobs.records.changes import RecordChanges, RecordLimits
 from aurora_blobs.records.data_model import record_cid, record_text
 from aurora_blobs.storage.base import BlobBackend
 
+MAX_WRITES = 200  # in one applyWrites, as on the reference PDS
+_MAX_BYTES = 2 * STEP_BYTES  # changed by one call with several writes
 _PROFILE, _PICTURES = "app.bsky.actor.profile", ("avatar", "banner")
 
 Action = Literal["create", "put", "update", "delete"]
@@ -65,7 +66,14 @@ class _Change:
 class Records:
     """The records of all accounts. *clock* gives microseconds since the epoch, UTC."""
 
-    def __init__(self, database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        backend: BlobBackend,
+        clock: Callable[[], int],
+        limits: RecordLimits | None = None,
+    ) -> None:
+        self._limits = limits or RecordLimits()
         self._database = database
         self._backend = backend
         self._clock = clock
@@ -84,24 +92,46 @@ class Records:
         Each blob that they name must be stored, with the type and size that the record states. It
         becomes public; a blob that no record names any more becomes temporary.
 
-        Raises RepoNotFound, BlobNotFound, InvalidMimeType, InvalidSize, InvalidSwap,
-        InvalidRequest.
+        Raises RepoNotFound, BlobNotFound, InvalidMimeType, InvalidSize, InvalidSwap, QuotaExceeded,
+        and InvalidRequest, also for more references than one record or one call may have.
         """
         changes = [_prepare(write) for write in writes]
+        for change in changes:
+            self._limits.check_references(len(change.references))
         now = self._clock()
         with self._database.write() as tx:
-            rev = new_tid(now, require_account(tx, did).rev)
+            made = RecordChanges(tx, did, now)
             named_before: set[str] = set()
             for change in changes:
-                named_before.update(_make(tx, did, change, rev))
+                named_before.update(_make(made, did, change))
+                self._check_size(made, changes)
             for change in changes:
                 for reference in change.references:
                     self._check_stored(tx, did, reference)
                     references.publish(tx, did, reference.cid)
             for cid in named_before:
                 references.retire(tx, did, cid, now)
-            records.set_rev(tx, did, rev)
+            total = made.finish()
+            if made.added > 0:
+                self._limits.check_bytes(total)
         return [Written(_uri(did, change.write), change.cid) for change in changes]
+
+    def _check_size(self, made: RecordChanges, changes: list[_Change]) -> None:
+        # One transaction, and a client chooses what is in it. A single write is let through: what
+        # an earlier version, or a larger limit, has let in must be able to go.
+        if len(changes) == 1:
+            return
+        rows = 2 * (MAX_WRITES + self._limits.max_references)
+        if made.rows > rows:
+            raise InvalidRequest(
+                f"These writes change more than {rows} records and references to blobs,"
+                " those that they replace included: send fewer in one call"
+            )
+        if made.size > _MAX_BYTES:
+            raise InvalidRequest(
+                f"These writes change more than {_MAX_BYTES} bytes of records,"
+                " those that they replace included: send fewer in one call"
+            )
 
     def with_typed_pictures(
         self, did: str, collection: str, rkey: str, value: dict[str, Any]
@@ -146,14 +176,6 @@ class Records:
             )
 
 
-def require_account(tx: Transaction, did: str) -> Account:
-    """The account of *did*. Raises RepoNotFound."""
-    account = accounts.find(tx, did)
-    if account is None:
-        raise RepoNotFound(f"Could not find repo: {shown(did)}")
-    return account
-
-
 def _prepare(write: Write) -> _Change:
     if write.value is None:
         return _Change(write, None, [])
@@ -170,25 +192,20 @@ def _prepare(write: Write) -> _Change:
     return _Change(write, cid, found)
 
 
-def _make(tx: Transaction, did: str, change: _Change, rev: str) -> list[str]:
+def _make(made: RecordChanges, did: str, change: _Change) -> list[str]:
     """Make *change*; the CIDs of blobs that its record named before."""
-    write, uri = change.write, _uri(did, change.write)
-    before = records.find(tx, did, write.collection, write.rkey)
-    _check_precondition(change, before, uri)
+    write = change.write
+    before = made.find(write.collection, write.rkey)
+    _check_precondition(change, before, _uri(did, write))
     if before is not None and before.cid == change.cid:
         return []
-    named_before = references.drop_record(tx, did, uri)
     if change.cid is None:
-        records.delete(tx, did, write.collection, write.rkey)
-        return named_before
+        return made.drop(write.collection, write.rkey, before)
     text = record_text(write.value)
-    records.put(tx, Record(did, write.collection, write.rkey, change.cid, text, rev))
-    for reference in change.references:
-        references.add(tx, did, uri, reference, rev)
-    return named_before
+    return made.put(write.collection, write.rkey, change.cid, text, change.references, before)
 
 
-def _check_precondition(change: _Change, before: Record | None, uri: str) -> None:
+def _check_precondition(change: _Change, before: Version | None, uri: str) -> None:
     cid_before = None if before is None else before.cid
     if change.write.swap is not ANY and change.write.swap != cid_before:
         raise InvalidSwap(f"Record was at {cid_before or 'null'}")

@@ -1,28 +1,39 @@
 """Imports a repository: its records are written to the index, and older ones are dropped."""
 
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
 from aurora_blobs.catalog import records, references
-from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record, record_uri
-from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import InvalidRequest, ServiceBusy
+from aurora_blobs.catalog.record_usage import record_bytes, reference_bytes
+from aurora_blobs.catalog.records import AFTER_EVERY_KEY, record_uri
+from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.errors import InvalidRequest, ServiceBusy, UploadIncomplete
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.intake.stale_files import exclusive
-from aurora_blobs.protocol.blob_refs import find_references
-from aurora_blobs.protocol.car import CarRecord, Repository
-from aurora_blobs.protocol.syntax import new_tid
+from aurora_blobs.protocol.blob_refs import Reference, find_references
+from aurora_blobs.protocol.car import Repository
+from aurora_blobs.protocol.car_index import CarIndex
+from aurora_blobs.records.changes import RecordChanges, RecordLimits
 from aurora_blobs.records.data_model import record_text
-from aurora_blobs.records.index import require_account
 
 CAR_TYPE = "application/vnd.ipld.car"
-# Per transaction: other writers do not wait for long, and large records do not fill the memory.
+# In memory at once, and the range of keys that is compared at once.
 _BATCH_RECORDS = 200
-_BATCH_BYTES = 4 * 2**20
 _EVERY_COLLECTION = 2**31
+# Bytes of the largest file for each block that it may have. Real repositories have 200 to 400, and
+# a block costs memory (`CarIndex`) and 3 µs.
+_BYTES_PER_BLOCK = 250
+_FEWEST_BLOCKS = 10_000
+# A sender holds one of few places. Slower ones than this, once the first minute is over, would keep
+# others out for days.
+_MIN_BYTES_PER_SECOND = 10_000
+_FIRST_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,38 +46,66 @@ class Imported:
 
 
 @dataclass(frozen=True, slots=True)
+class _Record:
+    """A record as it is kept: `text` is JSON. The value itself takes up to 50 times its size."""
+
+    collection: str
+    rkey: str
+    cid: str
+    text: str
+    references: list[Reference]
+
+
+@dataclass(frozen=True, slots=True)
 class _Batch:
     """All records of a collection whose key is greater than `after` and at most `until`."""
 
     collection: str
     after: str
     until: str
-    records: list[CarRecord]
+    records: list[_Record]
 
 
 class RepoImporter:
     """Imports CAR files of at most *max_bytes*, which pass through the folder *spool*.
 
-    With 0 bytes no imports are accepted. *clock* gives microseconds since the epoch, UTC.
+    With 0 bytes no imports are accepted. *at_once* are under way at the same time, one of each
+    account. *clock* gives microseconds since the epoch, UTC, *timer* seconds that pass evenly.
     """
 
     def __init__(
-        self, database: Database, *, spool: Path, max_bytes: int, clock: Callable[[], int]
+        self,
+        database: Database,
+        *,
+        spool: Path,
+        max_bytes: int,
+        clock: Callable[[], int],
+        limits: RecordLimits | None = None,
+        at_once: int = 2,
+        timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._spool = spool
         self._max_bytes = max_bytes
         self._clock = clock
+        self._limits = limits or RecordLimits()
+        self._at_once = at_once
+        self._timer = timer
 
     def receive(
         self,
         stream: Reader,
         *,
-        admit: Callable[[str], None],
+        did: str | None,
+        check: Callable[[str], None],
+        admit: Callable[[str], None] = lambda did: None,
         declared_size: int | None = None,
         encodings: tuple[str, ...] = (),
     ) -> Imported:
-        """Import the CAR file in *stream*. *admit* gets the repository's DID, and may raise.
+        """Import the CAR file in *stream*, of the account *did*; None: of any account.
+
+        *check* gets the repository's DID as soon as the file tells it, *admit* when all of the file
+        is here. Both may raise. Whatever is wrong with the blocks ends the import when it arrives.
 
         *declared_size* is in bytes, None for a chunked body. *encodings* are those of
         `decoding.parse_encodings`.
@@ -74,128 +113,211 @@ class RepoImporter:
         """
         if not self._max_bytes:
             raise InvalidRequest("Service is not accepting repo imports")
-        with (
-            spooled(
-                stream,
-                folder=self._spool,
-                inspect=lambda head: CAR_TYPE,
-                max_bytes=self._max_bytes,
-                declared_size=declared_size,
-                encodings=encodings,
-            ) as car,
-            car.open() as file,
-        ):
-            repository = Repository(file)
+        with ExitStack() as held:
+            self._take_place(held)
+            if did is not None:
+                self._lock(held, did)
+
+            def on_owner(found: str) -> None:
+                check(found)
+                if did is None:
+                    self._lock(held, found)
+
+            max_blocks = max(self._max_bytes // _BYTES_PER_BLOCK, _FEWEST_BLOCKS)
+            index = CarIndex(max_blocks=max_blocks, on_owner=on_owner)
+            car = held.enter_context(
+                spooled(
+                    _Steady(stream, self._timer),
+                    folder=self._spool,
+                    inspect=lambda head: CAR_TYPE,
+                    max_bytes=self._max_bytes,
+                    declared_size=declared_size,
+                    encodings=encodings,
+                    watch=index.feed,
+                )
+            )
+            index.close()
+            repository = Repository(held.enter_context(car.open()), index)
             admit(repository.did)
-            return self.run(repository)
+            return self._run(repository)
 
     def run(self, repository: Repository) -> Imported:
         """Replace the records of its account by those of *repository*; blobs may come later.
 
         The repository is first read to its end, so a bad one changes nothing. Records that a
         client writes during the import stay. An import that failed half way can be repeated.
-        Raises InvalidRequest as `Repository.records` does, RepoNotFound, and ServiceBusy while
-        another import of the repository is under way.
+
+        Raises InvalidRequest as `Repository.records` does, QuotaExceeded, RepoNotFound, and
+        ServiceBusy while another import of the repository is under way.
         """
-        with exclusive(
-            self._spool, f"import.{sha256(repository.did.encode()).hexdigest()}"
-        ) as is_alone:
-            if not is_alone:
-                raise ServiceBusy(
-                    "Another import of this repository is under way, please try again."
-                )
+        with ExitStack() as held:
+            self._lock(held, repository.did)
             return self._run(repository)
 
+    def _take_place(self, held: ExitStack) -> None:
+        for number in range(self._at_once):
+            if held.enter_context(exclusive(self._spool, f"import.place{number}")):
+                return
+        raise ServiceBusy(
+            f"{self._at_once} repositories are being imported, no more at once are accepted:"
+            " please try again."
+        )
+
+    def _lock(self, held: ExitStack, did: str) -> None:
+        name = f"import.{sha256(did.encode()).hexdigest()}"
+        if not held.enter_context(exclusive(self._spool, name)):
+            raise ServiceBusy("Another import of this repository is under way, please try again.")
+
     def _run(self, repository: Repository) -> Imported:
-        rev = self._next_rev(repository.did)
-        for _ in repository.records(self._max_bytes):
-            pass  # a bad repository raises here, before anything is written
-        with self._database.write() as tx:
-            records.raise_rev(tx, repository.did, rev)
+        did = repository.did
+        began = self._begin(did)
+        self._validate(repository)
         written = unchanged = dropped = 0
         seen = set()
-        for batch in _batches(repository.records(self._max_bytes)):
+        for batch in _batches(self._records(repository)):
             seen.add(batch.collection)
-            changed = self._write_batch(repository.did, batch, rev)
+            changed = self._write_batch(did, batch, began)
             written += changed
             unchanged += len(batch.records) - changed
-            dropped += self._drop_absent(repository.did, batch, rev)
+            dropped += self._drop_absent(did, batch, began)
         with self._database.read() as tx:
             gone = [
-                collection
-                for collection in records.collections(tx, repository.did, _EVERY_COLLECTION)
-                if collection not in seen
+                name for name in records.collections(tx, did, _EVERY_COLLECTION) if name not in seen
             ]
         for collection in gone:
-            nothing = _Batch(collection, "", AFTER_EVERY_KEY, [])
-            dropped += self._drop_absent(repository.did, nothing, rev)
+            dropped += self._drop_absent(did, _Batch(collection, "", AFTER_EVERY_KEY, []), began)
         return Imported(written, unchanged, dropped)
 
-    def _next_rev(self, did: str) -> str:
-        with self._database.read() as tx:
-            return new_tid(self._clock(), require_account(tx, did).rev)
-
-    def _write_batch(self, did: str, batch: _Batch, rev: str) -> int:
-        """Write the records of *batch*; how many were not there already."""
+    def _begin(self, did: str) -> str:
+        """A revision between what was written before and what is written from now on."""
         with self._database.write() as tx:
-            require_account(tx, did)  # it may have been deleted since the last batch
-            count = 0
-            for record in batch.records:
-                if self._write(tx, did, record, rev):
-                    count += 1
-            return count
+            changes = RecordChanges(tx, did, self._clock())
+            changes.finish()
+            return changes.rev
 
-    def _write(self, tx: Transaction, did: str, found: CarRecord, rev: str) -> bool:
-        before = records.find(tx, did, found.collection, found.rkey)
+    def _validate(self, repository: Repository) -> None:
+        total = 0
+        for record in self._records(repository):
+            uri = record_uri(repository.did, record.collection, record.rkey)
+            named = {reference.cid for reference in record.references}
+            total += record_bytes(uri, record.text)
+            total += sum(reference_bytes(uri, cid) for cid in named)
+            self._limits.check_bytes(total)
+
+    def _records(self, repository: Repository) -> Iterator[_Record]:
+        for found in repository.records(self._max_bytes):
+            named = list(find_references(found.value))
+            try:
+                self._limits.check_references(len(named))
+            except InvalidRequest as error:
+                name = f"{found.collection}/{found.rkey}"
+                raise InvalidRequest(f"Invalid repository: {name}: {error.message}") from None
+            yield _Record(found.collection, found.rkey, found.cid, record_text(found.value), named)
+
+    def _write_batch(self, did: str, batch: _Batch, began: str) -> int:
+        """Write the records of *batch*; how many were not there already."""
+        left = deque(batch.records)
+        count = 0
+
+        def step(tx: Transaction) -> bool:
+            nonlocal count
+            changes = RecordChanges(tx, did, self._clock())  # it may have been deleted by now
+            while left and not changes.is_full:
+                if self._write(tx, did, changes, left.popleft(), began):
+                    count += 1
+            if changes.rows:
+                changes.finish()
+            return bool(left)
+
+        self._database.in_steps(step)
+        return count
+
+    def _write(
+        self, tx: Transaction, did: str, changes: RecordChanges, record: _Record, began: str
+    ) -> bool:
+        before = changes.find(record.collection, record.rkey)
         # Unchanged, or written by a client since the import began.
-        if before is not None and (before.cid == found.cid or before.rev > rev):
+        if before is not None and (before.cid == record.cid or before.rev > began):
             return False
-        text = record_text(found.value)
-        record = Record(did, found.collection, found.rkey, found.cid, text, rev)
-        named_before = references.drop_record(tx, did, record.uri)
-        records.put(tx, record)
-        for reference in find_references(found.value):
-            references.add(tx, did, record.uri, reference, rev)
+        named_before = changes.put(
+            record.collection, record.rkey, record.cid, record.text, record.references, before
+        )
+        for reference in record.references:
             references.publish(tx, did, reference.cid)
         for cid in named_before:
             references.retire(tx, did, cid, self._clock())
         return True
 
-    def _drop_absent(self, did: str, batch: _Batch, rev: str) -> int:
-        """Drop records in the range of *batch*, of before *rev*, that *batch* lacks; how many."""
+    def _drop_absent(self, did: str, batch: _Batch, began: str) -> int:
+        """Drop records in the range of *batch*, of before *began*, that *batch* lacks; how many."""
         kept = {record.rkey for record in batch.records}
         count, after = 0, batch.after
         while True:
-            with self._database.write() as tx:
-                step = records.keys_before(
-                    tx, did, batch.collection, after, batch.until, rev, _BATCH_RECORDS
+            with self._database.read() as tx:
+                keys = records.keys_before(
+                    tx, did, batch.collection, after, batch.until, began, _BATCH_RECORDS
                 )
-                for rkey in step:
-                    if rkey not in kept:
-                        self._drop(tx, did, batch.collection, rkey)
-                        count += 1
-            if len(step) < _BATCH_RECORDS:
+            absent = deque(rkey for rkey in keys if rkey not in kept)
+            if absent:
+                count += self._drop(did, batch.collection, absent, began)
+            if len(keys) < _BATCH_RECORDS:
                 return count
-            after = step[-1]
+            after = keys[-1]
 
-    def _drop(self, tx: Transaction, did: str, collection: str, rkey: str) -> None:
-        records.delete(tx, did, collection, rkey)
-        for cid in references.drop_record(tx, did, record_uri(did, collection, rkey)):
-            references.retire(tx, did, cid, self._clock())
+    def _drop(self, did: str, collection: str, keys: deque[str], began: str) -> int:
+        count = 0
+
+        def step(tx: Transaction) -> bool:
+            nonlocal count
+            changes = RecordChanges(tx, did, self._clock())
+            while keys and not changes.is_full:
+                rkey = keys.popleft()
+                before = changes.find(collection, rkey)
+                if before is not None and before.rev < began:
+                    for cid in changes.drop(collection, rkey, before):
+                        references.retire(tx, did, cid, self._clock())
+                    count += 1
+            changes.finish()
+            return bool(keys)
+
+        self._database.in_steps(step)
+        return count
 
 
-def _batches(found: Iterable[CarRecord]) -> Iterator[_Batch]:
+class _Steady:
+    """The body *stream* of a sender who has to be fast enough; *timer* gives seconds."""
+
+    def __init__(self, stream: Reader, timer: Callable[[], float]) -> None:
+        self._stream = stream
+        self._timer = timer
+        self._began = timer()
+        self._received = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = self._stream.read(size)
+        self._received += len(data)
+        seconds = self._timer() - self._began
+        if seconds > _FIRST_SECONDS and self._received < seconds * _MIN_BYTES_PER_SECOND:
+            raise UploadIncomplete(
+                f"the repository comes too slowly: {self._received} bytes in {seconds:.0f} seconds,"
+                f" at least {_MIN_BYTES_PER_SECOND} a second are expected"
+            )
+        return data
+
+
+def _batches(found: Iterable[_Record]) -> Iterator[_Batch]:
     """*found*, in the order of its keys, as batches that together cover each collection."""
-    batch: list[CarRecord] = []
-    after, size = "", 0
+    batch: list[_Record] = []
+    after, size, rows = "", 0, 0
     for record in found:
         if batch and record.collection != batch[0].collection:
             yield _Batch(batch[0].collection, after, AFTER_EVERY_KEY, batch)
-            batch, after, size = [], "", 0
-        elif len(batch) == _BATCH_RECORDS or size > _BATCH_BYTES:
+            batch, after, size, rows = [], "", 0, 0
+        elif len(batch) == _BATCH_RECORDS or size > STEP_BYTES or rows > STEP_ROWS:
             yield _Batch(record.collection, after, batch[-1].rkey, batch)
-            batch, after, size = [], batch[-1].rkey, 0
+            batch, after, size, rows = [], batch[-1].rkey, 0, 0
         batch.append(record)
-        size += record.size
+        size += len(record.text)
+        rows += 1 + len(record.references)
     if batch:
         yield _Batch(batch[0].collection, after, AFTER_EVERY_KEY, batch)

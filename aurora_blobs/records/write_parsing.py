@@ -8,9 +8,8 @@ from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.protocol.quoting import shown_json
 from aurora_blobs.protocol.syntax import new_tid, parse_nsid, parse_record_key
 from aurora_blobs.records.data_model import normalize_record
-from aurora_blobs.records.index import ANY, Action, Write
+from aurora_blobs.records.index import ANY, MAX_WRITES, Action, Write
 
-MAX_WRITES = 200  # in one applyWrites, as on the reference PDS
 _NSID = "com.atproto.repo.applyWrites"
 _ACTIONS: dict[str, Action] = {
     f"{_NSID}#{action}": action for action in ("create", "update", "delete")

@@ -341,7 +341,7 @@ def test_a_token_without_a_name_is_good_once_too(
 
 
 @pytest.mark.parametrize(
-    "jti", ["x" * 65, "x" * 8000, "a\0b", "caf\u00e9", "sha256.x", "a b"], ids=range(6)
+    "jti", ["x" * 65, "x" * 8000, "caf\u00e9", "sha256.x", "a b"], ids=range(5)
 )
 def test_a_name_of_any_length_and_letters_takes_little_space(authenticate, database, jti):
     assert authenticate(SIGNER.token(jti=jti)).did == ALICE

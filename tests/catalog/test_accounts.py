@@ -100,6 +100,7 @@ def test_a_change_of_an_unknown_account_reports_it(tx):
     assert not accounts.set_quota(tx, ALICE, 1)
     assert not accounts.set_uploads_per_day(tx, ALICE, 1)
     assert not accounts.delete(tx, ALICE)
+    assert not accounts.begin_deletion(tx, ALICE, 1)
 
 
 def test_a_refresh_token_is_good_once(tx):

@@ -12,10 +12,12 @@ from support.car_files import car_of
 from support.media_samples import jpeg
 from support.services import services_of
 
+from aurora_blobs.db.sqlite import add_functions
 from aurora_blobs.maintenance.collect import Collector
 
 # Statements that may scan: of commands over the whole store, and of a table of one row.
 WHOLE = {
+    "record_usage.miscounts",
     *("inventory.totals", "inventory.miscounts", "inventory.wrong_sizes", "inventory.missing"),
     *("derivatives.recount", "schema.version"),
 }
@@ -51,6 +53,7 @@ def scans(app, statements):
     ]
     path = services_of(app).database.path
     with closing(sqlite3.connect(path)) as connection:
+        add_functions(connection)
         plans = {re.sub(r"'[^']*'|\d+", "?", text): plan_of(connection, text) for text in changing}
     return {text: plan for text, plan in plans.items() if is_scan(plan)}
 
@@ -85,6 +88,7 @@ def test_the_check_finds_a_scan(app, services, statements):
 def plans(services):
     """Function and query plan of each statement in the catalog."""
     with closing(sqlite3.connect(services.database.path)) as connection:
+        add_functions(connection)
         return [
             (
                 name,
@@ -230,6 +234,7 @@ def test_a_step_of_the_collector_reads_no_whole_table(app, services, statements,
 def test_a_row_that_goes_with_its_account_is_found_by_an_index(services, statements):
     """SQLite looks for rows that reference a deleted one; without an index it scans for each."""
     with closing(sqlite3.connect(services.database.path)) as connection:
+        add_functions(connection)
         tables = [
             row[0]
             for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")

@@ -8,6 +8,8 @@ from inspect import signature
 
 import pytest
 
+from aurora_blobs.db.sqlite import add_functions
+
 TREES = {
     file.stem: ast.parse(file.read_text())
     for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir())
@@ -36,6 +38,7 @@ def made_of_rows():
 @pytest.mark.parametrize("selects, fields", list(made_of_rows()))
 def test_columns_are_the_fields_in_their_order(database, selects, fields):
     with closing(sqlite3.connect(database.path)) as connection:
+        add_functions(connection)
         cursors = [connection.execute(sql, (0,) * sql.count("?")) for sql in selects]
         columns = [",".join(column[0] for column in cursor.description) for cursor in cursors]
 

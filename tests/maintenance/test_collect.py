@@ -296,7 +296,8 @@ def test_an_account_is_deleted_in_steps_that_block_no_one(core):
     core.upload(b"shared", did=BOB)
     core.blobs.backend = Counting(core.backend.root, durable=True)
 
-    gone = core.blobs.delete_account(ALICE)
+    gone = []
+    core.blobs.delete_account(ALICE, gone.extend)
 
     assert (len(gone), sum(steps), len(steps)) == (250, 250, 3)
     assert core.stored() == {shared.cid}

@@ -10,7 +10,8 @@ from support.car_files import Car, block_of, car_of, cid_of_block, varint
 from support.cids import binary_cid_of
 
 from aurora_blobs.errors import InvalidRequest
-from aurora_blobs.protocol.car import MAX_BLOCK_BYTES, Repository
+from aurora_blobs.protocol.car import Repository
+from aurora_blobs.protocol.car_index import MAX_BLOCK_BYTES
 from aurora_blobs.protocol.dag_cbor import cid_text
 
 BLOB = binary_cid_of(b"a blob")

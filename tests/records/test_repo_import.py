@@ -8,9 +8,9 @@ from support.accounts import ALICE, BOB
 from support.car_files import Car, car_of, reference
 from support.cids import cid_of, text_of
 
-from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy
+from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy, UploadIncomplete
 from aurora_blobs.protocol.car import Repository
-from aurora_blobs.records.repo_import import Imported
+from aurora_blobs.records.repo_import import Imported, RepoImporter
 
 
 def blob(data, mime_type="application/x-test"):
@@ -285,3 +285,47 @@ def test_another_accounts_records_are_left_alone(core, importer):
 def test_a_file_of_other_bytes_is_no_repository():
     with pytest.raises(InvalidRequest):
         Repository(io.BytesIO(b"\x89PNG\r\n\x1a\n" * 100))
+
+
+class Slow(io.BytesIO):
+    """A body of which 1,000 bytes come every *seconds*, by its own timer."""
+
+    def __init__(self, data, seconds):
+        super().__init__(data)
+        self.seconds = seconds
+        self.now = 0.0
+
+    def timer(self):
+        return self.now
+
+    def read(self, size=-1):
+        self.now += self.seconds
+        return super().read(min(size, 1000))
+
+
+def receive(core, body):
+    importer = RepoImporter(
+        core.database,
+        spool=core.spool,
+        max_bytes=10**9,
+        clock=core.clock,
+        timer=body.timer,
+    )
+    return importer.receive(body, did=ALICE, check=lambda did: None)
+
+
+def test_a_repository_that_comes_too_slowly_is_refused(core):
+    file = car_of({"com.example.a/1": {"text": "x" * 900_000}}).getvalue()
+    slow = Slow(file, 0.11)
+
+    with pytest.raises(UploadIncomplete, match="at least 10000 a second are expected"):
+        receive(core, slow)
+
+    assert slow.now < 61
+    assert receive(core, Slow(file, 0.09)).written == 1
+
+
+def test_a_small_repository_may_come_slowly(core):
+    file = car_of({"com.example.a/1": {"text": "x" * 20_000}}).getvalue()
+
+    assert receive(core, Slow(file, 2)).written == 1

@@ -112,9 +112,9 @@ class ServiceCore:
         with self.database.read() as tx:
             return json.loads(records.find(tx, did, collection, rkey).value)
 
-    def listed(self, did):
+    def listed(self, did, limit=10_000):
         with self.database.read() as tx:
-            return references.cids(tx, did, "", "", 10_000)
+            return references.cids(tx, did, "", "", limit)
 
     def entry(self, did, cid):
         with self.database.read() as tx:
