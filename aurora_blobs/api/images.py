@@ -3,7 +3,7 @@
 from flask import Blueprint, Response, g, request
 from werkzeug.wsgi import wrap_file
 
-from aurora_blobs.api.ranges import is_listed
+from aurora_blobs.api.ranges import is_listed, parse_accept
 from aurora_blobs.api.serving import PUBLIC, SMALL, visible_blob
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -71,14 +71,16 @@ def _negotiated_format(mime_type: str) -> str:
     Among equals: WebP, AVIF, then JPEG or PNG, which every client can show. AVIF comes after WebP,
     although browsers rank them equal: it takes half as long again and is hardly smaller.
     """
-    accepted = request.accept_mimetypes
-    named = {name.lower() for name, _ in accepted}
+    accepted = parse_accept(request.headers.get("Accept", "*/*"))
     usual = ("jpeg", "png") if mime_type == "image/jpeg" else ("png", "jpeg")
 
     def quality(form: str) -> float:
-        return accepted[WRITABLE[form]]
+        for pattern in (WRITABLE[form], "image/*", "*/*"):
+            if pattern in accepted:
+                return accepted[pattern]
+        return 0
 
     # Only where it is named: clients that know neither WebP nor AVIF send wildcards too.
-    modern = [form for form in ("webp", "avif") if WRITABLE[form] in named and quality(form) > 0]
+    modern = [form for form in ("webp", "avif") if WRITABLE[form] in accepted and quality(form) > 0]
     plain = next((form for form in usual if quality(form) > 0), usual[0])
     return max([*modern, plain], key=quality)

@@ -9,7 +9,11 @@ from aurora_blobs.errors import RangeNotSatisfiable
 
 _RANGES = re.compile(r"bytes\s*=(.*)", re.IGNORECASE | re.DOTALL)
 _RANGE = re.compile(r"([0-9]*)-([0-9]*)")
-_TAG = re.compile(r'\s*(?:(\*)|(?:W/)?("[\x21\x23-\x7e\x80-\xff]*"))?\s*(?:,|$)')
+# Possessive: where a list breaks, nothing that was read is tried in another way.
+_TAG = re.compile(r'\s*+(?:(\*)|(?:W/)?+("[\x21\x23-\x7e\x80-\xff]*+"))?+\s*+(?:,|$)')
+# A weight is below 1 or is 1: https://www.rfc-editor.org/rfc/rfc9110#section-12.4.2
+_QUALITY = re.compile(r"(?:^|;)[ \t]*+q=(0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?)[ \t]*+(?:;|$)")
+_MAX_ACCEPTED = 64  # types in an Accept header that are read; a guess, browsers send ten
 _HUGE = 10**18  # stands for every longer number: no blob is as large
 
 
@@ -25,6 +29,22 @@ def is_listed(tags: str, etag: str) -> bool:
             return True
         position = match.end()
     return False
+
+
+def parse_accept(header: str) -> dict[str, float]:
+    """The quality, 0 to 1, of each media type and wildcard in *header*, an Accept, in lower case.
+
+    RFC 9110, 12.5.1. What breaks the grammar is passed over. Of two that are equal the better one
+    counts. Parameters other than the quality are not told apart.
+    """
+    found: dict[str, float] = {}
+    for part in header.lower().split(",", _MAX_ACCEPTED)[:_MAX_ACCEPTED]:
+        name, _, parameters = part.partition(";")
+        weight = _QUALITY.search(parameters)
+        quality = float(weight[1]) if weight is not None else 1.0
+        if name := name.strip():
+            found[name] = max(quality, found.get(name, 0))
+    return found
 
 
 def wanted_part(
