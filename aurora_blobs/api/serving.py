@@ -1,6 +1,7 @@
 """A blob's bytes as an HTTP answer: the whole blob, a part of it, or 304."""
 
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -11,7 +12,9 @@ from aurora_blobs.api.ranges import content_range, is_listed, wanted_part
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import PreconditionFailed
+from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.cid import shown_cid
+from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.services import services
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown reaches caches within 5 minutes
@@ -35,6 +38,9 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
         viewer=requester.did if isinstance(requester, Person) else None,
         admin=isinstance(requester, Administrator),
     )
+    if stated_mime_type(entry.mime_type) is None:
+        # A row of an earlier version, which kept what a record stated whatever it was.
+        entry = replace(entry, mime_type=UNKNOWN)
     return entry, requester is None
 
 

@@ -23,8 +23,14 @@ from aurora_blobs.errors import (
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import Spooled, spooled
 from aurora_blobs.media.location import has_location
-from aurora_blobs.media.mime import choose_mime_type, is_consistent, mime_type_of_filename
+from aurora_blobs.media.mime import (
+    check_allowed,
+    choose_mime_type,
+    is_consistent,
+    mime_type_of_filename,
+)
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
+from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use, network_of
 from aurora_blobs.storage.base import BlobBackend
 
@@ -170,6 +176,7 @@ class Upload:
         Each statement sees a state of its own. `_confirm` asks again, in one transaction.
         """
         self._admit(self.database.one_shot())
+        self._check_final_type()
         for name, subject, limit in self._limits():
             check(self.database.one_shot(), name, subject, limit, self.clock())
         self.is_stored = self.state.stored and self.backend.size(self.blob.cid) == self.blob.size
@@ -236,6 +243,7 @@ class Upload:
         try:
             with self.database.write() as tx:
                 self._admit(tx)
+                self._check_final_type()
                 self.is_stored = self._is_still_stored()
                 return self._write_rows(tx, now) if self.is_stored else None
         except BaseException:
@@ -267,15 +275,29 @@ class Upload:
             return entry
         return replace(entry, unreferenced_since=now)
 
+    def _final_type(self) -> str:
+        """The type that a record states, unless the bytes contradict it; else that of the upload.
+
+        Rows of earlier versions may have a text that is no media type.
+        """
+        expected = stated_mime_type(self.state.expected_type)
+        if expected is None or not is_consistent(expected, self.blob.head, self.rules.mime_policy):
+            return self.blob.mime_type
+        return expected
+
+    def _check_final_type(self) -> None:
+        """Hold the rules of `_choose_type` against the type that a record states."""
+        final = self._final_type()
+        if self.state.entry is None and final != self.blob.mime_type:
+            check_allowed(final, self.rules.allowed_mime_types)
+            self.incoming.check_type(final)
+
     def _new_entry(self, now: int) -> Entry:
-        mime_type, expected = self.blob.mime_type, self.state.expected_type
-        if expected is not None and is_consistent(expected, self.blob.head):
-            mime_type = expected
         unreferenced_since = None if self.state.expected_by_record else now
         return Entry(
             self.incoming.did,
             self.blob.cid,
-            mime_type,
+            self._final_type(),
             self.blob.size,
             now,
             unreferenced_since,

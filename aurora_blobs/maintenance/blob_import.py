@@ -20,7 +20,7 @@ from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorag
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.protocol.cid import parse_blob_cid
-from aurora_blobs.protocol.syntax import parse_did
+from aurora_blobs.protocol.syntax import parse_did, stated_mime_type
 from aurora_blobs.storage.s3_bucket import Bucket
 
 _FATAL = (*STORE_AWAY, InsufficientStorage)  # these end the run, because all the rest would fail
@@ -174,7 +174,7 @@ class BlobImporter:
             named = reference_pds.references(tx)
         with self._database.write() as tx:
             for uri, cid, rev in named:
-                mime_type = rows[cid].mime_type if cid in rows else None
+                mime_type = stated_mime_type(rows[cid].mime_type) if cid in rows else None
                 references.add(tx, did, uri, Reference(cid, mime_type, None), rev)
                 references.publish(tx, did, cid)
         return rows

@@ -14,6 +14,7 @@ from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.walk import Finding, side_by_side
 from aurora_blobs.media.signatures import UNKNOWN
+from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.storage.base import BlobBackend
 
 
@@ -114,7 +115,7 @@ class Migration:
                 spooled(
                     file,
                     folder=self._spool,
-                    inspect=lambda head: row.mime_type or UNKNOWN,
+                    inspect=lambda head: stated_mime_type(row.mime_type) or UNKNOWN,
                     max_bytes=row.size,
                     declared_size=row.size,
                 ) as blob,

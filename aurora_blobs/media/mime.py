@@ -123,28 +123,39 @@ def choose_mime_type(
         chosen = _choose_strictly(claim, found, head, allowed)
     else:
         chosen = found or claim or UNKNOWN
-    if not is_allowed(chosen, allowed):
-        raise InvalidMimeType(f"{shown(chosen)} is not accepted here{_accepted(allowed)}")
+    check_allowed(chosen, allowed)
     return chosen
 
 
-def is_consistent(expected_type: str, head: bytes) -> bool:
-    """Whether a blob that begins with *head* may have *expected_type*, its type in a record."""
+def is_consistent(expected_type: str, head: bytes, policy: str = "strict") -> bool:
+    """Whether a blob that begins with *head* may have *expected_type*, its type in a record.
+
+    *policy* is that of `choose_mime_type`, which the type is held to like a claim.
+    """
     found = detect(head)
-    return found is None or _is_same_family(expected_type, found) or _agrees(expected_type, found)
+    if found is None:
+        return policy != "strict" or _may_be_unknown(expected_type, head)
+    return _is_same_family(expected_type, found) or _agrees(expected_type, found)
 
 
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
-    """Whether *allowed*, a list of types, ``type/*`` and ``*/*``, has *mime_type*.
+    """Whether *allowed*, a list of types, ``type/*`` and ``*/*``, has *mime_type*, in any case.
 
     Where PNG is allowed, so is APNG.
     """
+    mime_type = mime_type.lower()
     return (
         mime_type in allowed
         or "*/*" in allowed
         or f"{mime_type.partition('/')[0]}/*" in allowed
         or (mime_type == "image/apng" and "image/png" in allowed)
     )
+
+
+def check_allowed(mime_type: str, allowed: tuple[str, ...]) -> None:
+    """Raise InvalidMimeType unless *allowed* has *mime_type*."""
+    if not is_allowed(mime_type, allowed):
+        raise InvalidMimeType(f"{shown(mime_type)} is not accepted here{_accepted(allowed)}")
 
 
 def mime_type_of_filename(name: str) -> str | None:
@@ -167,9 +178,7 @@ def _parse_claim(declared: str | None) -> str | None:
 
 def _choose_strictly(claim: str, found: str | None, head: bytes, allowed: tuple[str, ...]) -> str:
     if found is None:
-        if claim == "image/svg+xml" and b"<svg" in head:
-            return claim  # SVG is text and has no signature
-        if claim.startswith(("image/", "video/")):
+        if not _may_be_unknown(claim, head):
             raise InvalidMimeType(
                 f"the bytes are not {shown(claim)}, as declared{_accepted(allowed)}"
             )
@@ -181,6 +190,13 @@ def _choose_strictly(claim: str, found: str | None, head: bytes, allowed: tuple[
     raise InvalidMimeType(
         f"the bytes are {found}, not {shown(claim)}, as declared{_accepted(allowed)}"
     )
+
+
+def _may_be_unknown(mime_type: str, head: bytes) -> bool:
+    """Whether bytes of *mime_type* may begin with *head*, which has no signature."""
+    if mime_type.lower().startswith(("image/", "video/")):
+        return mime_type == "image/svg+xml" and b"<svg" in head  # SVG is text
+    return True
 
 
 def _is_same_family(claim: str, found: str) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aurora_blobs.protocol.cid import parse_cid
+from aurora_blobs.protocol.syntax import stated_mime_type
 
 MAX_SAFE_INTEGER = 2**53 - 1  # what every implementation of the protocol can represent
 
@@ -17,7 +18,7 @@ class Reference:
     """A record's reference to a blob.
 
     `mime_type` and `size` are None where the record does not state them; the legacy form has no
-    size.
+    size. What is no media type is not stated.
     """
 
     cid: str
@@ -54,7 +55,7 @@ def _typed_reference(value: dict[str, Any]) -> Reference | None:
     if not isinstance(size, int) or isinstance(size, bool) or not -1 <= size <= MAX_SAFE_INTEGER:
         return None
     try:
-        return Reference(parse_cid(ref["$link"]), mime_type, size)
+        return Reference(parse_cid(ref["$link"]), stated_mime_type(mime_type), size)
     except ValueError:
         return None
 
@@ -70,6 +71,6 @@ def legacy_reference(value: dict[str, Any]) -> Reference | None:
     if not isinstance(cid, str) or not isinstance(mime_type, str) or not mime_type:
         return None
     try:
-        return Reference(parse_cid(cid), mime_type, None)
+        return Reference(parse_cid(cid), stated_mime_type(mime_type), None)
     except ValueError:
         return None

@@ -19,12 +19,14 @@ _NSID = re.compile(rf"{_LETTER_LABEL}(?:\.{_LABEL})+\.[a-zA-Z][a-zA-Z0-9]{{0,62}
 _RECORD_KEY = re.compile(r"(?!\.{1,2}\Z)[a-zA-Z0-9._:~-]{1,512}")
 _AT_URI = re.compile(r"at://([^/]+)(?:/([^/]+)(?:/([^/]+))?)?")
 _TOKEN = r"[a-zA-Z0-9!#$%&'*+.^_`|~-]+"  # RFC 9110, 5.6.2
+_BARE_MIME_TYPE = re.compile(rf"(?!\*/|.*/\*\Z){_TOKEN}/{_TOKEN}")  # no wildcard
 _MIME_TYPE = re.compile(rf"\s*({_TOKEN}/{_TOKEN})\s*(?:;.*)?", re.DOTALL)
 
 _MAX_DID = 2048
 _MAX_HANDLE = 253
 _MAX_NSID = 317
 _MAX_AT_URI = 8192
+MAX_MIME_TYPE = 255  # RFC 6838, 4.2: 127 characters on each side of the slash
 
 _TID_ALPHABET = "234567abcdefghijklmnopqrstuvwxyz"  # base32-sortable
 _TID = re.compile(rf"[234567a-j][{_TID_ALPHABET}]{{12}}")  # 64 bits, the highest is 0
@@ -137,10 +139,20 @@ def parse_mime_type(text: str) -> str:
     Wildcards pass: the grammar allows them.
     """
     match = _MIME_TYPE.fullmatch(text)
-    if match is None:
+    if match is None or len(match[1]) > MAX_MIME_TYPE:
         _refuse("MIME type", text)
     mime_type = match[1].lower()
     return _MIME_ALIASES.get(mime_type, mime_type)
+
+
+def stated_mime_type(text: str | None) -> str | None:
+    """*text*, the media type that a record states, if it is one as it stands; else None.
+
+    A record is written elsewhere, and what it states becomes the header of an answer.
+    """
+    if text is None or len(text) > MAX_MIME_TYPE or not _BARE_MIME_TYPE.fullmatch(text):
+        return None
+    return text
 
 
 def _tid_value(tid: str) -> int:

@@ -167,7 +167,7 @@ class Records:
         if reference.mime_type != entry.mime_type:
             raise InvalidMimeType(
                 "Referenced Mimetype does not match stored blob. "
-                f"Expected: {entry.mime_type}, Got: {reference.mime_type}"
+                f"Expected: {entry.mime_type}, Got: {reference.mime_type or 'no media type'}"
             )
         if reference.size != entry.size:
             raise InvalidSize(
@@ -227,6 +227,6 @@ def _typed(tx: Transaction, did: str, reference: Reference) -> dict[str, Any]:
     return {
         "$type": "blob",
         "ref": {"$link": reference.cid},
-        "mimeType": reference.mime_type,
+        "mimeType": reference.mime_type or state.entry.mime_type,
         "size": state.entry.size,
     }
