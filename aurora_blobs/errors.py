@@ -203,8 +203,9 @@ class OAuthRefused(BlobServiceError):
         super().__init__(message)
         self.error = error
         algorithms = "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES256K ES384 ES512"
-        # A quote would end the parameter.
-        described = "" if '"' in message else f', error_description="{message}"'
+        # A quote would end the parameter, and a line the header.
+        is_plain = message.isascii() and message.isprintable() and not set(message) & set('"\\')
+        described = "" if not is_plain else f', error_description="{message}"'
         self.headers = (
             ("WWW-Authenticate", f'DPoP algs="{algorithms}", error="{error}"{described}'),
             ("Access-Control-Expose-Headers", "WWW-Authenticate"),

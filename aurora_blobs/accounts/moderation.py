@@ -80,6 +80,8 @@ class Moderation:
         The bytes of a blob need not be here. Its DID may be `takedowns.EVERY_ACCOUNT`.
         """
         now = self._clock()
+        if ref is not None and not _is_utf8(ref):
+            raise InvalidRequest("takedown.ref has to be UTF-8 without U+0000")
         if ref is None:
             ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
         with self._database.write() as tx:
@@ -143,6 +145,15 @@ def _ref(change: dict[str, Any] | None) -> str | None:
     if ref is not None and not isinstance(ref, str):
         raise InvalidRequest("takedown.ref has to be a string")
     return ref
+
+
+def _is_utf8(text: str) -> bool:
+    # A command's arguments have halves of surrogate pairs where they are not UTF-8.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return "\0" not in text
 
 
 def _shown(applied: bool, ref: str | None) -> dict[str, Any]:

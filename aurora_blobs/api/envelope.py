@@ -10,7 +10,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, g, request
 from werkzeug.datastructures import Headers
-from werkzeug.exceptions import HTTPException, MethodNotAllowed
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from aurora_blobs.errors import (
     BlobServiceError,
@@ -51,7 +51,10 @@ def error_response(error: BlobServiceError) -> Response:
     """*error* as an answer. The message of a 500 is not sent."""
     message = "Internal Server Error" if error.status == 500 else error.message
     text = json.dumps({"error": error.error, "message": message}, ensure_ascii=False)
-    response = Response(text, error.status, content_type="application/json; charset=utf-8")
+    # Whatever a message repeats: what tells of a failure does not fail itself.
+    response = Response(
+        text.encode(errors="replace"), error.status, content_type="application/json; charset=utf-8"
+    )
     if error.retry_after is not None:
         response.headers["Retry-After"] = str(error.retry_after)
     for name, value in error.headers:
@@ -98,6 +101,9 @@ def _refused(error: BlobServiceError) -> Response:
 
 
 def _not_routed(error: HTTPException) -> Response:
+    if isinstance(error, InternalServerError):  # Flask's, around what an error handler raised
+        cause = error.original_exception
+        return _failed(cause if isinstance(cause, Exception) else error)
     if request.path.startswith("/xrpc/"):
         if error.code == HTTPStatus.NOT_FOUND:
             return error_response(MethodNotImplemented())

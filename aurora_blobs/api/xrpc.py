@@ -3,8 +3,10 @@
 https://atproto.com/specs/xrpc
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from flask import Blueprint, g, request
 
@@ -17,6 +19,8 @@ from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.strict_json import parse_json
 
 MAX_JSON_BYTES = 1_000_000  # as on the reference PDS
+# An escaped NUL, and what is not ASCII, escaped or as it stands.
+_UNUSUAL = re.compile(r"%(?:00|[89a-fA-F][0-9a-fA-F])|[^\x01-\x7f]")
 # All of them, so that a wrong verb is refused in the words of the reference PDS.
 _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 View = Callable[..., Any]
@@ -89,10 +93,24 @@ def _check_verb(verbs: tuple[str, ...]) -> None:
 
 
 def _parse_query(nsid: str, params: dict[str, Param]) -> dict[str, Any]:
+    _check_characters(request.environ.get("QUERY_STRING", ""))
     try:
         return from_query(params, request.args.to_dict(flat=False))
     except ValueError as error:
         raise InvalidRequest(f"Invalid {nsid} params: {error}") from None
+
+
+def _check_characters(query: str) -> None:
+    """Raise InvalidRequest unless *query*, as it was sent, is UTF-8 without U+0000."""
+    if _UNUSUAL.search(query) is None:
+        return
+    data = unquote_to_bytes(query.encode("latin-1"))
+    if b"\0" in data:
+        raise InvalidRequest("The query has a U+0000, which is not accepted")
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("The query is not UTF-8") from None
 
 
 def _has_body() -> bool:

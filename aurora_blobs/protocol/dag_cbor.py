@@ -78,10 +78,13 @@ def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
         raise ValueError(TOO_DEEP)
     if isinstance(value, dict):
         for key, item in value.items():
+            _refuse_nul(key)
             value[key] = _json_of(item, is_link, depth + 1)
     elif isinstance(value, list):
         for index, item in enumerate(value):
             value[index] = _json_of(item, is_link, depth + 1)
+    elif isinstance(value, str):
+        _refuse_nul(value)
     elif isinstance(value, bytes):
         return {"$link": cid_text(value)} if next(is_link) else {"$bytes": _base64(value)}
     return value
@@ -104,6 +107,11 @@ def _link_flags(block: bytes) -> Iterator[bool]:
         if major in (_BYTES, _TEXT):
             at += argument
         tagged = major == _TAG
+
+
+def _refuse_nul(text: str) -> None:
+    if "\0" in text:
+        raise ValueError("a text has a U+0000, which is not accepted")
 
 
 def _base64(value: bytes) -> str:

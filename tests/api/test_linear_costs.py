@@ -224,7 +224,7 @@ def test_texts_in_a_body_take_time_in_proportion(alice, method):
         )
 
 
-def test_what_a_page_accepts_is_read_up_to_64_types():
+def test_few_types_of_an_accept_header_are_read():
     header = ",".join(f"a/{number}" for number in range(1000))
 
     assert list(parse_accept(header)) == [f"a/{number}" for number in range(64)]
