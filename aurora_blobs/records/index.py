@@ -207,6 +207,9 @@ def _make(made: RecordChanges, did: str, change: _Change) -> list[str]:
 
 def _check_precondition(change: _Change, before: Version | None, uri: str) -> None:
     cid_before = None if before is None else before.cid
+    # As on the reference PDS: what is gone already need not be deleted, whatever it once was.
+    if change.write.action == "delete" and before is None:
+        return
     if change.write.swap is not ANY and change.write.swap != cid_before:
         raise InvalidSwap(f"Record was at {cid_before or 'null'}")
     # The very same record may be created again: a PDS that reports its writes may report one twice.

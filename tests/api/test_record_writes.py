@@ -367,6 +367,17 @@ def test_a_swap_of_another_record_is_refused(alice):
     assert put(alice, {"n": 4}, "new", swapRecord=None).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "swap",
+    [None, "bafyreihffx5a2e7k5uwrmmgofbvzujc5cmw5h4espouwuxt3liqoflx3ee"],
+    ids=["none", "a record"],
+)
+def test_a_record_that_is_gone_may_be_deleted_whatever_it_was(alice, swap):
+    answer = delete(alice, swapRecord=swap)
+
+    assert (answer.status_code, answer.json) == (200, {})
+
+
 def test_a_swap_of_a_commit_is_refused_clearly(alice):
     cid = put(alice, {"n": 1}).json["cid"]
 
