@@ -1,10 +1,13 @@
 """deploy/nginx.conf on Debian's nginx, in front of the service."""
 
 import os
+import random
 import re
 import socket
 import ssl
 import subprocess
+import threading
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -141,6 +144,60 @@ def test_a_range_of_a_public_link_is_served_as_by_the_service(nginx, alone, blob
         assert (asked.status_code, asked.data) == (opened.status_code, opened.data)
         assert asked.headers["Content-Range"] == opened.headers["Content-Range"]
         assert opened.headers.get_all("ETag") == [f'"{cid}"']
+
+
+SIZES = [1, 9, 10, 11, 99, 100, 101, 345, 999, 1000, 5432]
+EDGES = [0, 1, 2, 8, 9, 10, 11, 12, 19, 20, 98, 99, 100, 101, 109, 110, 199, 344, 345, 346, 354]
+EDGES += [355, 444, 998, 999, 1000, 1001, 4999, 5431, 5432, 5433, 9999, 10**17, 10**18 - 1]
+
+
+def ranges(size):
+    """Range headers around the edges of *size*, and random ones."""
+    chance = random.Random(size)
+    numbers = [*EDGES, size - 1, size, size + 1]
+    for number in numbers:
+        yield f"bytes={number}-"
+        yield f"bytes=-{number}"
+        yield f"bytes={number}-{number}"
+        yield f"bytes=000{number}-00{number + 8}"
+    for _ in range(60):
+        yield f"bytes={chance.choice(numbers)}-{chance.choice(numbers)}"
+        yield f"bytes={chance.randrange(2 * size)}-{chance.randrange(2 * size)}"
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_no_error_of_a_public_link_is_cacheable_and_each_range_has_the_service_s_answer(
+    nginx, alone, account, size
+):
+    data = os.urandom(size)
+    path = blob_path(account.did, account.publish(data, "application/octet-stream").cid)
+    assert nginx.get(path).data == alone.get(path).data == data
+
+    by_link = {part: alone.get(path, headers={"Range": part}) for part in ranges(size)}
+    by_service = {
+        part: nginx.get(f"{path}&{ASKED}", headers={"Range": part}) for part in ranges(size)
+    }
+
+    served = {part: answer for part, answer in by_link.items() if answer.status_code != 502}
+    assert {answer.status_code for answer in served.values()} == {206, 416}
+    assert {f"bytes={size - 1}-", "bytes=0-0", f"bytes=-{size}", "bytes=0002-0010"} <= set(served)
+    for part, answer in served.items():
+        other = by_service[part]
+        assert answer.status_code == other.status_code, part
+        assert answer.headers["Content-Range"] == other.headers["Content-Range"], part
+        assert caching(answer) == CACHING[answer.status_code], part
+        assert answer.data == other.data or answer.status_code == 416, part
+    for part, answer in by_service.items():
+        assert "public" not in caching(answer)[0] or answer.status_code < 300, part
+
+
+PUBLIC = "public, max-age=300, must-revalidate"
+CACHING = {206: (PUBLIC, True), 416: ("no-store", False)}
+
+
+def caching(answer):
+    """All Cache-Control headers, and whether there is an ETag."""
+    return " + ".join(answer.headers.get_all("Cache-Control")), "ETag" in answer.headers
 
 
 def test_a_public_link_is_found_for_each_form_of_the_query(nginx, alone, account, blob):
@@ -285,6 +342,45 @@ def test_a_blob_that_lost_its_bytes_is_not_found(nginx, service, account):
     )
 
 
+@pytest.mark.parametrize(
+    "content, status", [(None, 400), (b"short", 416)], ids=["removed", "cut short"]
+)
+def test_no_error_about_a_file_that_the_service_has_named_is_cacheable(tmp_path, content, status):
+    """The file was removed or cut between the service's look and nginx's."""
+    (tmp_path / "blobs" / "00").mkdir(parents=True)
+    if content is not None:
+        (tmp_path / "blobs" / "00" / "x").write_bytes(content)
+    head = f'X-Accel-Redirect: /_blobs/00/x\r\nETag: "x"\r\nCache-Control: {PUBLIC}'
+    with (
+        answering(tmp_path / "service.sock", f"HTTP/1.1 200 OK\r\n{head}\r\nContent-Length: 0"),
+        shipped(tmp_path / "nginx", tmp_path / "service.sock", tmp_path / "blobs") as nginx,
+    ):
+        answer = nginx.get(f"{GET_BLOB}?did=x&cid=y", headers={"Range": "bytes=9-"})
+
+    assert answer.status_code == status
+    assert "no-store" in answer.headers.get_all("Cache-Control")
+    assert "ETag" not in answer.headers
+
+
+@contextmanager
+def answering(path, head):
+    """A server at the Unix socket *path* that answers one request with *head*."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def answer():
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(f"{head}\r\n\r\n".encode())
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        yield
+        thread.join(10)
+
+
 @pytest.mark.parametrize("size, status", [(LIMIT, 200), (LIMIT + 1, 413), (LIMIT + 1_000_000, 413)])
 @pytest.mark.parametrize("mime_type", ["image/png", "video/webm"])
 def test_the_limit_is_the_service_s_and_its_refusal_is_json(
@@ -347,6 +443,7 @@ def test_nginx_refuses_with_json(nginx, path, headers, status, error):
     assert (refused.status_code, refused.json["error"]) == (status, error)
     assert refused.headers["Content-Type"] == "application/json; charset=utf-8"
     assert refused.headers["Access-Control-Allow-Origin"] == "*"
+    assert refused.headers["Cache-Control"] == "no-store"
 
 
 def test_every_method_of_the_service_is_routed_to_it_and_nothing_else_is(tmp_path):
