@@ -25,6 +25,7 @@ from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
+from aurora_blobs.server.front import Front
 from aurora_blobs.services import Services
 from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
@@ -48,8 +49,9 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
     envelope.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
-    if config.proxy_hops:
-        hops = config.proxy_hops
+    hops = config.proxy_hops
+    app.wsgi_app = Front(app.wsgi_app, proxy_hops=hops)  # type: ignore[method-assign]
+    if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     cli.install(app)
     return app

@@ -4,7 +4,6 @@ A counter is one row. It changes in the transaction of what it counts, where the
 a failure is not counted.
 """
 
-import ipaddress
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
+from aurora_blobs.server.addresses import is_local, network_of
 
 DAY_SECONDS = 86_400
 UPLOADS = "uploads"  # the name of their counters
@@ -57,24 +57,6 @@ def check(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> R
     if state.used >= limit.count:
         raise _exceeded(state, now)
     return state
-
-
-def network_of(address: str) -> str:
-    """The subject to count *address* under: of IPv6 the /64, the least that a customer gets."""
-    try:
-        ip = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(ip, ipaddress.IPv6Address):
-        if ip.ipv4_mapped is not None:
-            return str(ip.ipv4_mapped)
-        return str(ipaddress.IPv6Network((ip, 64), strict=False))
-    return str(ip)
-
-
-def is_local(address: str) -> bool:
-    """Whether *address* is this machine's. A Unix socket's is empty."""
-    return not address or address == "::1" or network_of(address).startswith("127.")
 
 
 class Limits:

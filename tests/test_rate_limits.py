@@ -8,7 +8,7 @@ from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
-from aurora_blobs.rate_limits import DAY_SECONDS, Limits, count_use, network_of
+from aurora_blobs.rate_limits import DAY_SECONDS, Limits, count_use
 
 NOW = Clock().now
 HERE = "192.0.2.1"
@@ -112,22 +112,6 @@ def test_expired_counters_are_removed(database):
     with database.write() as tx:
         count_use(tx, "x", "late", Limit(2, 60), NOW + 120_000_000)
         assert tx.all("SELECT subject FROM usage_counter") == [("late",)]
-
-
-@pytest.mark.parametrize(
-    "address, network",
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("::ffff:192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
-        ("2001:db8:1:2:ffff::", "2001:db8:1:2::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("", ""),
-        ("unix:", "unix:"),
-    ],
-)
-def test_an_ipv6_address_counts_as_its_64_network(address, network):
-    assert network_of(address) == network
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,6 @@ def install(app: Flask) -> None:
     app.register_error_handler(BlobServiceError, _refused)
     app.register_error_handler(HTTPException, _not_routed)
     app.register_error_handler(Exception, _failed)
-    app.wsgi_app = bodies.drained(app.wsgi_app)  # type: ignore[assignment, method-assign]
 
 
 def show_rate_limit(state: RateLimitState | None) -> None:

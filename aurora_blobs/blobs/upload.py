@@ -31,7 +31,8 @@ from aurora_blobs.media.mime import (
 )
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
 from aurora_blobs.protocol.syntax import stated_mime_type
-from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use, network_of
+from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use
+from aurora_blobs.server.addresses import network_of
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)

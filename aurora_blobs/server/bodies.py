@@ -2,14 +2,14 @@
 
 import io
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from _typeshed.wsgi import StartResponse, WSGIApplication
+    from _typeshed.wsgi import StartResponse
 
 DRAIN_BYTES = 16 * 1024 * 1024
 DRAIN_SECONDS = 5
@@ -197,25 +197,19 @@ def drain(environ: dict[str, Any]) -> bool:
     return False
 
 
-def drained(app: "WSGIApplication") -> "WSGIApplication":
-    """*app*, none of whose answers begins before the request's body was read or given up.
+def start_drained(
+    environ: dict[str, Any],
+    start_response: "StartResponse",
+    status: str,
+    headers: list[tuple[str, str]],
+    exc_info: Any = None,
+) -> Callable[[bytes], object]:
+    """*start_response*, which begins the answer after the request's body was read or given up.
 
     A proxy that is still sending would see the connection break, and turn our answer into a 502.
     One that has sent all would keep the connection for another client's request, and that would
     fail: so a body that was not read to its end is followed by ``Connection: close``.
     """
-
-    def answer(environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
-        if not announces_body(environ):
-            return app(environ, start_response)
-
-        def start(
-            status: str, headers: list[tuple[str, str]], exc_info: Any = None
-        ) -> Callable[[bytes], object]:
-            if not drain(environ):
-                headers = [*headers, ("Connection", "close")]
-            return start_response(status, headers, exc_info)
-
-        return app(environ, start)
-
-    return answer
+    if not drain(environ):
+        headers = [*headers, ("Connection", "close")]
+    return start_response(status, headers, exc_info)

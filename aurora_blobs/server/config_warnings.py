@@ -17,6 +17,12 @@ def config_warnings(config: Config) -> list[str]:
     is_external = config.accounts == "external"
     is_on_socket = config.bind.startswith("unix:")
     is_on_network = not is_on_socket and not _LOOPBACK.fullmatch(config.bind.rpartition(":")[0])
+    # Then something on this machine has to let the network in.
+    is_public = (
+        config.service_did != "did:web:localhost"
+        or config.public_url is not None
+        or config.accel_redirect is not None
+    )
     takes_oauth = config.oauth_issuer is not None
     names_oauth = config.oauth_jwks_url is not None or config.oauth_introspection_url is not None
     found = [
@@ -49,6 +55,11 @@ def config_warnings(config: Config) -> list[str]:
             is_on_socket and config.proxy_hops == 0,
             "PROXY_HOPS=0 behind a socket: all clients count as one address, "
             "and one can lock out all",
+        ),
+        (
+            is_public and not is_on_socket and not is_on_network and config.proxy_hops == 0,
+            f"PROXY_HOPS=0 on {config.bind}: behind a proxy all clients count as this machine, "
+            "so sign-ups are not limited, and one client can lock out all",
         ),
         (
             is_on_network and config.proxy_hops > 0,

@@ -318,6 +318,37 @@ def test_password_guesses_are_limited_in_every_method(make):
     assert log_in(client, "correct horse", "192.0.2.2").status_code == 200
 
 
+@pytest.mark.parametrize(
+    "forwarded",
+    [
+        ["192.0.2.7:1", "192.0.2.7:2", "192.0.2.7", "[::ffff:192.0.2.7]:3"],
+        ["unknown", "_hidden", "", None],
+    ],
+    ids=["ports", "no addresses"],
+)
+def test_guesses_behind_a_proxy_count_as_one_client_however_it_is_written(make, forwarded):
+    client = make(failures_per_address=Limit(3, 300), proxy_hops=1).test_client()
+
+    headers = [{} if name is None else {"X-Forwarded-For": name} for name in forwarded]
+    statuses = [
+        client.get(SUBJECT, headers={**basic("guess"), **named}).status_code for named in headers
+    ]
+    elsewhere = {**basic("open sesame"), "X-Forwarded-For": "192.0.2.8"}
+
+    assert statuses == [401, 401, 401, 429]
+    assert client.get(SUBJECT, headers=elsewhere).status_code == 200
+
+
+def test_who_comes_past_the_proxies_is_not_taken_for_this_machine(make):
+    client = make(signups_per_address=Limit(1, 3600), proxy_hops=2).test_client()
+    joan = MARY | {"handle": "joan.test", "email": "joan@example.com"}
+    one_hop = {"X-Forwarded-For": "127.0.0.1"}
+
+    answers = [client.post(SIGN_UP, json=given, headers=one_hop) for given in (MARY, joan)]
+
+    assert [answer.status_code for answer in answers] == [200, 429]
+
+
 def test_sign_ups_are_limited_if_a_setting_says_so(make):
     client = make(signups_per_address=Limit(1, 3600)).test_client()
 

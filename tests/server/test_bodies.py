@@ -9,7 +9,7 @@ from gunicorn.http import get_parser
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.unreader import IterUnreader
 
-from aurora_blobs.server.bodies import ChunkedBody, announces_body, drained
+from aurora_blobs.server.bodies import ChunkedBody, announces_body, start_drained
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SEED = random.randrange(2**32)
@@ -177,12 +177,10 @@ def answer_to(body, status="204 No Content"):
     """What an application that reads nothing answers to *body*."""
     started = []
 
-    def app(environ, start_response):
-        start_response(status, [("A", "b")])
-        return []
+    def start_response(status, headers, exc_info):
+        started.append((status, headers))
 
-    environ = {"wsgi.input": body, "CONTENT_LENGTH": "1000"}
-    drained(app)(environ, lambda status, headers, exc_info: started.append((status, headers)))
+    start_drained({"wsgi.input": body}, start_response, status, [("A", "b")])
     return started
 
 

@@ -6,7 +6,12 @@ from aurora_blobs.config import Config
 from aurora_blobs.server.config_warnings import config_warnings
 
 SECRET = ("0123456789abcdef",)
-BESIDE = {"accounts": "external", "jwt_secret": SECRET, "service_did": "did:web:pds.test"}
+BESIDE = {
+    "accounts": "external",
+    "jwt_secret": SECRET,
+    "service_did": "did:web:pds.test",
+    "proxy_hops": 1,
+}
 OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
 
 
@@ -29,6 +34,9 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
         ),
         ({"bind": "unix:/run/s.sock"}, "PROXY_HOPS"),
         ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
+        (BESIDE | {"proxy_hops": 0}, "PROXY_HOPS"),
+        ({"bind": "[::1]:80", "public_url": "https://pds.test"}, "PROXY_HOPS"),
+        ({"accel_redirect": "/_blobs/"}, "PROXY_HOPS"),
     ],
 )
 def test_unlikely_settings_are_warned_about(settings, variable):
@@ -41,8 +49,8 @@ def test_unlikely_settings_are_warned_about(settings, variable):
     "settings",
     [
         {},
-        BESIDE | {"oauth_issuer": "https://pds.test", "bind": "unix:/run/s.sock", "proxy_hops": 1},
-        {"bind": "0.0.0.0:80", "admin_password": "8 letter"},
+        BESIDE | {"oauth_issuer": "https://pds.test", "bind": "unix:/run/s.sock"},
+        {"bind": "0.0.0.0:80", "service_did": "did:web:pds.test", "admin_password": "8 letter"},
         {"bind": "127.0.0.1:2583", "proxy_hops": 1},
         {"oauth_issuer": "https://pds.test", "oauth_jwks_url": "https://pds.test/jwks"},
         {"plc_url": "http://localhost:2582"},

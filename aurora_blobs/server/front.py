@@ -1,0 +1,64 @@
+"""What happens to each request before the application has it, whatever it asks for."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from aurora_blobs.server.addresses import UNKNOWN, is_forwarded
+from aurora_blobs.server.bodies import announces_body, start_drained
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication
+
+log = logging.getLogger(__name__)
+
+_FORWARDING_HEADERS = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
+# A process warns of them so often, and after so many seconds again: of a service without a proxy
+# any client can send such a header.
+_WARNINGS = 3
+_WARN_SECONDS = 3600
+
+
+class Front:
+    """*app*, whose answers begin after the request's body, and which knows who is counted.
+
+    *proxy_hops* is the number of trusted proxies. It belongs inside of what reads their headers.
+    """
+
+    def __init__(
+        self,
+        app: "WSGIApplication",
+        *,
+        proxy_hops: int,
+        seconds: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """*seconds* is a monotonic clock."""
+        self._app = app
+        self._hops = proxy_hops
+        self._seconds = seconds
+        self._warnings = 0
+        self._warns_at = seconds()
+
+    def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        if self._hops:
+            if not is_forwarded(environ.get("HTTP_X_FORWARDED_FOR", ""), self._hops):
+                # Its address is that of a proxy, which might count as this machine's.
+                environ["REMOTE_ADDR"] = UNKNOWN
+        elif self._warnings < _WARNINGS:
+            self._look_for_a_proxy(environ)
+        if announces_body(environ):
+            start_response = partial(start_drained, environ, start_response)
+        return self._app(environ, start_response)
+
+    def _look_for_a_proxy(self, environ: dict[str, Any]) -> None:
+        for name in _FORWARDING_HEADERS:
+            if name in environ and self._seconds() >= self._warns_at:
+                self._warnings += 1
+                self._warns_at = self._seconds() + _WARN_SECONDS
+                log.warning(
+                    "a request came with %s, and AURORA_BLOBS_PROXY_HOPS=0: if a proxy of yours"
+                    " sends it, all clients count as one address, and one can lock out all",
+                    name.removeprefix("HTTP_").replace("_", "-").title(),
+                )

@@ -1,0 +1,86 @@
+"""What a request meets before the application: address, proxies, body."""
+
+import io
+
+import pytest
+
+from aurora_blobs.server.addresses import UNKNOWN
+from aurora_blobs.server.front import Front
+
+HOUR = 3600
+
+
+class Seconds:
+    now = 1000.0
+
+    def __call__(self):
+        return self.now
+
+
+def app(environ, start_response):
+    """Answers 204, reads nothing, and keeps what it was called with."""
+    app.environ = environ
+    start_response("204 No Content", [("A", "b")])
+    return []
+
+
+def front(**options):
+    return Front(app, **options)
+
+
+def answer(front, **environ):
+    """The headers of the answer to a request with *environ*."""
+    started = []
+    environ = {"REMOTE_ADDR": "127.0.0.1", "wsgi.input": io.BytesIO(), **environ}
+    list(front(environ, lambda status, headers, exc_info=None: started.append(headers)))
+    return started[0]
+
+
+def test_an_answer_follows_the_request_s_body():
+    body = io.BytesIO(bytes(1000))
+
+    assert answer(front(proxy_hops=0), CONTENT_LENGTH="1000", **{"wsgi.input": body}) == [
+        ("A", "b")
+    ]
+    assert body.tell() == 1000
+
+
+@pytest.mark.parametrize(
+    "hops, header, address",
+    [
+        (0, None, "127.0.0.1"),
+        (0, "192.0.2.1", "127.0.0.1"),
+        (1, "192.0.2.1", "127.0.0.1"),
+        (1, None, UNKNOWN),
+        (1, "", UNKNOWN),
+        (2, "192.0.2.1", UNKNOWN),
+    ],
+)
+def test_with_proxies_a_request_that_names_no_client_comes_from_no_known_address(
+    hops, header, address
+):
+    answer(front(proxy_hops=hops), **({"HTTP_X_FORWARDED_FOR": header} if header else {}))
+
+    assert app.environ["REMOTE_ADDR"] == address
+
+
+@pytest.mark.parametrize("name", ["X_FORWARDED_FOR", "FORWARDED", "X_REAL_IP"])
+def test_a_proxy_that_no_setting_names_is_logged_a_few_times(caplog, name):
+    seconds = Seconds()
+    proxied = front(proxy_hops=0, seconds=seconds)
+
+    for _ in range(20):
+        for _ in range(100):
+            answer(proxied, **{f"HTTP_{name}": "192.0.2.1"})
+        seconds.now += HOUR
+
+    assert len(caplog.messages) == 3
+    assert "AURORA_BLOBS_PROXY_HOPS=0" in caplog.text
+    assert "192.0.2.1" not in caplog.text
+
+
+@pytest.mark.parametrize("hops, environ", [(0, {}), (1, {"HTTP_X_FORWARDED_FOR": "192.0.2.1"})])
+def test_nothing_is_logged_without_a_proxy_or_with_one_that_is_known(caplog, hops, environ):
+    answer(front(proxy_hops=hops), **environ)
+
+    assert caplog.messages == []
