@@ -11,6 +11,7 @@ import resource
 import socket
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
 from aurora_blobs.server.restarts import until_it_works
+from aurora_blobs.server.shared_tally import join_all
 
 
 def _check_address(config: Config) -> None:
@@ -148,7 +150,14 @@ def when_ready(server: Any) -> None:
     print(f"  {curl}/xrpc/_health", flush=True)
 
 
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give *worker* a part of what the workers count together."""
+    taken = {other.part for other in server.WORKERS.values()}
+    worker.part = next(part for part in count() if part not in taken)
+
+
 def post_fork(server: Any, worker: Any) -> None:
+    join_all(worker.part)
     keep_freed_memory()
     # What was loaded before the fork is no garbage, and a full collection of it takes 15 ms.
     gc.freeze()

@@ -26,11 +26,14 @@ from aurora_blobs.records.changes import RecordLimits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.server.front import Front
+from aurora_blobs.server.slow_clients import SlowClients
 from aurora_blobs.services import Services
 from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
+
+_USUAL_WORKERS = 8  # the most that gunicorn.conf.py starts by itself
 
 
 def system_clock() -> int:
@@ -50,7 +53,15 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
     for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
     hops = config.proxy_hops
-    app.wsgi_app = Front(app.wsgi_app, proxy_hops=hops)  # type: ignore[method-assign]
+    slow_clients = SlowClients(
+        per_account=config.uploads_at_once_per_account,
+        per_address=config.uploads_at_once_per_address,
+        threads=config.threads,
+        parts=2 * (config.workers or _USUAL_WORKERS),  # while all are replaced
+    )
+    app.wsgi_app = Front(  # type: ignore[method-assign]
+        app.wsgi_app, proxy_hops=hops, slow_clients=slow_clients
+    )
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     cli.install(app)

@@ -243,6 +243,17 @@ class Config:
         Limit(30, 300),
         "wrong passwords, the administrator's included, from one address; 0: no limit",
     )
+    uploads_at_once_per_account: int = _setting(
+        whole_number(0, 10**6),
+        32,
+        "requests of one account whose bytes are waited for at once, in all processes; 0: no limit",
+    )
+    uploads_at_once_per_address: int = _setting(
+        whole_number(0, 10**6),
+        64,
+        "slow uploads and downloads of one address at once, in all processes; this machine's "
+        "address has no limit; 0: no limit",
+    )
     proxy_hops: int = _setting(whole_number(0, 10), 0, "trusted `X-Forwarded-*` hops")
     accel_redirect: str | None = _setting(
         matching(r"/([\w.-]+/)+", "a location like /_blobs/"),

@@ -264,8 +264,13 @@ class RateLimitExceeded(BlobServiceError):
 
     error, status = "RateLimitExceeded", 429
 
-    def __init__(self, retry_after: int, headers: tuple[tuple[str, str], ...] = ()) -> None:
-        super().__init__("Rate Limit Exceeded")
+    def __init__(
+        self,
+        retry_after: int,
+        headers: tuple[tuple[str, str], ...] = (),
+        message: str = "Rate Limit Exceeded",
+    ) -> None:
+        super().__init__(message)
         self.retry_after = retry_after
         self.headers = headers
 

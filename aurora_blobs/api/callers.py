@@ -6,6 +6,7 @@ from aurora_blobs.api.serializers import own_url
 from aurora_blobs.auth import Credentials, Person, Requester
 from aurora_blobs.auth.authenticator import Kind
 from aurora_blobs.auth.session import ACCESS_SCOPES
+from aurora_blobs.server.slow_clients import ACCOUNT
 from aurora_blobs.services import services
 
 
@@ -13,9 +14,11 @@ def require_person(
     *kinds: Kind, scopes: frozenset[str] = ACCESS_SCOPES, allow_taken_down: bool = False
 ) -> Person:
     """The account that calls with one of *kinds* of tokens. Raises as `Authenticator.person`."""
-    return services().authenticator.person(
+    person = services().authenticator.person(
         _personal_credentials(), g.nsid, kinds, scopes=scopes, allow_taken_down=allow_taken_down
     )
+    request.environ[ACCOUNT] = person.did
+    return person
 
 
 def require_owner() -> Person:
@@ -28,9 +31,12 @@ def require_person_or_admin(*, scopes: frozenset[str] = ACCESS_SCOPES) -> Reques
 
     Raises as `Authenticator.person_or_administrator`.
     """
-    return services().authenticator.person_or_administrator(
+    requester = services().authenticator.person_or_administrator(
         _personal_credentials(), g.nsid, scopes=scopes
     )
+    if isinstance(requester, Person):
+        request.environ[ACCOUNT] = requester.did
+    return requester
 
 
 def require_admin() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from aurora_blobs.server.addresses import UNKNOWN, is_forwarded
 from aurora_blobs.server.bodies import announces_body, start_drained
+from aurora_blobs.server.client_timeouts import TimeoutSocket
+from aurora_blobs.server.slow_clients import SlowClients
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
@@ -32,11 +34,13 @@ class Front:
         app: "WSGIApplication",
         *,
         proxy_hops: int,
+        slow_clients: SlowClients,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """*seconds* is a monotonic clock."""
         self._app = app
         self._hops = proxy_hops
+        self._slow_clients = slow_clients
         self._seconds = seconds
         self._warnings = 0
         self._warns_at = seconds()
@@ -48,6 +52,9 @@ class Front:
                 environ["REMOTE_ADDR"] = UNKNOWN
         elif self._warnings < _WARNINGS:
             self._look_for_a_proxy(environ)
+        connection = environ.get("gunicorn.socket")
+        if isinstance(connection, TimeoutSocket):
+            connection.watch(self._slow_clients, environ)
         if announces_body(environ):
             start_response = partial(start_drained, environ, start_response)
         return self._app(environ, start_response)

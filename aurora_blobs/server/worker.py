@@ -158,6 +158,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return bool(super().handle_request(req, conn))
         except TimeoutError as error:
             raise StopIteration(f"the client stalled: {error}") from None
+        finally:
+            if isinstance(conn.sock, TimeoutSocket):
+                conn.sock.end_request()
 
     def handle(self, conn: TConn) -> Any:
         """Answer a request, and those that follow at once, in a thread; close what is not kept."""

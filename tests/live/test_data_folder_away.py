@@ -139,19 +139,29 @@ def test_what_a_dead_worker_left_is_undone_when_the_folder_is_back(service):
 FAILING = """
 from pathlib import Path
 exec(Path("gunicorn.conf.py").read_text())
+before = NAME
 
-def HOOK:
+def NAME(PARAMETERS):
     if Path("FLAG").exists():
         raise OSError("not now")
+    before(PARAMETERS)
 """
 
 
-@pytest.mark.parametrize("hook", ["post_worker_init(worker)", "pre_fork(server, worker)"])
-def test_a_worker_that_cannot_start_is_tried_again(tmp_path, hook):
-    flag = tmp_path / "flag"
-    configuration = tmp_path / "gunicorn.conf.py"
-    configuration.write_text(FAILING.replace("HOOK", hook).replace("FLAG", str(flag)))
-    with Service(tmp_path, "-c", str(configuration), AURORA_BLOBS_WORKERS="2") as service:
+def failing(folder, hook, parameters):
+    """A configuration in *folder* whose *hook* fails while a file is there; that file."""
+    configuration, flag = folder / "gunicorn.conf.py", folder / "flag"
+    text = FAILING.replace("NAME", hook).replace("PARAMETERS", parameters)
+    configuration.write_text(text.replace("FLAG", str(flag)))
+    return str(configuration), flag
+
+
+@pytest.mark.parametrize(
+    "hook, parameters", [("post_worker_init", "worker"), ("pre_fork", "server, worker")]
+)
+def test_a_worker_that_cannot_start_is_tried_again(tmp_path, hook, parameters):
+    configuration, flag = failing(tmp_path, hook, parameters)
+    with Service(tmp_path, "-c", configuration, AURORA_BLOBS_WORKERS="2") as service:
         assert becomes(lambda: len(service.workers()) == 2)
         first, second = service.workers()
         flag.touch()
@@ -166,13 +176,9 @@ def test_a_worker_that_cannot_start_is_tried_again(tmp_path, hook):
 
 
 def test_a_service_whose_first_workers_cannot_start_ends(tmp_path):
-    configuration = tmp_path / "gunicorn.conf.py"
-    flag = tmp_path / "flag"
+    configuration, flag = failing(tmp_path, "post_worker_init", "worker")
     flag.touch()
-    configuration.write_text(
-        FAILING.replace("HOOK", "post_worker_init(worker)").replace("FLAG", str(flag))
-    )
-    service = Service(tmp_path, "-c", str(configuration), AURORA_BLOBS_WORKERS="2")
+    service = Service(tmp_path, "-c", configuration, AURORA_BLOBS_WORKERS="2")
 
     with pytest.raises(AssertionError, match="not now"), service:
         pass

@@ -4,10 +4,9 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
+from support.slow_clients import trickling
 
 from aurora_blobs.server import bodies, client_timeouts
 from aurora_blobs.server.bodies import DirectBody, drain
@@ -35,24 +34,6 @@ class FromSocket:
         while len(data) < size and (more := self._connection.recv(size - len(data))):
             data += more
         return data
-
-
-@contextmanager
-def trickling(client: socket.socket) -> Iterator[None]:
-    """In the block, *client* sends a byte fifty times a second."""
-    done = threading.Event()
-
-    def trickle() -> None:
-        while not done.wait(0.02):
-            client.send(b"x")
-
-    thread = threading.Thread(target=trickle)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
 
 
 def test_a_read_times_out_on_a_stalled_client(pair, monkeypatch):

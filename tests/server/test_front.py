@@ -6,6 +6,7 @@ import pytest
 
 from aurora_blobs.server.addresses import UNKNOWN
 from aurora_blobs.server.front import Front
+from aurora_blobs.server.slow_clients import SlowClients
 
 HOUR = 3600
 
@@ -25,7 +26,8 @@ def app(environ, start_response):
 
 
 def front(**options):
-    return Front(app, **options)
+    slow_clients = SlowClients(per_account=1, per_address=1, threads=4, parts=1)
+    return Front(app, slow_clients=slow_clients, **options)
 
 
 def answer(front, **environ):

@@ -2,8 +2,10 @@
 
 import resource
 import socket
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from support.accounts import UPLOAD, Account
 
@@ -70,3 +72,21 @@ def _is_dropped(client: socket.socket, trickle: bytes) -> bool:
         pass
     client.close()
     return True
+
+
+@contextmanager
+def trickling(client: socket.socket) -> Iterator[None]:
+    """In the block, *client* sends a byte fifty times a second."""
+    done = threading.Event()
+
+    def trickle() -> None:
+        while not done.wait(0.02):
+            client.send(b"x")
+
+    thread = threading.Thread(target=trickle)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
