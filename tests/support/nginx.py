@@ -24,7 +24,7 @@ class Nginx(Server):
 
     @property
     def log(self) -> str:
-        return (self.folder / "error.log").read_text()
+        return (self.folder / "error.log").read_text(errors="replace")
 
     @property
     def access_log(self) -> str:
