@@ -9,7 +9,7 @@ BIN     = .venv/bin
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-live test-long test-s3-all test-min lint docs bench clean
+.PHONY: help run demo test test-fast test-live test-long test-hostile test-s3-all test-min lint docs bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -36,6 +36,10 @@ test-live: .venv/developed ## the tests on real servers, which are started for t
 test-long: .venv/developed ## the tests that take minutes: races, crashes, memory, fuzzing
 	@tests/setup.sh
 	$(BIN)/pytest -m long
+
+test-hostile: .venv/developed ## requests that are made to hurt, 100,000 of them: many minutes; TEST_SEED repeats a run
+	@tests/setup.sh
+	$(BIN)/pytest tests/hostile
 
 test-s3-all: .venv/developed ## the S3 tests on each store that can be had: SeaweedFS, Ceph's RGW and Swift
 	@tests/setup.sh stores

@@ -92,11 +92,11 @@ class Account:
         )
 
 
-def sign_up(client, handle="alice.test"):
+def sign_up(client, handle="alice.test", *, password="correct horse"):
     """Create the account *handle* with createAccount."""
     answer = client.post(
         "/xrpc/com.atproto.server.createAccount",
-        json={"handle": handle, "email": f"{handle}@example.com", "password": "correct horse"},
+        json={"handle": handle, "email": f"{handle}@example.com", "password": password},
     )
     assert answer.status_code == 200, answer.text
     return Account(answer.json["did"], answer.json["accessJwt"], client)

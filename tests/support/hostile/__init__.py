@@ -1,0 +1,1 @@
+"""Requests that are made to hurt, and what has to hold whatever comes."""
