@@ -101,9 +101,9 @@ def client(app):
 
 
 @pytest.fixture
-def alice(app):
-    """A local account on `client`."""
-    return sign_up(app.test_client(), "alice.test")
+def alice(client):
+    """A local account, which calls `client`."""
+    return sign_up(client)
 
 
 @pytest.fixture
