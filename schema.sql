@@ -57,6 +57,15 @@ CREATE TABLE IF NOT EXISTS blob (
 );
 CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
+-- One row per store that is this database's: kind is disk or s3.
+-- mark is the id that the mark in the store has. marked_at is NULL until it was seen there, and
+-- again when the settings no longer name the store.
+CREATE TABLE IF NOT EXISTS store (
+    kind      TEXT   PRIMARY KEY,
+    mark      TEXT   NOT NULL,
+    marked_at BIGINT
+);
+
 -- One row per blob of 8 MiB and more. start is a hash of its size and first 8 KiB.
 -- An upload with another start is known to be new while it still arrives.
 CREATE TABLE IF NOT EXISTS blob_start (

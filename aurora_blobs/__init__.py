@@ -18,7 +18,7 @@ def open_store(
 
     *rules* bound what may be uploaded; None allows any type up to 5 MiB a blob. *durable*: what
     `BlobStore.upload` has returned survives a power failure. Raises OSError for a folder that
-    cannot be written.
+    cannot be written, and StoreNotOurs if its blobs are not those of its database.
     """
     # Imported when it is called: gunicorn and the picture helper import this package too.
     from aurora_blobs.blobs.upload import UploadRules

@@ -1,5 +1,6 @@
 """Puts the service together: one Flask application from one set of settings."""
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable
@@ -17,9 +18,11 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
+from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, Database, open_database
+from aurora_blobs.errors import STORE_AWAY, StoreNotOurs
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
@@ -32,6 +35,8 @@ from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
+
+log = logging.getLogger(__name__)
 
 _USUAL_WORKERS = 8  # the most that gunicorn.conf.py starts by itself
 
@@ -66,6 +71,20 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     cli.install(app)
     return app
+
+
+def check_stores(app: Flask) -> None:
+    """Raise StoreNotOurs, with a line for the operator, if a store is not that of the database.
+
+    A store that is away may come back: it is no reason not to start.
+    """
+    services: Services = app.extensions["aurora_blobs"]
+    try:
+        services.blobs.backend.confirm()
+    except StoreNotOurs:
+        raise
+    except STORE_AWAY as error:
+        log.warning("the store does not answer: %s", error.message)
 
 
 def _open_services(config: Config, clock: Callable[[], int]) -> Services:
@@ -103,6 +122,7 @@ def _assemble(
 ) -> Services:
     spool = config.data_folder.spool
     backend = open_backend(config)
+    guard_stores(database, backend, clock)
     blobs = BlobManager(
         backend,
         database,

@@ -10,11 +10,13 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
+from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, references, takedowns
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.data_folder import DataFolder
 from aurora_blobs.db import SCHEMA, open_database
+from aurora_blobs.errors import StoreNotOurs
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.syntax import parse_did
@@ -39,6 +41,12 @@ class BlobStore:
         )
         self._database.upgrade(SCHEMA.read_text())
         self._backend = DiskBackend(folder.blobs, durable=durable)
+        try:
+            guard_stores(self._database, self._backend, _now)
+            self._backend.confirm()
+        except (OSError, StoreNotOurs):
+            self._database.close()
+            raise
         self._blobs = BlobManager(
             self._backend, self._database, spool=folder.spool, rules=rules, clock=_now
         )
@@ -82,7 +90,8 @@ class BlobStore:
 
         Raises BlobNotFound, also for one that was taken down, and RepoNotFound for an unknown DID.
         """
-        return self._blobs.open(self._blobs.describe(parse_did(did), parse_blob_cid(cid)))
+        entry = self._blobs.describe(parse_did(did), parse_blob_cid(cid), look_again=True)
+        return self._blobs.open(entry)
 
     def list(self, did: str | None = None) -> Iterator[Entry]:
         """The blobs of *did*, or of every account, by DID and CID."""

@@ -16,6 +16,8 @@ class BlobServiceError(Exception):
     error = "InternalServerError"
     status = 500
     retry_after: int | None = None  # seconds, sent as Retry-After
+    # What clients are told in place of the message, where that is for the operator alone.
+    public_message: str | None = None
     headers: tuple[tuple[str, str], ...] = ()  # further headers of the answer
 
     def __init__(self, message: str) -> None:
@@ -320,6 +322,13 @@ class BackendTimeout(BlobServiceError):
 
     def __init__(self, message: str = "Operation timed out, please try again.") -> None:
         super().__init__(message)
+
+
+class StoreNotOurs(BackendUnavailable):
+    """The store does not carry this database's mark: not mounted, emptied, or of another one."""
+
+    error, status = "ServiceUnavailable", 503
+    public_message = "The blob store is not available, please try again later."
 
 
 # The next blob would meet the same error, so a job over many blobs ends or waits.

@@ -4,11 +4,14 @@ import os
 import socket
 import subprocess
 import sys
+from io import BytesIO
 
 import pytest
 from support.project import ROOT
 
+from aurora_blobs import open_store
 from aurora_blobs.config import ConfigError
+from aurora_blobs.errors import StoreNotOurs
 
 
 @pytest.fixture
@@ -155,3 +158,78 @@ def test_an_address_in_use_is_left_for_gunicorn_to_retry(odd):
         ]
 
     assert [(done.returncode, done.stderr) for done in checked] == [(0, ""), (0, "")]
+
+
+@pytest.fixture
+def filled(tmp_path):
+    """A data folder with a blob in it."""
+    with open_store(tmp_path / "data", durable=False) as store:
+        store.upload(BytesIO(b"here"), did="did:web:alice.test")
+    return tmp_path / "data"
+
+
+def away(blobs):
+    blobs.rename(f"{blobs}.away")
+
+
+def emptied(blobs):
+    away(blobs)
+    blobs.mkdir()
+
+
+def another_s(blobs):
+    away(blobs)
+    with open_store(blobs.parent / "other", durable=False):
+        pass
+    (blobs.parent / "other" / "blobs").rename(blobs)
+
+
+SERVER = ("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app")
+
+
+@pytest.mark.parametrize(
+    "change, told",
+    [
+        (away, "has no aurora-store.json: is it mounted, is it the right one?"),
+        (emptied, "has no aurora-store.json: is it mounted, is it the right one?"),
+        (another_s, "is the store of another database"),
+    ],
+)
+def test_a_store_that_is_not_the_database_s_ends_the_start_with_one_line(filled, change, told):
+    change(filled / "blobs")
+    before = sorted((filled / "blobs").rglob("*"))
+
+    done = started(*SERVER, DATA_DIR=str(filled), BIND=f"unix:{filled}/socket")
+
+    assert done.returncode == 1
+    assert done.stderr.startswith(
+        f"aurora_blobs: the folder {filled}/blobs (AURORA_BLOBS_DATA_DIR)"
+    )
+    assert told in done.stderr
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+    assert sorted((filled / "blobs").rglob("*")) == before
+
+
+@pytest.mark.parametrize("change", [away, emptied, another_s])
+def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled, change):
+    change(filled / "blobs")
+    command = ("flask", "--app", "wsgi")
+
+    listed = started(*command, "blobs", "list", DATA_DIR=str(filled))
+    checked = started(*command, "blobs", "fsck", DATA_DIR=str(filled))
+    adopted = started(*command, "blobs", "fsck", "--adopt", DATA_DIR=str(filled))
+    again = started(*command, "blobs", "fsck", DATA_DIR=str(filled))
+
+    assert (listed.returncode, listed.stdout.count("\n")) == (0, 1)
+    assert (checked.returncode, checked.stdout) == (1, "")
+    assert "`blobs fsck --adopt` makes it this database's" in checked.stderr
+    assert adopted.returncode == 1
+    assert f"the folder {filled}/blobs (AURORA_BLOBS_DATA_DIR) is this database's" in adopted.stdout
+    assert again.stdout.startswith("lost: ")
+
+
+def test_a_library_does_not_open_a_store_that_is_not_its_database_s(filled):
+    another_s(filled / "blobs")
+
+    with pytest.raises(StoreNotOurs):
+        open_store(filled)

@@ -48,7 +48,9 @@ def announces_body() -> bool:
 
 def error_response(error: BlobServiceError) -> Response:
     """*error* as an answer. The message of a 500 is not sent."""
-    message = "Internal Server Error" if error.status == 500 else error.message
+    message = error.public_message or error.message
+    if error.status == 500:
+        message = "Internal Server Error"
     text = json.dumps({"error": error.error, "message": message}, ensure_ascii=False)
     # Whatever a message repeats: what tells of a failure does not fail itself.
     response = Response(

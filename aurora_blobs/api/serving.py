@@ -37,6 +37,7 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
         cid,
         viewer=requester.did if isinstance(requester, Person) else None,
         admin=isinstance(requester, Administrator),
+        look_again=True,
     )
     if stated_mime_type(entry.mime_type) is None:
         # A row of an earlier version, which kept what a record stated whatever it was.

@@ -8,7 +8,13 @@ from functools import partial
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts, blobs, records, references, sessions
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
-from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage, ServiceBusy
+from aurora_blobs.errors import (
+    STORE_AWAY,
+    BlobServiceError,
+    InsufficientStorage,
+    ServiceBusy,
+    StoreNotOurs,
+)
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
@@ -45,6 +51,8 @@ def delete_unowned_if(
         unowned = [cid for cid in cids if blobs.may_go(tx, cid)]
         try:
             failures = backend.delete_many(unowned)
+        except StoreNotOurs:
+            raise  # nothing was removed
         except BlobServiceError as error:
             failures = dict.fromkeys(unowned, error)
         # A failed delete leaves the bytes in an unknown state. Their rows are reset in the same

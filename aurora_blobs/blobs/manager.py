@@ -6,6 +6,7 @@ with Path("cat.jpg").open("rb") as photo:
 """
 
 import logging
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import PAGE_BYTES, check_available
 from aurora_blobs.blobs.deletion import delete_account
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules, undo_upload
-from aurora_blobs.blobs.verify import VerifyingReader, quarantine
+from aurora_blobs.blobs.verify import VerifyingReader, find_again, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry
 from aurora_blobs.catalog.inventory import Totals
@@ -30,6 +31,10 @@ from aurora_blobs.storage.base import BlobBackend
 log = logging.getLogger(__name__)
 
 _STEP = 1000  # rows per statement
+# Lost bytes that a read looks for: more of them take long to hash (0.1 s, measured) and are left to
+# fsck. In a store on the network the reads of a process look once in so many µs. Both guessed.
+_MAX_LOOK_BYTES = 64 * 1024 * 1024
+_LOOK_PAUSE = 1_000_000
 _MISSING_STEPS = 10  # in one page of missing blobs; a guess, a step takes some 10 ms on disk
 
 
@@ -72,6 +77,8 @@ class BlobManager:
         self._spool = spool
         self._clock = clock
         self._verify = verify
+        self._looking = threading.Lock()
+        self._looked_at = 0
         spool.mkdir(parents=True, exist_ok=True)
 
     def upload(self, incoming: Incoming) -> Entry:
@@ -108,9 +115,17 @@ class BlobManager:
         return count
 
     def describe(
-        self, did: str, cid: str, *, viewer: str | None = None, admin: bool = False
+        self,
+        did: str,
+        cid: str,
+        *,
+        viewer: str | None = None,
+        admin: bool = False,
+        look_again: bool = False,
     ) -> Entry:
         """The blob as *viewer* (a DID, None for everybody) or an admin may see it.
+
+        With *look_again*, bytes that count as lost are looked for; they may have come back.
 
         Raises RepoNotFound, RepoTakendown, RepoDeactivated, BlobNotFound.
         """
@@ -122,9 +137,11 @@ class BlobManager:
                 did, taken_down=found.account_taken_down, deactivated=found.account_deactivated
             )
         entry = found.entry
-        if entry is None or not found.stored or found.taken_down:
+        if entry is None or found.taken_down:
             raise BlobNotFound()
         if entry.unreferenced_since is not None and viewer != did:
+            raise BlobNotFound()
+        if not found.stored and not (look_again and self._is_here_again(entry)):
             raise BlobNotFound()
         return entry
 
@@ -155,10 +172,50 @@ class BlobManager:
             raise BlobNotFound()
 
     def mark_lost(self, cid: str) -> None:
-        """Count *cid* as missing, until an upload heals it, if the backend lacks bytes of it."""
+        """Count *cid* as missing if the backend lacks bytes of it.
+
+        An upload heals it, and so does a read that finds the bytes again.
+        """
         with self._database.write() as tx:
             if self.backend.size(cid) != blobs.find_size(tx, cid):
+                self.backend.check_ours(recently=True)
                 blobs.mark_lost(tx, cid, self._clock())
+
+    def _is_here_again(self, entry: Entry) -> bool:
+        """Whether the bytes of *entry*, which count as lost, are here and right.
+
+        The blob counts as stored then. Wrong bytes are set aside, so nobody makes us read them
+        twice. One reader at a time looks; for the others nothing has changed.
+        """
+        if entry.size > _MAX_LOOK_BYTES or not self._looking.acquire(blocking=False):
+            return False
+        try:
+            return self._is_time_to_look() and self._find_again(entry)
+        finally:
+            self._looking.release()
+
+    def _is_time_to_look(self) -> bool:
+        """Whether the store may be asked: on a network it costs a request, which anybody causes."""
+        if self.backend.stat_is_cheap:
+            return True
+        now = self._clock()
+        if 0 <= now - self._looked_at < _LOOK_PAUSE:
+            return False
+        self._looked_at = now
+        return True
+
+    def _find_again(self, entry: Entry) -> bool:
+        if self.backend.size(entry.cid) != entry.size:
+            return False
+        with self._database.read() as tx:
+            row = inventory.find_row(tx, entry.cid)
+        if row is None or row.stored_at is not None:
+            return row is not None
+        if find_again(self._database, self.backend, row, self._clock):
+            log.warning("the bytes of %s are here again", entry.cid)
+            return True
+        self._quarantine(entry.cid)
+        return False
 
     def _quarantine(self, cid: str) -> None:
         with self._database.read() as tx:

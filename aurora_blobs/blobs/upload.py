@@ -117,6 +117,7 @@ class Upload:
 
     def run(self) -> Entry:
         """Store the bytes; the account's entry of them. Raises as `BlobManager.upload`."""
+        self.backend.confirm()  # before the client has sent its bytes in vain
         with self._receive() as self.blob:
             self._refuse_unwanted()
             self._look_up()

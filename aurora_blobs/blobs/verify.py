@@ -5,6 +5,7 @@ from collections.abc import Callable
 from hashlib import sha256
 from typing import BinaryIO
 
+from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.catalog import blobs, inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
@@ -39,7 +40,10 @@ def quarantine(
 
     The blob counts as missing then, unless another store of the backend has a right copy. False
     also where row or bytes have changed since they were read: an upload healed the blob.
+
+    Raises what the backend fails with.
     """
+    backend.check_ours()
     cid = row.cid
     seen: list[tuple[Store, str | None]] = []
     right: bool | None = None
@@ -62,6 +66,7 @@ def quarantine(
             store.version(cid) != version for store, version in seen
         ):
             return False
+        backend.check_ours(recently=True)
         for store in wrong:
             try:
                 store.delete(cid)
@@ -69,11 +74,29 @@ def quarantine(
                 failure = error
         if not right:
             blobs.mark_lost(tx, cid, clock())
+    finish_hiding(database)
     # Raised after the commit: the store may have removed the bytes, and an upload must not take
     # them for stored.
     if failure is not None:
         raise failure
     return not right or bool(wrong)
+
+
+def find_again(
+    database: Database, backend: BlobBackend, row: BlobRow, clock: Callable[[], int]
+) -> bool:
+    """Count the blob of *row*, which counts as missing, as stored if its bytes are there and right.
+
+    Reads all of them. False where they are not, and where the row has changed since it was read.
+    """
+    if not any(is_intact(store, row.cid) for store in backend.stores):
+        return False
+    with database.write() as tx:
+        # Under the lock nobody is between removing bytes and changing their row.
+        if inventory.find_row(tx, row.cid) != row or backend.size(row.cid) is None:
+            return False
+        inventory.mark_right(tx, row.cid, row.size, clock())
+    return True
 
 
 class VerifyingReader(io.RawIOBase):

@@ -65,6 +65,27 @@ def _blob_row(
     return BlobRow(cid, size, created_at, stored_at, mime_type, bool(kept))
 
 
+def find_next(tx: Transaction, after: str) -> str | None:
+    """The first CID after *after* that has a row."""
+    row = tx.one("SELECT cid FROM blob WHERE cid > ? ORDER BY cid LIMIT 1", after)
+    return None if row is None else row[0]
+
+
+def find_next_stored(tx: Transaction, after: str) -> str | None:
+    """The first CID after *after* whose bytes are stored."""
+    row = tx.one(
+        """
+        SELECT cid
+          FROM blob
+         WHERE cid > ? AND stored_at IS NOT NULL
+         ORDER BY cid
+         LIMIT 1
+        """,
+        after,
+    )
+    return None if row is None else row[0]
+
+
 def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:
     """How many blobs with a CID greater than *after* are stored, and their bytes."""
     [(count, size)] = tx.all(

@@ -30,7 +30,8 @@ def make(folder: Path, jobs: int, as_json: bool) -> None:
     kept = Backup(folder)
     findings = Findings(as_json)
     with _shown_progress("backup") as show:
-        findings.take(kept.make(services().database, services().blobs.backend, jobs, show))
+        database, backend = services().database, services().blobs.backend
+        findings.take(kept.make(database, backend, jobs, show, services().clock))
     findings.finish(asdict(kept.progress), _words(kept.progress))
 
 
@@ -41,20 +42,33 @@ def make(folder: Path, jobs: int, as_json: bool) -> None:
 @json_option
 def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
     """Put database and blobs back. The service must not run. `blobs fsck` then tells what is not in
-    the backup."""
+    the backup.
+
+    The present database is kept beside the new one, and replaced last, when all else is done.
+    """
     kept = Backup(folder)
     if not kept.exists():
         raise click.ClickException(f"{folder}: there is no backup")
     if not yes:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
     findings = Findings(as_json)
-    services().public_links.clear()
-    spool = services().config.data_folder.spool
     with _shown_progress("restore") as show:
         findings.take(
-            kept.restore(services().database, services().blobs.backend, spool, jobs, show)
+            kept.restore(
+                services().database,
+                services().blobs.backend,
+                services().config.data_folder.spool,
+                jobs,
+                show,
+                services().clock,
+                # They are of the present database.
+                before_swap=services().public_links.clear,
+            )
         )
-    findings.finish(asdict(kept.progress), _words(kept.progress))
+    if kept.kept is not None and not as_json:
+        click.echo(f"the database that was here before is {kept.kept} now")
+    summary = {**asdict(kept.progress), "keptDatabase": kept.kept and str(kept.kept)}
+    findings.finish(summary, _words(kept.progress))
 
 
 @contextmanager

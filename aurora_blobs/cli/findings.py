@@ -1,8 +1,9 @@
 """How the commands over the whole store print what they find."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import Any
 
 import click
 
@@ -29,16 +30,55 @@ class Findings:
                 line = f"{finding.kind}: {finding.subject}: {finding.detail}{mark}"
                 click.echo(line, err=self._to_stderr)
 
+    def note_refusal(self, is_refused: bool) -> None:
+        """Say that many blobs would have been counted as missing, and how to have that done."""
+        if is_refused and not self._as_json:
+            click.echo(
+                "the lost blobs are many, and were not counted as missing: is it the right store, "
+                "and all of it? --yes-lose-many counts them"
+            )
+
     def finish(self, summary: dict[str, object], words: str) -> None:
-        """Print the summary and end the command, with status 1 if there are findings."""
+        """Print the summary and end the command, with status 1 if anything is wrong."""
         if self._as_json:
             show({**summary, "findings": [asdict(finding) for finding in self.all]}, True)
         else:
             click.echo(f"{words}: {self._verdict()}", err=self._to_stderr)
-        sys.exit(1 if self.all else 0)
+        sys.exit(1 if self._wrong() else 0)
+
+    def _wrong(self) -> list[Finding]:
+        return [finding for finding in self.all if not finding.leftover]
 
     def _verdict(self) -> str:
-        if not self.all:
-            return "nothing is wrong"
-        repaired = len([finding for finding in self.all if finding.repaired])
-        return f"{len(self.all)} findings, {repaired} repaired"
+        wrong = self._wrong()
+        leftovers = len(self.all) - len(wrong)
+        tail = f"; {leftovers} left-overs, which are no loss" if leftovers else ""
+        if not wrong:
+            return f"nothing is wrong{tail}"
+        repaired = len([finding for finding in wrong if finding.repaired])
+        return f"{len(wrong)} findings, {repaired} repaired{tail}"
+
+
+def may_lose_many(agreed: bool, as_json: bool) -> Callable[[int, int], bool]:
+    """What a repair asks that is about to count many blobs as missing.
+
+    *agreed* is the option. Without it a person at a terminal is asked, and nobody else may.
+    """
+
+    def ask(lost: int, total: int) -> bool:
+        if agreed:
+            return True
+        if as_json or not sys.stdin.isatty():
+            return False
+        question = f"{lost} or more of {total} blobs would count as missing. Is it the right store?"
+        return click.confirm(question, err=True)
+
+    return ask
+
+
+lose_many_option: Callable[[Any], Any] = click.option(
+    "--yes-lose-many",
+    "lose_many",
+    is_flag=True,
+    help="Also count many blobs as missing, more than 20 and 5 in 100, without a question.",
+)

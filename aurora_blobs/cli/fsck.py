@@ -3,7 +3,8 @@
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.cli.findings import Findings
+from aurora_blobs.blobs.store_marks import adopt_stores
+from aurora_blobs.cli.findings import Findings, lose_many_option, may_lose_many
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.progress import amount
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
@@ -13,6 +14,12 @@ from aurora_blobs.services import services
 
 @click.command("fsck")
 @click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
+@lose_many_option
+@click.option(
+    "--adopt",
+    is_flag=True,
+    help="First make the store this database's own, whatever is in it and whosever it was.",
+)
 @click.option(
     "--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob."
 )
@@ -22,17 +29,39 @@ from aurora_blobs.services import services
 @click.option("--dry-run", is_flag=True, help="With --delete-strays: only say what would go.")
 @json_option
 @with_appcontext
-def fsck(repair: bool, origin: str | None, delete: bool, dry_run: bool, as_json: bool) -> None:
+def fsck(
+    repair: bool,
+    lose_many: bool,
+    adopt: bool,
+    origin: str | None,
+    delete: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is
     wrong."""
     database, backend, clock = services().database, services().blobs.backend, services().clock
     findings = Findings(as_json)
-    check = Fsck(database, backend, services().config.data_folder.spool, clock, repair=repair)
+    summary: dict[str, object] = {}
+    if adopt:
+        adopted = adopt_stores(database, backend, clock)
+        summary["adopted"] = adopted
+        for place in () if as_json else adopted:
+            click.echo(f"{place} is this database's now")
+    check = Fsck(
+        database,
+        backend,
+        services().config.data_folder.spool,
+        clock,
+        repair=repair,
+        may_lose_many=may_lose_many(lose_many, as_json),
+    )
     findings.take(check.run())
+    findings.note_refusal(check.is_refused)
+    summary |= {"blobs": check.seen, "bytes": check.seen_bytes}
     findings.take(
         exposed(database, services().public_links, services().blobs.describe, repair=repair)
     )
-    summary: dict[str, object] = {"blobs": check.seen, "bytes": check.seen_bytes}
     if delete:
         strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
         gone = strays if dry_run else delete_strays(database, backend, strays)

@@ -5,12 +5,15 @@ from dataclasses import asdict
 import click
 from flask.cli import with_appcontext
 
+from aurora_blobs.blobs.store_marks import guard_stores
+from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import jobs_option, json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.services import services
 from aurora_blobs.storage import open_store
+from aurora_blobs.storage.pair import PairBackend
 
 
 @click.command("migrate")
@@ -29,12 +32,16 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
     source = "disk" if target == "s3" else "s3"
     if "s3" in (source, target) and config.s3_bucket is None:
         raise click.ClickException("AURORA_BLOBS_S3_BUCKET is unset: accepted is a bucket's name")
+    database, backend, clock = services().database, services().blobs.backend, services().clock
+    stores = PairBackend(open_store(config, source), open_store(config, target))
+    guard_stores(database, stores, clock)
     job = Migration(
-        services().database,
-        open_store(config, source),
-        open_store(config, target),
+        database,
+        stores.first,
+        stores.second,
         config.data_folder.spool,
         jobs=jobs,
+        set_aside=lambda row: quarantine(database, backend, row, clock),
     )
     findings = Findings(as_json)
     with meter(f"{source} to {target}", job.progress.blobs, job.progress.bytes) as shown:

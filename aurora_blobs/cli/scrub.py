@@ -3,7 +3,7 @@
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.cli.findings import Findings
+from aurora_blobs.cli.findings import Findings, lose_many_option, may_lose_many
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.config_values import parse_size
@@ -13,8 +13,10 @@ from aurora_blobs.services import services
 
 @click.command("scrub")
 @click.option(
-    "--repair", is_flag=True, help="Set wrong bytes aside; their blobs count as missing then."
+    "--dry-run", is_flag=True, help="Only report: leave wrong bytes in place, and served."
 )
+@click.option("--repair", is_flag=True, help="Does nothing: repairing is what it does.")
+@lose_many_option
 @click.option(
     "--bytes-per-second",
     type=parse_size,
@@ -24,20 +26,29 @@ from aurora_blobs.services import services
 )
 @json_option
 @with_appcontext
-def scrub(repair: bool, bytes_per_second: int, as_json: bool) -> None:
+def scrub(
+    dry_run: bool, repair: bool, lose_many: bool, bytes_per_second: int, as_json: bool
+) -> None:
     """Read and hash every blob; goes on where the last run broke off. Status 1 if anything is
-    wrong."""
+    wrong.
+
+    Wrong bytes are set aside. Their blobs count as missing then, and an upload heals them.
+    """
+    if dry_run and repair:
+        raise click.UsageError("--repair does not go with --dry-run")
     job = Scrub(
         services().database,
         services().blobs.backend,
         services().clock,
-        repair=repair,
+        dry_run=dry_run,
         bytes_per_second=bytes_per_second,
+        may_lose_many=may_lose_many(lose_many, as_json),
     )
     if job.begins_after and not as_json:
         click.echo(f"goes on after {job.begins_after}")
     findings = Findings(as_json)
     with meter("scrub", job.blobs, job.bytes) as shown:
         findings.take(job.run(shown.add))
+    findings.note_refusal(job.is_refused)
     summary: dict[str, object] = {"blobs": job.blobs, "bytes": job.bytes}
     findings.finish(summary, f"read {job.blobs} blobs, {amount(job.bytes)}")

@@ -253,7 +253,7 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for statement in _statements(schema):
+                for statement in statements(schema):
                     connection.execute(statement)
                 _check_version(connection)
                 connection.execute("COMMIT")
@@ -370,7 +370,8 @@ def _translated(error: sqlite3.OperationalError) -> Exception:
     return error
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
+    """The statements of *script*, one by one."""
     # Not executescript: it commits first, so a script that fails half-way would stay half done.
     statement = ""
     for line in script.splitlines(keepends=True):

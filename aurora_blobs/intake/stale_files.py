@@ -1,7 +1,9 @@
 """Locks on files: a file in the spool without one is stale, left by a process that died."""
 
+import errno
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,9 @@ from pathlib import Path
 from aurora_blobs.protocol.cid import cid_in
 
 _MOMENT = 0.2  # seconds; a guess, a file is looked at in less than a millisecond
+# A FIFO is not waited for, and a link not followed: no upload leaves one.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # gone, a link, a socket
 _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 
 
@@ -69,11 +74,13 @@ def stale_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """
     for path in sorted(folder.iterdir()):
         try:
-            file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
+            file = os.open(path, _READ)
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                continue
+            raise
         try:
-            if lock(file, path):
+            if stat.S_ISREG(os.fstat(file).st_mode) and lock(file, path):
                 yield path, cid_in(path.name)
         finally:
             os.close(file)

@@ -5,12 +5,16 @@ each row in the copy has its bytes, unless the collector has removed them since.
 so a second backup into the same folder copies only new ones.
 """
 
+import secrets
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_stores
+from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import Database, open_database
+from aurora_blobs.db import SCHEMA, Database, open_database
+from aurora_blobs.db.replacement import check_unused, copy_checked, put_in_place, remove
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
@@ -21,18 +25,27 @@ ShowProgress = Callable[[Progress], Callable[[int], None]]
 
 
 class Backup:
-    """The backup in *folder*. `progress` is that of the last run."""
+    """The backup in *folder*. `progress` is that of the last run.
+
+    `kept` is where a restore has put the database that was there before; None if there was none.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = DataFolder(folder)
         self.progress = Progress()
+        self.kept: Path | None = None
 
     def exists(self) -> bool:
         """Whether there is a backup."""
         return self._folder.database.is_file()
 
     def make(
-        self, database: Database, backend: BlobBackend, jobs: int, show: ShowProgress
+        self,
+        database: Database,
+        backend: BlobBackend,
+        jobs: int,
+        show: ShowProgress,
+        clock: Callable[[], int],
     ) -> Iterator[Finding]:
         """Bring the folder up to date; yields what could not be copied."""
         self._folder.path.mkdir(parents=True, exist_ok=True)
@@ -41,7 +54,21 @@ class Backup:
         database.copy_to(copy)
         copy.rename(self._folder.database)
         target = DiskBackend(self._folder.blobs, durable=True)
-        yield from self._copy_blobs(backend, target, self._folder.spool, jobs, show)
+        target.prepare()
+        # By the rows of the copied database: it does not know blobs that were uploaded since.
+        with _opened(self._folder.database) as saved:
+            job = Migration(
+                saved,
+                backend,
+                target,
+                self._folder.spool,
+                jobs=jobs,
+                set_aside=lambda row: quarantine(database, backend, row, clock),
+            )
+            self.progress = job.progress
+            yield from job.run(show(job.progress))
+            # The folder is one that a service can run on.
+            copy_mark(saved, target)
 
     def restore(
         self,
@@ -50,26 +77,34 @@ class Backup:
         spool: Path,
         jobs: int,
         show: ShowProgress,
+        clock: Callable[[], int],
+        *,
+        before_swap: Callable[[], None] = lambda: None,
     ) -> Iterator[Finding]:
-        """Put everything back; yields what could not be put back. The service must not run."""
-        with _opened(self._folder.database) as saved:
-            saved.copy_to(database.path)
-        source = DiskBackend(self._folder.blobs, durable=False)
-        yield from self._copy_blobs(source, backend, spool, jobs, show)
+        """Put everything back; yields what could not be put back. The service must not run.
 
-    def _copy_blobs(
-        self,
-        source: BlobBackend,
-        target: BlobBackend,
-        spool: Path,
-        jobs: int,
-        show: ShowProgress,
-    ) -> Iterator[Finding]:
-        # By the rows of the copied database: it does not know blobs that were uploaded since.
-        with _opened(self._folder.database) as saved:
-            job = Migration(saved, source, target, spool, jobs=jobs)
-            self.progress = job.progress
-            yield from job.run(show(job.progress))
+        The database takes the place of the present one last, when it was looked at and the blobs
+        are back. *before_swap* is called right before that. `kept` says where the present one is.
+
+        Raises DatabaseRefused, with nothing changed but blobs that may have come back.
+        """
+        copy = database.path.with_name(f"{database.path.name}.restore-{secrets.token_hex(8)}")
+        database.close()
+        check_unused(database.path)  # before hours of copying
+        copy_checked(self._folder.database, copy, SCHEMA.read_text())
+        try:
+            with _opened(copy) as saved:
+                hand_over_stores(database, saved, backend, clock)
+                source = DiskBackend(self._folder.blobs, durable=False)
+                job = Migration(saved, source, backend, spool, jobs=jobs)
+                self.progress = job.progress
+                yield from job.run(show(job.progress))
+            before_swap()
+            database.close()
+            self.kept = put_in_place(copy, database.path)
+        finally:
+            remove(copy)
+        guard_stores(database, backend, clock)
 
 
 def _opened(path: Path) -> closing[Database]:

@@ -1,17 +1,29 @@
 """Compares rows and store, both ways, without reading bytes: what is lost, wrong or unowned."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
+from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.public_links import PublicLinks
-from aurora_blobs.blobs.verify import is_intact, quarantine
+from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import blobs, inventory, record_usage
+from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.stale_files import stale_files
-from aurora_blobs.maintenance.walk import Finding, lost, side_by_side
+from aurora_blobs.maintenance.walk import (
+    Finding,
+    Losses,
+    MayLoseMany,
+    check_missing,
+    is_loss,
+    lost,
+    never,
+    side_by_side,
+)
 from aurora_blobs.storage.base import BlobBackend, Stored
 
 _MAX_UPLOAD_AGE = 3_600_000_000  # microseconds; an older row is of no upload under way
@@ -29,30 +41,34 @@ class Fsck:
         clock: Callable[[], int],
         *,
         repair: bool,
+        may_lose_many: MayLoseMany = never,
     ) -> None:
         """*repair* repairs all that can be repaired without removing anything of use.
 
-        *clock* gives microseconds since the epoch, UTC.
+        *may_lose_many* is asked before more than a few blobs are counted as missing. *clock* gives
+        microseconds since the epoch, UTC.
         """
         self._database = database
         self._backend = backend
         self._spool = spool
         self._clock = clock
         self._repair = repair
+        with database.read() as tx:
+            total, _ = inventory.stored_totals(tx, "")
+        self._losses = Losses(total, may_lose_many)
         self.seen = 0
         self.seen_bytes = 0
 
     def run(self) -> Iterator[Finding]:
-        """Each finding, as it is made. Raises BackendUnavailable, BackendTimeout, ServiceBusy."""
+        """Each finding. Raises BackendUnavailable, BackendTimeout, ServiceBusy."""
         self._backend.probe()  # a missing bucket must not look like one that lost everything
         foreign: list[str] = []
         for row, stored in side_by_side(self._database, self._backend, foreign.append):
             if stored is not None:
                 self.seen += 1
                 self.seen_bytes += stored.size
-            finding = self._compare(row, stored)
-            if finding is not None:
-                yield finding
+            yield from self._compare(row, stored)
+        yield from self._losses.finish()
         for name in foreign:
             yield Finding(
                 "foreign", name, "lies in the store and is no blob; nothing here knows it"
@@ -61,18 +77,39 @@ class Fsck:
         yield from self._miscounts()
         yield from self._stale_uploads()
 
-    def _compare(self, row: BlobRow | None, stored: Stored | None) -> Finding | None:
+    @property
+    def is_refused(self) -> bool:
+        """Whether many blobs would have been counted as missing, and nobody agreed."""
+        return self._losses.is_refused
+
+    def _compare(self, row: BlobRow | None, stored: Stored | None) -> Iterator[Finding]:
+        finding = None
         if row is None:
-            return None if stored is None else self._stray(stored)
-        if row.stored_at is None:
-            return self._not_stored(row, stored)
-        if stored is None:
-            return self._lost(row)
-        if stored.size != row.size:
-            return self._wrong_size(row)
-        if not row.kept and row.created_at < self._clock() - _MAX_UPLOAD_AGE:
-            return Finding("unheld", row.cid, "no account holds it; `blobs gc` removes it")
-        return None
+            finding = None if stored is None else self._stray(stored)
+        elif row.stored_at is None:
+            finding = self._not_stored(row, stored)
+        elif stored is None and not is_loss(self._database, row):
+            finding = self._abandoned(row)
+        elif stored is None:
+            yield from self._give_up(partial(self._lost, row))
+        elif stored.size != row.size:
+            yield from self._give_up(partial(self._wrong_size, row))
+        elif not row.kept and self._is_old(row):
+            finding = Finding(
+                "unheld", row.cid, "no account holds it; `blobs gc` removes it", leftover=True
+            )
+        if finding is not None:
+            yield finding
+
+    def _give_up(self, settle: Callable[[bool], Finding | None]) -> Iterator[Finding]:
+        if self._repair:
+            yield from self._losses.add(settle)
+        elif (finding := settle(False)) is not None:
+            yield finding
+
+    def _is_old(self, row: BlobRow) -> bool:
+        """Whether no upload or deletion that made the row so can be under way."""
+        return row.created_at < self._clock() - _MAX_UPLOAD_AGE
 
     def _stray(self, stored: Stored) -> Finding | None:
         with self._database.read() as tx:
@@ -86,22 +123,28 @@ class Fsck:
             f"{stored.size} bytes without a row; `--delete-strays` removes them",
         )
 
-    def _lost(self, row: BlobRow) -> Finding | None:
+    def _lost(self, row: BlobRow, repair: bool) -> Finding | None:
         # Under the write lock no collector is between removing bytes and removing their row.
         with self._database.write() as tx:
             if inventory.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
                 return None
-            if self._repair:
+            if repair:
+                self._backend.check_ours(recently=True)
                 blobs.mark_lost(tx, row.cid, self._clock())
-        return lost(row.cid, row.size, repaired=self._repair)
+        return lost(row.cid, row.size, repaired=repair)
 
-    def _wrong_size(self, row: BlobRow) -> Finding | None:
+    def _wrong_size(self, row: BlobRow, repair: bool) -> Finding | None:
         with self._database.read() as tx:
             unchanged = inventory.find_row(tx, row.cid) == row
         size = self._backend.size(row.cid)
         if not unchanged or size is None or size == row.size:
             return None
-        repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
+        repaired = repair and quarantine(self._database, self._backend, row, self._clock)
+        if not repaired:
+            # The service refuses it when it is asked; nginx, which does not look, has to ask.
+            with self._database.write() as tx:
+                hide_from_all(tx, row.cid)
+            finish_hiding(self._database)
         return Finding(
             "wrong size", row.cid, f"{size} bytes in the store, should be {row.size}", repaired
         )
@@ -115,42 +158,27 @@ class Fsck:
                 row.cid,
                 f"its {row.size} bytes are known to be lost; an upload brings them back",
             )
-        if row.created_at > self._clock() - _MAX_UPLOAD_AGE:
-            return None  # an upload under way
+        return self._abandoned(row)
+
+    def _abandoned(self, row: BlobRow) -> Finding | None:
+        if not self._is_old(row):
+            return None  # an upload or a deletion under way
         if self._repair:
             with self._database.write() as tx:
                 if inventory.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
                     blobs.forget(tx, row.cid)
         return Finding(
-            "abandoned", row.cid, "a row that an upload left, without bytes", self._repair
+            "abandoned",
+            row.cid,
+            "a row without bytes that nobody misses; `blobs gc` removes it",
+            self._repair,
+            leftover=True,
         )
 
     def _unconfirmed(self, row: BlobRow) -> Finding | None:
         if not row.kept:
             return None  # left to the collector, or an upload under way
-        if not is_intact(self._backend, row.cid):
-            repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
-            return Finding(
-                "wrong bytes",
-                row.cid,
-                "counted as missing, and what lies there is something else",
-                repaired,
-            )
-        if row.created_at > self._clock() - _MAX_UPLOAD_AGE:
-            return None  # an upload under way
-        if self._repair:
-            with self._database.write() as tx:
-                if (
-                    inventory.find_row(tx, row.cid) == row
-                    and self._backend.size(row.cid) == row.size
-                ):
-                    inventory.mark_right(tx, row.cid, row.size, self._clock())
-        return Finding(
-            "found again",
-            row.cid,
-            "counted as missing, but its bytes are there and right",
-            self._repair,
-        )
+        return check_missing(self._database, self._backend, row, self._clock, repair=self._repair)
 
     def _misfits(self) -> Iterator[Finding]:
         with self._database.read() as tx:
@@ -199,7 +227,11 @@ class Fsck:
                     delete_unowned(self._database, self._backend, [cid], self._clock)
                 path.unlink(missing_ok=True)
             yield Finding(
-                "stale upload", path.name, "left in the spool by an upload that died", self._repair
+                "stale upload",
+                path.name,
+                "left in the spool by an upload that died; `blobs gc` removes it",
+                self._repair,
+                leftover=True,
             )
 
 

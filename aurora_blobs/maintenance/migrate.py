@@ -12,7 +12,7 @@ from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
-from aurora_blobs.maintenance.walk import Finding, side_by_side
+from aurora_blobs.maintenance.walk import Finding, is_loss, side_by_side
 from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.storage.base import BlobBackend
@@ -44,12 +44,18 @@ class Migration:
         spool: Path,
         *,
         jobs: int,
+        set_aside: Callable[[BlobRow], bool] = lambda row: False,
     ) -> None:
+        """*set_aside* gets the row of a blob whose bytes in *source* are wrong.
+
+        It removes them from use and says whether it did.
+        """
         self._database = database
         self._source = source
         self._target = target
         self._spool = spool
         self._jobs = jobs
+        self._set_aside = set_aside
         with database.read() as tx:
             self.progress = Progress(*inventory.stored_totals(tx, ""))
         self._advance: Callable[[int], None] = lambda size: None
@@ -61,6 +67,7 @@ class Migration:
 
         Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
+        self._source.confirm()
         self._target.probe()
         self._spool.mkdir(parents=True, exist_ok=True)
         self._advance = advance
@@ -82,7 +89,7 @@ class Migration:
         for row, is_copied in self._stored_rows():
             if is_copied or not self._is_still_stored(row):
                 continue
-            if self._target.size(row.cid) != row.size:
+            if self._target.size(row.cid) != row.size and is_loss(self._database, row):
                 yield Finding(
                     "not copied", row.cid, f"its {row.size} bytes are not in the new store yet"
                 )
@@ -121,23 +128,24 @@ class Migration:
                 ) as blob,
             ):
                 if blob.cid != row.cid:
-                    return Finding(
-                        "wrong bytes", row.cid, "not copied: `blobs scrub --repair` sets them aside"
-                    )
+                    return self._wrong("wrong bytes", row)
                 self._target.put(blob)
         except BlobNotFound:
             return self._not_found(row)
         except UploadIncomplete:
-            return Finding(
-                "wrong size", row.cid, "not copied: `blobs fsck --repair` sets its bytes aside"
-            )
+            return self._wrong("wrong size", row)
         if not self._is_still_stored(row):
             self._undo_copy(row.cid)
         return None
 
+    def _wrong(self, kind: str, row: BlobRow) -> Finding:
+        return Finding(kind, row.cid, "not copied: not those of its CID", self._set_aside(row))
+
     def _not_found(self, row: BlobRow) -> Finding | None:
         if self._target.size(row.cid) == row.size or not self._is_still_stored(row):
             return None  # uploaded to the new store or collected meanwhile
+        if not is_loss(self._database, row):
+            return None  # a deletion died before it was done
         return Finding("lost", row.cid, f"its {row.size} bytes are in neither store")
 
     def _is_still_stored(self, row: BlobRow) -> bool:

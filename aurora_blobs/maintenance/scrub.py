@@ -2,12 +2,24 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from aurora_blobs.blobs.verify import is_intact, quarantine
 from aurora_blobs.catalog import inventory, jobs
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
-from aurora_blobs.maintenance.walk import Finding, Throttle, lost, rows, wrong_bytes
+from aurora_blobs.maintenance.walk import (
+    Finding,
+    Losses,
+    MayLoseMany,
+    Throttle,
+    check_missing,
+    is_loss,
+    lost,
+    never,
+    rows,
+    wrong_bytes,
+)
 from aurora_blobs.storage.base import BlobBackend
 
 JOB = "scrub"
@@ -27,41 +39,54 @@ class Scrub:
         backend: BlobBackend,
         clock: Callable[[], int],
         *,
-        repair: bool,
+        dry_run: bool,
         bytes_per_second: int,
+        may_lose_many: MayLoseMany = never,
     ) -> None:
-        """*repair* moves wrong bytes to quarantine and marks lost blobs; else all is only reported.
+        """Wrong bytes are set aside and lost blobs marked, unless *dry_run*.
 
+        *may_lose_many* is asked before more than a few blobs that are lost are counted as missing.
         *clock* gives microseconds since the epoch, UTC.
         """
         self._database = database
         self._backend = backend
         self._clock = clock
-        self._repair = repair
+        self._repair = not dry_run
         self._throttle = Throttle(bytes_per_second)
         with database.read() as tx:
+            total, _ = inventory.stored_totals(tx, "")
             self.begins_after = jobs.find_position(tx, JOB) or ""
             self.blobs, self.bytes = inventory.stored_totals(tx, self.begins_after)
+        self._losses = Losses(total, may_lose_many)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether many blobs would have been counted as missing, and nobody agreed."""
+        return self._losses.is_refused
 
     def run(self, progress: Callable[[int], None]) -> Iterator[Finding]:
-        """Each finding, as it is made. *progress* gets the size of each blob that is done.
+        """Each finding. *progress* gets the size of each blob that is done.
 
         Raises BackendUnavailable, BackendTimeout, ServiceBusy. The next run resumes there.
         """
+        self._backend.confirm()
         intact: list[str] = []
         saved = time.monotonic()
         for row in rows(self._database, self.begins_after):
             if row.stored_at is not None:
-                finding = self._check(row)
-                if finding is None:
+                right = is_intact(self._backend, row.cid, self._throttle.pause)
+                if right:
                     intact.append(row.cid)
-                else:
-                    yield finding
+                elif self._is_unchanged(row):
+                    yield from self._wrong(row) if right is False else self._missing(row)
                 progress(row.size)
+            elif row.kept:
+                yield from self._found_again(row)
             if time.monotonic() - saved > _SAVE_SECONDS:
                 self._save(intact, row.cid)
                 intact.clear()
                 saved = time.monotonic()
+        yield from self._losses.finish()
         with self._database.write() as tx:
             inventory.mark_verified(tx, intact, self._clock())
             jobs.finish(tx, JOB)
@@ -71,14 +96,33 @@ class Scrub:
             inventory.mark_verified(tx, intact, self._clock())
             jobs.save_position(tx, JOB, position, self._clock())
 
-    def _check(self, row: BlobRow) -> Finding | None:
-        right = is_intact(self._backend, row.cid, self._throttle.pause)
-        if right:
-            return None
+    def _is_unchanged(self, row: BlobRow) -> bool:
+        """Whether the blob was neither collected nor healed since *row* was read."""
         with self._database.read() as tx:
-            if inventory.find_row(tx, row.cid) != row:
-                return None  # collected or healed meanwhile
-        repaired = self._repair and quarantine(self._database, self._backend, row, self._clock)
-        if right is None:
-            return lost(row.cid, row.size, repaired=repaired)
-        return wrong_bytes(row.cid, repaired=repaired)
+            return inventory.find_row(tx, row.cid) == row
+
+    def _wrong(self, row: BlobRow) -> Iterator[Finding]:
+        yield wrong_bytes(row.cid, repaired=self._repair and self._set_aside(row))
+
+    def _missing(self, row: BlobRow) -> Iterator[Finding]:
+        if not is_loss(self._database, row):
+            return  # the collector removes the row
+        if self._repair:
+            yield from self._losses.add(partial(self._lost, row))
+        else:
+            yield self._lost(row, False)
+
+    def _lost(self, row: BlobRow, repair: bool) -> Finding:
+        return lost(row.cid, row.size, repaired=repair and self._set_aside(row))
+
+    def _set_aside(self, row: BlobRow) -> bool:
+        return quarantine(self._database, self._backend, row, self._clock)
+
+    def _found_again(self, row: BlobRow) -> Iterator[Finding]:
+        if self._backend.size(row.cid) is None:
+            return
+        finding = check_missing(
+            self._database, self._backend, row, self._clock, repair=self._repair
+        )
+        if finding is not None:
+            yield finding

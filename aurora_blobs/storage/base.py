@@ -1,14 +1,18 @@
 """The seam between the service and the places where bytes lie."""
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
-from aurora_blobs.errors import STORE_AWAY, BlobServiceError
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError, StoreNotOurs
 from aurora_blobs.intake.spool import Spooled
 
 CANARY = "probe."  # the name of a canary begins with it; a crash may leave one behind
+MARK = "aurora-store.json"  # the name of a store's mark, beside the shards
+MAX_MARK_BYTES = 4096  # of a mark that is read; ours have about 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +46,8 @@ class BlobBackend(ABC):
     single stores. What is temporary, taken down, owned or typed is the catalog's.
 
     CIDs are in the ``bafkrei…`` form and were checked before they get here. Every operation may
-    raise BackendUnavailable or BackendTimeout.
+    raise BackendUnavailable or BackendTimeout. That bytes are not there is said by a store that
+    carries its mark alone, if it is guarded; another one raises StoreNotOurs.
     """
 
     # Whether `size` may be asked inside a transaction: of a file system, not over a network.
@@ -80,7 +85,9 @@ class BlobBackend(ABC):
         """Remove the bytes of each of *cids*; returns the failures.
 
         Ends at the first sign that the store is away: callers hold the database's write lock.
+        Raises StoreNotOurs, with nothing removed.
         """
+        self.check_ours(recently=True)
         failures: dict[str, BlobServiceError] = {}
         for index, cid in enumerate(cids):
             try:
@@ -93,7 +100,20 @@ class BlobBackend(ABC):
 
     @abstractmethod
     def probe(self) -> None:
-        """Write, read and delete a canary."""
+        """`confirm`, then write, read and delete a canary."""
+
+    def confirm(self) -> None:
+        """Make sure that each store carries its mark. Not inside a transaction: it may ask there.
+
+        Raises StoreNotOurs.
+        """
+        for store in self.stores:
+            store.confirm()
+
+    def check_ours(self, *, recently: bool = False) -> None:
+        """As `confirm`, by what is known already. With *recently* a look of just now will do."""
+        for store in self.stores:
+            store.check_ours(recently=recently)
 
     def path(self, cid: str) -> str | None:
         """Where a proxy on this machine finds *cid*, below the backend's root; None if nowhere."""
@@ -113,11 +133,78 @@ class BlobBackend(ABC):
 
 
 class Store(BlobBackend):
-    """One place where bytes lie, with its quarantine for bytes that are not those of their CID."""
+    """One place where bytes lie, with its quarantine for bytes that are not those of their CID.
+
+    A store carries a mark, an id that its database knows. A guarded store looks at it before it
+    says that bytes are not there, before it takes or removes any, and when it is scanned or probed.
+    A disk that is not mounted has nothing and has lost nothing.
+    """
+
+    kind = ""  # as in the setting STORAGE
+    _claim: "Callable[[Store], str] | None" = None
+    _expected_mark: str | None = None
 
     @property
     def stores(self) -> "tuple[Store, ...]":
         return (self,)
+
+    @property
+    @abstractmethod
+    def place(self) -> str:
+        """Where it is and which settings say so, for the operator."""
+
+    @abstractmethod
+    def prepare(self) -> None:
+        """Make what the store needs before its first use. Idempotent."""
+
+    @abstractmethod
+    def read_mark_bytes(self) -> bytes | None:
+        """The first `MAX_MARK_BYTES` of the mark; None if there is none."""
+
+    @abstractmethod
+    def write_mark_bytes(self, data: bytes) -> None:
+        """Put *data* in place of the mark, durable and at once."""
+
+    def read_mark(self) -> str | None:
+        """The id in the mark, "" in one that cannot be read; None if there is no mark."""
+        data = self.read_mark_bytes()
+        if data is None:
+            return None
+        try:
+            found = json.loads(data)["store"]
+        except (ValueError, TypeError, LookupError):
+            return ""
+        return found if isinstance(found, str) else ""
+
+    def write_mark(self, mark: str) -> None:
+        """Mark the store with the id *mark*."""
+        self.write_mark_bytes(json.dumps({"store": mark}).encode() + b"\n")
+
+    def guard(self, claim: "Callable[[Store], str]", expected: str | None) -> None:
+        """From now on the store has to carry the mark *expected*.
+
+        Where it does not, *claim* is asked by `confirm`. It gives the mark that the store has to
+        have and has, or raises StoreNotOurs.
+        """
+        self._claim = claim
+        self._expected_mark = expected
+
+    def unguarded(self) -> Self:
+        """The same store, without a look at its mark."""
+        plain = copy(self)
+        plain._claim = None
+        return plain
+
+    def confirm(self) -> None:
+        if self._claim is not None and not self._carries_mark(recently=True):
+            self._expected_mark = self._claim(self)
+
+    def check_ours(self, *, recently: bool = False) -> None:
+        if self._claim is not None and not self._carries_mark(recently=recently):
+            raise StoreNotOurs(f"{self.place} does not carry this database's mark, {MARK}")
+
+    def _carries_mark(self, *, recently: bool) -> bool:
+        return self._expected_mark is not None and self.read_mark() == self._expected_mark
 
     @abstractmethod
     def version(self, cid: str) -> str | None:

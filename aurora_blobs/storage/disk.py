@@ -5,6 +5,7 @@ import io
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled, disk_errors
 from aurora_blobs.protocol.cid import cid_at, place_of
-from aurora_blobs.storage.base import CANARY, Store, Stored
+from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored
 from aurora_blobs.storage.group_fsync import sync_folder
 
 if TYPE_CHECKING:
@@ -21,44 +22,74 @@ if TYPE_CHECKING:
 # The folder is on another file system than the spool, or on one without hard links.
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 _QUARANTINE = "quarantine"  # a folder beside the shards
+# A link leads out of the store. Opening a FIFO would wait for somebody who writes to it.
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+# There is no file of that name, or a link or a socket.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class DiskBackend(Store):
-    """A folder. A file gets its CID for a name after its last byte, so it is whole."""
+    """A folder. A file gets its CID for a name after its last byte, so it is whole.
 
+    A blob is a regular file: under any other kind of file there are no bytes.
+    """
+
+    kind = "disk"
     stat_is_cheap = True
 
     def __init__(self, root: Path, *, durable: bool) -> None:
-        """*durable*: `put` and `delete` return when file and folder are on the disk."""
+        """*durable*: `put` and `delete` return when file and folder are on the disk.
+
+        Nothing is made here: the folder may be one that is not mounted.
+        """
         self.root = root
         self.is_local_disk = durable
+        self._mark = f"{root}/{MARK}"
+        self._seen_mark: tuple[int, int, int] | None = None  # the file that had the right id
+
+    @property
+    def place(self) -> str:
+        return f"the folder {self.root} (AURORA_BLOBS_DATA_DIR)"
+
+    def prepare(self) -> None:
         for shard in range(256):
-            (root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
-        if durable:  # a durable file needs durable folders
-            sync_folder(root)
-            sync_folder(root.parent)
+            (self.root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+        if self.is_local_disk:  # a durable file needs durable folders
+            sync_folder(self.root)
+            sync_folder(self.root.parent)
 
     def put(self, blob: Spooled) -> None:
+        self.check_ours(recently=True)
         source = blob.materialize(durable=self.is_local_disk)
         target = self._path(blob.cid)
         with disk_errors():
             # A link, not a rename: the spooled file goes after the row is committed, so that after
             # a crash in between the next start finds it and undoes this.
-            self._link_or_copy(source, target)
+            try:
+                self._link_or_copy(source, target)
+            except FileNotFoundError:
+                # Somebody removed an empty folder, or the whole of it is not mounted any more.
+                self.check_ours()
+                self.prepare()
+                self._link_or_copy(source, target)
         if self.is_local_disk:
             sync_folder(os.path.dirname(target))
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
             return cast(BinaryIO, _Span(self._path(cid), start, stop))
-        except FileNotFoundError:
+        except BlobNotFound:
+            self.check_ours()
+            raise
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise _unavailable(error) from error
+            self.check_ours()
             raise BlobNotFound() from None
 
     def size(self, cid: str) -> int | None:
-        try:
-            return os.stat(self._path(cid)).st_size
-        except FileNotFoundError:
-            return None
+        status = self._status(cid)
+        return None if status is None else status.st_size
 
     def delete(self, cid: str) -> None:
         failures = self.delete_many([cid])
@@ -66,6 +97,7 @@ class DiskBackend(Store):
             raise failures[cid]
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        self.check_ours(recently=True)
         failures: dict[str, BlobServiceError] = {}
         folders = set()
         for cid in cids:
@@ -89,30 +121,34 @@ class DiskBackend(Store):
         return failures
 
     def version(self, cid: str) -> str | None:
-        try:
-            status = os.stat(self._path(cid))
-        except FileNotFoundError:
+        status = self._status(cid)
+        if status is None:
             return None
         return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
 
     def quarantine(self, cid: str) -> None:
+        if self._status(cid) is None:
+            raise BlobNotFound()
         aside = self.root / _QUARANTINE
         aside.mkdir(exist_ok=True)
         with disk_errors():
             try:
                 self._link_or_copy(Path(self._path(cid)), f"{aside}/{cid}.{secrets.token_hex(8)}")
             except FileNotFoundError:
+                self.check_ours()
                 raise BlobNotFound() from None
 
     def purge_quarantine(self, cids: Collection[str]) -> None:
+        self.check_ours(recently=True)
         aside = self.root / _QUARANTINE
         for path in aside.iterdir() if aside.is_dir() else ():
             if path.name.partition(".")[0] in cids:
                 path.unlink(missing_ok=True)
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
-        for shard in sorted(self.root.iterdir()):
-            if shard.name == _QUARANTINE:
+        self.check_ours()
+        for shard in sorted(self.root.iterdir()) if self.root.exists() else ():
+            if shard.name in (_QUARANTINE, MARK):
                 continue
             if not shard.is_dir():
                 if skipped is not None and not shard.name.startswith(CANARY):
@@ -128,9 +164,14 @@ class DiskBackend(Store):
                     status = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue  # deleted since the folder was listed
+                if not stat.S_ISREG(status.st_mode):
+                    if skipped is not None:
+                        skipped(place)
+                    continue
                 yield Stored(entry.name, status.st_size, status.st_mtime_ns // 1000)
 
     def probe(self) -> None:
+        self.confirm()
         canary = self.root / f"{CANARY}{secrets.token_hex(8)}"
         with disk_errors():
             try:
@@ -142,6 +183,58 @@ class DiskBackend(Store):
 
     def path(self, cid: str) -> str | None:
         return place_of(cid)
+
+    def read_mark_bytes(self) -> bytes | None:
+        try:
+            with _Span(self._mark, 0, None) as file:
+                return file.read(MAX_MARK_BYTES)
+        except BlobNotFound:
+            return b""  # something is there, and is no file
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise _unavailable(error) from error
+            return b"" if error.errno == errno.ELOOP else None
+
+    def write_mark_bytes(self, data: bytes) -> None:
+        aside = f"{self.root}/{CANARY}{secrets.token_hex(8)}"
+        with disk_errors():
+            try:
+                with open(aside, "xb") as file:
+                    file.write(data)
+                    file.flush()
+                    os.fdatasync(file.fileno())
+                os.replace(aside, self._mark)
+            except BaseException:
+                Path(aside).unlink(missing_ok=True)
+                raise
+        if self.is_local_disk:
+            sync_folder(self.root)
+
+    def _carries_mark(self, *, recently: bool) -> bool:
+        # One stat of a file whose id is known, so that each upload can afford a look.
+        try:
+            status = os.lstat(self._mark)
+        except OSError:
+            return False
+        seen = (status.st_dev, status.st_ino, status.st_mtime_ns)
+        if seen != self._seen_mark:
+            if not super()._carries_mark(recently=recently):
+                return False
+            self._seen_mark = seen
+        return True
+
+    def _status(self, cid: str) -> os.stat_result | None:
+        """The file's; None, of a store that carries its mark, if there is none."""
+        try:
+            status = os.lstat(self._path(cid))
+        except OSError as error:
+            if error.errno not in _ABSENT:
+                raise _unavailable(error) from error
+        else:
+            if stat.S_ISREG(status.st_mode):
+                return status
+        self.check_ours()
+        return None
 
     def _link_or_copy(self, source: Path, target: str) -> None:
         try:
@@ -172,14 +265,16 @@ class DiskBackend(Store):
 class _Span(io.FileIO):
     """The bytes ``[start, stop)`` of a file; its descriptor is at *start*, for sendfile.
 
-    Raises FileNotFoundError, and BlobNotFound where the file ends before *stop*.
+    Raises OSError, and BlobNotFound for another kind of file or one that ends before *stop*.
     """
 
     def __init__(self, path: str, start: int, stop: int | None) -> None:
-        super().__init__(path)
-        if stop is not None and os.fstat(self.fileno()).st_size < stop:
-            self.close()
+        descriptor = os.open(path, _READ)
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or (stop is not None and status.st_size < stop):
+            os.close(descriptor)
             raise BlobNotFound()
+        super().__init__(descriptor)
         self.seek(start)
         self._left = None if stop is None else stop - start
 
@@ -198,6 +293,10 @@ class _Span(io.FileIO):
         count = super().readinto(memoryview(buffer)[: self._left]) or 0
         self._left -= count
         return count
+
+
+def _unavailable(error: OSError) -> BackendUnavailable:
+    return BackendUnavailable(f"the store cannot be read: {error.strerror}")
 
 
 def _link(source: Path, target: str) -> None:

@@ -34,11 +34,13 @@ class PairBackend(BlobBackend):
         return self.second.size(cid) if size is None else size
 
     def delete(self, cid: str) -> None:
+        self.check_ours(recently=True)
         # The second first: if only one deletion succeeds, the blob is left where reads begin.
         self.second.delete(cid)
         self.first.delete(cid)
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        self.check_ours(recently=True)  # of both, before one has removed anything
         failures = self.second.delete_many(cids)
         return failures | self.first.delete_many([cid for cid in cids if cid not in failures])
 

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Sequence
 from functools import partial
@@ -10,7 +11,14 @@ from typing import Any, BinaryIO
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import Spooled
 from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
-from aurora_blobs.storage.base import CANARY, Store, Stored, Unfinished
+from aurora_blobs.storage.base import (
+    CANARY,
+    MARK,
+    MAX_MARK_BYTES,
+    Store,
+    Stored,
+    Unfinished,
+)
 from aurora_blobs.storage.s3_bucket import Bucket, unexpected
 from aurora_blobs.storage.s3_client import SLOWEST_PUT, Refused
 from aurora_blobs.storage.s3_parts import MAX_PUT, PART, MultipartUpload, unfinished_uploads
@@ -18,16 +26,27 @@ from aurora_blobs.storage.s3_parts import MAX_PUT, PART, MultipartUpload, unfini
 URL_SECONDS = 300  # in which a client must begin to read a link, not end
 _QUARANTINE = "quarantine/"  # after the prefix
 _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
+# A look at the mark is a request. For an upload or a removal one this old will do: another bucket
+# takes a restart. A guess. That bytes are missing is never said without a look of its own.
+_MARK_SECONDS = 5
 
 
 class S3Backend(Store):
     """A bucket. An object is whole or absent; its Content-Type is that of the first upload."""
 
+    kind = "s3"
+
     def __init__(
-        self, bucket: Bucket, *, prefix: str, max_put: int = MAX_PUT, part_bytes: int = PART
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str,
+        max_put: int = MAX_PUT,
+        part_bytes: int = PART,
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """Objects above *max_put* bytes are sent in parts of *part_bytes*, or larger ones if those
-        are too many for S3.
+        are too many for S3. *seconds* is a monotonic clock.
         """
         self.bucket = bucket
         self._prefix = prefix
@@ -37,12 +56,25 @@ class S3Backend(Store):
         # adds the process, since a fork copies this object.
         self._canary = f"{CANARY}{secrets.token_hex(8)}"
         self._conditional = True  # until the store says that it does not know If-None-Match
+        self._seconds = seconds
+        self._mark_seen_at: float | None = None  # when the mark was the right one, by that clock
+
+    @property
+    def place(self) -> str:
+        return (
+            f"s3://{self.bucket.name}/{self._prefix} (AURORA_BLOBS_S3_BUCKET, "
+            "AURORA_BLOBS_S3_PREFIX, AURORA_BLOBS_S3_ENDPOINT_URL)"
+        )
+
+    def prepare(self) -> None:
+        pass
 
     def put(self, blob: Spooled) -> None:
         """Make the bytes durable under ``blob.cid``.
 
         After a BackendTimeout the object may still appear, whole; never a part of it.
         """
+        self.check_ours(recently=True)
         try:
             if blob.size <= self._max_put:
                 self._create(partial(self._put, blob), lambda: self._is_whole(blob))
@@ -54,16 +86,25 @@ class S3Backend(Store):
             raise unexpected(refusal) from refusal
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
-        return self.bucket.open(self.key(cid), start, stop)
+        try:
+            return self.bucket.open(self.key(cid), start, stop)
+        except BlobNotFound:
+            self.check_ours()
+            raise
 
     def size(self, cid: str) -> int | None:
-        return self.bucket.size(self.key(cid))
+        size = self.bucket.size(self.key(cid))
+        if size is None:
+            self.check_ours()
+        return size
 
     def delete(self, cid: str) -> None:
+        self.check_ours(recently=True)
         # Brief: callers hold the database's write lock.
         self.bucket.call("delete_object", brief=True, Key=self.key(cid))
 
     def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+        self.check_ours(recently=True)
         if len(cids) == 1:  # no store refuses DeleteObject
             return super().delete_many(cids)
         failures: dict[str, BlobServiceError] = {}
@@ -87,7 +128,10 @@ class S3Backend(Store):
         return failures
 
     def version(self, cid: str) -> str | None:
-        return self.bucket.version(self.key(cid))
+        version = self.bucket.version(self.key(cid))
+        if version is None:
+            self.check_ours()
+        return version
 
     def quarantine(self, cid: str) -> None:
         size = self.size(cid)
@@ -103,6 +147,7 @@ class S3Backend(Store):
             upload.complete()
 
     def purge_quarantine(self, cids: Collection[str]) -> None:
+        self.check_ours(recently=True)
         aside = f"{self._prefix}{_QUARANTINE}"
         for listed in self.bucket.objects(aside):
             if listed.key.removeprefix(aside).partition(".")[0] in cids:
@@ -121,15 +166,17 @@ class S3Backend(Store):
         )
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+        self.check_ours()
         for listed in self.bucket.objects(self._prefix):
             name = listed.key[len(self._prefix) :]
             cid = cid_at(name)
             if cid is not None:
                 yield Stored(cid, listed.size, listed.modified)
-            elif skipped is not None and not name.startswith((_QUARANTINE, CANARY)):
+            elif skipped is not None and not name.startswith((_QUARANTINE, CANARY, MARK)):
                 skipped(name)
 
     def unfinished(self, before: int) -> Iterator[Unfinished]:
+        self.check_ours()  # another's uploads are not ours to abort
         for upload in unfinished_uploads(self.bucket, self._prefix):
             name = upload.key[len(self._prefix) :]
             cid = (
@@ -145,6 +192,7 @@ class S3Backend(Store):
                 yield Unfinished(cid, size, since, upload.remove)
 
     def probe(self) -> None:
+        self.confirm()
         key = f"{self._prefix}{self._canary}.{os.getpid()}"
         self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
         try:
@@ -153,6 +201,25 @@ class S3Backend(Store):
                     raise BackendUnavailable("the canary came back changed")
         finally:
             self.bucket.call("delete_object", brief=True, Key=key)
+
+    def read_mark_bytes(self) -> bytes | None:
+        try:
+            with self.bucket.open(f"{self._prefix}{MARK}", brief=True) as file:
+                return file.read(MAX_MARK_BYTES)
+        except BlobNotFound:
+            return None
+
+    def write_mark_bytes(self, data: bytes) -> None:
+        self.bucket.call("put_object", brief=True, Key=f"{self._prefix}{MARK}", Body=data)
+
+    def _carries_mark(self, *, recently: bool) -> bool:
+        now = self._seconds()
+        seen_at = self._mark_seen_at
+        if recently and seen_at is not None and now - seen_at < _MARK_SECONDS:
+            return True
+        carries = super()._carries_mark(recently=recently)
+        self._mark_seen_at = now if carries else None
+        return carries
 
     def key(self, cid: str) -> str:
         """The key of *cid*."""

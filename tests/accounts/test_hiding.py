@@ -7,6 +7,8 @@ from support.service_core import ServiceCore
 
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.catalog import hiding, takedowns
+from aurora_blobs.maintenance.fsck import Fsck
+from aurora_blobs.maintenance.scrub import Scrub
 
 OWNERS = 250
 MOST = 100  # hidden by one transaction
@@ -43,6 +45,12 @@ def hidden(commits):
 
 def kill(*_):
     raise Killed
+
+
+def damage(tmp_path, data):
+    (stored,) = (tmp_path / "core" / "blobs").glob("??/*")
+    stored.chmod(0o600)
+    stored.write_bytes(data)
 
 
 def everybody():
@@ -96,6 +104,28 @@ def test_a_lost_blob_is_hidden_in_steps(core, commits, cid):
 
     core.blobs.mark_lost(cid)
     finish_hiding(core.database)
+
+    assert hidden(commits) == everybody()
+    assert max(map(len, commits.hidden)) <= MOST
+
+
+@pytest.mark.parametrize("data", [b"SHARED", b"short"], ids=["wrong bytes", "wrong size"])
+def test_a_blob_of_wrong_bytes_is_hidden_from_all_by_scrub(core, commits, tmp_path, data):
+    damage(tmp_path, data)
+
+    job = Scrub(core.database, core.backend, core.clock, dry_run=False, bytes_per_second=0)
+    assert [finding.repaired for finding in job.run(lambda size: None)] == [True]
+
+    assert hidden(commits) == everybody()
+    assert max(map(len, commits.hidden)) <= MOST
+
+
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_blob_of_wrong_size_is_hidden_from_all_by_fsck(core, commits, tmp_path, repair):
+    damage(tmp_path, b"short")
+
+    check = Fsck(core.database, core.backend, core.spool, core.clock, repair=repair)
+    assert [finding.repaired for finding in check.run()] == [repair]
 
     assert hidden(commits) == everybody()
     assert max(map(len, commits.hidden)) <= MOST

@@ -115,7 +115,7 @@ def test_wrong_bytes_are_found_no_longer_served_and_healed_by_an_upload(core):
     (path,) = [path for path in core.backend.root.rglob("*") if path.is_file()]
     path.write_bytes(b"wrong")
 
-    scrub = Scrub(core.database, core.backend, core.clock, repair=True, bytes_per_second=0)
+    scrub = Scrub(core.database, core.backend, core.clock, dry_run=False, bytes_per_second=0)
     (finding,) = scrub.run(lambda size: None)
 
     assert (finding.kind, finding.subject) == ("wrong bytes", entry.cid)

@@ -11,11 +11,16 @@ from support.services import services_of
 from aurora_blobs.intake import spool
 from aurora_blobs.protocol.cid import aurora_form
 from aurora_blobs.storage import group_fsync
+from aurora_blobs.storage.base import MARK
 
 
 def files(app):
     root = services_of(app).config.data_dir
-    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+    return sorted(
+        str(path.relative_to(root))
+        for path in root.rglob("*")
+        if path.is_file() and path.name != MARK
+    )
 
 
 def rows(app):

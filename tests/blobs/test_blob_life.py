@@ -8,6 +8,8 @@ from support.accounts import Account, sign_up
 from support.cids import cid_in
 from support.media_samples import jpeg
 
+from aurora_blobs.storage.base import MARK
+
 COLLECTION = "com.example.file"
 WRITES = "com.atproto.repo.applyWrites"
 GRACE = 86_400
@@ -310,7 +312,7 @@ def files(data):
         path
         for name in ("blobs", "spool", "images")
         for path in (data / name).rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != MARK
     ]
     return [path for path in found if path.parent.name != "locks"]
 

@@ -19,7 +19,7 @@ from aurora_blobs.maintenance.collect import Collector
 WHOLE = {
     "record_usage.miscounts",
     *("inventory.totals", "inventory.miscounts", "inventory.wrong_sizes", "inventory.missing"),
-    *("derivatives.recount", "schema.version"),
+    *("derivatives.recount", "schema.version", "stores.marked"),
 }
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"

@@ -1,13 +1,23 @@
 """``blobs fsck``, ``scrub``, ``import``, ``export`` and ``backup``."""
 
 import json
+import os
+import pty
+import sqlite3
+import subprocess
+import sys
 import threading
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 from support.accounts import BOB, sign_up
 from support.media_samples import jpeg
+from support.project import DEPLOY, ROOT
 from support.services import services_of
 from werkzeug.serving import make_server
+
+from aurora_blobs.catalog import blobs as blob_rows
 
 
 @pytest.fixture
@@ -62,6 +72,7 @@ def test_a_finding_is_reported_and_exits_with_status_1(run, backend, cid):
                 "subject": cid,
                 "detail": f"its {SIZE} bytes are not in the store",
                 "repaired": False,
+                "leftover": False,
             }
         ],
     }
@@ -70,7 +81,7 @@ def test_a_finding_is_reported_and_exits_with_status_1(run, backend, cid):
 def test_a_repair_is_reported(run, backend, cid):
     (backend.root / backend.path(cid)).write_bytes(b"?" * SIZE)
 
-    result = run("blobs", "scrub", "--repair", "--bytes-per-second", "1GB")
+    result = run("blobs", "scrub", "--bytes-per-second", "1GB")
 
     assert result.exit_code == 1
     assert "(repaired)" in result.output
@@ -200,3 +211,161 @@ def test_a_backup_is_made_and_restored(run, alice, cid, backend, tmp_path):
     assert [line.split(":")[0] for line in run("blobs", "fsck").output.splitlines()[:-1]] == [
         "stray"
     ]
+
+
+def test_scrub_sets_wrong_bytes_aside_as_the_shipped_timer_runs_it(run, backend, cid, alice):
+    (backend.root / backend.path(cid)).write_bytes(b"?" * SIZE)
+
+    told = run("blobs", "scrub", "--dry-run")
+    served = alice.fetch(cid).data
+    found = run("blobs", "scrub")
+
+    assert (told.exit_code, "(repaired)" in told.output, served) == (1, False, b"?" * SIZE)
+    assert (found.exit_code, "(repaired)" in found.output) == (1, True)
+    assert alice.fetch(cid).status_code == 400
+    alice.blob(jpeg("cat"))
+    assert alice.fetch(cid).data == jpeg("cat")
+    assert run("blobs", "scrub").exit_code == 0
+
+
+def test_the_shipped_unit_scrubs_and_does_not_only_look():
+    (command,) = [
+        line
+        for line in (DEPLOY / "aurora-blobs-scrub.service").read_text().splitlines()
+        if line.startswith("ExecStart=")
+    ]
+
+    assert command.endswith("flask --app wsgi blobs scrub")
+
+
+def test_scrub_still_takes_the_option_that_it_needed(run, backend, cid):
+    (backend.root / backend.path(cid)).write_bytes(b"?" * SIZE)
+
+    result = run("blobs", "scrub", "--repair")
+
+    assert (result.exit_code, "(repaired)" in result.output) == (1, True)
+    assert run("blobs", "scrub", "--repair", "--dry-run").exit_code == 2
+
+
+def test_what_is_no_loss_is_no_alarm(app, run, alice, clock):
+    """As after a kill between the removal of bytes and the commit."""
+    cid = alice.blob(jpeg("deleted"))["ref"]["$link"]
+    services = services_of(app)
+    with services.database.write() as tx:
+        blob_rows.remove_owner(tx, alice.did, cid)
+    services.blobs.backend.delete(cid)
+    clock.advance(3601)
+
+    told = run("blobs", "fsck")
+    scrubbed = run("blobs", "scrub")
+    printed = run("blobs", "fsck", "--json")
+
+    assert (told.exit_code, scrubbed.exit_code, printed.exit_code) == (0, 0, 0)
+    assert told.output.startswith(f"abandoned: {cid}: ")
+    assert told.output.endswith(": nothing is wrong; 1 left-overs, which are no loss\n")
+    assert [finding["leftover"] for finding in json.loads(printed.output)["findings"]] == [True]
+    clock.advance(86_400)
+    assert run("blobs", "gc").exit_code == 0
+    assert run("blobs", "fsck").output == "0 blobs, 0 bytes: nothing is wrong\n"
+
+
+@pytest.fixture
+def many_lost(backend, alice):
+    """The CIDs of thirty blobs whose bytes are gone."""
+    cids = [alice.blob(jpeg(number))["ref"]["$link"] for number in range(30)]
+    backend.delete_many(cids)
+    return cids
+
+
+@pytest.mark.parametrize("command", [("fsck", "--repair"), ("scrub",)], ids=" ".join)
+def test_a_repair_that_would_lose_many_asks_first(run, many_lost, command):
+    refused = run("blobs", *command)
+    printed = run("blobs", *command, "--json")
+    told = run("blobs", "fsck")
+    agreed = run("blobs", *command, "--yes-lose-many")
+
+    assert (refused.exit_code, refused.output.count("(repaired)")) == (1, 0)
+    assert "is it the right store, and all of it? --yes-lose-many counts them" in refused.output
+    assert not any(finding["repaired"] for finding in json.loads(printed.output)["findings"])
+    assert told.output.count("lost: ") == 30
+    assert (agreed.exit_code, agreed.output.count("(repaired)")) == (1, 30)
+    assert run("blobs", "fsck").output.count("missing: ") == 30
+
+
+@pytest.mark.parametrize("answer, repaired", [("y", 30), ("n", 0)])
+def test_a_repair_asks_the_person_at_a_terminal(services, many_lost, answer, repaired):
+    ours, theirs = pty.openpty()
+    os.write(ours, f"{answer}\n".encode())
+
+    done = subprocess.run(
+        [sys.executable, "-m", "flask", "--app", "wsgi", "blobs", "fsck", "--repair"],
+        cwd=ROOT,
+        env={
+            "PATH": os.environ["PATH"],
+            "AURORA_BLOBS_DATA_DIR": str(services.config.data_dir),
+        },
+        stdin=theirs,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    os.close(ours)
+    os.close(theirs)
+
+    assert "21 or more of 30 blobs would count as missing. Is it the right store?" in done.stderr
+    assert (done.returncode, done.stdout.count("(repaired)")) == (1, repaired)
+
+
+@pytest.mark.parametrize(
+    "break_it",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"another kind of file" * 500),
+        lambda path: (path.unlink(), os.mkfifo(path)),
+    ],
+    ids=["empty", "foreign", "a FIFO"],
+)
+def test_a_backup_that_is_none_is_refused_with_one_line_and_nothing_is_lost(
+    app, run, alice, cid, tmp_path, break_it
+):
+    run("backup", "make", str(tmp_path / "backup"))
+    break_it(tmp_path / "backup" / "aurora.sqlite3")
+    before = sorted(services_of(app).config.data_dir.iterdir())
+
+    refused = run("backup", "restore", str(tmp_path / "backup"), "--yes")
+
+    assert isinstance(refused.exception, SystemExit)
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert refused.output.startswith("Error: ")
+    assert alice.fetch(cid).data == jpeg("cat")
+    assert sorted(services_of(app).config.data_dir.iterdir()) == before
+
+
+def test_a_trigger_in_a_backup_is_not_carried_in(run, alice, cid, tmp_path):
+    run("backup", "make", str(tmp_path / "backup"))
+    with closing(sqlite3.connect(tmp_path / "backup" / "aurora.sqlite3")) as saved:
+        saved.execute(
+            "CREATE TRIGGER planted AFTER INSERT ON takedown BEGIN DELETE FROM takedown; END"
+        )
+
+    refused = run("backup", "restore", str(tmp_path / "backup"), "--yes")
+
+    assert (refused.exit_code, refused.output.count("\n")) == (1, 1)
+    assert "has a trigger 'planted', which is not ours" in refused.output
+    run("blobs", "takedown", cid)
+    assert alice.fetch(cid).status_code == 400
+
+
+def test_a_restore_says_where_the_old_database_is(app, run, alice, cid, tmp_path):
+    run("backup", "make", str(tmp_path / "backup"))
+    alice.publish(jpeg("dog"))
+
+    restored = run("backup", "restore", str(tmp_path / "backup"), "--yes")
+
+    first = restored.output.splitlines()[0]
+    kept = Path(first.removeprefix("the database that was here before is ").removesuffix(" now"))
+    assert kept.parent == services_of(app).config.data_dir
+    with closing(sqlite3.connect(kept)) as old:
+        assert old.execute("SELECT COUNT(*) FROM blob").fetchone() == (2,)
+    assert alice.fetch(cid).data == jpeg("cat")
+    assert alice.upload(jpeg("dog")).status_code == 200

@@ -1,6 +1,7 @@
 """A lock tells a file in use from one that a crash left."""
 
 import fcntl
+import os
 import subprocess
 import sys
 import threading
@@ -29,6 +30,19 @@ def test_a_stale_file_tells_the_cid_under_which_it_may_have_been_stored(spool_fo
         (spool_folder / names[1], CID),
         (spool_folder / names[2], None),
     ]
+
+
+def test_what_no_upload_leaves_is_passed_over_and_hangs_nobody(spool_folder):
+    os.mkfifo(spool_folder / f"{CID}.fifo")
+    (spool_folder / f"{CID}.link").symlink_to("/etc/passwd")
+    (spool_folder / f"{CID}.folder").mkdir()
+
+    found = list(stale_files(spool_folder))
+
+    (spool_folder / f"{CID}.fifo").unlink()
+    (spool_folder / f"{CID}.link").unlink()
+    (spool_folder / f"{CID}.folder").rmdir()
+    assert found == []
 
 
 @pytest.mark.parametrize("again", [[], [b"alive"]], ids=["gone", "made again"])

@@ -14,6 +14,8 @@ from support.live_service import Service
 from support.media_samples import picture
 from support.project import PHOTO
 
+from aurora_blobs.storage.base import MARK
+
 pytestmark = pytest.mark.live
 
 ROCKET = PHOTO.read_bytes()
@@ -62,7 +64,7 @@ def stored(service):
         path
         for folder in ("blobs", "spool")
         for path in (data / folder).rglob("*")
-        if path.is_file()
+        if path.is_file() and path.name != MARK
     )
 
 

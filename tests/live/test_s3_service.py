@@ -1,6 +1,8 @@
 """The service with its blobs in S3: direct, by redirect, through nginx, and on failures."""
 
 import http.client
+import subprocess
+import sys
 import urllib.request
 from contextlib import ExitStack
 from itertools import count
@@ -9,7 +11,10 @@ import pytest
 from support import nginx
 from support.accounts import blob_path, take_down
 from support.live_service import Service, becomes
+from support.project import ROOT
 from support.s3_access import BUCKET, KEYS
+
+from aurora_blobs.storage.base import MARK
 
 pytestmark = pytest.mark.live
 
@@ -58,6 +63,12 @@ def test_bytes_pass_through_whole_and_in_part(start, some_bytes):
     assert (head.status_code, head.headers["Content-Length"]) == (200, "1000000")
 
 
+def keys_of_blobs(store, folder):
+    """The keys of all objects under the test's prefix but the mark's."""
+    listed = store.list_objects_v2(Bucket=BUCKET, Prefix=f"{folder.name}/")["Contents"]
+    return [entry["Key"] for entry in listed if not entry["Key"].endswith(MARK)]
+
+
 def remove(store, key):
     store.delete_object(Bucket=BUCKET, Key=key)
 
@@ -76,8 +87,8 @@ def test_a_lost_object_counts_as_missing_and_an_upload_heals_it(
     data = some_bytes(size)
     cid = alice.publish(data, "application/x-test").cid
     store = s3_server.client()
-    (lost,) = store.list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]
-    damage(store, lost["Key"])
+    (lost,) = keys_of_blobs(store, tmp_path)
+    damage(store, lost)
 
     part = alice.fetch(cid, Range="bytes=3-")
     gone = alice.fetch(cid)
@@ -95,10 +106,8 @@ def test_an_object_has_its_media_type(start, s3_server, tmp_path):
     service = start()
     service.account().publish(b"here", "text/x-test")
 
-    (listed,) = s3_server.client().list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")[
-        "Contents"
-    ]
-    head = s3_server.client().head_object(Bucket=BUCKET, Key=listed["Key"])
+    (key,) = keys_of_blobs(s3_server.client(), tmp_path)
+    head = s3_server.client().head_object(Bucket=BUCKET, Key=key)
 
     assert head["ContentType"] == "text/x-test"
 
@@ -366,3 +375,51 @@ def test_blobs_are_imported_from_the_bucket_of_a_reference_pds(start, s3_server,
 
     assert (done.returncode, done.stdout) == (0, b'{"imported": 1, "present": 0, "findings": []}\n')
     assert (checked.returncode, checked.stdout) == (0, b"1 blobs, 11 bytes: nothing is wrong\n")
+
+
+def test_another_bucket_by_mistake_ends_the_start_and_loses_nothing(start, tmp_path):
+    service = start()
+    alice = service.account()
+    cid = alice.publish(b"here", "application/x-test").cid
+    service.stop()
+
+    mistaken = subprocess.run(
+        [sys.executable, "-m", "gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"],
+        cwd=ROOT,
+        env={**service.environ(), "AURORA_BLOBS_S3_PREFIX": f"{tmp_path.name}-other/"},
+        capture_output=True,
+        timeout=120,
+    )
+    with service:
+        answer = alice.fetch(cid)
+        checked = service.run("blobs", "fsck")
+
+    assert mistaken.returncode == 1
+    assert mistaken.stderr.decode().startswith(
+        f"aurora_blobs: s3://{BUCKET}/{tmp_path.name}-other/ (AURORA_BLOBS_S3_BUCKET, "
+    )
+    assert mistaken.stderr.count(b"\n") == 1
+    assert (answer.status_code, answer.data, checked.returncode) == (200, b"here", 0)
+
+
+def test_a_bucket_that_lost_everything_with_its_mark_is_not_believed(start, s3_server, tmp_path):
+    service = start()
+    alice = service.account()
+    cid = alice.publish(b"here", "application/x-test").cid
+    store = s3_server.client()
+    kept = {}
+    for entry in store.list_objects_v2(Bucket=BUCKET, Prefix=f"{tmp_path.name}/")["Contents"]:
+        kept[entry["Key"]] = store.get_object(Bucket=BUCKET, Key=entry["Key"])["Body"].read()
+        store.delete_object(Bucket=BUCKET, Key=entry["Key"])
+
+    emptied = [alice.fetch(cid), alice.client.head(blob_path(alice.did, cid))]
+    assert becomes(lambda: service.get("/xrpc/_health").status_code == 503)
+    refused = alice.upload(b"new", "application/x-test")
+    for key, data in kept.items():
+        store.put_object(Bucket=BUCKET, Key=key, Body=data)
+    assert becomes(lambda: service.get("/xrpc/_health").status_code == 200)
+
+    assert [answer.status_code for answer in emptied] == [503, 503]
+    assert (refused.status_code, refused.headers["Retry-After"]) == (503, "30")
+    assert alice.fetch(cid).data == b"here"
+    assert alice.upload(b"new", "application/x-test").status_code == 200

@@ -117,8 +117,8 @@ def fsck(core, repair=False):
     return {(finding.kind, finding.subject, finding.repaired) for finding in check.run()}
 
 
-def scrub(core, repair=False):
-    job = Scrub(core.database, core.backend, core.clock, repair=repair, bytes_per_second=0)
+def scrub(core, dry_run=False):
+    job = Scrub(core.database, core.backend, core.clock, dry_run=dry_run, bytes_per_second=0)
     return {
         (finding.kind, finding.subject, finding.repaired) for finding in job.run(lambda size: None)
     }
@@ -146,13 +146,13 @@ def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
         ("foreign", "cat.jpg", False),
         ("miscount", ALICE, False),
     }
-    assert scrub(on_s3) == {
+    assert scrub(on_s3, dry_run=True) == {
         ("wrong bytes", flipped, False),
         ("wrong bytes", short, False),
         ("lost", lost, False),
     }
     fsck(on_s3, repair=True)
-    scrub(on_s3, repair=True)
+    scrub(on_s3)
     assert delete_strays(on_s3.database, on_s3.backend, [stray]) == [stray]
     store.delete_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg")
     assert fsck(on_s3) == {("missing", cid, False) for cid in (flipped, short, lost)}
@@ -170,7 +170,7 @@ def test_a_check_of_a_failing_store_reports_no_lost_blob(on_s3, open_s3, link, k
     with pytest.raises(BlobServiceError):
         fsck(on_s3, repair=True)
     with pytest.raises(BlobServiceError):
-        scrub(on_s3, repair=True)
+        scrub(on_s3)
     link.heal()
 
     assert fsck(on_s3) == set()

@@ -11,6 +11,8 @@ from contextlib import ExitStack, suppress
 import pytest
 from support.live_service import Service, becomes
 
+from aurora_blobs.storage.base import MARK
+
 pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -27,7 +29,10 @@ def stored(service):
     """The files in the store and the spool."""
     data = service.folder / "data"
     return sorted(
-        path for name in ("blobs", "spool") for path in (data / name).rglob("*") if path.is_file()
+        path
+        for name in ("blobs", "spool")
+        for path in (data / name).rglob("*")
+        if path.is_file() and path.name != MARK
     )
 
 

@@ -2,20 +2,26 @@
 
 import io
 import json
+import os
 import sqlite3
 import tarfile
+from contextlib import closing
 
 import pytest
 from support.accounts import ALICE, BOB
 from support.cids import cid_of
-from support.service_core import blob_of
+from support.service_core import ServiceCore, blob_of
 
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.blobs.store_marks import guard_stores
+from aurora_blobs.db import open_database
+from aurora_blobs.db.replacement import DatabaseRefused
+from aurora_blobs.errors import BackendUnavailable, BlobNotFound, StoreNotOurs
 from aurora_blobs.maintenance.backup import Backup
 from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.protocol.cid import aurora_form
+from aurora_blobs.storage.base import MARK
 from aurora_blobs.storage.disk import DiskBackend
 
 CAROL = "did:plc:carolcarolcarolcarolcaro"
@@ -236,10 +242,13 @@ def lose_everything(core):
 
 def test_a_restored_backup_is_what_was_there(filled, backup):
     before = filled.rows()
-    assert list(backup.make(filled.database, filled.backend, 2, begin)) == []
+    assert list(backup.make(filled.database, filled.backend, 2, begin, filled.clock)) == []
     lose_everything(filled)
 
-    assert list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin)) == []
+    assert (
+        list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
+        == []
+    )
 
     assert filled.rows() == before
     assert kinds(filled) == []
@@ -247,16 +256,16 @@ def test_a_restored_backup_is_what_was_there(filled, backup):
 
 
 def test_a_second_backup_copies_what_is_new(filled, backup):
-    list(backup.make(filled.database, filled.backend, 2, begin))
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     filled.upload(b"new")
 
-    list(backup.make(filled.database, filled.backend, 2, begin))
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
 
     assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
 
 
 def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
-    list(backup.make(filled.database, filled.backend, 2, begin))
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
 
     def fail(path):
@@ -265,22 +274,156 @@ def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_
 
     monkeypatch.setattr(filled.database, "copy_to", fail)
     with pytest.raises(OSError, match="No space"):
-        list(backup.make(filled.database, filled.backend, 2, begin))
+        list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
 
     assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == before
 
 
+def test_the_database_is_replaced_last_and_the_old_one_is_kept(filled, backup):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    new = filled.upload(b"new")
+    seen = []
+
+    restored = backup.restore(
+        *(filled.database, filled.backend, filled.spool, 2, begin, filled.clock),
+        before_swap=lambda: seen.append(filled.entry(ALICE, new.cid)),
+    )
+
+    assert list(restored) == []
+    assert seen == [new]
+    assert filled.entry(ALICE, new.cid) is None
+    with closing(sqlite3.connect(backup.kept)) as kept:
+        assert kept.execute("SELECT 1 FROM blob WHERE cid = ?", (new.cid,)).fetchall() == [(1,)]
+
+
+class Failing(DiskBackend):
+    """A store that fails at the second blob."""
+
+    left = 1
+
+    def put(self, blob):
+        self.left -= 1
+        if self.left < 0:
+            raise BackendUnavailable("away")
+        super().put(blob)
+
+
+def test_a_restore_that_fails_half_way_leaves_the_present_database(filled, backup):
+    list(backup.make(filled.database, filled.backend, 1, begin, filled.clock))
+    lose_everything(filled)
+    filled.add_account("did:web:new")
+    failing = Failing(filled.backend.root, durable=False)
+
+    with pytest.raises(BackendUnavailable):
+        list(backup.restore(filled.database, failing, filled.spool, 1, begin, filled.clock))
+
+    with filled.database.read() as tx:
+        assert tx.all("SELECT did FROM account") == [("did:web:new",)]
+    folder = filled.database.path.parent
+    assert [path.name for path in folder.iterdir() if "restore" in path.name] == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"another kind of file" * 500, b"SQLite format 3\0" + bytes(4080)],
+    ids=["empty", "foreign", "half"],
+)
+def test_a_backup_without_a_database_of_ours_changes_nothing(filled, backup, tmp_path, data):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    (tmp_path / "backup" / "aurora.sqlite3").write_bytes(data)
+    before = filled.rows()
+
+    with pytest.raises(DatabaseRefused):
+        list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
+
+    assert filled.rows() == before
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
+def test_what_is_no_regular_file_among_the_blobs_is_not_restored_and_hangs_nobody(
+    filled, backup, tmp_path, make
+):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    cid = cid_of(PHOTO)
+    filled.backend.delete(cid)
+    (path,) = (tmp_path / "backup" / "blobs").glob(f"??/{cid}")
+    path.unlink()
+    make(path)
+
+    findings = list(
+        backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock)
+    )
+
+    assert [(finding.kind, finding.subject) for finding in findings] == [("lost", cid)]
+    assert kinds(filled) == [("lost", cid)]
+
+
+def test_a_restore_under_a_running_service_is_refused_before_anything_is_copied(filled, backup):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    lose_everything(filled)
+    url = f"sqlite:{filled.database.path}"
+    with closing(open_database(url, durable=False)) as running:
+        with running.read() as tx:
+            tx.one("SELECT 1 FROM account")
+
+        with pytest.raises(DatabaseRefused, match="is in use: stop the service"):
+            list(
+                backup.restore(
+                    filled.database, filled.backend, filled.spool, 2, begin, filled.clock
+                )
+            )
+
+    assert list(filled.backend.scan()) == []
+
+
+def test_a_service_can_run_on_a_backup(filled, backup, tmp_path):
+    guard_stores(filled.database, filled.backend, filled.clock)
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+
+    backend = DiskBackend(tmp_path / "backup" / "blobs", durable=False)
+    url = f"sqlite:{tmp_path / 'backup' / 'aurora.sqlite3'}"
+    with closing(open_database(url, durable=False)) as database:
+        guard_stores(database, backend, filled.clock)
+
+        backend.confirm()
+
+
+def test_a_backup_is_restored_beside_the_store_of_its_database(filled, backup, tmp_path):
+    guard_stores(filled.database, filled.backend, filled.clock)
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    fresh = ServiceCore(tmp_path / "fresh", backend=filled.backend)
+    guard_stores(fresh.database, fresh.backend, fresh.clock)
+
+    list(backup.restore(fresh.database, fresh.backend, fresh.spool, 2, begin, fresh.clock))
+
+    assert fresh.rows() == filled.rows()
+    fresh.backend.confirm()
+    fresh.database.close()
+
+
+def test_a_backup_is_not_restored_into_a_store_that_is_away(filled, backup, tmp_path):
+    guard_stores(filled.database, filled.backend, filled.clock)
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    before = filled.rows()
+    (filled.backend.root / MARK).unlink()
+
+    with pytest.raises(StoreNotOurs):
+        list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
+
+    assert filled.rows() == before
+
+
 def test_an_older_database_beside_newer_blobs_has_strays(filled, backup):
-    list(backup.make(filled.database, filled.backend, 2, begin))
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new").cid
 
-    list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin))
+    list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
 
     assert kinds(filled) == [("stray", new)]
 
 
 def test_a_newer_database_beside_older_blobs_lists_what_is_lost(filled, backup, tmp_path):
-    list(backup.make(filled.database, filled.backend, 2, begin))
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new").cid
     filled.backend = DiskBackend(tmp_path / "backup" / "blobs", durable=False)
 

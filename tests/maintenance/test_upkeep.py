@@ -1,15 +1,17 @@
 """fsck, scrub and migrate find faults, repair what can be repaired, and lose nothing."""
 
 import io
+from contextlib import contextmanager
 
 import pytest
 from support.accounts import ALICE
 from support.backends import MemoryBackend
+from support.service_core import ServiceCore
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.blobs.verify import quarantine
-from aurora_blobs.catalog import accounts, inventory, jobs, references
+from aurora_blobs.catalog import accounts, inventory, jobs, references, takedowns
 from aurora_blobs.catalog.inventory import Missing
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays
@@ -24,10 +26,12 @@ NEVER_SEEN = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 @pytest.fixture(params=["memory", "disk"])
 def backend(request, tmp_path):
-    return {
+    backend = {
         "memory": MemoryBackend,
         "disk": lambda: DiskBackend(tmp_path / "blobs", durable=False),
     }[request.param]()
+    backend.prepare()
+    return backend
 
 
 @pytest.fixture
@@ -53,8 +57,8 @@ def fsck(database, manager, spool_folder, clock):
 
 @pytest.fixture
 def scrub(database, manager, clock):
-    def scrub(repair=False):
-        job = Scrub(database, manager.backend, clock, repair=repair, bytes_per_second=0)
+    def scrub(dry_run=False):
+        job = Scrub(database, manager.backend, clock, dry_run=dry_run, bytes_per_second=0)
         return [
             (finding.kind, finding.subject, finding.repaired)
             for finding in job.run(lambda size: None)
@@ -127,8 +131,9 @@ def test_a_flipped_byte_is_found_by_scrub_quarantined_and_never_served(
     plant(cid, b"riGht")
 
     assert fsck() == []
-    assert scrub() == [("wrong bytes", cid, False)]
-    assert scrub(repair=True) == [("wrong bytes", cid, True)]
+    assert scrub(dry_run=True) == [("wrong bytes", cid, False)]
+    assert manager.backend.size(cid) == 5
+    assert scrub() == [("wrong bytes", cid, True)]
     assert manager.backend.size(cid) is None
     with pytest.raises(BlobNotFound):
         manager.describe(ALICE, cid, viewer=ALICE)
@@ -235,15 +240,186 @@ def test_a_row_that_an_upload_left_goes_when_it_is_old(database, clock, fsck):
     assert fsck() == []
 
 
-def test_bytes_that_count_as_missing_but_are_there_are_found_again(database, upload, clock, fsck):
+@pytest.fixture
+def own_nothing(database):
+    """Nobody owns the blobs any more: a deletion died before it removed their rows."""
+
+    def own_nothing():
+        with database.write() as tx:
+            tx.run("DELETE FROM blob_metadata")
+            tx.run("UPDATE account SET blob_count = 0, blob_bytes = 0")
+
+    return own_nothing
+
+
+def test_a_row_without_bytes_that_nobody_misses_is_no_loss(
+    manager, database, upload, own_nothing, clock, fsck, scrub
+):
+    cid = upload(b"deleted")
+    own_nothing()
+    manager.backend.delete(cid)
+
+    assert fsck() == scrub(dry_run=True) == []
+    clock.advance(3601)
+    assert fsck() == [("abandoned", cid, False)]
+    assert scrub() == []
+    assert fsck(repair=True) == [("abandoned", cid, True)]
+    with database.read() as tx:
+        assert inventory.find_row(tx, cid) is None
+
+
+def test_what_a_record_names_or_a_takedown_keeps_is_a_loss(
+    manager, database, upload, own_nothing, clock, fsck, scrub
+):
+    named, kept = upload(b"named"), upload(b"kept")
+    own_nothing()
+    with database.write() as tx:
+        uri = f"at://{ALICE}/app.test/1"
+        references.add(tx, ALICE, uri, Reference(named, None, None), "3kabc")
+        takedowns.apply(tx, kept, ALICE, "ref", clock())
+    manager.backend.delete_many([named, kept])
+    clock.advance(3601)
+
+    found = [finding for finding in fsck() if finding[0] != "miscount"]
+    assert sorted(found) == sorted([("lost", named, False), ("lost", kept, False)])
+    assert sorted(scrub(dry_run=True)) == sorted([("lost", named, False), ("lost", kept, False)])
+
+
+def test_a_row_without_bytes_that_nobody_misses_is_no_loss_to_a_move(
+    manager, upload, own_nothing, migrate
+):
+    manager.backend.delete(upload(b"deleted"))
+    own_nothing()
+
+    findings, _ = migrate()
+
+    assert findings == []
+
+
+def test_leftovers_are_said_to_be_leftovers(
+    manager, database, upload, own_nothing, clock, spool_folder
+):
+    upload(b"unowned")
+    own_nothing()
+    with database.write() as tx:
+        tx.run("INSERT INTO blob (cid, size, created_at) VALUES (?, 0, ?)", NEVER_SEEN, clock())
+    stale = spool_folder / "upload.0123456789abcdef"
+    stale.write_bytes(b"half")
+    clock.advance(3601)
+
+    check = Fsck(database, manager.backend, spool_folder, clock, repair=False)
+    found = {finding.kind: finding.leftover for finding in check.run()}
+
+    stale.unlink()
+    assert found == dict.fromkeys(["unheld", "abandoned", "stale upload"], True)
+
+
+def test_bytes_that_count_as_missing_but_are_there_are_found_again(database, upload, fsck):
     cid = upload(b"here")
     with database.write() as tx:
         tx.run("UPDATE blob SET stored_at = NULL")
 
-    assert fsck() == []
-    clock.advance(3601)
+    assert fsck() == [("found again", cid, False)]
     assert fsck(repair=True) == [("found again", cid, True)]
     assert fsck() == []
+
+
+def test_scrub_finds_bytes_again_that_count_as_missing(database, upload, scrub):
+    cid = upload(b"here")
+    with database.write() as tx:
+        tx.run("UPDATE blob SET stored_at = NULL")
+
+    assert scrub(dry_run=True) == [("found again", cid, False)]
+    assert scrub() == [("found again", cid, True)]
+    assert scrub() == []
+
+
+@pytest.fixture
+def lose(manager, upload):
+    """Stores *total* blobs and loses *lost* of them."""
+
+    def lose(lost, total):
+        cids = [upload(b"%d" % number) for number in range(total)]
+        manager.backend.delete_many(cids[:lost])
+
+    return lose
+
+
+@pytest.fixture
+def repairs(database, manager, spool_folder, clock):
+    """Every repair that may lose blobs."""
+
+    def fsck(may_lose_many):
+        check = Fsck(
+            *(database, manager.backend, spool_folder, clock),
+            repair=True,
+            may_lose_many=may_lose_many,
+        )
+        return check, list(check.run())
+
+    def scrub(may_lose_many):
+        job = Scrub(
+            *(database, manager.backend, clock),
+            dry_run=False,
+            bytes_per_second=0,
+            may_lose_many=may_lose_many,
+        )
+        return job, list(job.run(lambda size: None))
+
+    return {"fsck": fsck, "scrub": scrub}
+
+
+@pytest.mark.parametrize("job", ["fsck", "scrub"])
+@pytest.mark.parametrize(
+    "lost, total", [(20, 21), (1, 1), (25, 500)], ids=["a score", "the only one", "5 of 100"]
+)
+def test_a_few_blobs_are_counted_as_missing_without_a_question(repairs, lose, job, lost, total):
+    lose(lost, total)
+    asked = []
+
+    done, findings = repairs[job](lambda *counts: asked.append(counts))
+
+    assert (asked, done.is_refused) == ([], False)
+    assert [(finding.kind, finding.repaired) for finding in findings] == lost * [("lost", True)]
+
+
+@pytest.mark.parametrize("job", ["fsck", "scrub"])
+@pytest.mark.parametrize("agreed", [True, False])
+@pytest.mark.parametrize("lost, total", [(21, 22), (26, 500)], ids=["all but one", "6 of 100"])
+def test_many_blobs_are_counted_as_missing_if_somebody_agrees_and_else_none(
+    repairs, lose, fsck, job, agreed, lost, total
+):
+    lose(lost, total)
+    asked = []
+
+    done, findings = repairs[job](lambda *counts: asked.append(counts) or agreed)
+
+    assert asked == [(max(21, total // 20 + 1), total)]
+    assert done.is_refused is not agreed
+    assert [(finding.kind, finding.repaired) for finding in findings] == lost * [("lost", agreed)]
+    assert {kind for kind, *_ in fsck()} == {{True: "missing", False: "lost"}[agreed]}
+
+
+def test_short_files_are_many_losses_too(repairs, upload, plant):
+    for number in range(30):
+        plant(upload(b"whole %d" % number), b"")
+
+    refused, findings = repairs["fsck"](lambda *counts: False)
+
+    assert refused.is_refused
+    assert {(finding.kind, finding.repaired) for finding in findings} == {("wrong size", False)}
+
+
+def test_wrong_bytes_are_set_aside_however_many_they_are(repairs, manager, upload, plant):
+    for number in range(30):
+        plant(upload(b"right %02d" % number), b"wrong!!!")
+
+    _, findings = repairs["scrub"](lambda *counts: False)
+
+    assert [(finding.kind, finding.repaired) for finding in findings] == 30 * [
+        ("wrong bytes", True)
+    ]
+    assert list(manager.backend.scan()) == []
 
 
 def test_wrong_bytes_under_a_missing_blob_are_quarantined(
@@ -267,8 +443,56 @@ def test_an_upload_that_died_is_found_and_swept(spool_folder, fsck):
     assert fsck() == []
 
 
+def test_bytes_that_a_move_finds_wrong_are_set_aside(
+    database, manager, upload, plant, target, spool_folder, clock
+):
+    wrong, short = upload(b"right"), upload(b"whole")
+    plant(wrong, b"wrong")
+    plant(short, b"who")
+    job = Migration(
+        *(database, manager.backend, target, spool_folder),
+        jobs=2,
+        set_aside=lambda row: quarantine(database, manager.backend, row, clock),
+    )
+
+    findings = list(job.run(lambda size: None))
+
+    assert sorted((finding.kind, finding.subject, finding.repaired) for finding in findings) == [
+        ("wrong bytes", wrong, True),
+        ("wrong size", short, True),
+    ]
+    assert list(manager.backend.scan()) == []
+    for cid in (wrong, short):
+        with pytest.raises(BlobNotFound):
+            manager.describe(ALICE, cid, viewer=ALICE)
+
+
+def test_a_file_of_the_wrong_size_is_hidden_from_nginx_whether_or_not_it_is_repaired(
+    tmp_path, clock
+):
+    hidden = []
+
+    @contextmanager
+    def before_commit(tx):
+        hidden.extend(tx.hidden)
+        yield
+
+    core = ServiceCore(tmp_path / "core", clock, before_commit=before_commit)
+    core.add_account(ALICE)
+    cid = core.upload(b"whole").cid
+    (core.backend.root / core.backend.path(cid)).write_bytes(b"who")
+    before = core.rows()
+
+    list(Fsck(core.database, core.backend, core.spool, clock, repair=False).run())
+
+    assert hidden == [(ALICE, cid)]
+    assert core.rows() == before
+    core.database.close()
+
+
 def test_a_foreign_file_is_named(tmp_path, database, spool_folder, clock):
     backend = DiskBackend(tmp_path / "blobs", durable=False)
+    backend.prepare()
     (backend.root / "README").write_text("?")
     (backend.root / "00" / "cat.jpg").write_text("?")
 
@@ -307,8 +531,8 @@ def test_scrub_goes_on_where_it_broke_off(database, manager, upload, scrub, cloc
     with database.write() as tx:
         jobs.save_position(tx, "scrub", cids[10], clock())
 
-    assert scrub() == [("lost", cids[15], False)]
-    assert scrub() == [("lost", cids[3], False), ("lost", cids[15], False)]
+    assert scrub(dry_run=True) == [("lost", cids[15], False)]
+    assert scrub(dry_run=True) == [("lost", cids[3], False), ("lost", cids[15], False)]
 
 
 @pytest.fixture
@@ -391,7 +615,7 @@ def test_scrub_of_a_pair_quarantines_the_wrong_copy_and_keeps_the_right_one(
     pair = PairBackend(manager.backend, second)
 
     found = list(
-        Scrub(database, pair, clock, repair=True, bytes_per_second=0).run(lambda size: None)
+        Scrub(database, pair, clock, dry_run=False, bytes_per_second=0).run(lambda size: None)
     )
 
     assert [(finding.kind, finding.repaired) for finding in found] == [("wrong bytes", True)]

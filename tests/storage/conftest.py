@@ -20,7 +20,9 @@ def memory():
 @pytest.fixture
 def disk(tmp_path):
     folder = tmp_path / "blobs"
-    yield DiskBackend(folder, durable=False)
+    backend = DiskBackend(folder, durable=False)
+    backend.prepare()
+    yield backend
     assert open_files(folder) == []
 
 
@@ -30,7 +32,9 @@ def mounted_disk(tmp_path):
     places = ("/dev/shm", tempfile.gettempdir())
     other = next(place for place in places if os.stat(place).st_dev != tmp_path.stat().st_dev)
     with tempfile.TemporaryDirectory(dir=other) as folder:
-        yield DiskBackend(Path(folder), durable=True)
+        backend = DiskBackend(Path(folder), durable=True)
+        backend.prepare()
+        yield backend
         assert open_files(folder) == []
 
 

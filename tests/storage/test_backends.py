@@ -1,9 +1,11 @@
 """The contract, for each store without a server, and for a pair."""
 
 import pytest
-from support.backend_contract import BackendContract, StoreContract
+from support.backend_contract import SMALL, BackendContract, StoreContract, nobody
 
+from aurora_blobs.errors import StoreNotOurs
 from aurora_blobs.storage.base import Store
+from aurora_blobs.storage.pair import PairBackend
 
 
 class TestStores(StoreContract):
@@ -16,6 +18,20 @@ class TestPair(BackendContract):
     @pytest.fixture
     def backend(self, pair):
         return pair
+
+
+def test_a_pair_removes_nothing_if_one_of_its_stores_lacks_its_mark(memory, disk, store):
+    pair = PairBackend(disk, memory)
+    cid = store(disk, SMALL)
+    store(memory, SMALL)
+    disk.guard(nobody, "mine")
+
+    with pytest.raises(StoreNotOurs):
+        pair.delete(cid)
+    with pytest.raises(StoreNotOurs):
+        pair.delete_many([cid])
+
+    assert memory.size(cid) == len(SMALL)
 
 
 def test_a_backend_that_forgets_an_operation_cannot_be_made():

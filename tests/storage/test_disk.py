@@ -4,12 +4,20 @@ import io
 import os
 import random
 import shutil
+import socket
 
 import pytest
+from support.cids import cid_of
 from support.full_disk import max_file_size
 
-from aurora_blobs.errors import BackendUnavailable, InsufficientStorage
+from aurora_blobs.errors import (
+    BackendUnavailable,
+    BlobNotFound,
+    InsufficientStorage,
+    StoreNotOurs,
+)
 from aurora_blobs.intake.spool import IN_MEMORY, spooled
+from aurora_blobs.storage.base import MARK
 from aurora_blobs.storage.disk import DiskBackend
 
 ABSENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -207,6 +215,7 @@ def test_a_durable_put_syncs_the_file_before_its_name_and_the_folder_after(
     store, tmp_path, monkeypatch
 ):
     backend = DiskBackend(tmp_path / "blobs", durable=True)
+    backend.prepare()
     calls = []
     for name in ("fdatasync", "link", "fsync", "unlink"):
         monkeypatch.setattr(os, name, recorded(name, getattr(os, name), calls))
@@ -224,7 +233,7 @@ def test_the_folders_are_on_the_disk_before_the_first_durable_put(tmp_path, monk
     monkeypatch.setattr(
         os, "fsync", lambda folder: synced.append(os.readlink(f"/proc/self/fd/{folder}"))
     )
-    DiskBackend(tmp_path / "data" / "blobs", durable=True)
+    DiskBackend(tmp_path / "data" / "blobs", durable=True).prepare()
     assert synced == [str(tmp_path / "data" / "blobs"), str(tmp_path / "data")]
 
 
@@ -254,3 +263,105 @@ def test_a_put_without_durability_syncs_nothing(disk, store, monkeypatch):
     disk.delete(store(disk, LARGE))
 
     assert calls == []
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_nothing_is_made_before_the_store_is_prepared(tmp_path, durable):
+    DiskBackend(tmp_path / "blobs", durable=durable)
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_somebody_removed_is_made_again(disk, store):
+    shutil.rmtree(disk.root / disk.path(cid_of(SMALL)).partition("/")[0])
+
+    assert content(disk, store(disk, SMALL)) == SMALL
+
+
+def test_a_store_that_goes_away_during_a_put_is_not_made_anew(disk, store):
+    disk.write_mark("mine")
+    disk.guard(no_claim, "mine")
+    disk.check_ours()
+    shutil.rmtree(disk.root)
+
+    with pytest.raises(StoreNotOurs):
+        store(disk, SMALL)
+
+    assert not disk.root.exists()
+
+
+def no_claim(store):
+    raise StoreNotOurs("it stays so")
+
+
+def test_a_mark_is_looked_at_each_time_and_read_when_it_is_another_file(disk, monkeypatch):
+    disk.write_mark("mine")
+    disk.guard(no_claim, "mine")
+    disk.check_ours()
+    opened = []
+    monkeypatch.setattr(os, "open", recorded("open", os.open, opened))
+
+    for _ in range(10):
+        disk.check_ours(recently=True)
+        assert disk.size(ABSENT) is None
+    before = len(opened)
+    shutil.copytree(disk.root, f"{disk.root}.copy")
+    shutil.move(disk.root, f"{disk.root}.old")
+    shutil.move(f"{disk.root}.copy", disk.root)
+    disk.check_ours()
+
+    assert (before, opened) == (0, ["open"])
+
+
+def linked(path, data):
+    (path.parent / "elsewhere").write_bytes(data)
+    path.symlink_to("elsewhere")
+
+
+def socketed(path, data):
+    with socket.socket(socket.AF_UNIX) as server:
+        # By a short name: an address has 107 bytes.
+        folder = os.open(path.parent, os.O_RDONLY)
+        server.bind(f"/proc/self/fd/{folder}/{path.name}")
+        os.close(folder)
+
+
+ODD_FILES = pytest.mark.parametrize(
+    "make",
+    [lambda path, data: os.mkfifo(path), linked, socketed, lambda path, data: path.mkdir()],
+    ids=["FIFO", "link", "socket", "folder"],
+)
+
+
+@ODD_FILES
+def test_what_is_no_regular_file_holds_no_bytes_and_hangs_nobody(disk, make):
+    cid = cid_of(SMALL)
+    make(disk.root / disk.path(cid), SMALL)
+
+    assert disk.size(cid) is disk.version(cid) is None
+    with pytest.raises(BlobNotFound):
+        disk.open(cid)
+    with pytest.raises(BlobNotFound):
+        disk.open(cid, 0, len(SMALL))
+    with pytest.raises(BlobNotFound):
+        disk.quarantine(cid)
+    skipped = []
+    assert list(disk.scan(skipped.append)) == []
+    assert disk.path(cid) in skipped
+
+
+@pytest.mark.parametrize(
+    "make", [lambda path, data: os.mkfifo(path), linked, socketed], ids=["FIFO", "link", "socket"]
+)
+def test_an_upload_takes_the_place_of_what_is_no_regular_file(disk, store, make):
+    make(disk.root / disk.path(cid_of(SMALL)), SMALL)
+
+    assert content(disk, store(disk, SMALL)) == SMALL
+    assert not (disk.root / disk.path(cid_of(SMALL))).is_symlink()
+
+
+@ODD_FILES
+def test_a_mark_that_is_no_regular_file_is_no_mark(disk, make):
+    make(disk.root / MARK, b'{"store": "mine"}')
+
+    assert not disk.read_mark()

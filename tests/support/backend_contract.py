@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.errors import BlobNotFound, StoreNotOurs
 from aurora_blobs.intake.spool import IN_MEMORY
 
 ABSENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
@@ -207,6 +207,99 @@ class StoreContract(BackendContract):
         assert backend.version(cid) == version
         backend.delete(cid)
         assert backend.version(cid) is backend.version(ABSENT) is None
+
+    def test_a_guarded_store_works_while_it_carries_its_mark(self, backend, store):
+        backend.write_mark("mine")
+        backend.guard(nobody, "mine")
+
+        cid = store(backend, SMALL)
+
+        assert backend.size(ABSENT) is backend.version(ABSENT) is None
+        with pytest.raises(BlobNotFound):
+            backend.open(ABSENT)
+        assert held(backend) == {cid: len(SMALL)}
+        backend.delete(cid)
+        backend.probe()
+
+    @pytest.mark.parametrize(
+        "marks",
+        [lambda backend: None, lambda backend: backend.write_mark("another's")],
+        ids=["no mark", "another's mark"],
+    )
+    @pytest.mark.parametrize(
+        "ask",
+        [
+            pytest.param(lambda backend: backend.size(ABSENT), id="size"),
+            pytest.param(lambda backend: backend.version(ABSENT), id="version"),
+            pytest.param(lambda backend: backend.open(ABSENT), id="open"),
+            pytest.param(lambda backend: backend.quarantine(ABSENT), id="quarantine"),
+            pytest.param(lambda backend: backend.purge_quarantine({ABSENT}), id="purge"),
+            pytest.param(lambda backend: next(backend.scan(), None), id="scan"),
+            pytest.param(lambda backend: backend.delete(ABSENT), id="delete"),
+            pytest.param(lambda backend: backend.delete_many([ABSENT]), id="delete one"),
+            pytest.param(lambda backend: backend.delete_many([ABSENT] * 2), id="delete many"),
+            pytest.param(lambda backend: backend.probe(), id="probe"),
+            pytest.param(lambda backend: backend.check_ours(), id="check"),
+            pytest.param(lambda backend: backend.check_ours(recently=True), id="recent check"),
+            pytest.param(lambda backend: backend.confirm(), id="confirm"),
+        ],
+    )
+    def test_a_guarded_store_without_its_mark_says_of_no_bytes_that_they_are_absent(
+        self, backend, ask, marks
+    ):
+        marks(backend)
+        backend.guard(nobody, "mine")
+
+        with pytest.raises(StoreNotOurs):
+            ask(backend)
+
+    def test_a_part_that_is_not_all_there_may_be_elsewhere_if_the_store_lacks_its_mark(
+        self, backend, store
+    ):
+        cid = store(backend, SMALL)
+        backend.guard(nobody, "mine")
+
+        with pytest.raises(StoreNotOurs):
+            backend.open(cid, 0, len(SMALL) + 1)
+
+    def test_a_guarded_store_without_its_mark_takes_nothing(self, backend, store):
+        backend.guard(nobody, "mine")
+
+        with pytest.raises(StoreNotOurs):
+            store(backend, SMALL)
+
+        assert held(backend.unguarded()) == {}
+
+    def test_a_claim_that_succeeds_is_a_mark_to_expect_from_then_on(self, backend, store):
+        def claim(store):
+            store.write_mark("mine")
+            return "mine"
+
+        backend.guard(claim, None)
+        backend.confirm()
+        backend.guard(nobody, "mine")
+
+        assert held(backend) == {}
+
+    def test_a_mark_is_no_blob_and_no_foreign_file(self, backend):
+        assert backend.read_mark() is None
+        backend.write_mark("first")
+        backend.write_mark("second")
+
+        names = []
+        assert backend.read_mark() == "second"
+        assert list(backend.scan(names.append)) == []
+        assert names == []
+
+    @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"store": 7}', b"\xff", b"{}" * 10_000])
+    def test_a_mark_that_cannot_be_read_is_nobody_s(self, backend, data):
+        backend.write_mark_bytes(data)
+
+        assert backend.read_mark() == ""
+
+
+def nobody(store):
+    raise StoreNotOurs("it stays so")
 
 
 def content(backend, cid, start=0, stop=None):

@@ -11,43 +11,67 @@ from aurora_blobs.storage.disk import DiskBackend
 class MemoryBackend(Store):
     """Bytes in a dict."""
 
+    kind = "memory"
     stat_is_cheap = True
+    place = "memory"
 
     def __init__(self):
         self.held, self.aside = {}, []
+        self.mark = None
+
+    def prepare(self):
+        pass
+
+    def read_mark_bytes(self):
+        return self.mark
+
+    def write_mark_bytes(self, data):
+        self.mark = data
 
     def put(self, blob):
+        self.check_ours(recently=True)
         with blob.open() as file:
             self.held[blob.cid] = file.read()
 
     def open(self, cid, start=0, stop=None):
         if cid not in self.held or len(self.held[cid]) < (stop or 0):
+            self.check_ours()
             raise BlobNotFound()
         return io.BytesIO(self.held[cid][start:stop])
 
     def size(self, cid):
-        return len(self.held[cid]) if cid in self.held else None
+        if cid not in self.held:
+            self.check_ours()
+            return None
+        return len(self.held[cid])
 
     def delete(self, cid):
+        self.check_ours(recently=True)
         self.held.pop(cid, None)
 
     def version(self, cid):
-        return repr(self.held[cid]) if cid in self.held else None
+        if cid not in self.held:
+            self.check_ours()
+            return None
+        return repr(self.held[cid])
 
     def quarantine(self, cid):
         if cid not in self.held:
+            self.check_ours()
             raise BlobNotFound()
         self.aside.append((cid, self.held[cid]))
 
     def purge_quarantine(self, cids):
+        self.check_ours(recently=True)
         self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
 
     def scan(self, skipped=None):
+        self.check_ours()
         for cid in sorted(self.held, key=place_of):
             yield Stored(cid, len(self.held[cid]), 0)
 
     def probe(self):
-        pass
+        self.confirm()
 
 
 class UnfinishedUploadBackend(DiskBackend):

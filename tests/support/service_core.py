@@ -40,6 +40,7 @@ class ServiceCore:
         )
         self.database.upgrade(SCHEMA.read_text())
         self.backend = backend or DiskBackend(folder / "blobs", durable=False)
+        self.backend.prepare()
         self.blobs = BlobManager(
             self.backend,
             self.database,

@@ -1,0 +1,220 @@
+"""Which stores are this database's: a store carries a mark, and the database knows it.
+
+A disk that is not mounted, or another bucket by mistake, looks like a store that has lost every
+blob. So a store is believed only while it carries its mark (`Store.guard`). A store gets the mark
+when it is new, when the database is of before there were marks and its blobs are there, or when the
+operator says so (`adopt_stores`).
+"""
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator
+
+from aurora_blobs.catalog import inventory, stores
+from aurora_blobs.catalog.stores import StoreRow
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BlobServiceError, StoreNotOurs
+from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.storage.base import MARK, BlobBackend, Store
+
+log = logging.getLogger(__name__)
+
+# Where the search for blobs begins that a store without a mark should have, evenly spread. If a
+# twentieth of all blobs lies elsewhere, 128 of them tell that with 99.9 per cent.
+_STARTS = sorted(cid_of_digest(bytes([number]) + bytes(31))[:9] for number in range(0, 256, 2))
+_ADOPT = "`blobs fsck --adopt` makes it this database's"
+
+
+def guard_stores(database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
+    """Have each store of *backend* believed only while it carries the mark that *database* knows.
+
+    A new store is marked. A store that is known is not asked yet. One that cannot be marked stays
+    unbelieved: `BlobBackend.confirm` tries again, and raises StoreNotOurs, which says why. *clock*
+    gives microseconds since the epoch, UTC.
+
+    Raises OSError for a new store that cannot be made.
+    """
+    keeper = _Keeper(database, backend, clock)
+    for store in backend.stores:
+        store.guard(keeper.claim, keeper.known_mark(store))
+    keeper.retire_others()
+
+
+def adopt_stores(database: Database, backend: BlobBackend, clock: Callable[[], int]) -> list[str]:
+    """Make each store of *backend* that *database* does not believe its own; their places.
+
+    A store that is another database's is that one's no longer. *backend* is guarded already.
+    """
+    keeper = _Keeper(database, backend, clock)
+    adopted = []
+    for store in backend.stores:
+        try:
+            store.confirm()
+        except StoreNotOurs:
+            keeper.adopt(store)
+            adopted.append(store.place)
+    return adopted
+
+
+def hand_over_stores(
+    old: Database, new: Database, backend: BlobBackend, clock: Callable[[], int]
+) -> None:
+    """Have *new*, which is to take the place of *old*, know the stores of *backend*.
+
+    *backend* is guarded for *old*, and for *new* afterwards. The marks stay as they are, so *old*
+    knows the stores too, until it goes. Raises StoreNotOurs for a store of neither.
+    """
+    of_old, of_new = _Keeper(old, backend, clock), _Keeper(new, backend, clock)
+    for store in backend.stores:
+        mark = store.read_mark()
+        if mark is None or mark != of_new.expected_mark(store):
+            mark = of_old.claim(store)
+        with new.write() as tx:
+            stores.replace(tx, store.kind, mark, clock())
+    guard_stores(new, backend, clock)
+
+
+def copy_mark(database: Database, store: Store) -> None:
+    """Mark *store*, a copy of the one of its kind that *database* knows, as that one is."""
+    row = _Keeper(database, store, lambda: 0).find(store)
+    if row is not None:
+        store.write_mark(row.mark)
+
+
+class _Keeper:
+    """Knows the marks in *database* for the stores of *backend*."""
+
+    def __init__(self, database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._backend = backend
+        self._clock = clock
+
+    def find(self, store: Store) -> StoreRow | None:
+        """What the database knows of *store*."""
+        with self._database.read() as tx:
+            return stores.find(tx, store.kind)
+
+    def expected_mark(self, store: Store) -> str | None:
+        """The mark that the database expects in *store*, whether or not it was seen there."""
+        row = self.find(store)
+        return None if row is None else row.mark
+
+    def known_mark(self, store: Store) -> str | None:
+        """The mark that *store* has to have; None if it is not known to be this database's."""
+        row = self.find(store)
+        if row is not None and row.marked_at is not None and next(self._sample(), None):
+            return row.mark
+        try:
+            return self._claim(store, may_be_new=True)
+        except BlobServiceError as error:
+            log.warning("a store cannot be used: %s", error.message)
+            return None
+
+    def claim(self, store: Store) -> str:
+        """The mark that *store* has to have and has, perhaps from now on.
+
+        Raises StoreNotOurs, whose message is a line for the operator.
+        """
+        try:
+            return self._claim(store, may_be_new=False)
+        except OSError as error:
+            raise StoreNotOurs(f"{store.place} cannot be written: {error.strerror}") from error
+
+    def _claim(self, store: Store, *, may_be_new: bool) -> str:
+        """As `claim`. With *may_be_new*, one that was known may be new if no blob was in it."""
+        row = self._expected(store)
+        found = store.read_mark()
+        if found is None:
+            self._check_new(store, is_known=row.marked_at is not None and not may_be_new)
+            self._mark(store, row.mark)
+        elif found != row.mark:
+            whose = f"{found[:8]}…" if found else "that cannot be read"
+            raise StoreNotOurs(
+                f"{store.place} is the store of another database: its {MARK} has the id {whose}, "
+                f"not {row.mark[:8]}…; look at the settings and the database; {_ADOPT}"
+            )
+        elif row.marked_at is None:
+            with self._database.write() as tx:
+                stores.set_marked(tx, row.kind, row.mark, self._clock())
+        return row.mark
+
+    def adopt(self, store: Store) -> None:
+        """Give *store* a new mark, and have it expected."""
+        mark = _new_mark()
+        with self._database.write() as tx:
+            stores.replace(tx, store.kind, mark, None)
+        self._mark(store, mark)
+        store.guard(self.claim, mark)
+
+    def retire_others(self) -> None:
+        """Once the stores of the settings are confirmed, others may go and come again empty."""
+        kinds = {store.kind for store in self._backend.stores}
+        with self._database.read() as tx:
+            others = [kind for kind in stores.marked(tx) if kind not in kinds]
+        if not others:
+            return
+        try:
+            self._backend.confirm()
+        except BlobServiceError:
+            return
+        with self._database.write() as tx:
+            for kind in others:
+                stores.retire(tx, kind)
+
+    def _expected(self, store: Store) -> StoreRow:
+        row = self.find(store)
+        if row is None:
+            with self._database.write() as tx:
+                stores.expect(tx, store.kind, _new_mark())
+            row = self.find(store)
+        assert row is not None
+        return row
+
+    def _mark(self, store: Store, mark: str) -> None:
+        store.prepare()
+        store.write_mark(mark)
+        with self._database.write() as tx:
+            stores.set_marked(tx, store.kind, mark, self._clock())
+        log.info("%s carries this database's mark now", store.place)
+
+    def _check_new(self, store: Store, *, is_known: bool) -> None:
+        """Raise StoreNotOurs unless *store*, which has no mark, may get one."""
+        if is_known:
+            raise StoreNotOurs(
+                f"{store.place} has no {MARK}: is it mounted, is it the right one? {_ADOPT}"
+            )
+        sample = list(self._sample())
+        if not sample:
+            return
+        here = _found_in(store, sample)
+        if 2 * len(here) >= len(sample):
+            return
+        for other in self._backend.stores:
+            here |= _found_in(other, sample)
+        if len(here) < len(sample):
+            raise StoreNotOurs(
+                f"{store.place} has {len(here)} of {len(sample)} blobs of the database that were "
+                f"looked for: is it mounted, is it the right one? {_ADOPT}"
+            )
+
+    def _sample(self) -> Iterator[str]:
+        """Some CIDs of the database, of stored blobs if there are any."""
+        with self._database.read() as tx:
+            any_stored = inventory.find_next_stored(tx, "") is not None
+            find_next = inventory.find_next_stored if any_stored else inventory.find_next
+            last = ""
+            for start in _STARTS:
+                cid = find_next(tx, max(start, last))
+                if cid is None:
+                    return
+                yield cid
+                last = cid
+
+
+def _found_in(store: Store, cids: list[str]) -> set[str]:
+    plain = store.unguarded()
+    return {cid for cid in cids if plain.size(cid) is not None}
+
+
+def _new_mark() -> str:
+    return secrets.token_hex(16)

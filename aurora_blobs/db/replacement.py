@@ -1,0 +1,235 @@
+"""Puts a saved database file in place of the present one: looked at first, the old one kept."""
+
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+from aurora_blobs.config import ConfigError
+from aurora_blobs.db.sqlite import SCHEMA_VERSION, Database, add_functions, statements
+from aurora_blobs.storage.group_fsync import sync_file, sync_folder
+
+_HEADER = b"SQLite format 3\0"
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO is not waited for
+# Those of the first release. An upgrade makes what came later.
+_FIRST_TABLES = frozenset(
+    {
+        *("account", "blob", "blob_metadata", "blob_start", "deleted_account", "derivative"),
+        *("identity", "job", "record", "record_blob", "schema_version", "seen_token", "session"),
+        *("takedown", "total", "usage_counter"),
+    }
+)
+_STATISTICS = frozenset({"sqlite_stat1", "sqlite_stat4"})  # made by ANALYZE, for the planner
+_SHOWN = 60  # characters of a name that somebody else chose
+
+# A table or index: its kind, its table, and what it is made of.
+_Shape = tuple[Any, ...]
+
+
+class DatabaseRefused(ValueError):
+    """A file that is no database of this program, or cannot be used. The message is one line."""
+
+
+def copy_checked(source: Path, copy: Path, schema: str) -> None:
+    """Make *copy*, a new file, a copy of the database file *source*, brought to *schema*.
+
+    *source* is only read. Its tables, indexes and version are those of this program: of *schema*,
+    or of an older one that the statements of *schema* complete. Triggers and views are none of
+    ours, and would run with every write.
+
+    Raises DatabaseRefused, and leaves no copy.
+    """
+    try:
+        _copy(source, copy)
+        _copy_log(source, copy)
+        try:
+            _check(source, copy, schema)
+        except sqlite3.Error as error:
+            raise DatabaseRefused(f"{source} is damaged, or no database: {error}") from error
+        except ConfigError as error:
+            raise DatabaseRefused(f"{source}: {error}") from error
+    except OSError as error:
+        remove(copy)
+        raise DatabaseRefused(f"{source} cannot be copied: {error.strerror}") from error
+    except DatabaseRefused:
+        remove(copy)
+        raise
+
+
+def check_unused(live: Path) -> None:
+    """Raise DatabaseRefused if somebody has the database *live* open."""
+    if live.exists():
+        _empty_log(live)
+
+
+def put_in_place(copy: Path, live: Path) -> Path | None:
+    """Have the database *copy* take the place of *live*, at once; where the old one is now.
+
+    Nobody may use either of them. Raises DatabaseRefused, with *live* as it was, if somebody does.
+    """
+    live = live.resolve()
+    kept = None
+    if live.exists():
+        kept = _unused_name(live)
+        if not _empty_log(live):
+            _move_log(live, kept)
+        try:
+            os.link(live, kept)  # so that there is a database at any time
+        except OSError:  # a file system without hard links
+            os.rename(live, kept)
+    sync_file(copy)
+    os.replace(copy, live)
+    sync_folder(live.parent)
+    return kept
+
+
+def remove(copy: Path) -> None:
+    """Remove the database file *copy* and what SQLite and the service put beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal", "-lock"):
+        with suppress(FileNotFoundError):
+            os.unlink(f"{copy}{suffix}")
+
+
+def _copy(source: Path, copy: Path) -> None:
+    descriptor = os.open(source, _READ)
+    with open(descriptor, "rb") as original:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise DatabaseRefused(f"{source} is no regular file")
+        target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with open(target, "wb") as file:
+            shutil.copyfileobj(original, file, 1024 * 1024)
+            file.flush()
+            os.fdatasync(target)
+
+
+def _copy_log(source: Path, copy: Path) -> None:
+    """Copy the newest commits, which a file that was copied by hand has beside it."""
+    with suppress(FileNotFoundError):
+        _copy(Path(f"{source}-wal"), Path(f"{copy}-wal"))
+
+
+def _check(source: Path, copy: Path, schema: str) -> None:
+    with copy.open("rb") as file:
+        if file.read(len(_HEADER)) != _HEADER:
+            raise DatabaseRefused(f"{source} is no database, or an empty one")
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as scratch:
+        add_functions(scratch)
+        for statement in statements(schema):
+            scratch.execute(statement)
+        expected = _shapes(scratch)
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        connection.execute("PRAGMA trusted_schema = OFF")
+        # Names first: what is none of ours must not run in what follows.
+        found = _shapes(connection)
+        for name, (kind, *_) in found.items():
+            if expected.get(name, (None,))[0] != kind:
+                shown = str(name)[:_SHOWN]
+                raise DatabaseRefused(f"{source} has a {kind} {shown!r}, which is not ours")
+        missing = _FIRST_TABLES - found.keys()
+        if missing:
+            raise DatabaseRefused(f"{source} has no table {min(missing)!r}: it is not ours")
+        _check_version(source, connection)
+        [(verdict,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
+        if verdict != "ok":
+            raise DatabaseRefused(f"{source} is damaged: {verdict}")
+    database = Database(copy, durable=True)
+    try:
+        database.upgrade(schema)
+    finally:
+        database.close()
+        with suppress(FileNotFoundError):
+            os.unlink(f"{copy}-lock")
+    with closing(sqlite3.connect(copy, isolation_level=None)) as connection:
+        upgraded = _shapes(connection)
+    for name, shape in expected.items():
+        if upgraded.get(name) != shape:
+            raise DatabaseRefused(f"{source}: {shape[0]} {name!r} is not as ours is")
+
+
+def _check_version(source: Path, connection: sqlite3.Connection) -> None:
+    rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
+    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
+        raise DatabaseRefused(f"{source} does not say which version its schema has")
+    if rows[0][0] > SCHEMA_VERSION:
+        raise DatabaseRefused(
+            f"{source} has schema version {rows[0][0]}, this program knows up to {SCHEMA_VERSION}"
+        )
+
+
+def _shapes(connection: sqlite3.Connection) -> dict[str, _Shape]:
+    """Everything in the schema, by its name: its kind and what it is made of."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master").fetchall()
+    return {
+        name: (kind, table, *_parts(connection, kind, name, table, sql))
+        for kind, name, table, sql in rows
+        if name not in _STATISTICS
+    }
+
+
+def _parts(
+    connection: sqlite3.Connection, kind: str, name: str, table: str, sql: str | None
+) -> _Shape:
+    text = " ".join((sql or "").upper().split())
+    if kind == "table":
+        columns = connection.execute(
+            """
+            SELECT name, type, "notnull", dflt_value, pk, hidden
+              FROM pragma_table_xinfo(?)
+             ORDER BY name
+            """,
+            (name,),
+        ).fetchall()
+        keys = connection.execute(
+            """
+            SELECT "table", "from", "to", on_update, on_delete
+              FROM pragma_foreign_key_list(?)
+             ORDER BY "from"
+            """,
+            (name,),
+        ).fetchall()
+        # Virtual tables begin otherwise, STRICT and WITHOUT ROWID come last.
+        return columns, keys, text.split(" ")[:2], text.rpartition(")")[2]
+    if kind == "index":
+        columns = connection.execute(
+            "SELECT name, desc, coll, key FROM pragma_index_xinfo(?) ORDER BY seqno", (name,)
+        ).fetchall()
+        flags = connection.execute(
+            'SELECT "unique", partial FROM pragma_index_list(?) WHERE name = ?', (table, name)
+        ).fetchall()
+        return columns, flags, text.partition(" WHERE ")[2]
+    return ()
+
+
+def _empty_log(live: Path) -> bool:
+    """Have all of *live* in its file: what is in its log belongs to it, not to its successor.
+
+    False where it is damaged, which may be why it is replaced.
+    """
+    try:
+        with closing(sqlite3.connect(live, isolation_level=None, timeout=1)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.OperationalError as error:
+        raise DatabaseRefused(f"{live} cannot be put aside: {error}") from error
+    except sqlite3.DatabaseError:
+        return False
+    if os.path.exists(f"{live}-wal"):  # SQLite removes it with its last connection
+        raise DatabaseRefused(f"{live} is in use: stop the service and its commands first")
+    return True
+
+
+def _move_log(live: Path, kept: Path) -> None:
+    for suffix in ("-wal", "-shm"):
+        with suppress(FileNotFoundError):
+            os.rename(f"{live}{suffix}", f"{kept}{suffix}")
+
+
+def _unused_name(live: Path) -> Path:
+    name = f"{live.name}.before-restore-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+    number = 1
+    while os.path.lexists(kept := live.with_name(f"{name}{'' if number == 1 else f'-{number}'}")):
+        number += 1
+    return kept
