@@ -23,6 +23,7 @@ from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, Database, open_database
 from aurora_blobs.errors import STORE_AWAY, StoreNotOurs
+from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
@@ -46,6 +47,11 @@ def system_clock() -> int:
     return time.time_ns() // 1000
 
 
+def _parts(config: Config) -> int:
+    """The parts of a `SharedTally`: there are twice as many workers while all are replaced."""
+    return 2 * (config.workers or _USUAL_WORKERS)
+
+
 def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Flask:
     """The service as *config* says. *clock* gives microseconds since the epoch, UTC.
 
@@ -62,7 +68,7 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
         per_account=config.uploads_at_once_per_account,
         per_address=config.uploads_at_once_per_address,
         threads=config.threads,
-        parts=2 * (config.workers or _USUAL_WORKERS),  # while all are replaced
+        parts=_parts(config),
     )
     app.wsgi_app = Front(  # type: ignore[method-assign]
         app.wsgi_app, proxy_hops=hops, slow_clients=slow_clients
@@ -129,6 +135,12 @@ def _assemble(
         spool=spool,
         rules=UploadRules.of(config),
         clock=clock,
+        spool_budget=SpoolBudget(
+            per_account=config.spool_size_per_account,
+            total=config.spool_size,
+            threads=config.threads,
+            parts=_parts(config),
+        ),
         verify=config.verify_on_read == "on",
     )
     thumbnails = ThumbnailCache(

@@ -254,6 +254,15 @@ class Config:
         "slow uploads and downloads of one address at once, in all processes; this machine's "
         "address has no limit; 0: no limit",
     )
+    spool_size_per_account: int = _setting(
+        parse_size,
+        8 * 2**30,
+        "bytes of one account's uploads under way, in all processes; one alone may be larger; "
+        "0: no limit",
+    )
+    spool_size: int = _setting(
+        parse_size, 32 * 2**30, "the same of all accounts together; 0: no limit"
+    )
     proxy_hops: int = _setting(whole_number(0, 10), 0, "trusted `X-Forwarded-*` hops")
     accel_redirect: str | None = _setting(
         matching(r"/([\w.-]+/)+", "a location like /_blobs/"),

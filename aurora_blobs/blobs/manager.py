@@ -24,6 +24,7 @@ from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.db import Database
 from aurora_blobs.errors import AccountNotFound, BlobNotFound, RepoNotFound
+from aurora_blobs.intake.spool_budget import SpoolBudget, no_budget
 from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.storage.base import BlobBackend
@@ -68,6 +69,7 @@ class BlobManager:
         spool: Path,
         rules: UploadRules,
         clock: Callable[[], int],
+        spool_budget: SpoolBudget | None = None,
         verify: bool = False,
     ) -> None:
         """*verify*: a blob that is read whole is hashed on the way."""
@@ -76,6 +78,7 @@ class BlobManager:
         self._database = database
         self._spool = spool
         self._clock = clock
+        self._spool_budget = spool_budget or no_budget()
         self._verify = verify
         self._looking = threading.Lock()
         self._looked_at = 0
@@ -97,6 +100,7 @@ class BlobManager:
             spool=self._spool,
             rules=self._rules,
             clock=self._clock,
+            share=self._spool_budget.share(incoming.did),
         ).run()
 
     def recover(self) -> int:

@@ -22,6 +22,7 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import Spooled, spooled
+from aurora_blobs.intake.spool_budget import Share
 from aurora_blobs.media.location import has_location
 from aurora_blobs.media.mime import (
     check_allowed,
@@ -109,6 +110,7 @@ class Upload:
     spool: Path
     rules: UploadRules
     clock: Callable[[], int]
+    share: Share
     blob: Spooled = field(init=False)
     state: UploadState = field(init=False)
     facts: Facts = field(init=False)
@@ -118,7 +120,7 @@ class Upload:
     def run(self) -> Entry:
         """Store the bytes; the account's entry of them. Raises as `BlobManager.upload`."""
         self.backend.confirm()  # before the client has sent its bytes in vain
-        with self._receive() as self.blob:
+        with self.share, self._receive() as self.blob:
             self._refuse_unwanted()
             self._look_up()
             known = self._known_entry()
@@ -143,6 +145,7 @@ class Upload:
             declared_size=self.incoming.declared_size,
             encodings=self.incoming.encodings,
             early_writeback=self._writes_back_early,
+            reserve=self.share.reserve,
         )
 
     def _choose_type(self, head: bytes) -> str:

@@ -209,6 +209,7 @@ def spooled(
     encodings: tuple[str, ...] = (),
     early_writeback: Callable[[int], bool] = lambda fingerprint: True,
     watch: Callable[[bytes], None] = lambda data: None,
+    reserve: Callable[[int], None] = lambda size: None,
     memory: MemoryBudget = MEMORY,
 ) -> Iterator[Spooled]:
     """Read *stream* to its end and yield the result; its files in *folder* go with the block.
@@ -217,7 +218,8 @@ def spooled(
     by raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings*
     are undone first, and *max_bytes* bounds the decoded bytes. *early_writeback* decides for a
     large body by its fingerprint whether it is written back while it arrives. *watch* gets each
-    piece of the decoded body before it is kept, and may refuse by raising.
+    piece of the decoded body before it is kept, and may refuse by raising. So may *reserve*, which
+    gets the bytes that the body takes or, of an unknown size, may take next.
 
     Raises BlobTooLarge (by *declared_size* before the first read), UploadIncomplete,
     InsufficientStorage.
@@ -241,7 +243,7 @@ def spooled(
             early_writeback=fingerprint is None or early_writeback(fingerprint),
         )
         try:
-            cid = _read(body, head, content, max_bytes, expected_size, watch)
+            cid = _read(body, head, content, max_bytes, expected_size, watch, reserve)
             yield Spooled(cid, mime_type, head, content)
         finally:
             content.close()
@@ -254,13 +256,21 @@ def _read(
     max_bytes: int,
     expected_size: int | None,
     watch: Callable[[bytes], None],
+    reserve: Callable[[int], None],
 ) -> str:
     """Read *body*, which began with *head*, into *content*; the CID of the whole."""
     data = head
+    reserved = IN_MEMORY
+    if expected_size is not None and expected_size > reserved:
+        reserve(expected_size)
+        reserved = expected_size
     with hashing(expected_size) as digest:
         while data:
             if content.size + len(data) > max_bytes:
                 raise BlobTooLarge()
+            if content.size + len(data) > reserved:
+                reserved = min(2 * (content.size + len(data)), max_bytes)
+                reserve(reserved)
             watch(data)
             content.add(data)
             digest.update(data)
