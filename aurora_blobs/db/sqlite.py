@@ -13,7 +13,7 @@ from weakref import WeakSet
 
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
-from aurora_blobs.storage.group_fsync import GroupFsync
+from aurora_blobs.storage.group_fsync import GroupFsync, make_folder
 
 SCHEMA_VERSION = 1
 BUSY_SECONDS = 10  # a lock held longer is answered with 503
@@ -245,7 +245,7 @@ class Database:
 
         Raises ConfigError for a file with a newer schema.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path.parent)
         _create_private(self.path)
         # Without the lock, two processes that create the same file get "database is locked" at
         # once, whatever the timeout.

@@ -14,7 +14,7 @@ from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceErr
 from aurora_blobs.intake.spool import CHUNK, Spooled, disk_errors
 from aurora_blobs.protocol.cid import cid_at, place_of
 from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored
-from aurora_blobs.storage.group_fsync import sync_folder
+from aurora_blobs.storage.group_fsync import make_folder, sync_folder
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
@@ -52,11 +52,11 @@ class DiskBackend(Store):
         return f"the folder {self.root} (AURORA_BLOBS_DATA_DIR)"
 
     def prepare(self) -> None:
+        make_folder(self.root)
         for shard in range(256):
-            (self.root / f"{shard:02x}").mkdir(parents=True, exist_ok=True)
+            (self.root / f"{shard:02x}").mkdir(exist_ok=True)
         if self.is_local_disk:  # a durable file needs durable folders
             sync_folder(self.root)
-            sync_folder(self.root.parent)
 
     def put(self, blob: Spooled) -> None:
         self.check_ours(recently=True)

@@ -1,7 +1,8 @@
-"""Durability: of a file, by one fdatasync for all threads that wait for it, and of a folder."""
+"""Durability: of a file, by one fdatasync for all threads that wait for it, and of folders."""
 
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -65,3 +66,24 @@ def sync_folder(path: str | Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def make_folder(path: Path) -> None:
+    """Make the folder *path* and those above it where they are missing, their names on the disk.
+
+    Raises OSError.
+    """
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    # One that is there may have been made by a process that died before it was synced.
+    _sync_name(path)
+    for folder in reversed(missing):
+        folder.mkdir(exist_ok=True)
+        _sync_name(folder)
+
+
+def _sync_name(path: Path) -> None:
+    with suppress(PermissionError):  # a folder may be written without being readable
+        sync_folder(path.parent)

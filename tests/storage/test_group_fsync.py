@@ -7,7 +7,7 @@ import pytest
 from support.threads import in_threads
 
 from aurora_blobs.storage import group_fsync
-from aurora_blobs.storage.group_fsync import GroupFsync
+from aurora_blobs.storage.group_fsync import GroupFsync, make_folder
 
 
 @pytest.fixture
@@ -81,3 +81,17 @@ def test_a_flush_syncs_the_file(tmp_path, monkeypatch):
     GroupFsync(tmp_path / "log").flush()
 
     assert synced == [str(tmp_path / "log")]
+
+
+def test_folders_are_made_with_their_names_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(group_fsync, "sync_folder", synced.append)
+
+    make_folder(tmp_path / "a" / "b")
+    made, synced[:] = list(synced), []
+    make_folder(tmp_path / "a" / "b")
+
+    assert (tmp_path / "a" / "b").is_dir()
+    assert made[-2:] == [tmp_path, tmp_path / "a"]
+    # Whoever made it may have died before the sync.
+    assert synced == [tmp_path / "a"]
