@@ -1,7 +1,6 @@
 """Session tokens: the access and refresh tokens of an account, as the reference PDS has them."""
 
 import hmac
-import os
 import secrets as random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +13,9 @@ from aurora_blobs.auth.keys import parse_public_key
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import MIN_SECRET_BYTES
 from aurora_blobs.errors import ExpiredToken, InvalidToken
+from aurora_blobs.intake.stale_files import locked_file
 from aurora_blobs.protocol.syntax import parse_did
+from aurora_blobs.storage.group_fsync import make_folder, sync_file, sync_folder
 
 ACCESS_SECONDS = 120 * 60
 REFRESH_SECONDS = 90 * 24 * 60 * 60
@@ -27,6 +28,7 @@ ACCESS_SCOPES = frozenset({ACCESS_SCOPE, "com.atproto.appPass", "com.atproto.app
 TAKENDOWN_SCOPE = "com.atproto.takendown"  # with which a taken-down account may fetch its data
 _REFRESH_SCOPE = "com.atproto.refresh"
 _ACCESS_TYPE, _REFRESH_TYPE = "at+jwt", "refresh+jwt"
+_SECRET_SECONDS = 10  # that a process waits for another one to make the secret; a guess
 _REMEMBERED = 4096  # tokens whose signature is not checked again; about 2 KB each
 
 
@@ -215,19 +217,19 @@ def open_secrets(config: Config) -> tuple[str, ...]:
 
 
 def _make_secret(path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f"{path.name}.{random.token_hex(8)}")
-    file = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    try:
-        os.write(file, f"{random.token_hex(32)}\n".encode())
-        os.fsync(file)
-        # Unlike a rename, a link never replaces a file: the second process reads the first one's.
-        os.link(temporary, path)
-    except FileExistsError:
-        pass
-    finally:
-        os.close(file)
-        temporary.unlink()
+    make_folder(path.parent)
+    # One name for all processes, so that what a crash leaves is the next one's to use.
+    temporary = path.with_name(f"{path.name}.new")
+    with locked_file(temporary, wait_seconds=_SECRET_SECONDS) as is_locked:
+        if not is_locked:
+            return
+        if path.exists():
+            temporary.unlink()
+            return
+        temporary.write_text(f"{random.token_hex(32)}\n")
+        sync_file(temporary)
+        temporary.rename(path)
+        sync_folder(path.parent)
 
 
 def issue_time(claims: dict[str, Any], expires_at: int) -> int:

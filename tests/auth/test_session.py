@@ -323,6 +323,15 @@ def test_the_secret_is_made_once_for_its_owner_alone(tmp_path):
     assert stat.S_IMODE((config.data_dir / "jwt.secret").stat().st_mode) == 0o600
 
 
+def test_a_secret_that_was_half_made_is_made_anew(tmp_path):
+    (tmp_path / "jwt.secret.new").write_text("half")
+
+    (secret,) = open_secrets(Config(data_dir=tmp_path))
+
+    assert len(secret) == 64
+    assert os.listdir(tmp_path) == ["jwt.secret"]
+
+
 def test_a_configured_secret_is_used_and_nothing_is_written(tmp_path):
     config = Config(data_dir=tmp_path / "data", jwt_secret=(SECRET,))
 
