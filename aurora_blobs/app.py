@@ -99,6 +99,7 @@ def _open_services(config: Config, clock: Callable[[], int]) -> Services:
     try:
         services = _assemble(config, clock, database, public_links)
         services.blobs.recover()
+        public_links.purge()
     except OSError as error:
         raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
     return services

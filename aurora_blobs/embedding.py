@@ -51,6 +51,7 @@ class BlobStore:
             self._backend, self._database, spool=folder.spool, rules=rules, clock=_now
         )
         self._blobs.recover()
+        links.purge()
         self._collector = Collector(
             self._backend,
             self._database,

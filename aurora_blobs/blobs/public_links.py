@@ -30,6 +30,8 @@ EXTENSIONS = {
 }
 # An account's links are moved here at once, and deleted after the commit.
 _GONE = ".gone"
+# The folders from which links are being removed, one a line, until they are synced.
+_UNSYNCED = ".unsynced"
 
 
 class PublicLinks:
@@ -81,19 +83,20 @@ class PublicLinks:
 
     @contextmanager
     def revoked(self, hidden: Sequence[tuple[str, str | None]]) -> Iterator[None]:
-        """Remove the links of *hidden* (DID, CID) and keep them away while the block runs.
+        """Remove the links of *hidden* (DID, CID) and keep links away while the block runs.
 
         A CID of None is every link of the account.
         """
         with self._locked(fcntl.LOCK_EX):
-            changed = set()
-            for did, cid in hidden:
-                if self._remove(did, cid):
-                    changed.add(self._folder if cid is None else self._folder / did)
-            if self._durable:
-                for folder in changed:
-                    with suppress(FileNotFoundError):  # moved away since
-                        self._sync(folder)
+            # A process that died here may have removed links without a sync, and we find none.
+            self._sync_folders(self._noted())
+            found = [path for did, cid in hidden for path in self._found(did, cid)]
+            if found:
+                folders = {path.parent for path in found}
+                self._note(folders)
+                for path in found:
+                    self._remove(path)
+                self._sync_folders(folders)
             yield
 
     def clear(self) -> None:
@@ -114,21 +117,46 @@ class PublicLinks:
             for path in (self._folder / _GONE).iterdir():
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _remove(self, did: str, cid: str | None) -> bool:
+    def _found(self, did: str, cid: str | None) -> list[Path]:
         account = self._folder / did
         if not os.path.isdir(account):
-            return False
+            return []
         if cid is None:
-            gone = self._folder / _GONE
-            gone.mkdir(exist_ok=True)
-            with suppress(FileNotFoundError):
-                account.rename(gone / secrets.token_hex(8))
-            return True
-        names = [f"{cid}.{extension}" for extension in EXTENSIONS.values()]
-        found = [account / name for name in names if os.path.lexists(account / name)]
-        for link in found:
-            link.unlink(missing_ok=True)
-        return bool(found)
+            return [account]
+        links = [account / f"{cid}.{extension}" for extension in EXTENSIONS.values()]
+        return [link for link in links if os.path.lexists(link)]
+
+    def _remove(self, path: Path) -> None:
+        """Remove a link, or move an account's links away."""
+        if path.parent != self._folder:
+            path.unlink(missing_ok=True)
+            return
+        gone = self._folder / _GONE
+        gone.mkdir(exist_ok=True)
+        with suppress(FileNotFoundError):
+            path.rename(gone / secrets.token_hex(8))
+
+    def _noted(self) -> set[Path]:
+        """The folders that have changed and may not be synced yet."""
+        try:
+            names = (self._folder / _UNSYNCED).read_text()
+        except OSError:
+            return set()
+        return {self._folder / name for name in names.splitlines()}
+
+    def _note(self, folders: set[Path]) -> None:
+        if self._durable:
+            names = [os.path.relpath(folder, self._folder) for folder in folders]
+            # On a full disk: without the note, what is removed now has to be synced by us.
+            with suppress(OSError):
+                (self._folder / _UNSYNCED).write_text("\n".join(names))
+
+    def _sync_folders(self, folders: set[Path]) -> None:
+        if self._durable and folders:
+            for folder in folders:
+                with suppress(FileNotFoundError):  # moved away since
+                    self._sync(folder)
+            (self._folder / _UNSYNCED).unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, how: int) -> Iterator[None]:

@@ -317,6 +317,40 @@ def test_a_restored_database_begins_without_links(alice, links, tmp_path):
     assert links() == set()
 
 
+def test_links_that_a_death_has_moved_away_are_gone_after_a_start(open_app, tmp_path):
+    moved = tmp_path / "data" / "public" / ".gone" / "0123" / "cid.jpg"
+    moved.parent.mkdir(parents=True)
+    moved.symlink_to("../../blobs/x")
+
+    open_app(ACCEL_REDIRECT="/_blobs/", DATA_DIR=str(tmp_path / "data"))
+
+    assert list((tmp_path / "data" / "public" / ".gone").iterdir()) == []
+
+
+def test_links_that_a_death_has_removed_are_synced_by_the_next_revocation(tmp_path):
+    public, synced = tmp_path / "public", []
+
+    class Death(BaseException):
+        pass
+
+    def die(folder):
+        raise Death
+
+    dying, links = (PublicLinks(public, durable=True, sync=sync) for sync in (die, synced.append))
+    for did in ("did:web:a", "did:web:b"):
+        links.add(did, "cid", "image/png", "../blobs/x", lambda: True)
+
+    with pytest.raises(Death), dying.revoked([("did:web:a", "cid")]):
+        pass
+    with links.revoked([("did:web:b", "cid")]):
+        assert synced == [public / "did:web:a", public / "did:web:b"]
+    with links.revoked([("did:web:b", "cid")]):
+        pass
+
+    assert synced == [public / "did:web:a", public / "did:web:b"]
+    assert list(links.links()) == []
+
+
 def test_fsck_finds_links_that_should_not_exist(app, services, alice, bob, links):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     bob.publish(jpeg("cat"))
