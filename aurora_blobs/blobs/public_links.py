@@ -74,7 +74,7 @@ class PublicLinks:
     @contextmanager
     def before_commit(self, tx: Transaction) -> Iterator[None]:
         """The database's hook: revoke the links to what *tx* hides before it is committed."""
-        if not tx.hidden:
+        if not tx.hidden and not tx.keeps_others_out:
             yield
             return
         with self.revoked(tx.hidden):

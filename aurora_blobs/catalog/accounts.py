@@ -164,7 +164,9 @@ def counts(tx: Transaction, did: str) -> Counts:
 
 def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
     """Deactivate *did* as of *since*, or activate it with None; False without such an account."""
-    if since is not None:
+    if since is None:
+        tx.keep_others_out()
+    else:
         tx.hide(did)
     return bool(
         tx.run(
@@ -198,6 +200,7 @@ def take_down(tx: Transaction, did: str, since: int, ref: str) -> bool:
 
 def lift_takedown(tx: Transaction, did: str) -> bool:
     """Lift the takedown of *did*, which may be deleted by now; False if there is none."""
+    tx.keep_others_out()
     lifted = tx.run(
         """
         UPDATE account
@@ -260,6 +263,7 @@ def begin_deletion(tx: Transaction, did: str, now: int) -> bool:
     """
     if find(tx, did) is None:
         return False
+    tx.keep_others_out()
     tx.hide(did)
     _remember_takedown(tx, did)
     tx.run(

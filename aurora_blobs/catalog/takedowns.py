@@ -31,6 +31,7 @@ def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
 
 def lift(tx: Transaction, cid: str, did: str) -> bool:
     """Lift exactly this takedown; False if there is none."""
+    tx.keep_others_out()
     return bool(tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did))
 
 

@@ -40,13 +40,15 @@ Row = tuple[Any, ...]
 class Transaction:
     """One transaction. A statement has ``?`` placeholders, and its values follow it in order.
 
-    `hidden` collects what `hide` was told. The functions in `after_commit` are called when the
-    commit is durable and the write lock is free.
+    `hidden` collects what `hide` was told, `keeps_others_out` whether `keep_others_out` was called.
+    The functions in `after_commit` are called when the commit is durable and the write lock is
+    free.
     """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._execute = connection.execute
         self.hidden: list[tuple[str, str | None]] = []
+        self.keeps_others_out = False
         self.after_commit: list[Callable[[], None]] = []
 
     def one(self, sql: str, *values: object) -> Row | None:
@@ -76,6 +78,15 @@ class Transaction:
         None is every blob of the account.
         """
         self.hidden.append((did, cid))
+
+    def keep_others_out(self) -> None:
+        """Let nobody write, and nobody link, until the commit is on the disk.
+
+        For what others act on at once and for good. A link that is made because a takedown is
+        lifted, or bytes that go because an account does, must not outlast the reason: a power
+        failure may undo a commit that is not on the disk.
+        """
+        self.keeps_others_out = True
 
 
 # Gets the transaction that is about to be committed. The commit happens inside its block.
@@ -200,13 +211,15 @@ class Database:
                 yield tx
                 with self._before_commit(tx):
                     connection.execute("COMMIT")
+                    if tx.keeps_others_out:
+                        self.flush_log()
             except sqlite3.OperationalError as error:
                 raise _translated(error) from error
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             has_changed = connection.total_changes != changes_before
-        if has_changed:
+        if has_changed and not tx.keeps_others_out:
             self.flush_log()
         for call in tx.after_commit:
             call()

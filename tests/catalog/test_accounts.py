@@ -1,7 +1,7 @@
 import pytest
 from support.accounts import ALICE, BOB
 
-from aurora_blobs.catalog import accounts, sessions
+from aurora_blobs.catalog import accounts, sessions, takedowns
 from aurora_blobs.catalog.account_status import find_account_status
 
 NOW = 1_700_000_000_000_000
@@ -134,3 +134,21 @@ def test_deleting_an_account_takes_its_rows_along(tx):
     assert accounts.counts(tx, ALICE) == accounts.Counts(
         records=0, expected_blobs=0, imported_blobs=0
     )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda tx: accounts.set_deactivated(tx, ALICE, None),
+        lambda tx: accounts.lift_takedown(tx, ALICE),
+        lambda tx: accounts.begin_deletion(tx, ALICE, NOW),
+        lambda tx: takedowns.lift(tx, "cid", ALICE),
+    ],
+    ids=["activation", "lifting", "deletion", "lifting of a blob's"],
+)
+def test_what_others_act_on_for_good_keeps_them_out(tx, change):
+    create(tx)
+
+    change(tx)
+
+    assert tx.keeps_others_out

@@ -394,6 +394,27 @@ def test_a_commit_that_changed_something_is_flushed(tmp_path, monkeypatch, durab
     assert flushed == [tmp_path / "d.sqlite3-wal"] * flushes
 
 
+def test_a_commit_that_keeps_others_out_is_flushed_while_they_wait(path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(group_fsync, "sync_file", lambda path: seen.append("flush"))
+
+    @contextlib.contextmanager
+    def before_commit(tx):
+        yield
+        seen.append("the hook lets go")
+
+    url = f"sqlite:{path}"
+    with contextlib.closing(
+        open_database(url, durable=True, before_commit=before_commit)
+    ) as database:
+        database.upgrade(SCHEMA)
+        with database.write() as tx:
+            tx.run("UPDATE tally SET value = 1")
+            tx.keep_others_out()
+
+    assert seen == ["flush", "the hook lets go"]
+
+
 def test_a_forked_child_has_connections_of_its_own(tally, run):
     script = """
 ready()
