@@ -100,8 +100,8 @@ class Upload:
     """One upload under way. `run` is all of it, and the attributes are its state.
 
     `state` is what the database last said of account and blob. `is_stored` says that the backend
-    has the bytes, as far as is known. `pinned_at` is the `created_at` of the `blob` row that was
-    pinned for them, None where `stat_is_cheap`.
+    has the bytes, as far as is known, `has_put` that this upload has put them there. `pinned_at` is
+    the `created_at` of the `blob` row that was pinned for them, None where `stat_is_cheap`.
     """
 
     incoming: Incoming
@@ -115,6 +115,7 @@ class Upload:
     state: UploadState = field(init=False)
     facts: Facts = field(init=False)
     is_stored: bool = field(init=False)
+    has_put: bool = field(init=False, default=False)
     pinned_at: int | None = field(init=False, default=None)
 
     def run(self) -> Entry:
@@ -241,6 +242,7 @@ class Upload:
                 self.is_stored = False
         if not self.is_stored:
             self.backend.put(self.blob)
+            self.has_put = True
 
     def _confirm(self) -> Entry | None:
         """Write the rows; None if the bytes were collected in the meantime."""
@@ -258,7 +260,9 @@ class Upload:
 
     def _is_still_stored(self) -> bool:
         if self.pinned_at is None:
-            return self.backend.size(self.blob.cid) == self.blob.size
+            # Without a row, bytes are those of another upload, perhaps not on the disk yet.
+            is_durable = self.has_put or self.state.stored
+            return is_durable and self.backend.size(self.blob.cid) == self.blob.size
         return self.state.blob_created_at == self.pinned_at
 
     def _write_rows(self, tx: Transaction, now: int) -> Entry:

@@ -1,6 +1,7 @@
 """An upload whose bytes are collected before its row is written: once, or each time."""
 
 import pytest
+from support.accounts import BOB
 from support.backends import MemoryBackend
 
 from aurora_blobs.errors import ServiceBusy
@@ -47,4 +48,35 @@ def test_bytes_that_were_collected_before_their_row_are_stored_again(open_core, 
     entry = core.upload(b"cat")
 
     assert core.backend.size(entry.cid) == entry.size
+    assert core.backend.puts == 2
+
+
+class DiskOfMany(DiskBackend):
+    """A disk whose bytes are collected after a look, and brought again by another upload."""
+
+    database = None
+    puts = 0
+
+    def size(self, cid):
+        size = super().size(cid)
+        if self.database is not None:
+            database, self.database = self.database, None
+            with database.write() as tx:
+                tx.run("DELETE FROM blob_metadata WHERE cid = ?", cid)
+                tx.run("DELETE FROM blob WHERE cid = ?", cid)
+        return size
+
+    def put(self, blob):
+        self.puts += 1
+        super().put(blob)
+
+
+def test_bytes_that_another_upload_has_brought_are_stored_again(open_core, tmp_path):
+    """Without a row, nobody knows whether their name is on the disk."""
+    core = open_core(backend=DiskOfMany(tmp_path / "blobs", durable=False))
+    core.upload(b"cat")
+    core.backend.database = core.database
+
+    core.upload(b"cat", did=BOB)
+
     assert core.backend.puts == 2
