@@ -127,16 +127,22 @@ class DiskBackend(Store):
         return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
 
     def quarantine(self, cid: str) -> None:
-        if self._status(cid) is None:
+        version = self.version(cid)
+        if version is None:
             raise BlobNotFound()
         aside = self.root / _QUARANTINE
-        aside.mkdir(exist_ok=True)
+        make_folder(aside)
+        # Named by the version, so that what a crash left here is not set aside once more.
+        target = f"{aside}/{cid}.{version}"
         with disk_errors():
-            try:
-                self._link_or_copy(Path(self._path(cid)), f"{aside}/{cid}.{secrets.token_hex(8)}")
-            except FileNotFoundError:
-                self.check_ours()
-                raise BlobNotFound() from None
+            if not os.path.exists(target):
+                try:
+                    self._link_or_copy(Path(self._path(cid)), target)
+                except FileNotFoundError:
+                    self.check_ours()
+                    raise BlobNotFound() from None
+        if self.is_local_disk:
+            sync_folder(aside)
 
     def purge_quarantine(self, cids: Collection[str]) -> None:
         self.check_ours(recently=True)

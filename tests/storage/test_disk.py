@@ -182,6 +182,16 @@ def test_quarantined_bytes_outlive_the_blob(request, store, place):
     assert aside.read_bytes() == SMALL
 
 
+def test_what_is_quarantined_again_is_kept_once(disk, store):
+    """A process may have died between the copy and the deletion."""
+    cid = store(disk, SMALL)
+
+    disk.quarantine(cid)
+    disk.quarantine(cid)
+
+    assert len(list((disk.root / "quarantine").iterdir())) == 1
+
+
 def test_a_purge_of_the_quarantine_removes_the_bytes_of_its_cids(disk, store, tmp_path):
     gone, kept = store(disk, SMALL), store(disk, LARGE)
     for cid in (gone, kept, gone):
