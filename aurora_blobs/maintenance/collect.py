@@ -246,9 +246,10 @@ class Collector:
         for store in self._backend.stores:
             try:
                 for left in store.unfinished(before):
+                    is_upload = left.cid is not None
                     found = Collected(
                         "unfinished",
-                        "its upload to the store broke off",
+                        f"{'its upload to' if is_upload else 'a trial of'} the store broke off",
                         cid=left.cid,
                         size=left.size,
                         since=left.since,

@@ -26,13 +26,13 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """An upload to a store that broke off and left *size* bytes there.
+    """An upload to a store, or a canary, that broke off and left *size* bytes there.
 
-    `since` is in microseconds since the epoch, UTC. `remove` removes it, and returns False where it
-    is gone already.
+    `cid` is None for a canary. `since` is in microseconds since the epoch, UTC. `remove` removes
+    it, and returns False where it is gone already.
     """
 
-    cid: str
+    cid: str | None
     size: int
     since: int
     remove: Callable[[], bool]
@@ -222,8 +222,8 @@ class Store(BlobBackend):
         """Remove what the quarantine has of *cids*."""
 
     def unfinished(self, before: int) -> Iterator[Unfinished]:
-        """Uploads that broke off and got nothing since *before*, as in `Unfinished.since`.
+        """What broke off and got nothing since *before*, as in `Unfinished.since`.
 
-        A store whose broken uploads go by themselves has none.
+        A store where it goes by itself has none.
         """
         return iter(())

@@ -7,13 +7,14 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled, disk_errors
-from aurora_blobs.protocol.cid import cid_at, place_of
-from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored
+from aurora_blobs.protocol.cid import cid_at, cid_in, place_of
+from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored, Unfinished
 from aurora_blobs.storage.group_fsync import make_folder, sync_folder
 
 if TYPE_CHECKING:
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 # The folder is on another file system than the spool, or on one without hard links.
 _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
-_QUARANTINE = "quarantine"  # a folder beside the shards
+# Folders beside the shards.
+_QUARANTINE = "quarantine"
+_UNFINISHED = "unfinished"  # files until they are whole: a crash leaves them where they are found
 # A link leads out of the store. Opening a FIFO would wait for somebody who writes to it.
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 # There is no file of that name, or a link or a socket.
@@ -154,7 +157,7 @@ class DiskBackend(Store):
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         self.check_ours()
         for shard in sorted(self.root.iterdir()) if self.root.exists() else ():
-            if shard.name in (_QUARANTINE, MARK):
+            if shard.name in (_QUARANTINE, _UNFINISHED, MARK):
                 continue
             if not shard.is_dir():
                 if skipped is not None and not shard.name.startswith(CANARY):
@@ -178,14 +181,28 @@ class DiskBackend(Store):
 
     def probe(self) -> None:
         self.confirm()
-        canary = self.root / f"{CANARY}{secrets.token_hex(8)}"
         with disk_errors():
+            canary = self._unfinished(CANARY)
             try:
                 canary.write_bytes(b"canary")
                 if canary.read_bytes() != b"canary":
                     raise OSError("the canary came back changed")
             finally:
                 canary.unlink(missing_ok=True)
+
+    def unfinished(self, before: int) -> Iterator[Unfinished]:
+        self.check_ours()
+        folder = self.root / _UNFINISHED
+        # Canaries lay beside the shards until 0.1.0.
+        for path in (*self.root.glob(f"{CANARY}*"), *folder.glob("*")):
+            try:
+                status = path.lstat()
+            except FileNotFoundError:
+                continue
+            since = status.st_mtime_ns // 1000
+            if since < before:
+                remove = partial(_remove, path)
+                yield Unfinished(cid_in(path.name), status.st_size, since, remove)
 
     def path(self, cid: str) -> str | None:
         return place_of(cid)
@@ -202,8 +219,8 @@ class DiskBackend(Store):
             return b"" if error.errno == errno.ELOOP else None
 
     def write_mark_bytes(self, data: bytes) -> None:
-        aside = f"{self.root}/{CANARY}{secrets.token_hex(8)}"
         with disk_errors():
+            aside = self._unfinished(CANARY)
             try:
                 with open(aside, "xb") as file:
                     file.write(data)
@@ -211,7 +228,7 @@ class DiskBackend(Store):
                     os.fdatasync(file.fileno())
                 os.replace(aside, self._mark)
             except BaseException:
-                Path(aside).unlink(missing_ok=True)
+                aside.unlink(missing_ok=True)
                 raise
         if self.is_local_disk:
             sync_folder(self.root)
@@ -251,7 +268,7 @@ class DiskBackend(Store):
             self._copy(source, target)
 
     def _copy(self, source: Path, target: str) -> None:
-        aside = f"{target}.{secrets.token_hex(8)}"
+        aside = self._unfinished(f"{os.path.basename(target)}.")
         try:
             with open(source, "rb") as original, open(aside, "xb") as copy:
                 os.fchmod(copy.fileno(), os.fstat(original.fileno()).st_mode & 0o777)
@@ -261,8 +278,14 @@ class DiskBackend(Store):
                     os.fdatasync(copy.fileno())
             os.replace(aside, target)
         except BaseException:
-            Path(aside).unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
             raise
+
+    def _unfinished(self, prefix: str) -> Path:
+        """A name that is not taken, for a file that gets another or goes."""
+        folder = self.root / _UNFINISHED
+        folder.mkdir(exist_ok=True)
+        return folder / f"{prefix}{secrets.token_hex(8)}"
 
     def _path(self, cid: str) -> str:
         return f"{self.root}/{place_of(cid)}"
@@ -299,6 +322,16 @@ class _Span(io.FileIO):
         count = super().readinto(memoryview(buffer)[: self._left]) or 0
         self._left -= count
         return count
+
+
+def _remove(path: Path) -> bool:
+    try:
+        path.unlink()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise BackendUnavailable(f"a file cannot be removed: {error.strerror}") from error
+    return True
 
 
 def _unavailable(error: OSError) -> BackendUnavailable:

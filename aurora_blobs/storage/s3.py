@@ -190,6 +190,10 @@ class S3Backend(Store):
             size, since = upload.parts()
             if since < before:
                 yield Unfinished(cid, size, since, upload.remove)
+        for canary in self.bucket.objects(f"{self._prefix}{CANARY}"):
+            if canary.modified < before:
+                remove = partial(self._remove_object, canary.key)
+                yield Unfinished(None, canary.size, canary.modified, remove)
 
     def probe(self) -> None:
         self.confirm()
@@ -224,6 +228,10 @@ class S3Backend(Store):
     def key(self, cid: str) -> str:
         """The key of *cid*."""
         return f"{self._prefix}{place_of(cid)}"
+
+    def _remove_object(self, key: str) -> bool:
+        self.bucket.call("delete_object", Key=key)
+        return True
 
     def _multipart(self, key: str, **options: str) -> MultipartUpload:
         return MultipartUpload(self.bucket, key, part_bytes=self._part_bytes, **options)

@@ -315,6 +315,18 @@ def test_an_upload_that_could_not_be_aborted_is_collected(store, put, link, buck
     assert bucket.unfinished() == []
 
 
+def test_a_canary_left_by_a_crash_is_collected(store, bucket):
+    key = f"{bucket.prefix}probe.0123456789abcdef.1"
+    bucket.client.put_object(Bucket=BUCKET, Key=key, Body=b"canary")
+
+    (left,) = store.unfinished(now() + 2_000_000)
+
+    assert (left.cid, left.size) == (None, 6)
+    assert list(store.unfinished(left.since)) == []
+    assert left.remove() is True
+    assert bucket.keys() == []
+
+
 def test_an_upload_with_a_recent_part_is_not_collected(store, bucket):
     key = store.key("bafkreifzjut3te2nhyekklss27nh3k72ysco7y32koao5eei66wof36n5e")
     upload = bucket.begin(key)

@@ -192,6 +192,30 @@ def test_what_is_quarantined_again_is_kept_once(disk, store):
     assert len(list((disk.root / "quarantine").iterdir())) == 1
 
 
+def test_what_a_death_left_unfinished_is_found_after_the_grace_time(disk, store, tmp_path):
+    cid = store(disk, SMALL)
+    disk.probe()
+    folder = tmp_path / "blobs" / "unfinished"
+    (folder / f"{cid}.0123").write_bytes(b"a part")
+    (folder / "probe.0123").write_bytes(b"canary")
+    (tmp_path / "blobs" / "probe.4567").write_bytes(b"canary")  # of an older version
+    for path in (*folder.iterdir(), tmp_path / "blobs" / "probe.4567"):
+        os.utime(path, (1000, 1000))
+
+    early = list(disk.unfinished(1000 * 10**6))
+    left = list(disk.unfinished(1001 * 10**6))
+
+    assert early == []
+    assert sorted((it.size, it.cid) for it in left if it.cid) == [(6, cid)]
+    assert sorted((it.size, it.cid) for it in left if not it.cid) == [(6, None), (6, None)]
+    assert [it.remove() for it in left] == [True, True, True]
+    assert [it.remove() for it in left] == [False, False, False]
+    assert list(disk.unfinished(1001 * 10**6)) == []
+    skipped = []
+    assert [stored.cid for stored in disk.scan(skipped.append)] == [cid]
+    assert skipped == []
+
+
 def test_a_purge_of_the_quarantine_removes_the_bytes_of_its_cids(disk, store, tmp_path):
     gone, kept = store(disk, SMALL), store(disk, LARGE)
     for cid in (gone, kept, gone):
