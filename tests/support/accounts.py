@@ -109,12 +109,17 @@ def blob_path(did, cid):
 
 def take_down(client, did, cid):
     """Take down the blob *cid* of *did* as the administrator."""
-    answer = client.post(
+    answer = set_takedown(client, did, cid, True)
+    assert answer.status_code == 200, answer.text
+
+
+def set_takedown(client, did, cid, applied):
+    """The answer to the administrator, who takes down the blob *cid* of *did* or lifts that."""
+    return client.post(
         "/xrpc/com.atproto.admin.updateSubjectStatus",
         json={
             "subject": {"$type": "com.atproto.admin.defs#repoBlobRef", "did": did, "cid": cid},
-            "takedown": {"applied": True, "ref": "1"},
+            "takedown": {"applied": applied, "ref": "1"},
         },
         auth=ADMIN,
     )
-    assert answer.status_code == 200, answer.text
