@@ -1,88 +1,140 @@
-"""The service is killed at random moments during uploads."""
+"""The service, its workers and a collector are killed at random moments, under load, with nginx."""
 
 import json
+import os
 import random
-import threading
-from http.client import HTTPException
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from contextlib import contextmanager
 
 import pytest
-from support.cids import cid_of
+from support.crash_member import Member
+from support.impatient_collector import collect
 from support.live_service import Service
+from support.nginx import shipped
+from support.project import TESTS
+from support.services import services_of
+
+from aurora_blobs.app import create_app
+from aurora_blobs.config import Config
 
 pytestmark = pytest.mark.live
 
-CLIENTS = 6
-ROUNDS = 4
+MEMBERS = 5
 
 
 @pytest.fixture
 def service(tmp_path):
-    # No fsync is needed: written data outlives the process, only not the machine.
     with Service(
-        tmp_path / "service", AURORA_BLOBS_WORKERS="2", AURORA_BLOBS_DURABILITY="os"
+        tmp_path / "service",
+        AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
+        AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
+        AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
+        AURORA_BLOBS_WORKERS="2",
+        # What a process has written outlives the process. It is the machine that needs a sync.
+        AURORA_BLOBS_DURABILITY="os",
     ) as service:
         yield service
 
 
-class Uploader(threading.Thread):
-    """Uploads *contents* in random order until the service is gone.
-
-    `answered` holds the CIDs of answered uploads.
-    """
-
-    def __init__(self, account, contents, seed):
-        super().__init__()
-        self._account = account
-        self._contents, self._chance = contents, random.Random(seed)
-        self.answered, self.wrong = set(), []
-
-    def run(self):
-        while True:
-            content = self._chance.choice(self._contents)
-            try:
-                answer = self._account.upload(content)
-            except (OSError, HTTPException):
-                return
-            cid = cid_of(content)
-            if answer.status_code == 200 and answer.json["blob"]["ref"]["$link"] == cid:
-                self.answered.add(cid)
-            else:
-                self.wrong.append((answer.status_code, answer.data))
+@pytest.fixture
+def nginx(tmp_path, service):
+    blobs = service.folder / "data" / "blobs"
+    with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
+        yield nginx
 
 
-def test_a_kill_loses_no_answered_upload_and_leaves_no_other_file(service):
+class Killer:
+    """Kills by *chance*, and starts again what does not start by itself."""
+
+    def __init__(self, service, chance):
+        self.service, self._chance = service, chance
+        self.kills = Counter()
+        self._begin_to_collect()
+
+    def kill(self, number):
+        time.sleep(self._chance.uniform(0.01, 0.3))
+        if number % 10 == 0:
+            kind = self._kill_service
+        else:
+            kind = self._chance.choice([self._kill_worker, self._kill_worker, self._kill_collector])
+        kind()
+        self.kills[kind.__name__.removeprefix("_kill_")] += 1
+
+    def stop(self):
+        self._collector.kill()
+        self._collector.wait()
+
+    def _kill_worker(self):
+        workers = self.service.workers()
+        if workers:  # else the last ones have just died
+            os.kill(self._chance.choice(workers), signal.SIGKILL)
+
+    def _kill_collector(self):
+        self.stop()
+        self._begin_to_collect()
+
+    def _kill_service(self):
+        self.service.kill()
+        self.service.start()
+
+    def _begin_to_collect(self):
+        self._collector = subprocess.Popen(
+            [sys.executable, "-m", "support.impatient_collector"],
+            cwd=TESTS,
+            env=self.service.environ(),
+        )
+
+
+@contextmanager
+def opened(service):
+    app = create_app(Config.from_environ(service.environ()))
+    yield services_of(app)
+    services_of(app).thumbnails.close()
+    services_of(app).database.close()
+
+
+@pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_kill_takes_back_no_answer_and_leaves_no_other_file(service, nginx, kills):
     seed = random.randrange(2**32)
     print("seed", seed)
     chance = random.Random(seed)
-    accounts = [service.account(f"member{number}.test") for number in range(CLIENTS)]
-    kept = {account.did: set() for account in accounts}
+    sizes = [10, 5_000, 70_000, 262_145, 1_000_000]
+    shared = [b"\xff\xd8\xff" + chance.randbytes(size) for size in sizes]
+    members = []
+    for number in range(MEMBERS):
+        own = [b"\xff\xd8\xff" + chance.randbytes(size) for size in sizes]
+        account = service.account(f"member{number}.test").at(nginx)
+        members.append(Member(account, own + shared, chance.random()))
 
-    for _ in range(ROUNDS):
-        sizes = [chance.choice([10, 5000, 262_145, 1_000_000]) for _ in range(12)]
-        contents = [b"\xff\xd8\xff" + chance.randbytes(size) for size in sizes]
-        uploaders = [Uploader(account, contents, chance.random()) for account in accounts]
-        for uploader in uploaders:
-            uploader.start()
-        uploaders[0].join(chance.uniform(0.2, 2))
-        service.kill()
-        for uploader, account in zip(uploaders, accounts, strict=True):
-            uploader.join(60)
-            kept[account.did] |= uploader.answered
-        service.start()
+    killer = Killer(service, chance)
+    for member in members:
+        member.start()
+    while killer.kills.total() < kills and not any(member.wrong for member in members):
+        killer.kill(killer.kills.total() + 1)
+    killer.stop()
+    for member in members:
+        member.leave()
+    service.kill()
+    service.start()
 
-        assert [uploader.wrong for uploader in uploaders] == [[]] * CLIENTS
-        assert list((service.folder / "data" / "spool").iterdir()) == []
-        checked = service.run("blobs", "fsck", "--json")
-        assert checked.returncode == 0, checked
-
-    for account in accounts:
-        for cid in kept[account.did]:
-            answer = account.fetch(cid, **account.headers)
-            assert (answer.status_code, cid_of(answer.data)) == (200, cid)
+    assert list((service.folder / "data" / "spool").iterdir()) == []
+    for member in members:
+        for content in member.contents:
+            member.look(content)
+    wrong = [it for member in members for it in member.wrong]
+    answered = sum((member.answered for member in members), Counter())
+    print(f"kills {dict(killer.kills)}, answered {dict(answered)}, wrong {len(wrong)}")
+    assert wrong == []
+    assert answered.total() > kills
+    with opened(service) as services:
+        collect(services, grace_seconds=0)
+    checked = service.run("blobs", "fsck", "--json")
+    assert checked.returncode == 0, checked
     listed = {path.name for path in (service.folder / "data" / "blobs").glob("*/*")}
-    held = {
-        blob["cid"]
-        for blob in map(json.loads, service.run("blobs", "list", "--json").stdout.splitlines())
-    }
-    assert set().union(*kept.values()) <= listed == held
-    assert sum(map(len, kept.values())) > 5 * ROUNDS
+    rows = service.run("blobs", "list", "--json").stdout.splitlines()
+    assert {blob["cid"] for blob in map(json.loads, rows)} == listed
