@@ -98,7 +98,7 @@ def _open_services(config: Config, clock: Callable[[], int]) -> Services:
     database = _open_database(config, public_links)
     try:
         services = _assemble(config, clock, database, public_links)
-        services.blobs.recover()
+        services.blobs.recover_or_leave()
         public_links.purge()
     except OSError as error:
         raise config.refusal("data_dir", f"a folder that can be written: {error}") from error

@@ -50,7 +50,7 @@ class BlobStore:
         self._blobs = BlobManager(
             self._backend, self._database, spool=folder.spool, rules=rules, clock=_now
         )
-        self._blobs.recover()
+        self._blobs.recover_or_leave()
         links.purge()
         self._collector = Collector(
             self._backend,

@@ -15,15 +15,15 @@ from typing import BinaryIO, cast
 
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import PAGE_BYTES, check_available
-from aurora_blobs.blobs.deletion import delete_account
-from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules, undo_upload
+from aurora_blobs.blobs.deletion import delete_account, delete_unowned
+from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules
 from aurora_blobs.blobs.verify import VerifyingReader, find_again, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.db import Database
-from aurora_blobs.errors import AccountNotFound, BlobNotFound, RepoNotFound
+from aurora_blobs.errors import AccountNotFound, BlobNotFound, BlobServiceError, RepoNotFound
 from aurora_blobs.intake.spool_budget import SpoolBudget, no_budget
 from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.protocol.quoting import shown
@@ -106,17 +106,31 @@ class BlobManager:
     def recover(self) -> int:
         """Undo what uploads that died have left behind; how many files they were.
 
-        The collector removes later what a store that is away has kept. A takedown that broke off
-        is finished.
+        A takedown that broke off is finished. Ends at the first file that cannot be undone, which
+        is left for another call, or for the collector.
+
+        Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage, OSError.
         """
         finish_hiding(self._database)
         count = 0
         for path, cid in stale_files(self._spool):
-            if cid is not None and not undo_upload(self._database, self.backend, cid, self._clock):
-                break
+            if cid is not None:
+                # First a canary, or retries for a store that is away would hold the write lock.
+                self.backend.probe()
+                delete_unowned(self._database, self.backend, [cid], self._clock)
             path.unlink(missing_ok=True)
             count += 1
         return count
+
+    def recover_or_leave(self) -> None:
+        """`recover`, where a store that is away is no failure: what is left is logged.
+
+        Raises OSError.
+        """
+        try:
+            self.recover()
+        except BlobServiceError as error:
+            log.warning("what a dead process has left cannot be undone now: %s", error.message)
 
     def describe(
         self,

@@ -314,20 +314,13 @@ class Upload:
         )
 
     def _undo(self) -> None:
-        if not undo_upload(self.database, self.backend, self.blob.cid, self.clock):
+        """Remove what was stored; where that cannot be now, leave it to `BlobManager.recover`."""
+        cid = self.blob.cid
+        try:
+            delete_unowned(self.database, self.backend, [cid], self.clock)
+        except BlobServiceError as error:
+            log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
             self.blob.keep_for_recovery()
-
-
-def undo_upload(
-    database: Database, backend: BlobBackend, cid: str, clock: Callable[[], int]
-) -> bool:
-    """Remove what an upload that failed stored; False, and a log line, where it cannot be now."""
-    try:
-        delete_unowned(database, backend, [cid], clock)
-    except BlobServiceError as error:
-        log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
-        return False
-    return True
 
 
 def _facts_of(blob: Spooled) -> Facts:

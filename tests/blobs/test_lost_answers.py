@@ -74,6 +74,11 @@ def repair(core):
         list(Fsck(core.database, core.backend, core.spool, core.clock, repair=True).run())
 
 
+def start(core):
+    with pytest.raises(BackendTimeout):
+        core.blobs.recover()
+
+
 def refuse(core):
     core.add_account(ALICE)
     with (
@@ -95,7 +100,7 @@ def put_aside(core):
     [
         (temporary, collect),
         (unowned, collect),
-        (died, lambda core: core.blobs.recover()),
+        (died, start),
         (died, repair),
         (unowned, refuse),
         (temporary, lambda core: core.blobs.delete_account(ALICE)),

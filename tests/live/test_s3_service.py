@@ -10,10 +10,13 @@ from itertools import count
 import pytest
 from support import nginx
 from support.accounts import blob_path, take_down
+from support.cids import cid_of
 from support.live_service import Service, becomes
 from support.project import ROOT
 from support.s3_access import BUCKET, KEYS
 
+from aurora_blobs.protocol.cid import place_of
+from aurora_blobs.server.restarts import RETRY_SECONDS
 from aurora_blobs.storage.base import MARK
 
 pytestmark = pytest.mark.live
@@ -139,6 +142,27 @@ def test_a_failing_store_refuses_by_name_and_recovers_without_a_restart(
         assert int(refused.headers["Retry-After"]) > 0
     assert again.status_code == 200
     assert back.data == some_bytes(300_000)
+
+
+def test_what_died_is_undone_when_a_store_that_was_away_at_the_start_is_back(
+    start, link, s3_server, tmp_path
+):
+    service = start(link.url)
+    service.stop()
+    cid, spool = cid_of(b"died"), service.folder / "data" / "spool"
+    (spool / f"{cid}.0123").write_bytes(b"died")
+    key, store = f"{tmp_path.name}/{place_of(cid)}", s3_server.client()
+    store.put_object(Bucket=BUCKET, Key=key, Body=b"died")
+    link.cut()
+
+    service.start()
+    assert becomes(lambda: "undoing what a dead process has left: not now" in service.log)
+    left = list(spool.iterdir())
+    link.connect()
+
+    assert len(left) == 1
+    assert becomes(lambda: list(spool.iterdir()) == [], 5 * RETRY_SECONDS)
+    assert store.list_objects_v2(Bucket=BUCKET, Prefix=key)["KeyCount"] == 0
 
 
 def test_a_body_that_breaks_off_is_never_complete(start, link, some_bytes):
