@@ -83,14 +83,12 @@ class Limits:
     def uploads(self, did: str, address: str) -> RateLimitState | None:
         """The state of the limit that leaves *did* the fewest uploads; None without a limit."""
         limits = {network_of(address): self._uploads} if self._uploads else {}
-        if not limits and not self._uploads_per_day:
+        own = accounts.find_uploads_per_day(self._database.one_shot(), did)
+        per_day = self._uploads_per_day if own is None else own
+        if per_day:
+            limits[did] = Limit(per_day, DAY_SECONDS)
+        if not limits:
             return None
-        if self._uploads_per_day:
-            with self._database.read() as tx:
-                account = accounts.find(tx, did)
-            own = account.uploads_per_day if account is not None else None
-            per_day = self._uploads_per_day if own is None else own
-            limits |= {did: Limit(per_day, DAY_SECONDS)} if per_day else {}
         now = self._clock()
         with self._database.read() as tx:
             states = [_state(tx, UPLOADS, subject, limit, now) for subject, limit in limits.items()]

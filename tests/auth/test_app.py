@@ -267,6 +267,20 @@ def test_uploads_are_limited_and_the_rest_is_in_the_headers(make, settings, othe
     assert other.status_code == other_address_status
 
 
+@pytest.mark.parametrize("default", [0, 9], ids=["without a default", "over the default"])
+def test_an_account_is_told_of_its_own_limit_from_the_first_upload_on(make, default):
+    app = make(uploads_per_day=default)
+    client, headers = app.test_client(), session(app)
+    with services_of(app).database.write() as tx:
+        accounts.set_uploads_per_day(tx, ALICE, 2)
+
+    answers = [upload(client, headers, PNG + bytes([number])) for number in range(3)]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429]
+    assert [answer.headers["RateLimit-Remaining"] for answer in answers] == ["1", "0", "0"]
+    assert answers[0].headers["RateLimit-Policy"] == "2;w=86400"
+
+
 def test_without_a_limit_no_rate_limit_header_is_sent(make):
     app = make()
 
