@@ -387,7 +387,8 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
         known[PREFIX + name].metadata["secret"] for name in near
     )
     shown = "(hidden)" if is_secret else repr(_masked(text))
-    hint = f"is {PREFIX}{near[0]}, or another of README.md's" if near else "are those of README.md"
+    page = "docs/settings.md"
+    hint = f"is {PREFIX}{near[0]}, or another of {page}" if near else f"are those of {page}"
     return ConfigError(f"{variable}={shown}: no such setting; accepted {hint}")
 
 

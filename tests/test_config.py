@@ -190,13 +190,13 @@ def test_an_unknown_setting_ends_the_start():
 @pytest.mark.parametrize(
     "name, hint",
     [
-        ("MAX_BLOBSIZE", "accepted is AURORA_BLOBS_MAX_BLOB_SIZE, or another of README.md's"),
+        ("MAX_BLOBSIZE", "accepted is AURORA_BLOBS_MAX_BLOB_SIZE, or another of docs/settings.md"),
         (
             "ALLOWED_MIMETYPES",
-            "accepted is AURORA_BLOBS_ALLOWED_MIME_TYPES, or another of README.md's",
+            "accepted is AURORA_BLOBS_ALLOWED_MIME_TYPES, or another of docs/settings.md",
         ),
-        ("quota", "accepted is AURORA_BLOBS_QUOTA, or another of README.md's"),
-        ("XYZZY", "accepted are those of README.md"),
+        ("quota", "accepted is AURORA_BLOBS_QUOTA, or another of docs/settings.md"),
+        ("XYZZY", "accepted are those of docs/settings.md"),
     ],
 )
 def test_an_unknown_setting_is_refused_with_a_suggestion(name, hint):
