@@ -40,6 +40,10 @@ class DataFolder:
         """Links to blobs that nginx may serve without asking."""
         return self.path / "public"
 
+    def link_target(self, place: str) -> str:
+        """The file *place* in `blobs`, as seen from `public_links`: both may move together."""
+        return f"../blobs/{place}"
+
     @property
     def thumbnails(self) -> Path:
         """The cache of derived pictures."""

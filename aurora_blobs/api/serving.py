@@ -98,7 +98,7 @@ def _response_of_nginx(
             entry.did,
             entry.cid,
             entry.mime_type,
-            f"../blobs/{path}",
+            config.data_folder.link_target(path),
             is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
         )
     headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
