@@ -2,7 +2,6 @@
 
 import logging
 import sqlite3
-import time
 from collections.abc import Callable
 
 from flask import Flask
@@ -20,6 +19,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
+from aurora_blobs.clock import system_clock
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, Database, open_database
 from aurora_blobs.errors import STORE_AWAY, StoreNotOurs
@@ -40,11 +40,6 @@ from aurora_blobs.thumbnails.presets import presets
 log = logging.getLogger(__name__)
 
 _USUAL_WORKERS = 8  # the most that gunicorn.conf.py starts by itself
-
-
-def system_clock() -> int:
-    """Microseconds since the epoch, UTC."""
-    return time.time_ns() // 1000
 
 
 def _parts(config: Config) -> int:

@@ -1,6 +1,5 @@
 """The blob store as a library: one data folder, no server, nothing from the environment."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -14,6 +13,7 @@ from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, references, takedowns
 from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.clock import system_clock
 from aurora_blobs.data_folder import DataFolder
 from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.errors import StoreNotOurs
@@ -42,13 +42,13 @@ class BlobStore:
         self._database.upgrade(SCHEMA.read_text())
         self._backend = DiskBackend(folder.blobs, durable=durable)
         try:
-            guard_stores(self._database, self._backend, _now)
+            guard_stores(self._database, self._backend, system_clock)
             self._backend.confirm()
         except (OSError, StoreNotOurs):
             self._database.close()
             raise
         self._blobs = BlobManager(
-            self._backend, self._database, spool=folder.spool, rules=rules, clock=_now
+            self._backend, self._database, spool=folder.spool, rules=rules, clock=system_clock
         )
         self._blobs.recover_or_leave()
         links.purge()
@@ -57,7 +57,7 @@ class BlobStore:
             self._database,
             spool=folder.spool,
             grace_seconds=rules.grace_seconds,
-            clock=_now,
+            clock=system_clock,
         )
 
     def upload(
@@ -78,7 +78,7 @@ class BlobStore:
         """
         did = parse_did(did)
         with self._database.write() as tx:
-            accounts.make_external(tx, did, _now())
+            accounts.make_external(tx, did, system_clock())
         entry = self._blobs.upload(
             Incoming(stream=stream, did=did, declared_type=declared_type, filename=filename)
         )
@@ -107,7 +107,7 @@ class BlobStore:
         with self._database.write() as tx:
             if not blobs.remove_owner(tx, did, cid):
                 return False
-        delete_unowned(self._database, self._backend, [cid], _now)
+        delete_unowned(self._database, self._backend, [cid], system_clock)
         return True
 
     def collect(self) -> int:
@@ -121,7 +121,7 @@ class BlobStore:
         """
         subject = takedowns.EVERY_ACCOUNT if did is None else parse_did(did)
         with self._database.write() as tx:
-            takedowns.apply(tx, parse_blob_cid(cid), subject, ref, _now())
+            takedowns.apply(tx, parse_blob_cid(cid), subject, ref, system_clock())
         finish_hiding(self._database)
 
     def lift(self, cid: str, *, did: str | None = None) -> bool:
@@ -144,7 +144,3 @@ class BlobStore:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
-
-
-def _now() -> int:
-    return time.time_ns() // 1000

@@ -11,6 +11,7 @@ from support.live_service import Service
 
 from aurora_blobs.auth.dpop import Nonces
 from aurora_blobs.auth.jwts import secret_key
+from aurora_blobs.clock import system_clock
 
 pytestmark = pytest.mark.live
 
@@ -48,7 +49,7 @@ def start(tmp_path_factory):
 
 def nonce(minutes=0):
     """The nonce that the service gives out in *minutes* from now."""
-    return Nonces(NONCE_SECRET, lambda: time.time_ns() // 1000 + minutes * 60_000_000).next()
+    return Nonces(NONCE_SECRET, lambda: system_clock() + minutes * 60_000_000).next()
 
 
 def upload(service, htu, proof_nonce, **headers):

@@ -10,6 +10,7 @@ from support.document_server import send, serving
 from support.live_service import Service, becomes
 
 from aurora_blobs.auth.dpop import Nonces
+from aurora_blobs.clock import system_clock
 
 pytestmark = pytest.mark.live
 
@@ -165,7 +166,7 @@ def test_a_slow_issuer_delays_only_tokens_it_signed(start, authority, in_backgro
             "cnf": {"jkt": wallet.thumbprint},
         }
         token = signed(signer.signer.key, {"alg": "ES256", "typ": "at+jwt", "kid": kid}, claims)
-        nonce = Nonces(secret, lambda: time.time_ns() // 1000).next()
+        nonce = Nonces(secret, system_clock).next()
         proof = wallet.proof(token, nonce, htu=f"https://pds.test{UPLOAD}", iat=now, **changes)
         shown = {"Authorization": f"DPoP {token}", "DPoP": proof, "Content-Type": "image/png"}
         return service.post(UPLOAD, data=PNG, headers=shown)

@@ -17,6 +17,7 @@ from support.accounts import ALICE, BOB
 from support.cids import cid_of
 from support.service_core import ServiceCore, blob_of
 
+from aurora_blobs.clock import system_clock
 from aurora_blobs.errors import (
     AccountNotFound,
     BackendTimeout,
@@ -52,17 +53,13 @@ class Silent(Remote):
 BACKENDS = {"local": DiskBackend, "remote": Remote, "silent": Silent}
 
 
-def now():
-    return time.time_ns() // 1000
-
-
 def content(number):
     return bytes([number]) * (1_000 + 300_000 * (number % 2))  # odd ones are spooled to a file
 
 
 def open_core(folder, kind):
     backend = BACKENDS[kind](folder / "blobs", durable=False)
-    return ServiceCore(folder, clock=now, backend=backend, grace_seconds=GRACE_SECONDS)
+    return ServiceCore(folder, clock=system_clock, backend=backend, grace_seconds=GRACE_SECONDS)
 
 
 class Racer:
