@@ -32,6 +32,7 @@ from aurora_blobs.config_values import (
 from aurora_blobs.data_folder import DataFolder
 
 PREFIX = "AURORA_BLOBS_"
+STORES = ("disk", "s3")  # each has an opener in storage/
 MAX_S3_OBJECT = 5 * 2**40  # bytes
 _MASK = "********"
 
@@ -80,10 +81,10 @@ class Config:
         "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder",
     )
     storage: str = _setting(
-        one_of("disk", "s3"), "disk", "where the bytes of blobs are stored: `disk` or `s3`"
+        one_of(*STORES), "disk", "where the bytes of blobs are stored: `disk` or `s3`"
     )
     storage_fallback: str | None = _setting(
-        one_of("disk", "s3"),
+        one_of(*STORES),
         None,
         "`disk` or `s3`: during a move, read the blobs from there that `STORAGE` does not have; "
         "unset: nowhere",

@@ -10,16 +10,15 @@ from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import jobs_option, json_option
 from aurora_blobs.cli.progress import amount, meter
+from aurora_blobs.config import STORES
 from aurora_blobs.maintenance.migrate import Migration
 from aurora_blobs.services import services
-from aurora_blobs.storage import open_store
+from aurora_blobs.storage import open_single
 from aurora_blobs.storage.pair import PairBackend
 
 
 @click.command("migrate")
-@click.option(
-    "--to", "target", type=click.Choice(["disk", "s3"]), required=True, help="The store to fill."
-)
+@click.option("--to", "target", type=click.Choice(STORES), required=True, help="The store to fill.")
 @jobs_option
 @json_option
 @with_appcontext
@@ -33,7 +32,7 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
     if "s3" in (source, target) and config.s3_bucket is None:
         raise click.ClickException("AURORA_BLOBS_S3_BUCKET is unset: accepted is a bucket's name")
     database, backend, clock = services().database, services().blobs.backend, services().clock
-    stores = PairBackend(open_store(config, source), open_store(config, target))
+    stores = PairBackend(open_single(config, source), open_single(config, target))
     guard_stores(database, stores, clock)
     job = Migration(
         database,

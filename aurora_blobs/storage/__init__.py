@@ -1,5 +1,7 @@
 """Where bytes lie: one class for each kind of store, behind one seam."""
 
+from collections.abc import Callable
+
 from aurora_blobs.config import Config
 from aurora_blobs.storage.base import BlobBackend, Store
 from aurora_blobs.storage.disk import DiskBackend
@@ -11,18 +13,27 @@ from aurora_blobs.storage.s3_client import S3Client
 
 def open_backend(config: Config) -> BlobBackend:
     """The store of *config*, as a pair where it names a fallback. Makes no connection yet."""
-    store = open_store(config, config.storage)
+    store = open_single(config, config.storage)
     if config.storage_fallback in (None, config.storage):
         return store
-    return PairBackend(store, open_store(config, config.storage_fallback))
+    return PairBackend(store, open_single(config, config.storage_fallback))
 
 
-def open_store(config: Config, storage: str) -> Store:
-    """The store that *storage* names, ``disk`` or ``s3``."""
-    if storage == "disk":
-        return DiskBackend(config.data_folder.blobs, durable=config.durability == "full")
+def open_single(config: Config, name: str) -> Store:
+    """The store *name*, one of `config.STORES`. Makes no connection yet."""
+    return OPENERS[name](config)
+
+
+def _open_disk(config: Config) -> Store:
+    return DiskBackend(config.data_folder.blobs, durable=config.durability == "full")
+
+
+def _open_s3(config: Config) -> Store:
     assert config.s3_bucket is not None
     return S3Backend(open_bucket(config, config.s3_bucket), prefix=config.s3_prefix)
+
+
+OPENERS: dict[str, Callable[[Config], Store]] = {"disk": _open_disk, "s3": _open_s3}
 
 
 def open_bucket(config: Config, name: str) -> Bucket:

@@ -3,7 +3,9 @@
 import pytest
 from support.backend_contract import SMALL, BackendContract, StoreContract, nobody
 
+from aurora_blobs.config import STORES
 from aurora_blobs.errors import StoreNotOurs
+from aurora_blobs.storage import OPENERS
 from aurora_blobs.storage.base import Store
 from aurora_blobs.storage.pair import PairBackend
 
@@ -40,3 +42,7 @@ def test_a_backend_that_forgets_an_operation_cannot_be_made():
 
     with pytest.raises(TypeError, match="abstract"):
         Forgetful()
+
+
+def test_every_store_that_a_setting_may_name_can_be_opened():
+    assert set(OPENERS) == set(STORES)
