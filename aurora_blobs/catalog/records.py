@@ -147,15 +147,15 @@ def keys(tx: Transaction, did: str) -> list[tuple[str, str]]:
     return [(collection, rkey) for collection, rkey in rows]
 
 
-def collections(tx: Transaction, did: str, limit: int) -> list[str]:
-    """The first *limit* collections in which *did* has records, in order."""
+def collections(tx: Transaction, did: str, limit: int, after: str = "") -> list[str]:
+    """Up to *limit* collections after *after* in which *did* has records, in order."""
     found: list[str] = []
     while len(found) < limit:
         # From each to the next: DISTINCT reads all records of the account.
         [(collection,)] = tx.all(
             "SELECT MIN(collection) FROM record WHERE did = ? AND collection > ?",
             did,
-            found[-1] if found else "",
+            found[-1] if found else after,
         )
         if collection is None:
             break

@@ -25,7 +25,6 @@ from aurora_blobs.records.data_model import record_text
 CAR_TYPE = "application/vnd.ipld.car"
 # In memory at once, and the range of keys that is compared at once.
 _BATCH_RECORDS = 200
-_EVERY_COLLECTION = 2**31
 # Bytes of the largest file for each block that it may have. Real repositories have 200 to 400, and
 # a block costs memory (`CarIndex`) and 3 µs.
 _BYTES_PER_BLOCK = 250
@@ -34,6 +33,8 @@ _FEWEST_BLOCKS = 10_000
 # others out for days.
 _MIN_BYTES_PER_SECOND = 10_000
 _FIRST_SECONDS = 60
+_COLLECTIONS = 500  # of an account, looked at per statement
+_MAX_COLLECTIONS = 10_000  # of a repository; real ones have some dozens
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,13 +181,21 @@ class RepoImporter:
             written += changed
             unchanged += len(batch.records) - changed
             dropped += self._drop_absent(did, batch, began)
-        with self._database.read() as tx:
-            gone = [
-                name for name in records.collections(tx, did, _EVERY_COLLECTION) if name not in seen
-            ]
-        for collection in gone:
-            dropped += self._drop_absent(did, _Batch(collection, "", AFTER_EVERY_KEY, []), began)
+        for collection in self._collections(did):
+            if collection not in seen:
+                nothing = _Batch(collection, "", AFTER_EVERY_KEY, [])
+                dropped += self._drop_absent(did, nothing, began)
         return Imported(written, unchanged, dropped)
+
+    def _collections(self, did: str) -> Iterator[str]:
+        after = ""
+        while True:
+            with self._database.read() as tx:
+                found = records.collections(tx, did, _COLLECTIONS, after)
+            yield from found
+            if len(found) < _COLLECTIONS:
+                return
+            after = found[-1]
 
     def _begin(self, did: str) -> str:
         """A revision between what was written before and what is written from now on."""
@@ -196,8 +205,15 @@ class RepoImporter:
             return changes.rev
 
     def _validate(self, repository: Repository) -> None:
-        total = 0
+        total = collections = 0
+        last = ""
         for record in self._records(repository):
+            collections += record.collection != last
+            last = record.collection
+            if collections > _MAX_COLLECTIONS:
+                raise InvalidRequest(
+                    f"Invalid repository: more than {_MAX_COLLECTIONS} collections"
+                )
             uri = record_uri(repository.did, record.collection, record.rkey)
             named = {reference.cid for reference in record.references}
             total += record_bytes(uri, record.text)

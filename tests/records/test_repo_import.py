@@ -183,6 +183,24 @@ def test_any_repository_may_follow_any_other(core, importer, seed):
     assert all(entry.unreferenced_since is not None for entry in core.blobs.entries(ALICE))
 
 
+def test_a_repository_of_too_many_collections_changes_nothing(core, importer):
+    core.write("com.example.a", "old", {"by": "a client"})
+    values = {f"com.example.c{number}/1": {} for number in range(10_001)}
+
+    with pytest.raises(InvalidRequest, match="more than 10000 collections"):
+        importer(values)
+    assert kept(core) == {"com.example.a/old"}
+
+    values.popitem()
+    assert importer(values) == Imported(written=10_000, dropped=1)
+
+
+def test_every_collection_that_is_gone_is_dropped_however_many_they_are(core, importer):
+    importer({f"com.example.c{number}/1": {} for number in range(1_100)})
+
+    assert importer({"com.example.c7/1": {}}) == Imported(unchanged=1, dropped=1_099)
+
+
 class Interrupted(Repository):
     """A repository that calls *interrupt* during its second reading, which is the import."""
 
