@@ -44,6 +44,17 @@ CREATE TABLE IF NOT EXISTS account_deletion (
     started_at BIGINT NOT NULL
 );
 
+-- One row per account that moves in or has done so: a repository was imported while it was
+-- deactivated, or by the administrator. While is_open is 1, uploads for which its records wait are
+-- in no limit, as many as its largest repository named blobs: used of allowed. The next activation
+-- ends that, and there is no second time.
+CREATE TABLE IF NOT EXISTS migration (
+    did     TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    allowed BIGINT NOT NULL,
+    used    BIGINT NOT NULL,
+    is_open BIGINT NOT NULL
+);
+
 -- One row per distinct content.
 -- created_at, with cid, tells this row from one that was collected and made again.
 -- stored_at is NULL while the backend lacks the bytes: an upload is under way, or they are lost.

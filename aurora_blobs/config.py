@@ -226,13 +226,15 @@ class Config:
     )
     quota: int = _setting(parse_size, 0, "bytes an account may hold; 0: no limit")
     uploads_per_day: int = _setting(
-        whole_number(0, 10**9 - 1), 0, "uploads an account may make in a day; 0: no limit"
+        whole_number(0, 10**9 - 1),
+        0,
+        "uploads an account may make in a day, once it has moved in; 0: no limit",
     )
     uploads_per_address: Limit | None = _setting(
         parse_limit,
         None,
-        "uploads from one address, like `1000/1d`; a blob that a record waits for is not counted; "
-        "0: no limit",
+        "uploads from one address, like `1000/1d`; those for which records of an account wait that "
+        "moves in are not counted; 0: no limit",
     )
     signups_per_address: Limit | None = _setting(
         parse_limit,

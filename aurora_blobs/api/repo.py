@@ -145,6 +145,7 @@ def import_repo() -> Response:
         did=None if isinstance(requester, Administrator) else requester.did,
         check=partial(_check_importable, requester),
         admit=partial(_admit, requester),
+        by_admin=isinstance(requester, Administrator),
         declared_size=request.content_length,
         encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from aurora_blobs.blobs.deletion import delete_unowned
-from aurora_blobs.catalog import blobs
+from aurora_blobs.catalog import blobs, migrations
 from aurora_blobs.catalog.blobs import Entry, UploadState
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
@@ -203,9 +203,8 @@ class Upload:
 
     def _limits(self) -> Iterator[tuple[str, str, Limit]]:
         """Name, subject and limit of each counter that this upload is counted in."""
-        # A blob that the account owns costs nothing. Those that records wait for must be able to
-        # arrive, however many they are.
-        if self.state.entry is not None or self.state.expected_by_record:
+        # A blob that the account owns costs nothing.
+        if self.state.entry is not None or self.state.moves_in:
             return
         per_day = self.state.uploads_per_day
         if per_day is None:
@@ -274,6 +273,8 @@ class Upload:
             return self._restart_grace(tx, self.state.entry, now)
         entry = self._new_entry(now)
         blobs.add_owner(tx, entry)
+        if self.state.moves_in:
+            migrations.count_upload(tx, entry.did)
         for name, subject, limit in self._limits():
             count_use(tx, name, subject, limit, now)
         return entry

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from aurora_blobs.catalog import migrations
 from aurora_blobs.db import Transaction
 from aurora_blobs.errors import ServiceBusy
 
@@ -169,9 +170,13 @@ def counts(tx: Transaction, did: str) -> Counts:
 
 
 def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
-    """Deactivate *did* as of *since*, or activate it with None; False without such an account."""
+    """Deactivate *did* as of *since*, or activate it with None; False without such an account.
+
+    An account that was moving in has done so when it is activated.
+    """
     if since is None:
         tx.keep_others_out()
+        migrations.close(tx, did)
     else:
         tx.hide(did)
     return bool(

@@ -46,7 +46,8 @@ class UploadState:
 
     `blob_created_at` is None where there is no `blob` row, `entry` where the account does not own
     the blob. `expected_by_record`: a record of the account names the blob. `expected_type` is the
-    media type which that record states, None where it states none.
+    media type which that record states, None where it states none. `moves_in`: this upload is one
+    of those that are in no limit, because a record waits for it and its account is moving in.
     """
 
     blob_bytes: int
@@ -57,6 +58,7 @@ class UploadState:
     taken_down: bool
     expected_by_record: bool
     expected_type: str | None
+    moves_in: bool
     entry: Entry | None
 
 
@@ -68,6 +70,9 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
         SELECT a.blob_bytes, a.quota_bytes, a.uploads_per_day, b.created_at, b.stored_at,
                EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
                r.did, r.mime_type,
+               r.did IS NOT NULL
+               AND EXISTS (SELECT 1 FROM migration g
+                            WHERE g.did = a.did AND g.is_open = 1 AND g.used < g.allowed),
                m.mime_type, m.size, m.created_at, m.unreferenced_since,
                m.width, m.height, m.duration_ms
           FROM account a
@@ -85,7 +90,8 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
     )
     if row is None:
         return None
-    blob_bytes, quota, per_day, created_at, stored_at, down, record, expected_type, *entry = row
+    blob_bytes, quota, per_day, created_at, stored_at, down, *others = row
+    record, expected_type, moves_in, *entry = others
     return UploadState(
         blob_bytes=blob_bytes,
         quota_bytes=quota,
@@ -95,6 +101,7 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
         taken_down=bool(down),
         expected_by_record=record is not None,
         expected_type=expected_type,
+        moves_in=bool(moves_in),
         entry=None if entry[0] is None else Entry(did, cid, *entry),
     )
 

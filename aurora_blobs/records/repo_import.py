@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from aurora_blobs.catalog import records, references
+from aurora_blobs.catalog import migrations, records, references
 from aurora_blobs.catalog.record_usage import record_bytes, reference_bytes
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, record_uri
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
@@ -19,7 +19,7 @@ from aurora_blobs.intake.stale_files import exclusive
 from aurora_blobs.protocol.blob_refs import Reference, find_references
 from aurora_blobs.protocol.car import Repository
 from aurora_blobs.protocol.car_index import CarIndex
-from aurora_blobs.records.changes import RecordChanges, RecordLimits
+from aurora_blobs.records.changes import RecordChanges, RecordLimits, require_account
 from aurora_blobs.records.data_model import record_text
 
 CAR_TYPE = "application/vnd.ipld.car"
@@ -100,6 +100,7 @@ class RepoImporter:
         did: str | None,
         check: Callable[[str], None],
         admit: Callable[[str], None] = lambda did: None,
+        by_admin: bool = False,
         declared_size: int | None = None,
         encodings: tuple[str, ...] = (),
     ) -> Imported:
@@ -107,6 +108,7 @@ class RepoImporter:
 
         *check* gets the repository's DID as soon as the file tells it, *admit* when all of the file
         is here. Both may raise. Whatever is wrong with the blocks ends the import when it arrives.
+        *by_admin* as in `run`.
 
         *declared_size* is in bytes, None for a chunked body. *encodings* are those of
         `decoding.parse_encodings`.
@@ -140,10 +142,13 @@ class RepoImporter:
             index.close()
             repository = Repository(held.enter_context(car.open()), index)
             admit(repository.did)
-            return self._run(repository)
+            return self._run(repository, by_admin)
 
-    def run(self, repository: Repository) -> Imported:
+    def run(self, repository: Repository, *, by_admin: bool = False) -> Imported:
         """Replace the records of its account by those of *repository*; blobs may come later.
+
+        If the account is deactivated, or the import is *by_admin*, it moves in: until it is
+        activated, and once in its life, the blobs that its records name are in no limit of uploads.
 
         The repository is first read to its end, so a bad one changes nothing. Records that a
         client writes during the import stay. An import that failed half way can be repeated.
@@ -153,7 +158,7 @@ class RepoImporter:
         """
         with ExitStack() as held:
             self._lock(held, repository.did)
-            return self._run(repository)
+            return self._run(repository, by_admin)
 
     def _take_place(self, held: ExitStack) -> None:
         for number in range(self._at_once):
@@ -169,7 +174,7 @@ class RepoImporter:
         if not held.enter_context(exclusive(self._spool, name)):
             raise ServiceBusy("Another import of this repository is under way, please try again.")
 
-    def _run(self, repository: Repository) -> Imported:
+    def _run(self, repository: Repository, by_admin: bool) -> Imported:
         did = repository.did
         began = self._begin(did)
         self._validate(repository)
@@ -185,6 +190,7 @@ class RepoImporter:
             if collection not in seen:
                 nothing = _Batch(collection, "", AFTER_EVERY_KEY, [])
                 dropped += self._drop_absent(did, nothing, began)
+        self._move_in(did, by_admin)
         return Imported(written, unchanged, dropped)
 
     def _collections(self, did: str) -> Iterator[str]:
@@ -203,6 +209,13 @@ class RepoImporter:
             changes = RecordChanges(tx, did, self._clock())
             changes.finish()
             return changes.rev
+
+    def _move_in(self, did: str, by_admin: bool) -> None:
+        with self._database.read() as tx:
+            named = references.count(tx, did)
+        with self._database.write() as tx:
+            if by_admin or require_account(tx, did).deactivated_at is not None:
+                migrations.allow(tx, did, named)
 
     def _validate(self, repository: Repository) -> None:
         total = collections = 0

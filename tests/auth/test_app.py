@@ -5,16 +5,14 @@ from base64 import b64encode
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.cids import cid_of
 from support.credentials import Wallet
 from support.services import services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.auth.jwts import secret_key
-from aurora_blobs.catalog import accounts, references
+from aurora_blobs.catalog import accounts
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
-from aurora_blobs.protocol.blob_refs import Reference
 
 SECRET = "0123456789abcdef0123456789abcdef"
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
@@ -288,20 +286,6 @@ def test_without_a_limit_no_rate_limit_header_is_sent(make):
 
     assert answer.status_code == 200
     assert not [name for name, _ in answer.headers if name.startswith("RateLimit")]
-
-
-def test_a_migration_is_not_stopped_by_a_limit_per_day(make):
-    app = make(uploads_per_day=2, uploads_per_address=Limit(2, 86400))
-    pictures = [PNG + bytes([number]) for number in range(20)]
-    with services_of(app).database.write() as tx:
-        for number, picture in enumerate(pictures):
-            uri = f"at://{ALICE}/app.bsky.feed.post/{number}"
-            named = Reference(cid_of(picture), "image/png", len(picture))
-            references.add(tx, ALICE, uri, named, "3jzfcijpj2z2a")
-
-    client, headers = app.test_client(), session(app)
-
-    assert {upload(client, headers, picture).status_code for picture in pictures} == {200}
 
 
 SIGN_UP = "/xrpc/com.atproto.server.createAccount"

@@ -82,18 +82,6 @@ def test_an_awaited_blob_has_the_type_of_its_bytes_where_they_contradict_the_rec
     assert core.upload(png, "image/png").mime_type == "image/png"
 
 
-def test_an_awaited_blob_is_not_held_to_the_uploads_per_day(core, importer):
-    importer({"com.example.a/1": {"pictures": [blob(bytes([number])) for number in range(20)]}})
-    core.limit_uploads(ALICE, 3)
-
-    for number in range(20):
-        core.upload(bytes([number]))
-    for number in range(20, 23):
-        core.upload(bytes([number]))
-    with pytest.raises(Exception, match="Rate Limit Exceeded"):
-        core.upload(bytes([23]))
-
-
 def test_a_legacy_reference_is_read(core, importer):
     importer(
         {
