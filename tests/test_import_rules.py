@@ -11,7 +11,7 @@ from support.project import PACKAGE, TESTS
 # A folder or module imports from rows above its own, and within its own folder. A new one needs a
 # place in a row.
 ROWS = [
-    "clock errors config_values data_folder",
+    "clock errors config_values data_folder regular_files",
     "config",
     "protocol server",
     "media",

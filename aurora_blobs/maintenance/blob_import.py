@@ -4,23 +4,33 @@ The layouts are ``<did>/<cid>`` and ``blocks/<did>/<cid>`` of the reference PDS,
 ``<2 characters>/<cid>`` of early Aurora Locus, which does not say whose a blob is.
 """
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
-from aurora_blobs.catalog import accounts, blobs, reference_pds, references, takedowns
+from aurora_blobs.catalog import (
+    accounts,
+    blobs,
+    record_usage,
+    reference_pds,
+    references,
+    takedowns,
+)
 from aurora_blobs.catalog.reference_pds import KeptBlob
-from aurora_blobs.db import Database, open_database
-from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage
+from aurora_blobs.db import STEP_ROWS, Database
+from aurora_blobs.db.foreign import ForeignDatabase, ForeignDatabaseError
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage, InvalidRequest
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.protocol.cid import parse_blob_cid
-from aurora_blobs.protocol.syntax import parse_did, stated_mime_type
+from aurora_blobs.protocol.syntax import parse_did
+from aurora_blobs.regular_files import open_regular
 from aurora_blobs.storage.s3_bucket import Bucket
 
 _FATAL = (*STORE_AWAY, InsufficientStorage)  # these end the run, because all the rest would fail
@@ -39,11 +49,11 @@ class Found:
 
 
 def in_folder(folder: Path) -> Iterator[Found]:
-    """Each blob below *folder*, in the order of their names."""
-    for path in sorted(folder.rglob("*")):
+    """Each blob below *folder*, in the order of their names. Raises ValueError for a bad folder."""
+    for path in _files_below(folder):
         name = path.relative_to(folder).as_posix()
-        if path.is_file() and (found := _read_name(name)) is not None:
-            yield Found(name, *found, path.stat().st_size, partial(_open, path))
+        if (found := _read_name(name)) is not None:
+            yield Found(name, *found, _size(path), partial(_open, path))
 
 
 def in_bucket(bucket: Bucket, prefix: str) -> Iterator[Found]:
@@ -53,8 +63,32 @@ def in_bucket(bucket: Bucket, prefix: str) -> Iterator[Found]:
             yield Found(listed.key, *found, listed.size, partial(bucket.open, listed.key))
 
 
+def _files_below(folder: Path) -> Iterator[Path]:
+    """All that is no folder below *folder*, one folder after the other.
+
+    Raises ValueError for a folder that cannot be read: what is in it would be left out in silence.
+    """
+    for place, folders, names in os.walk(folder, onerror=_refuse_folder):
+        folders.sort()
+        yield from (Path(place, name) for name in sorted(names))
+
+
+def _refuse_folder(error: OSError) -> None:
+    raise ValueError(f"{error.filename}: this folder cannot be read: {error.strerror}")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0  # to open it says why
+
+
 def _open(path: Path) -> BinaryIO:
-    return path.open("rb")
+    try:
+        return open_regular(path)
+    except OSError as error:
+        raise InvalidRequest(f"it cannot be read: {error.strerror}") from None
 
 
 def _read_name(name: str) -> tuple[str | None, str] | None:
@@ -87,35 +121,58 @@ class BlobImporter:
         """*did* is the owner of blobs whose place does not say it.
 
         *databases* is a folder with the accounts' ``store.sqlite``. *clock* gives microseconds
-        since the epoch, UTC.
+        since the epoch, UTC. Raises ValueError for a folder that cannot be read.
         """
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._did = did
-        paths = () if databases is None else databases.rglob("store.sqlite")
-        self._account_databases = {path.parent.name: path for path in paths}
-        self._rows: dict[str, dict[str, KeptBlob]] = {}  # of those databases, by DID and CID
+        paths = () if databases is None else _files_below(databases)
+        self._account_databases = {
+            path.parent.name: path for path in paths if path.name == "store.sqlite"
+        }
+        self._begun: set[str] = set()  # accounts that are here, with their references
+        self._refused: set[str] = set()  # accounts whose database cannot be used
+        self._current: str | None = None  # the account whose database is open, if it has one
+        self._kept: ForeignDatabase | None = None
         self.imported = 0
         self.present = 0
 
     def run(self, found: Iterator[Found], progress: Callable[[int], None]) -> Iterator[Finding]:
         """What could not be imported, and why. *progress* gets the size of each blob that is done.
 
+        An account whose database cannot be used is one finding, and none of its blobs is imported:
+        nobody knows which of them are taken down.
+
         Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
-        for blob in found:
-            reason = self._import(blob)
-            if reason is not None:
-                yield Finding("not imported", blob.name, reason)
-            progress(blob.size)
+        try:
+            for blob in found:
+                finding = self._import(blob)
+                if finding is not None:
+                    yield finding
+                progress(blob.size)
+        finally:
+            self._leave()
 
-    def _import(self, blob: Found) -> str | None:
+    def _import(self, blob: Found) -> Finding | None:
         """Import *blob*; why it could not be imported, or None."""
         did = blob.did or self._did
         if did is None:
-            return "its place does not say whose it is: give --did"
-        row = self._account_rows(did).get(blob.cid)
+            reason: str | None = "its place does not say whose it is: give --did"
+        elif did in self._refused:
+            return None
+        else:
+            try:
+                row = self._row(did, blob.cid)
+            except ForeignDatabaseError as error:
+                self._refused.add(did)
+                path = self._account_databases[did]
+                return Finding("not imported", did, f"all of its blobs, because of {path}: {error}")
+            reason = self._take(blob, did, row)
+        return None if reason is None else Finding("not imported", blob.name, reason)
+
+    def _take(self, blob: Found, did: str, row: KeptBlob | None) -> str | None:
         takedown_ref = None if row is None else row.takedown_ref
         if takedown_ref is None and "quarantine" in PurePosixPath(blob.name).parts:
             return "in quarantine, and no --db says that it is taken down"
@@ -153,28 +210,43 @@ class BlobImporter:
             return error.message
         return None
 
-    def _account_rows(self, did: str) -> dict[str, KeptBlob]:
-        """The rows in the account's own database, by CID; none if it has no database.
+    def _row(self, did: str, cid: str) -> KeptBlob | None:
+        """What the account's own database says of *cid*; None if nothing, or without a database.
 
-        The first call for *did* makes the account here and imports its references.
+        The first call for *did* makes the account here and imports its references. Raises
+        ForeignDatabaseError.
         """
-        if did not in self._rows:
+        if did != self._current:
+            self._enter(did)
+        return None if self._kept is None else reference_pds.find_blob(self._kept, cid)
+
+    def _enter(self, did: str) -> None:
+        self._leave()
+        if did in self._account_databases:
+            self._kept = ForeignDatabase(self._account_databases[did], reference_pds.TABLES)
+        if did not in self._begun:
+            if self._kept is not None:  # a bad one changes nothing
+                reference_pds.check(self._kept, did)
             with self._database.write() as tx:
                 accounts.make_external(tx, did, self._clock())
-            path = self._account_databases.get(did)
-            self._rows[did] = {} if path is None else self._read_account(did, path)
-        return self._rows[did]
+            if self._kept is not None:
+                self._import_references(did, self._kept)
+            self._begun.add(did)
+        self._current = did
 
-    def _read_account(self, did: str, path: Path) -> dict[str, KeptBlob]:
-        with (
-            closing(open_database(f"sqlite:{path}", durable=False)) as database,
-            database.read() as tx,
-        ):
-            rows = {parse_blob_cid(row.cid): row for row in reference_pds.blobs(tx)}
-            named = reference_pds.references(tx)
-        with self._database.write() as tx:
-            for uri, cid, rev in named:
-                mime_type = stated_mime_type(rows[cid].mime_type) if cid in rows else None
-                references.add(tx, did, uri, Reference(cid, mime_type, None), rev)
-                references.publish(tx, did, cid)
-        return rows
+    def _leave(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+        self._kept = self._current = None
+
+    def _import_references(self, did: str, kept: ForeignDatabase) -> None:
+        found = reference_pds.references(kept, did)
+        while some := list(islice(found, STEP_ROWS)):
+            with self._database.write() as tx:
+                added = 0
+                for named in some:
+                    reference = Reference(named.cid, named.mime_type, None)
+                    if references.add(tx, did, named.uri, reference, named.rev):
+                        added += record_usage.reference_bytes(named.uri, named.cid)
+                        references.publish(tx, did, named.cid)
+                record_usage.add(tx, did, added)

@@ -10,6 +10,7 @@ from contextlib import closing
 import pytest
 from support.accounts import ALICE, BOB
 from support.cids import cid_of
+from support.reference_accounts import account_database
 from support.service_core import ServiceCore, blob_of
 
 from aurora_blobs.blobs.store_marks import guard_stores
@@ -93,35 +94,11 @@ def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
 @pytest.fixture
 def actors(tmp_path):
     """The database of an account on the reference PDS: a photo with a record, a note taken down."""
-    folder = tmp_path / "actors" / "ab" / CAROL
-    folder.mkdir(parents=True)
-    store = sqlite3.connect(folder / "store.sqlite")
-    store.executescript(
-        """
-        CREATE TABLE blob (cid varchar PRIMARY KEY, mimeType varchar NOT NULL,
-                           size integer NOT NULL, tempKey varchar, width integer, height integer,
-                           createdAt varchar NOT NULL, takedownRef varchar);
-        CREATE TABLE record_blob (blobCid varchar NOT NULL, recordUri varchar NOT NULL);
-        CREATE TABLE record (uri varchar PRIMARY KEY, cid varchar NOT NULL,
-                             collection varchar NOT NULL, rkey varchar NOT NULL,
-                             repoRev varchar NOT NULL, indexedAt varchar NOT NULL);
-        """
+    account_database(
+        tmp_path / "actors" / "ab" / CAROL,
+        blobs=[(cid_of(PHOTO), "image/jpeg", None), (cid_of(NOTE), "text/x-note", "mod-7")],
+        records={f"at://{CAROL}/app.bsky.feed.post/3kabc": cid_of(PHOTO)},
     )
-    store.executemany(
-        "INSERT INTO blob VALUES (?, ?, ?, NULL, NULL, NULL, '2024-01-01', ?)",
-        [
-            (cid_of(PHOTO), "image/jpeg", 12, None),
-            (cid_of(NOTE), "text/x-note", 6, "mod-7"),
-        ],
-    )
-    uri = f"at://{CAROL}/app.bsky.feed.post/3kabc"
-    store.execute("INSERT INTO record_blob VALUES (?, ?)", (cid_of(PHOTO), uri))
-    store.execute(
-        "INSERT INTO record VALUES (?, 'bafy', 'app.bsky.feed.post', '3kabc', '3krev', '2024')",
-        (uri,),
-    )
-    store.commit()
-    store.close()
     return tmp_path / "actors"
 
 
@@ -132,6 +109,7 @@ def test_types_references_and_takedowns_come_from_the_account_s_database(core, b
     assert bring(databases=actors) == ([], 2, 0)
     assert core.blobs.describe(CAROL, cid_of(PHOTO)).mime_type == "image/jpeg"
     assert core.listed(CAROL) == [cid_of(PHOTO)]
+    assert kinds(core) == []
     assert core.entry(CAROL, cid_of(NOTE)).mime_type == "text/x-note"
     with pytest.raises(BlobNotFound):
         core.blobs.describe(CAROL, cid_of(NOTE), viewer=CAROL)
