@@ -169,6 +169,31 @@ class ChunkedBody(_Body):
         self._held, self._at = self._held[self._at :] + data, 0
 
 
+class AwaitedBody(_Body):
+    """A body whose sender waits to be asked for it, and is by the first read.
+
+    RFC 9110, 10.1.1: `Expect: 100-continue`.
+    """
+
+    def __init__(self, body: Any, ask: Callable[[], object]) -> None:
+        super().__init__()
+        self._body = body
+        self._ask = ask
+        self._is_asked = False
+        # Until then nobody knows whether it comes, nor where the next request starts.
+        self.failed = True
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """As that of the body."""
+        if not self._is_asked:
+            self._ask()
+            self._is_asked = True
+        self.failed = True
+        data: bytes = self._body.read(size)
+        self.failed = self._body.failed
+        return data
+
+
 def announces_body(environ: dict[str, Any]) -> bool:
     """Whether the headers of the request say that it has a body."""
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "") not in ("", "0")

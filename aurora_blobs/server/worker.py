@@ -10,6 +10,7 @@ of them, tests/server/test_gunicorn_parts.py fails and names it.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
   ChunkedReader, which has parse_chunk_size. body.failed is asked before the next request is read.
+  Where _expected_100_continue is set, gunicorn asks for the body before the service has the head.
 - The config: settings, is_ssl, workers, worker_int. An instance attribute goes before a setting.
 - util: write_error, looked up where it is called; write_nonblock.
 - UnsupportedTransferCoding is answered with 501, StopIteration with nothing.
@@ -35,7 +36,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
-from aurora_blobs.server.bodies import DRAIN_BYTES, ChunkedBody, DirectBody
+from aurora_blobs.server.bodies import DRAIN_BYTES, AwaitedBody, ChunkedBody, DirectBody
 from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 HEAD_SECONDS = 10  # for the request line and all headers together
@@ -45,6 +46,7 @@ _HEAD_CHUNK = 16 * 1024  # more than the usual head: a small body comes along in
 _MAX_MESSAGE = 200  # characters of what is said about a head that is refused; a guess
 _LINGER_SECONDS = 2  # as gunicorn's own
 _HEAD_END = b"\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A thread waits this long for the next request of its connection: through the poller and another
 # thread that request costs a fifth more CPU. It stays with the connection no longer than
 # _STAY_SECONDS, because other requests may be waiting for a thread.
@@ -154,6 +156,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.sock.begin_request(close_after=req.force_close)
             if isinstance(reader, LengthReader):
                 req.body = _direct_body(conn, reader.length)
+        if req._expected_100_continue:
+            # Asked for by the first read: what is refused by its head is not sent at all.
+            req._expected_100_continue = False
+            if getattr(reader, "length", 1) > 0:
+                req.body = AwaitedBody(req.body, partial(conn.sock.sendall, _CONTINUE))
         try:
             return bool(super().handle_request(req, conn))
         except TimeoutError as error:

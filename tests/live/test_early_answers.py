@@ -1,5 +1,6 @@
 """Answers given before the body was read: the rest of the body breaks no other request."""
 
+import subprocess
 import threading
 from contextlib import suppress
 
@@ -132,6 +133,95 @@ def test_a_refused_head_is_not_quoted_at_length(service):
 
     length = int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0])
     assert answer.startswith(b"HTTP/1.1 400 ") and length < 300
+
+
+# A sender that waits to be asked for its body: headers, status.
+UNASKED = {
+    "no token": (["Content-Length: 100"], 401),
+    "no token, chunked": (["Transfer-Encoding: chunked"], 401),
+    "a bad token": (["Content-Length: 100", "Authorization: Bearer bad"], 400),
+    "over the limit": (["Content-Length: 200000000", "BEARER"], 413),
+}
+WAITS = "Expect: 100-continue"
+
+
+def uploading(account, *headers):
+    lines = [f"POST {UPLOAD} HTTP/1.1", "Host: x", "Content-Type: image/png", WAITS, *headers]
+    bearer = f"Authorization: {account.headers['Authorization']}"
+    return "\r\n".join([*lines, "", ""]).replace("BEARER", bearer).encode()
+
+
+@pytest.mark.parametrize("headers, status", UNASKED.values(), ids=UNASKED)
+def test_a_body_that_is_refused_by_its_head_is_not_asked_for(service, account, headers, status):
+    with service.connect() as connection:
+        connection.sendall(uploading(account, *headers))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+    assert b"100 Continue" not in answer
+    assert b"\r\nConnection: close\r\n" in answer
+
+
+@pytest.mark.parametrize("headers, status", UNASKED.values(), ids=UNASKED)
+def test_a_sender_that_does_not_wait_to_be_asked_has_its_refusal(service, account, headers, status):
+    with service.connect() as connection:
+        send(connection, uploading(account, *headers) + bytes(1_000_000))
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+
+    assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+    assert answer.count(b"HTTP/1.1 ") == 1
+
+
+@pytest.mark.parametrize("chunked", [False, True], ids=["by length", "chunked"])
+def test_a_body_that_is_accepted_is_asked_for_once_and_the_connection_stays(
+    service, account, chunked
+):
+    blob = PNG.ljust(100, b"=")
+    framing = "Transfer-Encoding: chunked" if chunked else f"Content-Length: {len(blob)}"
+    body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(blob), blob) if chunked else blob
+
+    with service.connect() as connection:
+        connection.sendall(uploading(account, framing, "BEARER"))
+        asked = read_head(connection)
+        connection.sendall(body)
+        answer = read_head(connection)
+        read_exactly(connection, int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0]))
+        following = call(connection, "GET", SESSION)
+
+    assert asked == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert following.status_code == 200
+
+
+def test_no_body_is_asked_for_where_none_is_announced(service, account):
+    with service.connect() as connection:
+        connection.sendall(f"GET {SESSION} HTTP/1.1\r\nHost: x\r\n{WAITS}\r\n\r\n".encode())
+        answer = read_head(connection)
+
+    assert answer.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    "token, size, expected",
+    [("Bearer bad", 3_000_000, "400 0"), ("OURS", 3_000_000, "200 3000000")],
+    ids=["refused", "accepted"],
+)
+def test_curl_sends_a_body_that_is_accepted_and_no_other(
+    service, account, tmp_path, token, size, expected
+):
+    (tmp_path / "body").write_bytes(PNG.ljust(size, b"="))
+    bearer = token.replace("OURS", account.headers["Authorization"])
+
+    done = subprocess.run(
+        ["curl", "-s", "-o", "/dev/null", "-w", "%{http_code} %{size_upload}", "--unix-socket"]
+        + [service.socket, "-H", WAITS, "-H", f"Authorization: {bearer}", "-H"]
+        + ["Content-Type: image/png", "--data-binary", f"@{tmp_path}/body", f"http://x{UPLOAD}"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert done.stdout == expected
 
 
 def attack(nginx, over):

@@ -9,7 +9,12 @@ from gunicorn.http import get_parser
 from gunicorn.http.body import ChunkedReader
 from gunicorn.http.unreader import IterUnreader
 
-from aurora_blobs.server.bodies import ChunkedBody, announces_body, start_drained
+from aurora_blobs.server.bodies import (
+    AwaitedBody,
+    ChunkedBody,
+    announces_body,
+    start_drained,
+)
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
 SEED = random.randrange(2**32)
@@ -55,6 +60,30 @@ def test_a_read_waits_for_its_first_byte_alone():
     assert wire.waited == 1
     assert body.read(1_000_000) == b"world"
     assert body.read(1_000_000) == b""
+
+
+def test_a_body_that_is_awaited_is_asked_for_once_and_before_it_is_read():
+    asked = []
+    inner, wire = body_of(chunked(b"hello", b"world"), b"0\r\n\r\n")
+    body = AwaitedBody(inner, lambda: asked.append(wire.waited))
+
+    unknown = body.failed
+    read = [body.read(5), body.read(5), body.read(5)]
+
+    assert (unknown, body.failed) == (True, False)
+    assert read == [b"hello", b"world", b""]
+    assert asked == [0]
+
+
+def test_an_awaited_body_that_fails_has_failed():
+    inner, _ = body_of(b"5\r\nhel")
+    body = AwaitedBody(inner, lambda: None)
+    body.read(5)
+
+    with pytest.raises(EOFError):
+        body.read(5)
+
+    assert body.failed
 
 
 def test_all_chunks_that_are_here_are_one_read():

@@ -70,6 +70,7 @@ ATTRIBUTES = [
     "reader.length",
     "req.body.failed",
     "req.force_close",
+    "req._expected_100_continue",
     "self.cfg.settings",
     "self.cfg.is_ssl",
     "self.cfg.worker_int",
