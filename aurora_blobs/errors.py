@@ -210,7 +210,6 @@ class OAuthRefused(BlobServiceError):
         described = "" if not is_plain else f', error_description="{message}"'
         self.headers = (
             ("WWW-Authenticate", f'DPoP algs="{algorithms}", error="{error}"{described}'),
-            ("Access-Control-Expose-Headers", "WWW-Authenticate"),
         )
 
 

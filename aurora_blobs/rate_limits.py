@@ -17,7 +17,6 @@ from aurora_blobs.server.addresses import is_local, network_of
 
 DAY_SECONDS = 86_400
 UPLOADS = "uploads"  # the name of their counters
-_HEADERS = "RateLimit-Limit, RateLimit-Remaining, RateLimit-Reset, RateLimit-Policy, Retry-After"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +34,6 @@ class RateLimitState:
             ("RateLimit-Remaining", str(max(self.limit.count - self.used, 0))),
             ("RateLimit-Reset", str(-(-self.ends_at // 1_000_000))),
             ("RateLimit-Policy", f"{self.limit.count};w={self.limit.seconds}"),
-            ("Access-Control-Expose-Headers", _HEADERS),
         )
 
 

@@ -1,4 +1,4 @@
-"""The systemd units, checked by systemd and against the code."""
+"""The systemd units, checked by systemd and against the code; and nginx.conf against it."""
 
 import re
 import shlex
@@ -10,6 +10,7 @@ from support.project import DEPLOY, ROOT
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
+from aurora_blobs.server.cross_origin import EXPOSED
 
 UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
 
@@ -67,3 +68,7 @@ def test_systemd_waits_for_uploads_before_it_kills():
     uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
 
     assert stopped_after > uploads_have
+
+
+def test_nginx_exposes_the_headers_that_the_service_exposes():
+    assert f'default "{EXPOSED}";' in (DEPLOY / "nginx.conf").read_text()

@@ -19,7 +19,7 @@ from aurora_blobs.errors import (
     ServiceBusy,
 )
 from aurora_blobs.rate_limits import RateLimitState
-from aurora_blobs.server import bodies
+from aurora_blobs.server import bodies, cross_origin
 from aurora_blobs.services import services
 
 log = logging.getLogger("aurora_blobs")
@@ -83,12 +83,10 @@ def _preflight_response() -> Response:
 
 def _finish(response: Response) -> Response:
     headers = response.headers
-    headers.add("Access-Control-Allow-Origin", "*")
+    for name, value in cross_origin.HEADERS:
+        headers.add(name, value)
     if g.headers:
         headers.extend(g.headers)
-        exposed = headers.getlist("Access-Control-Expose-Headers")
-        if exposed:
-            headers["Access-Control-Expose-Headers"] = ", ".join(exposed)
     if g.is_personal:
         headers.setdefault("Cache-Control", "private")
         headers.add("Vary", "Authorization")

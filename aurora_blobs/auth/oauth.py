@@ -100,7 +100,7 @@ class OAuthTokens:
 
     def headers(self) -> tuple[tuple[str, str], ...]:
         """The headers of every answer to a DPoP client: the next nonce."""
-        return ("DPoP-Nonce", self._nonces.next()), ("Access-Control-Expose-Headers", "DPoP-Nonce")
+        return (("DPoP-Nonce", self._nonces.next()),)
 
     def verify(self, token: str, credentials: Credentials) -> OAuthClaims:
         """The claims of *token*, if it is valid and *credentials* prove the key it is bound to.

@@ -36,6 +36,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from aurora_blobs.server import cross_origin
 from aurora_blobs.server.bodies import DRAIN_BYTES, AwaitedBody, ChunkedBody, DirectBody
 from aurora_blobs.server.client_timeouts import TimeoutSocket
 
@@ -240,8 +241,9 @@ def _write_error(client: Any, status: int, reason: str, message: str) -> None:
     if len(message) > _MAX_MESSAGE:  # gunicorn quotes the whole line
         message = message[: _MAX_MESSAGE - 1] + "…"
     body = json.dumps({"error": name, "message": message or phrase}).encode()
+    shared = "".join(f"{name}: {value}\r\n" for name, value in cross_origin.HEADERS)
     head = (
-        f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\nAccess-Control-Allow-Origin: *\r\n"
+        f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\n{shared}"
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, head.encode("latin1") + body)

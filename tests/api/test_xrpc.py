@@ -83,6 +83,7 @@ def test_an_unknown_path_is_not_found(client, path, verb):
 
     assert answer.status_code == 404
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "ETag" in answer.headers["Access-Control-Expose-Headers"].split(", ")
 
 
 def test_a_page_says_which_verbs_it_takes(client):

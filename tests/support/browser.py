@@ -1,4 +1,4 @@
-"""Headless Chromium, which plays a video and reports what happened."""
+"""Headless Chromium, which opens a page of its own origin and returns what the page reports."""
 
 import json
 import os
@@ -6,11 +6,12 @@ import queue
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import urlencode
 
 _FLAGS = [
     "--headless",
@@ -24,7 +25,7 @@ _FLAGS = [
     "--disable-dev-shm-usage",
     "--autoplay-policy=no-user-gesture-required",
 ]
-PAGE = Path(__file__).parent / "player.html"
+_PAGES = Path(__file__).parent
 
 
 def play(source: str, profile: Path) -> dict[str, Any]:
@@ -32,6 +33,18 @@ def play(source: str, profile: Path) -> dict[str, Any]:
 
     *profile* is a folder for Chromium's profile.
     """
+    return _report("player.html", profile, source=source)
+
+
+def fetch(source: str, profile: Path, **headers: str) -> dict[str, Any]:
+    """Fetch *source* in fetcher.html, whose origin is another; the report of the page.
+
+    It has ``status``, ``headers`` and ``size``, or ``error``.
+    """
+    return _report("fetcher.html", profile, source=source, headers=json.dumps(headers))
+
+
+def _report(page: str, profile: Path, **query: str) -> dict[str, Any]:
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
 
     class Page(BaseHTTPRequestHandler):
@@ -39,7 +52,7 @@ def play(source: str, profile: Path) -> dict[str, Any]:
             self.send_response(200)
             self.send_header("Content-Type", "text/html; charset=utf-8")
             self.end_headers()
-            self.wfile.write(PAGE.read_bytes())
+            self.wfile.write((_PAGES / page).read_bytes())
 
         def do_POST(self) -> None:
             reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
@@ -51,16 +64,20 @@ def play(source: str, profile: Path) -> dict[str, Any]:
 
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is missing: tests/setup.sh installs it"
-    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), Page) as server,
+        # Chromium makes a socket in it, whose path must have fewer than 108 bytes.
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as short,
+    ):
         serving = threading.Thread(target=server.serve_forever)
         serving.start()
-        page = f"http://127.0.0.1:{server.server_address[1]}/?source={quote(source, safe='')}"
+        address = f"http://127.0.0.1:{server.server_address[1]}/?{urlencode(query)}"
         with (profile.parent / "chromium.log").open("wb") as log:
             process = subprocess.Popen(
-                [chromium, *_FLAGS, f"--user-data-dir={profile}", page],
+                [chromium, *_FLAGS, f"--user-data-dir={profile}", address],
                 stdout=log,
                 stderr=log,
-                env=os.environ | {"TMPDIR": str(profile.parent)},
+                env=os.environ | {"TMPDIR": short},
                 start_new_session=True,  # so that its child processes can be killed with it
             )
         try:
