@@ -17,6 +17,7 @@ from aurora_blobs.intake.digest import hashing
 from aurora_blobs.intake.memory_budget import MemoryBudget
 from aurora_blobs.intake.stale_files import lock
 from aurora_blobs.intake.writeback import start_writeback
+from aurora_blobs.media.signatures import wanted_bytes
 from aurora_blobs.protocol.cid import cid_of_digest
 
 # Bytes per read; a connection gives what it has, up to this. Measured from 256 KiB to 2 MiB:
@@ -26,7 +27,10 @@ CHUNK = 1024 * 1024
 # A body in memory touches no file before it is known to be wanted. Bodies up to IN_MEMORY bytes are
 # always kept there, those of a known size below LARGE while the memory budget has room.
 IN_MEMORY = 256 * 1024
-HEAD = 8192  # bytes kept for finding the media type; no detector looks further
+HEAD = 8192  # bytes kept for finding the media type
+# Bytes kept of sound behind a tag longer than `HEAD`: as many as any body may have in memory.
+# Covers in tags have a few hundred thousand bytes; beyond, the sound is an MP3 or what it claims.
+MAX_HEAD = IN_MEMORY
 # Bodies this large are written back while they arrive, so the final fdatasync has little left to
 # do. Skipped when the blob looks like one we hold.
 LARGE = 8 * 1024 * 1024
@@ -151,8 +155,9 @@ class _Content:
 class Spooled:
     """Bytes that were counted and hashed. Only `spooled` makes one; it is valid inside its block.
 
-    `cid` is their CID, `size` their number, `head` the first `HEAD` of them and `mime_type` what
-    `inspect` returned. `fingerprint` is 64 bits of a hash of size and head; None below `LARGE`.
+    `cid` is their CID, `size` their number, `head` the first of them, as `inspect` got them, and
+    `mime_type` what it returned. `fingerprint` is 64 bits of a hash of size and head; None below
+    `LARGE`.
     """
 
     def __init__(self, cid: str, mime_type: str, head: bytes, content: _Content) -> None:
@@ -214,12 +219,13 @@ def spooled(
 ) -> Iterator[Spooled]:
     """Read *stream* to its end and yield the result; its files in *folder* go with the block.
 
-    *inspect* gets the first `HEAD` bytes before more is read. It returns the media type, or refuses
-    by raising. *declared_size* is the Content-Length in bytes, None for a chunked body. *encodings*
-    are undone first, and *max_bytes* bounds the decoded bytes. *early_writeback* decides for a
-    large body by its fingerprint whether it is written back while it arrives. *watch* gets each
-    piece of the decoded body before it is kept, and may refuse by raising. So may *reserve*, which
-    gets the bytes that the body takes or, of an unknown size, may take next.
+    *inspect* gets the first `HEAD` bytes before more is read, of tagged sound up to `MAX_HEAD`. It
+    returns the media type, or refuses by raising. *declared_size* is the Content-Length in bytes,
+    None for a chunked body. *encodings* are undone first, and *max_bytes* bounds the decoded bytes.
+    *early_writeback* decides for a large body by its fingerprint whether it is written back while
+    it arrives. *watch* gets each piece of the decoded body before it is kept, and may refuse by
+    raising. So may *reserve*, which gets the bytes that the body takes or, of an unknown size, may
+    take next.
 
     Raises BlobTooLarge (by *declared_size* before the first read), UploadIncomplete,
     InsufficientStorage.
@@ -231,11 +237,14 @@ def spooled(
         BodyReader(stream, declared_size, max_bytes + slack), encodings, max_bytes + slack
     )
     head = _read_up_to(body, HEAD)
+    wanted = min(wanted_bytes(head), max_bytes + 1, MAX_HEAD)
+    if wanted > len(head) == HEAD:
+        head += _read_up_to(body, wanted - HEAD)
     mime_type = inspect(head)
     expected_size = None if encodings else declared_size
-    fingerprint = None if expected_size is None else _fingerprint_of(head, expected_size)
-    wanted = expected_size or 0
-    with memory.lend(wanted if IN_MEMORY < wanted < LARGE else 0) as lent:
+    fingerprint = None if expected_size is None else _fingerprint_of(head[:HEAD], expected_size)
+    size = expected_size or 0
+    with memory.lend(size if IN_MEMORY < size < LARGE else 0) as lent:
         content = _Content(
             folder,
             in_memory=max(lent, IN_MEMORY),

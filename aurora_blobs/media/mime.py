@@ -1,67 +1,10 @@
 """The media type of a blob, from its first bytes and from what the client declared."""
 
-import re
-
 from aurora_blobs.errors import InvalidMimeType, InvalidRequest
-from aurora_blobs.media.signatures import UNKNOWN, detect
+from aurora_blobs.media.signatures import UNKNOWN, detect, hides_sound, shows_pictures
+from aurora_blobs.media.type_names import BROADER, MISTAKEN, NO_CLAIMS, TRUE
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_mime_type
-
-# A claim of another type of the same family is a mistake, not a lie: the type in the bytes is kept.
-_FAMILIES = (frozenset({"video/mp4", "video/quicktime"}), frozenset({"image/png", "image/apng"}))
-
-# Claims that agree with the detected type, by pattern: other names of it, and what a container of
-# that type is used for. Such a claim is kept.
-_FONT = r"(font|application)/.*(sfnt|ttf|otf|opentype|truetype)"
-_OFFICE = r"application/(zip|vnd\..+)"
-_AGREEING = {
-    found: re.compile(pattern)
-    for found, pattern in {
-        "application/epub+zip": r"application/zip",
-        "application/gzip": r"application/(x-gzip|.+\+gzip)",
-        "application/ogg": r"(audio|video)/ogg|audio/opus",
-        "application/rtf": r"text/(rtf|plain)",
-        "application/vnd.oasis.opendocument.presentation": _OFFICE,
-        "application/vnd.oasis.opendocument.spreadsheet": _OFFICE,
-        "application/vnd.oasis.opendocument.text": _OFFICE,
-        "application/vnd.openxmlformats-officedocument.presentationml.presentation": _OFFICE,
-        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet": _OFFICE,
-        "application/vnd.openxmlformats-officedocument.wordprocessingml.document": _OFFICE,
-        "application/x-bzip2": r"application/x-bzip",
-        "application/x-cfb": r"application/(msword|vnd\..+|x-msi|x-ole-storage)",
-        "application/x-deb": r"application/vnd\.debian\.binary-package",
-        "application/x-elf": r"application/x-(executable|sharedlib|pie-executable)",
-        "application/x-msdownload": r"application/(vnd\.microsoft\.portable-executable|x-dosexec)",
-        "application/x-rar-compressed": r"application/(vnd\.rar|x-rar)",
-        "application/x-sqlite3": r"application/(vnd\.sqlite3|.+\+sqlite3)",
-        "application/xml": r"text/(xml|plain|html)|.+\+xml",
-        "application/zip": r"application/(vnd\..+|.+\+zip|java-archive|x-zip-compressed)",
-        "audio/aiff": r"audio/x-aiff",
-        "audio/flac": r"audio/x-flac",
-        "audio/midi": r"audio/x-midi",
-        "audio/mpeg": r"audio/mp3",
-        "audio/ogg": r"application/ogg|audio/opus",
-        "audio/wav": r"audio/(x-wav|wave|vnd\.wave)",
-        "audio/x-m4a": r"audio/(m4a|mp4)",
-        "font/otf": _FONT,
-        "font/ttf": _FONT,
-        "font/woff": r"application/.*woff",
-        "font/woff2": r"application/.*woff2",
-        "image/bmp": r"image/x-(ms-)?bmp",
-        "image/heic": r"image/heif",
-        "image/heif": r"image/(heic|avif)",
-        "image/jpx": r"image/jp2",
-        "image/tiff": r"image/x-(adobe|nikon|sony|canon)-.+",
-        "image/x-icon": r"image/vnd\.microsoft\.icon",
-        "text/vtt": r"text/plain",
-        "video/matroska": r"(video|audio)/(x-)?matroska",
-        "video/mp4": r"audio/mp4|application/mp4|video/x-m4v",
-        "video/ogg": r"application/ogg",
-        "video/webm": r"audio/webm",
-        "video/vnd.avi": r"video/(x-msvideo|avi|msvideo)",
-        "video/x-ms-asf": r"(video|audio)/x-ms-.+",
-    }.items()
-}
 
 _EXTENSIONS = {
     extension: mime_type
@@ -106,11 +49,13 @@ _EXTENSIONS = {
 def choose_mime_type(
     declared: str | None, head: bytes, *, policy: str, allowed: tuple[str, ...]
 ) -> str:
-    """The media type of a blob with the Content-Type *declared*, whose first 8192 bytes are *head*.
+    """The media type of a blob with the Content-Type *declared*, whose first bytes are *head*.
 
-    None, an empty text, a wildcard and application/octet-stream claim nothing. Under the *policy*
+    None, an empty text, a wildcard and the names of `NO_CLAIMS` claim nothing. Under the *policy*
     ``sniff`` the detected type wins over a claim. Under ``strict`` a claim that the bytes
-    contradict is refused, and a claimed image or video must be detected as one.
+    contradict is refused, and a claimed image or video must be detected as one. Where claim and
+    bytes both name the type, the one that *allowed* has is taken; if it has both, that of the
+    bytes under ``sniff``, that of the claim under ``strict``.
 
     Raises InvalidMimeType if the claim is refused or *allowed* does not have the type, and
     InvalidRequest if *declared* is not a media type.
@@ -118,13 +63,12 @@ def choose_mime_type(
     claim = _parse_claim(declared)
     if not head and "*/*" in allowed:
         return claim or UNKNOWN
-    found = detect(head)
-    if policy == "strict" and claim is not None:
-        chosen = _choose_strictly(claim, found, head, allowed)
-    else:
-        chosen = found or claim or UNKNOWN
-    check_allowed(chosen, allowed)
-    return chosen
+    names = _true_names(claim, detect(head), head, policy, allowed)
+    for name in names:
+        if is_allowed(name, allowed):
+            return name
+    check_allowed(names[0], allowed)
+    return names[0]
 
 
 def is_consistent(expected_type: str, head: bytes, policy: str = "strict") -> bool:
@@ -135,7 +79,9 @@ def is_consistent(expected_type: str, head: bytes, policy: str = "strict") -> bo
     found = detect(head)
     if found is None:
         return policy != "strict" or _may_be_unknown(expected_type, head)
-    return _is_same_family(expected_type, found) or _agrees(expected_type, found)
+    if expected_type.startswith("audio/") and hides_sound(head):
+        return True
+    return _is_mistaken(expected_type, found) or _is_true(expected_type, found)
 
 
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:
@@ -173,23 +119,37 @@ def _parse_claim(declared: str | None) -> str | None:
         claim = parse_mime_type(declared)
     except ValueError as error:
         raise InvalidRequest(str(error)) from None
-    return None if "*" in claim or claim == UNKNOWN else claim
+    return None if "*" in claim or claim in NO_CLAIMS else claim
 
 
-def _choose_strictly(claim: str, found: str | None, head: bytes, allowed: tuple[str, ...]) -> str:
+def _true_names(
+    claim: str | None, found: str | None, head: bytes, policy: str, allowed: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The names that the blob may have, the best one first. Raises InvalidMimeType."""
+    is_strict = policy == "strict"
+    if claim is None:
+        return (UNKNOWN,) if found is None else (found, *BROADER.get(found, ()))
     if found is None:
-        if not _may_be_unknown(claim, head):
+        if is_strict and not _may_be_unknown(claim, head):
             raise InvalidMimeType(
                 f"the bytes are not {shown(claim)}, as declared{_accepted(allowed)}"
             )
-        return claim
-    if _is_same_family(claim, found):
-        return found
-    if _agrees(claim, found):
-        return claim
-    raise InvalidMimeType(
-        f"the bytes are {found}, not {shown(claim)}, as declared{_accepted(allowed)}"
-    )
+        return (claim,)
+    if claim == found or _is_mistaken(claim, found):
+        return (found,)
+    if claim.startswith("audio/") and hides_sound(head):
+        return (claim, found)
+    if _is_true(claim, found):
+        # Containers have one signature, whether they hold a film or sound alone.
+        is_sound = claim.startswith("audio/") and not found.startswith("audio/")
+        if is_sound and shows_pictures(found, head):
+            return (found,)
+        return (claim, found) if is_strict or is_sound else (found, claim)
+    if is_strict:
+        raise InvalidMimeType(
+            f"the bytes are {found}, not {shown(claim)}, as declared{_accepted(allowed)}"
+        )
+    return (found,)
 
 
 def _may_be_unknown(mime_type: str, head: bytes) -> bool:
@@ -199,14 +159,12 @@ def _may_be_unknown(mime_type: str, head: bytes) -> bool:
     return True
 
 
-def _is_same_family(claim: str, found: str) -> bool:
-    return any(claim in family and found in family for family in _FAMILIES)
+def _is_mistaken(claim: str, found: str) -> bool:
+    return found in MISTAKEN and MISTAKEN[found].fullmatch(claim) is not None
 
 
-def _agrees(claim: str, found: str) -> bool:
-    if claim == found:
-        return True
-    return found in _AGREEING and _AGREEING[found].fullmatch(claim) is not None
+def _is_true(claim: str, found: str) -> bool:
+    return claim == found or (found in TRUE and TRUE[found].fullmatch(claim) is not None)
 
 
 def _accepted(allowed: tuple[str, ...]) -> str:

@@ -15,13 +15,14 @@ import brotli
 import pytest
 from support.cids import cid_of
 from support.full_disk import max_file_size
+from support.media_samples import id3
 from support.open_files import open_files
 from support.streams import PiecewiseStream
 
 from aurora_blobs.errors import BlobTooLarge, InsufficientStorage, InvalidMimeType, UploadIncomplete
 from aurora_blobs.intake import spool as spool_module
 from aurora_blobs.intake.memory_budget import MemoryBudget
-from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, spooled
+from aurora_blobs.intake.spool import CHUNK, HEAD, IN_MEMORY, LARGE, MAX_HEAD, spooled
 from aurora_blobs.intake.stale_files import stale_files
 
 SIZES = [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY - 1, IN_MEMORY, IN_MEMORY + 1, 3 * IN_MEMORY + 5]
@@ -315,6 +316,28 @@ def test_the_type_is_detected_from_the_head_before_more_is_read(spool):
 
     assert heads == [BODY[:HEAD]]
     assert stream.asked == HEAD // 100 + 1
+
+
+@pytest.mark.parametrize(
+    "tag_size, looked_at",
+    [(100, HEAD), (HEAD - 10, HEAD + 4096), (60_000, 64_106), (2_000_000, MAX_HEAD)],
+    ids=["in the head", "as long as the head", "longer", "beyond the bound"],
+)
+def test_sound_behind_a_tag_is_looked_at_within_a_bound(spool, tag_size, looked_at):
+    heads = []
+    body = id3(tag_size) + b"fLaC" + bytes(100_000)
+
+    def inspect(head):
+        heads.append(head)
+        return "audio/flac"
+
+    with spool(PiecewiseStream(body, [1000] * 10_000), inspect=inspect) as blob:
+        assert blob.cid == cid_of(body)
+    assert heads == [body[:looked_at]]
+
+
+def test_a_tag_cannot_make_the_head_longer_than_a_blob_may_be(spool):
+    refused(spool(id3(60_000) + bytes(60_000), max_bytes=HEAD + 100), BlobTooLarge)
 
 
 @pytest.mark.parametrize("size", [0, 1, HEAD - 1, HEAD, HEAD + 1, IN_MEMORY + 1])

@@ -56,12 +56,98 @@ def ebml(doc_type, *, before=b"", size_bytes=1):
     )
 
 
-def archive(*names):
+def archive(*names, packed=zipfile.ZIP_STORED, **contents):
+    """A ZIP of entries *names*, then of *contents* by name, where ``_`` is any other character."""
     file = io.BytesIO()
-    with zipfile.ZipFile(file, "w") as zipped:
+    with zipfile.ZipFile(file, "w", packed) as zipped:
         for name in names:
             zipped.writestr(name, "content")
+        for name, content in contents.items():
+            zipped.writestr(name, content)
     return file.getvalue()
+
+
+def content_types(main_part):
+    """A list of content types as office programs write it, with *main_part* in it."""
+    return {
+        "[Content_Types].xml": (
+            '<?xml version="1.0"?><Types><Default Extension="rels" ContentType="application/x"/>'
+            f'<Override PartName="/main.xml" ContentType="{main_part}"/></Types>'
+        )
+    }
+
+
+def streamed_archive(**contents):
+    """A ZIP whose entries say their sizes behind their contents."""
+
+    class Pipe(io.RawIOBase):
+        written = b""
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.written += bytes(data)
+            return len(data)
+
+    pipe = Pipe()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for name, content in contents.items():
+            zipped.writestr(name, content)
+    return pipe.written
+
+
+def id3(size, content=b""):
+    """An ID3 tag with *size* bytes in it."""
+    length = bytes(size >> shift & 127 for shift in (21, 14, 7, 0))
+    return b"ID3\x04\0\0" + length + content + bytes(size - len(content))
+
+
+def ape_tag(size):
+    return struct.pack("<8sIIII8x", b"APETAGEX", 2000, size, 1, 0xA0000000) + bytes(size)
+
+
+def mp3(version=3, layer=3, frames=3):
+    """Frames of MPEG audio: 3 is MPEG-1, 2 MPEG-2, 0 MPEG-2.5; at the first rates of each."""
+    head = bytes([0xFF, 0xE0 | version << 3 | (4 - layer) << 1 | 1, 0x10, 0])
+    kbits = {(3, 1): 32, (3, 2): 32, (3, 3): 32, (2, 1): 32, (0, 1): 32}.get((version, layer), 8)
+    rate = {3: 44100, 2: 22050, 0: 11025}[version]
+    size = (
+        12 * kbits * 1000 // rate * 4
+        if layer == 1
+        else (144 if layer == 2 or version == 3 else 72) * kbits * 1000 // rate
+    )
+    return head.ljust(size, b"\0") * frames
+
+
+def adts(frames=3, size=64):
+    return (
+        bytes([0xFF, 0xF1, 0x50, 0x80, size >> 3, size << 5 & 0xE0, 0xFC]).ljust(size, b"\1")
+    ) * (frames)
+
+
+def asf(*streams):
+    """The header of an ASF file with *streams*: ``audio`` and ``video``."""
+    kinds = {
+        "audio": "409e69f84d5bcf11a8fd00805f5c442b",
+        "video": "c0ef19bc4d5bcf11a8fd00805f5c442b",
+    }
+    objects = b"".join(
+        bytes.fromhex("9107dcb7b7a9cf118ee600c00c205365")
+        + struct.pack("<Q", 78)
+        + bytes.fromhex(kinds[kind])
+        + bytes(38)
+        for kind in streams
+    )
+    return (
+        bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+        + struct.pack("<QIBB", 30 + len(objects), len(streams), 1, 2)
+        + objects
+        + bytes(100)
+    )
+
+
+OFFICE = "application/vnd.openxmlformats-officedocument."
 
 
 void = b"\xec\x50\x00" + bytes(4096)  # an EBML Void element of 4096 bytes
@@ -165,6 +251,62 @@ SHOWN = {
         archive("[Content_Types].xml", "_rels/.rels", "word/document.xml"),
         "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
     ),
+    "docx by its list of types": (
+        archive(**content_types(f"{OFFICE}wordprocessingml.document.main+xml")),
+        f"{OFFICE}wordprocessingml.document",
+    ),
+    "docx, compressed": (
+        archive(
+            packed=zipfile.ZIP_DEFLATED,
+            **content_types(f"{OFFICE}wordprocessingml.document.main+xml"),
+        ),
+        f"{OFFICE}wordprocessingml.document",
+    ),
+    "xlsx, streamed": (
+        streamed_archive(**content_types(f"{OFFICE}spreadsheetml.sheet.main+xml")),
+        f"{OFFICE}spreadsheetml.sheet",
+    ),
+    "xlsm": (
+        archive(**content_types("application/vnd.ms-excel.sheet.macroEnabled.main+xml")),
+        "application/vnd.ms-excel.sheet.macroenabled.12",
+    ),
+    "pptx, its list of types last": (
+        archive("_rels/.rels", "ppt/presentation.xml", "[Content_Types].xml"),
+        f"{OFFICE}presentationml.presentation",
+    ),
+    "epub": (archive(mimetype="application/epub+zip"), "application/epub+zip"),
+    "epub, streamed": (
+        streamed_archive(mimetype="application/epub+zip", more="x"),
+        "application/epub+zip",
+    ),
+    "odt": (
+        archive(mimetype="application/vnd.oasis.opendocument.text"),
+        "application/vnd.oasis.opendocument.text",
+    ),
+    **{
+        f"opendocument {kind}": (
+            archive(mimetype=f"application/vnd.oasis.opendocument.{kind}"),
+            f"application/vnd.oasis.opendocument.{kind}",
+        )
+        for kind in ("graphics", "presentation", "spreadsheet", "text-template")
+    },
+    "ppsx": (
+        archive(**content_types(f"{OFFICE}presentationml.slideshow.main+xml")),
+        f"{OFFICE}presentationml.slideshow",
+    ),
+    "zip that states a type of its own": (archive(mimetype="text/html"), "application/zip"),
+    "jar": (archive("META-INF/", "META-INF/MANIFEST.MF", "A.class"), "application/java-archive"),
+    "apk": (archive("classes.dex"), "application/vnd.android.package-archive"),
+    "firefox extension": (archive("META-INF/mozilla.rsa"), "application/x-xpinstall"),
+    "keynote": (
+        archive("Index/Document.iwa", "Index/MasterSlide-1.iwa"),
+        "application/vnd.apple.keynote",
+    ),
+    "numbers": (
+        archive("Index/Tables/a.iwa", "Index/Document.iwa"),
+        "application/vnd.apple.numbers",
+    ),
+    "3mf": (archive("3D/3dmodel.model"), "model/3mf"),
     "gzip": (zlib.compressobj(wbits=31).flush(), "application/gzip"),
     "tar": (b"a" * 100 + bytes(157) + b"ustar\0" + bytes(249), "application/x-tar"),
     "old word": (
@@ -174,6 +316,73 @@ SHOWN = {
     "elf": (b"\x7fELF\x02\x01\x01" + bytes(9), "application/x-elf"),
     "windows program": (PROGRAM, "application/x-msdownload"),
     "wasm": (b"\0asm\x01\0\0\0", "application/wasm"),
+    "jpeg-ls": (b"\xff\xd8\xff\xf7\0\x0b", "image/jls"),
+    "heif of miaf alone": (ftyp(b"miaf", b"miaf", b"MiHB"), "image/heif"),
+    "heic under miaf": (ftyp(b"miaf", b"mif1", b"heic"), "image/heic"),
+    "heic, layered": (ftyp(b"heim", b"mif1"), "image/heic"),
+    "heic sequence, layered": (ftyp(b"hevs", b"msf1"), "image/heic-sequence"),
+    "avif under mif1": (ftyp(b"mif1", b"mif1", b"avif", b"miaf"), "image/avif"),
+    "avif sequence under msf1": (ftyp(b"msf1", b"msf1", b"avis"), "image/avif"),
+    "pictures of a brand of their own": (ftyp(b"jpeg", b"mif1", b"jpeg"), "image/heif"),
+    "avc picture": (ftyp(b"avci", b"mif1"), "image/avci"),
+    "mp4 that lists pictures": (ftyp(b"isom", b"mif1", b"heic"), "video/mp4"),
+    "mp4 of a brand of its own": (ftyp(b"XAVC", b"mp42", b"iso2"), "video/mp4"),
+    "segment": (atom(b"styp", b"msdh\0\0\0\0msdhmsix") + atom(b"sidx", bytes(40)), "video/mp4"),
+    "segment without a styp": (atom(b"moof", atom(b"mfhd", bytes(8))), "video/mp4"),
+    "jpeg 2000": (
+        atom(b"jP  ", b"\r\n\x87\n") + atom(b"ftyp", b"jp2 \0\0\0\0jp2 "),
+        "image/jp2",
+    ),
+    "jpeg 2000, extended": (
+        atom(b"jP  ", b"\r\n\x87\n") + atom(b"ftyp", b"jpx \0\0\0\0jpx "),
+        "image/jpx",
+    ),
+    "glb": (b"glTF\2\0\0\0" + bytes(40), "model/gltf-binary"),
+    "icns": (b"icns\0\0\1\0TOC " + bytes(40), "image/icns"),
+    "font collection": (b"ttcf\0\1\0\0\0\0\0\2" + bytes(40), "font/collection"),
+    "pgp message": (b"-----BEGIN PGP MESSAGE-----\n\nhQ", "application/pgp-encrypted"),
+    "jpeg 2000, bare": (b"\xff\x4f\xff\x51\0\x2f" + bytes(40), "image/j2c"),
+    "xcf": (b"gimp xcf v011\0" + bytes(40), "image/x-xcf"),
+    "xcf of the first gimp": (b"gimp xcf file\0" + bytes(40), "image/x-xcf"),
+    "wav of more than 4 GiB": (b"RF64\xff\xff\xff\xffWAVEds64" + bytes(40), "audio/wav"),
+    "aiff": (b"FORM\0\0\1\0AIFFCOMM" + bytes(40), "audio/aiff"),
+    "flac behind a tag": (id3(50) + b"fLaC\0\0\0\x22" + bytes(34), "audio/flac"),
+    "flac behind two tags": (id3(50) + id3(9) + b"fLaC\0\0\0\x22" + bytes(34), "audio/flac"),
+    "wav behind a tag": (id3(50) + b"RIFF\x24\0\0\0WAVEfmt " + bytes(40), "audio/wav"),
+    "aiff behind a tag": (id3(0) + b"FORM\0\0\1\0AIFFCOMM" + bytes(40), "audio/aiff"),
+    "aac behind a tag": (id3(90) + adts(), "audio/aac"),
+    "mp3 behind a tag": (id3(4000) + mp3(), "audio/mpeg"),
+    "mp3 behind a tag and an ape tag": (id3(40) + ape_tag(100) + mp3(), "audio/mpeg"),
+    "musepack behind an ape tag": (ape_tag(64) + b"MPCKSH\x0e" + bytes(40), "audio/x-musepack"),
+    "a picture behind a tag": (id3(30) + picture("PNG"), "audio/mpeg"),
+    "a tag that never ends": (id3(200_000)[:HEAD], "audio/mpeg"),
+    "mp3, mpeg-1": (mp3(3), "audio/mpeg"),
+    "mp3, mpeg-2": (mp3(2), "audio/mpeg"),
+    "mp3, mpeg-2.5": (mp3(0), "audio/mpeg"),
+    "mp2": (mp3(3, layer=2), "audio/mpeg"),
+    "mp2, mpeg-2": (mp3(2, layer=2), "audio/mpeg"),
+    "mp1": (mp3(3, layer=1), "audio/mpeg"),
+    "mp3 of one frame": (mp3(3, frames=1), "audio/mpeg"),
+    "aac": (adts(), "audio/aac"),
+    "ac-3": (b"\x0b\x77\x12\x34\x10\x40" + bytes(60), "audio/vnd.dolby.dd-raw"),
+    "e-ac-3": (b"\x0b\x77\x00\x1f\x10\x80".ljust(64, b"\0") * 3, "audio/vnd.dolby.dd-raw"),
+    "wavpack": (b"wvpk\x40\0\0\0\x10\4" + bytes(54), "audio/wavpack"),
+    "monkey's audio": (b"MAC \x96\x0f\0\0" + bytes(40), "audio/ape"),
+    "musepack, stream version 7": (b"MP+\x07" + bytes(40), "audio/x-musepack"),
+    "dsf": (b"DSD \x1c\0\0\0\0\0\0\0" + bytes(40), "audio/x-dsf"),
+    "dff": (b"FRM8\0\0\0\0\0\0\1\0DSD FVER" + bytes(40), "audio/x-dff"),
+    "caf": (b"caff\0\1\0\0desc" + bytes(40), "audio/x-caf"),
+    "amr": (b"#!AMR\n\x3c" + bytes(31), "audio/amr"),
+    "wma": (asf("audio"), "audio/x-ms-asf"),
+    "wmv, its sound first": (asf("audio", "video"), "video/x-ms-asf"),
+    "ogm": (b"OggS\0\x02" + bytes(22) + b"\x01video\0\0" + bytes(9), "video/ogg"),
+    "vcard": (b"BEGIN:VCARD\r\nVERSION:4.0\r\n", "text/vcard"),
+    "calendar": (b"BEGIN:VCALENDAR\nVERSION:2.0\n", "text/calendar"),
+    "rtf": (b"{\\rtf1\\ansi hello}", "application/rtf"),
+    "postscript": (b"%!PS-Adobe-3.0\n%%Pages: 1\n", "application/postscript"),
+    "encapsulated postscript": (b"%!PS-Adobe-3.0 EPSF-3.0\n", "application/eps"),
+    "utf-16 xml": ("\ufeff<?xml version='1.0'?><a/>".encode("utf-16-le"), "application/xml"),
+    "colour profile": (bytes(36) + b"acsp" + bytes(90), "application/vnd.iccprofile"),
     "webvtt": (b"WEBVTT\n\n00:00.000 --> 00:01.000\nhello", "text/vtt"),
     "webvtt, the word alone": (b"WEBVTT", "text/vtt"),
     "webvtt after a byte order mark": (b"\xef\xbb\xbfWEBVTT - title\n", "text/vtt"),
@@ -199,6 +408,21 @@ NOT_SHOWN = {
     "a text that begins as a program": b"MZ is what a program begins with",
     "a text that begins as a database": b"SQLite is a database in a library",
     "a text that begins as flash": b"CWS is short for many things, all of them long",
+    "a text in utf-8 that begins as a bmp": "BMW für alle".encode(),
+    "a text in latin-1 that begins as a bmp": "BMW für alle".encode("latin-1"),
+    "a text in windows-1252 that begins as a program": "MZ – für alle".encode("cp1252"),
+    "a text in shift-jis that begins as a bmp": "BM方式のメモ".encode("shift-jis"),
+    "a text that begins as a tag": b"ID3 tags are in front of sound, and say who plays it",
+    "a text that begins as a picture": b"GIF89a is a format of 1989",
+    "a text that begins as musepack": b"MP+ is a codec",
+    "a text that begins as postscript": b"%! is how it begins",
+    "a text that begins as a pdf": b"%PDF is how it begins",
+    "a text that begins as a model": b"solid ground is what we need",
+    "a text that begins as a drawing": b"AC1015 is a version of AutoCAD",
+    "a text that begins as an extension": b"Cr24 is how extensions of Chrome begin",
+    "frames that do not follow each other": mp3()[:60] + bytes(2000),
+    "utf-16 text of latin letters": "ｈello".encode("utf-16"),
+    "a tag's name and no tag": b"ID3\xff\xff\0\0\0\0\0" + bytes(40),
     "webvtt with more to the word": b"WEBVTTX\n",
     "a text that begins as a transport stream": b"G" * 100 + b" is a letter " * 30,
     "a text about a ftyp": b"the ftyp box comes first",
