@@ -58,13 +58,13 @@ class _Bounded:
 
 
 class _Inflating:
-    """gzip or zlib data, decoded in steps of at most `_STEP` bytes in and *size* bytes out."""
+    """gzip or deflate data, decoded in steps of at most `_STEP` bytes in and *size* bytes out."""
 
-    def __init__(self, stream: Reader, wbits: int) -> None:
+    def __init__(self, stream: Reader, wbits: int, waiting: bytes = b"") -> None:
         self._stream = stream
         self._wbits = wbits
         self._inflate = zlib.decompressobj(wbits)
-        self._waiting = b""  # encoded bytes that were read and are not decoded yet
+        self._waiting = waiting  # encoded bytes that were read and are not decoded yet
 
     def read(self, size: int, /) -> bytes:
         while True:
@@ -73,9 +73,13 @@ class _Inflating:
             if self._inflate.eof:
                 if not self._waiting:
                     return b""
-                # RFC 1952, 2.2: a gzip file is a series of members.
                 if self._wbits != _GZIP:
                     raise _undecodable()
+                # RFC 1952, 2.2: a gzip file is a series of members. Tools fill blocks up with
+                # zeros behind them, and gzip(1), curl and browsers pass over these.
+                self._waiting = self._waiting.lstrip(b"\0")
+                if not self._waiting:
+                    continue
                 self._inflate = zlib.decompressobj(self._wbits)
             ended = not self._waiting
             try:
@@ -87,6 +91,26 @@ class _Inflating:
                 return data
             if ended and not self._inflate.eof:
                 raise _undecodable()
+
+
+class _Deflate:
+    """deflate data: in zlib's format, or bare as some clients send it."""
+
+    def __init__(self, stream: Reader) -> None:
+        self._stream = stream
+        self._inflating: _Inflating | None = None
+
+    def read(self, size: int, /) -> bytes:
+        if self._inflating is None:
+            start = self._stream.read(_STEP)
+            while len(start) == 1 and (more := self._stream.read(_STEP)):
+                start += more
+            # RFC 1950, 2.2. No bare stream begins so: the bits would be those of a stored block
+            # that is filled up with ones, where encoders write zeros.
+            is_zlib = len(start) > 1 and start[0] & 15 == 8 and not (start[0] << 8 | start[1]) % 31
+            wbits = _ZLIB if is_zlib else -_ZLIB
+            self._inflating = _Inflating(self._stream, wbits, waiting=start)
+        return self._inflating.read(size)
 
 
 class _Brotli:
@@ -127,7 +151,7 @@ _GZIP, _ZLIB = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS
 _DECODERS: dict[str, Callable[[Reader], Reader]] = {
     "gzip": lambda stream: _Inflating(stream, _GZIP),
     "x-gzip": lambda stream: _Inflating(stream, _GZIP),
-    "deflate": lambda stream: _Inflating(stream, _ZLIB),
+    "deflate": _Deflate,
 }
 if importlib.util.find_spec("brotli"):
     _DECODERS["br"] = _Brotli

@@ -112,7 +112,9 @@ def test_a_body_that_ends_early_is_refused(coding, kept):
 
 
 @pytest.mark.parametrize("coding", ENCODE)
-@pytest.mark.parametrize("garbage", [b"\0", b"x", b"garbage" * 50_000], ids=["NUL", "byte", "much"])
+@pytest.mark.parametrize(
+    "garbage", [b"\0x", b"x", b"garbage" * 50_000], ids=["NUL and byte", "byte", "much"]
+)
 @pytest.mark.parametrize("sizes", [(1 << 30,), [1] * 100], ids=["at once", "by bytes"])
 def test_a_body_that_goes_on_after_its_end_is_refused(coding, garbage, sizes):
     with pytest.raises(UploadIncomplete):
@@ -137,10 +139,50 @@ def test_a_wrong_checksum_is_refused(coding):
         decode(bytes(data), coding)
 
 
-def test_a_bare_deflate_stream_is_not_deflate():
-    # RFC 9110, 8.4.1.2: deflate is the zlib format.
+def bare(data, level=9):
+    return zlib.compress(data, level, wbits=-zlib.MAX_WBITS)
+
+
+# RFC 9110, 8.4.1.2: deflate is the zlib format. Some clients send it without zlib's frame.
+@pytest.mark.parametrize("level", [0, 1, 9])
+@pytest.mark.parametrize(
+    "data", [b"", b"a", TEXT, NOISE], ids=["empty", "one byte", "text", "noise"]
+)
+@pytest.mark.parametrize(
+    "sizes", [(1 << 30,), [1, 1, 1, 1 << 30]], ids=["at once", "its start by bytes"]
+)
+def test_a_bare_deflate_stream_is_deflate(data, level, sizes):
+    assert decode(bare(data, level), "deflate", sizes=sizes) == data
+
+
+@pytest.mark.parametrize("kept", [0, 1, 5, -1, -9], ids=lambda kept: f"[:{kept}]")
+def test_a_bare_deflate_stream_that_ends_early_is_refused(kept):
+    with pytest.raises(UploadIncomplete, match="unable to read input"):
+        decode(bare(NOISE)[:kept], "deflate")
+
+
+@pytest.mark.parametrize("garbage", [b"\0", b"x", b"garbage" * 50_000], ids=["NUL", "byte", "much"])
+def test_a_bare_deflate_stream_that_goes_on_after_its_end_is_refused(garbage):
     with pytest.raises(UploadIncomplete):
-        decode(zlib.compress(TEXT)[2:-4], "deflate")
+        decode(bare(TEXT) + garbage, "deflate")
+
+
+@pytest.mark.parametrize("coding", ["gzip", "x-gzip"])
+@pytest.mark.parametrize(
+    "padding, sizes",
+    [(1, [1] * 1000), (511, [1] * 1000), (511, [1 << 30]), (200_000, [1 << 30])],
+    ids=["a byte, by bytes", "a block, by bytes", "a block", "much"],
+)
+def test_zeros_behind_gzip_are_passed_over(coding, padding, sizes):
+    padded = gzip.compress(b"one") + bytes(padding)
+
+    assert decode(padded, coding, sizes=sizes) == b"one"
+    assert decode(padded + gzip.compress(b"two"), coding, sizes=sizes) == b"onetwo"
+
+
+def test_zeros_alone_are_not_gzip():
+    with pytest.raises(UploadIncomplete):
+        decode(bytes(1000), "gzip")
 
 
 @pytest.mark.parametrize("coding", ENCODE)

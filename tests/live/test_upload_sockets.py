@@ -222,6 +222,16 @@ UNDERSTOOD = {
         chunks(gzip.compress(PART), gzip.compress(b"more")),
         PART + b"more",
     ),
+    "a member and zeros": (
+        CHUNKED + b"\r\n" + GZIP,
+        chunks(gzip.compress(PART), bytes(512)),
+        PART,
+    ),
+    "deflate without zlib's frame": (
+        CHUNKED + b"\r\nContent-Encoding: deflate",
+        chunks(zlib.compress(PART, wbits=-15)),
+        PART,
+    ),
     "an expectation": (LENGTH + b"\r\nExpect: 100-continue", PART, PART),
 }
 REFUSED = {
