@@ -12,6 +12,8 @@ from aurora_blobs.media.zip_types import zip_type
 
 UNKNOWN = "application/octet-stream"
 
+# A start of frame of JPEG-LS and its length, for 1 to 4 components. ITU T.87, C.2.2
+_JPEG_LS_FRAMES = frozenset(bytes([0xF7, 0, 8 + 3 * count]) for count in range(1, 5))
 _PNG = b"\x89PNG\r\n\x1a\n"
 _CHUNK = Struct(">I4s")  # of a PNG: the length of the data, the kind
 _RIFF = {
@@ -157,7 +159,7 @@ def detect(head: bytes) -> str | None:
     rest of the file is not looked at, so it may be damaged or harmful.
     """
     if head.startswith(b"\xff\xd8\xff"):
-        return "image/jls" if head[3:4] == b"\xf7" else "image/jpeg"
+        return "image/jls" if head[3:6] in _JPEG_LS_FRAMES else "image/jpeg"
     if head.startswith(_PNG):
         return _png_type(head)
     if head.startswith(b"RIFF") and head[8:12] in _RIFF:
