@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
 
-from PIL import Image, ImageCms, PngImagePlugin
+from PIL import Image, ImageChops, ImageCms, PngImagePlugin
 
 from aurora_blobs.media import exif
+from aurora_blobs.thumbnails.mending import mended, with_end
 from aurora_blobs.thumbnails.presets import READABLE, Preset
 
 # Of one image, by Pillow's name of its format. At its bound each was measured to need less than
@@ -66,6 +67,10 @@ class Unusable(Exception):
     """No thumbnail can be made of the bytes; the message says why."""
 
 
+class _TooLarge(Exception):
+    """The picture has more than `MAX_PIXELS`."""
+
+
 class _TooSlow(Exception):
     """The frames of an animation take more than `_FRAMES_SECONDS`."""
 
@@ -106,14 +111,19 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
     try:
         if form == "webp" and kind in _ANIMATED:
             # What is too much for an animation, or damaged behind its first frame, stands still.
-            with suppress(_TooSlow, MemoryError, *_DAMAGED), _opened(source, kind) as image:
-                if _is_short_animation(image, preset):
-                    return _encoded_animation(image, preset)
-        with _opened(source, kind) as image:
-            if image.width * image.height > MAX_PIXELS[kind]:
-                raise Unusable(too_large)
-            return _encoded(_thumbnail(image, preset), form)
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError):
+            with suppress(_TooSlow, MemoryError, *_DAMAGED):
+                animation = _animation(mended(source, kind, moves=True), kind, preset)
+                if animation is not None:
+                    return animation
+        source = mended(source, kind)
+        try:
+            return _encoded(_still(source, kind, preset), form)
+        except OSError:
+            if kind != "JPEG":
+                raise
+        # Not before: until here the error keeps the first attempt's pixels in memory.
+        return _encoded(_still(_completed(source), kind, preset), form)
+    except (_TooLarge, Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unusable(too_large) from None
     except MemoryError:
         raise Unusable("the picture needs more memory than is allowed") from None
@@ -124,6 +134,31 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
 def _opened(source: BinaryIO, kind: str) -> Image.Image:
     source.seek(0)
     return Image.open(source, formats=(kind,))
+
+
+def _animation(source: BinaryIO, kind: str, preset: Preset) -> bytes | None:
+    """The thumbnail that moves; None if there is none. Raises _TooSlow."""
+    with _opened(source, kind) as image:
+        return _encoded_animation(image, preset) if _is_short_animation(image, preset) else None
+
+
+def _still(source: BinaryIO, kind: str, preset: Preset) -> Image.Image:
+    """Raises _TooLarge."""
+    with _opened(source, kind) as image:
+        if image.width * image.height > MAX_PIXELS[kind]:
+            raise _TooLarge
+        return _thumbnail(image, preset)
+
+
+def _completed(source: BinaryIO) -> BinaryIO:
+    """*source*, a JPEG, with the end that it lacks. Raises OSError if it lacks pixels too."""
+    ends = list(with_end(source))
+    with _opened(ends[0], "JPEG") as one, _opened(ends[1], "JPEG") as other:
+        for image in (one, other):
+            image.draft(None, (1, 1))  # an eighth of the size, by the means of 8 x 8 pixels
+        if ImageChops.difference(one, other).getbbox() is not None:
+            raise OSError("pixels are missing")
+    return ends[0]
 
 
 def _is_short_animation(image: Image.Image, preset: Preset) -> bool:
