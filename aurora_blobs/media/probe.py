@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from aurora_blobs.media import image_size, video
+from aurora_blobs.media import heif, image_size, video
 from aurora_blobs.media.byte_source import ByteSource, Unreadable
 
 _IMAGES = {
@@ -11,11 +11,21 @@ _IMAGES = {
     "image/apng": image_size.png_size,
     "image/gif": image_size.gif_size,
     "image/webp": image_size.webp_size,
+    "image/avif": heif.heif_size,
+    "image/heic": heif.heif_size,
+    "image/heic-sequence": heif.heif_size,
+    "image/heif": heif.heif_size,
+    "image/heif-sequence": heif.heif_size,
 }
 _VIDEOS = {
     "video/mp4": video.mp4_info,
     "video/quicktime": video.mp4_info,
+    "video/x-m4v": video.mp4_info,
+    "video/3gpp": video.mp4_info,
+    "video/3gpp2": video.mp4_info,
     "video/webm": video.webm_info,
+    "video/matroska": video.webm_info,
+    "video/x-matroska": video.webm_info,
 }
 PROBED_TYPES = frozenset((*_IMAGES, *_VIDEOS))
 _MAX_SIDE = 2**31 - 1  # PNG's own limit; the other formats have lower ones

@@ -1,8 +1,10 @@
+import io
 import random
 import struct
 import time
 
 import pytest
+from PIL import Image
 from support import media
 
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
@@ -21,6 +23,14 @@ def info(ticks: bytes, scale: int = 1_000_000) -> bytes:
     )
 
 
+def encoded_avif(orientation: int) -> bytes:
+    output = io.BytesIO()
+    image = Image.new("RGB", (480, 640), "green")
+    image.save(output, "AVIF", exif=b"Exif\0\0" + turned(orientation))
+    return output.getvalue()
+
+
+SIZE = media.extents(640, 480)
 IMAGES = {
     "jpeg": (JPEG, media.jpeg(640, 480)),
     "progressive jpeg": (JPEG, media.jpeg(640, 480, frame=0xC2)),
@@ -47,6 +57,29 @@ IMAGES = {
     "webp lossy": (WEBP, media.webp(media.vp8(640, 480))),
     "webp lossless": (WEBP, media.webp(media.vp8l(640, 480))),
     "webp extended": (WEBP, media.webp(media.vp8x(640, 480), media.vp8(640, 480))),
+    "heic": ("image/heic", media.heif(SIZE)),
+    "heic, wide numbers": ("image/heic", media.heif(SIZE, version=1)),
+    "heic, half a turn": ("image/heic", media.heif(SIZE, media.box(b"irot", b"\2"))),
+    "heic, a quarter turn": (
+        "image/heic",
+        media.heif(media.extents(480, 640), media.box(b"irot", b"\1")),
+    ),
+    "heic, cut and then turned": (
+        "image/heic",
+        media.heif(
+            media.extents(512, 640),
+            media.box(b"clap", struct.pack(">8I", 480, 1, 1280, 2, 0, 1, 0, 1)),
+            media.box(b"irot", b"\3"),
+        ),
+    ),
+    "heif, a film behind it": ("image/heif", media.heif(SIZE, behind=media.mp4())),
+    "heif sequence": ("image/heif-sequence", media.heif(SIZE, brand=b"msf1")),
+    "heic sequence without a still": (
+        "image/heic-sequence",
+        media.box(b"ftyp", b"hevc") + media.box(b"moov", media.track(640, 480)),
+    ),
+    "avif": ("image/avif", media.heif(SIZE, brand=b"avif")),
+    "avif that is turned": ("image/avif", encoded_avif(6)),
     "webp, orientation 7": (
         WEBP,
         media.webp(media.vp8x(480, 640, 0x08), media.vp8(480, 640), media.riff(b"EXIF", turned(7))),
@@ -129,6 +162,22 @@ VIDEOS = {
                 b"sidx", struct.pack(">IIIIIHH 6I", 0, 1, 1000, 0, 0, 0, 2, 9, 1000, 0, 9, 500, 0)
             ),
         ),
+    ),
+    "m4v": (
+        "video/x-m4v",
+        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))),
+    ),
+    "3gpp": (
+        "video/3gpp",
+        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))),
+    ),
+    "3gpp2": (
+        "video/3gpp2",
+        media.mp4(media.box(b"moov", media.movie_header(600, 900), media.track(640, 480))),
+    ),
+    "matroska": (
+        "video/matroska",
+        media.webm(info(struct.pack(">d", 1500)), media.webm_video(640, 480)),
     ),
     "webm": (WEBM, media.webm(info(struct.pack(">d", 1500)), media.webm_video(640, 480))),
     "webm, short floats, other scale": (
@@ -230,6 +279,19 @@ HOSTILE = {
     ),
     "a jpeg of empty segments": (JPEG, b"\xff\xd8" + media.segment(0xFE, b"") * 1_000_000),
     "a jpeg of fill bytes": (JPEG, b"\xff\xd8" + b"\xff" * 5_000_000),
+    "a heic of many items": (
+        "image/heic",
+        media.box(
+            b"meta",
+            bytes(4),
+            media.box(b"pitm", bytes(6)),
+            media.box(
+                b"iprp",
+                media.box(b"ipco", media.box(b"free") * 600),
+                *[media.box(b"ipma", bytes(4), b"\0\1\0\0", b"\0\0\xff" * 9000)] * 180,
+            ),
+        ),
+    ),
     "a png of empty chunks": (PNG, media.png(640, 480, media.chunk(b"tEXt", b"") * 400_000)),
 }
 

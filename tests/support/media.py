@@ -152,6 +152,43 @@ def mp4(*boxes: bytes) -> bytes:
     return box(b"ftyp", b"isom\0\0\2\0isommp41") + b"".join(boxes)
 
 
+def heif(
+    *properties: bytes, brand: bytes = b"heic", version: int = 0, behind: bytes = b""
+) -> bytes:
+    """A HEIC or AVIF whose second item, with *properties*, is the one that is shown."""
+    number = ">I" if version else ">H"
+    flag = 1 if version else 0
+    width = ">H" if version else ">B"
+    indices = b"".join(struct.pack(width, 2 + index) for index in range(len(properties)))
+    associations = (
+        struct.pack(number, 1)
+        + b"\1"
+        + struct.pack(width, 1)
+        + struct.pack(number, 2)
+        + bytes([len(properties)])
+        + indices
+    )
+    return (
+        box(b"ftyp", brand, bytes(4), b"mif1", brand)
+        + box(
+            b"meta",
+            bytes(4),
+            box(b"hdlr", bytes(8), b"pict", bytes(13)),
+            box(b"pitm", bytes([version, 0, 0, 0]), struct.pack(number, 2)),
+            box(
+                b"iprp",
+                box(b"ipco", extents(9, 9), *properties),
+                box(b"ipma", bytes([version, 0, 0, flag]), struct.pack(">I", 2), associations),
+            ),
+        )
+        + behind
+    )
+
+
+def extents(width: int, height: int) -> bytes:
+    return box(b"ispe", bytes(4), struct.pack(">II", width, height))
+
+
 def element(identifier: str, *contents: bytes, unknown: bool = False) -> bytes:
     content = b"".join(contents)
     size = b"\x01" + (b"\xff" * 7 if unknown else len(content).to_bytes(7, "big"))
