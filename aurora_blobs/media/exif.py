@@ -4,6 +4,7 @@ Exif 2.32 (CIPA DC-008) is TIFF 6.0: directories of entries of 12 bytes, linked 
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from aurora_blobs.media.byte_source import ByteSource, Unreadable, bytes_at
@@ -14,8 +15,13 @@ MAGICS = (b"II*\0", b"MM\0*")
 _ORIENTATION, _GPS_DIRECTORY = 0x0112, 0x8825
 # Latitude and longitude, of the camera and of its destination.
 _POSITIONS = frozenset((2, 4, 20, 22))
-_SHORT, _LONG, _RATIONAL, _SIGNED_RATIONAL = 3, 4, 5, 10
+_SHORT, _RATIONAL, _SIGNED_RATIONAL = 3, 5, 10
+# Bytes of a number by its type: BYTE, SHORT, LONG, their signed twins, and IFD. A pointer should
+# be a LONG or an IFD; readers take any.
+_INTEGER_SIZES = {1: 1, 3: 2, 4: 4, 6: 1, 8: 2, 9: 4, 13: 4}
 _MAX_ENTRIES = 512  # a guess; cameras write under 50
+_MAX_DIRECTORIES = 8  # in a chain; a guess, cameras write two
+_MAX_POINTERS = 2  # to positions; cameras write one
 
 
 class _Entry(NamedTuple):
@@ -45,13 +51,18 @@ def has_position(source: ByteSource, at: int = 0) -> bool:
     """
     try:
         tiff = _Tiff(source, at)
-        for entry in tiff.first_directory():
-            if entry.tag == _GPS_DIRECTORY and entry.kind == _LONG:
-                gps = tiff.directory(tiff.uint(entry.at, 4))
-                return any(tiff.is_position(found) for found in gps)
+        pointers = (
+            entry
+            for entry in islice(tiff.all_entries(), 2 * _MAX_ENTRIES)
+            if entry.tag == _GPS_DIRECTORY and entry.kind in _INTEGER_SIZES
+        )
+        return any(
+            tiff.is_position(found)
+            for entry in islice(pointers, _MAX_POINTERS)
+            for found in tiff.directory(tiff.uint(entry.at, _INTEGER_SIZES[entry.kind]))
+        )
     except Unreadable:
-        pass
-    return False
+        return False
 
 
 class _Tiff:
@@ -70,6 +81,15 @@ class _Tiff:
 
     def first_directory(self) -> Iterator[_Entry]:
         return self.directory(self.uint(4, 4))
+
+    def all_entries(self) -> Iterator[_Entry]:
+        """The entries of the first directory and of those that follow it."""
+        offset = self.uint(4, 4)
+        for _ in range(_MAX_DIRECTORIES):
+            yield from self.directory(offset)
+            offset = self.uint(offset + 2 + 12 * self.uint(offset, 2), 4)
+            if not offset:
+                return
 
     def directory(self, offset: int) -> Iterator[_Entry]:
         for index in range(min(self.uint(offset, 2), _MAX_ENTRIES)):
