@@ -111,7 +111,10 @@ class BlobStore:
         return True
 
     def collect(self) -> int:
-        """Remove what unfinished uploads have left, and bytes that nobody owns; how many things."""
+        """Remove what unfinished uploads have left, and bytes that nobody owns; how many things.
+
+        What a service on the same folder holds as temporary goes by the `grace_seconds` of *rules*.
+        """
         return sum(found.count for found in self._collector.run() if found.failure is None)
 
     def take_down(self, cid: str, *, did: str | None = None, ref: str = "") -> None:

@@ -51,6 +51,20 @@ def test_a_blob_is_kept_until_it_is_deleted(store, tmp_path):
     assert entry.unreferenced_since is None
 
 
+@pytest.mark.parametrize(
+    "rules, is_kept", [(None, False), (UploadRules(grace_seconds=10**9), True)]
+)
+def test_what_a_service_has_as_temporary_is_collected_by_the_grace_of_the_rules(
+    alice, rules, is_kept
+):
+    cid = alice.blob(jpeg("cat"))["ref"]["$link"]  # by the clock of the test, long ago
+
+    with open_store(alice.services.config.data_dir, rules=rules) as store:
+        store.collect()
+
+    assert (alice.services.blobs.backend.size(cid) is not None) == is_kept
+
+
 def test_bytes_go_with_their_last_owner(store, tmp_path):
     cid = store.upload(io.BytesIO(jpeg("cat")), did=ALICE).cid
     store.upload(io.BytesIO(jpeg("cat")), did=BOB)
