@@ -42,7 +42,7 @@ def delete_unowned_if(
 ) -> list[str] | None:
     """As `delete_unowned`, if *check* agrees in the same transaction; None if it does not.
 
-    Follows the locking rule of catalog/blobs.py.
+    Follows the removal rule of catalog/blobs.py.
     """
     with database.write() as tx:
         if not check(tx):

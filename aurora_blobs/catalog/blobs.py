@@ -1,6 +1,6 @@
 """Blobs and the accounts that own them: the rows of `blob` and `blob_metadata`.
 
-The locking rule keeps an upload and a deletion of the same bytes apart.
+The removal rule keeps an upload and a deletion of the same bytes apart.
 
 Deleting: bytes are removed only inside a write transaction, before it commits. The transaction
 deletes the `blob` row as well, or has found that there is none. Where the bytes were wrong, or the

@@ -198,8 +198,9 @@ class Database:
     def write(self) -> Iterator[Transaction]:
         """All or nothing: committed when the block ends, rolled back when it raises.
 
-        The block holds the only write lock. It may use neither network nor files, except for the
-        deletion that the locking rule in catalog/blobs.py asks for. The before-commit hook may.
+        The block holds the only write lock. It uses neither network nor files, except to remove
+        bytes by the removal rule in catalog/blobs.py, and to ask for the size, version or mark of
+        such bytes. The before-commit hook may.
 
         Raises ServiceBusy, InsufficientStorage.
         """

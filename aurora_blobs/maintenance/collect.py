@@ -1,7 +1,7 @@
 """The collector: removes expired temporary blobs, unowned bytes and other rows that have expired.
 
 Any number of collectors and servers may run at once. Each thing is removed in a transaction of its
-own, which first checks that it is still over. Bytes go by the locking rule of catalog/blobs.py.
+own, which first checks that it is still over. Bytes go by the removal rule of catalog/blobs.py.
 """
 
 from collections.abc import Callable, Iterator

@@ -154,7 +154,7 @@ class Migration:
         return now is not None and now.stored_at is not None
 
     def _undo_copy(self, cid: str) -> None:
-        # The blob was collected while it was copied. Follows the locking rule of catalog/blobs.py.
+        # The blob was collected while it was copied. Follows the removal rule of catalog/blobs.py.
         with self._database.write() as tx:
             if inventory.find_row(tx, cid) is None:
                 self._target.delete(cid)

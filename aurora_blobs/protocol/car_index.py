@@ -35,7 +35,7 @@ class CarIndex:
     """Where each block of a CAR file is, found out and checked while the file arrives.
 
     `feed` takes the file's bytes in their order, `close` comes after the last. Each block is hashed
-    and compared with its CID as soon as it is whole. Memory holds one block, and about 18 bytes for
+    and compared with its CID as soon as it is whole. Memory holds one block, and about 20 bytes for
     each (measured). A block is found by the first 8 bytes of its digest; blocks that share them are
     tried in turn. `did` is the owner, None before the commit is there.
 

@@ -2,11 +2,13 @@
 
 import re
 
+import pytest
 from support.pages import blocks, rows
 from support.project import DOCS, PACKAGE, ROOT
 from test_import_rules import FLASK_BEGINS, ROWS
 
 PAGE = DOCS / "architecture.md"
+LOCKS = PAGE.read_text().partition("## Locks\n")[2].partition("\n## ")[0]
 TREE = PAGE.read_text().partition("## The tree\n")[2].partition("\n## ")[0]
 
 
@@ -28,13 +30,25 @@ def test_the_rows_of_imports_are_those_that_hold():
     assert f"Flask begins at `{ROWS[FLASK_BEGINS]}`" in PAGE.read_text()
 
 
-def test_the_files_that_the_page_names_exist():
+@pytest.mark.parametrize("page", [PAGE, ROOT / "CONTRIBUTING.md"], ids=lambda page: page.name)
+def test_the_files_that_a_page_names_exist(page):
     named = re.findall(
-        r"`([a-z_]+/[\w/.-]*\w\.py|(?:tests|bench|deploy)/[\w/.-]*)`", PAGE.read_text()
+        r"`([a-z_]+/[\w/.-]*\w\.py|(?:tests|bench|deploy)/[\w/.-]*)`", page.read_text()
     )
 
     assert len(named) > 5
     assert [name for name in named if not exists(name)] == []
+
+
+def test_every_module_that_makes_a_lock_is_named_with_the_order_of_locks():
+    makers = {
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if re.search(r"\b(\w*Lock|\w*Semaphore|Condition|flock|locked_file)\(", path.read_text())
+    }
+
+    assert len(makers) > 10
+    assert makers - set(re.findall(r"`([\w/]+\.py)`", LOCKS)) == set()
 
 
 def exists(name):
