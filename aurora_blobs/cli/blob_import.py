@@ -8,6 +8,7 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, json_option
+from aurora_blobs.cli.output import printable
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import BlobImporter, Found, in_bucket, in_folder
 from aurora_blobs.protocol.syntax import parse_did
@@ -41,7 +42,8 @@ def import_blobs(
     """
     if dry_run:
         for found in _blobs_at(origin):
-            click.echo(f"{found.did or did or 'nobody'}\t{found.cid}\t{found.size}\t{found.name}")
+            owner = found.did or did or "nobody"
+            click.echo("\t".join((owner, found.cid, str(found.size), printable(found.name))))
         return
     sizes = [found.size for found in _blobs_at(origin)]
     job = BlobImporter(

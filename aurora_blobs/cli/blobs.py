@@ -8,7 +8,7 @@ from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, moment, show, show_all
+from aurora_blobs.cli.output import Group, moment, printable, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
@@ -123,7 +123,7 @@ def _show_account(account: dict[str, Any]) -> None:
     hidden = ("cid", "records")
     show({name: value for name, value in account.items() if name not in hidden}, False)
     for uri in account["records"]:
-        click.echo(f"named by {uri}")
+        click.echo(f"named by {printable(uri)}")
 
 
 def _row(entry: Entry) -> dict[str, Any]:

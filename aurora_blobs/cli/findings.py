@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aurora_blobs.cli.output import show
+from aurora_blobs.cli.output import printable, show
 from aurora_blobs.maintenance.walk import Finding
 
 
@@ -28,7 +28,7 @@ class Findings:
             if not self._as_json:
                 mark = " (repaired)" if finding.repaired else ""
                 line = f"{finding.kind}: {finding.subject}: {finding.detail}{mark}"
-                click.echo(line, err=self._to_stderr)
+                click.echo(printable(line), err=self._to_stderr)
 
     def note_refusal(self, is_refused: bool) -> None:
         """Say that many blobs would have been counted as missing, and how to have that done."""

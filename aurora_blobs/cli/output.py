@@ -11,6 +11,18 @@ from flask.cli import AppGroup
 from aurora_blobs.errors import BlobServiceError
 
 
+def printable(text: str) -> str:
+    r"""*text* with escapes, like ``\u001b``, for what a terminal would obey or could not show.
+
+    JSON with them says the same as before.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
+    )
+
+
 class Group(AppGroup):
     """A group whose commands end with one line and status 1 on an error of the service."""
 
@@ -18,15 +30,15 @@ class Group(AppGroup):
         try:
             return super().invoke(ctx)
         except BlobServiceError as error:
-            raise click.ClickException(error.message) from None
+            raise click.ClickException(printable(error.message)) from None
         except ValueError as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(printable(str(error))) from None
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:
     """Print the properties of one thing, a line each."""
     if as_json:
-        click.echo(json.dumps(values, ensure_ascii=False))
+        click.echo(_json(values))
         return
     width = max(map(len, values), default=0)
     for name, value in values.items():
@@ -37,7 +49,7 @@ def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
     """Print many things, a line each, as they come."""
     for row in rows:
         if as_json:
-            click.echo(json.dumps(row, ensure_ascii=False))
+            click.echo(_json(row))
         else:
             click.echo("\t".join(map(_plain, row.values())))
 
@@ -49,5 +61,9 @@ def moment(microseconds: int | None) -> str | None:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
+def _json(values: Mapping[str, object]) -> str:
+    return printable(json.dumps(values, ensure_ascii=False))
+
+
 def _plain(value: object) -> str:
-    return "" if value is None else str(value)
+    return "" if value is None else printable(str(value))

@@ -2,8 +2,10 @@
 
 import io
 import json
+import os
 import tarfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -13,9 +15,10 @@ from aurora_blobs.catalog import references
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.intake.spool import CHUNK
+from aurora_blobs.intake.spool import CHUNK, disk_errors
 from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
 from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.regular_files import open_regular
 
 MANIFEST = "manifest.json"
 _MAX_RECORDS = 1000  # per blob in the manifest
@@ -34,26 +37,23 @@ class Export:
     def to_folder(self, folder: Path, progress: Callable[[int], None]) -> Iterator[Finding]:
         """Write into *folder*; yields what could not be written.
 
-        A file that is there in its right size is left as it is. A file gets its name when it is
-        whole. The manifest is written last. *progress* gets the size of each blob that is done.
+        A file that is there is read, and left as it is if it is the blob. A file gets its name when
+        it is whole, and no link in *folder* is followed. The manifest is written last. *progress*
+        gets the size of each blob that is done. Raises InsufficientStorage.
         """
         folder.mkdir(parents=True, exist_ok=True)
         for entry in self._blobs.entries(self._did):
             target = folder / entry.cid
-            if not (target.is_file() and target.stat().st_size == entry.size):
-                part = folder / f"{entry.cid}.part"
-                try:
-                    with part.open("wb") as file:
-                        finding = self._copy(entry, file)
-                    if finding is not None:
-                        yield finding
-                        continue
-                    part.rename(target)
-                finally:
-                    part.unlink(missing_ok=True)
+            if not _has(target, entry):
+                finding = _write(target, partial(self._copy, entry))
+                if finding is not None:
+                    yield finding
+                    continue
             self._add_to_manifest(entry)
             progress(entry.size)
-        (folder / MANIFEST).write_text(self._manifest())
+        finding = _write(folder / MANIFEST, self._write_manifest)
+        if finding is not None:
+            yield finding
 
     def to_tar(self, stream: BinaryIO, progress: Callable[[int], None]) -> Iterator[Finding]:
         """Write a tar to *stream*, the manifest last; yields what is missing or wrong.
@@ -98,9 +98,49 @@ class Export:
             {"cid": entry.cid, "mimeType": entry.mime_type, "size": entry.size, "records": records}
         )
 
+    def _write_manifest(self, target: BinaryIO) -> None:
+        target.write(self._manifest().encode())
+
     def _manifest(self) -> str:
         manifest = {"did": self._did, "blobs": self._manifest_entries}
         return json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
+
+
+def _has(path: Path, entry: Entry) -> bool:
+    """Whether *path* is a file with the bytes of *entry*."""
+    try:
+        file = open_regular(path, follow_links=False)
+    except OSError:
+        return False
+    with file:
+        if os.fstat(file.fileno()).st_size != entry.size:
+            return False
+        reader = _HashingReader(file)
+        while reader.read(CHUNK):
+            pass
+    return reader.cid == entry.cid
+
+
+def _write(target: Path, fill: Callable[[BinaryIO], Finding | None]) -> Finding | None:
+    """Have *fill* write a new file, which replaces *target* unless it finds something.
+
+    Whatever has the name by then goes; a link is not followed. Raises InsufficientStorage.
+    """
+    part = target.with_name(f"{target.name}.part")
+    try:
+        with disk_errors():
+            part.unlink(missing_ok=True)  # of a run that was killed
+            file = part.open("xb")
+            try:
+                with file:
+                    finding = fill(file)
+                if finding is None:
+                    part.replace(target)
+            finally:
+                part.unlink(missing_ok=True)
+    except IsADirectoryError:
+        return Finding("not written", target.name, f"{target} or {part} is a folder")
+    return finding
 
 
 class _HashingReader:

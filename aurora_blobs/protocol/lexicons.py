@@ -27,6 +27,7 @@ from aurora_blobs.protocol.lexicon_schema import (
     type_of,
 )
 from aurora_blobs.protocol.quoting import Place, outlined, path_of, shown_json
+from aurora_blobs.regular_files import open_regular
 
 _BUILT_IN = Path(__file__).with_name("lexicons.json")
 _NSID = re.compile(r"[a-zA-Z][a-zA-Z0-9-]*(\.[a-zA-Z][a-zA-Z0-9-]*){2,}")
@@ -137,7 +138,8 @@ def open_lexicons(folder: Path | None) -> Lexicons:
     seen: dict[str, Path] = {}
     for path in paths:
         try:
-            document = json.loads(path.read_text())
+            with open_regular(path) as file:
+                document = json.loads(file.read().decode())
             if not isinstance(document, dict):
                 raise ValueError("not a JSON object")
             Lexicons([document])

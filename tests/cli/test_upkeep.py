@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support.accounts import BOB, sign_up
+from support.cids import cid_of
 from support.media_samples import jpeg
 from support.project import DEPLOY, ROOT
 from support.services import services_of
@@ -167,6 +168,34 @@ def test_migrating_to_s3_needs_a_bucket(run):
         1,
         "Error: AURORA_BLOBS_S3_BUCKET is unset: accepted is a bucket's name\n",
     )
+
+
+@pytest.mark.parametrize(
+    "name, told",
+    [
+        (b"\x1b[2J\x9b1m", r"\u001b[2J\udc9b1m"),
+        ("a\nlost: \u202e".encode(), r"a\nlost: \u202e"),
+        ("ünïcödé 🦊".encode(), "ünïcödé 🦊"),
+    ],
+    ids=["an escape sequence", "a line break", "letters"],
+)
+def test_names_of_somebody_else_are_printed_with_escapes(run, tmp_path, name, told):
+    folder = tmp_path / os.fsdecode(name)
+    folder.mkdir()
+    (folder / cid_of(b"a note")).write_bytes(b"a note")
+    name = f"{told}/{cid_of(b'a note')}"
+
+    listed = run("blobs", "import", str(tmp_path), "--dry-run")
+    imported = run("blobs", "import", str(tmp_path))
+    as_json = run("blobs", "import", str(tmp_path), "--json")
+
+    assert listed.output == f"nobody\t{cid_of(b'a note')}\t6\t{name}\n"
+    assert f"not imported: {name}: its place does not say whose it is: give --did\n" in (
+        imported.output
+    )
+    assert f'"subject": "{name}"' in as_json.output
+    (finding,) = json.loads(as_json.output)["findings"]
+    assert os.fsencode(finding["subject"]).startswith(os.fsencode(folder.name))
 
 
 def test_an_export_goes_to_a_folder_and_can_be_imported(run, alice, cid, tmp_path):

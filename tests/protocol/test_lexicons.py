@@ -1,6 +1,7 @@
 """Blob constraints of the built-in record types and of an operator's lexicon files."""
 
 import json
+import os
 
 import pytest
 
@@ -443,3 +444,11 @@ def test_a_lexicon_folder_without_lexicons_ends_the_start(tmp_path, name):
 
     with pytest.raises(ConfigError, match="accepted is a folder with lexicon files"):
         open_lexicons(tmp_path / name)
+
+
+def test_a_lexicon_file_that_is_a_fifo_ends_the_start_and_hangs_nobody(tmp_path):
+    write(tmp_path, good=GOOD)
+    os.mkfifo(tmp_path / "lexicon.json")
+
+    with pytest.raises(ConfigError, match="lexicon.json: .*not a regular file"):
+        open_lexicons(tmp_path)
