@@ -9,7 +9,8 @@ import gc
 import os
 import resource
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import aurora_blobs
 from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.server.addresses import is_local
 from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
 from aurora_blobs.server.restarts import until_it_works
@@ -113,13 +115,11 @@ control_socket_disable = True  # unused here, and it would be made in the home f
 
 
 def on_starting(server: Any) -> None:
-    """Log warnings, and raise the soft limit of open files, which usually is 1024.
+    """Raise the soft limit of open files, which usually is 1024.
 
     A connection, an upload and a database take a file each.
     """
     server.log.error_log.addFilter(_without_quotes)
-    for line in config_warnings(_config):
-        server.log.warning("%s", line)
     server.manage_workers = partial(_manage_workers, server, server.manage_workers)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
@@ -137,8 +137,23 @@ def _manage_workers(server: Any, manage: Callable[[], None]) -> None:
         server.log.error("a worker cannot be started now: %s", error)
 
 
+def _as_bound(listeners: Iterable[Any]) -> Config:
+    """The settings, with an address of *listeners* that others reach, if there is one.
+
+    Those of gunicorn's own -b, and of systemd, take the place of AURORA_BLOBS_BIND.
+    """
+    for listener in listeners:
+        name = listener.getsockname()  # a text for a Unix socket
+        if isinstance(name, tuple) and not is_local(name[0]):
+            host = f"[{name[0]}]" if ":" in name[0] else name[0]
+            return replace(_config, bind=f"{host}:{name[1]}")
+    return _config
+
+
 def when_ready(server: Any) -> None:
-    """Say which address is bound, and what to try."""
+    """Log warnings, say which address is bound, and what to try."""
+    for line in config_warnings(_as_bound(server.LISTENERS)):
+        server.log.warning("%s", line)
     address = str(server.LISTENERS[0])
     curl = f"curl {address}"
     if address.startswith("unix:"):
@@ -164,9 +179,10 @@ def post_fork(server: Any, worker: Any) -> None:
 
 
 def post_worker_init(worker: Any) -> None:
-    """Clean up after a worker that died, whose place this one may have taken."""
-    blobs = worker.wsgi.extensions["aurora_blobs"].blobs
-    until_it_works(blobs.recover, "undoing what a dead process has left")
+    """Let people sign up or not, and clean up after a dead worker, whose place this may be."""
+    services = worker.wsgi.extensions["aurora_blobs"]
+    services.sign_ups.policy = _as_bound(worker.sockets).signup_policy
+    until_it_works(services.blobs.recover, "undoing what a dead process has left")
 
 
 def _without_quotes(record: Any) -> bool:

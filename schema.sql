@@ -190,6 +190,21 @@ CREATE TABLE IF NOT EXISTS session (
 CREATE INDEX IF NOT EXISTS session_by_did ON session (did);
 CREATE INDEX IF NOT EXISTS session_by_expiry ON session (expires_at);
 
+-- One row per invite code. uses_left is how many accounts can still be made with it.
+-- for_account is the DID that it was made for, NULL if for nobody in particular. It may give the code away, and need not
+-- be of an account here.
+-- ends_at is when the code expires, NULL if it does not. The last use sets it to the time of that use.
+CREATE TABLE IF NOT EXISTS invite_code (
+    code        TEXT   PRIMARY KEY,
+    for_account TEXT,
+    uses        BIGINT NOT NULL,
+    uses_left   BIGINT NOT NULL CHECK (uses_left >= 0),
+    created_at  BIGINT NOT NULL,
+    ends_at     BIGINT
+);
+CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
+CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
+
 -- One row per one-time token that was used, until the token expires. issuer is who chose the jti.
 CREATE TABLE IF NOT EXISTS seen_token (
     issuer     TEXT   NOT NULL,

@@ -11,6 +11,7 @@ from aurora_blobs import cli
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
+from aurora_blobs.accounts.sign_ups import SignUps
 from aurora_blobs.api import admin, blob, envelope, health, identity, images, repo, server, sync
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
@@ -149,7 +150,8 @@ def _assemble(
     )
     identities = Identities(config, database, clock)
     tokens = open_session_tokens(config, clock)
-    limits = RecordLimits.of(config)
+    limits = Limits(config, database, clock)
+    record_limits = RecordLimits.of(config)
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,
@@ -159,20 +161,21 @@ def _assemble(
         blobs=blobs,
         public_links=public_links,
         thumbnails=thumbnails,
-        records=Records(database, backend, clock, limits),
+        records=Records(database, backend, clock, record_limits),
         repo_importer=RepoImporter(
             database,
             spool=spool,
             max_bytes=config.max_import_size,
             clock=clock,
-            limits=limits,
+            limits=record_limits,
             at_once=config.imports_at_once,
         ),
         lexicons=open_lexicons(config.lexicon_dir),
         repos=repos,
         accounts=AccountManager(config, database, tokens, clock),
+        sign_ups=SignUps(config, database, limits, clock),
         moderation=Moderation(database, repos, clock),
         identities=identities,
         authenticator=Authenticator(config, database, clock, tokens, identities=identities),
-        limits=Limits(config, database, clock),
+        limits=limits,
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from aurora_blobs.config_values import (
     Limit,
+    is_loopback,
     matching,
     one_of,
     parse_any_text,
@@ -221,6 +222,13 @@ class Config:
         "local",
         "`local`: this service keeps accounts and sessions; `external`: tokens come from a PDS",
     )
+    signups: str | None = _setting(
+        one_of("open", "invite", "closed"),
+        None,
+        "who may create an account here: `open`: anybody; `invite`: who has an invite code; "
+        "`closed`: nobody but the operator; unset: `open` while `BIND` is a loopback address or a "
+        "Unix socket and `PROXY_HOPS` is 0, else `invite`",
+    )
     unreferenced_grace: int = _setting(
         parse_grace, 86_400, "how long a blob that no record references is kept; 1h or more"
     )
@@ -348,6 +356,18 @@ class Config:
         return DataFolder(self.data_dir)
 
     @property
+    def is_on_network(self) -> bool:
+        """Whether other machines reach `bind` without a proxy."""
+        host = self.bind.rpartition(":")[0]
+        return not self.bind.startswith("unix:") and not is_loopback(host)
+
+    @property
+    def signup_policy(self) -> str:
+        """``open``, ``invite`` or ``closed``; the default filled in."""
+        is_local = not self.is_on_network and self.proxy_hops == 0
+        return self.signups or ("open" if is_local else "invite")
+
+    @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite:{self.data_folder.database}"
@@ -399,6 +419,8 @@ def _shown(config: Config, setting: Any) -> str:
     value = getattr(config, setting.name)
     if setting.name == "database_url":
         return _masked(config.database)
+    if setting.name == "signups":
+        return config.signup_policy
     if value is None:
         # A limit that is switched off differs from a setting that is unset.
         return "" if setting.default is None else "0"

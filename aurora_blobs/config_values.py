@@ -11,6 +11,7 @@ _SIZE_UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**1
 _SIZE_UNITS |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
 _TIME_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _MAX_INTEGER = 2**63 - 1  # of a database
+_LOOPBACK = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
 _MAX_SECONDS = 1000 * 366 * 86_400  # far below that in microseconds
 
 
@@ -175,6 +176,11 @@ def parse_bind_address(text: str) -> str:
     if not match or int(match[1] or 0) > 65_535:
         raise ValueError("HOST:PORT or unix:PATH")
     return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether *host*, of an address or a URL, is this machine's for itself."""
+    return _LOOPBACK.fullmatch(host) is not None
 
 
 def parse_url(text: str) -> str:

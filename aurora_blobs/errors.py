@@ -164,6 +164,15 @@ class AuthenticationRequired(BlobServiceError):
         super().__init__(message)
 
 
+class InvalidInviteCode(AuthenticationRequired):
+    """A code of createAccount. Like a password it can be guessed at, and wrong ones are counted."""
+
+    error, status = "InvalidInviteCode", 400
+
+    def __init__(self) -> None:
+        super().__init__("Provided invite code not available")
+
+
 class InvalidToken(BlobServiceError):
     error, status = "InvalidToken", 400
 

@@ -94,7 +94,7 @@ class Limits:
 
     @contextmanager
     def password_attempt(self, address: str) -> Iterator[None]:
-        """Around the check of a password: an AuthenticationRequired in it counts for *address*.
+        """Around the check of a password or an invite code: a wrong one counts for *address*.
 
         Raises RateLimitExceeded after too many of them.
         """

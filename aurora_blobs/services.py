@@ -8,6 +8,7 @@ from flask import current_app
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
+from aurora_blobs.accounts.sign_ups import SignUps
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
@@ -39,6 +40,7 @@ class Services:
     lexicons: Lexicons
     repos: RepoQueries
     accounts: AccountManager
+    sign_ups: SignUps
     moderation: Moderation
     identities: Identities
     authenticator: Authenticator

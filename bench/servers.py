@@ -209,7 +209,7 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
     sys.path.append(str(PROJECT / "tests"))
     from support import nginx  # knows which lines of the shipped file depend on the machine
 
-    ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1")
+    ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1", SIGNUPS="open")
     upstream = Path(ours.targets["unix"].removeprefix("unix:"))
     front = nginx.shipped(
         folder / "nginx", upstream, folder / "blobs", ("5200k", f"{LARGEST + MIB}")

@@ -60,6 +60,21 @@ def test_a_timer_starts_a_command_that_exists(unit, tmp_path):
     assert callable(command.callback)
 
 
+@pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.service")), ids=lambda unit: unit.name)
+def test_a_unit_does_not_start_without_its_settings(unit):
+    assert re.findall(r"^EnvironmentFile=(.*)$", unit.read_text(), re.MULTILINE) == [
+        "/etc/aurora-blobs.env"
+    ]
+
+
+def test_the_unit_lets_nobody_sign_up_without_a_code_unless_its_settings_say_so():
+    unit = (DEPLOY / "aurora-blobs.service").read_text()
+    environ = dict(re.findall(r"^Environment=(\w+)=(.*)$", unit, re.MULTILINE))
+
+    assert Config.from_environ(environ).signup_policy == "invite"
+    assert unit.index("\nEnvironment=") < unit.index("\nEnvironmentFile=")
+
+
 def test_systemd_waits_for_uploads_before_it_kills():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
     configuration = (ROOT / "gunicorn.conf.py").read_text()

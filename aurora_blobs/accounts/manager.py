@@ -10,7 +10,7 @@ from aurora_blobs.accounts.handle_policy import parse_email, parse_local_handle
 from aurora_blobs.auth.passwords import hash_password, is_password
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
-from aurora_blobs.catalog import records, sessions
+from aurora_blobs.catalog import invites, records, sessions
 from aurora_blobs.catalog.accounts import Account, Counts
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
@@ -20,6 +20,7 @@ from aurora_blobs.errors import (
     AuthenticationRequired,
     ExpiredToken,
     HandleNotAvailable,
+    InvalidInviteCode,
     InvalidRequest,
 )
 
@@ -56,15 +57,18 @@ class AccountManager:
         email: str,
         password: str,
         did: str | None = None,
+        invite_code: str | None = None,
         allow_reserved: bool = False,
     ) -> Account:
         """Make an account. Its DID is ``did:web`` of the handle, or *did*.
 
         The caller has proven *did* to be its own. An account that brings its DID stays deactivated
-        until it is activated, after its data is here. *allow_reserved* takes reserved handles too.
+        until it is activated, after its data is here. The account is one use of *invite_code*, if
+        that is given. *allow_reserved* takes reserved handles too.
 
-        Raises InvalidHandle, UnsupportedDomain, HandleNotAvailable, InvalidPassword,
-        InvalidRequest, and AccountTakedown for a DID that was taken down and deleted.
+        Raises InvalidInviteCode, InvalidHandle, UnsupportedDomain, HandleNotAvailable,
+        InvalidPassword, InvalidRequest, and AccountTakedown for a DID that was taken down and
+        deleted.
         """
         handle = parse_local_handle(
             handle,
@@ -77,6 +81,8 @@ class AccountManager:
         now = self._clock()
         new_did = f"did:web:{handle}" if did is None else did
         with self._database.write() as tx:
+            if invite_code is not None and not invites.use(tx, invite_code, now):
+                raise InvalidInviteCode()
             if not catalog.create(
                 tx,
                 new_did,

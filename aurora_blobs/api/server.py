@@ -5,7 +5,8 @@ from typing import Any
 from flask import Blueprint, Response, g, request
 
 from aurora_blobs.accounts.manager import LogIn
-from aurora_blobs.api.callers import credentials, require_owner, require_person
+from aurora_blobs.accounts.sign_ups import MAX_USES
+from aurora_blobs.api.callers import credentials, require_admin, require_owner, require_person
 from aurora_blobs.api.envelope import show_rate_limit
 from aurora_blobs.api.serializers import (
     INVALID_HANDLE,
@@ -19,7 +20,7 @@ from aurora_blobs.auth.session import ACCESS_SCOPE, ACCESS_SCOPES, TAKENDOWN_SCO
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.errors import AuthenticationRequired, InvalidPassword, InvalidRequest
 from aurora_blobs.protocol.did_document import names_host
-from aurora_blobs.protocol.lexicon_params import optional, required
+from aurora_blobs.protocol.lexicon_params import Param, optional, required
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.records.data_model import record_cid
@@ -40,21 +41,40 @@ def create_account() -> dict[str, Any]:
         email=optional(),
         password=optional(),
         did=optional(parse_did),
+        inviteCode=optional(),
         plcOp=optional(kind=dict),
     )
+    address = request.remote_addr or ""
+    invite_code = services().sign_ups.admit(given["inviteCode"], address)
     if given["plcOp"] is not None:
         raise InvalidRequest('Unsupported input: "plcOp"')
     if given["email"] is None:
         raise InvalidRequest("Email is required")
     if given["password"] is None:
         raise InvalidPassword("Password is required")
-    show_rate_limit(services().limits.sign_up(request.remote_addr or ""))
+    show_rate_limit(services().limits.sign_up(address))
     if given["did"] is not None:
         _check_owns(given["did"])
     account = accounts.create(
-        handle=given["handle"], email=given["email"], password=given["password"], did=given["did"]
+        handle=given["handle"],
+        email=given["email"],
+        password=given["password"],
+        did=given["did"],
+        invite_code=invite_code,
     )
     return {**_names(account), **_tokens(accounts.open_session(account))}
+
+
+@procedure(bp, "com.atproto.server.createInviteCode")
+def create_invite_code() -> dict[str, Any]:
+    """Make a code with which so many accounts can be created."""
+    local_accounts()
+    require_admin()
+    given = json_input(
+        useCount=Param(int, required=True, low=1, high=MAX_USES), forAccount=optional(parse_did)
+    )
+    code = services().sign_ups.invite(uses=given["useCount"], for_account=given["forAccount"])
+    return {"code": code}
 
 
 @procedure(bp, "com.atproto.server.createSession")
@@ -157,10 +177,11 @@ def check_account_status() -> dict[str, Any]:
 def describe_server() -> dict[str, Any]:
     """The service's DID, limits and handle domains."""
     config = services().config
+    is_local = config.accounts == "local"
     return {
         "did": config.service_did,
-        "availableUserDomains": list(config.handle_domains) if config.accounts == "local" else [],
-        "inviteCodeRequired": False,
+        "availableUserDomains": list(config.handle_domains) if is_local else [],
+        "inviteCodeRequired": is_local and services().sign_ups.policy == "invite",
         "blobUploadLimit": config.max_blob_size,
         "links": {},
         "contact": {},

@@ -9,6 +9,10 @@ from aurora_blobs.db import Transaction
 HANDFUL = 10
 
 
+# Microseconds for which an invite code that is over is kept, for the operator to see: 30 days.
+_INVITE_MEMORY = 30 * 86_400 * 1_000_000
+
+
 @dataclass(frozen=True, slots=True)
 class ExpiredBlob:
     """A temporary blob past its grace time; `since` is when it became temporary (microseconds)."""
@@ -198,5 +202,23 @@ def forget_counters(tx: Transaction, now: int, limit: int) -> int:
                                     WHERE window_end < ? LIMIT ?)
         """,
         now,
+        limit,
+    )
+
+
+def count_invites(tx: Transaction, now: int) -> int:
+    """How many invite codes have been over for 30 days."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM invite_code WHERE ends_at < ?", now - _INVITE_MEMORY)
+    return int(count)
+
+
+def forget_invites(tx: Transaction, now: int, limit: int) -> int:
+    """Delete up to *limit* of the codes that `count_invites` counts; how many it deleted."""
+    return tx.run(
+        """
+        DELETE FROM invite_code
+         WHERE code IN (SELECT code FROM invite_code WHERE ends_at < ? LIMIT ?)
+        """,
+        now - _INVITE_MEMORY,
         limit,
     )

@@ -5,11 +5,14 @@ from typing import Any
 
 import click
 
+from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.accounts.sign_ups import MAX_USES
 from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import Group, moment, show, show_all
-from aurora_blobs.config_values import parse_size
+from aurora_blobs.config_values import parse_seconds, parse_size
 from aurora_blobs.services import services
 
 _NAME = click.argument("name", metavar="ACCOUNT")
@@ -32,13 +35,38 @@ def account() -> None:
 )
 @json_option
 def create(handle: str, email: str, password: str, as_json: bool) -> None:
-    """Make an account."""
-    if services().config.accounts != "local":
-        raise click.ClickException("AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts")
-    made = services().accounts.create(
+    """Make an account, whoever may sign up."""
+    made = _local_accounts().create(
         handle=handle, email=email, password=password, allow_reserved=True
     )
     show({"did": made.did, "handle": made.handle}, as_json)
+
+
+@account.command()
+@click.option(
+    "--uses",
+    type=click.IntRange(1, MAX_USES),
+    metavar="NUMBER",
+    default=1,
+    show_default=True,
+    help="Accounts that can be made with it.",
+)
+@click.option("--expires", metavar="TIME", help="Like 12h or 7d; not by itself if not given.")
+def invite(uses: int, expires: str | None) -> None:
+    """Print a new invite code, for createAccount."""
+    _local_accounts()
+    seconds = None if expires is None else _parse_lifetime(expires)
+    click.echo(services().sign_ups.invite(uses=uses, seconds=seconds))
+
+
+@account.command("invites")
+@json_option
+def list_invites(as_json: bool) -> None:
+    """List invite codes: code, state, uses left, uses, for whom, made when, over when.
+
+    Those that are over are kept for 30 days.
+    """
+    show_all(map(_invite_row, services().sign_ups.invites()), as_json)
 
 
 @account.command("list")
@@ -130,6 +158,12 @@ def takedown(name: str, ref: str | None, lift: bool) -> None:
         click.echo(f"{subject.did} was not taken down")
 
 
+def _local_accounts() -> AccountManager:
+    if services().config.accounts != "local":
+        raise click.ClickException("AURORA_BLOBS_ACCOUNTS=external: the PDS keeps the accounts")
+    return services().accounts
+
+
 def _find_account(name: str) -> Account:
     found = services().accounts.find(name)
     if found is None:
@@ -145,6 +179,19 @@ def _row(found: Account) -> dict[str, Any]:
         "blobs": found.blob_count,
         "bytes": found.blob_bytes,
         "createdAt": moment(found.created_at),
+    }
+
+
+def _invite_row(invite: Invite) -> dict[str, Any]:
+    over = "expired" if invite.uses_left else "used up"
+    return {
+        "code": invite.code,
+        "state": "good" if invite.is_good(services().clock()) else over,
+        "usesLeft": invite.uses_left,
+        "uses": invite.uses,
+        "forAccount": invite.for_account,
+        "createdAt": moment(invite.created_at),
+        "endsAt": moment(invite.ends_at),
     }
 
 
@@ -171,6 +218,16 @@ def _parse_limit(argument: str, text: str | None, parse: Callable[[str], int]) -
         raise click.ClickException(
             f"{argument} {text!r}: accepted is {error}, or default"
         ) from None
+
+
+def _parse_lifetime(text: str) -> int:
+    try:
+        seconds = parse_seconds(text)
+    except ValueError as error:
+        raise click.ClickException(f"--expires {text!r}: accepted is {error}") from None
+    if seconds == 0:
+        raise click.ClickException("--expires 0: accepted is one second or more, like 12h or 7d")
+    return seconds
 
 
 def _parse_count(text: str) -> int:

@@ -33,6 +33,7 @@ Kind = Literal[
     "token",
     "deletion",
     "counter",
+    "invite",
     "picture",
 ]
 
@@ -65,6 +66,12 @@ _EXPIRING_ROWS = (
     ),
     _ExpiringRows(
         "counter", "counters of a time that is over", expiry.count_counters, expiry.forget_counters
+    ),
+    _ExpiringRows(
+        "invite",
+        "invite codes that have been over for 30 days",
+        expiry.count_invites,
+        expiry.forget_invites,
     ),
 )
 

@@ -1,12 +1,11 @@
 """Warnings about settings that are valid, but together do what an operator hardly wants."""
 
-import re
 from urllib.parse import urlsplit
 
 from aurora_blobs.config import PREFIX, Config
+from aurora_blobs.config_values import is_loopback
 
 _MIN_PASSWORD = 8  # characters, as for accounts
-_LOOPBACK = re.compile(r"(127\.[0-9.]+|localhost|\[?::1\]?)")
 # The answers of these decide who is let in.
 _TRUSTED_URLS = ("plc_url", "oauth_issuer", "oauth_jwks_url", "oauth_introspection_url")
 
@@ -16,13 +15,13 @@ def config_warnings(config: Config) -> list[str]:
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
     is_on_socket = config.bind.startswith("unix:")
-    is_on_network = not is_on_socket and not _LOOPBACK.fullmatch(config.bind.rpartition(":")[0])
     # Then something on this machine has to let the network in.
     is_public = (
         config.service_did != "did:web:localhost"
         or config.public_url is not None
         or config.accel_redirect is not None
     )
+    is_reached = is_public or config.is_on_network or config.proxy_hops > 0
     takes_oauth = config.oauth_issuer is not None
     names_oauth = config.oauth_jwks_url is not None or config.oauth_introspection_url is not None
     found = [
@@ -57,12 +56,16 @@ def config_warnings(config: Config) -> list[str]:
             "and one can lock out all",
         ),
         (
-            is_public and not is_on_socket and not is_on_network and config.proxy_hops == 0,
+            is_public and not is_on_socket and not config.is_on_network and config.proxy_hops == 0,
             f"PROXY_HOPS=0 on {config.bind}: behind a proxy all clients count as this machine, "
             "so sign-ups are not limited, and one client can lock out all",
         ),
         (
-            is_on_network and config.proxy_hops > 0,
+            is_reached and not is_external and config.signup_policy == "open" and config.quota == 0,
+            "SIGNUPS=open and QUOTA=0: anybody can make accounts here and fill the store",
+        ),
+        (
+            config.is_on_network and config.proxy_hops > 0,
             f"PROXY_HOPS={config.proxy_hops}: who reaches {config.bind} past the proxy "
             "can claim any address",
         ),
@@ -80,4 +83,4 @@ def config_warnings(config: Config) -> list[str]:
 def _is_in_the_clear(url: str | None) -> bool:
     """Whether a request to *url* crosses a network without TLS."""
     parts = urlsplit(url or "")
-    return parts.scheme == "http" and not _LOOPBACK.fullmatch(parts.hostname or "")
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")

@@ -354,7 +354,7 @@ def test_a_host_that_is_no_handle_has_no_document(service, alice, path):
 
 
 def test_the_endpoint_is_the_url_that_the_client_used_behind_proxies(open_service):
-    service = open_service(PROXY_HOPS="1")
+    service = open_service(PROXY_HOPS="1", SIGNUPS="open")
     forwarded = {
         "X-Forwarded-Proto": "https",
         "X-Forwarded-Host": "pds.example.com",

@@ -341,7 +341,7 @@ def test_guesses_behind_a_proxy_count_as_one_client_however_it_is_written(make, 
 
 
 def test_who_comes_past_the_proxies_is_not_taken_for_this_machine(make):
-    client = make(signups_per_address=Limit(1, 3600), proxy_hops=2).test_client()
+    client = make(signups="open", signups_per_address=Limit(1, 3600), proxy_hops=2).test_client()
     joan = MARY | {"handle": "joan.test", "email": "joan@example.com"}
     one_hop = {"X-Forwarded-For": "127.0.0.1"}
 

@@ -27,25 +27,35 @@ def documents():
 
 
 @pytest.fixture
-def client(open_app, documents):
+def open_client(open_app, documents):
+    """``open_client(NAME=value, …)`` is a client of an application with those settings."""
+
     def answer(handler):
         document = documents.get(handler.path.removeprefix("/"))
         send(handler, document or {}, 200 if document else 404)
 
     with serving(answer) as address:
-        app = open_app(
-            SERVICE_DID=SERVICE, PLC_URL=f"http://{address}", ALLOW_LOOPBACK_IDENTITY="1"
-        )
-        yield app.test_client()
+        yield lambda **settings: open_app(
+            SERVICE_DID=SERVICE,
+            PLC_URL=f"http://{address}",
+            ALLOW_LOOPBACK_IDENTITY="1",
+            **settings,
+        ).test_client()
 
 
-def create(client, token=None, did=CAROL, handle="alice.test"):
+@pytest.fixture
+def client(open_client):
+    return open_client()
+
+
+def create(client, token=None, did=CAROL, handle="alice.test", **more):
     headers = {} if token is None else {"Authorization": f"Bearer {token}"}
     body = {
         "handle": handle,
         "email": f"{handle}@example.com",
         "password": "correct horse",
         "did": did,
+        **more,
     }
     return client.post(f"/xrpc/{CREATE}", json=body, headers=headers)
 
@@ -78,6 +88,28 @@ def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, s
         client.post("/xrpc/com.atproto.server.activateAccount", headers=headers).status_code == 200
     )
     assert client.get("/xrpc/com.atproto.server.getSession", headers=headers).json["active"]
+
+
+def test_an_account_that_brings_its_did_is_held_to_invite_codes_too(open_client, documents, signer):
+    documents[CAROL] = signer.document(CAROL)
+    client = open_client(SIGNUPS="invite")
+    code = services_of(client.application).sign_ups.invite(uses=1)
+
+    without = create(client, token(signer))
+    made = create(client, token(signer), inviteCode=code)
+
+    assert (without.status_code, without.json["error"]) == (400, "InvalidInviteCode")
+    assert (made.status_code, made.json["did"]) == (200, CAROL)
+
+
+def test_an_account_that_brings_its_did_finds_a_closed_service_closed(
+    open_client, documents, signer
+):
+    documents[CAROL] = signer.document(CAROL)
+
+    answer = create(open_client(SIGNUPS="closed"), token(signer))
+
+    assert (answer.status_code, answer.json["error"]) == (400, "InvalidRequest")
 
 
 @pytest.mark.parametrize(

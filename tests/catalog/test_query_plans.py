@@ -118,6 +118,7 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
         ("references.record_uris", "did=? AND cid=?"),
         ("blobs.page", "(creator_did,cid)>(?,?)"),
         ("accounts.page", "did>?"),
+        ("invites.page", "(created_at,code)>(?,?)"),
         ("expiry.expired", "(unreferenced_since,creator_did,cid)>(?,?,?) AND unreferenced_since<?"),
     ],
 )

@@ -65,6 +65,15 @@ def test_a_missing_password_is_prompted_for_and_not_shown(run):
         (("token", BOB), "Error: no account did:web:bob.test"),
         (("delete", "bob.test", "--yes"), "Error: no account bob.test"),
         (("quota", "bob.test", "1GB"), "Error: no account bob.test"),
+        (
+            ("invite", "--expires", "soon"),
+            "Error: --expires 'soon': accepted is seconds as a plain number, "
+            "or like 90m, 24h or 7d",
+        ),
+        (
+            ("invite", "--expires", "0"),
+            "Error: --expires 0: accepted is one second or more, like 12h or 7d",
+        ),
         (("takedown", "bob.test"), "Error: no account bob.test"),
         (
             ("quota", "alice.test", "much"),
@@ -246,21 +255,61 @@ def test_a_deleted_account_is_gone_with_its_bytes(run, app, services, arguments,
     assert list(services.blobs.backend.scan()) == []
 
 
-def test_beside_a_pds_no_account_can_be_created(open_app):
+def test_a_code_of_the_command_makes_so_many_accounts_until_it_expires(open_app, clock):
+    app = open_app(SIGNUPS="invite")
+    done = app.test_cli_runner().invoke(
+        args=["account", "invite", "--uses", "3", "--expires", "7d"]
+    )
+    client, code = app.test_client(), done.output.removesuffix("\n")
+
+    sign_up(client, "alice.test", invite_code=code)
+    clock.advance(7 * 86_400 - 1)
+    sign_up(client, "bob.test", invite_code=code)
+    clock.advance(1)
+
+    with pytest.raises(AssertionError, match="InvalidInviteCode"):
+        sign_up(client, "carol.test", invite_code=code)
+
+
+def test_codes_are_listed_with_what_is_left_of_each(run, services, clock):
+    sign_ups = services.sign_ups
+    used_up, lasting = sign_ups.invite(uses=1), sign_ups.invite(uses=2, for_account=BOB)
+    expired = sign_ups.invite(uses=1, seconds=60)
+    services.accounts.create(
+        handle="alice.test", email="a@b.c", password="correct horse", invite_code=used_up
+    )
+    clock.advance(60)
+
+    shown = [json.loads(line) for line in run("invites", "--json")[1].splitlines()]
+
+    assert {row["code"]: (row["state"], row["usesLeft"], row["uses"]) for row in shown} == {
+        used_up: ("used up", 0, 1),
+        lasting: ("good", 2, 2),
+        expired: ("expired", 1, 1),
+    }
+    ends = {row["code"]: (row["forAccount"], row["endsAt"]) for row in shown}
+    assert ends[lasting] == (BOB, None)
+    assert ends[expired] == (None, "2025-06-15T15:07:40+00:00")
+    assert run("invites")[1].count("\n") == 3
+
+
+@pytest.mark.parametrize("uses", ["0", "-1", "1000001", "many"])
+def test_a_code_for_an_odd_number_of_accounts_is_not_made(run, uses):
+    assert run("invite", "--uses", uses)[0] == 2
+    assert run("invites") == (0, "")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "--handle", "a.test", "--email", "a@b.c", "--password", "correct horse"),
+        ("invite",),
+    ],
+)
+def test_beside_a_pds_no_account_can_be_created(open_app, arguments):
     runner = open_app(ACCOUNTS="external").test_cli_runner()
 
-    result = runner.invoke(
-        args=[
-            "account",
-            "create",
-            "--handle",
-            "a.test",
-            "--email",
-            "a@b.c",
-            "--password",
-            "correct horse",
-        ]
-    )
+    result = runner.invoke(args=["account", *arguments])
 
-    line = "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS makes the accounts\n"
+    line = "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS keeps the accounts\n"
     assert (result.exit_code, result.output) == (1, line)

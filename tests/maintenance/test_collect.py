@@ -8,7 +8,8 @@ from support.backends import UnfinishedUploadBackend
 from support.service_core import blob_of
 
 from aurora_blobs.blobs.upload import Incoming
-from aurora_blobs.catalog import accounts, blobs, sessions, takedowns, tokens
+from aurora_blobs.catalog import accounts, blobs, invites, sessions, takedowns, tokens
+from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.storage.disk import DiskBackend
@@ -209,6 +210,23 @@ def test_a_live_upload_in_the_spool_stays(core):
     entry = core.blobs.upload(Incoming(stream=Slow(), did=ALICE))
 
     assert entry.size == 400_000
+
+
+def test_an_invite_code_goes_when_it_has_been_over_for_30_days(core):
+    now, day = core.clock(), 86_400
+    with core.database.write() as tx:
+        for code, ends_at in (("used", None), ("lasting", None), ("expiring", now + 1)):
+            invites.add(tx, Invite(code, None, 1, 1, now, ends_at))
+        invites.use(tx, "used", now)
+    core.clock.advance(30 * day)
+    assert collect(core) == []
+    core.clock.advance(1)
+
+    told = [(collected.kind, collected.count) for collected in collect(core)]
+
+    assert told == [("invite", 2)]
+    with core.database.read() as tx:
+        assert [invite.code for invite in invites.page(tx, (0, ""), 10)] == ["lasting"]
 
 
 def test_expired_sessions_tokens_and_counters_are_removed(core):

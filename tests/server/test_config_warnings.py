@@ -35,8 +35,10 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
         ({"bind": "unix:/run/s.sock"}, "PROXY_HOPS"),
         ({"bind": "0.0.0.0:80", "proxy_hops": 1}, "PROXY_HOPS"),
         (BESIDE | {"proxy_hops": 0}, "PROXY_HOPS"),
-        ({"bind": "[::1]:80", "public_url": "https://pds.test"}, "PROXY_HOPS"),
-        ({"accel_redirect": "/_blobs/"}, "PROXY_HOPS"),
+        ({"bind": "[::1]:80", "public_url": "https://pds.test", "quota": 1}, "PROXY_HOPS"),
+        ({"accel_redirect": "/_blobs/", "signups": "closed"}, "PROXY_HOPS"),
+        ({"bind": "0.0.0.0:80", "signups": "open"}, "SIGNUPS"),
+        ({"bind": "127.0.0.1:80", "proxy_hops": 1, "signups": "open"}, "SIGNUPS"),
     ],
 )
 def test_unlikely_settings_are_warned_about(settings, variable):
@@ -52,6 +54,8 @@ def test_unlikely_settings_are_warned_about(settings, variable):
         BESIDE | {"oauth_issuer": "https://pds.test", "bind": "unix:/run/s.sock"},
         {"bind": "0.0.0.0:80", "service_did": "did:web:pds.test", "admin_password": "8 letter"},
         {"bind": "127.0.0.1:2583", "proxy_hops": 1},
+        {"bind": "127.0.0.1:2583", "signups": "open"},
+        {"bind": "0.0.0.0:80", "signups": "open", "quota": 10**9},
         {"oauth_issuer": "https://pds.test", "oauth_jwks_url": "https://pds.test/jwks"},
         {"plc_url": "http://localhost:2582"},
         BESIDE

@@ -92,11 +92,16 @@ class Account:
         )
 
 
-def sign_up(client, handle="alice.test", *, password="correct horse"):
+def sign_up(client, handle="alice.test", *, password="correct horse", invite_code=None):
     """Create the account *handle* with createAccount."""
     answer = client.post(
         "/xrpc/com.atproto.server.createAccount",
-        json={"handle": handle, "email": f"{handle}@example.com", "password": password},
+        json={
+            "handle": handle,
+            "email": f"{handle}@example.com",
+            "password": password,
+            "inviteCode": invite_code,
+        },
     )
     assert answer.status_code == 200, answer.text
     return Account(answer.json["did"], answer.json["accessJwt"], client)

@@ -70,7 +70,8 @@ _WHO: dict[object, str] = {
     require_owner: "session token or OAuth token, whatever the state of the account",
     optional_requester: "anybody; credentials may show more",
     Authenticator.refresh: "refresh token: `Bearer`, the `refreshJwt` of a log-in",
-    Authenticator.newcomer: "anybody; with `did`, a service token of that DID",
+    Authenticator.newcomer: "whoever `AURORA_BLOBS_SIGNUPS` lets in; with `did`, a service "
+    "token of that DID",
     inspect.unwrap(Limits.password_attempt): "whoever has the password",
 }
 _REQUIRING = (require_admin, require_owner, require_person, require_person_or_admin)

@@ -80,6 +80,8 @@ class Service(Server):
         self._arguments = arguments
         self._settings = {"AURORA_BLOBS_DATA_DIR": str(folder / "data"), **settings}
         self._settings.setdefault("AURORA_BLOBS_BIND", f"127.0.0.1:{self.port}")
+        # `account` signs up, also behind a proxy, where the default wants a code.
+        self._settings.setdefault("AURORA_BLOBS_SIGNUPS", "open")
         if self._settings["AURORA_BLOBS_BIND"].startswith("unix:"):
             self.socket = Path(self._settings["AURORA_BLOBS_BIND"].removeprefix("unix:"))
 
