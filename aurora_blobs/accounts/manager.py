@@ -28,6 +28,7 @@ from aurora_blobs.errors import (
 # 4,000.
 _MAX_PROFILE = 64 * 1024
 _PAGE = 500  # accounts per statement when all are listed
+_STEP = 500  # sessions that end in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,10 +100,15 @@ class AccountManager:
             return account
 
     def open_session(self, account: Account) -> LogIn:
-        """Open a session for *account*, unchecked. Raises InvalidRequest if it is gone by now."""
+        """Open a session for *account*, unchecked.
+
+        Raises InvalidRequest if it is gone by now, AuthenticationRequired if it has another
+        password.
+        """
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
         with self._database.write() as tx:
-            _require(tx, account.did)
+            if _require(tx, account.did).password_hash != account.password_hash:
+                raise AuthenticationRequired("Invalid identifier or password")
             sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
         return self._tokens_of(account, session_id, jti)
 
@@ -203,6 +209,19 @@ class AccountManager:
         """Raises AuthenticationRequired for a wrong *password*, InvalidRequest for no account."""
         if not is_password(password, self.require(did).password_hash):
             raise AuthenticationRequired("Invalid did or password")
+
+    def set_password(self, did: str, password: str) -> None:
+        """Give *did* a new password, and end its sessions.
+
+        Raises InvalidPassword, and InvalidRequest for no account.
+        """
+        password_hash = hash_password(password)  # before the transaction: it is slow
+
+        def step(tx: Transaction) -> bool:
+            catalog.set_password(tx, _require(tx, did).did, password_hash)
+            return sessions.end_some(tx, did, _STEP) == _STEP
+
+        self._database.in_steps(step)
 
     def deactivate(self, did: str) -> None:
         """Serve and change nothing of *did* until `activate`. A second call keeps the first time.

@@ -1,11 +1,12 @@
-"""com.atproto.admin: takedowns, account states, deletion."""
+"""com.atproto.admin: takedowns, account states, passwords, deletion."""
 
 from typing import Any
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
 from aurora_blobs.accounts.moderation import Subject, parse_subject
 from aurora_blobs.api.callers import require_admin
+from aurora_blobs.api.serializers import local_accounts, nothing
 from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -45,6 +46,16 @@ def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[s
     if did is None:
         raise InvalidRequest("No provided subject, accepted are did, and did with blob")
     return services().moderation.status(Subject(did, blob))
+
+
+@procedure(bp, "com.atproto.admin.updateAccountPassword")
+def update_account_password() -> Response:
+    """Give an account a new password, and end its sessions."""
+    accounts = local_accounts()
+    require_admin()
+    given = json_input(did=required(parse_did), password=required())
+    accounts.set_password(given["did"], given["password"])
+    return nothing()
 
 
 @procedure(bp, "com.atproto.admin.deleteAccount")

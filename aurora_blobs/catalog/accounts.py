@@ -230,6 +230,19 @@ def find_takedown_ref(tx: Transaction, did: str) -> str | None:
     return None if row is None else row[0]
 
 
+def set_password(tx: Transaction, did: str, password_hash: str) -> None:
+    """Let *did* log in with another password."""
+    tx.run(
+        """
+        UPDATE account
+           SET password_hash = ?
+         WHERE did = ?
+        """,
+        password_hash,
+        did,
+    )
+
+
 def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
     """Let *did* own *quota_bytes*: 0 is no limit, None the service's default.
 

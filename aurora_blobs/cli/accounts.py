@@ -16,6 +16,13 @@ from aurora_blobs.config_values import parse_seconds, parse_size
 from aurora_blobs.services import services
 
 _NAME = click.argument("name", metavar="ACCOUNT")
+_PASSWORD: Callable[[Any], Any] = click.option(
+    "--password",
+    prompt=True,
+    hide_input=True,
+    confirmation_prompt=True,
+    help="Asked for if not given.",
+)
 
 
 @click.group(cls=Group)
@@ -26,13 +33,7 @@ def account() -> None:
 @account.command()
 @click.option("--handle", required=True, help="Like alice.test; reserved names are allowed.")
 @click.option("--email", required=True)
-@click.option(
-    "--password",
-    prompt=True,
-    hide_input=True,
-    confirmation_prompt=True,
-    help="Asked for if not given.",
-)
+@_PASSWORD
 @json_option
 def create(handle: str, email: str, password: str, as_json: bool) -> None:
     """Make an account, whoever may sign up."""
@@ -104,6 +105,16 @@ def show_account(name: str, as_json: bool) -> None:
 def token(name: str) -> None:
     """Print an access token, good for two hours."""
     click.echo(services().accounts.access_token(_find_account(name)))
+
+
+@account.command()
+@_NAME
+@_PASSWORD
+def password(name: str, password: str) -> None:
+    """Give an account a new password, and end its sessions."""
+    found = _find_account(name)
+    _local_accounts().set_password(found.did, password)
+    click.echo(f"{found.did} has a new password, and its sessions have ended")
 
 
 @account.command()

@@ -387,3 +387,25 @@ def test_a_password_is_checked_for_the_account_it_is_for(accounts):
         accounts.check_password(ALICE, "wrong password")
     with pytest.raises(InvalidRequest, match="account not found"):
         accounts.check_password(BOB, PASSWORD)
+
+
+def test_a_log_in_with_the_old_password_opens_nothing_once_there_is_a_new_one(accounts):
+    create(accounts)
+    checked = accounts.with_password("alice.test", PASSWORD)
+    accounts.set_password(ALICE, "battery staple")
+
+    with pytest.raises(AuthenticationRequired):
+        accounts.log_in(checked)
+
+    assert log_in(accounts, password="battery staple").account.did == ALICE
+
+
+def test_a_new_password_ends_any_number_of_sessions(accounts, database):
+    account = create(accounts)
+    for _ in range(1100):
+        accounts.open_session(account)
+
+    accounts.set_password(ALICE, "battery staple")
+
+    with database.read() as tx:
+        assert tx.all("SELECT id FROM session") == []

@@ -65,6 +65,11 @@ def test_a_missing_password_is_prompted_for_and_not_shown(run):
         (("token", BOB), "Error: no account did:web:bob.test"),
         (("delete", "bob.test", "--yes"), "Error: no account bob.test"),
         (("quota", "bob.test", "1GB"), "Error: no account bob.test"),
+        (("password", "bob.test", "--password", "long enough"), "Error: no account bob.test"),
+        (
+            ("password", "alice.test", "--password", "short"),
+            "Error: Password too short. Minimum length is 8 characters.",
+        ),
         (
             ("invite", "--expires", "soon"),
             "Error: --expires 'soon': accepted is seconds as a plain number, "
@@ -253,6 +258,21 @@ def test_a_deleted_account_is_gone_with_its_bytes(run, app, services, arguments,
     assert code == 0 and output.endswith(f"deleted {ALICE}, 1 blobs, {len(jpeg('cat'))} bytes\n")
     assert run("list") == (0, "")
     assert list(services.blobs.backend.scan()) == []
+
+
+def test_a_new_password_is_asked_for_twice_and_ends_the_sessions(run, app):
+    member = sign_up(app.test_client(), "alice.test")
+
+    code, output = run("password", "alice.test", answer="battery staple\nbattery staple\n")
+
+    assert code == 0 and "battery staple" not in output
+    assert output.endswith(f"{ALICE} has a new password, and its sessions have ended\n")
+    assert member.get("com.atproto.server.getSession").json["error"] == "ExpiredToken"
+    log_ins = [
+        member.post("com.atproto.server.createSession", identifier=ALICE, password=password)
+        for password in ("correct horse", "battery staple")
+    ]
+    assert [log_in.status_code for log_in in log_ins] == [401, 200]
 
 
 def test_a_code_of_the_command_makes_so_many_accounts_until_it_expires(open_app, clock):

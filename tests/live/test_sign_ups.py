@@ -43,7 +43,7 @@ def test_this_machine_alone_signs_up_without_a_code(tmp_path):
         assert sign_up(service).did == ALICE
 
 
-def test_behind_nginx_the_administrator_lets_people_in(tmp_path):
+def test_behind_nginx_the_administrator_lets_people_in_and_sets_their_passwords(tmp_path):
     socket = tmp_path / "sock"
     settings = {
         "AURORA_BLOBS_BIND": f"unix:{socket}",
@@ -56,6 +56,14 @@ def test_behind_nginx_the_administrator_lets_people_in(tmp_path):
         code = nginx.post(
             "/xrpc/com.atproto.server.createInviteCode", json={"useCount": 1}, auth=ADMIN
         ).json["code"]
-        assert sign_up(nginx, invite_code=code).did == ALICE
+        member = sign_up(nginx, invite_code=code)
+        changed = nginx.post(
+            "/xrpc/com.atproto.admin.updateAccountPassword",
+            json={"did": ALICE, "password": "battery staple"},
+            auth=ADMIN,
+        )
+        session = member.get("com.atproto.server.getSession")
 
     assert wanted
+    assert changed.status_code == 200
+    assert session.json["error"] == "ExpiredToken"
