@@ -2,14 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
 
 import click
 
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, jobs_option, json_option
-from aurora_blobs.cli.output import Group
+from aurora_blobs.cli.output import Group, properties
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.maintenance.backup import Backup, ShowProgress
 from aurora_blobs.maintenance.migrate import Progress
@@ -32,7 +31,7 @@ def make(folder: Path, jobs: int, as_json: bool) -> None:
     with _shown_progress("backup") as show:
         database, backend = services().database, services().blobs.backend
         findings.take(kept.make(database, backend, jobs, show, services().clock))
-    findings.finish(asdict(kept.progress), _words(kept.progress))
+    findings.finish(properties(kept.progress), _words(kept.progress))
 
 
 @backup.command("restore")
@@ -67,7 +66,7 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
         )
     if kept.kept is not None and not as_json:
         click.echo(f"the database that was here before is {kept.kept} now")
-    summary = {**asdict(kept.progress), "keptDatabase": kept.kept and str(kept.kept)}
+    summary = {**properties(kept.progress), "keptDatabase": kept.kept and str(kept.kept)}
     findings.finish(summary, _words(kept.progress))
 
 

@@ -19,7 +19,10 @@ from aurora_blobs.storage import open_bucket
 @click.command("import")
 @click.argument("origin", metavar="PATH")
 @click.option(
-    "--did", type=parse_did, help="Whose blobs they are, where the folder's name does not tell."
+    "--did",
+    type=parse_did,
+    metavar="DID",
+    help="Whose blobs they are, where the folder's name does not tell.",
 )
 @click.option(
     "--db",

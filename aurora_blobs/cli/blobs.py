@@ -71,10 +71,10 @@ def stats(as_json: bool) -> None:
             "blobs": totals.blobs,
             "bytes": totals.bytes,
             "holdings": totals.owned,
-            "held bytes": totals.owned_bytes,
+            "heldBytes": totals.owned_bytes,
             "temporary": totals.temporary,
-            "temporary bytes": totals.temporary_bytes,
-            "without bytes": totals.not_stored,
+            "temporaryBytes": totals.temporary_bytes,
+            "withoutBytes": totals.not_stored,
         },
         as_json,
     )

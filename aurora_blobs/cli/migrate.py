@@ -1,7 +1,5 @@
 """``flask --app wsgi blobs migrate``: copies every blob to the other store."""
 
-from dataclasses import asdict
-
 import click
 from flask.cli import with_appcontext
 
@@ -9,6 +7,7 @@ from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import jobs_option, json_option
+from aurora_blobs.cli.output import properties
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.config import STORES
 from aurora_blobs.maintenance.migrate import Migration
@@ -49,4 +48,4 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
     progress = job.progress
     words = f"copied {progress.copied_blobs} blobs, {amount(progress.copied_bytes)}; "
     words += f"{target} has {progress.done_blobs} of {progress.blobs}"
-    findings.finish(asdict(progress), words)
+    findings.finish(properties(progress), words)

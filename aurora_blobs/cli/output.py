@@ -1,7 +1,9 @@
 """How commands print: text for people, JSON for programs, one line for an error."""
 
 import json
+import re
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
@@ -46,12 +48,24 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
-    """Print many things, a line each, as they come."""
+    """Print many things, a line each, as they come; for people, below the names of the columns."""
+    has_header = as_json
     for row in rows:
+        if not has_header:
+            click.echo("\t".join(row))
+            has_header = True
         if as_json:
             click.echo(_json(row))
         else:
             click.echo("\t".join(map(_plain, row.values())))
+
+
+def properties(record: Any) -> dict[str, Any]:
+    """The fields of *record*, a dataclass, under the names that JSON has for them."""
+    return {
+        re.sub("_([a-z])", lambda match: match[1].upper(), name): value
+        for name, value in asdict(record).items()
+    }
 
 
 def moment(microseconds: int | None) -> str | None:

@@ -29,9 +29,10 @@ def test_blobs_are_listed_one_a_line_with_their_state(run, app, alice):
     temporary = bob.blob(jpeg("temporary"))
 
     code, output = run("list")
-    lines = [line.split("\t") for line in output.splitlines()]
+    header, *lines = [line.split("\t") for line in output.splitlines()]
 
     assert code == 0
+    assert header[:5] == ["cid", "did", "mimeType", "size", "state"]
     assert [line[:5] for line in lines] == [
         [cid_in(public), alice.did, "image/jpeg", str(public["size"]), "public"],
         [cid_in(temporary), bob.did, "image/jpeg", str(temporary["size"]), "temporary"],
@@ -87,7 +88,7 @@ def test_blobs_and_bytes_are_counted(run, alice):
 
     counted = json.loads(run("stats", "--json")[1])
 
-    assert (counted["blobs"], counted["temporary"], counted["temporary bytes"]) == (
+    assert (counted["blobs"], counted["temporary"], counted["temporaryBytes"]) == (
         2,
         1,
         temporary["size"],

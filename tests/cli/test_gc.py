@@ -33,7 +33,8 @@ def test_the_collector_reports_what_it_removed(run, alice, clock):
     result = run()
 
     assert result.exit_code == 0
-    line, summary = result.output.splitlines()
+    header, line, summary = result.output.splitlines()
+    assert header.split("\t")[:4] == ["kind", "cid", "did", "bytes"]
     assert line.split("\t")[:4] == ["temporary", cid, alice.did, str(len(jpeg("cat")))]
     assert summary == f"collected 1 blobs, {len(jpeg('cat'))} bytes"
     assert run().output == "collected 0 blobs, 0 bytes\n"
@@ -94,7 +95,7 @@ def test_unfinished_uploads_are_reported_and_removed(run, services):
         "its upload to the store broke off",
     )
     assert summary["blobs"] == 0
-    assert run().output.startswith(f"unfinished\t{told['cid']}\t")
+    assert f"\nunfinished\t{told['cid']}\t" in run().output
     assert run().output == "collected 0 blobs, 0 bytes\n"
 
 

@@ -235,7 +235,7 @@ def test_a_backup_is_made_and_restored(run, alice, cid, backend, tmp_path):
     restored = run("backup", "restore", folder, "--yes", "--json")
 
     assert (made.exit_code, refused.exit_code, restored.exit_code) == (0, 1, 0)
-    assert json.loads(restored.output)["copied_blobs"] == 1
+    assert json.loads(restored.output)["copiedBlobs"] == 1
     assert alice.fetch(cid).data == jpeg("cat")
     assert [line.split(":")[0] for line in run("blobs", "fsck").output.splitlines()[:-1]] == [
         "stray"

@@ -212,6 +212,6 @@ def test_blobs_move_to_s3_and_back_under_traffic_and_kills(tmp_path, s3_server, 
         == scrubbed["findings"]
         == []
     )
-    assert first["copied_blobs"] < BLOBS
-    assert second["copied_blobs"] < BLOBS
+    assert first["copiedBlobs"] < BLOBS
+    assert second["copiedBlobs"] < BLOBS
     assert bodies == known

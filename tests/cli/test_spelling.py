@@ -1,0 +1,61 @@
+"""What all commands have in common: names in help texts, and keys of JSON."""
+
+import json
+import re
+
+import click
+import pytest
+from support.media_samples import jpeg
+
+from aurora_blobs.cli.commands import COMMANDS
+
+
+def leaves(command):
+    inner = command.commands.values() if isinstance(command, click.Group) else ()
+    return [leaf for part in inner for leaf in leaves(part)] or [command]
+
+
+LEAVES = [leaf for command in COMMANDS for leaf in leaves(command)]
+
+
+@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
+def test_a_help_text_names_no_function_of_ours(command):
+    text = command.get_help(click.Context(command))
+
+    assert re.findall(r"\b_?PARSE_\w+|\b\w+_PARSER\b", text) == []
+
+
+def keys(value):
+    """Every key in *value*, at any depth."""
+    items = value.items() if isinstance(value, dict) else ()
+    found = [name for name, _ in items]
+    parts = [part for _, part in items] if items else value if isinstance(value, list) else ()
+    return found + [name for part in parts for name in keys(part)]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("account", "list"),
+        ("account", "show", "alice.test"),
+        ("account", "quota", "alice.test", "1GB"),
+        ("account", "invites"),
+        ("blobs", "list"),
+        ("blobs", "stats"),
+        ("blobs", "gc"),
+        ("blobs", "fsck"),
+        ("blobs", "scrub"),
+        ("backup", "make", "copy"),
+    ],
+    ids=" ".join,
+)
+def test_keys_of_json_are_in_camel_case(app, alice, services, tmp_path, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    alice.publish(jpeg("cat"))
+    services.sign_ups.invite(uses=1)
+
+    done = app.test_cli_runner().invoke(args=[*words, "--json"])
+
+    found = [name for line in done.output.splitlines() for name in keys(json.loads(line))]
+    assert found != []
+    assert [name for name in found if not re.fullmatch("[a-z]+([A-Z][a-z]+)*", name)] == []
