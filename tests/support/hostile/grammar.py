@@ -17,7 +17,7 @@ _UNKNOWN = [
     "/", "/xrpc", "/xrpc/", "/xrpc/com.example.nothing", "/nowhere", "/img/", "/_blobs/x",
     "/.well-known/", "/robots.txt", "/_error", "/_video", "/_beyond", "/metrics", "/console",
 ]  # fmt: skip
-_ROUTES_OF_PASSWORDS = ("createAccount", "createSession", "deleteAccount")
+_ROUTES_OF_PASSWORDS = ("createAccount", "createSession", "deleteAccount", "updateAccountPassword")
 _TAGS = [b"*", b'"a"', b'W/"a"', b'"a", "b"', b"a", b'"', b", ,", b'"' + b"a" * 7000 + b'"']
 _RANGES = [
     b"bytes=0-0", b"bytes=-1", b"bytes=5-", b"bytes=9-5", b"bytes=999999999-", b"bytes=", b"a=0-1",
