@@ -1,15 +1,19 @@
 """Blobs as objects in an S3-compatible store: ``<prefix><xx>/<cid>``, xx as on disk."""
 
+import io
+import logging
 import os
 import secrets
 import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
+from hashlib import sha256
 from typing import Any, BinaryIO
 
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
-from aurora_blobs.intake.spool import Spooled
+from aurora_blobs.intake.spool import CHUNK, Spooled
 from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
 from aurora_blobs.storage.base import (
     CANARY,
@@ -19,9 +23,11 @@ from aurora_blobs.storage.base import (
     Stored,
     Unfinished,
 )
-from aurora_blobs.storage.s3_bucket import Bucket, unexpected
-from aurora_blobs.storage.s3_client import SLOWEST_PUT, Refused
+from aurora_blobs.storage.s3_bucket import REFUSED_SECONDS, Bucket, unexpected
+from aurora_blobs.storage.s3_client import SLOWEST_PUT, Damaged, Refused
 from aurora_blobs.storage.s3_parts import MAX_PUT, PART, MultipartUpload, unfinished_uploads
+
+log = logging.getLogger(__name__)
 
 URL_SECONDS = 300  # in which a client must begin to read a link, not end
 _QUARANTINE = "quarantine/"  # after the prefix
@@ -29,6 +35,7 @@ _DELETE_AT_ONCE = 1000  # keys that DeleteObjects takes
 # A look at the mark is a request. For an upload or a removal one this old will do: another bucket
 # takes a restart. A guess. That bytes are missing is never said without a look of its own.
 _MARK_SECONDS = 5
+_SONG = b"canary"  # the bytes of a canary
 
 
 class S3Backend(Store):
@@ -55,7 +62,7 @@ class S3Backend(Store):
         # One name for all canaries, so that a store that does not delete is not filled; `probe`
         # adds the process, since a fork copies this object.
         self._canary = f"{CANARY}{secrets.token_hex(8)}"
-        self._conditional = True  # until the store says that it does not know If-None-Match
+        self._refuses_damage: tuple[float, bool] | None = None  # when it was tried, and the result
         self._seconds = seconds
         self._mark_seen_at: float | None = None  # when the mark was the right one, by that clock
 
@@ -77,13 +84,16 @@ class S3Backend(Store):
         self.check_ours(recently=True)
         try:
             if blob.size <= self._max_put:
-                self._create(partial(self._put, blob), lambda: self._is_whole(blob))
-                return
-            with self._multipart(self.key(blob.cid), ContentType=blob.mime_type) as upload:
-                upload.send(blob)
-                self._create(upload.complete, upload.is_there)
+                is_checked = self._create(partial(self._put, blob), lambda: self._is_whole(blob))
+            else:
+                with self._multipart(self.key(blob.cid), ContentType=blob.mime_type) as upload:
+                    upload.send(blob)
+                    self._create(upload.complete, upload.is_there)
+                is_checked = upload.is_checked
         except Refused as refusal:
             raise unexpected(refusal) from refusal
+        if not is_checked and not self._damage_is_refused():
+            self._read_back(blob.cid)
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
@@ -198,13 +208,19 @@ class S3Backend(Store):
     def probe(self) -> None:
         self.confirm()
         key = f"{self._prefix}{self._canary}.{os.getpid()}"
-        self.bucket.call("put_object", brief=True, Key=key, Body=b"canary")
+        try:
+            # As an upload: health fails where uploads fail, and the log says what is refused.
+            is_checked = self._create(partial(self._put_canary, key), lambda: False)
+        except Refused as refusal:
+            raise unexpected(refusal) from refusal
         try:
             with self.bucket.open(key, brief=True) as file:
-                if file.read() != b"canary":
+                if file.read() != _SONG:
                     raise BackendUnavailable("the canary came back changed")
         finally:
             self.bucket.call("delete_object", brief=True, Key=key)
+        if not is_checked:
+            self._damage_is_refused()
 
     def read_mark_bytes(self) -> bytes | None:
         try:
@@ -236,41 +252,125 @@ class S3Backend(Store):
     def _multipart(self, key: str, **options: str) -> MultipartUpload:
         return MultipartUpload(self.bucket, key, part_bytes=self._part_bytes, **options)
 
-    def _create(self, write: Callable[..., None], is_there: Callable[[], bool]) -> None:
-        """*write* an object unless one *is_there*, and whole."""
-        if self._conditional:
-            try:
-                write(IfNoneMatch="*")
-                return
-            except Refused as refusal:
-                if refusal.http_status == 412:
-                    if is_there():
-                        return
-                elif refusal.http_status in (400, 501):
-                    # Swift says 501. Without the condition equal bytes are written again: harmless.
-                    self._conditional = False
-                else:
-                    raise
-        write()
+    def _create(self, write: Callable[..., bool], is_there: Callable[[], bool]) -> bool:
+        """*write* an object unless one *is_there*, and whole.
 
-    def _put(self, blob: Spooled, **condition: Any) -> None:
-        self.bucket.call(
-            "put_object",
+        Returns whether the store has checked the digest of what it has, for sure.
+        """
+        try:
+            return write(IfNoneMatch="*")
+        except Refused as refusal:
+            if refusal.http_status != 412:
+                raise
+        return is_there() or write()
+
+    def _put(self, blob: Spooled, **condition: str) -> bool:
+        return self._put_object(
+            self.key(blob.cid),
+            blob.open,
+            digest_of(blob.cid),
+            condition,
             extra_seconds=blob.size / SLOWEST_PUT,
-            body=blob.open,
-            Key=self.key(blob.cid),
             ContentLength=blob.size,
             ContentType=blob.mime_type,
-            # The CID's own digest: a store that checks it cannot hold other bytes under this name.
-            ChecksumSHA256=b64encode(digest_of(blob.cid)).decode(),
-            **condition,
         )
+
+    def _put_canary(self, key: str, **condition: str) -> bool:
+        return self._put_object(
+            key,
+            lambda: io.BytesIO(_SONG),
+            sha256(_SONG).digest(),
+            condition,
+            brief=True,
+            ContentLength=len(_SONG),
+            ContentType="application/octet-stream",
+        )
+
+    def _put_object(
+        self,
+        key: str,
+        body: Callable[[], BinaryIO],
+        digest: bytes,
+        condition: dict[str, str],
+        **parameters: Any,
+    ) -> bool:
+        # The CID's own digest: a store that checks it cannot hold other bytes under this name.
+        checksum = b64encode(digest).decode()
+        optional = {"checksums": {"ChecksumSHA256": checksum}, "conditions": condition}
+        answer, _ = self.bucket.call_with(
+            {kind: extra for kind, extra in optional.items() if extra},
+            "put_object",
+            body=body,
+            Key=key,
+            **parameters,
+        )
+        return bool(answer.get("ChecksumSHA256") == checksum)
+
+    def _damage_is_refused(self) -> bool:
+        """Whether the store refuses bytes that are not those of their signature, as it did lately.
+
+        For stores that do not say which checksum they have checked. False also where that is not
+        known.
+        """
+        now = self.bucket.seconds()
+        tried = self._refuses_damage
+        if tried is not None and now - tried[0] < REFUSED_SECONDS:
+            return tried[1]
+        is_refused = self._try_damage()
+        if not is_refused and (tried is None or tried[1]):
+            log.warning("the store does not check digests: each upload is read back")
+        self._refuses_damage = now, is_refused
+        return is_refused
+
+    def _try_damage(self) -> bool:
+        key = f"{self._prefix}{self._canary}.damaged.{os.getpid()}"
+        try:
+            self.bucket.call(
+                "put_object",
+                brief=True,
+                expected=Damaged,
+                body=lambda: _Altered(_SONG),
+                Key=key,
+                ContentLength=len(_SONG),
+            )
+        except Damaged:
+            return True
+        except BlobServiceError:
+            return False
+        with suppress(BlobServiceError):
+            self.bucket.call("delete_object", brief=True, Key=key)
+        return False
+
+    def _read_back(self, cid: str) -> None:
+        """Raise BackendUnavailable if the object is not what *cid* names.
+
+        It stays: another upload may have replaced it, and the next one does.
+        """
+        digest = sha256()
+        with self.bucket.open(self.key(cid)) as file:
+            while data := file.read(CHUNK):
+                digest.update(data)
+        if digest.digest() != digest_of(cid):
+            raise BackendUnavailable("the store has other bytes than were sent")
 
     def _is_whole(self, blob: Spooled) -> bool:
         # False in a store that keeps no checksum: the bytes at hand are right, and are sent again.
         try:
-            head = self.bucket.call("head_object", Key=self.key(blob.cid), ChecksumMode="ENABLED")
+            head, _ = self.bucket.call_with(
+                {"checksums": {"ChecksumMode": "ENABLED"}}, "head_object", Key=self.key(blob.cid)
+            )
         except BlobNotFound:
             return False  # deleted meanwhile
         digest = b64encode(digest_of(blob.cid)).decode()
         return bool(head["ContentLength"] == blob.size and head.get("ChecksumSHA256") == digest)
+
+
+class _Altered(io.BytesIO):
+    """Bytes that are others from their second reading on: what is signed is not what is sent."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(size)
+        if not data:
+            with self.getbuffer() as view:
+                view[0] ^= 1
+        return data

@@ -58,6 +58,16 @@ _BUSY = {
     "503",
     "429",
 }
+# Of 400, those that no header less would mend: the credentials, the bucket, the size.
+_OTHERWISE_WRONG = {
+    "AuthorizationHeaderMalformed",
+    "EntityTooLarge",
+    "ExpiredToken",
+    "IllegalLocationConstraintException",
+    "InvalidBucketName",
+    "InvalidToken",
+    "TokenRefreshRequired",
+}
 _DAMAGED = {
     "BadDigest",
     "InvalidDigest",
@@ -66,6 +76,7 @@ _DAMAGED = {
     "IncompleteBody",
 }
 _TRANSIENT = {"ConditionalRequestConflict", "OperationAborted"}
+_SKEWED = "RequestTimeTooSkewed"
 
 _AWAY = "The blob store is not available, please try again later."
 
@@ -73,10 +84,15 @@ _AWAY = "The blob store is not available, please try again later."
 class Refused(BlobServiceError):
     """The store understood a call and refused it, with S3's error `code` and its `http_status`."""
 
-    def __init__(self, code: str, http_status: int) -> None:
-        super().__init__(code)
+    def __init__(self, code: str, http_status: int, message: str = "") -> None:
+        """*message* is the store's own."""
+        super().__init__(f"{code} {message}")
         self.code = code
         self.http_status = http_status
+
+
+class Damaged(BackendUnavailable):
+    """The bytes that came to the store are not those of the digest that came with them."""
 
 
 class Forbidden(BackendUnavailable):
@@ -112,14 +128,16 @@ class S3Client:
         operation: str,
         *,
         brief: bool = False,
+        expected: type[BlobServiceError] | None = None,
         extra_seconds: float = 0,
         body: Callable[[], BinaryIO] | None = None,
         **parameters: Any,
     ) -> dict[str, Any]:
         """The answer to *operation*, named as boto3's method.
 
-        *brief* calls have `BRIEF_TIMEOUTS`. *extra_seconds* are added to the total. *body* opens
-        the bytes to be sent, once for each attempt.
+        *brief* calls have `BRIEF_TIMEOUTS`. An error of the class *expected* is an answer: it is
+        raised at once. *extra_seconds* are added to the total. *body* opens the bytes to be sent,
+        once for each attempt.
 
         Raises BlobNotFound, BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         Raises Refused for what the caller may have an answer to: 412, NoSuchUpload, and 400 or 501
@@ -133,10 +151,12 @@ class S3Client:
             try:
                 return _attempt(client, operation, parameters, body, end)
             except _Failure as failure:
+                if expected is not None and isinstance(failure.error, expected):
+                    raise failure.error from failure.__cause__
                 busy = isinstance(failure.error, ServiceBusy)
                 pause = random.uniform(0, PAUSE_SECONDS * 2**attempt) * (BUSY_FACTOR if busy else 1)
                 out_of_time = time.monotonic() + pause + timeouts.read > end
-                if not failure.transient or attempt == ATTEMPTS or out_of_time:
+                if attempt >= failure.attempts or out_of_time:
                     if not isinstance(failure.error, (BlobNotFound, Refused)):
                         log.warning("%s at the store failed: %s", operation, failure.reason)
                     raise failure.error from failure.__cause__
@@ -165,7 +185,7 @@ class S3Client:
         # Signed bytes: some stores check the digest in the signature, some the checksum.
         s3: Any = {"addressing_style": self._addressing_style, "payload_signing_enabled": True}
         # A session of its own: the default one is shared, and not made for threads.
-        return boto3.session.Session().client(
+        client = boto3.session.Session().client(
             "s3",
             endpoint_url=self._endpoint_url,
             region_name=self._region,
@@ -184,17 +204,19 @@ class S3Client:
                 max_pool_connections=POOL,
             ),
         )
+        client.meta.events.register("before-call.s3.HeadBucket", _end_redirects)
+        return client
 
 
 class _Failure(Exception):
     """An attempt failed, with *error* for the caller and *reason*, which says more, for the log."""
 
-    def __init__(self, error: BlobServiceError, reason: str, *, transient: bool) -> None:
-        """*transient*: another attempt may succeed."""
+    def __init__(self, error: BlobServiceError, reason: str, attempts: int = 1) -> None:
+        """*attempts* are made in all: one where another would fail as well."""
         super().__init__(reason)
         self.error = error
         self.reason = reason
-        self.transient = transient
+        self.attempts = attempts
 
 
 def _attempt(
@@ -218,6 +240,12 @@ def _attempt(
         raise _no_answer(error, out_of_time=time.monotonic() > end) from error
 
 
+def _end_redirects(context: dict[str, Any], **_: object) -> None:
+    # botocore asks for the bucket when a call is redirected, to learn its region. Where that is
+    # redirected, too, it would ask again, until Python's stack ends: hundreds of calls.
+    context["s3_redirect"]["redirected"] = True
+
+
 def translated(error: Exception) -> BlobServiceError:
     """Our name for *error*, which broke off the bytes of an object."""
     return _no_answer(error, out_of_time=False).error
@@ -225,27 +253,36 @@ def translated(error: Exception) -> BlobServiceError:
 
 def _error_answer(response: Any) -> _Failure:
     code = str(response.get("Error", {}).get("Code", ""))
-    status = int(response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
-    reason = f"{status} {code} {response.get('Error', {}).get('Message', '')}"
+    message = str(response.get("Error", {}).get("Message", ""))
+    metadata = response.get("ResponseMetadata", {})
+    status = int(metadata.get("HTTPStatusCode", 0))
+    reason = f"{status} {code} {message}"
     if code in _ABSENT and status == 404:
-        return _Failure(BlobNotFound(), reason, transient=False)
+        return _Failure(BlobNotFound(), reason)
     if code in _FULL or status == 507:
-        return _Failure(
-            InsufficientStorage("no space left to store the blob"), reason, transient=False
-        )
+        return _Failure(InsufficientStorage("no space left to store the blob"), reason)
     if code in _BUSY or status in (429, 503):
-        return _Failure(
-            ServiceBusy("The blob store is busy, please try again."), reason, transient=True
-        )
+        busy = ServiceBusy("The blob store is busy, please try again.")
+        return _Failure(busy, reason, ATTEMPTS)
     if code == "RequestTimeout" or status in (408, 504):
-        return _Failure(BackendTimeout(), reason, transient=True)
-    if code in _DAMAGED or code in _TRANSIENT or (status >= 500 and status != 501):
-        return _Failure(BackendUnavailable(_AWAY), reason, transient=True)
+        return _Failure(BackendTimeout(), reason, ATTEMPTS)
+    if code in _DAMAGED:
+        return _Failure(Damaged(_AWAY), reason, ATTEMPTS)
+    if code in _TRANSIENT or (status >= 500 and status != 501):
+        return _Failure(BackendUnavailable(_AWAY), reason, ATTEMPTS)
+    if code == _SKEWED:
+        # A clock that is being set passes: each attempt is signed anew. One that is wrong stays.
+        return _Failure(BackendUnavailable(_AWAY), reason, attempts=2)
+    if 300 <= status < 400:
+        elsewhere = metadata.get("HTTPHeaders", {}).get("location", "elsewhere")
+        reason = f"{reason}: it sends us to {elsewhere}; is AURORA_BLOBS_S3_ENDPOINT_URL right?"
+        return _Failure(BackendUnavailable(_AWAY), reason)
     if code == "AccessDenied":
-        return _Failure(Forbidden(_AWAY), reason, transient=False)
-    if code == "NoSuchUpload" or status in (400, 412, 416, 501):
-        return _Failure(Refused(code, status), reason, transient=False)
-    return _Failure(BackendUnavailable(_AWAY), reason, transient=False)
+        return _Failure(Forbidden(_AWAY), reason)
+    is_refused = status in (400, 412, 416, 501) and code not in _OTHERWISE_WRONG
+    if code == "NoSuchUpload" or is_refused:
+        return _Failure(Refused(code, status, message), reason)
+    return _Failure(BackendUnavailable(_AWAY), reason)
 
 
 def _no_answer(error: Exception, *, out_of_time: bool) -> _Failure:
@@ -253,15 +290,14 @@ def _no_answer(error: Exception, *, out_of_time: bool) -> _Failure:
 
     reason = f"{type(error).__name__}: {error}"
     if out_of_time:
-        return _Failure(BackendTimeout(), reason, transient=False)
+        return _Failure(BackendTimeout(), reason)
     if isinstance(
         error, (exceptions.ConnectTimeoutError, exceptions.ReadTimeoutError)
     ) or _timed_out(error):
-        return _Failure(BackendTimeout(), reason, transient=True)
+        return _Failure(BackendTimeout(), reason, ATTEMPTS)
     # The rest of BotoCoreError is about settings: no credentials, a bad region.
-    return _Failure(
-        BackendUnavailable(_AWAY), reason, transient=isinstance(error, exceptions.HTTPClientError)
-    )
+    is_passing = isinstance(error, exceptions.HTTPClientError)
+    return _Failure(BackendUnavailable(_AWAY), reason, ATTEMPTS if is_passing else 1)
 
 
 def _timed_out(error: BaseException | None) -> bool:

@@ -38,16 +38,15 @@ class MultipartUpload:
         self._key = key
         self._part_bytes = part_bytes
         self._parts: list[dict[str, Any]] = []
-        self._checksums = True
         self._is_open = True
-        try:
-            begun = bucket.call(
-                "create_multipart_upload", Key=key, ChecksumAlgorithm="SHA256", **options
-            )
-        except Refused:
-            # A store without checksums of parts still checks the digest in the signature.
-            self._checksums = False
-            begun = bucket.call("create_multipart_upload", Key=key, **options)
+        self.is_checked = True  # the store has said the right digest of each part
+        begun, taken = bucket.call_with(
+            {"checksums": {"ChecksumAlgorithm": "SHA256"}},
+            "create_multipart_upload",
+            Key=key,
+            **options,
+        )
+        self._checksums = "checksums" in taken
         self._id = begun["UploadId"]
 
     def __enter__(self) -> "MultipartUpload":
@@ -69,18 +68,17 @@ class MultipartUpload:
                 while data := file.read(CHUNK):
                     digest.update(data)
                     whole.update(data)
-            checksum = (
-                {"ChecksumSHA256": b64encode(digest.digest()).decode()} if self._checksums else {}
-            )
-            sent = self._call(
+            checksum = b64encode(digest.digest()).decode()
+            sent, _ = self._call_with(
+                {"checksums": {"ChecksumSHA256": checksum}} if self._checksums else {},
                 "upload_part",
                 extra_seconds=(stop - start) / SLOWEST_PUT,
                 body=part,
                 PartNumber=len(self._parts) + 1,
                 ContentLength=stop - start,
-                **checksum,
             )
             self._add(sent)
+            self.is_checked &= sent.get("ChecksumSHA256") == checksum
         if whole.digest() != digest_of(blob.cid):
             raise BackendUnavailable("the spooled bytes are not those that came")
 
@@ -95,17 +93,20 @@ class MultipartUpload:
             )
             self._add(copied["CopyPartResult"])
 
-    def complete(self, **condition: str) -> None:
-        """Make one object of the parts."""
+    def complete(self, **condition: str) -> bool:
+        """Make one object of the parts. Returns `is_checked`."""
         try:
-            self._call(
-                "complete_multipart_upload", MultipartUpload={"Parts": self._parts}, **condition
+            self._call_with(
+                {"conditions": condition} if condition else {},
+                "complete_multipart_upload",
+                MultipartUpload={"Parts": self._parts},
             )
         except Refused as refusal:
             # An earlier attempt may have succeeded, and its answer was lost.
             if refusal.code != "NoSuchUpload" or not self.is_there():
                 raise
         self._is_open = False
+        return self.is_checked
 
     def is_there(self) -> bool:
         """Whether the object at the key has these parts, by its ETag.
@@ -128,6 +129,13 @@ class MultipartUpload:
         if "ChecksumSHA256" in answer:
             part["ChecksumSHA256"] = answer["ChecksumSHA256"]
         self._parts.append(part)
+
+    def _call_with(
+        self, optional: dict[str, dict[str, Any]], operation: str, **parameters: Any
+    ) -> tuple[dict[str, Any], set[str]]:
+        return self._bucket.call_with(
+            optional, operation, Key=self._key, UploadId=self._id, **parameters
+        )
 
     def _call(self, operation: str, **parameters: Any) -> dict[str, Any]:
         return self._bucket.call(operation, Key=self._key, UploadId=self._id, **parameters)
