@@ -1,6 +1,8 @@
 """The service with its blobs in S3: direct, by redirect, through nginx, and on failures."""
 
 import http.client
+import json
+import os
 import subprocess
 import sys
 import urllib.request
@@ -10,8 +12,11 @@ from itertools import count
 import pytest
 from support import nginx
 from support.accounts import blob_path, take_down
+from support.browser import fetch
 from support.cids import cid_of
 from support.live_service import Service, becomes
+from support.pages import blocks
+from support.ports import free_port
 from support.project import ROOT
 from support.s3_access import BUCKET, KEYS
 
@@ -219,6 +224,41 @@ def test_the_redirect_goes_to_a_link_with_our_type_and_disposition(start, some_b
     assert body == data
     assert followed.headers["Content-Type"] == "application/x-test"
     assert followed.headers["Content-Disposition"] == f'attachment; filename="{cid}"'
+
+
+def cors_of_the_page():
+    """The sample in docs/s3.md."""
+    (sample,) = blocks(ROOT / "docs" / "s3.md", "json")
+    return json.loads(sample)
+
+
+@pytest.mark.skipif(
+    os.environ.get("TEST_S3_STORE") == "swift", reason="its S3 has no CORS of a bucket"
+)
+def test_a_page_of_another_origin_follows_the_link_where_the_bucket_allows_it(
+    start, s3_server, tmp_path
+):
+    service = start(AURORA_BLOBS_S3_REDIRECT="presigned")
+    alice = service.account()
+    url = f"http://127.0.0.1:{service.port}"
+    url += blob_path(alice.did, alice.publish(bytes(300_000), "application/x-test").cid)
+    store = s3_server.client()
+    port = free_port()
+    origin = f"http://127.0.0.1:{port}"
+    listed = {**cors_of_the_page()["CORSRules"][0], "AllowedOrigins": [origin]}
+
+    store.put_bucket_cors(Bucket=BUCKET, CORSConfiguration={"CORSRules": [listed]})
+    refused = fetch(url, tmp_path / "refused", port, Range="bytes=5-9")
+    asked = urllib.request.Request(url, headers={"Origin": origin})
+    with urllib.request.urlopen(asked) as followed:
+        of_the_list = followed.headers["Access-Control-Allow-Origin"]
+    store.put_bucket_cors(Bucket=BUCKET, CORSConfiguration=cors_of_the_page())
+    allowed = fetch(url, tmp_path / "allowed", Range="bytes=5-9")
+    store.delete_bucket_cors(Bucket=BUCKET)
+
+    assert (of_the_list, "error" in refused) == (origin, True)
+    assert (allowed.get("status"), allowed.get("size")) == (206, 5), allowed
+    assert allowed["headers"]["content-range"] == "bytes 5-9/300000"
 
 
 def test_nginx_follows_the_link_and_our_headers_stay(start, s3_server, tmp_path, some_bytes):

@@ -36,15 +36,15 @@ def play(source: str, profile: Path) -> dict[str, Any]:
     return _report("player.html", profile, source=source)
 
 
-def fetch(source: str, profile: Path, **headers: str) -> dict[str, Any]:
+def fetch(source: str, profile: Path, port: int = 0, **headers: str) -> dict[str, Any]:
     """Fetch *source* in fetcher.html, whose origin is another; the report of the page.
 
-    It has ``status``, ``headers`` and ``size``, or ``error``.
+    It has ``status``, ``headers`` and ``size``, or ``error``. The page is on *port*, 0 for any.
     """
-    return _report("fetcher.html", profile, source=source, headers=json.dumps(headers))
+    return _report("fetcher.html", profile, port, source=source, headers=json.dumps(headers))
 
 
-def _report(page: str, profile: Path, **query: str) -> dict[str, Any]:
+def _report(page: str, profile: Path, port: int = 0, **query: str) -> dict[str, Any]:
     reports: queue.Queue[dict[str, Any]] = queue.Queue()
 
     class Page(BaseHTTPRequestHandler):
@@ -65,7 +65,7 @@ def _report(page: str, profile: Path, **query: str) -> dict[str, Any]:
     chromium = shutil.which("chromium")
     assert chromium, "Chromium is missing: tests/setup.sh installs it"
     with (
-        ThreadingHTTPServer(("127.0.0.1", 0), Page) as server,
+        ThreadingHTTPServer(("127.0.0.1", port), Page) as server,
         # Chromium makes a socket in it, whose path must have fewer than 108 bytes.
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as short,
     ):
