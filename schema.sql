@@ -109,6 +109,15 @@ CREATE INDEX IF NOT EXISTS blob_metadata_temporary ON blob_metadata (unreference
 CREATE INDEX IF NOT EXISTS blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
     WHERE unreferenced_since IS NOT NULL;
 
+-- One row per text that an account declared to be in another charset than UTF-8.
+CREATE TABLE IF NOT EXISTS blob_charset (
+    did     TEXT NOT NULL,
+    cid     TEXT NOT NULL,
+    charset TEXT NOT NULL,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+
 -- One row per record of an account: an index of what the PDS keeps, not a signed repository.
 -- value is JSON.
 CREATE TABLE IF NOT EXISTS record (

@@ -67,6 +67,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
         return Response(status=304, headers=headers, mimetype=entry.mime_type)
     name = shown_cid(entry.cid, services().config.cid_format)
+    headers["Content-Type"] = services().blobs.content_type(entry)
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     part = None
     if request.method == "GET":
@@ -102,7 +103,7 @@ def _response_of_nginx(
             is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
         )
     headers["X-Accel-Redirect"] = f"{config.accel_redirect}{path}"
-    return Response(headers=headers, mimetype=entry.mime_type)
+    return Response(headers=headers)
 
 
 def _nginx_agrees(part: Part | None) -> bool:
@@ -128,7 +129,9 @@ def _response_of_store(entry: Entry, headers: dict[str, str], part: Part | None)
     if part is None and "HTTP_RANGE" in request.environ:
         return None  # we ignore this Range; the store would obey it
     link = services().blobs.backend.url(
-        entry.cid, mime_type=entry.mime_type, disposition=headers["Content-Disposition"]
+        entry.cid,
+        content_type=headers["Content-Type"],
+        disposition=headers["Content-Disposition"],
     )
     if link is None:
         return None
@@ -139,7 +142,7 @@ def _response_of_store(entry: Entry, headers: dict[str, str], part: Part | None)
         headers["X-Accel-Redirect"] = (
             f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
         )
-        return Response(headers=headers, mimetype=entry.mime_type)
+        return Response(headers=headers)
     # The link is valid for minutes, and the headers about the blob are not about this answer.
     response = Response(
         status=302, headers=headers | {"Location": link, "Cache-Control": "private, no-store"}
@@ -158,9 +161,7 @@ def _response_with_bytes(entry: Entry, headers: dict[str, str], part: Part | Non
     is_get = request.method == "GET"
     if blobs.backend.stat_is_cheap or not is_get:
         blobs.check_stored(entry)
-    response = Response(
-        status=200 if part is None else 206, headers=headers, mimetype=entry.mime_type
-    )
+    response = Response(status=200 if part is None else 206, headers=headers)
     if is_get:
         _attach(response, entry, start, stop)
     return response

@@ -163,6 +163,16 @@ class BlobManager:
             raise BlobNotFound()
         return entry
 
+    def content_type(self, entry: Entry) -> str:
+        """The Content-Type of *entry*: its media type, of a text with the charset.
+
+        That is the one which was declared at the upload, or UTF-8.
+        """
+        if not entry.mime_type.startswith("text/"):
+            return entry.mime_type
+        charset = blobs.find_charset(self._database.one_shot(), entry.did, entry.cid)
+        return f"{entry.mime_type}; charset={charset or 'utf-8'}"
+
     def open(
         self, entry: Entry, start: int = 0, stop: int | None = None, *, verify: bool = False
     ) -> BinaryIO:

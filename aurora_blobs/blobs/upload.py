@@ -27,6 +27,7 @@ from aurora_blobs.media.location import has_location
 from aurora_blobs.media.mime import (
     check_allowed,
     choose_mime_type,
+    declared_charset,
     is_consistent,
     mime_type_of_filename,
 )
@@ -275,6 +276,10 @@ class Upload:
         blobs.add_owner(tx, entry)
         if self.state.moves_in:
             migrations.count_upload(tx, entry.did)
+        if entry.mime_type.startswith("text/"):
+            charset = declared_charset(self.incoming.declared_type)
+            if charset is not None:
+                blobs.set_charset(tx, entry.did, entry.cid, charset)
         for name, subject, limit in self._limits():
             count_use(tx, name, subject, limit, now)
         return entry

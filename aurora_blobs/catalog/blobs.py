@@ -213,6 +213,17 @@ def add_owner(tx: Transaction, entry: Entry) -> None:
     )
 
 
+def set_charset(tx: Transaction, did: str, cid: str, charset: str) -> None:
+    """Note that *cid*, a text that *did* owns and that has no charset yet, is in *charset*."""
+    tx.run("INSERT INTO blob_charset (did, cid, charset) VALUES (?, ?, ?)", did, cid, charset)
+
+
+def find_charset(tx: Transaction, did: str, cid: str) -> str | None:
+    """The charset that *did* declared for the text *cid*; None if it declared UTF-8 or nothing."""
+    row = tx.one("SELECT charset FROM blob_charset WHERE did = ? AND cid = ?", did, cid)
+    return None if row is None else row[0]
+
+
 def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
     """Up to *limit* entries that are stored and whose header was never read, in (DID, CID) order.
 

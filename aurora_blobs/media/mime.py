@@ -1,10 +1,17 @@
 """The media type of a blob, from its first bytes and from what the client declared."""
 
+import re
+
 from aurora_blobs.errors import InvalidMimeType, InvalidRequest
 from aurora_blobs.media.signatures import UNKNOWN, detect, hides_sound, shows_pictures
 from aurora_blobs.media.type_names import BROADER, MISTAKEN, NO_CLAIMS, TRUE
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_mime_type
+
+# The letters and the length of a charset's name, RFC 2978, 2.3
+_CHARSET = re.compile(
+    r""";\s*charset\s*=\s*"?([a-z0-9][a-z0-9!#$%&+^_`{}~.:-]{0,39})"?\s*(?:;|\Z)""", re.IGNORECASE
+)
 
 _EXTENSIONS = {
     extension: mime_type
@@ -82,6 +89,12 @@ def is_consistent(expected_type: str, head: bytes, policy: str = "strict") -> bo
     if expected_type.startswith("audio/") and hides_sound(head):
         return True
     return _is_mistaken(expected_type, found) or _is_true(expected_type, found)
+
+
+def declared_charset(declared: str | None) -> str | None:
+    """The charset that *declared*, a Content-Type, names; None for UTF-8, no name or no charset."""
+    match = None if declared is None else _CHARSET.search(declared)
+    return None if match is None or match[1].lower() in ("utf-8", "utf8") else match[1]
 
 
 def is_allowed(mime_type: str, allowed: tuple[str, ...]) -> bool:

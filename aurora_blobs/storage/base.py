@@ -119,7 +119,7 @@ class BlobBackend(ABC):
         """Where a proxy on this machine finds *cid*, below the backend's root; None if nowhere."""
         return None
 
-    def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
+    def url(self, cid: str, *, content_type: str, disposition: str) -> str | None:
         """A link to the bytes with these headers, good for minutes; None if there is none.
 
         Made without a look at whether the bytes are there.

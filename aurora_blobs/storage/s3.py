@@ -163,11 +163,11 @@ class S3Backend(Store):
             if listed.key.removeprefix(aside).partition(".")[0] in cids:
                 self.bucket.call("delete_object", Key=listed.key)
 
-    def url(self, cid: str, *, mime_type: str, disposition: str) -> str | None:
+    def url(self, cid: str, *, content_type: str, disposition: str) -> str | None:
         parameters = {
             "Bucket": self.bucket.name,
             "Key": self.key(cid),
-            "ResponseContentType": mime_type,
+            "ResponseContentType": content_type,
             "ResponseContentDisposition": disposition,
         }
         client = self.bucket.client.boto3_client()

@@ -71,6 +71,41 @@ def test_a_blob_is_served_with_its_headers(service, publish, content):
         assert got.headers["Access-Control-Allow-Origin"] == "*"
 
 
+@pytest.mark.parametrize(
+    "declared, served",
+    [
+        ("text/plain", "text/plain; charset=utf-8"),
+        ("text/plain; charset=utf-8", "text/plain; charset=utf-8"),
+        ("text/plain; charset=ISO-8859-1", "text/plain; charset=ISO-8859-1"),
+        ('text/csv; header=present; charset="shift_jis"', "text/csv; charset=shift_jis"),
+        ("text/plain; charset=a/b", "text/plain; charset=utf-8"),
+        ("text/plain; charset=" + "x" * 41, "text/plain; charset=utf-8"),
+        ("application/x-test; charset=koi8-r", "application/x-test"),
+    ],
+)
+def test_a_text_is_served_in_its_declared_charset(service, publish, declared, served):
+    path, _ = publish("für alle".encode("latin-1"), declared)
+
+    assert service.test_client().get(path).headers["Content-Type"] == served
+    assert service.test_client().head(path).headers["Content-Type"] == served
+
+
+def test_xml_says_its_charset_itself(service, publish):
+    path, _ = publish(b'<?xml version="1.0" encoding="iso-8859-1"?><svg/>', "image/svg+xml")
+
+    assert service.test_client().get(path).headers["Content-Type"] == "image/svg+xml"
+
+
+def test_a_charset_goes_with_its_blob(service, alice):
+    alice.blob(b"gone", "text/plain; charset=koi8-r")
+    database = services_of(service).database
+
+    with database.write() as tx:
+        assert tx.all("SELECT did, charset FROM blob_charset") == [(alice.did, "koi8-r")]
+        tx.run("DELETE FROM blob_metadata WHERE creator_did = ?", alice.did)
+        assert tx.all("SELECT did FROM blob_charset") == []
+
+
 def test_head_has_the_headers_of_get_and_no_body(service, publish):
     path, _ = publish(BIG)
     client = service.test_client()
