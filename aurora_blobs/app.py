@@ -22,8 +22,8 @@ from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import system_clock
 from aurora_blobs.config import Config
-from aurora_blobs.db import SCHEMA, Database, open_database
-from aurora_blobs.errors import STORE_AWAY, StoreNotOurs
+from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
+from aurora_blobs.errors import STORE_AWAY, InsufficientStorage, StoreNotOurs
 from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
@@ -78,14 +78,14 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
 def check_stores(app: Flask) -> None:
     """Raise StoreNotOurs, with a line for the operator, if a store is not that of the database.
 
-    A store that is away may come back: it is no reason not to start.
+    A store that is away or full may come back: it is no reason not to start.
     """
     services: Services = app.extensions["aurora_blobs"]
     try:
         services.blobs.backend.confirm()
     except StoreNotOurs:
         raise
-    except STORE_AWAY as error:
+    except (*STORE_AWAY, InsufficientStorage) as error:
         log.warning("the store does not answer: %s", error.message)
 
 
@@ -94,6 +94,7 @@ def _open_services(config: Config, clock: Callable[[], int]) -> Services:
     database = _open_database(config, public_links)
     try:
         services = _assemble(config, clock, database, public_links)
+        database.space.prepare()
         services.blobs.recover_or_leave()
         public_links.purge()
     except OSError as error:
@@ -102,12 +103,13 @@ def _open_services(config: Config, clock: Callable[[], int]) -> Services:
 
 
 def _open_database(config: Config, public_links: PublicLinks) -> Database:
-    database = open_database(
-        config.database,
-        durable=config.durability == "full",
-        before_commit=public_links.before_commit,
-    )
     try:
+        database = open_database(
+            config.database,
+            durable=config.durability == "full",
+            before_commit=public_links.before_commit,
+            space=disk_space(config.database, config.data_folder, config.disk_reserve),
+        )
         database.upgrade(SCHEMA.read_text())
     except (OSError, sqlite3.Error) as error:
         if config.database_url is None:

@@ -298,6 +298,12 @@ class Config:
         "full",
         "`full`: file, folder and row are fsynced before the answer; `os`: left to the kernel",
     )
+    disk_reserve: int = _setting(
+        parse_size,
+        16 * 2**20,
+        "bytes of the disk that are given up last: while they are needed nothing is added, and "
+        "takedowns, deletions, `blobs gc` and `blobs fsck` go on; 0: none",
+    )
     max_import_size: int = _setting(
         parse_size, 500_000_000, "bytes that an imported repository may have; 0: no imports"
     )

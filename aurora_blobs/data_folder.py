@@ -50,6 +50,11 @@ class DataFolder:
         return self.path / "images"
 
     @property
+    def reserve(self) -> Path:
+        """Files that hold nothing but space, given up last."""
+        return self.path / "reserve"
+
+    @property
     def session_secret(self) -> Path:
         """The HS256 secret of session tokens, unless the setting JWT_SECRET has one."""
         return self.path / "jwt.secret"

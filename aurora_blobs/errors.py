@@ -297,6 +297,7 @@ class MethodNotImplemented(BlobServiceError):
 
 class InsufficientStorage(BlobServiceError):
     error, status = "InsufficientStorage", 507
+    retry_after = 60  # a guess: somebody has to make space
 
 
 class ServiceBusy(BlobServiceError):

@@ -4,15 +4,23 @@ A counter is one row. It changes in the transaction of what it counts, where the
 a failure is not counted.
 """
 
+import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from aurora_blobs.catalog import accounts, counters, expiry
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import AuthenticationRequired, RateLimitExceeded
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import (
+    AuthenticationRequired,
+    BlobServiceError,
+    InsufficientStorage,
+    RateLimitExceeded,
+    ServiceBusy,
+)
 from aurora_blobs.server.addresses import is_local, network_of
 
 DAY_SECONDS = 86_400
@@ -67,6 +75,7 @@ class Limits:
         self._failures = config.failures_per_address
         self._database = database
         self._clock = clock
+        self._counts_first = False  # since a failure could not be counted afterwards
 
     def sign_up(self, address: str) -> RateLimitState | None:
         """Count an account that is about to be made; None without a limit.
@@ -96,7 +105,9 @@ class Limits:
     def password_attempt(self, address: str) -> Iterator[None]:
         """Around the check of a password or an invite code: a wrong one counts for *address*.
 
-        Raises RateLimitExceeded after too many of them.
+        No password is checked whose failure cannot be counted. Where there is doubt, on a full
+        disk, it counts as a failure before the check. Raises RateLimitExceeded after too many of
+        them, InsufficientStorage, ServiceBusy.
         """
         limit = self._failures
         if limit is None:
@@ -104,14 +115,47 @@ class Limits:
             return
         subject, now = network_of(address), self._clock()
         check(self._database.one_shot(), "failures", subject, limit, now)
+        if self._counts_first or not self._database.space.is_whole():
+            with self._counted_first(subject, limit, now):
+                yield
+            return
         try:
             yield
         except AuthenticationRequired:
-            with self._database.write() as tx:
-                count_use(tx, "failures", subject, limit, now)
+            self._count_failure(subject, limit, now)
             raise
         # Many guesses at once all pass the first check. This one hides which of them was right.
         check(self._database.one_shot(), "failures", subject, limit, now)
+
+    @contextmanager
+    def _counted_first(self, subject: str, limit: Limit, now: int) -> Iterator[None]:
+        """As `password_attempt`. Attempts that are right count too for as long as they last."""
+        self._count_failure(subject, limit, now)
+        is_failure = False
+        try:
+            yield
+        except AuthenticationRequired:
+            is_failure = True
+            raise
+        finally:
+            if not is_failure:
+                self._take_back(subject)
+
+    def _count_failure(self, subject: str, limit: Limit, now: int) -> None:
+        try:
+            with self._database.write(Spend.HALF) as tx:
+                count_use(tx, "failures", subject, limit, now)
+        except RateLimitExceeded:
+            raise
+        except (BlobServiceError, OSError, sqlite3.Error):
+            self._counts_first = True
+            raise
+        self._counts_first = not self._database.space.is_whole()
+
+    def _take_back(self, subject: str) -> None:
+        # What stays counted is one failure too many, which is over with its window.
+        with suppress(InsufficientStorage, ServiceBusy), self._database.write(Spend.HALF) as tx:
+            counters.take_back(tx, "failures", subject)
 
 
 def _state(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:

@@ -71,6 +71,7 @@ def open_app(tmp_path, clock):
     def open_app(**settings):
         environ = {f"AURORA_BLOBS_{name}": value for name, value in settings.items()}
         environ.setdefault("AURORA_BLOBS_DATA_DIR", str(tmp_path / f"data{len(opened)}"))
+        environ.setdefault("AURORA_BLOBS_DISK_RESERVE", "0")
         app = create_app(Config.from_environ(environ), clock=clock)
         opened.append(app)
         return app

@@ -12,6 +12,7 @@ from support.project import PACKAGE, TESTS
 # place in a row.
 ROWS = [
     "clock errors config_values data_folder regular_files",
+    "disk_space",
     "config",
     "protocol server",
     "media",

@@ -15,6 +15,7 @@ from aurora_blobs.catalog.accounts import Account, Counts
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database, Transaction
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountTakedown,
     AuthenticationRequired,
@@ -150,7 +151,7 @@ class AccountManager:
         Raises ExpiredToken if it was used before or its session has ended, AccountTakedown.
         """
         jti = secrets.token_urlsafe(32)
-        with self._database.write() as tx:
+        with self._database.write(Spend.HALF) as tx:
             account = catalog.find(tx, claims.did)
             if account is not None and account.takedown_at is not None:
                 raise AccountTakedown()
@@ -163,7 +164,7 @@ class AccountManager:
 
     def log_out(self, claims: RefreshClaims) -> None:
         """End a session, and with it all of its tokens; nothing happens if it has ended already."""
-        with self._database.write() as tx:
+        with self._database.write(Spend.HALF) as tx:
             sessions.end(tx, claims.session_id)
 
     def access_token(self, account: Account) -> str:
@@ -228,13 +229,13 @@ class AccountManager:
 
         Raises InvalidRequest for no account.
         """
-        with self._database.write() as tx:
+        with self._database.write(Spend.HALF) as tx:
             if _require(tx, did).deactivated_at is None:
                 catalog.set_deactivated(tx, did, self._clock())
 
     def activate(self, did: str) -> None:
         """Undo `deactivate`. Raises InvalidRequest for no account."""
-        with self._database.write() as tx:
+        with self._database.write(Spend.HALF) as tx:
             catalog.set_deactivated(tx, _require(tx, did).did, None)
 
     def set_quota(self, did: str, quota_bytes: int | None) -> None:

@@ -9,6 +9,7 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.quoting import shown
@@ -65,13 +66,13 @@ class Moderation:
         if lifted and deactivate is None:
             return  # of an account that may be deleted by now
         try:
-            self._repos.reported(subject.did)
+            self._repos.reported(subject.did, Spend.ALL)
         except RepoNotFound:
             raise SubjectNotFound("Repo not found") from None
         if take_down:
             self.take_down(subject, _ref(takedown))
         if deactivate is not None:
-            with self._database.write() as tx:
+            with self._database.write(Spend.ALL) as tx:
                 accounts.set_deactivated(tx, subject.did, self._clock() if deactivate else None)
 
     def take_down(self, subject: Subject, ref: str | None) -> None:
@@ -84,7 +85,7 @@ class Moderation:
             raise InvalidRequest("takedown.ref has to be UTF-8 without U+0000")
         if ref is None:
             ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             if subject.cid is None:
                 accounts.take_down(tx, subject.did, now, ref)
             else:
@@ -96,7 +97,7 @@ class Moderation:
 
         The account may be deleted by now: a takedown outlives it.
         """
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             if subject.cid is not None:
                 return takedowns.lift(tx, subject.cid, subject.did)
             return accounts.lift_takedown(tx, subject.did)

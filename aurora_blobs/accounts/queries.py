@@ -6,6 +6,7 @@ from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
@@ -60,10 +61,13 @@ class RepoQueries:
             )
         return account
 
-    def reported(self, name: str) -> str:
-        """The DID of the account *name*, whose records an admin reports. Raises RepoNotFound."""
+    def reported(self, name: str, spend: Spend = Spend.NOTHING) -> str:
+        """The DID of the account *name*, of which an admin reports something.
+
+        *spend* as in `Database.write`. Raises RepoNotFound.
+        """
         if self._open_to_reports and name.startswith("did:"):
-            with self._database.write() as tx:
+            with self._database.write(spend) as tx:
                 accounts.make_external(tx, parse_did(name), self._clock())
         return self.find(name).did
 

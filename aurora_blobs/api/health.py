@@ -14,10 +14,10 @@ bp = Blueprint("health", __name__)
 
 @query(bp, "_health")
 def health() -> tuple[Response, int]:
-    """200 while the database and the store answer, and the data folder is there."""
+    """200 while the database and the store answer, the data folder is there and takes more."""
     if not (_database_works() and services().config.data_folder.is_there()):
         services().store_health.doubt()
-    elif services().store_health.works():
+    elif services().store_health.works() and services().database.space.is_whole():
         return jsonify(version=__version__), 200
     return jsonify(version=__version__, error="Service Unavailable"), 503
 

@@ -84,6 +84,8 @@ def create_session() -> dict[str, Any]:
     given = json_input(
         identifier=required(), password=required(), allowTakendown=optional(kind=bool)
     )
+    # Before the password is compared: a right one, too, would fail on a full disk.
+    services().database.space.require()
     with services().limits.password_attempt(request.remote_addr or ""):
         account = accounts.with_password(given["identifier"], given["password"])
     log_in = accounts.log_in(account, allow_taken_down=given["allowTakendown"] is True)

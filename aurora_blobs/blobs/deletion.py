@@ -8,6 +8,7 @@ from functools import partial
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts, blobs, records, references, sessions
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     STORE_AWAY,
     BlobServiceError,
@@ -23,14 +24,18 @@ _STEP = 100  # blobs deleted in one transaction: short enough that uploads do no
 
 
 def delete_unowned(
-    database: Database, backend: BlobBackend, cids: Sequence[str], clock: Callable[[], int]
+    database: Database,
+    backend: BlobBackend,
+    cids: Sequence[str],
+    clock: Callable[[], int],
+    spend: Spend = Spend.ALL,
 ) -> list[str]:
     """Remove those of *cids* that no account holds; which ones they were.
 
-    *clock* gives microseconds since the epoch, UTC. Raises what the backend fails with. The
-    collector removes later what a failed backend has kept.
+    *clock* gives microseconds since the epoch, UTC. *spend* is that of `Database.write`. Raises
+    what the backend fails with. The collector removes later what a failed backend has kept.
     """
-    return delete_unowned_if(lambda tx: True, database, backend, cids, clock) or []
+    return delete_unowned_if(lambda tx: True, database, backend, cids, clock, spend) or []
 
 
 def delete_unowned_if(
@@ -39,12 +44,13 @@ def delete_unowned_if(
     backend: BlobBackend,
     cids: Sequence[str],
     clock: Callable[[], int],
+    spend: Spend = Spend.ALL,
 ) -> list[str] | None:
     """As `delete_unowned`, if *check* agrees in the same transaction; None if it does not.
 
     Follows the removal rule of catalog/blobs.py.
     """
-    with database.write() as tx:
+    with database.write(spend) as tx:
         if not check(tx):
             return None
         now = clock()
@@ -83,7 +89,7 @@ def delete_account(
     removes later what a store that is away has kept. *clock* gives microseconds since the epoch,
     UTC.
     """
-    with database.write() as tx:
+    with database.write(Spend.ALL) as tx:
         now = clock()
         if accounts.begin_deletion(tx, did, now):
             lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
@@ -105,10 +111,10 @@ def finish_deletion(
     if not accounts.is_being_deleted(database.one_shot(), did):
         return False
     for delete_some in (references.drop_some, sessions.end_some):
-        database.in_steps(partial(_is_full_step, delete_some, did))
+        database.in_steps(partial(_is_full_step, delete_some, did), Spend.ALL)
     _delete_records(database, did)
     _delete_entries(database, backend, did, clock, on_gone)
-    with database.write() as tx:
+    with database.write(Spend.ALL) as tx:
         if accounts.is_being_deleted(tx, did):  # or another process was faster, and it came anew
             accounts.delete(tx, did)
     return True
@@ -126,7 +132,7 @@ def _delete_records(database: Database, did: str) -> None:
             left = deque(records.some_sizes(tx, did, STEP_ROWS))
         if not left:
             return
-        database.in_steps(partial(_delete_some_records, did, left))
+        database.in_steps(partial(_delete_some_records, did, left), Spend.ALL)
 
 
 def _delete_some_records(did: str, left: deque[tuple[str, str, int]], tx: Transaction) -> bool:
@@ -152,7 +158,7 @@ def _delete_entries(
         if not cids:
             return
         if is_away:
-            with database.write() as tx:
+            with database.write(Spend.ALL) as tx:
                 blobs.forget_owner(tx, did, cids)
             continue
         try:

@@ -8,6 +8,7 @@ with Path("cat.jpg").open("rb") as photo:
 import logging
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,14 @@ from aurora_blobs.catalog.blobs import AccountUsage, Entry
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.db import Database
-from aurora_blobs.errors import AccountNotFound, BlobNotFound, BlobServiceError, RepoNotFound
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import (
+    AccountNotFound,
+    BlobNotFound,
+    BlobServiceError,
+    InsufficientStorage,
+    RepoNotFound,
+)
 from aurora_blobs.intake.spool_budget import SpoolBudget, no_budget
 from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.protocol.quoting import shown
@@ -116,8 +124,9 @@ class BlobManager:
         for path, cid in stale_files(self._spool):
             if cid is not None:
                 # First a canary, or retries for a store that is away would hold the write lock.
-                self.backend.probe()
-                delete_unowned(self._database, self.backend, [cid], self._clock)
+                with suppress(InsufficientStorage):  # a full one is there
+                    self.backend.probe()
+                delete_unowned(self._database, self.backend, [cid], self._clock, Spend.LEFT)
             path.unlink(missing_ok=True)
             count += 1
         return count
@@ -202,9 +211,10 @@ class BlobManager:
     def mark_lost(self, cid: str) -> None:
         """Count *cid* as missing if the backend lacks bytes of it.
 
-        An upload heals it, and so does a read that finds the bytes again.
+        An upload heals it, and so does a read that finds the bytes again. On a full disk without a
+        reserve it is left to the next reader.
         """
-        with self._database.write() as tx:
+        with suppress(InsufficientStorage), self._database.write(Spend.HALF) as tx:
             if self.backend.size(cid) != blobs.find_size(tx, cid):
                 self.backend.check_ours(recently=True)
                 blobs.mark_lost(tx, cid, self._clock())
@@ -219,6 +229,8 @@ class BlobManager:
             return False
         try:
             return self._is_time_to_look() and self._find_again(entry)
+        except InsufficientStorage:  # nothing can be noted now
+            return False
         finally:
             self._looking.release()
 

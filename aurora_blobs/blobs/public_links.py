@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from aurora_blobs.db import Transaction
+from aurora_blobs.disk_space import disk_errors
+from aurora_blobs.errors import InsufficientStorage
 from aurora_blobs.storage.group_fsync import sync_folder
 
 # nginx looks for these, in this order (deploy/nginx.conf). It asks for a blob of any other type
@@ -132,9 +134,12 @@ class PublicLinks:
             path.unlink(missing_ok=True)
             return
         gone = self._folder / _GONE
-        gone.mkdir(exist_ok=True)
-        with suppress(FileNotFoundError):
-            path.rename(gone / secrets.token_hex(8))
+        try:
+            with suppress(FileNotFoundError), disk_errors():
+                gone.mkdir(exist_ok=True)
+                path.rename(gone / secrets.token_hex(8))
+        except InsufficientStorage:
+            shutil.rmtree(path)  # slower, and others wait; but it needs no space
 
     def _noted(self) -> set[Path]:
         """The folders that have changed and may not be synced yet."""

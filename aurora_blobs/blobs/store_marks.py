@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from aurora_blobs.catalog import inventory, stores
 from aurora_blobs.catalog.stores import StoreRow
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError, StoreNotOurs
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.storage.base import MARK, BlobBackend, Store
@@ -69,7 +70,7 @@ def hand_over_stores(
         mark = store.read_mark()
         if mark is None or mark != of_new.expected_mark(store):
             mark = of_old.claim(store)
-        with new.write() as tx:
+        with new.write(Spend.ALL) as tx:
             stores.replace(tx, store.kind, mark, clock())
     guard_stores(new, backend, clock)
 
@@ -134,14 +135,14 @@ class _Keeper:
                 f"not {row.mark[:8]}…; look at the settings and the database; {_ADOPT}"
             )
         elif row.marked_at is None:
-            with self._database.write() as tx:
+            with self._database.write(Spend.ALL) as tx:
                 stores.set_marked(tx, row.kind, row.mark, self._clock())
         return row.mark
 
     def adopt(self, store: Store) -> None:
         """Give *store* a new mark, and have it expected."""
         mark = _new_mark()
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             stores.replace(tx, store.kind, mark, None)
         self._mark(store, mark)
         store.guard(self.claim, mark)
@@ -157,14 +158,14 @@ class _Keeper:
             self._backend.confirm()
         except BlobServiceError:
             return
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             for kind in others:
                 stores.retire(tx, kind)
 
     def _expected(self, store: Store) -> StoreRow:
         row = self.find(store)
         if row is None:
-            with self._database.write() as tx:
+            with self._database.write(Spend.ALL) as tx:
                 stores.expect(tx, store.kind, _new_mark())
             row = self.find(store)
         assert row is not None
@@ -173,7 +174,7 @@ class _Keeper:
     def _mark(self, store: Store, mark: str) -> None:
         store.prepare()
         store.write_mark(mark)
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             stores.set_marked(tx, store.kind, mark, self._clock())
         log.info("%s carries this database's mark now", store.place)
 

@@ -12,6 +12,7 @@ from aurora_blobs.catalog.blobs import Entry, UploadState
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountNotFound,
     BlobServiceError,
@@ -142,6 +143,7 @@ class Upload:
         return spooled(
             self.incoming.stream,
             folder=self.spool,
+            space=self.database.space,
             inspect=self._choose_type,
             max_bytes=self.rules.max_bytes,
             declared_size=self.incoming.declared_size,
@@ -323,7 +325,7 @@ class Upload:
         """Remove what was stored; where that cannot be now, leave it to `BlobManager.recover`."""
         cid = self.blob.cid
         try:
-            delete_unowned(self.database, self.backend, [cid], self.clock)
+            delete_unowned(self.database, self.backend, [cid], self.clock, Spend.LEFT)
         except BlobServiceError as error:
             log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
             self.blob.keep_for_recovery()

@@ -9,7 +9,8 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.catalog import blobs, inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobNotFound, BlobServiceError
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import BlobNotFound, BlobServiceError, InsufficientStorage
 from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.storage.base import BlobBackend, Store
@@ -47,6 +48,7 @@ def quarantine(
     cid = row.cid
     seen: list[tuple[Store, str | None]] = []
     right: bool | None = None
+    failure: BlobServiceError | None = None
     # Bytes are read and copied outside the write lock, for which every upload would wait.
     for store in backend.stores:
         version = store.version(cid)
@@ -58,10 +60,12 @@ def quarantine(
                 store.quarantine(cid)
             except BlobNotFound:
                 return False
+            except InsufficientStorage as error:
+                failure = error
         seen.append((store, version))
-    wrong = [store for store, version in seen if version is not None]
-    failure: BlobServiceError | None = None
-    with database.write() as tx:
+    # What cannot be set aside stays, and is not served unless another store has a right copy.
+    wrong = [] if failure else [store for store, version in seen if version is not None]
+    with database.write(Spend.ALL) as tx:
         if inventory.find_row(tx, cid) != row or any(
             store.version(cid) != version for store, version in seen
         ):
@@ -91,7 +95,7 @@ def find_again(
     """
     if not any(is_intact(store, row.cid) for store in backend.stores):
         return False
-    with database.write() as tx:
+    with database.write(Spend.ALL) as tx:
         # Under the lock nobody is between removing bytes and changing their row.
         if inventory.find_row(tx, row.cid) != row or backend.size(row.cid) is None:
             return False

@@ -51,3 +51,12 @@ def find(tx: Transaction, name: str, subject: str, now: int, window: int) -> tup
         return None
     used, window_end = row
     return used, window_end
+
+
+def take_back(tx: Transaction, name: str, subject: str) -> None:
+    """Count one less, of what `add` counted before it was known to be none."""
+    tx.run(
+        "UPDATE usage_counter SET used = used - 1 WHERE name = ? AND subject = ? AND used > 0",
+        name,
+        subject,
+    )

@@ -7,6 +7,7 @@ from aurora_blobs.db.sqlite import STEP_ROWS as STEP_ROWS
 from aurora_blobs.db.sqlite import Database as Database
 from aurora_blobs.db.sqlite import Row as Row
 from aurora_blobs.db.sqlite import Transaction as Transaction
+from aurora_blobs.db.sqlite import disk_space as disk_space
 from aurora_blobs.db.sqlite import no_hook as no_hook
 from aurora_blobs.db.sqlite import open_database as open_database
 

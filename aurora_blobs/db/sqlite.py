@@ -6,12 +6,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 from weakref import WeakSet
 
 from aurora_blobs.config import ConfigError
+from aurora_blobs.data_folder import DataFolder
+from aurora_blobs.disk_space import DiskSpace, Spend, is_full
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.storage.group_fsync import GroupFsync, make_folder
 
@@ -33,6 +35,9 @@ _CACHED_STATEMENTS = 256  # more than the package has: each is parsed once per c
 # writers wait. An upload changes a dozen pages, many of them the same ones: with SQLite's default
 # of 1000 every 80th upload would do it.
 _CHECKPOINT_PAGES = 4000
+# On a full disk the log is emptied only if its readers are done by then.
+_READERS_MILLISECONDS = 100
+_NO_RESERVE = DiskSpace()
 
 Row = tuple[Any, ...]
 
@@ -162,13 +167,16 @@ class Database:
         durable: bool,
         before_commit: CommitHook = no_hook,
         busy_seconds: float = BUSY_SECONDS,
+        space: DiskSpace = _NO_RESERVE,
     ) -> None:
         """*durable*: a commit is on the disk when it returns, else when the kernel writes it.
 
+        *space* has the reserve for a full disk.
         Each commit of `write` runs inside *before_commit*. A transaction that does not get SQLite's
         lock, or that of this process, within *busy_seconds* raises ServiceBusy.
         """
         self.path = path
+        self.space = space
         self._before_commit = before_commit
         self._busy_seconds = busy_seconds
         self._flush = GroupFsync(Path(f"{path}-wal")) if durable else None
@@ -195,8 +203,10 @@ class Database:
         return _OneShot(self)
 
     @contextmanager
-    def write(self) -> Iterator[Transaction]:
+    def write(self, spend: Spend = Spend.NOTHING) -> Iterator[Transaction]:
         """All or nothing: committed when the block ends, rolled back when it raises.
+
+        *spend* says how much of the reserve for a full disk it may use up.
 
         The block holds the only write lock. It uses neither network nor files, except to remove
         bytes by the removal rule in catalog/blobs.py, and to ask for the size, version or mark of
@@ -205,6 +215,7 @@ class Database:
         Raises ServiceBusy, InsufficientStorage.
         """
         with self._write_lock(), _Borrowed(self) as connection:
+            self._have_room(connection, spend)
             changes_before = connection.total_changes
             try:
                 connection.execute("BEGIN IMMEDIATE")
@@ -215,7 +226,7 @@ class Database:
                     if tx.keeps_others_out:
                         self.flush_log()
             except sqlite3.OperationalError as error:
-                raise _translated(error) from error
+                raise self._translated(error) from error
             finally:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
@@ -225,14 +236,14 @@ class Database:
         for call in tx.after_commit:
             call()
 
-    def in_steps(self, step: Callable[[Transaction], bool]) -> None:
+    def in_steps(self, step: Callable[[Transaction], bool], spend: Spend = Spend.NOTHING) -> None:
         """Call *step* in one transaction after the other until it returns False.
 
         For work whose amount somebody else chose. Each step has to be short: other writers wait for
-        it. Those who wait go first between two. Raises as `write`.
+        it. Those who wait go first between two. *spend* and what it raises are those of `write`.
         """
         while True:
-            with self.write() as tx:
+            with self.write(spend) as tx:
                 is_unfinished = step(tx)
             if not is_unfinished:
                 return
@@ -260,6 +271,7 @@ class Database:
         Raises ConfigError for a file with a newer schema.
         """
         make_folder(self.path.parent)
+        self.space.make_room(Spend.ALL)  # a program that starts makes SQLite's other files
         _create_private(self.path)
         # Without the lock, two processes that create the same file get "database is locked" at
         # once, whatever the timeout.
@@ -284,6 +296,29 @@ class Database:
                 connection.backup(target)
         finally:
             target.close()
+
+    def _have_room(self, connection: sqlite3.Connection, spend: Spend) -> None:
+        if spend is Spend.NOTHING:
+            self.space.require()
+        elif spend is not Spend.LEFT and self.space.is_short():
+            # Emptied, the log gives back what it took on a full disk: else it would use up the
+            # reserve long before it is copied into the file for its size.
+            with suppress(sqlite3.OperationalError):
+                connection.execute(f"PRAGMA busy_timeout = {_READERS_MILLISECONDS}")
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            connection.execute(f"PRAGMA busy_timeout = {int(self._busy_seconds * 1000)}")
+            self.space.make_room(spend)
+
+    def _translated(self, error: sqlite3.OperationalError) -> Exception:
+        code = error.sqlite_errorcode & 0xFF
+        if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+            return ServiceBusy(_BUSY)
+        # Where SQLite cannot make a file or let one grow, it does not say why.
+        if code == sqlite3.SQLITE_FULL or (
+            code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and is_full(self.path.parent)
+        ):
+            return InsufficientStorage("no space left for the database")
+        return error
 
     @contextmanager
     def _write_lock(self) -> Iterator[None]:
@@ -357,9 +392,33 @@ def _after_fork() -> None:
 os.register_at_fork(after_in_child=_after_fork)
 
 
-def open_database(url: str, *, durable: bool, before_commit: CommitHook = no_hook) -> Database:
+def open_database(
+    url: str,
+    *,
+    durable: bool,
+    before_commit: CommitHook = no_hook,
+    space: DiskSpace = _NO_RESERVE,
+) -> Database:
     """The database at *url*, ``sqlite:PATH``. `Database.upgrade` makes the file."""
-    return Database(Path(url.removeprefix("sqlite:")), durable=durable, before_commit=before_commit)
+    return Database(_path_of(url), durable=durable, before_commit=before_commit, space=space)
+
+
+def disk_space(url: str, data_folder: DataFolder, size_bytes: int) -> DiskSpace:
+    """The reserve of *size_bytes* on the disk of *data_folder*, and on the database's if another.
+
+    Both folders are made where they are missing. Raises OSError.
+    """
+    database = _path_of(url)
+    places = [(data_folder.reserve, data_folder.spool)]
+    for folder in (data_folder.path, database.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.stat(database.parent).st_dev != os.stat(data_folder.path).st_dev:
+        places.append((Path(f"{database}-reserve"), database))
+    return DiskSpace(places, size_bytes)
+
+
+def _path_of(url: str) -> Path:
+    return Path(url.removeprefix("sqlite:"))
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
@@ -373,15 +432,6 @@ def add_functions(connection: sqlite3.Connection) -> None:
 def _create_private(path: Path) -> None:
     # It holds password hashes. SQLite gives its other files the mode of this one.
     os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-
-
-def _translated(error: sqlite3.OperationalError) -> Exception:
-    code = error.sqlite_errorcode & 0xFF
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-        return ServiceBusy(_BUSY)
-    if code == sqlite3.SQLITE_FULL:
-        return InsufficientStorage("no space left for the database")
-    return error
 
 
 def statements(script: str) -> Iterator[str]:

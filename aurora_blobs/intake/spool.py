@@ -1,6 +1,5 @@
 """The only way in: a stream becomes counted and hashed bytes, in memory or in a temporary file."""
 
-import errno
 import mmap
 import os
 import secrets
@@ -10,7 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
 
-from aurora_blobs.errors import BlobTooLarge, InsufficientStorage
+from aurora_blobs.disk_space import DiskSpace, disk_errors
+from aurora_blobs.errors import BlobTooLarge
 from aurora_blobs.intake.body import BodyReader, Reader
 from aurora_blobs.intake.decoding import decoded
 from aurora_blobs.intake.digest import hashing
@@ -37,25 +37,16 @@ LARGE = 8 * 1024 * 1024
 # An encoded body may be slightly larger than what it decodes to.
 _ENCODED_SLACK = 64 * 1024
 
+NO_RESERVE = DiskSpace()
 MEMORY = MemoryBudget()  # of this process
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turn the errors of a full disk into InsufficientStorage."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise InsufficientStorage("no space left to store the blob") from error
-        raise
 
 
 class _File:
     """A file in the spool, locked while its upload lives, so that `stale_files` passes over it."""
 
-    def __init__(self, path: Path, *, early_writeback: bool) -> None:
+    def __init__(self, path: Path, space: DiskSpace, *, early_writeback: bool) -> None:
         self.path = path
+        self._space = space
         self._early_writeback = early_writeback
         self._written = self._written_back = 0
         with disk_errors():
@@ -67,10 +58,13 @@ class _File:
 
     def allocate(self, size: int) -> None:
         """Reserve *size* bytes: a full disk refuses early, and writing costs a fifth less."""
+        self._space.require()
         with disk_errors():
             os.posix_fallocate(self._fd, 0, size)
 
     def write(self, data: bytes) -> None:
+        # Each time: a body may arrive for hours, and the reserve be given up meanwhile.
+        self._space.require()
         with disk_errors():
             view = memoryview(data)
             while view:
@@ -89,7 +83,8 @@ class _File:
             os.fdatasync(self._fd)
 
     def rename(self, target: Path) -> None:
-        os.rename(self.path, target)
+        with disk_errors():
+            os.rename(self.path, target)
         self.path = target
 
     def remove(self) -> None:
@@ -104,13 +99,20 @@ class _Content:
     """The bytes of a body: up to *in_memory* of them as pieces, more in a file in *folder*."""
 
     def __init__(
-        self, folder: Path, *, in_memory: int, expected_size: int | None, early_writeback: bool
+        self,
+        folder: Path,
+        space: DiskSpace,
+        *,
+        in_memory: int,
+        expected_size: int | None,
+        early_writeback: bool,
     ) -> None:
         self.size = 0
         self.pieces: list[bytes] = []
         self.is_kept = False  # by `close`
         self._file: _File | None = None
         self._folder = folder
+        self._space = space
         self._in_memory = in_memory
         self._expected_size = expected_size
         self._early_writeback = early_writeback
@@ -139,7 +141,7 @@ class _Content:
             self._file.remove()
 
     def _create(self, name: str) -> _File:
-        self._file = _File(self._path(name), early_writeback=self._early_writeback)
+        self._file = _File(self._path(name), self._space, early_writeback=self._early_writeback)
         if self._expected_size is not None and self._expected_size > IN_MEMORY:
             self._file.allocate(self._expected_size)
         return self._file
@@ -208,6 +210,7 @@ def spooled(
     stream: Reader,
     *,
     folder: Path,
+    space: DiskSpace = NO_RESERVE,
     inspect: Callable[[bytes], str],
     max_bytes: int,
     declared_size: int | None,
@@ -247,6 +250,7 @@ def spooled(
     with memory.lend(size if IN_MEMORY < size < LARGE else 0) as lent:
         content = _Content(
             folder,
+            space,
             in_memory=max(lent, IN_MEMORY),
             expected_size=expected_size,
             early_writeback=fingerprint is None or early_writeback(fingerprint),

@@ -15,7 +15,8 @@ from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if, finis
 from aurora_blobs.catalog import accounts, blobs, expiry
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.db import Database, Transaction
-from aurora_blobs.errors import STORE_AWAY
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import STORE_AWAY, InsufficientStorage
 from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.storage.base import BlobBackend
 
@@ -144,7 +145,7 @@ class Collector:
                 continue
             try:
                 is_removed = remove()
-            except STORE_AWAY as error:
+            except (*STORE_AWAY, InsufficientStorage) as error:
                 yield replace(found, failure=error.message)
                 failures += 1
                 if failures == _MAX_FAILURES:
@@ -275,7 +276,7 @@ class Collector:
                 yield found, partial(self._forget, rows, now)
 
     def _forget(self, rows: _ExpiringRows, now: int) -> bool:
-        self._database.in_steps(lambda tx: rows.forget(tx, now, _STEP) == _STEP)
+        self._database.in_steps(lambda tx: rows.forget(tx, now, _STEP) == _STEP, Spend.ALL)
         return True
 
 

@@ -1,6 +1,7 @@
 """Compares rows and store, both ways, without reading bytes: what is lost, wrong or unowned."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -12,7 +13,8 @@ from aurora_blobs.catalog import blobs, inventory, record_usage
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import BlobServiceError, InsufficientStorage
 from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.maintenance.walk import (
     Finding,
@@ -61,7 +63,9 @@ class Fsck:
 
     def run(self) -> Iterator[Finding]:
         """Each finding. Raises BackendUnavailable, BackendTimeout, ServiceBusy."""
-        self._backend.probe()  # a missing bucket must not look like one that lost everything
+        # A missing bucket must not look like one that lost everything. A full one is there.
+        with suppress(InsufficientStorage):
+            self._backend.probe()
         foreign: list[str] = []
         for row, stored in side_by_side(self._database, self._backend, foreign.append):
             if stored is not None:
@@ -125,7 +129,7 @@ class Fsck:
 
     def _lost(self, row: BlobRow, repair: bool) -> Finding | None:
         # Under the write lock no collector is between removing bytes and removing their row.
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             if inventory.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
                 return None
             if repair:
@@ -142,7 +146,7 @@ class Fsck:
         repaired = repair and quarantine(self._database, self._backend, row, self._clock)
         if not repaired:
             # The service refuses it when it is asked; nginx, which does not look, has to ask.
-            with self._database.write() as tx:
+            with self._database.write(Spend.ALL) as tx:
                 hide_from_all(tx, row.cid)
             finish_hiding(self._database)
         return Finding(
@@ -164,7 +168,7 @@ class Fsck:
         if not self._is_old(row):
             return None  # an upload or a deletion under way
         if self._repair:
-            with self._database.write() as tx:
+            with self._database.write(Spend.ALL) as tx:
                 if inventory.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
                     blobs.forget(tx, row.cid)
         return Finding(
@@ -185,7 +189,7 @@ class Fsck:
             wrong_sizes = inventory.wrong_sizes(tx)
         for did, cid, stated, actual in wrong_sizes:
             if self._repair:
-                with self._database.write() as tx:
+                with self._database.write(Spend.ALL) as tx:
                     inventory.set_owned_size(tx, did, cid, actual)
                     inventory.recount(tx, did)
             yield Finding(
@@ -200,7 +204,7 @@ class Fsck:
             miscounts = inventory.miscounts(tx)
         for wrong in miscounts:
             if self._repair:
-                with self._database.write() as tx:
+                with self._database.write(Spend.ALL) as tx:
                     inventory.recount(tx, wrong.did)
             counted = f"{wrong.blob_count} blobs, {wrong.blob_bytes} bytes"
             right = f"{wrong.right_count} and {wrong.right_bytes}"
@@ -211,7 +215,7 @@ class Fsck:
             record_miscounts = record_usage.miscounts(tx)
         for found in record_miscounts:
             if self._repair:
-                with self._database.write() as tx:
+                with self._database.write(Spend.ALL) as tx:
                     record_usage.correct(tx, found)
             yield Finding(
                 "miscount",
@@ -251,7 +255,7 @@ def exposed(
             describe(did, cid)
         except BlobServiceError as error:
             if repair:
-                with database.write() as tx:
+                with database.write(Spend.ALL) as tx:
                     tx.hide(did, cid)
             yield Finding(
                 "exposed",
@@ -266,7 +270,7 @@ def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> 
     gone: list[str] = []
     for start in range(0, len(cids), _DELETE_STEP):
         # Under one lock, so that no upload comes between the search for rows and the removal.
-        with database.write() as tx:
+        with database.write(Spend.ALL) as tx:
             strays = [
                 cid
                 for cid in cids[start : start + _DELETE_STEP]

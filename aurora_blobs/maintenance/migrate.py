@@ -10,6 +10,7 @@ from pathlib import Path
 from aurora_blobs.catalog import inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.walk import Finding, is_loss, side_by_side
@@ -122,6 +123,7 @@ class Migration:
                 spooled(
                     file,
                     folder=self._spool,
+                    space=self._database.space,
                     inspect=lambda head: stated_mime_type(row.mime_type) or UNKNOWN,
                     max_bytes=row.size,
                     declared_size=row.size,
@@ -155,7 +157,7 @@ class Migration:
 
     def _undo_copy(self, cid: str) -> None:
         # The blob was collected while it was copied. Follows the removal rule of catalog/blobs.py.
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             if inventory.find_row(tx, cid) is None:
                 self._target.delete(cid)
 

@@ -8,6 +8,7 @@ from aurora_blobs.blobs.verify import is_intact, quarantine
 from aurora_blobs.catalog import inventory, jobs
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.maintenance.walk import (
     Finding,
     Losses,
@@ -87,12 +88,12 @@ class Scrub:
                 intact.clear()
                 saved = time.monotonic()
         yield from self._losses.finish()
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             inventory.mark_verified(tx, intact, self._clock())
             jobs.finish(tx, JOB)
 
     def _save(self, intact: list[str], position: str) -> None:
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             inventory.mark_verified(tx, intact, self._clock())
             jobs.save_position(tx, JOB, position, self._clock())
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from aurora_blobs.catalog import blobs, records, references
 from aurora_blobs.catalog.records import Version, record_uri
 from aurora_blobs.db import STEP_BYTES, Database, Transaction
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     BlobNotFound,
     InvalidMimeType,
@@ -99,7 +100,8 @@ class Records:
         for change in changes:
             self._limits.check_references(len(change.references))
         now = self._clock()
-        with self._database.write() as tx:
+        only_deletes = all(write.action == "delete" for write in writes)
+        with self._database.write(Spend.HALF if only_deletes else Spend.NOTHING) as tx:
             made = RecordChanges(tx, did, now)
             named_before: set[str] = set()
             for change in changes:

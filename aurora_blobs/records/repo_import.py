@@ -12,6 +12,7 @@ from aurora_blobs.catalog import migrations, records, references
 from aurora_blobs.catalog.record_usage import record_bytes, reference_bytes
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, record_uri
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import InvalidRequest, ServiceBusy, UploadIncomplete
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import spooled
@@ -116,6 +117,7 @@ class RepoImporter:
         """
         if not self._max_bytes:
             raise InvalidRequest("Service is not accepting repo imports")
+        self._database.space.require()
         with ExitStack() as held:
             self._take_place(held)
             if did is not None:
@@ -132,6 +134,7 @@ class RepoImporter:
                 spooled(
                     _Steady(stream, self._timer),
                     folder=self._spool,
+                    space=self._database.space,
                     inspect=lambda head: CAR_TYPE,
                     max_bytes=self._max_bytes,
                     declared_size=declared_size,
@@ -162,7 +165,7 @@ class RepoImporter:
 
     def _take_place(self, held: ExitStack) -> None:
         for number in range(self._at_once):
-            if held.enter_context(exclusive(self._spool, f"import.place{number}")):
+            if self._is_locked(held, f"import.place{number}"):
                 return
         raise ServiceBusy(
             f"{self._at_once} repositories are being imported, no more at once are accepted:"
@@ -171,8 +174,12 @@ class RepoImporter:
 
     def _lock(self, held: ExitStack, did: str) -> None:
         name = f"import.{sha256(did.encode()).hexdigest()}"
-        if not held.enter_context(exclusive(self._spool, name)):
+        if not self._is_locked(held, name):
             raise ServiceBusy("Another import of this repository is under way, please try again.")
+
+    def _is_locked(self, held: ExitStack, name: str) -> bool:
+        with disk_errors():
+            return held.enter_context(exclusive(self._spool, name))
 
     def _run(self, repository: Repository, by_admin: bool) -> Imported:
         did = repository.did

@@ -11,8 +11,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
+from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
-from aurora_blobs.intake.spool import CHUNK, Spooled, disk_errors
+from aurora_blobs.intake.spool import CHUNK, Spooled
 from aurora_blobs.protocol.cid import cid_at, cid_in, place_of
 from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored, Unfinished
 from aurora_blobs.storage.group_fsync import make_folder, sync_folder
@@ -75,8 +76,8 @@ class DiskBackend(Store):
                 self.check_ours()
                 self.prepare()
                 self._link_or_copy(source, target)
-        if self.is_local_disk:
-            sync_folder(os.path.dirname(target))
+            if self.is_local_disk:
+                sync_folder(os.path.dirname(target))
 
     def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
@@ -134,18 +135,18 @@ class DiskBackend(Store):
         if version is None:
             raise BlobNotFound()
         aside = self.root / _QUARANTINE
-        make_folder(aside)
         # Named by the version, so that what a crash left here is not set aside once more.
         target = f"{aside}/{cid}.{version}"
         with disk_errors():
+            make_folder(aside)
             if not os.path.exists(target):
                 try:
                     self._link_or_copy(Path(self._path(cid)), target)
                 except FileNotFoundError:
                     self.check_ours()
                     raise BlobNotFound() from None
-        if self.is_local_disk:
-            sync_folder(aside)
+            if self.is_local_disk:
+                sync_folder(aside)
 
     def purge_quarantine(self, cids: Collection[str]) -> None:
         self.check_ours(recently=True)

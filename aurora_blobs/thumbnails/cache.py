@@ -20,6 +20,7 @@ from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.derivatives import Use
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     InsufficientStorage,
     ServiceBusy,
@@ -138,7 +139,7 @@ class ThumbnailCache:
             after = step[-1][0].name
         names = (f"{path.parent.name}/{path.name}" for path in self._folder.glob("??/*"))
         self._remove_files(Use(name, 0, 0) for name in names if not self._is_known(name))
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             derivatives.recount(tx)
         return count
 
@@ -221,7 +222,7 @@ class ThumbnailCache:
 
     def _evict(self, uses: list[Use]) -> int:
         gone = self._remove_files(uses)
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             return derivatives.delete(tx, gone)
 
     def _remove_files(
