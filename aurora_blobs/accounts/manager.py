@@ -240,12 +240,12 @@ class AccountManager:
 
     def set_quota(self, did: str, quota_bytes: int | None) -> None:
         """Let *did* hold up to *quota_bytes*; 0 is no limit, None the settings' default."""
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             catalog.set_quota(tx, did, quota_bytes)
 
     def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
         """Let *did* upload *uploads* times a day; 0 is no limit, None the settings' default."""
-        with self._database.write() as tx:
+        with self._database.write(Spend.ALL) as tx:
             catalog.set_uploads_per_day(tx, did, uploads)
 
     def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:

@@ -14,8 +14,9 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import references
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.db import Database
+from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import BlobNotFound
-from aurora_blobs.intake.spool import CHUNK, disk_errors
+from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.regular_files import open_regular
