@@ -5,9 +5,10 @@ import time
 
 import pytest
 from support.accounts import ALICE, BOB
-from support.race_process import GRACE_SECONDS, Racer, now, race
+from support.race_process import GRACE_SECONDS, Racer, race
 from support.service_core import blob_of, incoming, interrupted
 
+from aurora_blobs.clock import system_clock
 from aurora_blobs.errors import BackendUnavailable, ServiceBusy
 
 pytestmark = pytest.mark.live
@@ -53,7 +54,7 @@ def test_a_collected_blob_comes_back_with_an_upload(bucket):
 
 
 def test_no_referenced_blob_is_lost_in_a_race_for_the_bucket(open_core, open_s3):
-    core = open_core(backend=open_s3(), clock=now, grace_seconds=GRACE_SECONDS)
+    core = open_core(backend=open_s3(), clock=system_clock, grace_seconds=GRACE_SECONDS)
     seed = time.time_ns()
     print(f"{seed=}")
     racers = [Racer(core, f"racer{number}", f"{seed}{number}") for number in range(3)]
