@@ -220,7 +220,7 @@ def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled
     adopted = started(*command, "blobs", "fsck", "--adopt", DATA_DIR=str(filled))
     again = started(*command, "blobs", "fsck", DATA_DIR=str(filled))
 
-    assert (listed.returncode, listed.stdout.count("\n")) == (0, 1)
+    assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)  # with its header
     assert (checked.returncode, checked.stdout) == (1, "")
     assert "`blobs fsck --adopt` makes it this database's" in checked.stderr
     assert adopted.returncode == 1
