@@ -43,6 +43,8 @@ class Share:
 
         Raises RateLimitExceeded where the account holds too many then, ServiceBusy where all do.
         """
+        if not self._budget.per_account and not self._budget.total:
+            return  # any number of threads may upload then, in an embedding too
         tally, account = self._budget.tally, self._account
         if self._place is None:
             self._place = tally.add(account, size)

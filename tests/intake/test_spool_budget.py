@@ -1,6 +1,7 @@
 """Uploads under way have so many bytes: those of an account, and all together."""
 
 import io
+from contextlib import ExitStack
 
 import pytest
 from support.accounts import ALICE, BOB
@@ -56,7 +57,7 @@ def test_an_upload_that_is_alone_is_as_large_as_it_may_be():
 
 
 def test_no_more_uploads_are_counted_than_there_are_threads():
-    small = budget(threads=1)
+    small = budget(total=100, threads=1)
     with small.share(ALICE) as first, small.share(BOB) as second:
         first.reserve(1)
         with pytest.raises(ServiceBusy):
@@ -64,8 +65,12 @@ def test_no_more_uploads_are_counted_than_there_are_threads():
 
 
 def test_without_a_budget_nothing_is_refused():
-    with no_budget().share(ALICE) as share:
-        share.reserve(2**60)
+    """An embedding may have more threads than anybody has counted."""
+    unlimited = no_budget()
+
+    with ExitStack() as held:
+        for _ in range(100):
+            held.enter_context(unlimited.share(ALICE)).reserve(2**60)
 
 
 @pytest.mark.parametrize("size", [IN_MEMORY, IN_MEMORY + 1, 20 * IN_MEMORY + 1])
