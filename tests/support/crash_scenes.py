@@ -49,6 +49,7 @@ class Site:
                     "AURORA_BLOBS_DATA_DIR": str(self.data),
                     "AURORA_BLOBS_ADMIN_PASSWORD": ADMIN[1],
                     "AURORA_BLOBS_ACCEL_REDIRECT": "/_blobs/",
+                    "AURORA_BLOBS_DISK_RESERVE": "64KiB",  # 16 MiB are copied for each death
                 }
             ),
             clock=self.clock,
