@@ -18,7 +18,8 @@ from aurora_blobs.errors import InsufficientStorage
 log = logging.getLogger("aurora_blobs")
 
 # Files, so that little is given up at a time and each gives an inode too. What is given up at once
-# has room for a step of `Database.in_steps`: 1,000 rows take up to 3 MB of SQLite's log (measured).
+# has room for a step of `Database.in_steps`: the deletion of 1,000 references took 0.6 MB of
+# SQLite's log (measured).
 _PIECES = 16
 _PIECES_AT_ONCE = 4
 # SQLite's two other files, its lock and a folder for links; a guess on top.
@@ -87,7 +88,10 @@ class _Reserve:
         self._paths = [f"{folder}/{number:02}" for number in range(_PIECES)]
 
     def is_whole(self) -> bool:
-        return self._has(self._paths[0]) or self.fill(spare_bytes=_PIECES * self._piece)
+        if self._has(self._paths[0]):
+            return True
+        # Not mounted: what is made now would lie on another disk, and what needs it fails anyway.
+        return not self._witness.exists() or self.fill(spare_bytes=_PIECES * self._piece)
 
     def is_short(self) -> bool:
         return not self._has_free(_PIECES_AT_ONCE * self._piece, _INODES_AT_ONCE)
@@ -104,9 +108,6 @@ class _Reserve:
 
     def fill(self, *, spare_bytes: int) -> bool:
         """Make what is missing, if *spare_bytes* stay free; whether the reserve is whole then."""
-        if not self._witness.exists():
-            # Not mounted: what is made now would lie on another disk.
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._witness))
         try:
             self._folder.mkdir(exist_ok=True)
             with _locked(self._folder) as is_locked:

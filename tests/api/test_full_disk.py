@@ -1,15 +1,18 @@
 """A full disk and a full inode table: what protects and what frees goes on, the rest is refused."""
 
+import json
 import os
 
 import pytest
 from support.accounts import ADMIN, Account, sign_up, take_down
 from support.car_files import car_of
+from support.credentials import Signer
 from support.full_disk import small_disk
 from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs.upload import Incoming
+from aurora_blobs.catalog import identity
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.errors import InsufficientStorage
 from aurora_blobs.maintenance.fsck import Fsck
@@ -17,6 +20,8 @@ from aurora_blobs.protocol.cid import cid_of_digest
 
 RESERVE = 4 * 2**20
 KIB = 1024
+MODERATOR = "did:web:mod.test"
+SERVICE = "did:web:localhost"
 CAR = {"Content-Type": "application/vnd.ipld.car"}
 HEALTH = "/xrpc/_health"
 STATUS = "/xrpc/com.atproto.admin.getSubjectStatus"
@@ -259,6 +264,30 @@ def test_a_record_is_deleted(full):
 
     assert answer.status_code == 200, answer.text
     assert full.alice.fetch(full.public.cid).status_code == 400
+
+
+def test_a_moderator_takes_down_by_a_service_token(open_site, clock):
+    site, moderator, signer = open_site(MODERATION_DID=MODERATOR), MODERATOR, Signer()
+    with site.services.database.write() as tx:
+        identity.remember(tx, moderator, json.dumps(signer.document(moderator)), clock())
+    site.disks[0].fill()
+    method, now = "com.atproto.admin.updateSubjectStatus", clock() // 1_000_000
+    token = signer.token(iss=moderator, aud=SERVICE, lxm=method, exp=now + 60, iat=now)
+
+    statuses = [
+        site.client.post(
+            f"/xrpc/{method}",
+            json={
+                "subject": {"$type": "com.atproto.admin.defs#repoRef", "did": site.alice.did},
+                "takedown": {"applied": True},
+            },
+            headers={"Authorization": f"Bearer {token}"},
+        ).status_code
+        for _ in range(2)
+    ]
+
+    assert statuses == [200, 401]
+    assert site.alice.fetch(site.public.cid).status_code == 400
 
 
 def test_the_collector_makes_space(full, clock):
