@@ -222,7 +222,7 @@ class AccountManager:
             catalog.set_password(tx, _require(tx, did).did, password_hash)
             return sessions.end_some(tx, did, _STEP) == _STEP
 
-        self._database.in_steps(step)
+        self._database.in_steps(step, Spend.ALL)
 
     def deactivate(self, did: str) -> None:
         """Serve and change nothing of *did* until `activate`. A second call keeps the first time.

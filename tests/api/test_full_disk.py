@@ -25,6 +25,7 @@ SERVICE = "did:web:localhost"
 CAR = {"Content-Type": "application/vnd.ipld.car"}
 HEALTH = "/xrpc/_health"
 STATUS = "/xrpc/com.atproto.admin.getSubjectStatus"
+CREATE_ACCOUNT = "/xrpc/com.atproto.server.createAccount"
 CREATE_SESSION = "/xrpc/com.atproto.server.createSession"
 
 
@@ -183,6 +184,30 @@ def test_right_passwords_are_not_counted(full):
 
     assert right == [200] * 5
     assert wrong == [401, 401, 401, 429]
+
+
+def test_guesses_at_invite_codes_are_limited(full):
+    full.services.sign_ups.policy = "invite"
+    body = {"handle": "mallory.test", "email": "m@example.com", "password": "correct horse"}
+
+    answers = [
+        full.client.post(CREATE_ACCOUNT, json={**body, "inviteCode": f"guess {number}"})
+        for number in range(4)
+    ]
+
+    assert [answer.status_code for answer in answers] == [400, 400, 400, 429]
+
+
+def test_a_new_password_ends_the_sessions_of_an_account(full):
+    set_password = full.client.post(
+        "/xrpc/com.atproto.admin.updateAccountPassword",
+        json={"did": full.alice.did, "password": "battery staple"},
+        auth=ADMIN,
+    )
+
+    assert set_password.status_code == 200
+    session = full.alice.get("com.atproto.server.getSession")
+    assert session.json["error"] == "ExpiredToken"
 
 
 def test_a_blob_is_taken_down_and_lifted(full):
