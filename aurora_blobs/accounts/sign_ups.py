@@ -52,7 +52,7 @@ class SignUps:
     def invite(
         self, *, uses: int, seconds: int | None = None, for_account: str | None = None
     ) -> str:
-        """Make a code for *uses* accounts, which ends after *seconds*; None: not by itself."""
+        """Make a code for *uses* accounts, which expires after *seconds*; None: it does not."""
         text = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower()
         code = "-".join(text[start : start + 4] for start in range(0, len(text), 4))
         now = self._clock()

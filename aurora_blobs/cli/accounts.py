@@ -52,7 +52,9 @@ def create(handle: str, email: str, password: str, as_json: bool) -> None:
     show_default=True,
     help="Accounts that can be made with it.",
 )
-@click.option("--expires", metavar="TIME", help="Like 12h or 7d; not by itself if not given.")
+@click.option(
+    "--expires", metavar="TIME", help="Like 12h or 7d. Without it, the code does not expire."
+)
 def invite(uses: int, expires: str | None) -> None:
     """Print a new invite code, for createAccount."""
     _local_accounts()
