@@ -4,7 +4,6 @@ import io
 import logging
 import os
 import secrets
-import time
 from base64 import b64encode
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import suppress
@@ -50,10 +49,9 @@ class S3Backend(Store):
         prefix: str,
         max_put: int = MAX_PUT,
         part_bytes: int = PART,
-        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         """Objects above *max_put* bytes are sent in parts of *part_bytes*, or larger ones if those
-        are too many for S3. *seconds* is a monotonic clock.
+        are too many for S3.
         """
         self.bucket = bucket
         self._prefix = prefix
@@ -62,9 +60,9 @@ class S3Backend(Store):
         # One name for all canaries, so that a store that does not delete is not filled; `probe`
         # adds the process, since a fork copies this object.
         self._canary = f"{CANARY}{secrets.token_hex(8)}"
-        self._refuses_damage: tuple[float, bool] | None = None  # when it was tried, and the result
-        self._seconds = seconds
-        self._mark_seen_at: float | None = None  # when the mark was the right one, by that clock
+        # When it was tried, and whether damaged bytes were refused.
+        self._refuses_damage: tuple[float, bool] | None = None
+        self._mark_seen_at: float | None = None  # when the mark was the right one
 
     @property
     def place(self) -> str:
@@ -233,7 +231,7 @@ class S3Backend(Store):
         self.bucket.call("put_object", brief=True, Key=f"{self._prefix}{MARK}", Body=data)
 
     def _carries_mark(self, *, recently: bool) -> bool:
-        now = self._seconds()
+        now = self.bucket.seconds()
         seen_at = self._mark_seen_at
         if recently and seen_at is not None and now - seen_at < _MARK_SECONDS:
             return True

@@ -145,7 +145,7 @@ def seconds():
 def marked(seconds):
     """The client of a guarded store, and the store."""
     client = Marked(b"mine")
-    backend = S3Backend(Bucket("bucket", client), prefix="p/", seconds=lambda: seconds[0])
+    backend = S3Backend(Bucket("bucket", client, seconds=lambda: seconds[0]), prefix="p/")
     backend.guard(no_claim, "mine")
     return client, backend
 
