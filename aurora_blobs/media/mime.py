@@ -88,7 +88,9 @@ def is_consistent(expected_type: str, head: bytes, policy: str = "strict") -> bo
         return policy != "strict" or _may_be_unknown(expected_type, head)
     if expected_type.startswith("audio/") and hides_sound(head):
         return True
-    return _is_mistaken(expected_type, found) or _is_true(expected_type, found)
+    # A mistaken name that is nobody's type (image/pjpeg) does not become that of the blob.
+    is_kept = expected_type in MISTAKEN and _is_mistaken(expected_type, found)
+    return is_kept or _is_true(expected_type, found)
 
 
 def declared_charset(declared: str | None) -> str | None:

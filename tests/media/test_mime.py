@@ -296,6 +296,8 @@ def test_the_list_has_types_and_wildcards(mime_type, allowed, verdict):
         ("video/mp4", "quicktime", True),
         ("video/x-matroska", "matroska", True),
         ("image/jpeg", "png", False),
+        ("image/pjpeg", "jpeg", False),
+        ("image/heic", "jpeg", False),
         ("text/plain", "windows program", False),
     ],
 )
