@@ -46,6 +46,7 @@ HOMES = {
     "gunicorn": "server.worker",
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",
+    "pillow_heif": "thumbnails.derive",
     "werkzeug": "app api",
 }
 

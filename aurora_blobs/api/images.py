@@ -72,7 +72,7 @@ def _negotiated_format(mime_type: str) -> str:
     although browsers rank them equal: it takes half as long again and is hardly smaller.
     """
     accepted = parse_accept(request.headers.get("Accept", "*/*"))
-    usual = ("jpeg", "png") if mime_type == "image/jpeg" else ("png", "jpeg")
+    usual = ("jpeg", "png") if READABLE[mime_type] in ("JPEG", "HEIF") else ("png", "jpeg")
 
     def quality(form: str) -> float:
         for pattern in (WRITABLE[form], "image/*", "*/*"):

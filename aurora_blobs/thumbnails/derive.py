@@ -24,6 +24,7 @@ MAX_PIXELS = {
     "GIF": 50_000_000,
     "WEBP": 30_000_000,
     "AVIF": 25_000_000,
+    "HEIF": 50_000_000,
 }
 # Bounds of an animation; beyond them only its first frame is shown. DECODED and ENCODED are of all
 # frames together.
@@ -86,6 +87,14 @@ def prepare() -> None:
     warnings.simplefilter("error", Image.DecompressionBombWarning)
 
 
+def load_decoder(mime_type: str) -> None:
+    """Load what `prepare` has not: HEIC has few pictures, and its libraries are large."""
+    if READABLE[mime_type] == "HEIF":
+        heif: Any = importlib.import_module("pillow_heif")
+        # An embedded thumbnail may be of other quality, and of another picture.
+        heif.register_heif_opener(thumbnails=False, depth_images=False, decode_threads=1)
+
+
 # All that Pillow raises for damaged files: it has no class of its own for them.
 _DAMAGED = (
     OSError,
@@ -96,7 +105,12 @@ _DAMAGED = (
     TypeError,
     EOFError,
     OverflowError,
+    AssertionError,
+    AttributeError,
+    RuntimeError,  # of libavif
 )
+_NO_MEMORY = "the picture needs more memory than is allowed"
+_OUT_OF_MEMORY = ("Out of memory", "Memory allocation error")  # of libavif, of libheif
 
 
 def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
@@ -126,8 +140,10 @@ def derive(source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes
     except (_TooLarge, Image.DecompressionBombWarning, Image.DecompressionBombError):
         raise Unusable(too_large) from None
     except MemoryError:
-        raise Unusable("the picture needs more memory than is allowed") from None
+        raise Unusable(_NO_MEMORY) from None
     except _DAMAGED as error:
+        if any(said in str(error) for said in _OUT_OF_MEMORY):
+            raise Unusable(_NO_MEMORY) from None
         raise Unusable("the picture is damaged") from error
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aurora_blobs.errors import MethodNotImplemented, ServiceBusy, ThumbnailTimeout, UnusableImage
-from aurora_blobs.thumbnails.presets import Preset
+from aurora_blobs.thumbnails.presets import READABLE, Preset
 from aurora_blobs.thumbnails.wire import parse_answer
 
 MAX_ANSWER_BYTES = 64 * 2**20  # a guess; 9 MP of noise as PNG have 27 MB
@@ -55,8 +55,8 @@ class WorkerPool:
 
         *mime_type* is a type in `READABLE`, *form* one of `WRITABLE`.
 
-        Raises UnusableImage, ServiceBusy, ThumbnailTimeout, and MethodNotImplemented if Pillow is
-        not installed.
+        Raises UnusableImage, ServiceBusy, ThumbnailTimeout, and MethodNotImplemented if Pillow, or
+        what it needs for this type, is not installed.
         """
         with source:
             answer = self._answer(source, mime_type, preset, form)
@@ -76,6 +76,10 @@ class WorkerPool:
     def _answer(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
         if importlib.util.find_spec("PIL") is None:
             raise MethodNotImplemented("pictures need Pillow: pip install 'aurora_blobs[images]'")
+        if READABLE[mime_type] == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
+            raise MethodNotImplemented(
+                "pictures of HEIC need pillow-heif: pip install 'aurora_blobs[heic]'"
+            )
         asked = {
             "mime_type": mime_type,
             "fit": preset.fit,

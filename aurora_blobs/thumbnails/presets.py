@@ -11,6 +11,10 @@ READABLE = {
     "image/gif": "GIF",
     "image/webp": "WEBP",
     "image/avif": "AVIF",
+    "image/heic": "HEIF",
+    "image/heic-sequence": "HEIF",
+    "image/heif": "HEIF",
+    "image/heif-sequence": "HEIF",
 }
 WRITABLE = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp", "avif": "image/avif"}
 

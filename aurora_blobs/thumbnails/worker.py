@@ -14,7 +14,7 @@ from aurora_blobs.thumbnails.presets import Preset
 from aurora_blobs.thumbnails.wire import STARTED, derived, refused
 
 CPU_SECONDS = 10
-# Bytes of address space, above what the process has before it forks and what the image has: some
+# Bytes of address space, above what the process has with its decoders and what the image has: some
 # decoders hold a copy of the file.
 MEMORY = 640 * 2**20
 # Of 0 to 19. Uploads and downloads go first; a child beside one busy process of the server has a
@@ -31,7 +31,6 @@ def main() -> None:
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children
     os.nice(NICENESS)
     derive.prepare()
-    memory = address_space() + MEMORY
     requests = socket.socket(fileno=0)
     while True:
         request, descriptors, _, _ = socket.recv_fds(requests, _MAX_REQUEST, 2)
@@ -39,17 +38,18 @@ def main() -> None:
             return
         if os.fork() == 0:
             requests.close()
-            size = os.fstat(descriptors[0]).st_size
-            _answer(request, descriptors[0], descriptors[1], memory + size)
+            _answer(request, descriptors[0], descriptors[1])
         for descriptor in descriptors:
             os.close(descriptor)
 
 
-def _answer(request: bytes, source: int, target: int, memory: int) -> None:
+def _answer(request: bytes, source: int, target: int) -> None:
     """Write the answer to *request* to the socket *target*. *source* is the open image."""
     try:
         os.write(target, STARTED)
         asked = json.loads(request)
+        derive.load_decoder(asked["mime_type"])
+        memory = address_space() + MEMORY + os.fstat(source).st_size
         limit_resources(memory, asked["seconds"])
         preset = Preset(asked["fit"], asked["width"], asked["height"])
         with open(source, "rb") as file, socket.socket(fileno=target) as connection:

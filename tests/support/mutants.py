@@ -69,15 +69,15 @@ def mutants(data: bytes, chance: random.Random, count: int) -> Iterator[bytes]:
     """
     for _ in range(count):
         changed = bytearray(data)
-        for _ in range(chance.randint(1, 4)):
+        for _ in range(chance.choice((1, 1, 1, 2, 4))):
             at = int(len(changed) * chance.random() ** 2)
             length = chance.randint(1, 16)
-            kind = chance.randrange(6)
-            if kind < 3:
+            kind = chance.randrange(8)
+            if kind < 5:
                 changed[at : at + 1] = bytes([chance.choice((*_LENGTHS, chance.randrange(256)))])
-            elif kind == 3:
+            elif kind == 5:
                 del changed[at : at + length]
-            elif kind == 4:
+            elif kind == 6:
                 changed[at:at] = changed[at : at + length]
             else:
                 del changed[len(changed) - at :]
