@@ -8,8 +8,10 @@ import signal
 import subprocess
 import tempfile
 import threading
+from collections.abc import Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -44,15 +46,33 @@ def fetch(source: str, profile: Path, port: int = 0, **headers: str) -> dict[str
     return _report("fetcher.html", profile, port, source=source, headers=json.dumps(headers))
 
 
-def _report(page: str, profile: Path, port: int = 0, **query: str) -> dict[str, Any]:
-    reports: queue.Queue[dict[str, Any]] = queue.Queue()
+def look_at(pictures: list[tuple[str, bytes]], profile: Path) -> list[list[int] | None]:
+    """Width and height of each of *pictures*, a media type and bytes, in viewer.html.
+
+    None stands for those that Chromium does not show.
+    """
+    files = {f"/{index}": picture for index, picture in enumerate(pictures)}
+    return _report("viewer.html", profile, files=files, paths=json.dumps(list(files)))
+
+
+def _report(
+    page: str,
+    profile: Path,
+    port: int = 0,
+    files: Mapping[str, tuple[str, bytes]] = MappingProxyType({}),
+    **query: str,
+) -> Any:
+    """What *page* reports, at an origin that has *files*: types and bytes by path."""
+    reports: queue.Queue[Any] = queue.Queue()
+    opened = ("text/html; charset=utf-8", (_PAGES / page).read_bytes())
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            mime_type, content = files.get(self.path, opened)
             self.send_response(200)
-            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.send_header("Content-Type", mime_type)
             self.end_headers()
-            self.wfile.write((_PAGES / page).read_bytes())
+            self.wfile.write(content)
 
         def do_POST(self) -> None:
             reports.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
