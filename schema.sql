@@ -1,8 +1,8 @@
 -- The whole database, in the SQL that SQLite and PostgreSQL share.
 -- Times are microseconds since the epoch, UTC. Sizes are bytes.
--- The statements run again at each start, so each is idempotent.
+-- A new database is made of it. The steps in aurora_blobs/db/steps/ lead older ones to it.
 
-CREATE TABLE IF NOT EXISTS schema_version (
+CREATE TABLE schema_version (
     version BIGINT NOT NULL
 );
 
@@ -12,7 +12,7 @@ CREATE TABLE IF NOT EXISTS schema_version (
 -- deactivated_at and takedown_at are NULL while the account is not in that state.
 -- quota_bytes and uploads_per_day are NULL where the service's default holds; 0 is no limit.
 -- blob_count and blob_bytes sum up its blob_metadata rows, in the transaction that changes them.
-CREATE TABLE IF NOT EXISTS account (
+CREATE TABLE account (
     did             TEXT   PRIMARY KEY,
     handle          TEXT   UNIQUE,
     email           TEXT   UNIQUE,
@@ -30,16 +30,16 @@ CREATE TABLE IF NOT EXISTS account (
 
 -- One row per deleted account, until expires_at. By then every token of the account has expired.
 -- Such a token neither belongs to a new account of the same DID nor creates one.
-CREATE TABLE IF NOT EXISTS deleted_account (
+CREATE TABLE deleted_account (
     did        TEXT   PRIMARY KEY,
     deleted_at BIGINT NOT NULL,
     expires_at BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS deleted_account_by_expiry ON deleted_account (expires_at);
+CREATE INDEX deleted_account_by_expiry ON deleted_account (expires_at);
 
 -- One row per account whose deletion is under way. The account is gone for everybody; its rows go
 -- in steps, this one and that in account last.
-CREATE TABLE IF NOT EXISTS account_deletion (
+CREATE TABLE account_deletion (
     did        TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
     started_at BIGINT NOT NULL
 );
@@ -48,7 +48,7 @@ CREATE TABLE IF NOT EXISTS account_deletion (
 -- deactivated, or by the administrator. While is_open is 1, uploads for which its records wait are
 -- in no limit, as many as its largest repository named blobs: used of allowed. The next activation
 -- ends that, and there is no second time.
-CREATE TABLE IF NOT EXISTS migration (
+CREATE TABLE migration (
     did     TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
     allowed BIGINT NOT NULL,
     used    BIGINT NOT NULL,
@@ -59,19 +59,19 @@ CREATE TABLE IF NOT EXISTS migration (
 -- created_at, with cid, tells this row from one that was collected and made again.
 -- stored_at is NULL while the backend lacks the bytes: an upload is under way, or they are lost.
 -- verified_at is when the bytes were last read and hashed, NULL if never since they were stored.
-CREATE TABLE IF NOT EXISTS blob (
+CREATE TABLE blob (
     cid         TEXT   PRIMARY KEY,
     size        BIGINT NOT NULL CHECK (size >= 0),
     created_at  BIGINT NOT NULL,
     stored_at   BIGINT,
     verified_at BIGINT
 );
-CREATE INDEX IF NOT EXISTS blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
+CREATE INDEX blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
 
 -- One row per store that is this database's: kind is disk or s3.
 -- mark is the id that the mark in the store has. marked_at is NULL until it was seen there, and
 -- again when the settings no longer name the store.
-CREATE TABLE IF NOT EXISTS store (
+CREATE TABLE store (
     kind      TEXT   PRIMARY KEY,
     mark      TEXT   NOT NULL,
     marked_at BIGINT
@@ -79,18 +79,18 @@ CREATE TABLE IF NOT EXISTS store (
 
 -- One row per blob of 8 MiB and more. start is a hash of its size and first 8 KiB.
 -- An upload with another start is known to be new while it still arrives.
-CREATE TABLE IF NOT EXISTS blob_start (
+CREATE TABLE blob_start (
     cid   TEXT   PRIMARY KEY REFERENCES blob (cid) ON DELETE CASCADE,
     start BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS blob_start_by_start ON blob_start (start);
+CREATE INDEX blob_start_by_start ON blob_start (start);
 
 -- One row per account and blob that it owns.
 -- unreferenced_since is NULL while a record of the account references the blob: it is public.
 -- Otherwise it is when the blob became temporary or was last uploaded again.
 -- width and height (pixels, as shown) and duration_ms are NULL if they do not apply or are unknown.
 -- probed_at is when the header was read for them, NULL if never.
-CREATE TABLE IF NOT EXISTS blob_metadata (
+CREATE TABLE blob_metadata (
     creator_did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     cid                TEXT   NOT NULL REFERENCES blob (cid),
     mime_type          TEXT   NOT NULL,
@@ -103,14 +103,14 @@ CREATE TABLE IF NOT EXISTS blob_metadata (
     unreferenced_since BIGINT,
     PRIMARY KEY (creator_did, cid)
 );
-CREATE INDEX IF NOT EXISTS blob_metadata_by_cid ON blob_metadata (cid);
-CREATE INDEX IF NOT EXISTS blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid)
+CREATE INDEX blob_metadata_by_cid ON blob_metadata (cid);
+CREATE INDEX blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid)
     WHERE unreferenced_since IS NOT NULL;
-CREATE INDEX IF NOT EXISTS blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
+CREATE INDEX blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
     WHERE unreferenced_since IS NOT NULL;
 
 -- One row per text that an account declared to be in another charset than UTF-8.
-CREATE TABLE IF NOT EXISTS blob_charset (
+CREATE TABLE blob_charset (
     did     TEXT NOT NULL,
     cid     TEXT NOT NULL,
     charset TEXT NOT NULL,
@@ -120,7 +120,7 @@ CREATE TABLE IF NOT EXISTS blob_charset (
 
 -- One row per record of an account: an index of what the PDS keeps, not a signed repository.
 -- value is JSON.
-CREATE TABLE IF NOT EXISTS record (
+CREATE TABLE record (
     did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     collection TEXT   NOT NULL,
     rkey       TEXT   NOT NULL,
@@ -133,7 +133,7 @@ CREATE TABLE IF NOT EXISTS record (
 -- One row per record and blob that it references.
 -- The blob may be missing: an import names blobs that were never uploaded.
 -- mime_type and size are those in the reference, NULL if it is of the legacy form and has none.
-CREATE TABLE IF NOT EXISTS record_blob (
+CREATE TABLE record_blob (
     did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     record_uri TEXT   NOT NULL,
     cid        TEXT   NOT NULL,
@@ -142,30 +142,20 @@ CREATE TABLE IF NOT EXISTS record_blob (
     size       BIGINT,
     PRIMARY KEY (did, record_uri, cid)
 );
-CREATE INDEX IF NOT EXISTS record_blob_by_cid ON record_blob (did, cid, rev, record_uri);
+CREATE INDEX record_blob_by_cid ON record_blob (did, cid, rev, record_uri);
 
 -- One row per account that has or had records.
 -- bytes sums up its rows of record and record_blob, in the transactions that change them: of a record
 -- the bytes of value and of its URI, of a reference those of record_uri and cid.
-CREATE TABLE IF NOT EXISTS record_usage (
+CREATE TABLE record_usage (
     did   TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
     bytes BIGINT NOT NULL
 );
-INSERT INTO record_usage (did, bytes)
-SELECT did, SUM(bytes)
-  FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
-          FROM record
-         UNION ALL
-        SELECT did, LENGTH(record_uri) + LENGTH(cid) AS bytes
-          FROM record_blob) AS found
- WHERE NOT EXISTS (SELECT 1 FROM record_usage)
- GROUP BY did
-    ON CONFLICT (did) DO NOTHING;
 
 -- One row per blob that must not be served, stored or referenced.
 -- did is '' where that holds for every account.
 -- The row outlives the blob, its records and the account, and may precede them.
-CREATE TABLE IF NOT EXISTS takedown (
+CREATE TABLE takedown (
     cid        TEXT   NOT NULL,
     did        TEXT   NOT NULL,
     ref        TEXT   NOT NULL,
@@ -175,35 +165,35 @@ CREATE TABLE IF NOT EXISTS takedown (
 
 -- One row per hidden blob that has more owners than one transaction hides: links for nginx may be
 -- left. position is the DID of the last owner that was done, in their order.
-CREATE TABLE IF NOT EXISTS hiding (
+CREATE TABLE hiding (
     cid      TEXT PRIMARY KEY,
     position TEXT NOT NULL
 );
 
 -- One row per account that was deleted while it was taken down. Whoever comes under its DID later is taken down too,
 -- until an admin lifts it.
-CREATE TABLE IF NOT EXISTS taken_down_account (
+CREATE TABLE taken_down_account (
     did        TEXT   PRIMARY KEY,
     ref        TEXT   NOT NULL,
     created_at BIGINT NOT NULL
 );
 
 -- One row per log-in. refresh_jti is the jti of the only refresh token that is valid.
-CREATE TABLE IF NOT EXISTS session (
+CREATE TABLE session (
     id          TEXT   PRIMARY KEY,
     did         TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     refresh_jti TEXT   NOT NULL,
     created_at  BIGINT NOT NULL,
     expires_at  BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS session_by_did ON session (did);
-CREATE INDEX IF NOT EXISTS session_by_expiry ON session (expires_at);
+CREATE INDEX session_by_did ON session (did);
+CREATE INDEX session_by_expiry ON session (expires_at);
 
 -- One row per invite code. uses_left is how many accounts can still be made with it.
 -- for_account is the DID that it was made for, NULL if for nobody in particular. It may give the code away, and need not
 -- be of an account here.
 -- ends_at is when the code expires, NULL if it does not. The last use sets it to the time of that use.
-CREATE TABLE IF NOT EXISTS invite_code (
+CREATE TABLE invite_code (
     code        TEXT   PRIMARY KEY,
     for_account TEXT,
     uses        BIGINT NOT NULL,
@@ -211,62 +201,60 @@ CREATE TABLE IF NOT EXISTS invite_code (
     created_at  BIGINT NOT NULL,
     ends_at     BIGINT
 );
-CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
-CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
+CREATE INDEX invite_code_by_age ON invite_code (created_at, code);
+CREATE INDEX invite_code_by_end ON invite_code (ends_at);
 
 -- One row per one-time token that was used, until the token expires. issuer is who chose the jti.
-CREATE TABLE IF NOT EXISTS seen_token (
+CREATE TABLE seen_token (
     issuer     TEXT   NOT NULL,
     jti        TEXT   NOT NULL,
     expires_at BIGINT NOT NULL,
     PRIMARY KEY (issuer, jti)
 );
-CREATE INDEX IF NOT EXISTS seen_token_by_expiry ON seen_token (expires_at);
+CREATE INDEX seen_token_by_expiry ON seen_token (expires_at);
 
 -- One row per DID whose document was fetched. document is JSON, NULL if it could not be had.
-CREATE TABLE IF NOT EXISTS identity (
+CREATE TABLE identity (
     did        TEXT   PRIMARY KEY,
     document   TEXT,
     fetched_at BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS identity_by_age ON identity (fetched_at);
+CREATE INDEX identity_by_age ON identity (fetched_at);
 
 -- One row per counter of a rate limit: uploads per account and day, sign-ups per address.
 -- used is the count in the window of time that ends at window_end.
-CREATE TABLE IF NOT EXISTS usage_counter (
+CREATE TABLE usage_counter (
     name       TEXT   NOT NULL,
     subject    TEXT   NOT NULL,
     window_end BIGINT NOT NULL,
     used       BIGINT NOT NULL,
     PRIMARY KEY (name, subject)
 );
-CREATE INDEX IF NOT EXISTS usage_counter_by_end ON usage_counter (window_end);
+CREATE INDEX usage_counter_by_end ON usage_counter (window_end);
 
 -- One row per derived picture in the cache folder, or per blob of which none can be made.
 -- name is the file below images/, size is that file's. Of a failure, name is the blob's place
 -- without a preset, failure is the message and size is 0. Rows and files can be deleted at any time.
-CREATE TABLE IF NOT EXISTS derivative (
+CREATE TABLE derivative (
     name    TEXT   PRIMARY KEY,
     cid     TEXT   NOT NULL,
     size    BIGINT NOT NULL CHECK (size >= 0),
     failure TEXT,
     used_at BIGINT NOT NULL
 );
-CREATE INDEX IF NOT EXISTS derivative_kept ON derivative (used_at, name) WHERE failure IS NULL;
-CREATE INDEX IF NOT EXISTS derivative_failed ON derivative (used_at) WHERE failure IS NOT NULL;
-CREATE INDEX IF NOT EXISTS derivative_by_cid ON derivative (cid);
+CREATE INDEX derivative_kept ON derivative (used_at, name) WHERE failure IS NULL;
+CREATE INDEX derivative_failed ON derivative (used_at) WHERE failure IS NOT NULL;
+CREATE INDEX derivative_by_cid ON derivative (cid);
 
 -- One row per table whose sizes are summed up, in the transactions that change them: derivative.
-CREATE TABLE IF NOT EXISTS total (
+CREATE TABLE total (
     name  TEXT   PRIMARY KEY,
     bytes BIGINT NOT NULL
 );
-INSERT INTO total (name, bytes)
-SELECT 'derivative', COALESCE(SUM(size), 0) FROM derivative WHERE NOT EXISTS (SELECT 1 FROM total)
-    ON CONFLICT (name) DO NOTHING;
+INSERT INTO total (name, bytes) VALUES ('derivative', 0);
 
 -- One row per job that can be resumed: scrub. position is the last CID that was done.
-CREATE TABLE IF NOT EXISTS job (
+CREATE TABLE job (
     name       TEXT   PRIMARY KEY,
     position   TEXT   NOT NULL,
     updated_at BIGINT NOT NULL

@@ -1,6 +1,7 @@
 """SQLite behind the database seam: short transactions of plain SQL on a few connections."""
 
 import fcntl
+import logging
 import os
 import sqlite3
 import threading
@@ -17,7 +18,10 @@ from aurora_blobs.disk_space import DiskSpace, Spend, is_full
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.storage.group_fsync import GroupFsync, make_folder
 
-SCHEMA_VERSION = 1
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
+_STEPS = Path(__file__).parent / "steps"  # <version>.sql leads from the one before to it
 BUSY_SECONDS = 10  # a lock held longer is answered with 503
 # Kept open for the next transaction. Each may hold 2 MB of pages, and a process may have hundreds
 # of threads.
@@ -265,11 +269,34 @@ class Database:
             os.close(self._process_lock)
             self._process_lock = None
 
-    def upgrade(self, schema: str) -> None:
-        """Create the file if needed, and run the statements of *schema*, which are idempotent.
+    def version(self) -> int | None:
+        """The version of the schema; None if there is none yet. Makes nothing.
 
-        Raises ConfigError for a file with a newer schema.
+        Raises ConfigError for a newer one, and for a database of another program.
         """
+        if not self.path.exists():
+            return None
+        with _Borrowed(self) as connection:
+            return _version(connection)
+
+    def check_version(self) -> None:
+        """Raise ConfigError unless the schema is that of this program."""
+        found = self.version()
+        if found != SCHEMA_VERSION:
+            raise ConfigError(
+                f"the database has schema version {found}, this program needs {SCHEMA_VERSION}: "
+                "`aurora-blobs init-db` upgrades it"
+            )
+
+    def upgrade(self, schema: str) -> None:
+        """Create the file by *schema* if needed, or bring it to that by the steps that are missing.
+
+        A database that is as it should be is read and not changed. Each step is one transaction.
+
+        Raises ConfigError as `version` does.
+        """
+        if self.version() == SCHEMA_VERSION:
+            return
         make_folder(self.path.parent)
         self.space.make_room(Spend.ALL)  # a program that starts makes SQLite's other files
         _create_private(self.path)
@@ -277,15 +304,14 @@ class Database:
         # once, whatever the timeout.
         with self._write_lock(), _Borrowed(self) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                for statement in statements(schema):
-                    connection.execute(statement)
-                _check_version(connection)
-                connection.execute("COMMIT")
-            finally:
-                if connection.in_transaction:
-                    connection.execute("ROLLBACK")
+            found = _version(connection)
+            if found is None:
+                _run(connection, schema, "INSERT INTO schema_version (version) VALUES (?)")
+            else:
+                for version in range(found, SCHEMA_VERSION):
+                    step = (_STEPS / f"{version + 1}.sql").read_text()
+                    _run(connection, step, "UPDATE schema_version SET version = ?", version + 1)
+                    log.warning("the database went from version %s to %s", version, version + 1)
 
     def copy_to(self, path: Path) -> None:
         """Make the SQLite file *path* a copy of one state of this database, which stays in use."""
@@ -421,6 +447,11 @@ def _path_of(url: str) -> Path:
     return Path(url.removeprefix("sqlite:"))
 
 
+def is_there(url: str) -> bool:
+    """Whether there is a database at *url*, ``sqlite:PATH``."""
+    return Path(url.removeprefix("sqlite:")).exists()
+
+
 def add_functions(connection: sqlite3.Connection) -> None:
     """Give *connection* the functions of the SQL standard that its SQLite lacks."""
     if sqlite3.sqlite_version_info < (3, 43):
@@ -445,11 +476,33 @@ def statements(script: str) -> Iterator[str]:
             statement = ""
 
 
-def _check_version(connection: sqlite3.Connection) -> None:
-    row = connection.execute("SELECT version FROM schema_version").fetchone()
-    if row is None:
-        connection.execute("INSERT INTO schema_version (version) VALUES (?)", (SCHEMA_VERSION,))
-    elif row[0] > SCHEMA_VERSION:
+def _run(
+    connection: sqlite3.Connection, script: str, note: str, version: int = SCHEMA_VERSION
+) -> None:
+    """Run *script*, and *note* with *version*, in one transaction."""
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement in statements(script):
+            connection.execute(statement)
+        connection.execute(note, (version,))
+        connection.execute("COMMIT")
+    finally:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+
+
+def _version(connection: sqlite3.Connection) -> int | None:
+    names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+    if not names:
+        return None
+    rows: list[Any] = []
+    if "schema_version" in names:
+        rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
+    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
+        raise ConfigError("the database is none of this program: it does not say its version")
+    version: int = rows[0][0]
+    if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"the database has schema version {row[0]}, this program knows up to {SCHEMA_VERSION}"
+            f"the database has schema version {version}, this program knows up to {SCHEMA_VERSION}"
         )
+    return version

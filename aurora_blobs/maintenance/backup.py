@@ -48,11 +48,7 @@ class Backup:
         clock: Callable[[], int],
     ) -> Iterator[Finding]:
         """Bring the folder up to date; yields what could not be copied."""
-        self._folder.path.mkdir(parents=True, exist_ok=True)
-        copy = self._folder.database.with_suffix(".sqlite3.part")
-        copy.unlink(missing_ok=True)
-        database.copy_to(copy)
-        copy.rename(self._folder.database)
+        self.copy_database(database)
         target = DiskBackend(self._folder.blobs, durable=True)
         target.prepare()
         # By the rows of the copied database: it does not know blobs that were uploaded since.
@@ -69,6 +65,17 @@ class Backup:
             yield from job.run(show(job.progress))
             # The folder is one that a service can run on.
             copy_mark(saved, target)
+
+    def copy_database(self, database: Database) -> None:
+        """Bring the database in the folder up to date, and no blob.
+
+        It may be of an older version.
+        """
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        copy = self._folder.database.with_suffix(".sqlite3.part")
+        copy.unlink(missing_ok=True)
+        database.copy_to(copy)
+        copy.rename(self._folder.database)
 
     def restore(
         self,

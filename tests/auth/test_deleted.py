@@ -1,7 +1,5 @@
 """Tokens of deleted accounts: when they are refused, and how long that is remembered."""
 
-import re
-
 import pytest
 from support.accounts import ALICE, CAROL
 from support.credentials import SERVICE, Wallet, credentials
@@ -10,7 +8,6 @@ from support.services import services_of
 from aurora_blobs.auth.jwts import secret_key
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts
-from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.maintenance.collect import Collector
 
 SECRET = "0123456789abcdef0123456789abcdef"
@@ -161,31 +158,6 @@ def test_tokens_of_a_deleted_account_do_not_work_for_its_successor(open_app, clo
     assert said(upload(app, {"Authorization": f"Bearer {token}"})) == NOT_HERE
     newer = found.accounts.access_token(successor)
     assert upload(app, {"Authorization": f"Bearer {newer}"}).status_code == 200
-
-
-def test_an_older_database_remembers_deletions_after_an_upgrade(open_app, tmp_path, clock):
-    schema = SCHEMA.read_text()
-    older = re.sub(r"CREATE \w+ IF NOT EXISTS deleted_account.*?;\n", "", schema, flags=re.DOTALL)
-    assert "deleted_account" not in older
-    database = open_database(f"sqlite:{tmp_path / 'old.sqlite3'}", durable=False)
-    database.upgrade(older)
-    with database.write() as tx:
-        accounts.make_external(tx, CAROL, 0)
-    database.close()
-
-    settings = {
-        "DATABASE_URL": f"sqlite:{tmp_path / 'old.sqlite3'}",
-        "JWT_SECRET": SECRET,
-        "SERVICE_DID": SERVICE,
-    }
-    app = open_app(ACCOUNTS="external", **settings)
-    upgraded = [app.test_cli_runner().invoke(args=["init-db"]).exit_code for _ in range(2)]
-    before = session(clock.seconds)
-    uploaded = upload(app, before)
-    services_of(app).delete_account(CAROL)
-
-    assert (upgraded, uploaded.status_code) == ([0, 0], 200)
-    assert said(upload(app, before)) == NOT_HERE
 
 
 # The errors of a deleted account's own calls, as on the reference PDS. Methods that it does not

@@ -274,13 +274,26 @@ def test_an_upgrade_keeps_what_is_there(tally):
         assert tx.all("SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
 
 
-def test_an_upgrade_that_fails_half_way_changes_nothing(tally):
+def test_a_new_database_that_fails_half_way_is_empty(path):
+    database = Database(path, durable=False)
     with pytest.raises(sqlite3.OperationalError):
-        tally.upgrade(SCHEMA + "CREATE TABLE half (a TEXT);\nCREATE TABLE broken (;\n")
+        database.upgrade(SCHEMA + "CREATE TABLE broken (;\n")
 
-    with tally.read() as tx:
-        assert tx.one("SELECT name FROM sqlite_master WHERE name = ?", "half") is None
-    add(tally)
+    database.upgrade(SCHEMA)
+
+    assert value(database) == 0
+    database.close()
+
+
+def test_a_database_of_another_program_is_refused(path):
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE theirs (a TEXT)")
+    with (
+        contextlib.closing(Database(path, durable=False)) as database,
+        pytest.raises(ConfigError, match="none of this program"),
+    ):
+        database.upgrade(SCHEMA)
 
 
 def test_a_file_of_a_newer_program_is_refused(tally):

@@ -21,7 +21,6 @@ from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
-from aurora_blobs.db import SCHEMA
 from aurora_blobs.errors import (
     InsufficientStorage,
     ServiceBusy,
@@ -421,19 +420,6 @@ def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
     with service.inside.database.read() as tx:
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
-
-
-def test_files_of_earlier_versions_are_counted(service):
-    service.get(service.upload(photo()))
-    with service.inside.database.write() as tx:
-        before = derivatives.total_bytes(tx)
-        tx.run("DELETE FROM total")
-
-    service.inside.database.upgrade(SCHEMA.read_text())
-    service.inside.database.upgrade(SCHEMA.read_text())
-
-    with service.inside.database.read() as tx:
-        assert derivatives.total_bytes(tx) == before > 0
 
 
 def test_derived_pictures_are_removed_with_a_collected_blob(service, tmp_path, clock):

@@ -1,0 +1,67 @@
+-- From version 1, that of 0.1.0, to 2. Development versions have made some of these tables already.
+
+CREATE TABLE IF NOT EXISTS account_deletion (
+    did        TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    started_at BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS migration (
+    did     TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    allowed BIGINT NOT NULL,
+    used    BIGINT NOT NULL,
+    is_open BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS store (
+    kind      TEXT   PRIMARY KEY,
+    mark      TEXT   NOT NULL,
+    marked_at BIGINT
+);
+
+CREATE TABLE IF NOT EXISTS blob_charset (
+    did     TEXT NOT NULL,
+    cid     TEXT NOT NULL,
+    charset TEXT NOT NULL,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+
+CREATE TABLE IF NOT EXISTS record_usage (
+    did   TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
+    bytes BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS hiding (
+    cid      TEXT PRIMARY KEY,
+    position TEXT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS taken_down_account (
+    did        TEXT   PRIMARY KEY,
+    ref        TEXT   NOT NULL,
+    created_at BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS invite_code (
+    code        TEXT   PRIMARY KEY,
+    for_account TEXT,
+    uses        BIGINT NOT NULL,
+    uses_left   BIGINT NOT NULL CHECK (uses_left >= 0),
+    created_at  BIGINT NOT NULL,
+    ends_at     BIGINT
+);
+
+CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
+
+CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
+
+INSERT INTO record_usage (did, bytes)
+SELECT did, SUM(bytes)
+  FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
+          FROM record
+         UNION ALL
+        SELECT did, LENGTH(record_uri) + LENGTH(cid) AS bytes
+          FROM record_blob) AS found
+ WHERE NOT EXISTS (SELECT 1 FROM record_usage)
+ GROUP BY did
+    ON CONFLICT (did) DO NOTHING;
