@@ -5,21 +5,26 @@ HOST   ?= 127.0.0.1
 PORT   ?= 2583
 DATA   ?= data
 BIN     = .venv/bin
+# Found by its folder on the path. By an import hook, as is usual, a folder of the same name would be found first: a clone
+# beside a script.
+EDITABLE = --config-settings editable_mode=compat
 
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo test test-fast test-live test-long test-hostile test-s3-all test-min lint docs bench clean
+.PHONY: help run demo wheel test test-fast test-live test-long test-hostile test-s3-all test-min lint docs bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
 
 run: .venv/installed ## start the service on HOST:PORT with its data in DATA
-	@$(BIN)/flask --app wsgi init-db
-	@exec $(BIN)/gunicorn -c gunicorn.conf.py wsgi:app
+	@exec $(BIN)/aurora-blobs run
 
 demo: .venv/installed ## a photo goes in and comes out, step by step, on a server of its own
 	@examples/demo
+
+wheel: .venv/installed ## the package for other machines, in dist/
+	@$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 
 test: test-fast test-live ## every test but the long ones
 
@@ -70,11 +75,11 @@ clean: ## remove the environments and all caches; never the data
 	@$(PYTHON) -m venv $(@:/bin/python=)
 
 .venv/installed: setup.cfg pyproject.toml | .venv/bin/python
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[brotli,images,s3]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(EDITABLE) --editable '.[brotli,images,s3]'
 	@touch $@
 
 .venv/developed: setup.cfg pyproject.toml | .venv/bin/python
-	@$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@$(BIN)/pip install --quiet --disable-pip-version-check $(EDITABLE) --editable '.[dev]'
 	@touch .venv/installed $@
 
 # uv, because pip has no way to ask for the lowest versions.

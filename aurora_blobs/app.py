@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 from collections.abc import Callable
+from functools import partial
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -32,7 +33,7 @@ from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.server.front import Front
 from aurora_blobs.server.slow_clients import SlowClients
-from aurora_blobs.services import Services
+from aurora_blobs.services import Services, open_services
 from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
@@ -53,9 +54,30 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
 
     Makes the data folder, upgrades the database and cleans up after a crash. Raises ConfigError.
     """
+    app = _build(config, clock)
+    open_services(app, makes=True)
+    return app
+
+
+def create_command_app(config: Config) -> Flask:
+    """The service for commands: nothing is opened before one asks for it by `open_services`.
+
+    The server of `flask run` opens it with its first request.
+    """
+    app = _build(config, system_clock)
+
+    @app.before_request
+    def open_all() -> None:
+        open_services(app, makes=True)
+
+    return app
+
+
+def _build(config: Config, clock: Callable[[], int]) -> Flask:
     app = Flask("aurora_blobs", static_folder=None)
     app.json.sort_keys = False  # type: ignore[attr-defined]
-    app.extensions["aurora_blobs"] = _open_services(config, clock)
+    app.extensions["aurora_blobs.config"] = config
+    app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock)
     envelope.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
@@ -89,9 +111,9 @@ def check_stores(app: Flask) -> None:
         log.warning("the store does not answer: %s", error.message)
 
 
-def _open_services(config: Config, clock: Callable[[], int]) -> Services:
+def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
-    database = _open_database(config, public_links)
+    database = _open_database(config, public_links, upgrades=makes)
     try:
         services = _assemble(config, clock, database, public_links)
         database.space.prepare()
@@ -102,7 +124,7 @@ def _open_services(config: Config, clock: Callable[[], int]) -> Services:
     return services
 
 
-def _open_database(config: Config, public_links: PublicLinks) -> Database:
+def _open_database(config: Config, public_links: PublicLinks, *, upgrades: bool) -> Database:
     try:
         database = open_database(
             config.database,
@@ -110,7 +132,10 @@ def _open_database(config: Config, public_links: PublicLinks) -> Database:
             before_commit=public_links.before_commit,
             space=disk_space(config.database, config.data_folder, config.disk_reserve),
         )
-        database.upgrade(SCHEMA.read_text())
+        if upgrades:
+            database.upgrade(SCHEMA.read_text())
+        else:
+            database.check_version()
     except (OSError, sqlite3.Error) as error:
         if config.database_url is None:
             raise config.refusal(

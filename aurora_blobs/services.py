@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flask import current_app
+from flask import Flask, current_app
 
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
@@ -15,13 +15,17 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import MAX_S3_OBJECT, Config
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, is_there
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
+
+
+class NoDatabase(ValueError):
+    """There is no database yet. The message is one line for the operator."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,34 @@ class Services:
         )
 
 
+def current_config() -> Config:
+    """The settings of the current application, whether its services are open or not."""
+    config: Config = current_app.extensions["aurora_blobs.config"]
+    return config
+
+
 def services() -> Services:
-    """Those of the current application."""
-    found: Services = current_app.extensions["aurora_blobs"]
+    """Those of the current application. A command that is the first to ask opens them.
+
+    Raises NoDatabase where there is none: what only looks makes nothing.
+    """
+    try:
+        found: Services = current_app.extensions["aurora_blobs"]
+    except KeyError:
+        found = open_services(current_app)
+    return found
+
+
+def open_services(app: Flask, *, makes: bool = False) -> Services:
+    """The services of *app*, opened unless they are. Raises ConfigError, OSError, NoDatabase.
+
+    A data folder and a database that are not there are made if it *makes* them, and an older
+    database is upgraded.
+    """
+    if "aurora_blobs" not in app.extensions:
+        database = app.extensions["aurora_blobs.config"].database
+        if not makes and not is_there(database):
+            raise NoDatabase(f"no database at {database.removeprefix('sqlite:')}")
+        app.extensions["aurora_blobs"] = app.extensions["aurora_blobs.open"](makes=makes)
+    found: Services = app.extensions["aurora_blobs"]
     return found

@@ -6,7 +6,7 @@ import subprocess
 
 import click
 import pytest
-from support.project import DEPLOY, ROOT
+from support.project import DEPLOY, PACKAGE
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -18,8 +18,8 @@ UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
 @pytest.mark.live
 def test_systemd_finds_no_fault(tmp_path):
     for unit in UNITS:
-        text = unit.read_text().replace("/opt/aurora-blobs/.venv/bin/", "/bin/true ")
-        text = text.replace("WorkingDirectory=/opt/aurora-blobs", "WorkingDirectory=/opt")
+        text = unit.read_text().replace("/opt/aurora-blobs/bin/", "/bin/true ")
+        text = text.replace("WorkingDirectory=/var/lib/aurora-blobs", "WorkingDirectory=/opt")
         (tmp_path / unit.name).write_text(text)
 
     checked = subprocess.run(
@@ -49,7 +49,7 @@ def test_systemd_rates_the_units_as_confined(unit):
 def test_a_timer_starts_a_command_that_exists(unit, tmp_path):
     service = unit.with_suffix(".service").read_text()
     arguments = shlex.split(
-        re.search(r"ExecStart=/opt/aurora-blobs/.venv/bin/flask --app wsgi (.*)", service)[1]
+        re.search(r"ExecStart=/opt/aurora-blobs/bin/aurora-blobs (.*)", service)[1]
     )
     app = create_app(Config(data_dir=tmp_path))
 
@@ -77,7 +77,7 @@ def test_the_unit_lets_nobody_sign_up_without_a_code_unless_its_settings_say_so(
 
 def test_systemd_waits_for_uploads_before_it_kills():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
-    configuration = (ROOT / "gunicorn.conf.py").read_text()
+    configuration = (PACKAGE / "gunicorn_conf.py").read_text()
 
     stopped_after = int(re.search(r"TimeoutStopSec=(\d+)", unit)[1])
     uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
@@ -87,3 +87,38 @@ def test_systemd_waits_for_uploads_before_it_kills():
 
 def test_nginx_exposes_the_headers_that_the_service_exposes():
     assert f'default "{EXPOSED}";' in (DEPLOY / "nginx.conf").read_text()
+
+
+ENV = (DEPLOY / "env").read_text()
+ASSIGNED = re.findall(r"^#?(AURORA_BLOBS_[A-Z0-9_]+)=(.*)$", ENV, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, value in ASSIGNED if value])
+def test_the_sample_of_settings_has_values_that_are_taken(name, value):
+    needs = {"AURORA_BLOBS_S3_BUCKET": "blobs"} if value == "s3" else {}
+
+    Config.from_environ({**needs, name: value})
+
+
+def test_the_sample_of_settings_has_what_an_operator_must_decide():
+    names = {name.removeprefix("AURORA_BLOBS_") for name, _ in ASSIGNED}
+
+    assert names >= {
+        *("SERVICE_DID", "PUBLIC_URL", "ACCOUNTS", "HANDLE_DOMAINS", "SIGNUPS", "JWT_SECRET"),
+        *("ADMIN_PASSWORD", "QUOTA", "MAX_BLOB_SIZE", "ALLOWED_MIME_TYPES", "STORAGE"),
+        *("S3_BUCKET", "PROXY_HOPS", "ACCEL_REDIRECT"),
+    }
+
+
+def test_nothing_is_set_by_the_sample_but_limits_and_the_proxy():
+    lines = [line.partition("=")[0] for line in ENV.splitlines() if line and line[0] != "#"]
+
+    assert sorted(lines) == [
+        *("AURORA_BLOBS_ACCEL_REDIRECT", "AURORA_BLOBS_PROXY_HOPS", "AURORA_BLOBS_QUOTA"),
+        *("AURORA_BLOBS_SIGNUPS", "AURORA_BLOBS_UPLOADS_PER_DAY"),
+    ]
+
+
+def test_no_unit_starts_without_its_settings():
+    for unit in sorted(DEPLOY.glob("*.service")):
+        assert "\nEnvironmentFile=/etc/aurora-blobs.env\n" in unit.read_text()

@@ -31,6 +31,7 @@ ROWS = [
     "api",
     "cli",
     "app",
+    "wsgi gunicorn_conf __main__",
 ]
 FLASK_BEGINS = ROWS.index("services")
 
@@ -39,10 +40,10 @@ HOMES = {
     "argon2": "auth.passwords",
     "boto3": "storage",
     "botocore": "storage",
-    "click": "cli",
+    "click": "cli __main__",
     "cryptography": "auth",
     "filetype": "media.signatures",
-    "flask": "app services api cli",
+    "flask": "app services api cli __main__",
     "gunicorn": "server.worker",
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",

@@ -92,7 +92,7 @@ def started(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize(
     "command",
-    [("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"), ("flask", "--app", "wsgi", "config")],
+    [("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"), ("flask", "--app", "wsgi", "init-db")],
     ids=["server", "command"],
 )
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The operator's commands: ``flask --app wsgi …``."""
+"""The operator's commands: ``aurora-blobs …``."""
 
 from importlib import import_module
 from typing import Any
@@ -8,8 +8,10 @@ from flask import Flask
 from flask.cli import AppGroup
 
 
-class _Commands(AppGroup):
+class Commands(AppGroup):
     """The commands. They are imported when one is asked for, not when a server starts."""
+
+    _is_loaded = False
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         self._load()
@@ -20,7 +22,8 @@ class _Commands(AppGroup):
         return super().get_command(ctx, cmd_name)
 
     def _load(self) -> None:
-        if not self.commands:
+        if not self._is_loaded:
+            self._is_loaded = True
             module: Any = import_module("aurora_blobs.cli.commands")
             for command in module.COMMANDS:
                 self.add_command(command)
@@ -28,4 +31,4 @@ class _Commands(AppGroup):
 
 def install(app: Flask) -> None:
     """Give *app* the commands."""
-    app.cli = _Commands()
+    app.cli = Commands()

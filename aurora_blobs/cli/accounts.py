@@ -1,4 +1,4 @@
-"""``flask --app wsgi account …``: shows and changes accounts."""
+"""``aurora-blobs account …``: shows and changes accounts."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,10 +1,11 @@
-"""``flask --app wsgi backup make`` and ``backup restore``."""
+"""``aurora-blobs backup make`` and ``backup restore``."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import click
+from flask import current_app
 
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, jobs_option, json_option
@@ -12,7 +13,7 @@ from aurora_blobs.cli.output import Group, properties
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.maintenance.backup import Backup, ShowProgress
 from aurora_blobs.maintenance.migrate import Progress
-from aurora_blobs.services import services
+from aurora_blobs.services import open_services, services
 
 
 @click.group(cls=Group)
@@ -50,6 +51,7 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
         raise click.ClickException(f"{folder}: there is no backup")
     if not yes:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
+    open_services(current_app, makes=True)
     findings = Findings(as_json)
     with _shown_progress("restore") as show:
         findings.take(

@@ -1,9 +1,10 @@
-"""``flask --app wsgi blobs import``: takes over the blobs of a reference PDS."""
+"""``aurora-blobs blobs import``: takes over the blobs of a reference PDS."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from aurora_blobs.cli.findings import Findings
@@ -12,7 +13,7 @@ from aurora_blobs.cli.output import printable
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import BlobImporter, Found, in_bucket, in_folder
 from aurora_blobs.protocol.syntax import parse_did
-from aurora_blobs.services import services
+from aurora_blobs.services import current_config, open_services, services
 from aurora_blobs.storage import open_bucket
 
 
@@ -49,6 +50,7 @@ def import_blobs(
             click.echo("\t".join((owner, found.cid, str(found.size), printable(found.name))))
         return
     sizes = [found.size for found in _blobs_at(origin)]
+    open_services(current_app, makes=True)
     job = BlobImporter(
         services().database,
         services().unlimited_blobs(),
@@ -66,7 +68,7 @@ def import_blobs(
 def _blobs_at(origin: str) -> Iterator[Found]:
     if origin.startswith("s3://"):
         bucket, _, prefix = origin.removeprefix("s3://").partition("/")
-        return in_bucket(open_bucket(services().config, bucket), prefix)
+        return in_bucket(open_bucket(current_config(), bucket), prefix)
     if not Path(origin).is_dir():
         raise click.ClickException(f"{origin}: no such folder")
     return in_folder(Path(origin))

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs …``: shows blobs and takes them down."""
+"""``aurora-blobs blobs …``: shows blobs and takes them down."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs gc``: runs the collector, once or every few minutes."""
+"""``aurora-blobs blobs gc``: runs the collector, once or every few minutes."""
 
 import signal
 import sys

@@ -1,29 +1,52 @@
 """The list of the operator's commands."""
 
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
 import click
+from flask import current_app
 from flask.cli import with_appcontext
 
 from aurora_blobs.cli.accounts import account
-from aurora_blobs.cli.backup import backup
+from aurora_blobs.cli.backup import backup as backup_group
 from aurora_blobs.cli.blob_import import import_blobs
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.collect import gc
 from aurora_blobs.cli.export import export_blobs
+from aurora_blobs.cli.files import files
 from aurora_blobs.cli.fsck import fsck
 from aurora_blobs.cli.migrate import migrate
-from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import show
+from aurora_blobs.cli.options import FOLDER, json_option
+from aurora_blobs.cli.output import errors_in_one_line, show
 from aurora_blobs.cli.scrub import scrub
 from aurora_blobs.config import effective
-from aurora_blobs.services import services
+from aurora_blobs.db import SCHEMA_VERSION, open_database
+from aurora_blobs.maintenance.backup import Backup
+from aurora_blobs.services import current_config, open_services
+
+backup_option: Callable[[Any], Any] = click.option(
+    "--backup", type=FOLDER, help="First copy an older database into this folder, a backup."
+)
 
 
 @click.command("init-db")
+@backup_option
 @with_appcontext
-def init_db() -> None:
+def init_db(backup: Path | None) -> None:
     """Create the database, or bring it to the newest schema; does nothing to one that is."""
-    # Done by create_app already: no command runs without a database.
-    click.echo(f"{services().config.database} is ready")
+    with errors_in_one_line():
+        if backup is not None:
+            _copy_older_database(Backup(backup))
+        database = open_services(current_app, makes=True).config.database
+    click.echo(f"{database} is ready")
+
+
+def _copy_older_database(backup: Backup) -> None:
+    with closing(open_database(current_config().database, durable=True)) as database:
+        if database.version() not in (None, SCHEMA_VERSION):
+            backup.copy_database(database)
 
 
 @click.command("config")
@@ -31,9 +54,9 @@ def init_db() -> None:
 @with_appcontext
 def show_config(as_json: bool) -> None:
     """Print the effective settings, secrets masked."""
-    show(effective(services().config), as_json)
+    show(effective(current_config()), as_json)
 
 
 for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
     blobs.add_command(command)
-COMMANDS = (init_db, show_config, account, blobs, backup)
+COMMANDS = (init_db, show_config, files, account, blobs, backup_group)

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs export``: writes all that an account holds into a folder or a tar."""
+"""``aurora-blobs blobs export``: writes all that an account holds into a folder or a tar."""
 
 import sys
 from pathlib import Path

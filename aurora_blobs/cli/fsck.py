@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs fsck``: compares the rows with the store."""
+"""``aurora-blobs blobs fsck``: compares the rows with the store."""
 
 import click
 from flask.cli import with_appcontext

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs migrate``: copies every blob to the other store."""
+"""``aurora-blobs blobs migrate``: copies every blob to the other store."""
 
 import click
 from flask.cli import with_appcontext

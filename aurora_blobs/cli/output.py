@@ -2,7 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
@@ -10,7 +12,9 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.services import NoDatabase
 
 
 def printable(text: str) -> str:
@@ -29,12 +33,21 @@ class Group(AppGroup):
     """A group whose commands end with one line and status 1 on an error of the service."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        try:
+        with errors_in_one_line():
             return super().invoke(ctx)
-        except BlobServiceError as error:
-            raise click.ClickException(printable(error.message)) from None
-        except ValueError as error:
-            raise click.ClickException(printable(str(error))) from None
+
+
+@contextmanager
+def errors_in_one_line() -> Iterator[None]:
+    """End the command with one line and status 1 on an error of the service."""
+    try:
+        yield
+    except (ConfigError, NoDatabase) as error:
+        sys.exit(f"aurora_blobs: {error}")
+    except BlobServiceError as error:
+        raise click.ClickException(printable(error.message)) from None
+    except ValueError as error:
+        raise click.ClickException(printable(str(error))) from None
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:

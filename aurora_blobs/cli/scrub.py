@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs scrub``: reads and hashes every blob."""
+"""``aurora-blobs blobs scrub``: reads and hashes every blob."""
 
 import click
 from flask.cli import with_appcontext

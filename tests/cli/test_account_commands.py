@@ -1,4 +1,4 @@
-"""``flask --app wsgi account …``."""
+"""``aurora-blobs account …``."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs list``, ``show``, ``stats`` and ``takedown``."""
+"""``aurora-blobs blobs list``, ``show``, ``stats`` and ``takedown``."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``flask --app wsgi blobs gc``."""
+"""``aurora-blobs blobs gc``."""
 
 import io
 import json
@@ -12,6 +12,7 @@ from PIL import Image
 from support.backends import UnfinishedUploadBackend
 from support.media_samples import jpeg
 
+from aurora_blobs import open_store
 from aurora_blobs.errors import BackendUnavailable
 from aurora_blobs.storage.disk import DiskBackend
 
@@ -118,6 +119,8 @@ def test_a_failed_removal_exits_with_status_1(run, services, alice, clock):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_watching_collector_stops_on_a_signal(tmp_path, number):
+    with open_store(tmp_path, durable=False):
+        pass
     process = subprocess.Popen(
         [sys.executable, "-m", "flask", "--app", "wsgi", "blobs", "gc", "--watch"],
         env={**os.environ, "AURORA_BLOBS_DATA_DIR": str(tmp_path)},

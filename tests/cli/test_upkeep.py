@@ -264,7 +264,7 @@ def test_the_shipped_unit_scrubs_and_does_not_only_look():
         if line.startswith("ExecStart=")
     ]
 
-    assert command.endswith("flask --app wsgi blobs scrub")
+    assert command.endswith("/aurora-blobs blobs scrub")
 
 
 def test_scrub_still_takes_the_option_that_it_needed(run, backend, cid):

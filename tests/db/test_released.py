@@ -13,6 +13,8 @@ from support.cids import cid_of
 from support.services import services_of
 from support.tracer import Child
 
+from aurora_blobs.app import create_command_app
+from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, Database
 from aurora_blobs.db.sqlite import SCHEMA_VERSION
 from aurora_blobs.maintenance.fsck import Fsck
@@ -36,6 +38,12 @@ def folder(request, tmp_path):
     with contextlib.closing(sqlite3.connect(folder / "aurora.sqlite3")) as connection:
         connection.executescript(request.param.read_text())
     return folder
+
+
+@pytest.fixture
+def commands(folder):
+    config = Config.from_environ({"AURORA_BLOBS_DATA_DIR": str(folder)})
+    return create_command_app(config).test_cli_runner()
 
 
 def schema_of(path):
@@ -144,3 +152,25 @@ def test_a_death_at_any_call_leaves_the_old_or_the_new(folder, newest):
             break
 
     assert found == {old[1], newest[1]}
+
+
+@pytest.mark.parametrize("words", [("blobs", "list"), ("account", "list"), ("blobs", "gc")])
+def test_a_command_upgrades_nothing(commands, folder, words):
+    before = (folder / "aurora.sqlite3").read_bytes()
+
+    result = commands.invoke(args=words)
+
+    assert result.exit_code == 1
+    assert "`aurora-blobs init-db` upgrades it" in str(result.exception or result.output)
+    assert (folder / "aurora.sqlite3").read_bytes() == before
+
+
+def test_an_upgrade_may_keep_the_older_database_in_a_backup(commands, folder, tmp_path):
+    old = schema_of(folder / "aurora.sqlite3")
+
+    upgraded = commands.invoke(args=["init-db", "--backup", str(tmp_path / "kept")])
+    again = commands.invoke(args=["init-db", "--backup", str(tmp_path / "kept again")])
+
+    assert (upgraded.exit_code, again.exit_code) == (0, 0)
+    assert schema_of(tmp_path / "kept" / "aurora.sqlite3") == old
+    assert not (tmp_path / "kept again").exists()

@@ -8,6 +8,7 @@ from support.pages import PAGES, anchors, blocks, links, name_of, rows, written
 from support.project import DOCS, ROOT
 
 from aurora_blobs.cli.commands import COMMANDS
+from aurora_blobs.cli.run import run
 
 # Run by the tests as printed, typed by a person (with a prompt), or something else.
 LANGUAGES = {"sh", "console", "python", "json", "nginx", "ini", "text"}
@@ -20,7 +21,7 @@ def leaves(command, name):
     return found or [name]
 
 
-LEAVES = {leaf for command in COMMANDS for leaf in leaves(command, command.name)}
+LEAVES = {leaf for command in (run, *COMMANDS) for leaf in leaves(command, command.name)}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -62,7 +63,9 @@ def test_commands_that_are_not_run_have_a_prompt(page):
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_the_operators_commands_exist(page):
     text = page.read_text()
-    named = set(re.findall(r"\b((?:blobs|account|backup) [a-z][a-z-]+)(?=[ `\n])", code_of(text)))
+    named = set(
+        re.findall(r"(?<![\w-])((?:blobs|account|backup) [a-z][a-z-]+)(?=[ `\n])", code_of(text))
+    )
 
     assert named - LEAVES == set()
 
@@ -70,7 +73,7 @@ def test_the_operators_commands_exist(page):
 def code_of(text):
     """The code in *text*, inline and in blocks of commands."""
     inline = re.findall(r"`([^`\n]+)`", text)
-    commands = re.findall(r"flask --app wsgi (.*)", text)
+    commands = re.findall(r"aurora-blobs (.*)", text)
     return "\n".join([*inline, *commands]) + "\n"
 
 

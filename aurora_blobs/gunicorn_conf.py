@@ -1,0 +1,198 @@
+"""The production server: ``gunicorn -c python:aurora_blobs.gunicorn_conf aurora_blobs.wsgi:app``.
+
+`aurora-blobs run` starts it.
+
+The address and the numbers of processes and threads come from the service's own settings. Anything
+else goes on gunicorn's command line or into GUNICORN_CMD_ARGS; both win over this file.
+"""
+
+import errno
+import gc
+import os
+import resource
+import socket
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import aurora_blobs
+from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.server.addresses import is_local
+from aurora_blobs.server.config_warnings import config_warnings
+from aurora_blobs.server.malloc_tuning import keep_freed_memory
+from aurora_blobs.server.restarts import until_it_works
+from aurora_blobs.server.shared_tally import join_all
+
+
+def _check_address(config: Config) -> None:
+    """Raise ConfigError for an address that cannot be bound: gunicorn's own error is many lines."""
+    if config.bind.startswith("unix:"):
+        _check_socket_path(config, Path(config.bind.removeprefix("unix:")))
+    else:
+        host, _, port = config.bind.rpartition(":")
+        _check_host(config, host, int(port))
+
+
+def _check_socket_path(config: Config, path: Path) -> None:
+    fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
+    if fits and path.is_socket():
+        return  # left by another process; gunicorn replaces it
+    folder = path.parent
+    can_be_made = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
+    if not fits or path.exists() or not can_be_made:
+        raise config.refusal(
+            "bind", "unix:PATH of up to 107 bytes, in a folder that can be written"
+        )
+
+
+def _check_host(config: Config, host: str, port: int) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host.strip("[]"), port))
+        except (OSError, UnicodeError) as error:  # UnicodeError: a name that DNS cannot hold
+            # An address in use may become free: gunicorn tries again.
+            if getattr(error, "errno", None) != errno.EADDRINUSE:
+                raise config.refusal("bind", f"HOST:PORT of this machine: {error}") from None
+
+
+try:
+    _config = Config.from_environ(os.environ)
+    _check_address(_config)
+except ConfigError as error:
+    raise SystemExit(f"aurora_blobs: {error}") from None
+
+bind = _config.bind
+
+# Only hashing and reading release the interpreter lock, so there is a process per core. At least
+# two, so that one serves while the other restarts. At most eight, since SQLite takes one writer at
+# a time.
+workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), 8)
+
+# A thread waits only for a body that is arriving; a stalled one keeps it for 20 seconds. Threads
+# are started when they are needed.
+worker_class = "aurora_blobs.server.worker.Worker"
+threads = _config.threads
+
+# Connections per process, idle ones included. More of them wait in the backlog.
+worker_connections = 2000 + threads
+backlog = 2048
+
+# Longer than nginx's keepalive (60 s), so that nginx closes first. Otherwise it would send an
+# upload into a connection that is being closed, and it does not repeat a POST.
+keepalive = 75
+
+# Seconds after which a worker that has not looked at its connections counts as hung. Uploads may
+# take longer: they run in threads.
+timeout = 60
+
+# Seconds that uploads in flight have at a stop. Then they are cut off without an answer.
+graceful_timeout = 120
+
+# Workers are not restarted after a number of requests: nothing grows, and a restart cuts
+# connections that are kept alive.
+max_requests = 0
+
+# The heartbeat is a file that is touched every second. On a disk, a stall would look like a dead
+# worker.
+worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+
+# Loading before the fork halves the start-up time and shares memory between the workers. The schema
+# is upgraded, and cleaning up after a crash is done, before there is a worker.
+preload_app = True
+
+# Used with an access log. gunicorn's default format has the query and the referrer, which can hold
+# secrets.
+access_log_format = '%(h)s - - %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "-" "%(a)s"'
+
+# AURORA_BLOBS_PROXY_HOPS says which proxies are trusted. By default gunicorn takes the scheme and
+# the path from the headers of any client on this machine or at a Unix socket.
+secure_scheme_headers: dict[str, str] = {}
+forwarder_headers = ""
+
+control_socket_disable = True  # unused here, and it would be made in the home folder
+
+
+def on_starting(server: Any) -> None:
+    """Raise the soft limit of open files, which usually is 1024.
+
+    A connection, an upload and a database take a file each.
+    """
+    server.log.error_log.addFilter(_without_quotes)
+    server.manage_workers = partial(_manage_workers, server, server.manage_workers)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 4 * worker_connections
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
+def _manage_workers(server: Any, manage: Callable[[], None]) -> None:
+    """Start and end workers as gunicorn does, which would end where a process cannot be made."""
+    try:
+        manage()
+    except OSError as error:  # no process, file or memory left; gunicorn asks again in a second
+        server.log.error("a worker cannot be started now: %s", error)
+
+
+def _as_bound(listeners: Iterable[Any]) -> Config:
+    """The settings, with an address of *listeners* that others reach, if there is one.
+
+    Those of gunicorn's own -b, and of systemd, take the place of AURORA_BLOBS_BIND.
+    """
+    for listener in listeners:
+        name = listener.getsockname()  # a text for a Unix socket
+        if isinstance(name, tuple) and not is_local(name[0]):
+            host = f"[{name[0]}]" if ":" in name[0] else name[0]
+            return replace(_config, bind=f"{host}:{name[1]}")
+    return _config
+
+
+def when_ready(server: Any) -> None:
+    """Log warnings, say which address is bound, and what to try."""
+    for line in config_warnings(_as_bound(server.LISTENERS)):
+        server.log.warning("%s", line)
+    address = str(server.LISTENERS[0])
+    curl = f"curl {address}"
+    if address.startswith("unix:"):
+        curl = f"curl --unix-socket {address.removeprefix('unix:')} http://localhost"
+    print(
+        f"aurora_blobs {aurora_blobs.__version__} listens on {address}, "
+        f"its data in {_config.data_dir}. Try:"
+    )
+    print(f"  {curl}/xrpc/_health", flush=True)
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """Give *worker* a part of what the workers count together."""
+    taken = {other.part for other in server.WORKERS.values()}
+    worker.part = next(part for part in count() if part not in taken)
+
+
+def post_fork(server: Any, worker: Any) -> None:
+    join_all(worker.part)
+    keep_freed_memory()
+    # What was loaded before the fork is no garbage, and a full collection of it takes 15 ms.
+    gc.freeze()
+
+
+def post_worker_init(worker: Any) -> None:
+    """Let people sign up or not, and clean up after a dead worker, whose place this may be."""
+    services = worker.wsgi.extensions["aurora_blobs"]
+    services.sign_ups.policy = _as_bound(worker.sockets).signup_policy
+    until_it_works(services.blobs.recover, "undoing what a dead process has left")
+    if worker.age == 1:
+        # The log names a store that does not work, and what it refuses, before the first upload.
+        threading.Thread(target=services.store_health.works, name="canary", daemon=True).start()
+
+
+def _without_quotes(record: Any) -> bool:
+    """Cut the quotation from a warning: gunicorn quotes what it cannot parse, maybe a token."""
+    if str(record.msg).startswith("Invalid request from "):
+        record.msg = record.msg.partition("'")[0]
+    return True
