@@ -358,3 +358,9 @@ def test_keys_that_are_not_blobs_are_reported(s3_server, store, put, tmp_path):
 
     assert [stored.cid for stored in store.scan(names.append)] == [cid]
     assert names == ["notes.txt"]
+
+
+def test_a_store_that_checks_digests_is_believed_and_not_read_back(store, put, link, some_bytes):
+    put(store, some_bytes(300_000))
+
+    assert {head.split(" ", 1)[0] for head in link.heads} == {"PUT"}
