@@ -80,7 +80,7 @@ def test_an_account_that_brings_its_did_is_made_deactivated(client, documents, s
     assert (session["active"], session["status"]) == (False, "deactivated")
     uploaded = client.post(
         "/xrpc/com.atproto.repo.uploadBlob",
-        data=b"GIF89a",
+        data=b"GIF89a\x01\x00\x01\x00",
         headers={**headers, "Content-Type": "image/gif"},
     )
     assert uploaded.status_code == 200
@@ -191,7 +191,7 @@ def test_a_service_token_uploads_as_the_state_of_its_account_allows(
 
     answer = client.post(
         "/xrpc/com.atproto.repo.uploadBlob",
-        data=b"GIF89a",
+        data=b"GIF89a\x01\x00\x01\x00",
         headers={
             "Authorization": f"Bearer {token(signer, lxm=UPLOAD)}",
             "Content-Type": "image/gif",

@@ -46,7 +46,9 @@ def test_no_log_of_a_server_holds_a_credential(service):
             headers={"Referer": "http://x.test/?t=in-the-referrer"},
         ),
         service.post(
-            f"{UPLOAD}?access_token=in-the-query", data=b"GIF89a", headers=account.headers
+            f"{UPLOAD}?access_token=in-the-query",
+            data=b"GIF89a\x01\x00\x01\x00",
+            headers=account.headers,
         ),
         service.get(f"/nowhere?t={account.token}"),
         service.get(status, auth=ADMIN),
@@ -60,7 +62,9 @@ def test_no_log_of_a_server_holds_a_credential(service):
     spool.rename(spool.with_name("away"))
     spool.write_bytes(b"")
     failed = service.post(
-        f"{UPLOAD}?t=in-the-query", data=b"GIF89a" + bytes(300_000), headers=account.headers
+        f"{UPLOAD}?t=in-the-query",
+        data=b"GIF89a\x01\x00\x01\x00" + bytes(300_000),
+        headers=account.headers,
     )
     service.stop()
 

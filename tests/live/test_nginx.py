@@ -30,7 +30,7 @@ SAMPLES = {
     "image/jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00",
     "image/png": PNG,
     "image/webp": b"RIFF\x00\x00\x00\x00WEBPVP8 ",
-    "image/gif": b"GIF89a",
+    "image/gif": b"GIF89a\x01\x00\x01\x00",
     "video/mp4": b"\x00\x00\x00\x18ftypmp42\x00\x00\x00\x00mp42isom",
     "video/webm": b"\x1a\x45\xdf\xa3\x9f\x42\x86\x81\x01\x42\x82\x84webm",
 }
