@@ -3,6 +3,7 @@
 import ast
 import re
 import sqlite3
+from collections import defaultdict
 from contextlib import closing
 from importlib import resources
 
@@ -240,13 +241,15 @@ def test_a_row_that_goes_with_its_account_is_found_by_an_index(services, stateme
             row[0]
             for row in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
         ]
-        keys = [
-            (table, row[3])
-            for table in tables
-            for row in connection.execute(f"PRAGMA foreign_key_list({table})")
-        ]
+        keys = defaultdict(list)
+        for table in tables:
+            for number, _, _, column, *_ in connection.execute(f"PRAGMA foreign_key_list({table})"):
+                keys[table, number].append(f"{column} = 'x'")
         plans = {
-            key: plan_of(connection, f"SELECT 1 FROM {key[0]} WHERE {key[1]} = 'x'") for key in keys
+            (table, *columns): plan_of(
+                connection, f"SELECT 1 FROM {table} WHERE {' AND '.join(columns)}"
+            )
+            for (table, _), columns in keys.items()
         }
 
     assert len(plans) >= 5
