@@ -276,6 +276,7 @@ class Database:
         """
         if not self.path.exists():
             return None
+        self.space.make_room(Spend.ALL)  # a program that starts makes SQLite's other files
         with _Borrowed(self) as connection:
             return _version(connection)
 
@@ -298,7 +299,6 @@ class Database:
         if self.version() == SCHEMA_VERSION:
             return
         make_folder(self.path.parent)
-        self.space.make_room(Spend.ALL)  # a program that starts makes SQLite's other files
         _create_private(self.path)
         # Without the lock, two processes that create the same file get "database is locked" at
         # once, whatever the timeout.
