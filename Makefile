@@ -60,8 +60,8 @@ lint: .venv/developed ## ruff (lint and format check) and mypy --strict
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: .venv/developed ## write the parts of docs/ that are made from the code: settings and methods
-	@cd tests && ../$(BIN)/python -m support.settings_table && ../$(BIN)/python -m support.api_page
+docs: .venv/developed ## write what is made from the code: settings, methods, deploy/nginx-site.conf
+	@cd tests && for part in settings_table api_page nginx_site; do ../$(BIN)/python -m support.$$part || exit; done
 
 bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where; bench/README.md says how
 	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) \

@@ -6,6 +6,7 @@ import subprocess
 
 import click
 import pytest
+from support.nginx_site import SITE, nginx_site
 from support.project import DEPLOY, PACKAGE
 
 from aurora_blobs.app import create_app
@@ -48,14 +49,13 @@ def test_systemd_rates_the_units_as_confined(unit):
 @pytest.mark.parametrize("unit", sorted(DEPLOY.glob("*.timer")), ids=lambda unit: unit.name)
 def test_a_timer_starts_a_command_that_exists(unit, tmp_path):
     service = unit.with_suffix(".service").read_text()
-    arguments = shlex.split(
-        re.search(r"ExecStart=/opt/aurora-blobs/bin/aurora-blobs (.*)", service)[1]
-    )
+    line = re.search(r"ExecStart=/opt/aurora-blobs/bin/aurora-blobs (.*)", service)[1]
+    words = [word for word in shlex.split(line) if not word.startswith("/")]
     app = create_app(Config(data_dir=tmp_path))
 
     command = app.cli
-    for argument in arguments:
-        command = command.get_command(click.Context(command), argument)
+    for word in words:
+        command = command.get_command(click.Context(command), word)
 
     assert callable(command.callback)
 
@@ -83,6 +83,10 @@ def test_systemd_waits_for_uploads_before_it_kills():
     uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
 
     assert stopped_after > uploads_have
+
+
+def test_the_site_of_nginx_is_what_the_whole_configuration_has():
+    assert SITE.read_text() == nginx_site(), "`make docs` writes it"
 
 
 def test_nginx_exposes_the_headers_that_the_service_exposes():
@@ -119,6 +123,16 @@ def test_nothing_is_set_by_the_sample_but_limits_and_the_proxy():
     ]
 
 
-def test_no_unit_starts_without_its_settings():
-    for unit in sorted(DEPLOY.glob("*.service")):
-        assert "\nEnvironmentFile=/etc/aurora-blobs.env\n" in unit.read_text()
+def test_root_s_command_has_the_settings_of_the_unit():
+    unit = (DEPLOY / "aurora-blobs.service").read_text()
+    command = (DEPLOY / "aurora-blobs.sh").read_text()
+
+    assert re.findall(r"^ +(AURORA_BLOBS_\w+=.*)$", command, re.MULTILINE) == re.findall(
+        r"^Environment=(.*)$", unit, re.MULTILINE
+    )
+
+
+def test_a_timer_is_for_each_unit_that_does_one_job():
+    jobs = {unit.stem for unit in DEPLOY.glob("*.service")} - {"aurora-blobs"}
+
+    assert jobs == {unit.stem for unit in DEPLOY.glob("*.timer")}
