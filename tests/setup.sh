@@ -28,6 +28,9 @@ if [ -z "${ATPROTO_PDS_DIR:-}" ]; then
 fi
 need convert-im6.q16 imagemagick
 need curl curl
+need mmdebstrap mmdebstrap
+need gpg gpg
+need ip iproute2
 need openssl openssl
 need systemd-analyze systemd
 need chromium chromium
@@ -69,10 +72,20 @@ reference_pds() {
     touch .cache/pds/installed
 }
 
+# A fresh Debian, in .cache/debian-VERSION.tar: apt, and what every installation has of the tools that are used.
+debian() {
+    [ ! -f .cache/debian-$1.tar ] || return 0
+    as_root mmdebstrap --variant=apt --include=iproute2,netbase,passwd,systemd $2 .cache/debian-$1.partial.tar \
+        > .cache/debian-$1.log 2>&1 || fail "mmdebstrap $2 failed, see .cache/debian-$1.log"
+    mv .cache/debian-$1.partial.tar .cache/debian-$1.tar
+}
+
 # At once, for they wait for the network most of the time; media.sh has pictures and films to try.
 jobs=()
 client_libraries & jobs+=($!)
 reference_pds & jobs+=($!)
+debian 12 bookworm & jobs+=($!)
+debian 13 trixie & jobs+=($!)
 tests/media.sh & jobs+=($!)
 status=0
 for job in "${jobs[@]}"; do wait "$job" || status=1; done

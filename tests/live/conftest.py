@@ -1,8 +1,11 @@
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from support.faulty_link import FaultyLink
+from support.project import ROOT
 from support.s3_access import BUCKET, KEYS
 from support.s3_stores import running_store
 
@@ -10,6 +13,17 @@ from aurora_blobs.storage import s3_client
 from aurora_blobs.storage.s3 import S3Backend
 from aurora_blobs.storage.s3_bucket import Bucket
 from aurora_blobs.storage.s3_client import S3Client, Timeouts
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory):
+    """The package as a file."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+    command = [*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT]
+    subprocess.run(command, check=True, timeout=300)
+    [wheel] = folder.iterdir()
+    return wheel
 
 
 @pytest.fixture(scope="session")

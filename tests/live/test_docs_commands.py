@@ -18,7 +18,7 @@ pytestmark = pytest.mark.live
 # Pages whose commands run beside a service with one account and its public photo, and pages with
 # tests of their own.
 BESIDE = ("accounts.md", "api.md", "operate.md", "settings.md")
-OTHERS = ("backup.md", "beside-a-pds.md", "pictures.md", "s3.md")
+OTHERS = ("backup.md", "beside-a-pds.md", "debian.md", "pictures.md", "s3.md")
 
 
 def run(page: str, service: Service, **environment: str) -> str:

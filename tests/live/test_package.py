@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.accounts import sign_up
 from support.live_service import Server
-from support.project import DEPLOY, PHOTO, ROOT
+from support.project import DEPLOY, PHOTO
 
 pytestmark = pytest.mark.live
 
@@ -35,16 +35,6 @@ def pythons():
 
 PYTHONS = pythons()
 KINDS = [(python, "highest") for python in PYTHONS] + [(PYTHONS[0], "lowest-direct")]
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    command = [*pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT]
-    subprocess.run(command, check=True, timeout=300)
-    [wheel] = folder.iterdir()
-    return wheel
 
 
 @pytest.fixture(scope="module")
