@@ -34,6 +34,13 @@ need ip iproute2
 need openssl openssl
 need systemd-analyze systemd
 need chromium chromium
+need mmdebstrap mmdebstrap
+need podman podman
+need podman-compose podman-compose
+need runc runc  # crun takes no mixture of both kinds of cgroups
+need /usr/lib/podman/netavark netavark
+need /usr/lib/podman/aardvark-dns aardvark-dns
+need /usr/libexec/podman/catatonit catatonit
 if [ "${1:-}" = stores ]; then  # for `make test-s3-all` alone
     need radosgw radosgw
     need ceph-mon ceph-mon
@@ -80,12 +87,22 @@ debian() {
     mv .cache/debian-$1.partial.tar .cache/debian-$1.tar
 }
 
+# In place of the image that Containerfile begins with, which a registry has: the same packages, in .cache/<suite>-slim.tar.
+container_base() {
+    suite=$(sed -n 's/^ARG BASE=.*debian:\(.*\)-slim$/\1/p' Containerfile)
+    [ ! -f ".cache/$suite-slim.tar" ] || return 0
+    as_root mmdebstrap --variant=minbase "$suite" ".cache/$suite-slim.partial.tar" > .cache/mmdebstrap.log 2>&1 ||
+        fail "mmdebstrap $suite failed, see .cache/mmdebstrap.log"
+    mv ".cache/$suite-slim.partial.tar" ".cache/$suite-slim.tar"
+}
+
 # At once, for they wait for the network most of the time; media.sh has pictures and films to try.
 jobs=()
 client_libraries & jobs+=($!)
 reference_pds & jobs+=($!)
 debian 12 bookworm & jobs+=($!)
 debian 13 trixie & jobs+=($!)
+container_base & jobs+=($!)
 tests/media.sh & jobs+=($!)
 status=0
 for job in "${jobs[@]}"; do wait "$job" || status=1; done

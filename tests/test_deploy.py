@@ -1,16 +1,17 @@
-"""The systemd units, checked by systemd and against the code; and nginx.conf against it."""
+"""The systemd units, checked by systemd, and all files for operators, checked against the code."""
 
 import re
 import shlex
 import subprocess
+from dataclasses import fields
 
 import click
 import pytest
 from support.nginx_site import SITE, nginx_site
-from support.project import DEPLOY, PACKAGE
+from support.project import DEPLOY, PACKAGE, ROOT
 
 from aurora_blobs.app import create_app
-from aurora_blobs.config import Config
+from aurora_blobs.config import PREFIX, Config
 from aurora_blobs.server.cross_origin import EXPOSED
 
 UNITS = sorted([*DEPLOY.glob("*.service"), *DEPLOY.glob("*.timer")])
@@ -136,3 +137,45 @@ def test_a_timer_is_for_each_unit_that_does_one_job():
     jobs = {unit.stem for unit in DEPLOY.glob("*.service")} - {"aurora-blobs"}
 
     assert jobs == {unit.stem for unit in DEPLOY.glob("*.timer")}
+
+
+CONTAINERFILE = (ROOT / "Containerfile").read_text()
+COMPOSE = (DEPLOY / "compose.yaml").read_text()
+OF_CONTAINERS = [ROOT / "Containerfile", DEPLOY / "compose.yaml", DEPLOY / "Caddyfile"]
+
+
+@pytest.mark.parametrize("file", OF_CONTAINERS, ids=lambda file: file.name)
+def test_the_files_of_containers_name_settings_that_exist(file):
+    named = set(re.findall(r"(?<!_)AURORA_BLOBS_[A-Z0-9_]+", file.read_text()))
+
+    assert named != set()
+    assert named - {f"{PREFIX}{setting.name.upper()}" for setting in fields(Config)} == set()
+
+
+def test_the_image_lets_nobody_sign_up_without_a_code_unless_its_settings_say_so():
+    environ = dict(re.findall(r"^ +(AURORA_BLOBS_\w+)=(\S+)", CONTAINERFILE, re.MULTILINE))
+    composed = dict(re.findall(r'^ +(AURORA_BLOBS_\w+): "(.*)"', COMPOSE, re.MULTILINE))
+
+    assert Config.from_environ(environ).signup_policy == "invite"
+    assert Config.from_environ({**environ, **composed}).signup_policy == "invite"
+
+
+def test_compose_waits_for_uploads_before_it_kills():
+    configuration = (PACKAGE / "gunicorn_conf.py").read_text()
+
+    stopped_after = int(re.search(r"stop_grace_period: (\d+)s", COMPOSE)[1])
+    uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
+
+    assert stopped_after > uploads_have
+
+
+def test_the_name_of_the_service_is_told_to_caddy_and_no_secret():
+    caddy = COMPOSE.partition("\n  caddy:\n")[2].partition("\nvolumes:")[0]
+
+    assert re.findall(r"AURORA_BLOBS_\w+(?=:)", caddy) == ["AURORA_BLOBS_PUBLIC_URL"] * 2
+    assert "env_file" not in caddy
+
+
+def test_no_unit_starts_without_its_settings():
+    for unit in sorted(DEPLOY.glob("*.service")):
+        assert "\nEnvironmentFile=/etc/aurora-blobs.env\n" in unit.read_text()
