@@ -350,6 +350,15 @@ def test_the_site_collects_without_a_timer(site, dora):
     assert becomes(lambda: "collected" in site.log("gc"))
 
 
+def test_the_health_of_the_site_is_asked_of_its_server_alone(podman, site):
+    server, gc = [
+        podman.run("healthcheck", "run", f"aurora-blobs_{name}_1") for name in ("server", "gc")
+    ]
+
+    assert server.returncode == 0
+    assert "has no defined healthcheck" in gc.stderr
+
+
 def test_the_site_is_backed_up_and_upgraded_as_printed(site, dora, tmp_path):
     cid = dora.publish(PNG + b"to be kept", "image/png").cid
 
