@@ -490,7 +490,7 @@ def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path)
 def test_nginx_looks_for_the_same_types():
     text = (DEPLOY / "nginx.conf").read_text()
     types = dict(re.findall(r"^ +(\w+/[\w-]+) +(\w+);$", text, re.MULTILINE))
-    tried = re.findall(r"/\$open_blob\.(\w+)", text)
+    tried = re.findall(r"/\$aurora_open_blob\.(\w+)", text)
 
     assert types == EXTENSIONS
     assert tried == list(EXTENSIONS.values())
