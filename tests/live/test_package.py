@@ -159,7 +159,7 @@ def test_a_file_that_is_none_is_refused(run):
     done = run("files", "../schema.sql")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ../schema.sql: no such file; there are aurora-blobs")
+    assert done.stderr.startswith("Error: ../schema.sql: no such file; there are Caddyfile, ")
 
 
 def test_the_list_of_commands_has_none_of_flask(run):
