@@ -318,6 +318,22 @@ def test_ranges_are_answered_as_without_nginx(nginx, service, blob):
         assert nginx.head(path, headers=beyond).status_code == 200
 
 
+@pytest.mark.parametrize(
+    "last", ["HTTP/1.0", "HTTP/1.1\r\nConnection: close"], ids=["old", "close"]
+)
+def test_an_answer_is_whole_whatever_comes_behind_its_request(nginx, account, last):
+    """The bytes of a client that nobody reads end a connection when nginx closes it."""
+    path = blob_path(account.did, account.publish(BIG + bytes(17), "image/png").cid)
+    for _ in range(20):
+        with nginx.connect() as connection:
+            connection.sendall(f"GET {path} {last}\r\nHost: x\r\n\r\n".encode())
+            answer = connection.recv(1000)
+            connection.sendall(b"GET /xrpc/_health HTTP/1.1\r\nHost: x\r\n\r\n")
+            while piece := connection.recv(1 << 20):
+                answer += piece
+        assert len(answer.partition(b"\r\n\r\n")[2]) == len(BIG) + 17
+
+
 def test_head_has_the_size_and_no_body(nginx, blob):
     path, _ = blob
 
