@@ -98,7 +98,7 @@ class Podman:
         """Debian's caddy, under the name that compose.yaml has, laid out as that image is."""
         empty = self.folder / "empty"
         empty.mkdir()
-        options = ("--network", "host", "--tag", "docker.io/library/caddy:2")
+        options = ("--network", "host", "--tag", "caddy:2")
         self("build", *options, "--file", "-", empty, input=_CADDY)
 
     def close(self) -> None:
