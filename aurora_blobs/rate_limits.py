@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from aurora_blobs.catalog import accounts, counters, expiry
+from aurora_blobs.catalog import counters, expiry
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import Database, Transaction
@@ -87,10 +87,12 @@ class Limits:
         with self._database.write() as tx:
             return count_use(tx, "signups", network_of(address), self._signups, self._clock())
 
-    def uploads(self, did: str, address: str) -> RateLimitState | None:
-        """The state of the limit that leaves *did* the fewest uploads; None without a limit."""
+    def uploads(self, did: str, address: str, own: int | None) -> RateLimitState | None:
+        """The state of the limit that leaves *did* the fewest uploads; None without a limit.
+
+        *own* is its own limit a day, None where the settings' holds.
+        """
         limits = {network_of(address): self._uploads} if self._uploads else {}
-        own = accounts.find_uploads_per_day(self._database.one_shot(), did)
         per_day = self._uploads_per_day if own is None else own
         if per_day:
             limits[did] = Limit(per_day, DAY_SECONDS)

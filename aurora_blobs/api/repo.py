@@ -48,6 +48,7 @@ def upload_blob() -> dict[str, Any]:
         requester.require_upload(declared_type.partition(";")[0].strip())
     if request.content_length is None and "Transfer-Encoding" not in request.headers:
         raise InvalidRequest("A request body is expected but none was provided")
+    own_limits: list[int | None] = []
     incoming = Incoming(
         stream=request.environ["wsgi.input"],
         did=requester.did,
@@ -56,9 +57,10 @@ def upload_blob() -> dict[str, Any]:
         encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
         address=request.remote_addr,
         check_type=requester.require_upload,
+        note_limit=own_limits.append,
     )
     entry = services().blobs.upload(incoming)
-    show_rate_limit(services().limits.uploads(entry.did, request.remote_addr or ""))
+    show_rate_limit(services().limits.uploads(entry.did, request.remote_addr or "", own_limits[0]))
     return {"blob": reference(entry, services().config)}
 
 

@@ -48,6 +48,10 @@ def accept_any_type(mime_type: str) -> None:
     """Accept every media type."""
 
 
+def ignore_limit(uploads: int | None) -> None:
+    """Do nothing with the account's own limit."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
     """A stream, and what is known of its bytes before they are read.
@@ -55,7 +59,8 @@ class Incoming:
     `declared_size` is in bytes, None for a chunked body. `encodings` are those of
     `decoding.parse_encodings`. `filename` declares the media type where `declared_type` is None.
     `address` is the client's; None is not limited by address. `check_type` gets the media type
-    that was chosen and refuses it by raising. With `expected_cid`, other bytes are refused.
+    that was chosen and refuses it by raising. `note_limit` gets the account's own limit of uploads
+    a day, None for the settings' default. With `expected_cid`, other bytes are refused.
     """
 
     stream: Reader
@@ -66,6 +71,7 @@ class Incoming:
     filename: str | None = None
     address: str | None = None
     check_type: Callable[[str], None] = accept_any_type
+    note_limit: Callable[[int | None], None] = ignore_limit
     expected_cid: str | None = None
 
 
@@ -185,6 +191,7 @@ class Upload:
         Each statement sees a state of its own. `_confirm` asks again, in one transaction.
         """
         self._admit(self.database.one_shot())
+        self.incoming.note_limit(self.state.uploads_per_day)
         self._check_final_type()
         for name, subject, limit in self._limits():
             check(self.database.one_shot(), name, subject, limit, self.clock())

@@ -126,12 +126,6 @@ def find_by_name(tx: Transaction, name: str) -> Account | None:
     return find(tx, name) if name.startswith("did:") else find_by_handle(tx, name.lower())
 
 
-def find_uploads_per_day(tx: Transaction, did: str) -> int | None:
-    """The limit of *did* alone, 0 for none; None where the service's default holds."""
-    row = tx.one("SELECT uploads_per_day FROM account WHERE did = ?", did)
-    return None if row is None else row[0]
-
-
 def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
     """Up to *limit* accounts by DID, after *after_did*; '' is the beginning."""
     rows = tx.all(
