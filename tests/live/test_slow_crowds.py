@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 import pytest
 from support.accounts import UPLOAD
 from support.live_service import Service, becomes
+from support.process_watch import open_files
 
 from aurora_blobs.server.client_timeouts import IDLE_SECONDS
 
@@ -142,16 +143,12 @@ def test_places_are_given_back(service):
 
 
 def all_closed(service):
-    """Whether no worker has a thread left that waits for a client."""
-    return all(len(connections_of(pid)) <= 1 for pid in service.workers())
+    """Whether no worker has a connection left."""
+    return all(len(sockets(pid)) <= 1 for pid in service.workers())
 
 
-def connections_of(pid):
-    return [
-        name
-        for name in os.listdir(f"/proc/{pid}/fd")
-        if "socket:" in os.readlink(f"/proc/{pid}/fd/{name}")
-    ]
+def sockets(pid):
+    return [name for name in open_files(pid) if name.startswith("socket:")]
 
 
 def test_a_dead_worker_s_places_are_free(service):
