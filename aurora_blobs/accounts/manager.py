@@ -183,14 +183,7 @@ class AccountManager:
 
     def all(self) -> Iterator[Account]:
         """Every account, in the order of DIDs."""
-        after = ""
-        while True:
-            with self._database.read() as tx:
-                page = catalog.page(tx, after, _PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = page[-1].did
+        return self._database.in_pages(catalog.page, "", lambda last: last.did, limit=_PAGE)
 
     def profile(self, did: str) -> dict[str, Any]:
         """The value of the profile record of *did*, {} without one or for a huge one."""

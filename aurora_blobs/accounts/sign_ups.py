@@ -63,14 +63,9 @@ class SignUps:
 
     def invites(self) -> Iterator[Invite]:
         """Every code, oldest first, also those that were over not long ago."""
-        after = (0, "")
-        while True:
-            with self._database.read() as tx:
-                page = invites.page(tx, after, _PAGE)
-            yield from page
-            if len(page) < _PAGE:
-                return
-            after = (page[-1].created_at, page[-1].code)
+        return self._database.in_pages(
+            invites.page, (0, ""), lambda last: (last.created_at, last.code), limit=_PAGE
+        )
 
     def _good_code(self, text: str) -> str:
         code = text.strip().lower() if len(text) <= _MAX_TEXT else ""

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -316,16 +317,10 @@ class BlobManager:
     def entries(self, did: str | None = None) -> Iterator[Entry]:
         """The entries of *did*, or of every account, by DID and CID."""
         after = ("", "") if did is None else (did, "")
-        while True:
-            with self._database.read() as tx:
-                step = blobs.page(tx, after, _STEP)
-            for entry in step:
-                if did not in (None, entry.did):
-                    return
-                yield entry
-            if len(step) < _STEP:
-                return
-            after = (step[-1].did, step[-1].cid)
+        found = self._database.in_pages(
+            blobs.page, after, lambda last: (last.did, last.cid), limit=_STEP
+        )
+        return takewhile(lambda entry: did in (None, entry.did), found)
 
     def totals(self) -> Totals:
         """The whole store in numbers."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakSet
 
 from aurora_blobs.config import ConfigError
@@ -44,6 +44,8 @@ _READERS_MILLISECONDS = 100
 _NO_RESERVE = DiskSpace()
 
 Row = tuple[Any, ...]
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
 
 
 class Transaction:
@@ -252,6 +254,26 @@ class Database:
             if not is_unfinished:
                 return
             time.sleep(_STEP_PAUSE)
+
+    def in_pages(
+        self,
+        page: Callable[[Transaction, _Key, int], list[_Item]],
+        after: _Key,
+        key: Callable[[_Item], _Key],
+        *,
+        limit: int,
+    ) -> Iterator[_Item]:
+        """What *page* gives after *after*, *limit* at a time, then after the last one's *key*.
+
+        Each page is a snapshot of its own, so nobody holds the log back however long it takes.
+        """
+        while True:
+            with self.read() as tx:
+                found = page(tx, after, limit)
+            yield from found
+            if len(found) < limit:
+                return
+            after = key(found[-1])
 
     def flush_log(self) -> None:
         """Put on the disk what any process has committed so far.

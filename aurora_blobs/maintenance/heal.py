@@ -75,14 +75,9 @@ class Heal:
                 return
 
     def _missing(self) -> Iterator[Missing]:
-        after = ("", "")
-        while True:
-            with self._database.read() as tx:
-                step = inventory.missing(tx, after, _STEP)
-            yield from step
-            if len(step) < _STEP:
-                return
-            after = (step[-1].did, step[-1].cid)
+        return self._database.in_pages(
+            inventory.missing, ("", ""), lambda last: (last.did, last.cid), limit=_STEP
+        )
 
     def _fetch(self, missing: Missing) -> str | None:
         """Store the blob; why it could not be stored, or None. Raises _NoAnswer."""

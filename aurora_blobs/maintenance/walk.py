@@ -169,13 +169,12 @@ def side_by_side(
 
 def rows(database: Database, low: str = "", high: str = "~") -> Iterator[BlobRow]:
     """The `blob` rows with *low* < cid < *high*, by CID. Each thousand is one snapshot."""
-    while True:
-        with database.read() as tx:
-            step = inventory.rows_between(tx, low, high, _STEP)
-        yield from step
-        if len(step) < _STEP:
-            return
-        low = step[-1].cid
+    return database.in_pages(
+        lambda tx, after, limit: inventory.rows_between(tx, after, high, limit),
+        low,
+        lambda row: row.cid,
+        limit=_STEP,
+    )
 
 
 def _merged(

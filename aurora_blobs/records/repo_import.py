@@ -201,14 +201,12 @@ class RepoImporter:
         return Imported(written, unchanged, dropped)
 
     def _collections(self, did: str) -> Iterator[str]:
-        after = ""
-        while True:
-            with self._database.read() as tx:
-                found = records.collections(tx, did, _COLLECTIONS, after)
-            yield from found
-            if len(found) < _COLLECTIONS:
-                return
-            after = found[-1]
+        return self._database.in_pages(
+            lambda tx, after, limit: records.collections(tx, did, limit, after),
+            "",
+            lambda collection: collection,
+            limit=_COLLECTIONS,
+        )
 
     def _begin(self, did: str) -> str:
         """A revision between what was written before and what is written from now on."""
