@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from support.faulty_link import FaultyLink
+from support.nginx import shipped
 from support.project import ROOT
 from support.s3_access import BUCKET, KEYS
 from support.s3_stores import running_store
@@ -70,3 +71,11 @@ def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
 @pytest.fixture
 def some_bytes():
     return lambda size: random.Random(size).randbytes(size)
+
+
+@pytest.fixture
+def nginx(tmp_path, service):
+    """The shipped nginx in front of *service*, which listens on ``gunicorn.sock``."""
+    blobs = service.folder / "data" / "blobs"
+    with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
+        yield nginx

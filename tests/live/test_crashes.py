@@ -14,7 +14,6 @@ import pytest
 from support.crash_member import Member
 from support.impatient_collector import collect
 from support.live_service import Service
-from support.nginx import shipped
 from support.project import TESTS
 from support.services import services_of
 
@@ -39,13 +38,6 @@ def service(tmp_path):
         AURORA_BLOBS_DURABILITY="os",
     ) as service:
         yield service
-
-
-@pytest.fixture
-def nginx(tmp_path, service):
-    blobs = service.folder / "data" / "blobs"
-    with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
-        yield nginx
 
 
 class Killer:

@@ -3,12 +3,11 @@
 import os
 import signal
 import time
-from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from support.accounts import UPLOAD
 from support.live_service import Service, becomes
+from support.process_watch import open_files
 
 from aurora_blobs.server.restarts import RETRY_SECONDS
 from aurora_blobs.storage.health import FRESH_SECONDS
@@ -80,13 +79,7 @@ class Upload:
 
 def holders(service):
     """The workers that have a file in the spool open."""
-    return [pid for pid in service.workers() if any(map(is_spooled, open_files_of(pid)))]
-
-
-def open_files_of(pid):
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with suppress(FileNotFoundError):
-            yield os.readlink(file)
+    return [pid for pid in service.workers() if any(map(is_spooled, open_files(pid)))]
 
 
 def is_spooled(path):

@@ -7,7 +7,6 @@ import signal
 import pytest
 from support.live_service import Service, becomes
 from support.media_samples import jpeg
-from support.nginx import shipped
 
 from aurora_blobs.storage.health import FRESH_SECONDS
 
@@ -27,13 +26,6 @@ def service(tmp_path):
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
     ) as service:
         yield service
-
-
-@pytest.fixture
-def nginx(tmp_path, service):
-    blobs = service.folder / "data" / "blobs"
-    with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
-        yield nginx
 
 
 def unmount(blobs):

@@ -14,6 +14,7 @@ from typing import Any, Self
 from support.accounts import Account, sign_up
 from support.http_client import HttpClient
 from support.ports import free_port
+from support.process_watch import children
 from support.project import ROOT
 
 
@@ -146,8 +147,7 @@ class Service(Server):
     def workers(self) -> list[int]:
         """The pids of the workers."""
         assert self.process is not None
-        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
-        return [int(pid) for pid in children.split()]
+        return children(self.process.pid)
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """Run the command *words* with the settings of this service."""
