@@ -67,5 +67,7 @@ def _personal_credentials() -> Credentials:
     """`credentials`, for an answer that depends on them."""
     g.is_personal = True
     shown = credentials()
-    g.headers.extend(services().authenticator.headers(shown))
+    headers = services().authenticator.headers(shown)
+    if headers:
+        g.headers.extend(headers)
     return shown

@@ -82,11 +82,11 @@ def _preflight_response() -> Response:
 
 
 def _finish(response: Response) -> Response:
-    headers = response.headers
+    headers, own = response.headers, g.headers
     for name, value in cross_origin.HEADERS:
         headers.add(name, value)
-    if g.headers:
-        headers.extend(g.headers)
+    if own:
+        headers.extend(own)
     if g.is_personal:
         headers.setdefault("Cache-Control", "private")
         headers.add("Vary", "Authorization")

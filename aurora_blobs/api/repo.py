@@ -43,25 +43,27 @@ _RECORD = required(kind=dict)
 def upload_blob() -> dict[str, Any]:
     """Store the body as a blob of the caller."""
     requester = require_person("session", "service", "oauth")
-    declared_type = request.headers.get("Content-Type")
+    headers, size, address = request.headers, request.content_length, request.remote_addr
+    declared_type = headers.get("Content-Type")
     if declared_type is not None:
         requester.require_upload(declared_type.partition(";")[0].strip())
-    if request.content_length is None and "Transfer-Encoding" not in request.headers:
+    if size is None and "Transfer-Encoding" not in headers:
         raise InvalidRequest("A request body is expected but none was provided")
     own_limits: list[int | None] = []
     incoming = Incoming(
         stream=request.environ["wsgi.input"],
         did=requester.did,
         declared_type=declared_type,
-        declared_size=request.content_length,
-        encodings=parse_encodings(request.headers.get("Content-Encoding", "")),
-        address=request.remote_addr,
+        declared_size=size,
+        encodings=parse_encodings(headers.get("Content-Encoding", "")),
+        address=address,
         check_type=requester.require_upload,
         note_limit=own_limits.append,
     )
-    entry = services().blobs.upload(incoming)
-    show_rate_limit(services().limits.uploads(entry.did, request.remote_addr or "", own_limits[0]))
-    return {"blob": reference(entry, services().config)}
+    parts = services()
+    entry = parts.blobs.upload(incoming)
+    show_rate_limit(parts.limits.uploads(entry.did, address or "", own_limits[0]))
+    return {"blob": reference(entry, parts.config)}
 
 
 @procedure(bp, "com.atproto.repo.createRecord")
