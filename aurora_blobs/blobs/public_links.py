@@ -11,7 +11,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from aurora_blobs.db import Transaction
@@ -73,12 +73,12 @@ class PublicLinks:
                 account.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(f"../{target}")
 
-    @contextmanager
-    def before_commit(self, tx: Transaction) -> Iterator[None]:
+    def before_commit(self, tx: Transaction) -> AbstractContextManager[None]:
         """The database's hook: revoke the links to what *tx* hides before it is committed."""
-        if not tx.hidden and not tx.keeps_others_out:
-            yield
-            return
+        return self._revoking(tx) if tx.hidden or tx.keeps_others_out else nullcontext()
+
+    @contextmanager
+    def _revoking(self, tx: Transaction) -> Iterator[None]:
         with self.revoked(tx.hidden):
             yield
         tx.after_commit.append(self.purge)

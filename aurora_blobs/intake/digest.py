@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from hashlib import sha256
 from queue import Queue
 from typing import Protocol
@@ -47,18 +47,20 @@ class _ThreadedDigest:
             self._thread.join()
 
 
-@contextmanager
-def hashing(expected_size: int | None) -> Iterator[Digest]:
+def hashing(expected_size: int | None) -> AbstractContextManager[Digest]:
     """A digest: the block calls `update` for each piece, then `digest` once.
 
     *expected_size* is in bytes, None if unknown. From `LONG` on a thread hashes, if it is free.
     Measured over TCP, one upload of 100 MiB on two cores: 0.31 s instead of 0.44.
     """
-    if (
-        expected_size is None
-        or expected_size < LONG
-        or not _thread_is_taken.acquire(blocking=False)
-    ):
+    if expected_size is None or expected_size < LONG:
+        return nullcontext(sha256())
+    return _hashing_beside()
+
+
+@contextmanager
+def _hashing_beside() -> Iterator[Digest]:
+    if not _thread_is_taken.acquire(blocking=False):
         yield sha256()
         return
     try:

@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 
 class MemoryBudget:
@@ -13,9 +13,12 @@ class MemoryBudget:
         self._free = total
         self._lock = threading.Lock()
 
+    def lend(self, size: int) -> AbstractContextManager[int]:
+        """Lend *size* bytes until the block ends, which gets 0 where fewer are free."""
+        return self._lent(size) if size else nullcontext(0)
+
     @contextmanager
-    def lend(self, size: int) -> Iterator[int]:
-        """Lend *size* bytes until the block ends; yields 0 where fewer are free."""
+    def _lent(self, size: int) -> Iterator[int]:
         with self._lock:
             lent = size if size <= self._free else 0
             self._free -= lent

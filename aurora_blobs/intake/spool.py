@@ -4,7 +4,7 @@ import mmap
 import os
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import BinaryIO
@@ -44,7 +44,7 @@ MEMORY = MemoryBudget()  # of this process
 class _File:
     """A file in the spool, locked while its upload lives, so that `stale_files` passes over it."""
 
-    def __init__(self, path: Path, space: DiskSpace, *, early_writeback: bool) -> None:
+    def __init__(self, path: str, space: DiskSpace, *, early_writeback: bool) -> None:
         self.path = path
         self._space = space
         self._early_writeback = early_writeback
@@ -82,13 +82,14 @@ class _File:
         with disk_errors():
             os.fdatasync(self._fd)
 
-    def rename(self, target: Path) -> None:
+    def rename(self, target: str) -> None:
         with disk_errors():
             os.rename(self.path, target)
         self.path = target
 
     def remove(self) -> None:
-        self.path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            os.unlink(self.path)
         self.close()
 
     def close(self) -> None:
@@ -150,8 +151,8 @@ class _Content:
         for piece in self.pieces:
             file.write(piece)
 
-    def _path(self, name: str) -> Path:
-        return self._folder / f"{name}.{secrets.token_hex(8)}"
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}.{secrets.token_hex(8)}"
 
 
 class Spooled:
@@ -171,8 +172,8 @@ class Spooled:
         self._content = content
         self._file: _File | None = None
 
-    def materialize(self, *, durable: bool) -> Path:
-        """The file that holds the bytes, on the disk if *durable*.
+    def materialize(self, *, durable: bool) -> str:
+        """The path of the file that holds the bytes, on the disk if *durable*.
 
         It is named ``<cid>.…``, so that after a crash the name tells what may have been stored.
         Raises InsufficientStorage.
@@ -182,14 +183,11 @@ class Spooled:
             file.sync()
         return file.path
 
-    @contextmanager
-    def view(self) -> Iterator[bytes | mmap.mmap]:
-        """The bytes for random access: in memory, or mapped."""
+    def view(self) -> AbstractContextManager[bytes | mmap.mmap]:
+        """The bytes for random access in a block: in memory, or mapped."""
         if self.size <= IN_MEMORY:
-            yield b"".join(self._content.pieces)
-        else:
-            with self._named_file().map() as mapped:
-                yield mapped
+            return nullcontext(b"".join(self._content.pieces))
+        return self._named_file().map()
 
     def open(self) -> BinaryIO:
         """The bytes, from their start."""

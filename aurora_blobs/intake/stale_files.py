@@ -18,7 +18,7 @@ _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # gone, a link, a socket
 _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 
 
-def lock(file: int, path: Path, *, wait: bool = False) -> bool:
+def lock(file: int, path: str | Path, *, wait: bool = False) -> bool:
     """Lock the descriptor *file*, opened at *path*, until it is closed.
 
     False where *path* is another file by now, or, without *wait*, where somebody else has the lock.

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
@@ -141,7 +142,7 @@ class DiskBackend(Store):
             make_folder(aside)
             if not os.path.exists(target):
                 try:
-                    self._link_or_copy(Path(self._path(cid)), target)
+                    self._link_or_copy(self._path(cid), target)
                 except FileNotFoundError:
                     self.check_ours()
                     raise BlobNotFound() from None
@@ -260,7 +261,7 @@ class DiskBackend(Store):
         self.check_ours()
         return None
 
-    def _link_or_copy(self, source: Path, target: str) -> None:
+    def _link_or_copy(self, source: str, target: str) -> None:
         try:
             _link(source, target)
         except OSError as error:
@@ -268,7 +269,7 @@ class DiskBackend(Store):
                 raise
             self._copy(source, target)
 
-    def _copy(self, source: Path, target: str) -> None:
+    def _copy(self, source: str, target: str) -> None:
         aside = self._unfinished(f"{os.path.basename(target)}.")
         try:
             with open(source, "rb") as original, open(aside, "xb") as copy:
@@ -339,15 +340,16 @@ def _unavailable(error: OSError) -> BackendUnavailable:
     return BackendUnavailable(f"the store cannot be read: {error.strerror}")
 
 
-def _link(source: Path, target: str) -> None:
+def _link(source: str, target: str) -> None:
     try:
         os.link(source, target)
     except FileExistsError:
         # The same bytes, unless the disk damaged them: the new ones were hashed a moment ago.
-        second = Path(f"{source}~")
+        second = f"{source}~"
         os.link(source, second)
         try:
             os.replace(second, target)
         finally:
             # Renaming a link to another link of the same file does nothing and succeeds.
-            second.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                os.unlink(second)

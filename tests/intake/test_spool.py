@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tracemalloc
 from contextlib import ExitStack
+from pathlib import Path
 
 import brotli
 import pytest
@@ -99,11 +100,11 @@ def test_a_materialized_file_holds_the_bytes_and_is_named_after_the_cid(spool, s
     data = BODY[:size]
 
     with spool(data) as blob:
-        path = blob.materialize(durable=True)
+        path = Path(blob.materialize(durable=True))
         assert path.parent == spool_folder
         assert path.name.startswith(blob.cid + ".")
         assert path.read_bytes() == data
-        assert blob.materialize(durable=False) == path
+        assert Path(blob.materialize(durable=False)) == path
         assert list(spool_folder.iterdir()) == [path]
 
 
@@ -408,7 +409,7 @@ def test_the_files_of_a_living_upload_are_not_stale(spool, spool_folder, size):
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
 def test_a_file_kept_for_recovery_is_stale_after_the_block(spool, spool_folder, size):
     with spool(BODY[:size]) as blob:
-        path = blob.materialize(durable=False)
+        path = Path(blob.materialize(durable=False))
         blob.keep_for_recovery()
 
     found = list(stale_files(spool_folder))
