@@ -138,7 +138,7 @@ def apply_writes() -> dict[str, Any]:
 
 @procedure(bp, "com.atproto.repo.importRepo")
 def import_repo() -> Response:
-    """Take over the records of a repository. Their blobs may come later."""
+    """Take over the records of a CAR, `application/vnd.ipld.car`. Their blobs may come later."""
     requester = require_person_or_admin(scopes=frozenset({"com.atproto.access"}))
     requester.require_import()
     if request.mimetype != CAR_TYPE:
