@@ -203,6 +203,8 @@ def _assemble(
         sign_ups=SignUps(config, database, limits, clock),
         moderation=Moderation(database, repos, clock),
         identities=identities,
-        authenticator=Authenticator(config, database, clock, tokens, identities=identities),
+        authenticator=Authenticator(
+            config, database, clock, tokens, identities=identities, limits=limits
+        ),
         limits=limits,
     )

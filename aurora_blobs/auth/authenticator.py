@@ -53,12 +53,13 @@ class Authenticator:
         *,
         identities: Identities | None = None,
         oauth: OAuthTokens | None = None,
+        limits: Limits | None = None,
     ) -> None:
         self._config = config
         self._database = database
         self._clock = clock
         self._tokens = tokens
-        self._limits = Limits(config, database, clock)
+        self._limits = limits or Limits(config, database, clock)
         identities = identities or Identities(config, database, clock)
         audiences = frozenset({config.service_did, *config.service_audiences})
         self._service_tokens = ServiceTokens(audiences, identities, database, clock)

@@ -500,6 +500,15 @@ def test_no_password_is_compared_whose_failure_cannot_be_counted(open_site):
     assert guess(site.client, ADMIN[1]).status_code == 200
 
 
+def test_a_failure_that_cannot_be_counted_at_one_door_is_known_at_the_other(open_site):
+    site = open_site(DISK_RESERVE="0")
+    site.disks[0].fill()
+
+    answers = [sign_in(site.client, "wrong"), guess(site.client, ADMIN[1])]
+
+    assert [answer.status_code for answer in answers] == [507, 507]
+
+
 def test_hundreds_of_takedowns_fit_into_the_reserve(open_site):
     site = open_site()
     site.disks[0].fill()
