@@ -22,7 +22,7 @@ from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import system_clock
-from aurora_blobs.config import Config
+from aurora_blobs.config import MOST_USUAL_WORKERS, Config
 from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
 from aurora_blobs.errors import STORE_AWAY, InsufficientStorage, StoreNotOurs
 from aurora_blobs.intake.spool_budget import SpoolBudget
@@ -41,12 +41,10 @@ from aurora_blobs.thumbnails.presets import presets
 
 log = logging.getLogger(__name__)
 
-_USUAL_WORKERS = 8  # the most that gunicorn.conf.py starts by itself
-
 
 def _parts(config: Config) -> int:
     """The parts of a `SharedTally`: there are twice as many workers while all are replaced."""
-    return 2 * (config.workers or _USUAL_WORKERS)
+    return 2 * (config.workers or MOST_USUAL_WORKERS)
 
 
 def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Flask:

@@ -34,6 +34,8 @@ from aurora_blobs.data_folder import DataFolder
 
 PREFIX = "AURORA_BLOBS_"
 STORES = ("disk", "s3")  # each has an opener in storage/
+# Processes where `workers` is unset: SQLite takes one writer at a time.
+MOST_USUAL_WORKERS = 8
 MAX_S3_OBJECT = 5 * 2**40  # bytes
 _MASK = "********"
 
@@ -64,7 +66,7 @@ class Config:
     workers: int | None = _setting(
         whole_number(1, 256),
         None,
-        "gunicorn's processes; unset: one per core, at least 2, at most 8",
+        f"gunicorn's processes; unset: one per core, at least 2, at most {MOST_USUAL_WORKERS}",
     )
     threads: int = _setting(
         whole_number(1, 4096),

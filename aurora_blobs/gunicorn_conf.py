@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aurora_blobs
-from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError
 from aurora_blobs.server.addresses import is_local
 from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
@@ -69,9 +69,8 @@ except ConfigError as error:
 bind = _config.bind
 
 # Only hashing and reading release the interpreter lock, so there is a process per core. At least
-# two, so that one serves while the other restarts. At most eight, since SQLite takes one writer at
-# a time.
-workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), 8)
+# two, so that one serves while the other restarts.
+workers = _config.workers or min(max(2, len(os.sched_getaffinity(0))), MOST_USUAL_WORKERS)
 
 # A thread waits only for a body that is arriving; a stalled one keeps it for 20 seconds. Threads
 # are started when they are needed.
