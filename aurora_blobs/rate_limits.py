@@ -101,7 +101,7 @@ class Limits:
         now = self._clock()
         with self._database.read() as tx:
             states = [_state(tx, UPLOADS, subject, limit, now) for subject, limit in limits.items()]
-        return min(states, key=lambda state: state.limit.count - state.used, default=None)
+        return min(states, key=lambda state: state.limit.count - state.used)
 
     @contextmanager
     def password_attempt(self, address: str) -> Iterator[None]:

@@ -188,7 +188,7 @@ class TimeoutSocket(socket.socket):
                 download = event == select.POLLOUT
                 patience = self._guard.patience(download=download) - pace.waited_in_all
                 if seconds > patience:
-                    if self.is_ready(event, max(0.0, patience)):
+                    if self.is_ready(event, patience):
                         return True
                     # If it is refused its place, it has its answer soon and is not waited for.
                     self._longest = _LINGER_SECONDS

@@ -3,6 +3,7 @@
 import logging
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 
 from aurora_blobs.errors import BlobServiceError
@@ -27,11 +28,9 @@ def until_it_works(
 
 
 def _repeat(job: Callable[[], object], what: str, retry_seconds: float) -> None:
-    pause = threading.Event()
-    while True:
-        pause.wait(retry_seconds)
-        if _works(job, what):
-            return
+    time.sleep(retry_seconds)
+    while not _works(job, what):
+        time.sleep(retry_seconds)
 
 
 def _works(job: Callable[[], object], what: str) -> bool:
