@@ -3,7 +3,6 @@
 import os
 import shutil
 import sqlite3
-import stat
 import time
 from contextlib import closing, suppress
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 
 from aurora_blobs.config import ConfigError
 from aurora_blobs.db.sqlite import SCHEMA_VERSION, Database, add_functions, statements
+from aurora_blobs.regular_files import NotRegular, open_regular
 from aurora_blobs.storage.group_fsync import sync_file, sync_folder
 
 _HEADER = b"SQLite format 3\0"
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK  # a FIFO is not waited for
 # Those of the first release. An upgrade makes what came later.
 _FIRST_TABLES = frozenset(
     {
@@ -95,10 +94,11 @@ def remove(copy: Path) -> None:
 
 
 def _copy(source: Path, copy: Path) -> None:
-    descriptor = os.open(source, _READ)
-    with open(descriptor, "rb") as original:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise DatabaseRefused(f"{source} is no regular file")
+    try:
+        original = open_regular(source, follow_links=False)
+    except NotRegular:
+        raise DatabaseRefused(f"{source} is no regular file") from None
+    with original:
         target = os.open(copy, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with open(target, "wb") as file:
             shutil.copyfileobj(original, file, 1024 * 1024)

@@ -3,17 +3,15 @@
 import errno
 import fcntl
 import os
-import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from aurora_blobs.protocol.cid import cid_in
+from aurora_blobs.regular_files import NotRegular, open_regular
 
 _MOMENT = 0.2  # seconds; a guess, a file is looked at in less than a millisecond
-# A FIFO is not waited for, and a link not followed: no upload leaves one.
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # gone, a link, a socket
 _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 
@@ -74,13 +72,13 @@ def stale_files(folder: Path) -> Iterator[tuple[Path, str | None]]:
     """
     for path in sorted(folder.iterdir()):
         try:
-            file = os.open(path, _READ)
+            file = open_regular(path, follow_links=False)  # no upload leaves a link
+        except NotRegular:
+            continue
         except OSError as error:
             if error.errno in _NO_FILE:
                 continue
             raise
-        try:
-            if stat.S_ISREG(os.fstat(file).st_mode) and lock(file, path):
+        with file:
+            if lock(file.fileno(), path):
                 yield path, cid_in(path.name)
-        finally:
-            os.close(file)

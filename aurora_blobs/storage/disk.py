@@ -16,6 +16,7 @@ from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled
 from aurora_blobs.protocol.cid import cid_at, cid_in, place_of
+from aurora_blobs.regular_files import READ
 from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored, Unfinished
 from aurora_blobs.storage.group_fsync import make_folder, sync_folder
 
@@ -27,8 +28,7 @@ _CANNOT_LINK = (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK)
 # Folders beside the shards.
 _QUARANTINE = "quarantine"
 _UNFINISHED = "unfinished"  # files until they are whole: a crash leaves them where they are found
-# A link leads out of the store. Opening a FIFO would wait for somebody who writes to it.
-_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_READ_HERE = READ | os.O_NOFOLLOW  # a link leads out of the store
 # There is no file of that name, or a link or a socket.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
@@ -300,7 +300,7 @@ class _Span(io.FileIO):
     """
 
     def __init__(self, path: str, start: int, stop: int | None) -> None:
-        descriptor = os.open(path, _READ)
+        descriptor = os.open(path, _READ_HERE)
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or (stop is not None and status.st_size < stop):
             os.close(descriptor)
