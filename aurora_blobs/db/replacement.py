@@ -9,7 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db.sqlite import SCHEMA_VERSION, Database, add_functions, statements
+from aurora_blobs.db.sqlite import (
+    SCHEMA_VERSION,
+    Database,
+    add_functions,
+    stated_version,
+    statements,
+)
 from aurora_blobs.regular_files import NotRegular, open_regular
 from aurora_blobs.storage.group_fsync import sync_file, sync_folder
 
@@ -151,12 +157,12 @@ def _check(source: Path, copy: Path, schema: str) -> None:
 
 
 def _check_version(source: Path, connection: sqlite3.Connection) -> None:
-    rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
-    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
+    version = stated_version(connection)
+    if version is None:
         raise DatabaseRefused(f"{source} does not say which version its schema has")
-    if rows[0][0] > SCHEMA_VERSION:
+    if version > SCHEMA_VERSION:
         raise DatabaseRefused(
-            f"{source} has schema version {rows[0][0]}, this program knows up to {SCHEMA_VERSION}"
+            f"{source} has schema version {version}, this program knows up to {SCHEMA_VERSION}"
         )
 
 

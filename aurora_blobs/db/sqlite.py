@@ -471,7 +471,7 @@ def _path_of(url: str) -> Path:
 
 def is_there(url: str) -> bool:
     """Whether there is a database at *url*, ``sqlite:PATH``."""
-    return Path(url.removeprefix("sqlite:")).exists()
+    return _path_of(url).exists()
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
@@ -517,14 +517,20 @@ def _version(connection: sqlite3.Connection) -> int | None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not names:
         return None
-    rows: list[Any] = []
-    if "schema_version" in names:
-        rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
-    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
+    version = stated_version(connection) if "schema_version" in names else None
+    if version is None:
         raise ConfigError("the database is none of this program: it does not say its version")
-    version: int = rows[0][0]
     if version > SCHEMA_VERSION:
         raise ConfigError(
             f"the database has schema version {version}, this program knows up to {SCHEMA_VERSION}"
         )
+    return version
+
+
+def stated_version(connection: sqlite3.Connection) -> int | None:
+    """The version that the table for it says, known here or not; None if it says none."""
+    rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
+    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
+        return None
+    version: int = rows[0][0]
     return version
