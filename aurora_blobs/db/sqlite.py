@@ -454,12 +454,13 @@ def open_database(
 def disk_space(url: str, data_folder: DataFolder, size_bytes: int) -> DiskSpace:
     """The reserve of *size_bytes* on the disk of *data_folder*, and on the database's if another.
 
-    Both folders are made where they are missing. Raises OSError.
+    Both folders are made where they are missing, their names on the disk. Raises OSError.
     """
     database = _path_of(url)
     places = [(data_folder.reserve, data_folder.spool)]
     for folder in (data_folder.path, database.parent):
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            make_folder(folder)
     if os.stat(database.parent).st_dev != os.stat(data_folder.path).st_dev:
         places.append((Path(f"{database}-reserve"), database))
     return DiskSpace(places, size_bytes)

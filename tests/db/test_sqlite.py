@@ -13,7 +13,8 @@ from support.open_files import open_files
 from support.threads import in_threads
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db import Database, open_database
+from aurora_blobs.data_folder import DataFolder
+from aurora_blobs.db import Database, disk_space, open_database
 from aurora_blobs.db.sqlite import IDLE_CONNECTIONS, SCHEMA_VERSION
 from aurora_blobs.errors import InsufficientStorage, ServiceBusy
 from aurora_blobs.storage import group_fsync
@@ -490,3 +491,16 @@ def test_a_url_names_a_file(tmp_path, monkeypatch):
     database.close()
 
     assert os.path.exists(tmp_path / "here.sqlite3")
+
+
+def test_the_folders_of_a_service_are_made_with_their_names_on_the_disk(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(group_fsync, "sync_folder", synced.append)
+
+    disk_space(
+        f"sqlite:{tmp_path}/rows/here/aurora.sqlite3", DataFolder(tmp_path / "srv" / "data"), 0
+    )
+
+    for folder in ("srv/data", "rows/here"):
+        assert (tmp_path / folder).is_dir()
+    assert {tmp_path, tmp_path / "srv", tmp_path / "rows"} <= set(synced)
