@@ -14,7 +14,7 @@ from aurora_blobs.catalog import invites, records, sessions
 from aurora_blobs.catalog.accounts import Account, Counts
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.db import STEP_ROWS, Database, Transaction
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountTakedown,
@@ -29,7 +29,6 @@ from aurora_blobs.errors import (
 # 4,000.
 _MAX_PROFILE = 64 * 1024
 _PAGE = 500  # accounts per statement when all are listed
-_STEP = 500  # sessions that end in one transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +212,7 @@ class AccountManager:
 
         def step(tx: Transaction) -> bool:
             catalog.set_password(tx, _require(tx, did).did, password_hash)
-            return sessions.end_some(tx, did, _STEP) == _STEP
+            return sessions.end_some(tx, did, STEP_ROWS) == STEP_ROWS
 
         self._database.in_steps(step, Spend.ALL)
 

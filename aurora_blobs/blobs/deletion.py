@@ -165,9 +165,10 @@ def _delete_entries(
             gone = delete_unowned_if(
                 partial(_forget_owner, did, cids), database, backend, cids, clock
             )
-            on_gone(gone or [])
-            for store in backend.stores:
-                store.purge_quarantine(set(gone or []))
+            if gone:
+                on_gone(gone)
+                for store in backend.stores:
+                    store.purge_quarantine(set(gone))
         except STORE_AWAY as error:
             is_away = True
             log.warning(
