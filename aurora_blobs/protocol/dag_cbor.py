@@ -7,6 +7,7 @@ import struct
 from base64 import b32decode, b32encode, b64decode, b64encode
 from collections.abc import Iterator
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 import libipld
@@ -58,18 +59,8 @@ def check_items(block: bytes, limit: int) -> None:
 
     Asked before it is decoded: an empty list is one byte of *block*, and 60 in memory.
     """
-    if len(block) <= limit:
-        return
-    at = count = 0
-    while at < len(block):
-        count += 1
-        if count > limit:
-            raise ValueError(f"more than {limit} values")
-        major, code = block[at] >> 5, block[at] & 31
-        size = 1 << code - 24 if code >= 24 else 0
-        at += 1 + size
-        if major in (_BYTES, _TEXT):
-            at += int.from_bytes(block[at - size : at]) if size else code
+    if len(block) > limit and next(islice(_majors(block), limit, None), None) is not None:
+        raise ValueError(f"more than {limit} values")
 
 
 def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
@@ -93,20 +84,28 @@ def _json_of(value: Any, is_link: Iterator[bool], depth: int) -> Any:
 def _link_flags(block: bytes) -> Iterator[bool]:
     """For each byte string of *block*, in order, whether it is a CID.
 
-    libipld does not tell the two apart. *block* is well-formed. Nesting does not matter: a head is
-    followed by its string or by the next head.
+    libipld does not tell the two apart. *block* is well-formed.
     """
-    at, tagged = 0, False
+    tagged = False
+    for major in _majors(block):
+        if major == _BYTES:
+            yield tagged
+        tagged = major == _TAG
+
+
+def _majors(block: bytes) -> Iterator[int]:
+    """The major type of each value, key and tag of *block*, in order.
+
+    Nesting does not matter: a head is followed by its string or by the next head.
+    """
+    at = 0
     while at < len(block):
         major, code = block[at] >> 5, block[at] & 31
         size = 1 << code - 24 if code >= 24 else 0
-        argument = int.from_bytes(block[at + 1 : at + 1 + size]) if size else code
         at += 1 + size
-        if major == _BYTES:
-            yield tagged
         if major in (_BYTES, _TEXT):
-            at += argument
-        tagged = major == _TAG
+            at += int.from_bytes(block[at - size : at]) if size else code
+        yield major
 
 
 def _refuse_nul(text: str) -> None:
