@@ -170,16 +170,12 @@ class Collector:
         yield from self._expired_rows(now)
 
     def _deleted_accounts(self) -> Iterator[_Candidate]:
-        after = ""
-        while True:
-            with self._database.read() as tx:
-                step = accounts.find_deletions(tx, after, _STEP)
-            if not step:
-                return
-            for did, since in step:
-                found = Collected("account", "its deletion broke off", did=did, since=since)
-                yield found, partial(self._finish_deletion, did)
-            after = step[-1][0]
+        found = self._database.in_pages(
+            accounts.find_deletions, "", lambda last: last[0], limit=_STEP
+        )
+        for did, since in found:
+            deletion = Collected("account", "its deletion broke off", did=did, since=since)
+            yield deletion, partial(self._finish_deletion, did)
 
     def _finish_deletion(self, did: str) -> bool:
         # What was derived of its blobs goes with `sweep_pictures`.
@@ -188,24 +184,23 @@ class Collector:
         )
 
     def _temporary(self, before: int) -> Iterator[_Candidate]:
-        after = (0, "", "")
-        while True:
-            with self._database.read() as tx:
-                step = expiry.expired(tx, before, after, _STEP)
-            if not step:
-                return
-            for blob in step:
-                found = Collected(
-                    "temporary",
-                    "no record names it",
-                    cid=blob.cid,
-                    did=blob.did,
-                    size=blob.size,
-                    since=blob.since,
-                )
-                remove_owner = partial(_remove_owner_if_expired, blob=blob, before=before)
-                yield found, partial(self._discard, blob.cid, remove_owner)
-            after = (step[-1].since, step[-1].did, step[-1].cid)
+        expired = self._database.in_pages(
+            lambda tx, after, limit: expiry.expired(tx, before, after, limit),
+            (0, "", ""),
+            lambda last: (last.since, last.did, last.cid),
+            limit=_STEP,
+        )
+        for blob in expired:
+            found = Collected(
+                "temporary",
+                "no record names it",
+                cid=blob.cid,
+                did=blob.did,
+                size=blob.size,
+                since=blob.since,
+            )
+            remove_owner = partial(_remove_owner_if_expired, blob=blob, before=before)
+            yield found, partial(self._discard, blob.cid, remove_owner)
 
     def _unowned(self, before: int) -> Iterator[_Candidate]:
         after: str | None = ""
