@@ -57,7 +57,7 @@ class Fsck:
         self._repair = repair
         with database.read() as tx:
             total, _ = inventory.stored_totals(tx, "")
-        self._losses = Losses(total, may_lose_many)
+        self._losses = Losses(total, may_lose_many, repair=repair)
         self.seen = 0
         self.seen_bytes = 0
 
@@ -95,20 +95,14 @@ class Fsck:
         elif stored is None and not is_loss(self._database, row):
             finding = self._abandoned(row)
         elif stored is None:
-            yield from self._give_up(partial(self._lost, row))
+            yield from self._losses.add(partial(self._lost, row))
         elif stored.size != row.size:
-            yield from self._give_up(partial(self._wrong_size, row))
+            yield from self._losses.add(partial(self._wrong_size, row))
         elif not row.kept and self._is_old(row):
             finding = Finding(
                 "unheld", row.cid, "no account holds it; `blobs gc` removes it", leftover=True
             )
         if finding is not None:
-            yield finding
-
-    def _give_up(self, settle: Callable[[bool], Finding | None]) -> Iterator[Finding]:
-        if self._repair:
-            yield from self._losses.add(settle)
-        elif (finding := settle(False)) is not None:
             yield finding
 
     def _is_old(self, row: BlobRow) -> bool:

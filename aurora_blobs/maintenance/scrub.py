@@ -58,7 +58,7 @@ class Scrub:
             total, _ = inventory.stored_totals(tx, "")
             self.begins_after = jobs.find_position(tx, JOB) or ""
             self.blobs, self.bytes = inventory.stored_totals(tx, self.begins_after)
-        self._losses = Losses(total, may_lose_many)
+        self._losses = Losses(total, may_lose_many, repair=self._repair)
 
     @property
     def is_refused(self) -> bool:
@@ -106,12 +106,8 @@ class Scrub:
         yield wrong_bytes(row.cid, repaired=self._repair and self._set_aside(row))
 
     def _missing(self, row: BlobRow) -> Iterator[Finding]:
-        if not is_loss(self._database, row):
-            return  # the collector removes the row
-        if self._repair:
+        if is_loss(self._database, row):  # else the collector removes the row
             yield from self._losses.add(partial(self._lost, row))
-        else:
-            yield self._lost(row, False)
 
     def _lost(self, row: BlobRow, repair: bool) -> Finding:
         return lost(row.cid, row.size, repaired=repair and self._set_aside(row))

@@ -102,8 +102,12 @@ class Losses:
     nobody agreed.
     """
 
-    def __init__(self, total: int, may_lose_many: MayLoseMany) -> None:
-        """*total* is the number of blobs that are stored. *may_lose_many* is asked once, or not."""
+    def __init__(self, total: int, may_lose_many: MayLoseMany, *, repair: bool) -> None:
+        """*total* is the number of blobs that are stored. *may_lose_many* is asked once, or not.
+
+        Without *repair* nothing is given up, and nothing held back.
+        """
+        self._repair = repair
         self._total = total
         self._few = max(_FEW, total // 100 * _FEW_PERCENT)
         self._may_lose_many = may_lose_many
@@ -117,6 +121,9 @@ class Losses:
     def add(self, settle: Callable[[bool], Finding | None]) -> Iterator[Finding]:
         """*settle*, sooner or later, gives up one blob if it is told to; what it found."""
         self._held.append(settle)
+        if not self._repair:
+            yield from self._settle(False)
+            return
         if self._is_agreed is None and len(self._held) > self._few:
             self._is_agreed = self._may_lose_many(len(self._held), self._total)
         if self._is_agreed is not None:
