@@ -5,12 +5,11 @@ import io
 import pytest
 from PIL import Image
 from support.browser import look_at
+from support.corpus import CORPUS
 from support.live_service import Service
-from support.project import TESTS
 
 pytestmark = pytest.mark.live
 
-CORPUS = TESTS / "corpus"
 TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".avif": "image/avif", ".heic": "image/heic"}
 FILES = [
     path

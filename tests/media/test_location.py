@@ -8,11 +8,11 @@ import zlib
 
 import pytest
 from support import media, positions
-from support.project import DOCS, TESTS
+from support.corpus import corpus
+from support.project import DOCS
 
 from aurora_blobs.media.location import has_location
 
-CORPUS = TESTS / "corpus"
 EXIF = positions.tiff()
 XMP = positions.XMPS["xmp attribute"]
 JPEG, PNG = "image/jpeg", "image/png"
@@ -91,7 +91,7 @@ FREE = {
 
 @pytest.mark.parametrize("name, mime_type", (FOUND | FREE).items(), ids=FOUND | FREE)
 def test_the_corpus_tells_where_it_was_taken(name, mime_type):
-    assert has_location((CORPUS / name).read_bytes(), mime_type) is (name in FOUND)
+    assert has_location(corpus(name), mime_type) is (name in FOUND)
 
 
 WITHOUT_BROTLI = """

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 from PIL import Image
 from support import positions
-from support.project import TESTS
+from support.corpus import corpus
 
 from aurora_blobs.media.location import has_location
 from aurora_blobs.media.probe import PROBED_TYPES, probe
@@ -45,7 +45,7 @@ def pictures() -> dict[str, tuple[str, bytes]]:
         "webp": ("image/webp", encoded("WEBP", exif=exif)),
         "moving webp": ("image/webp", encoded("WEBP", **moving)),
         "avif": ("image/avif", encoded("AVIF", exif=exif)),
-        "heic": ("image/heic", (TESTS / "corpus" / "heic_hevc.heic").read_bytes()),
+        "heic": ("image/heic", corpus("heic_hevc.heic")),
     }
 
 

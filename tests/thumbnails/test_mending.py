@@ -6,12 +6,11 @@ from itertools import chain
 import pytest
 from PIL import Image
 from support import media
-from support.project import TESTS
+from support.corpus import CORPUS, corpus
 
 from aurora_blobs.errors import UnusableImage
 from aurora_blobs.thumbnails.presets import Preset
 
-CORPUS = TESTS / "corpus"
 JPEG, PNG, WEBP, AVIF = "image/jpeg", "image/png", "image/webp", "image/avif"
 LARGE = Preset("inside", 1000, 1000)
 
@@ -52,7 +51,7 @@ def test_what_browsers_show_has_a_thumbnail(shown, path, form):
 
 @pytest.mark.parametrize("name", ["jpg_no_eoi.jpg", "gps-ifd-type13.jpg"])
 def test_a_mended_jpeg_has_all_its_pixels(shown, name):
-    made, plain = (shown((CORPUS / one).read_bytes(), JPEG) for one in (name, "plain.jpg"))
+    made, plain = (shown(corpus(one), JPEG) for one in (name, "plain.jpg"))
 
     assert made.convert("RGB").tobytes() == plain.convert("RGB").tobytes()
 
@@ -178,7 +177,7 @@ CUT = {
     "jpeg, most of it missing": (JPEG, cut("JPEG", 0.1)),
     "jpeg, its pixels missing": (JPEG, media.jpeg(100, 100)[:-2]),
     "progressive jpeg, its first scan cut": (JPEG, cut("JPEG", 0.02, progressive=True)),
-    "jpeg of the corpus, a tenth missing": (JPEG, (CORPUS / "jpg_cut10.jpg").read_bytes()),
+    "jpeg of the corpus, a tenth missing": (JPEG, corpus("jpg_cut10.jpg")),
     "png, a hundredth missing": (PNG, cut("PNG", 0.99)),
     "webp, a hundredth missing": (WEBP, cut("WEBP", 0.99)),
     "avif, a hundredth missing": (AVIF, cut("AVIF", 0.99)),
