@@ -119,15 +119,16 @@ def _jpeg_parts(source: BinaryIO) -> list[range]:
             return [*parts, _rest(source, at)]
         is_extra = marker in _APPLICATION_DATA or marker == _COMMENT
         if not is_extra or length >= _SEGMENTS.get((marker, head[4:]), 2**16):
-            parts = _joined(parts, range(at, at + 2 + length))
+            _append(parts, range(at, at + 2 + length))
         at += 2 + length
 
 
-def _joined(parts: list[range], part: range) -> list[range]:
-    """*parts* and *part*, which is not before the end of the last one."""
+def _append(parts: list[range], part: range) -> None:
+    """Put *part*, which is not before the end of the last one, behind *parts*."""
     if parts[-1].stop == part.start:
-        return [*parts[:-1], range(parts[-1].start, part.stop)]
-    return [*parts, part]
+        parts[-1] = range(parts[-1].start, part.stop)
+    else:
+        parts.append(part)
 
 
 def _webp_parts(source: BinaryIO) -> list[bytes | range]:
@@ -176,7 +177,7 @@ def _png_parts(source: BinaryIO, moves: bool) -> list[bytes | range]:
             lengths = lengths | {b"tRNS": transparency}
         if chunk.kind in _CRITICAL or _is_needed(source, chunk, lengths):
             is_whole = chunk.is_whole
-            parts = _joined(parts, chunk.whole)
+            _append(parts, chunk.whole)
     # Behind pixels that are cut off the end would be taken for some of them.
     return [*parts, _PNG_END] if is_whole else [*parts]
 

@@ -98,6 +98,14 @@ def test_no_chunk_beside_the_pixels_decides_whether_a_png_is_shown(shown, chunks
     assert made.convert("RGB").tobytes() == plain.convert("RGB").tobytes()
 
 
+def test_a_png_in_many_pieces_is_mended_within_a_child_s_time(shown):
+    pieces = (media.chunk(b"IDAT", b"") + media.chunk(b"tEXt", b"Comment\0")) * 150_000
+
+    made, plain = shown(png_with(pieces), PNG), shown(encoded("PNG"), PNG)
+
+    assert made.tobytes() == plain.tobytes()
+
+
 def test_chunks_that_pixels_depend_on_stay(shown):
     turned = shown(png_with(media.chunk(b"eXIf", media.tiff(orientation=6))), PNG)
     black = media.chunk(b"tRNS", struct.pack(">HHH", *picture().getpixel((0, 0))))
