@@ -1,7 +1,6 @@
 """The media type of an ISO base media file (MP4, 3GPP, HEIF, AVIF …) or QuickTime film."""
 
 import re
-from struct import iter_unpack
 
 # Kinds of the first box: of files, of QuickTime from before there were brands, and of segments.
 _FILE, _SEGMENT = b"ftyp", b"styp"
@@ -69,12 +68,16 @@ def iso_media_type(head: bytes) -> str | None:
     return _PICTURES.get(major) or _type_by_list(major, head)
 
 
+def compatible_brands(head: bytes) -> list[bytes]:
+    """The brands in the list of the first box, as far as *head* has them; the last may be cut."""
+    listed = head[16 : int.from_bytes(head[:4])]
+    return [listed[at : at + 4] for at in range(0, len(listed), 4)]
+
+
 def _type_by_list(major: bytes, head: bytes) -> str:
     if _FILMS.fullmatch(major):
         return "video/mp4"
-    size = int.from_bytes(head[:4])
-    listed = head[16 : min(size, len(head))]
-    brands = [brand for (brand,) in iter_unpack("4s", listed[: len(listed) // 4 * 4])]
+    brands = compatible_brands(head)
     general = next((brand for brand in (major, *brands) if brand in _GENERAL_PICTURES), None)
     if general is None and _MIAF not in (major, *brands):
         return "video/mp4"

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from itertools import accumulate
 from typing import Any, BinaryIO, NamedTuple
 
+from aurora_blobs.media.iso_brands import compatible_brands
+
 # Bytes of a colour profile, after inflation: PngImagePlugin.MAX_TEXT_CHUNK, beyond which Pillow
 # refuses the picture. Profiles of screens and cameras have under 20 KB, of printers up to 3 MB.
 _MAX_PROFILE = 2**20
@@ -146,8 +148,7 @@ def _avif_parts(source: BinaryIO) -> list[bytes | range]:
     """The parts of an AVIF, which may name a brand that Pillow does not know before its own."""
     source.seek(0)
     head = source.read(_BLOCK)
-    listed = head[16 : int.from_bytes(head[:4])]
-    brands = {listed[at : at + 4] for at in range(0, len(listed), 4)}
+    brands = compatible_brands(head)
     major = next((brand for brand in _AVIF_BRANDS if brand in brands), head[8:12])
     return [head[:8], major, _rest(source, 12)]
 
