@@ -1,7 +1,6 @@
 """The media type of a file, detected from its first bytes."""
 
 import re
-from collections.abc import Iterator
 from struct import Struct
 
 import filetype  # type: ignore[import-untyped]
@@ -249,16 +248,9 @@ def _ogg_type(head: bytes) -> str:
 
 def _asf_type(head: bytes) -> str:
     # Which streams there are stands in the header. A film has sound too, in any order.
-    kinds = {head[at + 24 : at + 40] for at in _places(head, _ASF_STREAM)}
+    kinds = {stream[8:24] for stream in head.split(_ASF_STREAM)[1:]}
     is_sound = _ASF_AUDIO in kinds and _ASF_VIDEO not in kinds
     return "audio/x-ms-asf" if is_sound else "video/x-ms-asf"
-
-
-def _places(head: bytes, wanted: bytes) -> Iterator[int]:
-    at = head.find(wanted)
-    while at >= 0:
-        yield at
-        at = head.find(wanted, at + len(wanted))
 
 
 def _filetype_type(head: bytes) -> str | None:
@@ -273,23 +265,20 @@ def hides_sound(head: bytes) -> bool:
     return tags_end(head) >= len(head) > 0
 
 
+_MP4_PICTURES = re.compile(rb"hdlr.{8}vide", re.DOTALL)  # ISO/IEC 14496-12, 8.4.3
+_MATROSKA_PICTURES = re.compile(rb"\x83\x81\x01")  # RFC 9559, 5.1.4.1.3: TrackType
 # Tracks of pictures, as far as they are declared in the head.
 _PICTURE_TRACKS = {
-    "mp4": re.compile(rb"hdlr.{8}vide", re.DOTALL),  # ISO/IEC 14496-12, 8.4.3
-    "matroska": re.compile(rb"\x83\x81\x01"),  # RFC 9559, 5.1.4.1.3: TrackType
-    "ogg": re.compile(rb"\x80theora|\x01video\0"),
-}
-_CONTAINERS = {
-    "video/mp4": "mp4",
-    "video/3gpp": "mp4",
-    "video/3gpp2": "mp4",
-    "video/quicktime": "mp4",
-    "video/webm": "matroska",
-    "video/matroska": "matroska",
-    "application/ogg": "ogg",
+    "video/mp4": _MP4_PICTURES,
+    "video/3gpp": _MP4_PICTURES,
+    "video/3gpp2": _MP4_PICTURES,
+    "video/quicktime": _MP4_PICTURES,
+    "video/webm": _MATROSKA_PICTURES,
+    "video/matroska": _MATROSKA_PICTURES,
+    "application/ogg": re.compile(rb"\x80theora|\x01video\0"),
 }
 
 
 def shows_pictures(found: str, head: bytes) -> bool:
     """Whether *head*, the first bytes of a file of type *found*, declares a track of pictures."""
-    return found in _CONTAINERS and bool(_PICTURE_TRACKS[_CONTAINERS[found]].search(head))
+    return found in _PICTURE_TRACKS and _PICTURE_TRACKS[found].search(head) is not None
