@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         shown = {}
         if self.store.shows_checksums:
             shown = {"x-amz-checksum-sha256": b64encode(hashlib.sha256(body).digest()).decode()}
-        self._answer(200, ETag=f'"{hashlib.md5(body).hexdigest()}"', **shown)
+        self._answer(200, ETag=_tag(body), **shown)
 
     def do_PUT(self):
         if (begun := self._begin()) is None:
@@ -131,12 +131,15 @@ class _Handler(BaseHTTPRequestHandler):
         self.store.parts.clear()
         self._answer(200, b"<R><ETag>&quot;0-1&quot;</ETag></R>")
 
-    def do_GET(self):
+    def _find(self):
+        """The object that is asked for; None where there is none, which was answered."""
         if self._begin() is None:
-            return
+            return None
         whole = self.store.objects.get(self.key)
-        if whole is None:
-            self._fail(404, "NoSuchKey")
+        return self._fail(404, "NoSuchKey") if whole is None else whole
+
+    def do_GET(self):
+        if (whole := self._find()) is None:
             return
         asked = re.fullmatch(r"bytes=([0-9]+)-([0-9]*)", self.headers.get("Range", ""))
         if asked is None:
@@ -149,16 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(206, whole[start : start + size], **{"Content-Range": shown})
 
     def do_HEAD(self):
-        if self._begin() is None:
-            return
-        whole = self.store.objects.get(self.key)
-        if whole is None:
-            self._fail(404, "NoSuchKey")
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(whole)))
-        self.send_header("ETag", f'"{hashlib.md5(whole).hexdigest()}"')
-        self.end_headers()
+        if (whole := self._find()) is not None:
+            self._answer(200, whole, ETag=_tag(whole))
 
     def do_DELETE(self):
         if self._begin() is None:
@@ -178,3 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _tag(data):
+    return f'"{hashlib.md5(data).hexdigest()}"'
