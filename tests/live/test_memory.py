@@ -1,12 +1,11 @@
 """Memory does not grow with the size of blobs, as measured by the kernel."""
 
-import re
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 from support.accounts import blob_path
 from support.live_service import Service
+from support.process_watch import peak_bytes, resident_bytes, status_bytes
 
 pytestmark = pytest.mark.live
 
@@ -53,14 +52,6 @@ def download(service, account, cid):
         connection.close()
 
 
-def status(pid, name):
-    """The value of *name* in the status of the process, in bytes."""
-    found = re.search(
-        rf"^{name}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE
-    )
-    return int(found[1]) * 1024
-
-
 def test_a_worker_takes_and_sends_300_mb_in_less_than_64(service):
     account = service.account()
 
@@ -68,20 +59,20 @@ def test_a_worker_takes_and_sends_300_mb_in_less_than_64(service):
     received = download(service, account, cid)
 
     assert received > SIZE
-    assert max(status(pid, "VmHWM") for pid in service.workers()) < 64 * MB
+    assert max(map(peak_bytes, service.workers())) < 64 * MB
 
 
 def test_eight_uploads_of_300_mb_at_once_take_less_than_64_more_than_none(service):
     account = service.account()
     upload(account, b"warm")
-    idle = sum(status(pid, "RssAnon") for pid in service.workers())
+    idle = sum(map(resident_bytes, service.workers()))
 
     with ThreadPoolExecutor(8) as pool:
         cids = list(pool.map(lambda number: upload(account, b"%d" % number), range(8)))
 
     # The peak of each worker without shared pages, its program and libraries.
     peak = sum(
-        status(pid, "VmHWM") - status(pid, "RssFile") - status(pid, "RssShmem")
+        peak_bytes(pid) - status_bytes(pid, "RssFile") - status_bytes(pid, "RssShmem")
         for pid in service.workers()
     )
     assert len(set(cids)) == 8

@@ -14,18 +14,18 @@ def cpu_seconds(pid: int) -> float:
 
 def resident_bytes(pid: int) -> int:
     """Memory of its own that the process has now."""
-    return _status(pid, "RssAnon")
+    return status_bytes(pid, "RssAnon")
 
 
 def peak_bytes(pid: int) -> int:
     """The most memory that it had since `forget_peak`, what it shares with others included."""
-    return _status(pid, "VmHWM")
+    return status_bytes(pid, "VmHWM")
 
 
 def forget_peak(pid: int) -> int:
     """Measure the peak from now on; returns what there is now."""
     Path(f"/proc/{pid}/clear_refs").write_text("5")  # proc(5)
-    return _status(pid, "VmHWM")
+    return status_bytes(pid, "VmHWM")
 
 
 def open_files(pid: int) -> list[str]:
@@ -44,7 +44,8 @@ def children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def _status(pid: int, name: str) -> int:
+def status_bytes(pid: int, name: str) -> int:
+    """The value of *name* in its status, in bytes."""
     text = Path(f"/proc/{pid}/status").read_text()
     match = re.search(rf"^{name}:\s+([0-9]+) kB", text, re.MULTILINE)
     assert match is not None, name
