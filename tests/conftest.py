@@ -7,7 +7,7 @@ from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
 from support.open_files import open_files
 from support.service_core import ServiceCore
-from support.services import services_of
+from support.services import close, services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -78,10 +78,8 @@ def open_app(tmp_path, clock):
 
     yield open_app
     for app in opened:
-        services = services_of(app)
-        services.thumbnails.close()
-        services.database.close()
-        assert list(services.config.data_folder.spool.iterdir()) == []
+        close(app)
+        assert list(services_of(app).config.data_folder.spool.iterdir()) == []
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from support.crash_member import Member
 from support.impatient_collector import collect
 from support.live_service import Service
 from support.project import TESTS
-from support.services import services_of
+from support.services import close, services_of
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -86,8 +86,7 @@ class Killer:
 def opened(service):
     app = create_app(Config.from_environ(service.environ()))
     yield services_of(app)
-    services_of(app).thumbnails.close()
-    services_of(app).database.close()
+    close(app)
 
 
 @pytest.mark.parametrize("kills", [20, pytest.param(1000, marks=pytest.mark.long)])

@@ -5,7 +5,7 @@ import re
 import pytest
 from support.accounts import sign_up
 from support.corpus import CORPUS, NAMES, corpus
-from support.services import services_of
+from support.services import close
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -129,8 +129,7 @@ def account_for(tmp_path_factory):
 
     yield account_for
     for app in apps.values():
-        services_of(app).thumbnails.close()
-        services_of(app).database.close()
+        close(app)
 
 
 @pytest.mark.parametrize("name, declared, where, expected", CASES)

@@ -12,7 +12,7 @@ from support.car_files import car_of, reference
 from support.cids import cid_of
 from support.clock import Clock
 from support.media_samples import jpeg
-from support.services import services_of
+from support.services import close, services_of
 from support.tracer import Child, refuse_hard_links
 
 from aurora_blobs.app import create_app
@@ -68,12 +68,6 @@ class Site:
         clock = Ticking()
         clock.now = self.clock.now
         return Site(folder, clock)
-
-
-def close(app):
-    services = services_of(app)
-    services.thumbnails.close()
-    services.database.close()
 
 
 def run(app, *words):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support import api_page
+from support.services import close
 
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
@@ -58,7 +59,5 @@ def _rules() -> list[tuple[str, set[str]]]:
     with tempfile.TemporaryDirectory() as folder:
         app = create_app(Config(data_dir=Path(folder), durability="os"))
         rules = [(rule.rule, set(rule.methods or ())) for rule in app.url_map.iter_rules()]
-        services = app.extensions["aurora_blobs"]
-        services.thumbnails.close()
-        services.database.close()
+        close(app)
     return rules
