@@ -1,15 +1,11 @@
 """The files of the corpus with their blobs in S3: stored, served and shown as from a disk."""
 
 import pytest
-from support.corpus import NAMES, corpus
+from support.corpus import NAMES, PICTURES, corpus
 from support.live_service import Service
 from support.s3_access import BUCKET, KEYS
 
 pytestmark = pytest.mark.live
-
-PICTURES = [
-    name for name in NAMES if name.startswith(("avif_", "png_", "jpg_")) and name != "jpg_cut10.jpg"
-]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pillow_heif
 import pytest
 from PIL import Image
 from support import media
-from support.corpus import NAMES, corpus
+from support.corpus import PICTURES, corpus
 
 from aurora_blobs.errors import UnusableImage
 from aurora_blobs.media.probe import probe
@@ -16,7 +16,7 @@ from aurora_blobs.thumbnails.presets import WRITABLE, Preset, presets
 
 HEIC = "image/heic"
 LARGE = Preset("inside", 1000, 1000)
-FILES = [name for name in NAMES if name.endswith(".heic")]
+FILES = [name for name, mime_type in PICTURES.items() if mime_type == HEIC]
 
 
 def shown(pool, data: bytes, form: str = "png") -> Image.Image:
