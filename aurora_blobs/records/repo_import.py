@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 
 from aurora_blobs.catalog import migrations, records, references
@@ -285,18 +286,19 @@ class RepoImporter:
     def _drop_absent(self, did: str, batch: _Batch, began: str) -> int:
         """Drop records in the range of *batch*, of before *began*, that *batch* lacks; how many."""
         kept = {record.rkey for record in batch.records}
-        count, after = 0, batch.after
-        while True:
-            with self._database.read() as tx:
-                keys = records.keys_before(
-                    tx, did, batch.collection, after, batch.until, began, _BATCH_RECORDS
-                )
-            absent = deque(rkey for rkey in keys if rkey not in kept)
-            if absent:
-                count += self._drop(did, batch.collection, absent, began)
-            if len(keys) < _BATCH_RECORDS:
-                return count
-            after = keys[-1]
+        keys = self._database.in_pages(
+            lambda tx, after, limit: records.keys_before(
+                tx, did, batch.collection, after, batch.until, began, limit
+            ),
+            batch.after,
+            lambda rkey: rkey,
+            limit=_BATCH_RECORDS,
+        )
+        absent = (rkey for rkey in keys if rkey not in kept)
+        count = 0
+        while some := deque(islice(absent, _BATCH_RECORDS)):
+            count += self._drop(did, batch.collection, some, began)
+        return count
 
     def _drop(self, did: str, collection: str, keys: deque[str], began: str) -> int:
         count = 0
