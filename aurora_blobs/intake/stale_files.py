@@ -11,7 +11,9 @@ from pathlib import Path
 from aurora_blobs.protocol.cid import cid_in
 from aurora_blobs.regular_files import NotRegular, open_regular
 
-_MOMENT = 0.2  # seconds; a guess, a file is looked at in less than a millisecond
+# Seconds; a guess. A file is looked at in less than a millisecond, but on a busy machine whoever
+# looks may not run for 0.2 s (seen).
+_MOMENT = 0.5
 _NO_FILE = (errno.ENOENT, errno.ELOOP, errno.ENXIO)  # gone, a link, a socket
 _LOCK_STEP = 0.02  # seconds between two attempts: flock knows no time limit
 
