@@ -27,6 +27,7 @@ CREATE TABLE account (
     blob_count      BIGINT NOT NULL DEFAULT 0 CHECK (blob_count >= 0),
     blob_bytes      BIGINT NOT NULL DEFAULT 0 CHECK (blob_bytes >= 0)
 );
+CREATE INDEX account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
 -- One row per deleted account, until expires_at. By then every token of the account has expired.
 -- Such a token neither belongs to a new account of the same DID nor creates one.

@@ -1,6 +1,6 @@
 """Takedowns and deactivations by an administrator, in the shapes of com.atproto.admin."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
+from aurora_blobs.catalog.takedowns import Takedown
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
@@ -17,6 +18,7 @@ from aurora_blobs.protocol.syntax import parse_did
 
 _REPO = "com.atproto.admin.defs#repoRef"
 _BLOB = "com.atproto.admin.defs#repoBlobRef"
+_PAGE = 500  # takedowns per statement when all are listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,12 @@ class Moderation:
             if subject.cid is not None:
                 return takedowns.lift(tx, subject.cid, subject.did)
             return accounts.lift_takedown(tx, subject.did)
+
+    def takedowns(self) -> Iterator[Takedown]:
+        """Every takedown that holds, of accounts first. An account may be deleted by now."""
+        return self._database.in_pages(
+            takedowns.page, ("", ""), lambda last: (last.cid, last.did), limit=_PAGE
+        )
 
     def status(self, subject: Subject) -> dict[str, Any]:
         """The status of *subject* in the shape of getSubjectStatus. Raises SubjectNotFound."""

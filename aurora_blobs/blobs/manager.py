@@ -21,7 +21,7 @@ from aurora_blobs.blobs.deletion import delete_account, delete_unowned
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules
 from aurora_blobs.blobs.verify import VerifyingReader, find_again, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
-from aurora_blobs.catalog.blobs import AccountUsage, Entry
+from aurora_blobs.catalog.blobs import AccountUsage, Entry, Holding
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
 from aurora_blobs.db import Database
@@ -59,7 +59,7 @@ class Inspection:
 
     size: int | None
     stored_size: int | None
-    holders: list[Entry]
+    holders: list[Holding]
     records: list[tuple[str, str]]
     takedowns: list[tuple[str, str, int]]
 
@@ -314,13 +314,17 @@ class BlobManager:
             return replace(found, quota_bytes=self._rules.quota_bytes)
         return found
 
-    def entries(self, did: str | None = None) -> Iterator[Entry]:
-        """The entries of *did*, or of every account, by DID and CID."""
+    def holdings(self, did: str | None = None) -> Iterator[Holding]:
+        """The entries of *did*, or of every account, by DID and CID, each with its state."""
         after = ("", "") if did is None else (did, "")
         found = self._database.in_pages(
-            blobs.page, after, lambda last: (last.did, last.cid), limit=_STEP
+            blobs.page, after, lambda last: (last.entry.did, last.entry.cid), limit=_STEP
         )
-        return takewhile(lambda entry: did in (None, entry.did), found)
+        return takewhile(lambda held: did in (None, held.entry.did), found)
+
+    def entries(self, did: str | None = None) -> Iterator[Entry]:
+        """The entries of *did*, or of every account, by DID and CID."""
+        return (held.entry for held in self.holdings(did))
 
     def totals(self) -> Totals:
         """The whole store in numbers."""

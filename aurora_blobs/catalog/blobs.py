@@ -16,6 +16,7 @@ read find it.
 """
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
@@ -38,6 +39,40 @@ class Entry:
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
+
+
+# What the public sees of an entry, in the operator's words.
+State = Literal[
+    "public", "temporary", "missing", "takendown", "account takendown", "account deactivated"
+]
+STATES: tuple[State, ...] = get_args(State)
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """An entry, and whether everybody may fetch it."""
+
+    entry: Entry
+    state: State
+
+
+def state_of(
+    taken_down: bool,
+    account_taken_down: bool,
+    account_deactivated: bool,
+    missing: bool,
+    temporary: bool,
+) -> State:
+    """The one word for an entry; of several that hold, what an administrator did comes first."""
+    if taken_down:
+        return "takendown"
+    if account_taken_down:
+        return "account takendown"
+    if account_deactivated:
+        return "account deactivated"
+    if missing:
+        return "missing"
+    return "temporary" if temporary else "public"
 
 
 @dataclass(frozen=True, slots=True)
@@ -401,36 +436,54 @@ def usage(tx: Transaction, did: str) -> AccountUsage | None:
     return None if row is None else AccountUsage(*row)
 
 
-def owners(tx: Transaction, cid: str) -> list[Entry]:
+def owners(tx: Transaction, cid: str) -> list[Holding]:
     """Each account's entry of *cid*, by DID."""
     rows = tx.all(
         """
-        SELECT creator_did AS did, cid, mime_type, size, created_at, unreferenced_since,
-               width, height, duration_ms
-          FROM blob_metadata
-         WHERE cid = ?
-         ORDER BY creator_did
+        SELECT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')),
+               a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
+               m.unreferenced_since IS NOT NULL,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms
+          FROM blob_metadata m
+               JOIN account a ON a.did = m.creator_did
+               JOIN blob b ON b.cid = m.cid
+         WHERE m.cid = ?
+         ORDER BY m.creator_did
         """,
         cid,
     )
-    return [Entry(*row) for row in rows]
+    return [
+        Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
+        for down, account_down, deactivated, missing, temporary, *entry in rows
+    ]
 
 
-def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
+def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries of all accounts, in (DID, CID) order, after the pair *after*."""
     rows = tx.all(
         """
-        SELECT creator_did AS did, cid, mime_type, size, created_at, unreferenced_since,
-               width, height, duration_ms
-          FROM blob_metadata
-         WHERE (creator_did, cid) > (?, ?)
-         ORDER BY creator_did, cid
+        SELECT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')),
+               a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
+               m.unreferenced_since IS NOT NULL,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms
+          FROM blob_metadata m
+               JOIN account a ON a.did = m.creator_did
+               JOIN blob b ON b.cid = m.cid
+         WHERE (m.creator_did, m.cid) > (?, ?)
+         ORDER BY m.creator_did, m.cid
          LIMIT ?
         """,
         *after,
         limit,
     )
-    return [Entry(*row) for row in rows]
+    return [
+        Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
+        for down, account_down, deactivated, missing, temporary, *entry in rows
+    ]
 
 
 def some_cids_of(tx: Transaction, did: str, limit: int) -> list[str]:

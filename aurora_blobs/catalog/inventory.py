@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from aurora_blobs.catalog.blobs import STATES, State, state_of
 from aurora_blobs.db import Transaction
 
 
@@ -103,35 +104,54 @@ def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:
 class Totals:
     """The whole store in numbers, sizes in bytes.
 
-    A blob counts once in `blobs`, and once for each of its owners in `owned` and `temporary`.
-    `bytes` are those that are stored, `not_stored` is a number of blobs.
+    `bytes` are those that are stored, `not_stored` is a number of blobs. `holdings` has entries and
+    their bytes by state: a blob counts once in `blobs`, and once for each of its owners there.
     """
 
     blobs: int
     bytes: int
-    owned: int
-    owned_bytes: int
-    temporary: int
-    temporary_bytes: int
     not_stored: int
+    holdings: dict[State, tuple[int, int]]
 
 
 def totals(tx: Transaction) -> Totals:
     """Counts over every row; reads both tables."""
-    [row] = tx.all(
+    [(blobs, size, not_stored)] = tx.all(
         """
-        SELECT (SELECT COUNT(*) FROM blob) AS blobs,
-               (SELECT COALESCE(SUM(size), 0) FROM blob WHERE stored_at IS NOT NULL) AS bytes,
-               (SELECT COUNT(*) FROM blob_metadata) AS owned,
-               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata) AS owned_bytes,
-               (SELECT COUNT(*) FROM blob_metadata
-                 WHERE unreferenced_since IS NOT NULL) AS temporary,
-               (SELECT COALESCE(SUM(size), 0) FROM blob_metadata
-                 WHERE unreferenced_since IS NOT NULL) AS temporary_bytes,
-               (SELECT COUNT(*) FROM blob WHERE stored_at IS NULL) AS not_stored
+        SELECT COUNT(*),
+               COALESCE(SUM(CASE WHEN stored_at IS NOT NULL THEN size END), 0),
+               COUNT(*) - COUNT(stored_at)
+          FROM blob
         """
     )
-    return Totals(*row)
+    return Totals(blobs, size, not_stored, _holdings(tx))
+
+
+def _holdings(tx: Transaction) -> dict[State, tuple[int, int]]:
+    rows = tx.all(
+        """
+        SELECT COUNT(*), SUM(size), taken_down, account_taken_down, account_deactivated, missing,
+               temporary
+          FROM (SELECT m.size,
+                       EXISTS (SELECT 1 FROM takedown t
+                                WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+                       AS taken_down,
+                       a.takedown_at IS NOT NULL AS account_taken_down,
+                       a.deactivated_at IS NOT NULL AS account_deactivated,
+                       b.stored_at IS NULL AS missing,
+                       m.unreferenced_since IS NOT NULL AS temporary
+                  FROM blob_metadata m
+                       JOIN account a ON a.did = m.creator_did
+                       JOIN blob b ON b.cid = m.cid) AS held
+         GROUP BY taken_down, account_taken_down, account_deactivated, missing, temporary
+        """
+    )
+    found: dict[State, tuple[int, int]] = dict.fromkeys(STATES, (0, 0))
+    for number, size, *flags in rows:
+        state = state_of(*flags)
+        numbers, sizes = found[state]
+        found[state] = numbers + number, sizes + size
+    return found
 
 
 def mark_verified(tx: Transaction, cids: list[str], now: int) -> None:

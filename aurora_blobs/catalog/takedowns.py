@@ -1,9 +1,27 @@
-"""Blobs that must not be served, stored or referenced: the rows of `takedown`."""
+"""Blobs that must not be served, stored or referenced: the rows of `takedown`.
+
+`page` lists accounts that are taken down as well.
+"""
+
+from dataclasses import dataclass
 
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
 
 EVERY_ACCOUNT = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Takedown:
+    """One takedown. *cid* is "" for the account itself, *did* for `EVERY_ACCOUNT`.
+
+    *created_at* is in microseconds since the epoch.
+    """
+
+    cid: str
+    did: str
+    ref: str
+    created_at: int
 
 
 def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
@@ -55,3 +73,53 @@ def of_blob(tx: Transaction, cid: str) -> list[tuple[str, str, int]]:
     """Each takedown of *cid*: DID ("" for every account), reference, time in microseconds."""
     rows = tx.all("SELECT did, ref, created_at FROM takedown WHERE cid = ? ORDER BY did", cid)
     return [(did, ref, created_at) for did, ref, created_at in rows]
+
+
+def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Takedown]:
+    """Up to *limit* takedowns, of accounts by DID, then of blobs by CID and DID.
+
+    *after* is CID and DID of the last one seen; two empty texts are the beginning. An account may
+    be deleted by now.
+    """
+    cid, did = after
+    found = [] if cid else _of_accounts(tx, did, limit)
+    if len(found) < limit:
+        found += _of_blobs(tx, after if cid else ("", ""), limit - len(found))
+    return found
+
+
+def _of_accounts(tx: Transaction, after: str, limit: int) -> list[Takedown]:
+    rows = tx.all(
+        """
+        SELECT '' AS cid, did, COALESCE(takedown_ref, '') AS ref, takedown_at AS created_at
+          FROM account
+         WHERE takedown_at IS NOT NULL AND did > ?
+         UNION ALL
+        SELECT '', t.did, t.ref, t.created_at
+          FROM taken_down_account t
+         WHERE t.did > ?
+           AND NOT EXISTS (SELECT 1 FROM account a
+                            WHERE a.did = t.did AND a.takedown_at IS NOT NULL)
+         ORDER BY did
+         LIMIT ?
+        """,
+        after,
+        after,
+        limit,
+    )
+    return [Takedown(*row) for row in rows]
+
+
+def _of_blobs(tx: Transaction, after: tuple[str, str], limit: int) -> list[Takedown]:
+    rows = tx.all(
+        """
+        SELECT cid, did, ref, created_at
+          FROM takedown
+         WHERE (cid, did) > (?, ?)
+         ORDER BY cid, did
+         LIMIT ?
+        """,
+        *after,
+        limit,
+    )
+    return [Takedown(*row) for row in rows]

@@ -5,10 +5,10 @@ from typing import Any
 import click
 
 from aurora_blobs.accounts.moderation import Subject
-from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.catalog.blobs import Entry, Holding
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, moment, printable, show, show_all
+from aurora_blobs.cli.output import Group, camel_case, moment, printable, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
@@ -23,9 +23,13 @@ def blobs() -> None:
 @click.option("--did", help="Of this account (DID or handle) alone.")
 @json_option
 def list_blobs(did: str | None, as_json: bool) -> None:
-    """List blobs: CID, account, type, bytes, state, time."""
+    """List blobs: CID, account, type, bytes, state, time.
+
+    The state is what the public sees: public, temporary, missing, takendown, account takendown or
+    account deactivated.
+    """
     account = None if did is None else services().repos.find(did).did
-    show_all(map(_row, services().blobs.entries(account)), as_json)
+    show_all(map(_held_row, services().blobs.holdings(account)), as_json)
 
 
 @blobs.command("show")
@@ -46,7 +50,9 @@ def show_blob(cid: str, as_json: bool) -> None:
     records: dict[str, list[str]] = {}
     for did, uri in shown.records:
         records.setdefault(did, []).append(uri)
-    holders = [{**_row(entry), "records": records.pop(entry.did, [])} for entry in shown.holders]
+    holders = [
+        {**_held_row(held), "records": records.pop(held.entry.did, [])} for held in shown.holders
+    ]
     awaiting = [{"did": did, "state": "missing", "records": uris} for did, uris in records.items()]
     downs = [_takedown(row) for row in shown.takedowns]
     if as_json:
@@ -64,20 +70,17 @@ def show_blob(cid: str, as_json: bool) -> None:
 @blobs.command("stats")
 @json_option
 def stats(as_json: bool) -> None:
-    """Count what the store holds."""
+    """Count what the store holds, by the states of `blobs list`."""
     totals = services().blobs.totals()
-    show(
-        {
-            "blobs": totals.blobs,
-            "bytes": totals.bytes,
-            "holdings": totals.owned,
-            "heldBytes": totals.owned_bytes,
-            "temporary": totals.temporary,
-            "temporaryBytes": totals.temporary_bytes,
-            "withoutBytes": totals.not_stored,
-        },
-        as_json,
-    )
+    values = {
+        "blobs": totals.blobs,
+        "bytes": totals.bytes,
+        "holdings": sum(number for number, _ in totals.holdings.values()),
+        "heldBytes": sum(size for _, size in totals.holdings.values()),
+    }
+    for state, (number, size) in totals.holdings.items():
+        values |= {camel_case(state): number, camel_case(f"{state} bytes"): size}
+    show({**values, "withoutBytes": totals.not_stored}, as_json)
 
 
 @blobs.command("backfill")
@@ -126,19 +129,23 @@ def _show_account(account: dict[str, Any]) -> None:
         click.echo(f"named by {printable(uri)}")
 
 
-def _row(entry: Entry) -> dict[str, Any]:
+def _row(entry: Entry, **state: str) -> dict[str, Any]:
     return {
         "cid": shown_cid(entry.cid, services().config.cid_format),
         "did": entry.did,
         "mimeType": entry.mime_type,
         "size": entry.size,
-        "state": "public" if entry.unreferenced_since is None else "temporary",
+        **state,
         "createdAt": moment(entry.created_at),
         "unreferencedSince": moment(entry.unreferenced_since),
         "width": entry.width,
         "height": entry.height,
         "durationMs": entry.duration_ms,
     }
+
+
+def _held_row(held: Holding) -> dict[str, Any]:
+    return _row(held.entry, state=held.state)
 
 
 def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:

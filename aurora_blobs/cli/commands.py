@@ -21,6 +21,7 @@ from aurora_blobs.cli.migrate import migrate
 from aurora_blobs.cli.options import FOLDER, json_option
 from aurora_blobs.cli.output import errors_in_one_line, show
 from aurora_blobs.cli.scrub import scrub
+from aurora_blobs.cli.takedowns import takedown
 from aurora_blobs.config import effective
 from aurora_blobs.db import SCHEMA_VERSION, open_database
 from aurora_blobs.maintenance.backup import Backup
@@ -59,4 +60,4 @@ def show_config(as_json: bool) -> None:
 
 for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
     blobs.add_command(command)
-COMMANDS = (init_db, show_config, files, account, blobs, backup_group)
+COMMANDS = (init_db, show_config, files, account, blobs, takedown, backup_group)

@@ -75,10 +75,12 @@ def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
 
 def properties(record: Any) -> dict[str, Any]:
     """The fields of *record*, a dataclass, under the names that JSON has for them."""
-    return {
-        re.sub("_([a-z])", lambda match: match[1].upper(), name): value
-        for name, value in asdict(record).items()
-    }
+    return {camel_case(name): value for name, value in asdict(record).items()}
+
+
+def camel_case(name: str) -> str:
+    """*name*, words with spaces or underscores, as a key of JSON."""
+    return re.sub("[ _]([a-z])", lambda match: match[1].upper(), name)
 
 
 def moment(microseconds: int | None) -> str | None:

@@ -19,7 +19,13 @@ from aurora_blobs.maintenance.collect import Collector
 # Statements that may scan: of commands over the whole store, and of a table of one row.
 WHOLE = {
     "record_usage.miscounts",
-    *("inventory.totals", "inventory.miscounts", "inventory.wrong_sizes", "inventory.missing"),
+    *(
+        "inventory.totals",
+        "inventory._holdings",
+        "inventory.miscounts",
+        "inventory.wrong_sizes",
+        "inventory.missing",
+    ),
     *("derivatives.recount", "schema.version", "stores.marked"),
 }
 WRITES = "com.atproto.repo.applyWrites"
@@ -119,6 +125,7 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
         ("references.record_uris", "did=? AND cid=?"),
         ("blobs.page", "(creator_did,cid)>(?,?)"),
         ("accounts.page", "did>?"),
+        ("takedowns._of_blobs", "(cid,did)>(?,?)"),
         ("invites.page", "(created_at,code)>(?,?)"),
         ("expiry.expired", "(unreferenced_since,creator_did,cid)>(?,?,?) AND unreferenced_since<?"),
     ],
@@ -127,6 +134,13 @@ def test_a_page_begins_where_the_last_one_ended(plans, name, bound):
     (plan,) = [plan for found, plan in plans if found == name]
 
     assert f"({bound})" in plan[0]
+
+
+def test_a_page_of_accounts_that_are_taken_down_reads_no_others(plans):
+    (plan,) = [plan for found, plan in plans if found == "takedowns._of_accounts"]
+
+    assert "SEARCH account USING INDEX account_taken_down (did>?)" in plan
+    assert [step for step in plan if "TEMP B-TREE" in step] == []
 
 
 def test_no_request_reads_a_whole_table(app, services, statements):

@@ -8,6 +8,8 @@ from support.car_files import CAR, IMPORT, car_of, reference
 from support.cids import cid_in
 from support.media_samples import jpeg
 
+from aurora_blobs.accounts.moderation import Subject
+
 CID = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 
 
@@ -58,7 +60,7 @@ def test_a_blob_is_shown_with_its_owners_and_records(run, app, alice):
     assert (shown["size"], shown["bytes"], shown["awaitedBy"]) == (blob["size"], "stored", [])
     assert [(holder["did"], holder["state"], holder["records"]) for holder in shown["holders"]] == [
         (alice.did, "public", [uri]),
-        (bob.did, "temporary", []),
+        (bob.did, "takendown", []),
     ]
     assert [(down["takenDownFor"], down["ref"]) for down in shown["takedowns"]] == [
         (bob.did, "case 7")
@@ -94,6 +96,73 @@ def test_blobs_and_bytes_are_counted(run, alice):
         temporary["size"],
     )
     assert run("stats")[0] == 0
+
+
+@pytest.fixture
+def one_of_each_state(run, app, services, alice):
+    """A blob in each state: the DID of its account and the blob, by state."""
+    bob, carol = (sign_up(app.test_client(), f"{name}.test") for name in ("bobby", "carol"))
+    held = {
+        "public": (alice, alice.publish(jpeg("public"))[0]),
+        "temporary": (alice, alice.blob(jpeg("temporary"))),
+        "missing": (alice, alice.publish(jpeg("missing"))[0]),
+        "takendown": (alice, alice.publish(jpeg("taken down"))[0]),
+        "account takendown": (bob, bob.publish(jpeg("of bob"))[0]),
+        "account deactivated": (carol, carol.publish(jpeg("of carol"))[0]),
+    }
+    services.blobs.backend.delete(cid_in(held["missing"][1]))
+    services.blobs.mark_lost(cid_in(held["missing"][1]))
+    run("takedown", cid_in(held["takendown"][1]))
+    services.moderation.take_down(Subject(bob.did, None), "spam")
+    carol.post("com.atproto.server.deactivateAccount")
+    return {state: (member.did, blob) for state, (member, blob) in held.items()}
+
+
+def test_a_blob_is_listed_and_shown_in_the_state_that_the_public_sees(run, one_of_each_state):
+    rows = [json.loads(line) for line in run("list", "--json")[1].splitlines()]
+    shown = {
+        state: json.loads(run("show", cid_in(blob), "--json")[1])["holders"]
+        for state, (_, blob) in one_of_each_state.items()
+    }
+
+    assert {row["state"]: (row["did"], row["cid"]) for row in rows} == {
+        state: (did, cid_in(blob)) for state, (did, blob) in one_of_each_state.items()
+    }
+    assert {state: holder["state"] for state, (holder,) in shown.items()} == {
+        state: state for state in one_of_each_state
+    }
+
+
+def test_what_is_held_is_counted_by_state(run, one_of_each_state):
+    counted = json.loads(run("stats", "--json")[1])
+
+    keys = {
+        "public": "public",
+        "temporary": "temporary",
+        "missing": "missing",
+        "takendown": "takendown",
+        "account takendown": "accountTakendown",
+        "account deactivated": "accountDeactivated",
+    }
+    for state, (_, blob) in one_of_each_state.items():
+        assert (counted[keys[state]], counted[f"{keys[state]}Bytes"]) == (1, blob["size"])
+    assert (counted["blobs"], counted["holdings"], counted["withoutBytes"]) == (6, 6, 1)
+    sizes = [blob["size"] for _, blob in one_of_each_state.values()]
+    assert counted["heldBytes"] == sum(sizes)
+    assert counted["bytes"] == sum(sizes) - one_of_each_state["missing"][1]["size"]
+
+
+def test_a_takedown_comes_before_all_else_that_hides_a_blob(run, services, alice):
+    blob = alice.blob(jpeg("temporary"))
+    run("takedown", cid_in(blob), "--did", alice.did)
+    services.moderation.take_down(Subject(alice.did, None), "spam")
+    down = json.loads(run("list", "--json")[1])
+
+    run("takedown", cid_in(blob), "--did", alice.did, "--lift")
+    lifted = json.loads(run("list", "--json")[1])
+
+    assert (down["state"], lifted["state"]) == ("takendown", "account takendown")
+    assert down["unreferencedSince"] is not None
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,11 @@ import re
 
 import click
 import pytest
+from support.accounts import BOB
+from support.cids import cid_of
 from support.media_samples import jpeg
 
+from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.cli.commands import COMMANDS
 
 
@@ -42,6 +45,7 @@ def keys(value):
         ("account", "invites"),
         ("blobs", "list"),
         ("blobs", "stats"),
+        ("takedown", "list"),
         ("blobs", "gc"),
         ("blobs", "fsck"),
         ("blobs", "scrub"),
@@ -53,6 +57,7 @@ def test_keys_of_json_are_in_camel_case(app, alice, services, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     alice.publish(jpeg("cat"))
     services.sign_ups.invite(uses=1)
+    services.moderation.take_down(Subject(BOB, cid_of(b"a cat")), None)
 
     done = app.test_cli_runner().invoke(args=[*words, "--json"])
 

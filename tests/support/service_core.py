@@ -119,7 +119,9 @@ class ServiceCore:
 
     def entry(self, did, cid):
         with self.database.read() as tx:
-            return next((entry for entry in blobs.owners(tx, cid) if entry.did == did), None)
+            return next(
+                (held.entry for held in blobs.owners(tx, cid) if held.entry.did == did), None
+            )
 
     def rows(self):
         """Every row of records and blobs."""

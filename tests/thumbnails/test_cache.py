@@ -708,7 +708,9 @@ class Replaced(DiskBackend):
     def open(self, cid, start=0, stop=None):
         file = super().open(cid, start, stop)
         with self.database.write() as tx:
-            entry = replace(blobs.owners(tx, cid)[0], mime_type="image/jpeg", width=640, height=480)
+            entry = replace(
+                blobs.owners(tx, cid)[0].entry, mime_type="image/jpeg", width=640, height=480
+            )
             blobs.remove_owner(tx, entry.did, cid)
             blobs.add_owner(tx, entry)
         return file

@@ -55,6 +55,8 @@ CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
 
 CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
 
+CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
