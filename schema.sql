@@ -260,3 +260,22 @@ CREATE TABLE job (
     position   TEXT   NOT NULL,
     updated_at BIGINT NOT NULL
 );
+
+-- One row per run of a job: gc, fsck, scrub, backup. Of each job the last ten are kept, and the last one that came to
+-- its end. number counts the runs of a job.
+-- ended_at is NULL while the run lasts, and for good if its process died. So are the counts.
+-- failure says why an ended run did not come to its end, NULL if it did.
+-- blobs and bytes are what it has read, or looked at, or removed, or copied. findings is how much was wrong, and
+-- repaired how much of that is right by now.
+CREATE TABLE job_run (
+    job        TEXT   NOT NULL,
+    number     BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    ended_at   BIGINT,
+    failure    TEXT,
+    blobs      BIGINT,
+    bytes      BIGINT,
+    findings   BIGINT,
+    repaired   BIGINT,
+    PRIMARY KEY (job, number)
+);

@@ -26,6 +26,7 @@ from aurora_blobs.config import MOST_USUAL_WORKERS, Config
 from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
 from aurora_blobs.errors import STORE_AWAY, InsufficientStorage, StoreNotOurs
 from aurora_blobs.intake.spool_budget import SpoolBudget
+from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
@@ -205,4 +206,5 @@ def _assemble(
             config, database, clock, tokens, identities=identities, limits=limits
         ),
         limits=limits,
+        job_log=JobLog(database, config.data_folder.jobs, clock),
     )

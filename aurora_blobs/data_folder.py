@@ -50,6 +50,11 @@ class DataFolder:
         return self.path / "images"
 
     @property
+    def jobs(self) -> Path:
+        """A file for each job under way, locked by its process."""
+        return self.path / "jobs"
+
+    @property
     def reserve(self) -> Path:
         """Files that hold nothing but space, given up last."""
         return self.path / "reserve"

@@ -1,6 +1,36 @@
-"""How far a job over the whole store has come: the rows of `job`."""
+"""Jobs over the whole store: how far one has come, `job`, and what its runs did, `job_run`."""
+
+from dataclasses import dataclass
+from typing import Literal
 
 from aurora_blobs.db import Transaction
+
+Job = Literal["gc", "fsck", "scrub", "backup"]
+_KEPT = 10  # runs of a job
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a run did: the blobs and bytes that it went through, what was wrong, what was mended."""
+
+    blobs: int
+    bytes: int
+    findings: int
+    repaired: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobRun:
+    """A row of `job_run`; schema.sql says what NULL means. Times are microseconds, sizes bytes."""
+
+    number: int
+    started_at: int
+    ended_at: int | None
+    failure: str | None
+    blobs: int | None
+    bytes: int | None
+    findings: int | None
+    repaired: int | None
 
 
 def find_position(tx: Transaction, job: str) -> str | None:
@@ -28,3 +58,87 @@ def save_position(tx: Transaction, job: str, position: str, now: int) -> None:
 def finish(tx: Transaction, job: str) -> None:
     """*job* is done; its next run starts from the beginning."""
     tx.run("DELETE FROM job WHERE name = ?", job)
+
+
+def begin_run(tx: Transaction, job: Job, now: int) -> int:
+    """Note that a run of *job* has begun, and forget old ones; its number."""
+    [(number,)] = tx.all(
+        """
+        INSERT INTO job_run (job, number, started_at)
+        SELECT ?, COALESCE(MAX(number), 0) + 1, ?
+          FROM job_run
+         WHERE job = ?
+        RETURNING number
+        """,
+        job,
+        now,
+        job,
+    )
+    tx.run(
+        """
+        DELETE FROM job_run
+         WHERE job = ? AND number <= ?
+           AND number <> COALESCE((SELECT MAX(number) FROM job_run
+                                    WHERE job = ? AND ended_at IS NOT NULL AND failure IS NULL), 0)
+        """,
+        job,
+        number - _KEPT,
+        job,
+    )
+    return int(number)
+
+
+def end_run(
+    tx: Transaction, job: Job, number: int, now: int, failure: str | None, counts: Counts
+) -> None:
+    """Note that the run *number* of *job* has ended; *failure* is None if it came to its end."""
+    tx.run(
+        """
+        UPDATE job_run
+           SET ended_at = ?, failure = ?, blobs = ?, bytes = ?, findings = ?, repaired = ?
+         WHERE job = ? AND number = ?
+        """,
+        now,
+        failure,
+        counts.blobs,
+        counts.bytes,
+        counts.findings,
+        counts.repaired,
+        job,
+        number,
+    )
+
+
+def find_last_run(tx: Transaction, job: Job) -> JobRun | None:
+    """The run of *job* that began last."""
+    row = tx.one(
+        """
+        SELECT number, started_at, ended_at, failure, blobs, bytes, findings, repaired
+          FROM job_run
+         WHERE job = ?
+         ORDER BY number DESC
+         LIMIT 1
+        """,
+        job,
+    )
+    return None if row is None else JobRun(*row)
+
+
+def find_last_completed(tx: Transaction, job: Job) -> JobRun | None:
+    """The last run of *job* that came to its end."""
+    row = tx.one(
+        """
+        SELECT number, started_at, ended_at, failure, blobs, bytes, findings, repaired
+          FROM job_run
+         WHERE job = ? AND ended_at IS NOT NULL AND failure IS NULL
+         ORDER BY number DESC
+         LIMIT 1
+        """,
+        job,
+    )
+    return None if row is None else JobRun(*row)
+
+
+def forget_unended(tx: Transaction) -> None:
+    """Forget the runs that have no end: of a copy of the database, which was made meanwhile."""
+    tx.run("DELETE FROM job_run WHERE ended_at IS NULL")

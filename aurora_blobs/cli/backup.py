@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 from flask import current_app
 
+from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, jobs_option, json_option
 from aurora_blobs.cli.output import Group, properties
@@ -29,7 +30,11 @@ def make(folder: Path, jobs: int, as_json: bool) -> None:
     """Copy the database, then every blob that FOLDER does not have yet, while the service runs."""
     kept = Backup(folder)
     findings = Findings(as_json)
-    with _shown_progress("backup") as show:
+
+    def counts() -> Counts:
+        return findings.counts(kept.progress.copied_blobs, kept.progress.copied_bytes)
+
+    with _shown_progress("backup") as show, services().job_log.run("backup", counts):
         database, backend = services().database, services().blobs.backend
         findings.take(kept.make(database, backend, jobs, show, services().clock))
     findings.finish(properties(kept.progress), _words(kept.progress))

@@ -10,6 +10,7 @@ from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import Group, camel_case, moment, printable, show, show_all
 from aurora_blobs.maintenance.backfill import backfill
+from aurora_blobs.maintenance.job_log import JobStatus
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
 
@@ -70,7 +71,7 @@ def show_blob(cid: str, as_json: bool) -> None:
 @blobs.command("stats")
 @json_option
 def stats(as_json: bool) -> None:
-    """Count what the store holds, by the states of `blobs list`."""
+    """Count what the store holds, by the states of `blobs list`; tell how each job last ran."""
     totals = services().blobs.totals()
     values = {
         "blobs": totals.blobs,
@@ -80,7 +81,14 @@ def stats(as_json: bool) -> None:
     }
     for state, (number, size) in totals.holdings.items():
         values |= {camel_case(state): number, camel_case(f"{state} bytes"): size}
-    show({**values, "withoutBytes": totals.not_stored}, as_json)
+    values["withoutBytes"] = totals.not_stored
+    statuses = [_job(status) for status in services().job_log.statuses()]
+    if as_json:
+        show({**values, "jobs": statuses}, True)
+        return
+    show(values, False)
+    click.echo()
+    show_all(statuses, False)
 
 
 @blobs.command("backfill")
@@ -146,6 +154,23 @@ def _row(entry: Entry, **state: str) -> dict[str, Any]:
 
 def _held_row(held: Holding) -> dict[str, Any]:
     return _row(held.entry, state=held.state)
+
+
+def _job(status: JobStatus) -> dict[str, Any]:
+    """The last run of a job, and when one last came to its end."""
+    last, completed = status.last, status.completed
+    return {
+        "job": status.job,
+        "state": status.state,
+        "startedAt": last and moment(last.started_at),
+        "endedAt": last and moment(last.ended_at),
+        "blobs": last and last.blobs,
+        "bytes": last and last.bytes,
+        "findings": last and last.findings,
+        "repaired": last and last.repaired,
+        "completedAt": completed and moment(completed.ended_at),
+        "failure": last and last.failure,
+    }
 
 
 def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:

@@ -4,10 +4,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext, suppress
 
 import click
 from flask.cli import with_appcontext
 
+from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import moment, show, show_all
 from aurora_blobs.cli.progress import meter
@@ -15,6 +17,10 @@ from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
 
 _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace time is an hour or more
+
+
+class _BrokenOff(ValueError):
+    """A round does not come to its end."""
 
 
 @click.command("gc")
@@ -55,13 +61,20 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
     """Show one round while it runs; False if something could not be removed."""
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
+
+    def counts() -> Counts:
+        return Counts(tally["blobs"], tally["bytes"], findings=tally["failed"], repaired=0)
+
     steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
-    if dry_run or as_json or not sys.stdout.isatty():
-        show_all((_row(step, as_json) for step in steps), as_json)
-    else:
-        with meter("collecting", *collector.estimate()) as shown:
-            for step in steps:
-                shown.add(step.size)
+    with suppress(_BrokenOff), nullcontext() if dry_run else services().job_log.run("gc", counts):
+        if dry_run or as_json or not sys.stdout.isatty():
+            show_all((_row(step, as_json) for step in steps), as_json)
+        else:
+            with meter("collecting", *collector.estimate()) as shown:
+                for step in steps:
+                    shown.add(step.size)
+        if collector.gave_up:
+            raise _BrokenOff("too many removals failed, one after the other")
     if as_json:
         show({"dryRun": dry_run, **tally}, as_json)
     else:
@@ -73,7 +86,7 @@ def _until(stop: threading.Event, steps: Iterator[Collected]) -> Iterator[Collec
     for step in steps:
         yield step
         if stop.is_set():
-            return
+            raise _BrokenOff("stopped by a signal")
 
 
 def _counted(steps: Iterator[Collected], tally: dict[str, int]) -> Iterator[Collected]:

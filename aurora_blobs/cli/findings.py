@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.output import printable, show
 from aurora_blobs.maintenance.walk import Finding
 
@@ -45,6 +46,11 @@ class Findings:
         else:
             click.echo(f"{words}: {self._verdict()}", err=self._to_stderr)
         sys.exit(1 if self._wrong() else 0)
+
+    def counts(self, blobs: int, size: int) -> Counts:
+        """What a run did that went through *blobs* blobs with *size* bytes together."""
+        wrong = self._wrong()
+        return Counts(blobs, size, len(wrong), len([found for found in wrong if found.repaired]))
 
     def _wrong(self) -> list[Finding]:
         return [finding for finding in self.all if not finding.leftover]

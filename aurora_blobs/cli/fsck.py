@@ -56,28 +56,29 @@ def fsck(
         repair=repair,
         may_lose_many=may_lose_many(lose_many, as_json),
     )
-    findings.take(check.run())
-    findings.note_refusal(check.is_refused)
-    summary |= {"blobs": check.seen, "bytes": check.seen_bytes}
-    findings.take(
-        exposed(database, services().public_links, services().blobs.describe, repair=repair)
-    )
-    if delete:
-        strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
-        gone = strays if dry_run else delete_strays(database, backend, strays)
-        summary["deleted"] = gone
-        if not as_json:
-            verb = "would delete" if dry_run else "deleted"
-            click.echo(f"{verb} {len(gone)} of {len(strays)} strays")
-    if origin is not None:
-        heal = Heal(
-            database,
-            services().unlimited_blobs(),
-            origin,
-            max_blob_bytes=services().config.max_blob_size,
+    with services().job_log.run("fsck", lambda: findings.counts(check.seen, check.seen_bytes)):
+        findings.take(check.run())
+        findings.note_refusal(check.is_refused)
+        summary |= {"blobs": check.seen, "bytes": check.seen_bytes}
+        findings.take(
+            exposed(database, services().public_links, services().blobs.describe, repair=repair)
         )
-        findings.take(heal.run())
-        summary["healed"] = heal.healed
-        if not as_json:
-            click.echo(f"fetched {heal.healed} missing blobs from {origin}")
+        if delete:
+            strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
+            gone = strays if dry_run else delete_strays(database, backend, strays)
+            summary["deleted"] = gone
+            if not as_json:
+                verb = "would delete" if dry_run else "deleted"
+                click.echo(f"{verb} {len(gone)} of {len(strays)} strays")
+        if origin is not None:
+            heal = Heal(
+                database,
+                services().unlimited_blobs(),
+                origin,
+                max_blob_bytes=services().config.max_blob_size,
+            )
+            findings.take(heal.run())
+            summary["healed"] = heal.healed
+            if not as_json:
+                click.echo(f"fetched {heal.healed} missing blobs from {origin}")
     findings.finish(summary, f"{check.seen} blobs, {amount(check.seen_bytes)}")

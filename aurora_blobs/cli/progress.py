@@ -15,6 +15,8 @@ _BAR_SECONDS = 2  # between two measurements of the rate that a bar shows
 class Meter:
     """Counts what is done of *blobs* blobs with *size* bytes. *clock* gives seconds.
 
+    `done_blobs` and `done_bytes` are the counts.
+
     The rate is that of the last seconds, not of the whole run: a job that is continued skips what
     is done already in no time.
     """
@@ -26,31 +28,31 @@ class Meter:
         self._bytes = size
         self._bar = bar
         self._clock = clock
-        self._done_blobs = self._done_bytes = 0
+        self.done_blobs = self.done_bytes = 0
         self._marked_bytes = 0
         self._marked_at = clock()
         self._rate = ""
 
     def add(self, size: int, *, blobs: int = 1) -> None:
         """Count *blobs* more as done, with *size* bytes together."""
-        self._done_blobs += blobs
-        self._done_bytes += size
+        self.done_blobs += blobs
+        self.done_bytes += size
         now = self._clock()
         seconds = now - self._marked_at
         if seconds >= (_LINE_SECONDS if self._bar is None else _BAR_SECONDS):
-            rate = (self._done_bytes - self._marked_bytes) / seconds
+            rate = (self.done_bytes - self._marked_bytes) / seconds
             self._rate = f"{amount(rate)}/s"
-            self._marked_bytes, self._marked_at = self._done_bytes, now
+            self._marked_bytes, self._marked_at = self.done_bytes, now
             if self._bar is None:
                 click.echo(self._line(rate), err=True)
         if self._bar is not None:
             self._bar.update(size, self._rate)
 
     def _line(self, rate: float) -> str:
-        left = (self._bytes - self._done_bytes) / rate if rate else 0
+        left = (self._bytes - self.done_bytes) / rate if rate else 0
         time_left = time.strftime("%H:%M:%S", time.gmtime(max(0, left)))
-        blobs = f"{self._done_blobs} of {self._blobs} blobs"
-        size = f"{amount(self._done_bytes)} of {amount(self._bytes)}"
+        blobs = f"{self.done_blobs} of {self._blobs} blobs"
+        size = f"{amount(self.done_bytes)} of {amount(self._bytes)}"
         return f"{blobs}, {size}, {self._rate}, {time_left} left"
 
 

@@ -47,7 +47,12 @@ def scrub(
     if job.begins_after and not as_json:
         click.echo(f"goes on after {job.begins_after}")
     findings = Findings(as_json)
-    with meter("scrub", job.blobs, job.bytes) as shown:
+    with (
+        meter("scrub", job.blobs, job.bytes) as shown,
+        services().job_log.run(
+            "scrub", lambda: findings.counts(shown.done_blobs, shown.done_bytes)
+        ),
+    ):
         findings.take(job.run(shown.add))
     findings.note_refusal(job.is_refused)
     summary: dict[str, object] = {"blobs": job.blobs, "bytes": job.bytes}

@@ -31,6 +31,20 @@ def lock(file: int, path: str | Path, *, wait: bool = False) -> bool:
         return False
 
 
+def is_locked(path: Path) -> bool:
+    """Whether somebody has the lock on the file *path*. Raises OSError."""
+    try:
+        file = os.open(path, _READ)
+    except OSError as error:
+        if error.errno in _NO_FILE:
+            return False
+        raise
+    try:
+        return not lock(file, path)
+    finally:
+        os.close(file)
+
+
 @contextmanager
 def locked_file(path: Path, *, wait_seconds: float = 0) -> Iterator[bool]:
     """Lock the file *path*, made where it is missing, until the block ends. The file stays.

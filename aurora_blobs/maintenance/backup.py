@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_stores
 from aurora_blobs.blobs.verify import quarantine
+from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
 from aurora_blobs.db import SCHEMA, Database, open_database
 from aurora_blobs.db.replacement import check_unused, copy_checked, put_in_place, remove
@@ -53,6 +54,8 @@ class Backup:
         target.prepare()
         # By the rows of the copied database: it does not know blobs that were uploaded since.
         with _opened(self._folder.database) as saved:
+            with saved.write() as tx:
+                job_rows.forget_unended(tx)  # this run too
             job = Migration(
                 saved,
                 backend,

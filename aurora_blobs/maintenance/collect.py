@@ -105,7 +105,7 @@ _Candidate = tuple[Collected, Callable[[], bool]]
 
 
 class Collector:
-    """Collects, once per `run`.
+    """Collects, once per `run`. `gave_up` says that the last one ended early.
 
     *grace_seconds* is the configured grace time; tests have a tiny one. *clock* gives microseconds
     since the epoch, UTC.
@@ -128,6 +128,7 @@ class Collector:
         self._grace = int(grace_seconds * 1_000_000)
         self._clock = clock
         self._sweep_pictures = sweep_pictures
+        self.gave_up = False
 
     def estimate(self) -> tuple[int, int]:
         """About how many blobs, and bytes, `run` would collect now."""
@@ -138,6 +139,7 @@ class Collector:
         """Remove all that is over; with *dry_run* only list it. Ends early if the store is away."""
         if not dry_run:
             finish_hiding(self._database)
+        self.gave_up = False
         failures = 0
         for found, remove in self._candidates(self._clock()):
             if dry_run:
@@ -149,6 +151,7 @@ class Collector:
                 yield replace(found, failure=error.message)
                 failures += 1
                 if failures == _MAX_FAILURES:
+                    self.gave_up = True
                     return
             else:
                 failures = 0

@@ -16,7 +16,7 @@ from support.services import services_of
 from aurora_blobs.db.sqlite import add_functions
 from aurora_blobs.maintenance.collect import Collector
 
-# Statements that may scan: of commands over the whole store, and of a table of one row.
+# Statements that may scan: of commands over the whole store, and of small tables.
 WHOLE = {
     "record_usage.miscounts",
     *(
@@ -26,7 +26,7 @@ WHOLE = {
         "inventory.wrong_sizes",
         "inventory.missing",
     ),
-    *("derivatives.recount", "schema.version", "stores.marked"),
+    *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),
 }
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"

@@ -55,6 +55,19 @@ CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
 
 CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
 
+CREATE TABLE IF NOT EXISTS job_run (
+    job        TEXT   NOT NULL,
+    number     BIGINT NOT NULL,
+    started_at BIGINT NOT NULL,
+    ended_at   BIGINT,
+    failure    TEXT,
+    blobs      BIGINT,
+    bytes      BIGINT,
+    findings   BIGINT,
+    repaired   BIGINT,
+    PRIMARY KEY (job, number)
+);
+
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
 INSERT INTO record_usage (did, bytes)

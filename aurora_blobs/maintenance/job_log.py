@@ -1,0 +1,104 @@
+"""Remembers each run of a job: that it began, how it ended, or that its process died."""
+
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeVar, get_args
+
+from aurora_blobs.catalog import jobs
+from aurora_blobs.catalog.jobs import Counts, Job, JobRun
+from aurora_blobs.db import Database, Transaction
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import BlobServiceError, InsufficientStorage, ServiceBusy
+from aurora_blobs.intake.stale_files import exclusive, is_locked, stale_files
+
+log = logging.getLogger(__name__)
+
+_Noted = TypeVar("_Noted")
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """The last run of *job*, and the last that came to its end; None where there was none."""
+
+    job: Job
+    state: Literal["never", "running", "died", "failed", "findings", "ok"]
+    last: JobRun | None
+    completed: JobRun | None
+
+
+class JobLog:
+    """The runs of jobs, in *database*.
+
+    While a run lasts, its process has a lock on a file in *folder*. *clock* gives microseconds
+    since the epoch, UTC.
+    """
+
+    def __init__(self, database: Database, folder: Path, clock: Callable[[], int]) -> None:
+        self._database = database
+        self._folder = folder
+        self._clock = clock
+
+    @contextmanager
+    def run(self, job: Job, counts: Callable[[], Counts]) -> Iterator[None]:
+        """Note the block as a run of *job*. *counts* is called when it ends, however it does.
+
+        Where the database cannot be written, the run goes on and is not noted.
+        """
+        number = self._note(lambda tx: jobs.begin_run(tx, job, self._clock()))
+        if number is None:
+            yield
+            return
+        failure: str | None = "broken off"
+        with self._sign_of_life(job, number):
+            try:
+                yield
+                failure = None
+            except (BlobServiceError, OSError, ValueError) as error:
+                failure = str(error)
+                raise
+            finally:
+                now, found = self._clock(), counts()
+                self._note(lambda tx: jobs.end_run(tx, job, number, now, failure, found))
+
+    def statuses(self) -> list[JobStatus]:
+        """How each job is."""
+        return [self._status(job) for job in get_args(Job)]
+
+    def _status(self, job: Job) -> JobStatus:
+        with self._database.read() as tx:
+            last, completed = jobs.find_last_run(tx, job), jobs.find_last_completed(tx, job)
+        if last is None:
+            return JobStatus(job, "never", None, None)
+        if last.ended_at is None:
+            is_alive = self._is_alive(job, last.number)
+            return JobStatus(job, "running" if is_alive else "died", last, completed)
+        if last.failure is not None:
+            return JobStatus(job, "failed", last, completed)
+        return JobStatus(job, "findings" if last.findings else "ok", last, completed)
+
+    def _is_alive(self, job: Job, number: int) -> bool:
+        with suppress(OSError):
+            return is_locked(self._folder / f"{job}.{number}")
+        return False
+
+    def _note(self, change: Callable[[Transaction], _Noted]) -> _Noted | None:
+        # What frees a full disk must not end because it cannot be noted.
+        try:
+            with self._database.write(Spend.ALL) as tx:
+                return change(tx)
+        except (InsufficientStorage, ServiceBusy) as error:
+            log.warning("a run is not noted: %s", error.message)
+            return None
+
+    @contextmanager
+    def _sign_of_life(self, job: Job, number: int) -> Iterator[None]:
+        with ExitStack() as held:
+            with suppress(OSError):  # without the file it counts as dead until it ends
+                self._folder.mkdir(parents=True, exist_ok=True)
+                for path, _ in stale_files(self._folder):
+                    path.unlink(missing_ok=True)
+                held.enter_context(exclusive(self._folder, f"{job}.{number}"))
+            yield
