@@ -32,17 +32,9 @@ def lock(file: int, path: str | Path, *, wait: bool = False) -> bool:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether somebody has the lock on the file *path*. Raises OSError."""
-    try:
-        file = os.open(path, _READ)
-    except OSError as error:
-        if error.errno in _NO_FILE:
-            return False
-        raise
-    try:
-        return not lock(file, path)
-    finally:
-        os.close(file)
+    """Whether somebody has the lock on the file *path*. Raises OSError, also if it is not there."""
+    with open_regular(path, follow_links=False) as file:
+        return not lock(file.fileno(), path)
 
 
 @contextmanager
