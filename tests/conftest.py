@@ -13,6 +13,7 @@ from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.intake.spool import spooled
+from aurora_blobs.protocol.cid import object_name
 from aurora_blobs.thumbnails.pool import WorkerPool
 
 
@@ -47,9 +48,9 @@ def spool_folder(tmp_path):
 
 @pytest.fixture
 def store(spool_folder):
-    """``store(backend, data)`` puts *data* into *backend*; its CID."""
+    """``store(backend, data)`` puts *data* into *backend*; its name, which is the CID."""
 
-    def store(backend, data):
+    def store(backend, data, number=0):
         with spooled(
             io.BytesIO(data),
             folder=spool_folder,
@@ -57,8 +58,9 @@ def store(spool_folder):
             max_bytes=len(data),
             declared_size=None,
         ) as blob:
+            blob.name = object_name(blob.cid, number)
             backend.put(blob)
-            return blob.cid
+            return blob.name
 
     return store
 

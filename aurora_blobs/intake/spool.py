@@ -158,13 +158,14 @@ class _Content:
 class Spooled:
     """Bytes that were counted and hashed. Only `spooled` makes one; it is valid inside its block.
 
-    `cid` is their CID, `size` their number, `head` the first of them, as `inspect` got them, and
-    `mime_type` what it returned. `fingerprint` is 64 bits of a hash of size and head; None below
-    `LARGE`.
+    `cid` is their CID, `name` what a store puts them under, `size` their number, `head` the first
+    of them, as `inspect` got them, and `mime_type` what it returned. `fingerprint` is 64 bits of a
+    hash of size and head; None below `LARGE`.
     """
 
     def __init__(self, cid: str, mime_type: str, head: bytes, content: _Content) -> None:
         self.cid = cid
+        self.name = cid  # until the owner of the block knows better
         self.size = content.size
         self.head = head
         self.mime_type = mime_type

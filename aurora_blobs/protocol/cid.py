@@ -1,4 +1,7 @@
-"""The CIDs of blobs: made from a SHA-256 digest and parsed strictly, one text per digest."""
+"""The CIDs of blobs: made from a SHA-256 digest and parsed strictly, one text per digest.
+
+A *name* is what bytes lie under in a store: ``<cid>``, or ``<cid>.<number>``.
+"""
 
 import re
 from base64 import b32decode, b32encode
@@ -10,6 +13,7 @@ _PREFIX = bytes([0x01, 0x55, 0x12, 0x20])  # CIDv1, codec raw, sha2-256, 32 byte
 # 36 bytes in base32. The 32 bits of the prefix are six letters and 2 bits of the next one. The last
 # letter has 2 bits of padding, which are 0.
 _CID = re.compile(r"bafkrei[a-h][a-z2-7]{50}[aeimquy4]")
+_NAME = re.compile(_CID.pattern + r"(\.[1-9][0-9]{0,18})?")
 _AURORA = "bafyrei"  # early Aurora Locus wrote this and the digest in hex
 _AURORA_LENGTH = len(_AURORA) + 64
 _BASE32 = "abcdefghijklmnopqrstuvwxyz234567"
@@ -77,26 +81,41 @@ def shown_cid(cid: str, form: str) -> str:
     return aurora_form(cid) if form == "aurora" else cid
 
 
-def shard_of(cid: str) -> str:
-    """The folder of *cid*: the first byte of its digest, as two hex digits.
+def object_name(cid: str, number: int) -> str:
+    """The name of the bytes of *cid* with *number*, the one in its `blob` row: 0 is the CID."""
+    return f"{cid}.{number}" if number else cid
+
+
+def number_in(name: str) -> int:
+    """The number in *name*, one of `object_name`."""
+    return int(name.partition(".")[2] or 0)
+
+
+def cid_of_name(name: str) -> str:
+    """The CID in *name*, one of `object_name`."""
+    return name.partition(".")[0]
+
+
+def shard_of(name: str) -> str:
+    """The folder of *name*, a CID or one of `object_name`: its digest's first byte, in hex.
 
     Not its first characters: every raw CID starts with "bafkrei". The digest's first byte gives
     256 even folders.
     """
     # Before base32 there are 4 bytes of prefix, then the digest. The digest's first byte is the
     # low 3 bits of character 7 and the 5 bits of character 8, counted with the leading "b".
-    return f"{_BASE32_VALUES[cid[7]] << 5 & 0xE0 | _BASE32_VALUES[cid[8]]:02x}"
+    return f"{_BASE32_VALUES[name[7]] << 5 & 0xE0 | _BASE32_VALUES[name[8]]:02x}"
 
 
-def place_of(cid: str) -> str:
-    """The path of *cid* below the root of a store: ``<shard>/<cid>``."""
-    return f"{shard_of(cid)}/{cid}"
+def place_of(name: str) -> str:
+    """The path of *name* below the root of a store: ``<shard>/<name>``."""
+    return f"{shard_of(name)}/{name}"
 
 
-def cid_at(place: str) -> str | None:
-    """The CID whose `place_of` is *place*; None if no CID has that place."""
-    cid = place.rpartition("/")[2]
-    return cid if _CID.fullmatch(cid) and place == place_of(cid) else None
+def name_at(place: str) -> str | None:
+    """The name whose `place_of` is *place*; None if no name has that place."""
+    name = place.rpartition("/")[2]
+    return name if _NAME.fullmatch(name) and place == place_of(name) else None
 
 
 def cid_in(name: str) -> str | None:

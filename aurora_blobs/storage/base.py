@@ -9,6 +9,7 @@ from typing import BinaryIO, Self
 
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError, StoreNotOurs
 from aurora_blobs.intake.spool import Spooled
+from aurora_blobs.protocol.cid import cid_of_name
 
 CANARY = "probe."  # the name of a canary begins with it; a crash may leave one behind
 MARK = "aurora-store.json"  # the name of a store's mark, beside the shards
@@ -19,9 +20,14 @@ MAX_MARK_BYTES = 4096  # of a mark that is read; ours have about 50
 class Stored:
     """A blob in a scan. `modified` is in microseconds since the epoch, UTC."""
 
-    cid: str
+    name: str
     size: int
     modified: int
+
+    @property
+    def cid(self) -> str:
+        """The CID in the name."""
+        return cid_of_name(self.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +51,10 @@ class BlobBackend(ABC):
     `probe` tries the place out, `path` and `url` tell a proxy where bytes are, and `stores` are the
     single stores. What is temporary, taken down, owned or typed is the catalog's.
 
-    CIDs are in the ``bafkrei…`` form and were checked before they get here. Every operation may
-    raise BackendUnavailable or BackendTimeout. That bytes are not there is said by a store that
-    carries its mark alone, if it is guarded; another one raises StoreNotOurs.
+    Bytes lie under names of protocol/cid.py, whose CIDs are in the ``bafkrei…`` form and were
+    checked before they get here; the catalog knows which name a blob has. Every operation may raise
+    BackendUnavailable or BackendTimeout. That bytes are not there is said by a store that carries
+    its mark alone, if it is guarded; another one raises StoreNotOurs.
     """
 
     # Whether `size` may be asked inside a transaction: of a file system, not over a network.
@@ -57,45 +64,45 @@ class BlobBackend(ABC):
 
     @abstractmethod
     def put(self, blob: Spooled) -> None:
-        """Make the bytes durable under ``blob.cid``. Idempotent; a failure shows no part of them.
+        """Make the bytes durable under ``blob.name``. Idempotent; a failure shows no part of them.
 
         Raises InsufficientStorage.
         """
 
     @abstractmethod
-    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         """The bytes ``[start, stop)``, to their end where *stop* is None.
 
         Raises BlobNotFound, also where they end before *stop*.
         """
 
     @abstractmethod
-    def size(self, cid: str) -> int | None:
-        """How many bytes are stored under *cid*, None if there are none."""
+    def size(self, name: str) -> int | None:
+        """How many bytes are stored under *name*, None if there are none."""
 
     @abstractmethod
-    def delete(self, cid: str) -> None:
+    def delete(self, name: str) -> None:
         """Remove the bytes. Idempotent."""
 
     @abstractmethod
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
-        """All blobs, by shard and in it by CID. *skipped* gets the name of anything else."""
+        """All blobs, by shard and in it by name. *skipped* gets the name of anything else."""
 
-    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
-        """Remove the bytes of each of *cids*; returns the failures.
+    def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
+        """Remove the bytes of each of *names*; returns the failures.
 
-        Ends at the first sign that the store is away: callers hold the database's write lock.
+        Ends at the first sign that the store is away: nobody waits for each of many.
         Raises StoreNotOurs, with nothing removed.
         """
         self.check_ours(recently=True)
         failures: dict[str, BlobServiceError] = {}
-        for index, cid in enumerate(cids):
+        for index, name in enumerate(names):
             try:
-                self.delete(cid)
+                self.delete(name)
             except STORE_AWAY as error:
-                return failures | dict.fromkeys(cids[index:], error)
+                return failures | dict.fromkeys(names[index:], error)
             except BlobServiceError as error:
-                failures[cid] = error
+                failures[name] = error
         return failures
 
     @abstractmethod
@@ -115,11 +122,11 @@ class BlobBackend(ABC):
         for store in self.stores:
             store.check_ours(recently=recently)
 
-    def path(self, cid: str) -> str | None:
-        """Where a proxy on this machine finds *cid*, below the backend's root; None if nowhere."""
+    def path(self, name: str) -> str | None:
+        """Where a proxy on this machine finds *name*, below the backend's root; None if nowhere."""
         return None
 
-    def url(self, cid: str, *, content_type: str, disposition: str) -> str | None:
+    def url(self, name: str, *, content_type: str, disposition: str) -> str | None:
         """A link to the bytes with these headers, good for minutes; None if there is none.
 
         Made without a look at whether the bytes are there.
@@ -207,12 +214,12 @@ class Store(BlobBackend):
         return self._expected_mark is not None and self.read_mark() == self._expected_mark
 
     @abstractmethod
-    def version(self, cid: str) -> str | None:
-        """A tag that changes with the bytes under *cid*; None if there are none."""
+    def version(self, name: str) -> str | None:
+        """A tag that changes with the bytes under *name*; None if there are none."""
 
     @abstractmethod
-    def quarantine(self, cid: str) -> None:
-        """Copy the bytes under *cid* to the quarantine, which no other operation reads.
+    def quarantine(self, name: str) -> None:
+        """Copy the bytes under *name* to the quarantine, which no other operation reads.
 
         Raises BlobNotFound.
         """

@@ -1,4 +1,4 @@
-"""Blobs as files: ``<root>/<xx>/<cid>``, where xx is the first byte of the digest in hex."""
+"""Blobs as files: ``<root>/<xx>/<name>``, where xx is the first byte of the digest in hex."""
 
 import errno
 import io
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled
-from aurora_blobs.protocol.cid import cid_at, cid_in, place_of
+from aurora_blobs.protocol.cid import cid_in, name_at, place_of
 from aurora_blobs.regular_files import READ
 from aurora_blobs.storage.base import CANARY, MARK, MAX_MARK_BYTES, Store, Stored, Unfinished
 from aurora_blobs.storage.group_fsync import make_folder, sync_folder
@@ -34,7 +34,7 @@ _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENXIO)
 
 
 class DiskBackend(Store):
-    """A folder. A file gets its CID for a name after its last byte, so it is whole.
+    """A folder. A file gets its name after its last byte, so it is whole.
 
     A blob is a regular file: under any other kind of file there are no bytes.
     """
@@ -66,7 +66,7 @@ class DiskBackend(Store):
     def put(self, blob: Spooled) -> None:
         self.check_ours(recently=True)
         source = blob.materialize(durable=self.is_local_disk)
-        target = self._path(blob.cid)
+        target = self._path(blob.name)
         with disk_errors():
             # A link, not a rename: the spooled file goes after the row is committed, so that after
             # a crash in between the next start finds it and undoes this.
@@ -80,9 +80,9 @@ class DiskBackend(Store):
             if self.is_local_disk:
                 sync_folder(os.path.dirname(target))
 
-    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
-            return cast(BinaryIO, _Span(self._path(cid), start, stop))
+            return cast(BinaryIO, _Span(self._path(name), start, stop))
         except BlobNotFound:
             self.check_ours()
             raise
@@ -92,27 +92,27 @@ class DiskBackend(Store):
             self.check_ours()
             raise BlobNotFound() from None
 
-    def size(self, cid: str) -> int | None:
-        status = self._status(cid)
+    def size(self, name: str) -> int | None:
+        status = self._status(name)
         return None if status is None else status.st_size
 
-    def delete(self, cid: str) -> None:
-        failures = self.delete_many([cid])
+    def delete(self, name: str) -> None:
+        failures = self.delete_many([name])
         if failures:
-            raise failures[cid]
+            raise failures[name]
 
-    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+    def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
         self.check_ours(recently=True)
         failures: dict[str, BlobServiceError] = {}
         folders = set()
-        for cid in cids:
-            path = self._path(cid)
+        for name in names:
+            path = self._path(name)
             try:
                 os.unlink(path)
             except FileNotFoundError:
                 continue
             except OSError as error:
-                failures[cid] = BackendUnavailable(f"a blob cannot be removed: {error.strerror}")
+                failures[name] = BackendUnavailable(f"a blob cannot be removed: {error.strerror}")
                 continue
             folders.add(os.path.dirname(path))
         if self.is_local_disk:
@@ -125,24 +125,24 @@ class DiskBackend(Store):
                     ) from error
         return failures
 
-    def version(self, cid: str) -> str | None:
-        status = self._status(cid)
+    def version(self, name: str) -> str | None:
+        status = self._status(name)
         if status is None:
             return None
         return f"{status.st_ino}.{status.st_size}.{status.st_mtime_ns}"
 
-    def quarantine(self, cid: str) -> None:
-        version = self.version(cid)
+    def quarantine(self, name: str) -> None:
+        version = self.version(name)
         if version is None:
             raise BlobNotFound()
         aside = self.root / _QUARANTINE
         # Named by the version, so that what a crash left here is not set aside once more.
-        target = f"{aside}/{cid}.{version}"
+        target = f"{aside}/{name}.{version}"
         with disk_errors():
             make_folder(aside)
             if not os.path.exists(target):
                 try:
-                    self._link_or_copy(self._path(cid), target)
+                    self._link_or_copy(self._path(name), target)
                 except FileNotFoundError:
                     self.check_ours()
                     raise BlobNotFound() from None
@@ -167,7 +167,7 @@ class DiskBackend(Store):
                 continue
             for entry in sorted(os.scandir(shard), key=lambda entry: entry.name):
                 place = f"{shard.name}/{entry.name}"
-                if cid_at(place) is None:
+                if name_at(place) is None:
                     if skipped is not None:
                         skipped(place)
                     continue
@@ -206,8 +206,8 @@ class DiskBackend(Store):
                 remove = partial(_remove, path)
                 yield Unfinished(cid_in(path.name), status.st_size, since, remove)
 
-    def path(self, cid: str) -> str | None:
-        return place_of(cid)
+    def path(self, name: str) -> str | None:
+        return place_of(name)
 
     def read_mark_bytes(self) -> bytes | None:
         try:
@@ -248,10 +248,10 @@ class DiskBackend(Store):
             self._seen_mark = seen
         return True
 
-    def _status(self, cid: str) -> os.stat_result | None:
+    def _status(self, name: str) -> os.stat_result | None:
         """The file's; None, of a store that carries its mark, if there is none."""
         try:
-            status = os.lstat(self._path(cid))
+            status = os.lstat(self._path(name))
         except OSError as error:
             if error.errno not in _ABSENT:
                 raise _unavailable(error) from error
@@ -289,8 +289,8 @@ class DiskBackend(Store):
         folder.mkdir(exist_ok=True)
         return folder / f"{prefix}{secrets.token_hex(8)}"
 
-    def _path(self, cid: str) -> str:
-        return f"{self.root}/{place_of(cid)}"
+    def _path(self, name: str) -> str:
+        return f"{self.root}/{place_of(name)}"
 
 
 class _Span(io.FileIO):

@@ -23,26 +23,26 @@ class PairBackend(BlobBackend):
     def put(self, blob: Spooled) -> None:
         self.first.put(blob)
 
-    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
-            return self.first.open(cid, start, stop)
+            return self.first.open(name, start, stop)
         except BlobNotFound:
-            return self.second.open(cid, start, stop)
+            return self.second.open(name, start, stop)
 
-    def size(self, cid: str) -> int | None:
-        size = self.first.size(cid)
-        return self.second.size(cid) if size is None else size
+    def size(self, name: str) -> int | None:
+        size = self.first.size(name)
+        return self.second.size(name) if size is None else size
 
-    def delete(self, cid: str) -> None:
+    def delete(self, name: str) -> None:
         self.check_ours(recently=True)
         # The second first: if only one deletion succeeds, the blob is left where reads begin.
-        self.second.delete(cid)
-        self.first.delete(cid)
+        self.second.delete(name)
+        self.first.delete(name)
 
-    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+    def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
         self.check_ours(recently=True)  # of both, before one has removed anything
-        failures = self.second.delete_many(cids)
-        return failures | self.first.delete_many([cid for cid in cids if cid not in failures])
+        failures = self.second.delete_many(names)
+        return failures | self.first.delete_many([name for name in names if name not in failures])
 
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)
@@ -59,4 +59,4 @@ class PairBackend(BlobBackend):
 
 
 def _order(stored: Stored) -> str:
-    return place_of(stored.cid)
+    return place_of(stored.name)

@@ -1,4 +1,4 @@
-"""Blobs as objects in an S3-compatible store: ``<prefix><xx>/<cid>``, xx as on disk."""
+"""Blobs as objects in an S3-compatible store: ``<prefix><xx>/<name>``, xx as on disk."""
 
 import io
 import logging
@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, BlobServiceError
 from aurora_blobs.intake.spool import CHUNK, Spooled
-from aurora_blobs.protocol.cid import cid_at, cid_in, digest_of, place_of
+from aurora_blobs.protocol.cid import cid_in, cid_of_name, digest_of, name_at, place_of
 from aurora_blobs.storage.base import (
     CANARY,
     MARK,
@@ -75,7 +75,7 @@ class S3Backend(Store):
         pass
 
     def put(self, blob: Spooled) -> None:
-        """Make the bytes durable under ``blob.cid``.
+        """Make the bytes durable under ``blob.name``.
 
         After a BackendTimeout the object may still appear, whole; never a part of it.
         """
@@ -84,41 +84,41 @@ class S3Backend(Store):
             if blob.size <= self._max_put:
                 is_checked = self._create(partial(self._put, blob), lambda: self._is_whole(blob))
             else:
-                with self._multipart(self.key(blob.cid), ContentType=blob.mime_type) as upload:
+                with self._multipart(self.key(blob.name), ContentType=blob.mime_type) as upload:
                     upload.send(blob)
                     self._create(upload.complete, upload.is_there)
                 is_checked = upload.is_checked
         except Refused as refusal:
             raise unexpected(refusal) from refusal
         if not is_checked and not self._damage_is_refused():
-            self._read_back(blob.cid)
+            self._read_back(blob.name)
 
-    def open(self, cid: str, start: int = 0, stop: int | None = None) -> BinaryIO:
+    def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
-            return self.bucket.open(self.key(cid), start, stop)
+            return self.bucket.open(self.key(name), start, stop)
         except BlobNotFound:
             self.check_ours()
             raise
 
-    def size(self, cid: str) -> int | None:
-        size = self.bucket.size(self.key(cid))
+    def size(self, name: str) -> int | None:
+        size = self.bucket.size(self.key(name))
         if size is None:
             self.check_ours()
         return size
 
-    def delete(self, cid: str) -> None:
+    def delete(self, name: str) -> None:
         self.check_ours(recently=True)
-        # Brief: callers hold the database's write lock.
-        self.bucket.call("delete_object", brief=True, Key=self.key(cid))
+        # Brief: the collector comes again.
+        self.bucket.call("delete_object", brief=True, Key=self.key(name))
 
-    def delete_many(self, cids: Sequence[str]) -> dict[str, BlobServiceError]:
+    def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
         self.check_ours(recently=True)
-        if len(cids) == 1:  # no store refuses DeleteObject
-            return super().delete_many(cids)
+        if len(names) == 1:  # no store refuses DeleteObject
+            return super().delete_many(names)
         failures: dict[str, BlobServiceError] = {}
-        for start in range(0, len(cids), _DELETE_AT_ONCE):
-            batch = cids[start : start + _DELETE_AT_ONCE]
-            keys = {self.key(cid): cid for cid in batch}
+        for start in range(0, len(names), _DELETE_AT_ONCE):
+            batch = names[start : start + _DELETE_AT_ONCE]
+            keys = {self.key(name): name for name in batch}
             listed = {"Objects": [{"Key": key} for key in keys], "Quiet": True}
             try:
                 # Brief, as above.
@@ -135,18 +135,18 @@ class S3Backend(Store):
                     )
         return failures
 
-    def version(self, cid: str) -> str | None:
-        version = self.bucket.version(self.key(cid))
+    def version(self, name: str) -> str | None:
+        version = self.bucket.version(self.key(name))
         if version is None:
             self.check_ours()
         return version
 
-    def quarantine(self, cid: str) -> None:
-        size = self.size(cid)
+    def quarantine(self, name: str) -> None:
+        size = self.size(name)
         if size is None:
             raise BlobNotFound()
-        source = {"Bucket": self.bucket.name, "Key": self.key(cid)}
-        aside = f"{self._prefix}{_QUARANTINE}{cid}.{secrets.token_hex(8)}"
+        source = {"Bucket": self.bucket.name, "Key": self.key(name)}
+        aside = f"{self._prefix}{_QUARANTINE}{name}.{secrets.token_hex(8)}"
         if size <= self._max_put:
             self.bucket.call("copy_object", CopySource=source, Key=aside)
             return
@@ -161,10 +161,10 @@ class S3Backend(Store):
             if listed.key.removeprefix(aside).partition(".")[0] in cids:
                 self.bucket.call("delete_object", Key=listed.key)
 
-    def url(self, cid: str, *, content_type: str, disposition: str) -> str | None:
+    def url(self, name: str, *, content_type: str, disposition: str) -> str | None:
         parameters = {
             "Bucket": self.bucket.name,
-            "Key": self.key(cid),
+            "Key": self.key(name),
             "ResponseContentType": content_type,
             "ResponseContentDisposition": disposition,
         }
@@ -176,22 +176,19 @@ class S3Backend(Store):
     def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
         self.check_ours()
         for listed in self.bucket.objects(self._prefix):
-            name = listed.key[len(self._prefix) :]
-            cid = cid_at(name)
-            if cid is not None:
-                yield Stored(cid, listed.size, listed.modified)
-            elif skipped is not None and not name.startswith((_QUARANTINE, CANARY, MARK)):
-                skipped(name)
+            place = listed.key[len(self._prefix) :]
+            name = name_at(place)
+            if name is not None:
+                yield Stored(name, listed.size, listed.modified)
+            elif skipped is not None and not place.startswith((_QUARANTINE, CANARY, MARK)):
+                skipped(place)
 
     def unfinished(self, before: int) -> Iterator[Unfinished]:
         self.check_ours()  # another's uploads are not ours to abort
         for upload in unfinished_uploads(self.bucket, self._prefix):
-            name = upload.key[len(self._prefix) :]
-            cid = (
-                cid_in(name.removeprefix(_QUARANTINE))
-                if name.startswith(_QUARANTINE)
-                else cid_at(name)
-            )
+            place = upload.key[len(self._prefix) :]
+            is_aside = place.startswith(_QUARANTINE)
+            cid = cid_in(place.removeprefix(_QUARANTINE) if is_aside else name_at(place) or "")
             if cid is None or upload.since >= before:
                 continue
             # An upload over a slow link may have begun before that, and still be under way.
@@ -239,9 +236,9 @@ class S3Backend(Store):
         self._mark_seen_at = now if carries else None
         return carries
 
-    def key(self, cid: str) -> str:
-        """The key of *cid*."""
-        return f"{self._prefix}{place_of(cid)}"
+    def key(self, name: str) -> str:
+        """The key of *name*."""
+        return f"{self._prefix}{place_of(name)}"
 
     def _remove_object(self, key: str) -> bool:
         self.bucket.call("delete_object", Key=key)
@@ -264,7 +261,7 @@ class S3Backend(Store):
 
     def _put(self, blob: Spooled, **condition: str) -> bool:
         return self._put_object(
-            self.key(blob.cid),
+            self.key(blob.name),
             blob.open,
             digest_of(blob.cid),
             condition,
@@ -339,23 +336,23 @@ class S3Backend(Store):
             self.bucket.call("delete_object", brief=True, Key=key)
         return False
 
-    def _read_back(self, cid: str) -> None:
-        """Raise BackendUnavailable if the object is not what *cid* names.
+    def _read_back(self, name: str) -> None:
+        """Raise BackendUnavailable if the object is not what the CID of *name* says.
 
         It stays: another upload may have replaced it, and the next one does.
         """
         digest = sha256()
-        with self.bucket.open(self.key(cid)) as file:
+        with self.bucket.open(self.key(name)) as file:
             while data := file.read(CHUNK):
                 digest.update(data)
-        if digest.digest() != digest_of(cid):
+        if digest.digest() != digest_of(cid_of_name(name)):
             raise BackendUnavailable("the store has other bytes than were sent")
 
     def _is_whole(self, blob: Spooled) -> bool:
         # False in a store that keeps no checksum: the bytes at hand are right, and are sent again.
         try:
             head, _ = self.bucket.call_with(
-                {"checksums": {"ChecksumMode": "ENABLED"}}, "head_object", Key=self.key(blob.cid)
+                {"checksums": {"ChecksumMode": "ENABLED"}}, "head_object", Key=self.key(blob.name)
             )
         except BlobNotFound:
             return False  # deleted meanwhile

@@ -130,7 +130,7 @@ class Bucket:
     def size(self, key: str) -> int | None:
         """How many bytes the object at *key* has; None if there is none."""
         try:
-            # Brief: callers may hold the database's write lock.
+            # Brief: an upload looks before it answers.
             return int(self.call("head_object", brief=True, Key=key)["ContentLength"])
         except BlobNotFound:
             return None

@@ -44,7 +44,7 @@ class Timeouts:
 # within a second, a cluster that recovers within several. In total: two silent attempts, and below
 # the 60 s after which a proxy gives us up.
 DEFAULT_TIMEOUTS = Timeouts(connect=3, read=15, total=35)
-# For calls while the database's write lock is held, for which others wait 10 s, and for health.
+# For looks and removals, of which there may be many in a row, and for health.
 BRIEF_TIMEOUTS = Timeouts(connect=2, read=4, total=5)
 
 _ABSENT = {"NoSuchKey", "404"}  # "404" is all that a HEAD can say

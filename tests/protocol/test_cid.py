@@ -53,7 +53,11 @@ def test_cids_are_those_of_the_dag_cbor_library():
         assert cid.parse_blob_cid(text) == text
         assert cid.digest_of(text) == digest
         assert cid.shard_of(text) == digest[:1].hex()
-        assert cid.cid_at(cid.place_of(text)) == cid.cid_in(f"{text}.part") == text
+        assert cid.name_at(cid.place_of(text)) == cid.cid_in(f"{text}.part") == text
+        number = chance.getrandbits(63)
+        name = cid.object_name(text, number)
+        assert cid.name_at(cid.place_of(name)) == name
+        assert (cid.cid_of_name(name), cid.number_in(name)) == (text, number)
 
 
 @pytest.mark.parametrize("first_byte", range(256))
@@ -63,10 +67,11 @@ def test_each_first_byte_of_a_digest_has_a_folder(first_byte):
 
 @pytest.mark.parametrize(
     "place",
-    [HELLO, f"00/{HELLO}", f"x/{cid.place_of(HELLO)}", cid.place_of(HELLO) + ".part", "b9/x", ""],
+    [HELLO, f"00/{HELLO}", f"x/{cid.place_of(HELLO)}", cid.place_of(HELLO) + ".part", "b9/x", ""]
+    + [f"{cid.place_of(HELLO)}.{number}" for number in ("", "0", "01", "-1", "1.1", "9" * 20)],
 )
 def test_no_blob_lies_elsewhere(place):
-    assert cid.cid_at(place) is None
+    assert cid.name_at(place) is None
 
 
 def test_the_early_form_names_the_same_blob():

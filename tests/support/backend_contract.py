@@ -65,6 +65,18 @@ class BackendContract:
 
         assert content(backend, kept) == b"kept"
 
+    def test_one_content_may_lie_under_several_names(self, backend, store):
+        cid, name = store(backend, SMALL), store(backend, SMALL, number=2**63 - 1)
+
+        both = held(backend)
+        backend.delete(cid)
+
+        assert name == f"{cid}.{2**63 - 1}"
+        assert both == {cid: len(SMALL), name: len(SMALL)}
+        assert held(backend) == {name: len(SMALL)}
+        assert {stored.cid for stored in backend.scan()} == {cid}
+        assert content(backend, name) == SMALL
+
     def test_a_deleted_blob_can_be_put_again(self, backend, store):
         backend.delete(store(backend, SMALL))
 
@@ -308,7 +320,7 @@ def content(backend, cid, start=0, stop=None):
 
 
 def held(backend):
-    return {stored.cid: stored.size for stored in backend.scan()}
+    return {stored.name: stored.size for stored in backend.scan()}
 
 
 def read_into(file, buffer):

@@ -31,7 +31,7 @@ class MemoryBackend(Store):
     def put(self, blob):
         self.check_ours(recently=True)
         with blob.open() as file:
-            self.held[blob.cid] = file.read()
+            self.held[blob.name] = file.read()
 
     def open(self, cid, start=0, stop=None):
         if cid not in self.held or len(self.held[cid]) < (stop or 0):

@@ -8,7 +8,7 @@ from support.crash_scenes import DAY, run
 from support.services import services_of
 
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.protocol.cid import cid_at
+from aurora_blobs.protocol.cid import cid_of_name, name_at
 from aurora_blobs.storage.base import MARK
 
 _SHARDS = {f"{number:02x}" for number in range(256)}
@@ -65,7 +65,7 @@ def _leftovers(site):
     yield from _left(blobs, "the store", _OF_A_STORE)
     yield from _left(blobs / "unfinished", "the store")
     for path in sorted(blobs.glob("??/*")):
-        if cid_at(f"{path.parent.name}/{path.name}") is None:
+        if name_at(f"{path.parent.name}/{path.name}") is None:
             yield f"{path.name} is left in the store"
 
 
@@ -116,5 +116,7 @@ def _wrong(app, damaged):
     """Bytes under the name of others, which every reader would get."""
     known = {cid_of(data) for data in damaged}
     for path in services_of(app).config.data_folder.blobs.glob("??/*"):
-        if path.name not in known and cid_of(path.read_bytes()) != path.name:
+        if cid_of_name(path.name) not in known and cid_of(path.read_bytes()) != cid_of_name(
+            path.name
+        ):
             yield f"{path.name} has other bytes"
