@@ -57,17 +57,32 @@ CREATE TABLE migration (
 );
 
 -- One row per distinct content.
--- created_at, with cid, tells this row from one that was collected and made again.
+-- created_at and number, with cid, tell this row from one that was collected and made again.
 -- stored_at is NULL while the backend lacks the bytes: an upload is under way, or they are lost.
 -- verified_at is when the bytes were last read and hashed, NULL if never since they were stored.
+-- The bytes lie under <cid>, or under <cid>.<number> if number is not 0. No removal has that name.
 CREATE TABLE blob (
     cid         TEXT   PRIMARY KEY,
     size        BIGINT NOT NULL CHECK (size >= 0),
     created_at  BIGINT NOT NULL,
     stored_at   BIGINT,
-    verified_at BIGINT
+    verified_at BIGINT,
+    number      BIGINT NOT NULL DEFAULT 0
 );
 CREATE INDEX blob_not_stored ON blob (created_at) WHERE stored_at IS NULL;
+
+-- One row per removal of bytes that has begun: of those under <cid>, or <cid>.<number>.
+-- Whoever began it deletes the row when it has ended. swept_at is NULL unless somebody else has
+-- removed the bytes: its own removal may still come, so nothing is stored under the name.
+CREATE TABLE removal (
+    id       BIGINT PRIMARY KEY,
+    cid      TEXT   NOT NULL,
+    number   BIGINT NOT NULL,
+    began_at BIGINT NOT NULL,
+    swept_at BIGINT
+);
+CREATE INDEX removal_by_cid ON removal (cid);
+CREATE INDEX removal_not_swept ON removal (id) WHERE swept_at IS NULL;
 
 -- One row per store that is this database's: kind is disk or s3.
 -- mark is the id that the mark in the store has. marked_at is NULL until it was seen there, and

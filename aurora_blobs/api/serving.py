@@ -89,7 +89,7 @@ def _response_of_nginx(
     config, blobs = services().config, services().blobs
     if config.accel_redirect is None:
         return None
-    path = blobs.backend.path(entry.cid)
+    path = blobs.backend.path(entry.name)
     if path is None or not _nginx_agrees(part):
         return None
     blobs.check_stored(entry)
@@ -129,7 +129,7 @@ def _response_of_store(entry: Entry, headers: dict[str, str], part: Part | None)
     if part is None and "HTTP_RANGE" in request.environ:
         return None  # we ignore this Range; the store would obey it
     link = services().blobs.backend.url(
-        entry.cid,
+        entry.name,
         content_type=headers["Content-Type"],
         disposition=headers["Content-Disposition"],
     )

@@ -2,11 +2,12 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
-from aurora_blobs.catalog import accounts, blobs, records, references, sessions
+from aurora_blobs.catalog import accounts, blobs, records, references, removals, sessions
+from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
@@ -14,7 +15,6 @@ from aurora_blobs.errors import (
     BlobServiceError,
     InsufficientStorage,
     ServiceBusy,
-    StoreNotOurs,
 )
 from aurora_blobs.storage.base import BlobBackend
 
@@ -29,13 +29,22 @@ def delete_unowned(
     cids: Sequence[str],
     clock: Callable[[], int],
     spend: Spend = Spend.ALL,
+    *,
+    leftovers: Collection[str] = (),
 ) -> list[str]:
     """Remove those of *cids* that no account holds; which ones they were.
+
+    Also removes what lies under *leftovers*, names in the store, unless a blob has the name.
 
     *clock* gives microseconds since the epoch, UTC. *spend* is that of `Database.write`. Raises
     what the backend fails with. The collector removes later what a failed backend has kept.
     """
-    return delete_unowned_if(lambda tx: True, database, backend, cids, clock, spend) or []
+    return (
+        delete_unowned_if(
+            lambda tx: True, database, backend, cids, clock, spend, leftovers=leftovers
+        )
+        or []
+    )
 
 
 def delete_unowned_if(
@@ -45,32 +54,46 @@ def delete_unowned_if(
     cids: Sequence[str],
     clock: Callable[[], int],
     spend: Spend = Spend.ALL,
+    *,
+    leftovers: Collection[str] = (),
 ) -> list[str] | None:
     """As `delete_unowned`, if *check* agrees in the same transaction; None if it does not.
 
     Follows the removal rule of catalog/blobs.py.
     """
+    backend.check_ours(recently=True)  # before anything is changed
     with database.write(spend) as tx:
         if not check(tx):
             return None
-        now = clock()
         unowned = [cid for cid in cids if blobs.may_go(tx, cid)]
-        try:
-            failures = backend.delete_many(unowned)
-        except StoreNotOurs:
-            raise  # nothing was removed
-        except BlobServiceError as error:
-            failures = dict.fromkeys(unowned, error)
-        # A failed delete leaves the bytes in an unknown state. Their rows are reset in the same
-        # commit, so that a concurrent upload sends the bytes again.
-        for cid in failures:
-            blobs.mark_lost(tx, cid, now)
-        gone = [cid for cid in unowned if cid not in failures]
-        for cid in gone:
-            blobs.forget(tx, cid)
+        names = {name for cid in unowned if (name := blobs.forget(tx, cid)) is not None}
+        names |= {name for name in leftovers if not blobs.has_name(tx, name)}
+        begun = removals.begin(tx, names, clock())
+    failures = finish_removals(database, backend, begun, spend)
     if failures:
         raise next(iter(failures.values()))
-    return gone
+    return unowned
+
+
+def finish_removals(
+    database: Database, backend: BlobBackend, begun: Sequence[Removal], spend: Spend
+) -> dict[str, BlobServiceError]:
+    """Remove the bytes of *begun*, which the caller has begun and committed.
+
+    Returns the failures by name. Their removals stay begun: the store may still act on them.
+    """
+    if not begun:
+        return {}
+    names = [removal.name for removal in begun]
+    try:
+        failures = backend.delete_many(names)
+    except BlobServiceError as error:
+        failures = dict.fromkeys(names, error)
+    ended = [removal for removal in begun if removal.name not in failures]
+    if ended:
+        with database.write(spend) as tx:
+            removals.end(tx, ended)
+    return failures
 
 
 def delete_account(

@@ -124,10 +124,12 @@ class BlobManager:
         count = 0
         for path, cid in stale_files(self._spool):
             if cid is not None:
-                # First a canary, or retries for a store that is away would hold the write lock.
+                # First a canary: rows must not go by the dozen while the store is away.
                 with suppress(InsufficientStorage):  # a full one is there
                     self.backend.probe()
-                delete_unowned(self._database, self.backend, [cid], self._clock, Spend.LEFT)
+                delete_unowned(
+                    self._database, self.backend, [cid], self._clock, Spend.LEFT, leftovers=[cid]
+                )
             path.unlink(missing_ok=True)
             count += 1
         return count
@@ -194,7 +196,7 @@ class BlobManager:
         Raises BlobNotFound, and the blob counts as missing.
         """
         try:
-            file = self.backend.open(entry.cid, start, stop)
+            file = self.backend.open(entry.name, start, stop)
         except BlobNotFound:
             self.mark_lost(entry.cid)
             raise
@@ -205,7 +207,7 @@ class BlobManager:
 
     def check_stored(self, entry: Entry) -> None:
         """Raise BlobNotFound, and count the blob as missing, if the backend lacks bytes of it."""
-        if self.backend.size(entry.cid) != entry.size:
+        if self.backend.size(entry.name) != entry.size:
             self.mark_lost(entry.cid)
             raise BlobNotFound()
 
@@ -215,9 +217,12 @@ class BlobManager:
         An upload heals it, and so does a read that finds the bytes again. On a full disk without a
         reserve it is left to the next reader.
         """
+        row = inventory.find_row(self._database.one_shot(), cid)
+        if row is None or self.backend.size(row.name) == row.size:
+            return
+        self.backend.check_ours(recently=True)
         with suppress(InsufficientStorage), self._database.write(Spend.HALF) as tx:
-            if self.backend.size(cid) != blobs.find_size(tx, cid):
-                self.backend.check_ours(recently=True)
+            if inventory.find_row(tx, cid) == row:
                 blobs.mark_lost(tx, cid, self._clock())
 
     def _is_here_again(self, entry: Entry) -> bool:
@@ -246,7 +251,7 @@ class BlobManager:
         return True
 
     def _find_again(self, entry: Entry) -> bool:
-        if self.backend.size(entry.cid) != entry.size:
+        if self.backend.size(entry.name) != entry.size:
             return False
         with self._database.read() as tx:
             row = inventory.find_row(tx, entry.cid)
@@ -299,7 +304,7 @@ class BlobManager:
         if named.stored_size is None:
             return False
         # A network store is not asked for each blob: fsck and reads note what it lost.
-        return not self.backend.stat_is_cheap or self.backend.size(named.cid) == named.stored_size
+        return not self.backend.stat_is_cheap or self.backend.size(named.name) == named.stored_size
 
     def usage(self, did: str) -> AccountUsage:
         """What *did* holds; `quota_bytes` is the quota in force, 0 for none.
@@ -337,12 +342,12 @@ class BlobManager:
             holders = blobs.owners(tx, cid)
             taken_down = takedowns.of_blob(tx, cid)
             records = references.of_blob(tx, cid, _STEP)
-            size = blobs.find_size(tx, cid)
-        if size is None and not taken_down and not records:
+            row = inventory.find_row(tx, cid)
+        if row is None and not taken_down and not records:
             return None
         return Inspection(
-            size=size,
-            stored_size=self.backend.size(cid),
+            size=None if row is None else row.size,
+            stored_size=self.backend.size(cid if row is None else row.name),
             holders=holders,
             records=records,
             takedowns=taken_down,

@@ -15,7 +15,7 @@ from aurora_blobs.catalog.stores import StoreRow
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError, StoreNotOurs
-from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest, cid_of_name
 from aurora_blobs.storage.base import MARK, BlobBackend, Store
 
 log = logging.getLogger(__name__)
@@ -199,22 +199,22 @@ class _Keeper:
             )
 
     def _sample(self) -> Iterator[str]:
-        """Some CIDs of the database, of stored blobs if there are any."""
+        """Some names of the database, of stored blobs if there are any."""
         with self._database.read() as tx:
             any_stored = inventory.find_next_stored(tx, "") is not None
             find_next = inventory.find_next_stored if any_stored else inventory.find_next
             last = ""
             for start in _STARTS:
-                cid = find_next(tx, max(start, last))
-                if cid is None:
+                name = find_next(tx, max(start, last))
+                if name is None:
                     return
-                yield cid
-                last = cid
+                yield name
+                last = cid_of_name(name)
 
 
-def _found_in(store: Store, cids: list[str]) -> set[str]:
+def _found_in(store: Store, names: list[str]) -> set[str]:
     plain = store.unguarded()
-    return {cid for cid in cids if plain.size(cid) is not None}
+    return {name for name in names if plain.size(name) is not None}
 
 
 def _new_mark() -> str:

@@ -4,10 +4,11 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from aurora_blobs.blobs.deletion import delete_unowned
-from aurora_blobs.catalog import blobs, migrations
+from aurora_blobs.catalog import blobs, migrations, removals
 from aurora_blobs.catalog.blobs import Entry, UploadState
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
@@ -16,6 +17,7 @@ from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountNotFound,
     BlobServiceError,
+    InsufficientStorage,
     InvalidRequest,
     LocationMetadata,
     QuotaExceeded,
@@ -33,6 +35,7 @@ from aurora_blobs.media.mime import (
     mime_type_of_filename,
 )
 from aurora_blobs.media.probe import PROBED_TYPES, Facts, probe
+from aurora_blobs.protocol.cid import object_name
 from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.rate_limits import DAY_SECONDS, UPLOADS, check, count_use
 from aurora_blobs.server.addresses import network_of
@@ -107,9 +110,10 @@ class UploadRules:
 class Upload:
     """One upload under way. `run` is all of it, and the attributes are its state.
 
-    `state` is what the database last said of account and blob. `is_stored` says that the backend
-    has the bytes, as far as is known, `has_put` that this upload has put them there. `pinned_at` is
-    the `created_at` of the `blob` row that was pinned for them, None where `stat_is_cheap`.
+    `state` is what the database last said of account and blob. The bytes lie under `name` then, or
+    are to lie there if there is no row. `is_stored` says that the backend has the bytes, as far as
+    is known. `put` are the names under which this upload has put them there. `pinned` is created_at
+    and number of the `blob` row that was pinned for them, None where none was.
     """
 
     incoming: Incoming
@@ -121,10 +125,11 @@ class Upload:
     share: Share
     blob: Spooled = field(init=False)
     state: UploadState = field(init=False)
+    name: str = field(init=False)
     facts: Facts = field(init=False)
     is_stored: bool = field(init=False)
-    has_put: bool = field(init=False, default=False)
-    pinned_at: int | None = field(init=False, default=None)
+    put: set[str] = field(init=False, default_factory=set)
+    pinned: tuple[int, int] | None = field(init=False, default=None)
 
     def run(self) -> Entry:
         """Store the bytes; the account's entry of them. Raises as `BlobManager.upload`."""
@@ -140,6 +145,9 @@ class Upload:
                 self._store()
                 entry = self._confirm()
                 if entry is not None:
+                    leftovers = self.put - {entry.name}
+                    if leftovers:
+                        self._remove([], leftovers, "has left bytes that cannot be removed now")
                     return entry
             # The bytes were stored once more, and no row is left to lead a collector to them.
             self._undo()
@@ -195,7 +203,7 @@ class Upload:
         self._check_final_type()
         for name, subject, limit in self._limits():
             check(self.database.one_shot(), name, subject, limit, self.clock())
-        self.is_stored = self.state.stored and self.backend.size(self.blob.cid) == self.blob.size
+        self.is_stored = self.state.stored and self.backend.size(self.name) == self.blob.size
 
     def _admit(self, tx: Transaction) -> None:
         state = blobs.find_upload_state(tx, self.incoming.did, self.blob.cid)
@@ -210,6 +218,7 @@ class Upload:
                 f" the blob has {self.blob.size} bytes"
             )
         self.state = state
+        self.name = object_name(self.blob.cid, 0 if state.row is None else state.row[1])
 
     def _limits(self) -> Iterator[tuple[str, str, Limit]]:
         """Name, subject and limit of each counter that this upload is counted in."""
@@ -243,15 +252,24 @@ class Upload:
 
     def _store(self) -> None:
         """Have the bytes in the backend; in a network store, after a row that names them."""
-        if not self.backend.stat_is_cheap:
+        self.blob.name = self.name
+        self.pinned = None
+        if not self.backend.stat_is_cheap or self._is_name_in_doubt():
             with self.database.write() as tx:
-                self.pinned_at = blobs.pin(tx, self.blob.cid, self.blob.size, self.clock())
-            if self.pinned_at != self.state.blob_created_at:
+                self.pinned = blobs.pin(
+                    tx, self.blob.cid, self.blob.size, removals.new_number(), self.clock()
+                )
+            self.blob.name = object_name(self.blob.cid, self.pinned[1])
+            if self.pinned != self.state.row:
                 # The row that said "stored" was collected, and the bytes with it.
                 self.is_stored = False
         if not self.is_stored:
+            self.put.add(self.blob.name)
             self.backend.put(self.blob)
-            self.has_put = True
+
+    def _is_name_in_doubt(self) -> bool:
+        """Whether the bytes may not lie under the CID alone: a removal may still come."""
+        return self.state.row is None and self.state.is_being_removed
 
     def _confirm(self) -> Entry | None:
         """Write the rows; None if the bytes were collected in the meantime."""
@@ -268,14 +286,14 @@ class Upload:
             raise
 
     def _is_still_stored(self) -> bool:
-        if self.pinned_at is None:
-            # Without a row, bytes are those of another upload, perhaps not on the disk yet.
-            is_durable = self.has_put or self.state.stored
-            return is_durable and self.backend.size(self.blob.cid) == self.blob.size
-        return self.state.blob_created_at == self.pinned_at
+        if self.pinned is not None:
+            return self.state.row == self.pinned
+        # Without a row, bytes are those of another upload, perhaps not on the disk yet.
+        is_durable = self.state.stored or (self.name in self.put and not self._is_name_in_doubt())
+        return is_durable and self.backend.size(self.name) == self.blob.size
 
     def _write_rows(self, tx: Transaction, now: int) -> Entry:
-        if not self.state.stored:
+        if not self.state.stored or self.name in self.put:
             blobs.mark_stored(tx, self.blob.cid, self.blob.size, now)
             if self.blob.fingerprint is not None:
                 blobs.add_fingerprint(tx, self.blob.cid, self.blob.fingerprint)
@@ -326,15 +344,25 @@ class Upload:
             now,
             unreferenced_since,
             *self.facts,
+            number=0 if self.state.row is None else self.state.row[1],
         )
 
     def _undo(self) -> None:
-        """Remove what was stored; where that cannot be now, leave it to `BlobManager.recover`."""
-        cid = self.blob.cid
+        """Remove what was stored."""
+        self._remove([self.blob.cid], self.put, "failed, and cannot be undone now")
+
+    def _remove(self, cids: list[str], leftovers: set[str], what: str) -> None:
+        """`delete_unowned`; where that cannot be now, leave it to `BlobManager.recover`."""
+        remove = partial(
+            delete_unowned, self.database, self.backend, cids, self.clock, leftovers=leftovers
+        )
         try:
-            delete_unowned(self.database, self.backend, [cid], self.clock, Spend.LEFT)
+            try:
+                remove(Spend.LEFT)
+            except InsufficientStorage:
+                remove(Spend.HALF)  # full: better nobody gets this far than that something is left
         except BlobServiceError as error:
-            log.warning("an upload of %s failed, and cannot be undone now: %s", cid, error.message)
+            log.warning("an upload of %s %s: %s", self.blob.cid, what, error.message)
             self.blob.keep_for_recovery()
 
 

@@ -6,81 +6,90 @@ from hashlib import sha256
 from typing import BinaryIO
 
 from aurora_blobs.accounts.hiding import finish_hiding
-from aurora_blobs.catalog import blobs, inventory
+from aurora_blobs.blobs.deletion import finish_removals
+from aurora_blobs.catalog import blobs, inventory, removals
 from aurora_blobs.catalog.inventory import BlobRow
+from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobNotFound, BlobServiceError, InsufficientStorage
 from aurora_blobs.intake.spool import CHUNK
-from aurora_blobs.protocol.cid import cid_of_digest
+from aurora_blobs.protocol.cid import cid_of_digest, cid_of_name
 from aurora_blobs.storage.base import BlobBackend, Store
 
 
 def is_intact(
-    backend: BlobBackend, cid: str, throttle: Callable[[int], None] = lambda size: None
+    backend: BlobBackend, name: str, throttle: Callable[[int], None] = lambda size: None
 ) -> bool | None:
-    """Whether the bytes under *cid* are those of *cid*; None if there are none. Reads all of them.
+    """Whether the bytes under *name* are those of its CID; None if there are none. Reads them all.
 
     *throttle* gets the size of each piece in bytes and may take its time.
     """
     digest = sha256()
     try:
-        with backend.open(cid) as file:
+        with backend.open(name) as file:
             while data := file.read(CHUNK):
                 digest.update(data)
                 throttle(len(data))
     except BlobNotFound:
         return None
-    return cid_of_digest(digest.digest()) == cid
+    return cid_of_digest(digest.digest()) == cid_of_name(name)
 
 
 def quarantine(
     database: Database, backend: BlobBackend, row: BlobRow, clock: Callable[[], int]
 ) -> bool:
-    """Move the bytes under the CID of *row* out of reach if they are wrong; whether they were.
+    """Move the bytes under the name of *row* out of reach if they are wrong; whether they were.
 
-    The blob counts as missing then, unless another store of the backend has a right copy. False
-    also where row or bytes have changed since they were read: an upload healed the blob.
+    The blob counts as missing then, under another name, unless another store of the backend has a
+    right copy. False also where row or bytes have changed since they were read: an upload healed
+    the blob.
 
     Raises what the backend fails with.
     """
     backend.check_ours()
-    cid = row.cid
     seen: list[tuple[Store, str | None]] = []
+    wrong: list[Store] = []
     right: bool | None = None
     failure: BlobServiceError | None = None
-    # Bytes are read and copied outside the write lock, for which every upload would wait.
     for store in backend.stores:
-        version = store.version(cid)
-        right = is_intact(store, cid)
+        version = store.version(row.name)
+        right = is_intact(store, row.name)
         if right:
             break
         if right is False:
             try:
-                store.quarantine(cid)
+                store.quarantine(row.name)
             except BlobNotFound:
                 return False
             except InsufficientStorage as error:
                 failure = error
+            wrong.append(store)
         seen.append((store, version))
-    # What cannot be set aside stays, and is not served unless another store has a right copy.
-    wrong = [] if failure else [store for store, version in seen if version is not None]
+    if any(store.version(row.name) != version for store, version in seen):
+        return False
+    if failure is not None:
+        # What cannot be set aside stays, and is not served unless another store has a right copy.
+        wrong = []
+    begun: list[Removal] = []
+    backend.check_ours(recently=True)
     with database.write(Spend.ALL) as tx:
-        if inventory.find_row(tx, cid) != row or any(
-            store.version(cid) != version for store, version in seen
-        ):
+        if inventory.find_row(tx, row.cid) != row:
             return False
-        backend.check_ours(recently=True)
-        for store in wrong:
-            try:
-                store.delete(cid)
-            except BlobServiceError as error:
-                failure = error
         if not right:
-            blobs.mark_lost(tx, cid, clock())
+            now = clock()
+            blobs.mark_lost(tx, row.cid, now)
+            if wrong:
+                blobs.renumber(tx, row.cid, removals.new_number())
+                begun = removals.begin(tx, [row.name], now)
     finish_hiding(database)
-    # Raised after the commit: the store may have removed the bytes, and an upload must not take
-    # them for stored.
+    # NOTE: where another store has a right copy the blob keeps the name. A deletion that comes very
+    # late may take a copy that was made meanwhile, never the right one.
+    for store in wrong if right else ():
+        store.delete(row.name)
+    failures = finish_removals(database, backend, begun, Spend.ALL)
+    # Raised after the commit: an upload must not take the bytes for stored.
+    failure = failures.get(row.name, failure)
     if failure is not None:
         raise failure
     return not right or bool(wrong)
@@ -93,11 +102,10 @@ def find_again(
 
     Reads all of them. False where they are not, and where the row has changed since it was read.
     """
-    if not any(is_intact(store, row.cid) for store in backend.stores):
+    if not any(is_intact(store, row.name) for store in backend.stores):
         return False
     with database.write(Spend.ALL) as tx:
-        # Under the lock nobody is between removing bytes and changing their row.
-        if inventory.find_row(tx, row.cid) != row or backend.size(row.cid) is None:
+        if inventory.find_row(tx, row.cid) != row:
             return False
         inventory.mark_right(tx, row.cid, row.size, clock())
     return True

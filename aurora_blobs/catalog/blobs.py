@@ -1,18 +1,20 @@
 """Blobs and the accounts that own them: the rows of `blob` and `blob_metadata`.
 
-The removal rule keeps an upload and a deletion of the same bytes apart.
+The removal rule keeps an upload and a deletion of the same bytes apart. A database's lock may be
+lost while its holder lives, so it rests on no lock: nothing is stored under a name for as long as a
+removal of what lies under it may come.
 
-Deleting: bytes are removed only inside a write transaction, before it commits. The transaction
-deletes the `blob` row as well, or has found that there is none. Where the bytes were wrong, or the
-store gave no answer, it keeps the row and resets it (`mark_lost`).
+Deleting: a write transaction takes the name from the `blob` row, with the row or by `renumber`,
+and notes the removal (catalog/removals.py). It is committed, then the bytes are removed, outside of
+any transaction. When the store has answered, the removal is forgotten. One that broke off stays,
+and the collector removes its bytes.
 
-Storing: an upload ends with a write transaction that makes sure of its bytes. Where that is cheap
-(disk) it looks at them. Elsewhere (S3) the upload pins a row before it sends the bytes, and looks
-for that very row, by cid and created_at. If bytes or row are gone, the bytes are stored again.
-
-Committing before removing was measured to lose bytes in 2 of 155 races, this order in none. A
-crash between removal and commit leaves a row without bytes. The next upload, `fsck` and the first
-read find it.
+Storing: an upload ends with a write transaction that makes sure of its bytes. On a network (S3) the
+upload pins a row before it sends the bytes, and looks for that very row, by CID, number and
+created_at. The pin gives a number that is not given again: whatever arrives at the store late, with
+whatever delay, finds another name. On a disk, where a removal that has returned has ended, the name
+is the CID alone, and the upload looks at the bytes. While a removal of the CID has not ended, it
+pins a row there too. If bytes or row are gone, the bytes are stored again.
 """
 
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from typing import Literal, get_args
 
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
+from aurora_blobs.protocol.cid import cid_of_name, object_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Entry:
     """A blob of an account: its size in bytes, its times in microseconds since the epoch.
 
     `unreferenced_since` is None while the blob is public. `width` and `height` are in pixels as
-    shown. They and `duration_ms` are None where they do not apply or are not known.
+    shown. They and `duration_ms` are None where they do not apply or are not known. `number` is in
+    the `blob` row, for `name`.
     """
 
     did: str
@@ -39,6 +43,12 @@ class Entry:
     width: int | None = None
     height: int | None = None
     duration_ms: int | None = None
+    number: int = 0
+
+    @property
+    def name(self) -> str:
+        """What the bytes lie under in a store."""
+        return object_name(self.cid, self.number)
 
 
 # What the public sees of an entry, in the operator's words.
@@ -79,17 +89,20 @@ def state_of(
 class UploadState:
     """What an upload of a blob by an account has to know, in one snapshot.
 
-    `blob_created_at` is None where there is no `blob` row, `entry` where the account does not own
-    the blob. `expected_by_record`: a record of the account names the blob. `expected_type` is the
-    media type which that record states, None where it states none. `moves_in`: this upload is one
-    of those that are in no limit, because a record waits for it and its account is moving in.
+    `row` is created_at and number of the `blob` row, None where there is none. `is_being_removed`:
+    a removal of the content's bytes has begun and is not known to have ended. `entry` is None where
+    the account does not own the blob. `expected_by_record`: a record of the account names the blob.
+    `expected_type` is the media type which that record states, None where it states none.
+    `moves_in`: this upload is one of those that are in no limit, because a record waits for it and
+    its account is moving in.
     """
 
     blob_bytes: int
     quota_bytes: int | None
     uploads_per_day: int | None
-    blob_created_at: int | None
+    row: tuple[int, int] | None
     stored: bool
+    is_being_removed: bool
     taken_down: bool
     expected_by_record: bool
     expected_type: str | None
@@ -102,14 +115,15 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
     # LIMIT: several records may name the blob.
     row = tx.one(
         """
-        SELECT a.blob_bytes, a.quota_bytes, a.uploads_per_day, b.created_at, b.stored_at,
+        SELECT a.blob_bytes, a.quota_bytes, a.uploads_per_day, b.created_at, b.number, b.stored_at,
+               EXISTS (SELECT 1 FROM removal e WHERE e.cid = ?),
                EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
                r.did, r.mime_type,
                r.did IS NOT NULL
                AND EXISTS (SELECT 1 FROM migration g
                             WHERE g.did = a.did AND g.is_open = 1 AND g.used < g.allowed),
                m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms
+               m.width, m.height, m.duration_ms, b.number
           FROM account a
                LEFT JOIN blob b ON b.cid = ?
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = b.cid
@@ -121,18 +135,20 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
         cid,
         cid,
         cid,
+        cid,
         did,
     )
     if row is None:
         return None
-    blob_bytes, quota, per_day, created_at, stored_at, down, *others = row
+    blob_bytes, quota, per_day, created_at, number, stored_at, is_removed, down, *others = row
     record, expected_type, moves_in, *entry = others
     return UploadState(
         blob_bytes=blob_bytes,
         quota_bytes=quota,
         uploads_per_day=per_day,
-        blob_created_at=created_at,
+        row=None if created_at is None else (created_at, number),
         stored=stored_at is not None,
+        is_being_removed=bool(is_removed),
         taken_down=bool(down),
         expected_by_record=record is not None,
         expected_type=expected_type,
@@ -141,30 +157,38 @@ def find_upload_state(tx: Transaction, did: str, cid: str) -> UploadState | None
     )
 
 
-def pin(tx: Transaction, cid: str, size: int, now: int) -> int:
-    """Make the `blob` row, unless there is one, before its bytes are sent; the row's created_at."""
+def pin(tx: Transaction, cid: str, size: int, number: int, now: int) -> tuple[int, int]:
+    """Make the `blob` row, unless there is one, before its bytes are sent.
+
+    *number* is that of a new row. Returns the row's created_at and number.
+    """
     tx.run(
         """
-        INSERT INTO blob (cid, size, created_at)
-        VALUES (?, ?, ?)
+        INSERT INTO blob (cid, size, created_at, number)
+        VALUES (?, ?, ?, ?)
             ON CONFLICT (cid) DO NOTHING
         """,
         cid,
         size,
         now,
+        number,
     )
-    [(created_at,)] = tx.all("SELECT created_at FROM blob WHERE cid = ?", cid)
-    return int(created_at)
+    [(created_at, number)] = tx.all("SELECT created_at, number FROM blob WHERE cid = ?", cid)
+    return created_at, number
 
 
 def mark_stored(tx: Transaction, cid: str, size: int, now: int) -> None:
-    """The bytes of *cid* are in the backend."""
+    """The bytes of *cid* were put into the backend, under the name of the row or of a new one.
+
+    The row is another one then for whoever has looked at the bytes before.
+    """
     tx.run(
         """
         INSERT INTO blob (cid, size, created_at, stored_at)
         VALUES (?, ?, ?, ?)
             ON CONFLICT (cid) DO UPDATE
-           SET stored_at = COALESCE(blob.stored_at, excluded.stored_at),
+           SET stored_at = excluded.stored_at,
+               verified_at = NULL,
                size = excluded.size
         """,
         cid,
@@ -211,10 +235,15 @@ def mark_lost(tx: Transaction, cid: str, now: int) -> None:
     hide_from_all(tx, cid)
 
 
-def find_size(tx: Transaction, cid: str) -> int | None:
-    """The size of *cid* in bytes, whether or not they are stored; None without a `blob` row."""
-    row = tx.one("SELECT size FROM blob WHERE cid = ?", cid)
-    return None if row is None else row[0]
+def renumber(tx: Transaction, cid: str, number: int) -> None:
+    """Give the blob, which counts as missing, another name: what lies under its own is removed."""
+    tx.run("UPDATE blob SET number = ? WHERE cid = ?", number, cid)
+
+
+def has_name(tx: Transaction, name: str) -> bool:
+    """Whether the bytes of a blob lie, or are to lie, under *name*."""
+    row = tx.one("SELECT number FROM blob WHERE cid = ?", cid_of_name(name))
+    return row is not None and object_name(cid_of_name(name), row[0]) == name
 
 
 def add_owner(tx: Transaction, entry: Entry) -> None:
@@ -267,7 +296,7 @@ def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[En
     rows = tx.all(
         """
         SELECT m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms
+               m.width, m.height, m.duration_ms, b.number
           FROM blob_metadata m
                JOIN blob b ON b.cid = m.cid
          WHERE m.probed_at IS NULL AND b.stored_at IS NOT NULL AND (m.creator_did, m.cid) > (?, ?)
@@ -352,9 +381,10 @@ def may_go(tx: Transaction, cid: str) -> bool:
     return stored is None or not is_kept_for_takedown(tx, cid)
 
 
-def forget(tx: Transaction, cid: str) -> None:
-    """Remove the `blob` row, which no account owns."""
-    tx.run("DELETE FROM blob WHERE cid = ?", cid)
+def forget(tx: Transaction, cid: str) -> str | None:
+    """Remove the `blob` row, which no account owns; the name that it had, None without a row."""
+    row = tx.one("DELETE FROM blob WHERE cid = ? RETURNING number", cid)
+    return None if row is None else object_name(cid, row[0])
 
 
 def is_owned(tx: Transaction, cid: str) -> bool:
@@ -385,7 +415,7 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
         SELECT a.takedown_at, a.deactivated_at, b.stored_at,
                EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
                m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms
+               m.width, m.height, m.duration_ms, b.number
           FROM account a
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = ?
                LEFT JOIN blob b ON b.cid = m.cid
@@ -445,7 +475,7 @@ def owners(tx: Transaction, cid: str) -> list[Holding]:
                a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
                m.unreferenced_since IS NOT NULL,
                m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms
+               m.width, m.height, m.duration_ms, b.number
           FROM blob_metadata m
                JOIN account a ON a.did = m.creator_did
                JOIN blob b ON b.cid = m.cid
@@ -469,7 +499,7 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
                a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
                m.unreferenced_since IS NOT NULL,
                m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms
+               m.width, m.height, m.duration_ms, b.number
           FROM blob_metadata m
                JOIN account a ON a.did = m.creator_did
                JOIN blob b ON b.cid = m.cid

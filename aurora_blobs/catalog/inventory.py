@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aurora_blobs.catalog.blobs import STATES, State, state_of
 from aurora_blobs.db import Transaction
+from aurora_blobs.protocol.cid import object_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -11,22 +12,29 @@ class BlobRow:
     """A `blob` row, its times in microseconds since the epoch.
 
     `stored_at` is None while the bytes are not stored. `kept`: an account owns the blob or a
-    takedown keeps it. `mime_type` is the first in the alphabet of those that its owners have.
+    takedown keeps it. `mime_type` is the first in the alphabet of those that its owners have. While
+    a row is the very same, nobody has put or removed bytes under its name.
     """
 
     cid: str
+    number: int
     size: int
     created_at: int
     stored_at: int | None
     mime_type: str | None
     kept: bool
 
+    @property
+    def name(self) -> str:
+        """What the bytes lie under in a store."""
+        return object_name(self.cid, self.number)
+
 
 def rows_between(tx: Transaction, low: str, high: str, limit: int) -> list[BlobRow]:
     """Up to *limit* rows with *low* < cid < *high*, by CID."""
     rows = tx.all(
         """
-        SELECT b.cid, b.size, b.created_at, b.stored_at,
+        SELECT b.cid, b.number, b.size, b.created_at, b.stored_at,
                (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid)
                AS mime_type,
                EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
@@ -47,7 +55,7 @@ def find_row(tx: Transaction, cid: str) -> BlobRow | None:
     """The row of *cid*."""
     row = tx.one(
         """
-        SELECT b.cid, b.size, b.created_at, b.stored_at,
+        SELECT b.cid, b.number, b.size, b.created_at, b.stored_at,
                (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid)
                AS mime_type,
                EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
@@ -61,22 +69,28 @@ def find_row(tx: Transaction, cid: str) -> BlobRow | None:
 
 
 def _blob_row(
-    cid: str, size: int, created_at: int, stored_at: int | None, mime_type: str | None, kept: int
+    cid: str,
+    number: int,
+    size: int,
+    created_at: int,
+    stored_at: int | None,
+    mime_type: str | None,
+    kept: int,
 ) -> BlobRow:
-    return BlobRow(cid, size, created_at, stored_at, mime_type, bool(kept))
+    return BlobRow(cid, number, size, created_at, stored_at, mime_type, bool(kept))
 
 
 def find_next(tx: Transaction, after: str) -> str | None:
-    """The first CID after *after* that has a row."""
-    row = tx.one("SELECT cid FROM blob WHERE cid > ? ORDER BY cid LIMIT 1", after)
-    return None if row is None else row[0]
+    """The name of the first blob with a CID after *after*."""
+    row = tx.one("SELECT cid, number FROM blob WHERE cid > ? ORDER BY cid LIMIT 1", after)
+    return None if row is None else object_name(*row)
 
 
 def find_next_stored(tx: Transaction, after: str) -> str | None:
-    """The first CID after *after* whose bytes are stored."""
+    """The name of the first blob with a CID after *after* whose bytes are stored."""
     row = tx.one(
         """
-        SELECT cid
+        SELECT cid, number
           FROM blob
          WHERE cid > ? AND stored_at IS NOT NULL
          ORDER BY cid
@@ -84,7 +98,7 @@ def find_next_stored(tx: Transaction, after: str) -> str | None:
         """,
         after,
     )
-    return None if row is None else row[0]
+    return None if row is None else object_name(*row)
 
 
 def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from aurora_blobs.db import Transaction
 from aurora_blobs.protocol.blob_refs import Reference
+from aurora_blobs.protocol.cid import object_name
 
 
 def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: str) -> bool:
@@ -96,12 +97,18 @@ def cids(tx: Transaction, did: str, after: str, since: str, limit: int) -> list[
 class Named:
     """A blob that records name, the first of their URIs, and the stored size in bytes.
 
-    The size is None unless the account owns the blob and its bytes are stored.
+    The size is None unless the account owns the blob and its bytes are stored, under `name`.
     """
 
     cid: str
+    number: int
     record_uri: str
     stored_size: int | None
+
+    @property
+    def name(self) -> str:
+        """What the bytes lie under in a store."""
+        return object_name(self.cid, self.number)
 
 
 def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
@@ -109,6 +116,7 @@ def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
     rows = tx.all(
         """
         SELECT r.cid,
+               COALESCE(MIN(b.number), 0) AS number,
                MIN(r.record_uri) AS record_uri,
                CASE WHEN b.stored_at IS NOT NULL THEN m.size END AS stored_size
           FROM record_blob r

@@ -65,7 +65,7 @@ def fsck(
         )
         if delete:
             strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
-            gone = strays if dry_run else delete_strays(database, backend, strays)
+            gone = strays if dry_run else delete_strays(database, backend, strays, clock)
             summary["deleted"] = gone
             if not as_json:
                 verb = "would delete" if dry_run else "deleted"

@@ -38,6 +38,7 @@ def migrate(target: str, jobs: int, as_json: bool) -> None:
         stores.first,
         stores.second,
         config.data_folder.spool,
+        clock,
         jobs=jobs,
         set_aside=lambda row: quarantine(database, backend, row, clock),
     )

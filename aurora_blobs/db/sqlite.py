@@ -214,9 +214,8 @@ class Database:
 
         *spend* says how much of the reserve for a full disk it may use up.
 
-        The block holds the only write lock. It uses neither network nor files, except to remove
-        bytes by the removal rule in catalog/blobs.py, and to ask for the size, version or mark of
-        such bytes. The before-commit hook may.
+        The block holds the only write lock. It uses neither network nor files, except to ask a
+        store where `stat_is_cheap` for the size of bytes. The before-commit hook may.
 
         Raises ServiceBusy, InsufficientStorage.
         """

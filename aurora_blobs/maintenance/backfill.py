@@ -64,7 +64,7 @@ class _StoredBytes:
         if start < self._start or stop > self._start + len(self._block):
             self._start = start
             with self._backend.open(
-                self._entry.cid, start, min(max(stop, start + _BLOCK), self._entry.size)
+                self._entry.name, start, min(max(stop, start + _BLOCK), self._entry.size)
             ) as file:
                 self._block = file.read()
         return self._block[start - self._start : stop - self._start]

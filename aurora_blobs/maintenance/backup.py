@@ -61,6 +61,7 @@ class Backup:
                 backend,
                 target,
                 self._folder.spool,
+                clock,
                 jobs=jobs,
                 set_aside=lambda row: quarantine(database, backend, row, clock),
             )
@@ -106,7 +107,7 @@ class Backup:
             with _opened(copy) as saved:
                 hand_over_stores(database, saved, backend, clock)
                 source = DiskBackend(self._folder.blobs, durable=False)
-                job = Migration(saved, source, backend, spool, jobs=jobs)
+                job = Migration(saved, source, backend, spool, clock, jobs=jobs)
                 self.progress = job.progress
                 yield from job.run(show(job.progress))
             before_swap()

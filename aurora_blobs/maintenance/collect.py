@@ -12,12 +12,14 @@ from typing import Literal
 
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if, finish_deletion
-from aurora_blobs.catalog import accounts, blobs, expiry
+from aurora_blobs.catalog import accounts, blobs, expiry, removals
 from aurora_blobs.catalog.expiry import ExpiredBlob
+from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import STORE_AWAY, InsufficientStorage
 from aurora_blobs.intake.stale_files import stale_files
+from aurora_blobs.protocol.cid import cid_of_name
 from aurora_blobs.storage.base import BlobBackend
 
 _STEP = 500  # rows per statement
@@ -28,6 +30,7 @@ Kind = Literal[
     "account",
     "temporary",
     "unheld",
+    "removal",
     "spool",
     "unfinished",
     "session",
@@ -165,6 +168,7 @@ class Collector:
 
     def _candidates(self, now: int) -> Iterator[_Candidate]:
         before = now - self._grace
+        yield from self._removals()
         yield from self._deleted_accounts()
         yield from self._temporary(before)
         yield from self._unowned(before)
@@ -226,6 +230,25 @@ class Collector:
             delete_unowned_if(check, self._database, self._backend, [cid], self._clock) is not None
         )
 
+    def _removals(self) -> Iterator[_Candidate]:
+        # Whatever their age: another one's that is under way may be done twice.
+        for removal in self._database.in_pages(
+            removals.unended, 0, lambda last: last.id, limit=_STEP
+        ):
+            found = Collected(
+                "removal",
+                "its removal has not ended",
+                cid=cid_of_name(removal.name),
+                since=removal.began_at,
+            )
+            yield found, partial(self._sweep, removal)
+
+    def _sweep(self, removal: Removal) -> bool:
+        self._backend.delete(removal.name)
+        with self._database.write(Spend.ALL) as tx:
+            removals.sweep(tx, removal, self._clock())
+        return True
+
     def _stale_files(self) -> Iterator[_Candidate]:
         for path, cid in stale_files(self._spool):
             try:
@@ -243,7 +266,7 @@ class Collector:
 
     def _remove_stale_file(self, path: Path, cid: str | None) -> bool:
         if cid is not None:
-            delete_unowned(self._database, self._backend, [cid], self._clock)
+            delete_unowned(self._database, self._backend, [cid], self._clock, leftovers=[cid])
         path.unlink(missing_ok=True)
         return True
 

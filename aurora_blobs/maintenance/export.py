@@ -65,7 +65,7 @@ class Export:
         with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT) as tar:
             for entry in self._blobs.entries(self._did):
                 try:
-                    source = self._blobs.backend.open(entry.cid, 0, entry.size)
+                    source = self._blobs.backend.open(entry.name, 0, entry.size)
                 except BlobNotFound:
                     yield lost(entry.cid, entry.size)
                     continue
@@ -82,7 +82,7 @@ class Export:
 
     def _copy(self, entry: Entry, target: BinaryIO) -> Finding | None:
         try:
-            source = self._blobs.backend.open(entry.cid)
+            source = self._blobs.backend.open(entry.name)
         except BlobNotFound:
             return lost(entry.cid, entry.size)
         with source:

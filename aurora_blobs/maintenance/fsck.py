@@ -6,10 +6,10 @@ from functools import partial
 from pathlib import Path
 
 from aurora_blobs.accounts.hiding import finish_hiding
-from aurora_blobs.blobs.deletion import delete_unowned
+from aurora_blobs.blobs.deletion import delete_unowned, finish_removals
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.verify import quarantine
-from aurora_blobs.catalog import blobs, inventory, record_usage
+from aurora_blobs.catalog import blobs, inventory, record_usage, removals
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
@@ -111,30 +111,32 @@ class Fsck:
 
     def _stray(self, stored: Stored) -> Finding | None:
         with self._database.read() as tx:
-            if inventory.find_row(tx, stored.cid) is not None:
+            # The collector ends a removal that broke off.
+            if blobs.has_name(tx, stored.name) or removals.is_under_way(tx, stored.name):
                 return None
-        if self._backend.size(stored.cid) is None:
+        if self._backend.size(stored.name) is None:
             return None
         return Finding(
             "stray",
-            stored.cid,
+            stored.name,
             f"{stored.size} bytes without a row; `--delete-strays` removes them",
         )
 
     def _lost(self, row: BlobRow, repair: bool) -> Finding | None:
-        # Under the write lock no collector is between removing bytes and removing their row.
+        if self._backend.size(row.name) is not None:
+            return None
+        self._backend.check_ours(recently=True)
         with self._database.write(Spend.ALL) as tx:
-            if inventory.find_row(tx, row.cid) != row or self._backend.size(row.cid) is not None:
+            if inventory.find_row(tx, row.cid) != row:
                 return None
             if repair:
-                self._backend.check_ours(recently=True)
                 blobs.mark_lost(tx, row.cid, self._clock())
         return lost(row.cid, row.size, repaired=repair)
 
     def _wrong_size(self, row: BlobRow, repair: bool) -> Finding | None:
         with self._database.read() as tx:
             unchanged = inventory.find_row(tx, row.cid) == row
-        size = self._backend.size(row.cid)
+        size = self._backend.size(row.name)
         if not unchanged or size is None or size == row.size:
             return None
         repaired = repair and quarantine(self._database, self._backend, row, self._clock)
@@ -161,9 +163,9 @@ class Fsck:
     def _abandoned(self, row: BlobRow) -> Finding | None:
         if not self._is_old(row):
             return None  # an upload or a deletion under way
-        if self._repair:
+        if self._repair and self._backend.size(row.name) is None:
             with self._database.write(Spend.ALL) as tx:
-                if inventory.find_row(tx, row.cid) == row and self._backend.size(row.cid) is None:
+                if inventory.find_row(tx, row.cid) == row:
                     blobs.forget(tx, row.cid)
         return Finding(
             "abandoned",
@@ -222,7 +224,9 @@ class Fsck:
         for path, cid in stale_files(self._spool):
             if self._repair:
                 if cid is not None:
-                    delete_unowned(self._database, self._backend, [cid], self._clock)
+                    delete_unowned(
+                        self._database, self._backend, [cid], self._clock, leftovers=[cid]
+                    )
                 path.unlink(missing_ok=True)
             yield Finding(
                 "stale upload",
@@ -259,17 +263,19 @@ def exposed(
             )
 
 
-def delete_strays(database: Database, backend: BlobBackend, cids: list[str]) -> list[str]:
-    """Remove the bytes of those of *cids* that still have no row; returns those that went."""
+def delete_strays(
+    database: Database, backend: BlobBackend, names: list[str], clock: Callable[[], int]
+) -> list[str]:
+    """Remove the bytes under those of *names* that are still no blob's; returns those that went."""
     gone: list[str] = []
-    for start in range(0, len(cids), _DELETE_STEP):
-        # Under one lock, so that no upload comes between the search for rows and the removal.
+    for start in range(0, len(names), _DELETE_STEP):
+        # Follows the removal rule of catalog/blobs.py.
+        backend.check_ours(recently=True)
         with database.write(Spend.ALL) as tx:
-            strays = [
-                cid
-                for cid in cids[start : start + _DELETE_STEP]
-                if inventory.find_row(tx, cid) is None
-            ]
-            failures = backend.delete_many(strays)
-        gone.extend(cid for cid in strays if cid not in failures)
+            step = names[start : start + _DELETE_STEP]
+            begun = removals.begin(
+                tx, [name for name in step if not blobs.has_name(tx, name)], clock()
+            )
+        failures = finish_removals(database, backend, begun, Spend.ALL)
+        gone.extend(removal.name for removal in begun if removal.name not in failures)
     return gone

@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.catalog import inventory
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
-from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.maintenance.walk import Finding, is_loss, side_by_side
@@ -43,18 +43,21 @@ class Migration:
         source: BlobBackend,
         target: BlobBackend,
         spool: Path,
+        clock: Callable[[], int],
         *,
         jobs: int,
         set_aside: Callable[[BlobRow], bool] = lambda row: False,
     ) -> None:
         """*set_aside* gets the row of a blob whose bytes in *source* are wrong.
 
-        It removes them from use and says whether it did.
+        It removes them from use and says whether it did. *clock* gives microseconds since the
+        epoch, UTC.
         """
         self._database = database
         self._source = source
         self._target = target
         self._spool = spool
+        self._clock = clock
         self._jobs = jobs
         self._set_aside = set_aside
         with database.read() as tx:
@@ -90,7 +93,7 @@ class Migration:
         for row, is_copied in self._stored_rows():
             if is_copied or not self._is_still_stored(row):
                 continue
-            if self._target.size(row.cid) != row.size and is_loss(self._database, row):
+            if self._target.size(row.name) != row.size and is_loss(self._database, row):
                 yield Finding(
                     "not copied", row.cid, f"its {row.size} bytes are not in the new store yet"
                 )
@@ -119,7 +122,7 @@ class Migration:
     def _copy(self, row: BlobRow) -> Finding | None:
         try:
             with (
-                self._source.open(row.cid) as file,
+                self._source.open(row.name) as file,
                 spooled(
                     file,
                     folder=self._spool,
@@ -131,20 +134,22 @@ class Migration:
             ):
                 if blob.cid != row.cid:
                     return self._wrong("wrong bytes", row)
+                blob.name = row.name
                 self._target.put(blob)
         except BlobNotFound:
             return self._not_found(row)
         except UploadIncomplete:
             return self._wrong("wrong size", row)
         if not self._is_still_stored(row):
-            self._undo_copy(row.cid)
+            # The blob was collected while it was copied.
+            delete_unowned(self._database, self._target, [], self._clock, leftovers=[row.name])
         return None
 
     def _wrong(self, kind: str, row: BlobRow) -> Finding:
         return Finding(kind, row.cid, "not copied: not those of its CID", self._set_aside(row))
 
     def _not_found(self, row: BlobRow) -> Finding | None:
-        if self._target.size(row.cid) == row.size or not self._is_still_stored(row):
+        if self._target.size(row.name) == row.size or not self._is_still_stored(row):
             return None  # uploaded to the new store or collected meanwhile
         if not is_loss(self._database, row):
             return None  # a deletion died before it was done
@@ -153,13 +158,7 @@ class Migration:
     def _is_still_stored(self, row: BlobRow) -> bool:
         with self._database.read() as tx:
             now = inventory.find_row(tx, row.cid)
-        return now is not None and now.stored_at is not None
-
-    def _undo_copy(self, cid: str) -> None:
-        # The blob was collected while it was copied. Follows the removal rule of catalog/blobs.py.
-        with self._database.write(Spend.ALL) as tx:
-            if inventory.find_row(tx, cid) is None:
-                self._target.delete(cid)
+        return now is not None and now.stored_at is not None and now.name == row.name
 
 
 @contextmanager

@@ -75,7 +75,7 @@ class Scrub:
         saved = time.monotonic()
         for row in rows(self._database, self.begins_after):
             if row.stored_at is not None:
-                right = is_intact(self._backend, row.cid, self._throttle.pause)
+                right = is_intact(self._backend, row.name, self._throttle.pause)
                 if right:
                     intact.append(row.cid)
                 elif self._is_unchanged(row):
@@ -116,7 +116,7 @@ class Scrub:
         return quarantine(self._database, self._backend, row, self._clock)
 
     def _found_again(self, row: BlobRow) -> Iterator[Finding]:
-        if self._backend.size(row.cid) is None:
+        if self._backend.size(row.name) is None:
             return
         finding = check_missing(
             self._database, self._backend, row, self._clock, repair=self._repair

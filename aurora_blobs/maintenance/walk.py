@@ -57,7 +57,7 @@ def check_missing(
     """
     if repair and find_again(database, backend, row, clock):
         return _found_again(row.cid, repaired=True)
-    intact = [is_intact(store, row.cid) for store in backend.stores]
+    intact = [is_intact(store, row.name) for store in backend.stores]
     with database.read() as tx:
         is_changed = inventory.find_row(tx, row.cid) != row
     if is_changed or all(right is None for right in intact):
@@ -187,8 +187,8 @@ def rows(database: Database, low: str = "", high: str = "~") -> Iterator[BlobRow
 def _merged(
     rows: list[BlobRow], stored: list[Stored]
 ) -> Iterator[tuple[BlobRow | None, Stored | None]]:
-    known = {row.cid: row for row in rows}
+    known = {row.name: row for row in rows}
     for found in stored:
-        yield known.pop(found.cid, None), found
+        yield known.pop(found.name, None), found
     for row in known.values():
         yield row, None

@@ -164,7 +164,7 @@ class Records:
         entry = None if state is None else state.entry
         if state is None or entry is None or not state.stored or state.taken_down:
             raise BlobNotFound(f"Could not find blob: {shown(reference.cid)}")
-        if self._backend.stat_is_cheap and self._backend.size(reference.cid) != entry.size:
+        if self._backend.stat_is_cheap and self._backend.size(entry.name) != entry.size:
             raise BlobNotFound(f"Could not find blob: {shown(reference.cid)}")
         if reference.mime_type != entry.mime_type:
             raise InvalidMimeType(

@@ -161,7 +161,7 @@ def test_looking_for_missing_blobs_pauses_after_ten_thousand_that_are_here(alice
     (backend.root / "one").write_bytes(b"x")
     with alice.services.database.write() as tx:
         for cid in cids:
-            tx.run("INSERT INTO blob VALUES (?, 1, 1, 1, NULL)", cid)
+            tx.run("INSERT INTO blob VALUES (?, 1, 1, 1, NULL, 0)", cid)
             tx.run(
                 "INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at)"
                 " VALUES (?, ?, 'a/b', 1, 1)",

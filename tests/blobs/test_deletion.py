@@ -22,7 +22,7 @@ from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.protocol.car import Repository
 from aurora_blobs.storage.disk import DiskBackend
 
-STEPS = 9  # of the deletion of the account below
+STEPS = 12  # of the deletion of the account below
 
 
 class Killed(BaseException):

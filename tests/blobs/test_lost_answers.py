@@ -45,8 +45,9 @@ def leave(core, did):
 
 
 def temporary(core):
-    core.upload(b"one")
+    entry = core.upload(b"one")
     core.clock.advance(GRACE + 1)
+    return entry
 
 
 def unowned(core):
@@ -61,8 +62,7 @@ def died(core):
 
 
 def wrong(core):
-    temporary(core)
-    core.backend.held[CID] = b"two"
+    core.backend.held[temporary(core).name] = b"two"
 
 
 def collect(core):
@@ -172,7 +172,8 @@ def test_bytes_of_a_refused_upload_that_a_disk_keeps_are_collected_later(
     path.rmdir()
     path.write_bytes(b"one")
     assert [(found.kind, found.failure) for found in core.collector(GRACE).run()] == [
-        ("spool", None)
+        ("removal", None),
+        ("spool", None),
     ]
     assert core.stored() == set()
     assert list(core.spool.iterdir()) == []

@@ -11,7 +11,7 @@ from support.project import TESTS
 from support.race_process import GRACE_SECONDS, open_core
 
 
-@pytest.mark.parametrize("kind", ["local", "remote", "silent"])
+@pytest.mark.parametrize("kind", ["local", "remote", "silent", "late local", "late remote"])
 @pytest.mark.parametrize("seconds", [3, pytest.param(75, marks=pytest.mark.long)])
 def test_no_referenced_blob_is_lost_and_nothing_is_left_over(tmp_path, seconds, kind):
     seed = os.environ.get("RACE_SEED", str(time.time_ns()))

@@ -55,7 +55,8 @@ def schema_of(path):
         [(version,)] = connection.execute("SELECT version FROM schema_version").fetchall()
     # ALTER and DROP leave other spaces, and quotes, than a script.
     texts = {
-        name: (kind, table, re.sub(r"[\s\"]+", " ", sql or "")) for kind, name, table, sql in found
+        name: (kind, table, re.sub(r'[\s"]+', " ", re.sub(r"\s+([,)])", r"\1", sql or "")))
+        for kind, name, table, sql in found
     }
     return texts, version
 

@@ -26,7 +26,7 @@ def filled(core):
 @pytest.fixture
 def migrate(core, tmp_path):
     def migrate(source, target):
-        job = Migration(core.database, source, target, core.spool, jobs=4)
+        job = Migration(core.database, source, target, core.spool, core.clock, jobs=4)
         return list(job.run(lambda size: None)) + list(job.verify()), job.progress
 
     return migrate
@@ -125,18 +125,17 @@ def scrub(core, dry_run=False):
 
 
 def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
-    data = {
-        on_s3.upload(content).cid: content for content in (b"flipped", b"short", b"lost", b"fine")
-    }
-    flipped, short, lost, _ = data
-    store = s3_server.client()
-    stray = on_s3.upload(b"stray").cid
+    contents = (b"flipped", b"short", b"lost", b"fine", b"stray")
+    entries = [on_s3.upload(content) for content in contents]
+    flipped, short, lost, _, unknown = (entry.cid for entry in entries)
+    keys = [on_s3.backend.key(entry.name) for entry in entries]
+    store, stray = s3_server.client(), entries[-1].name
     with on_s3.database.write() as tx:
-        tx.run("DELETE FROM blob_metadata WHERE cid = ?", stray)
-        tx.run("DELETE FROM blob WHERE cid = ?", stray)
-    store.put_object(Bucket=BUCKET, Key=on_s3.backend.key(flipped), Body=b"flopped")
-    store.put_object(Bucket=BUCKET, Key=on_s3.backend.key(short), Body=b"sho")
-    store.delete_object(Bucket=BUCKET, Key=on_s3.backend.key(lost))
+        tx.run("DELETE FROM blob_metadata WHERE cid = ?", unknown)
+        tx.run("DELETE FROM blob WHERE cid = ?", unknown)
+    store.put_object(Bucket=BUCKET, Key=keys[0], Body=b"flopped")
+    store.put_object(Bucket=BUCKET, Key=keys[1], Body=b"sho")
+    store.delete_object(Bucket=BUCKET, Key=keys[2])
     store.put_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg", Body=b"?")
 
     assert fsck(on_s3) == {
@@ -153,10 +152,10 @@ def test_each_planted_fault_is_found_and_healed(on_s3, s3_server, tmp_path):
     }
     fsck(on_s3, repair=True)
     scrub(on_s3)
-    assert delete_strays(on_s3.database, on_s3.backend, [stray]) == [stray]
+    assert delete_strays(on_s3.database, on_s3.backend, [stray], on_s3.clock) == [stray]
     store.delete_object(Bucket=BUCKET, Key=f"{tmp_path.name}/cat.jpg")
     assert fsck(on_s3) == {("missing", cid, False) for cid in (flipped, short, lost)}
-    for content in data.values():
+    for content in contents:
         on_s3.blobs.upload(Incoming(stream=io.BytesIO(content), did=ALICE))
     assert fsck(on_s3) == scrub(on_s3) == set()
 

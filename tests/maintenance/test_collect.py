@@ -8,7 +8,7 @@ from support.backends import UnfinishedUploadBackend
 from support.service_core import blob_of
 
 from aurora_blobs.blobs.upload import Incoming
-from aurora_blobs.catalog import accounts, blobs, invites, sessions, takedowns, tokens
+from aurora_blobs.catalog import accounts, blobs, invites, removals, sessions, takedowns, tokens
 from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
@@ -262,10 +262,9 @@ def test_a_store_that_is_away_ends_the_run_and_nothing_is_lost(core):
 
     assert [collected.failure for collected in told] == ["the store is away"] * 3
     assert core.stored() == cids
-    assert [collected.kind for collected in collect(core)] == ["temporary"] * 7
-    core.clock.advance(GRACE + 1)
-    assert [collected.kind for collected in collect(core)] == ["unheld"] * 3
+    assert [collected.kind for collected in collect(core)] == ["removal"] * 3 + ["temporary"] * 7
     assert core.stored() == set()
+    assert collect(core) == []
 
 
 def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(core):
@@ -281,24 +280,40 @@ def test_an_account_is_deleted_while_the_store_is_away_and_its_bytes_go_later(co
     assert core.stored() == set()
 
 
-def test_bytes_a_store_failed_to_delete_get_a_new_row_so_no_upload_relies_on_them(
-    core,
-):
+def test_bytes_whose_removal_was_not_answered_are_relied_on_by_no_upload(core):
     class Failing(DiskBackend):
-        def delete_many(self, cids):
-            super().delete_many(cids)
-            return {cids[-1]: BackendUnavailable("no answer came, though it is gone")}
+        def delete_many(self, names):
+            super().delete_many(names)
+            return {names[-1]: BackendUnavailable("no answer came, though it is gone")}
 
-    last = sorted(core.upload(bytes([number])).cid for number in range(3))[-1]
-    ((pinned,),) = [row[2:3] for row in core.rows()["blob"] if row[0] == last]
+    entry = core.upload(b"one")
     core.blobs.backend = Failing(core.backend.root, durable=False)
-    core.clock.advance(1)
 
     core.blobs.delete_account(ALICE)
 
-    ((cid, _, created_at, stored_at, _),) = core.rows()["blob"]
-    assert (cid, stored_at) == (last, None)
-    assert created_at > pinned
+    assert core.rows()["blob"] == []
+    again = core.upload(b"one", did=BOB)
+    core.backend.delete(entry.name)  # it may come at any time
+    assert core.read(again) == b"one"
+    assert [found.kind for found in collect(core)] == ["removal"]
+    assert core.upload(b"one", did=BOB).name == again.name != entry.name
+
+
+@pytest.mark.parametrize("number, kept", [(7, 0), (0, 1)], ids=["a number", "the CID alone"])
+def test_a_removal_that_broke_off_is_ended_once_and_keeps_a_name_that_could_come_again(
+    core, store, number, kept
+):
+    name = store(core.backend, b"one", number)
+    with core.database.write() as tx:
+        removals.begin(tx, [name], core.clock())
+
+    told = [(found.kind, found.cid, found.failure) for found in collect(core)]
+
+    assert told == [("removal", name.partition(".")[0], None)]
+    assert core.stored() == set()
+    assert collect(core) == []
+    with core.database.read() as tx:
+        assert tx.one("SELECT COUNT(*) FROM removal") == (kept,)
 
 
 def test_an_account_is_deleted_in_steps_that_block_no_one(core):
@@ -373,7 +388,7 @@ def test_bytes_that_come_again_while_the_collector_comes_to_them_stay(core):
         core.database.write() as tx
     ):  # another collector removed it, and an upload to a network store began
         blobs.forget(tx, second)
-        blobs.pin(tx, second, 1, core.clock())
+        blobs.pin(tx, second, 1, 1, core.clock())
 
     assert list(run) == []
     assert core.stored() == {second}

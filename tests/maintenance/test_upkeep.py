@@ -195,18 +195,18 @@ def test_bytes_that_were_replaced_while_they_were_read_stay(eventful):
     assert manager.describe(ALICE, cid, viewer=ALICE).size == 5
 
 
-def test_a_stray_is_reported_and_removed_only_when_asked(database, manager, store, fsck):
+def test_a_stray_is_reported_and_removed_only_when_asked(database, manager, store, fsck, clock):
     cid = store(manager.backend, b"nobody's")
 
     assert fsck(repair=True) == [("stray", cid, False)]
-    assert delete_strays(database, manager.backend, [cid]) == [cid]
+    assert delete_strays(database, manager.backend, [cid], clock) == [cid]
     assert fsck() == []
 
 
-def test_a_stray_that_was_uploaded_meanwhile_stays(database, manager, upload):
+def test_a_stray_that_was_uploaded_meanwhile_stays(database, manager, upload, clock):
     cid = upload(b"mine")
 
-    assert delete_strays(database, manager.backend, [cid]) == []
+    assert delete_strays(database, manager.backend, [cid], clock) == []
     assert manager.backend.size(cid) == 4
 
 
@@ -450,7 +450,7 @@ def test_bytes_that_a_move_finds_wrong_are_set_aside(
     plant(wrong, b"wrong")
     plant(short, b"who")
     job = Migration(
-        *(database, manager.backend, target, spool_folder),
+        *(database, manager.backend, target, spool_folder, clock),
         jobs=2,
         set_aside=lambda row: quarantine(database, manager.backend, row, clock),
     )
@@ -541,9 +541,9 @@ def target():
 
 
 @pytest.fixture
-def migrate(database, manager, target, spool_folder):
+def migrate(database, manager, target, spool_folder, clock):
     def migrate():
-        job = Migration(database, manager.backend, target, spool_folder, jobs=2)
+        job = Migration(database, manager.backend, target, spool_folder, clock, jobs=2)
         findings = list(job.run(lambda size: None)) + list(job.verify())
         return [(finding.kind, finding.subject) for finding in findings], job.progress
 

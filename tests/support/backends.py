@@ -8,6 +8,29 @@ from aurora_blobs.storage.base import Store, Stored, Unfinished
 from aurora_blobs.storage.disk import DiskBackend
 
 
+class OutsideTransactions:
+    """Before a class of stores: no call of it inside a transaction of `database`."""
+
+    database = None
+
+    def __getattribute__(self, name):
+        found = super().__getattribute__(name)
+        if name not in _CALLS or self.database is None:
+            return found
+
+        def call(*arguments, **named):
+            self.database.one_shot().one("SELECT 1")  # RuntimeError: transactions do not nest
+            return found(*arguments, **named)
+
+        return call
+
+
+_CALLS = (
+    *("put", "open", "size", "delete", "delete_many", "scan", "version", "quarantine", "probe"),
+    *("purge_quarantine", "confirm", "check_ours", "read_mark_bytes", "write_mark_bytes"),
+)
+
+
 class MemoryBackend(Store):
     """Bytes in a dict."""
 

@@ -1,6 +1,6 @@
 """A process of the race test: uploads, writes and deletes records, collects, and checks.
 
-``python -m support.race_process FOLDER NAME SEED SECONDS local|remote|silent`` exits with status 1
+``python -m support.race_process FOLDER NAME SEED SECONDS KIND`` exits with status 1
 and prints what failed.
 """
 
@@ -14,6 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from support.accounts import ALICE, BOB
+from support.backends import OutsideTransactions
 from support.cids import cid_of
 from support.service_core import ServiceCore, blob_of
 
@@ -34,7 +35,7 @@ MAX_RECORDS = 1  # a racer with more deletes one
 COLLECTION = "com.example.race"
 
 
-class Remote(DiskBackend):
+class Remote(OutsideTransactions, DiskBackend):
     """A disk store that claims to be on the network."""
 
     stat_is_cheap = False
@@ -50,7 +51,29 @@ class Silent(Remote):
         return failures
 
 
-BACKENDS = {"local": DiskBackend, "remote": Remote, "silent": Silent}
+class Late:
+    """Before a class of stores: its removals often come late, as if a lock was lost meanwhile."""
+
+    def delete_many(self, names):
+        time.sleep(random.choice((0, 0, 0.002, 0.05)))
+        return super().delete_many(names)
+
+
+class LateLocal(Late, DiskBackend):
+    """A disk store whose removals come late."""
+
+
+class LateRemote(Late, Remote):
+    """A remote store whose removals come late."""
+
+
+BACKENDS = {
+    "local": DiskBackend,
+    "remote": Remote,
+    "silent": Silent,
+    "late local": LateLocal,
+    "late remote": LateRemote,
+}
 
 
 def content(number):
@@ -59,7 +82,9 @@ def content(number):
 
 def open_core(folder, kind):
     backend = BACKENDS[kind](folder / "blobs", durable=False)
-    return ServiceCore(folder, clock=system_clock, backend=backend, grace_seconds=GRACE_SECONDS)
+    core = ServiceCore(folder, clock=system_clock, backend=backend, grace_seconds=GRACE_SECONDS)
+    backend.database = core.database
+    return core
 
 
 class Racer:

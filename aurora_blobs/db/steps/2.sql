@@ -1,5 +1,19 @@
 -- From version 1, that of 0.1.0, to 2. Development versions have made some of these tables already.
 
+ALTER TABLE blob ADD COLUMN number BIGINT NOT NULL DEFAULT 0;
+
+CREATE TABLE IF NOT EXISTS removal (
+    id       BIGINT PRIMARY KEY,
+    cid      TEXT   NOT NULL,
+    number   BIGINT NOT NULL,
+    began_at BIGINT NOT NULL,
+    swept_at BIGINT
+);
+
+CREATE INDEX IF NOT EXISTS removal_by_cid ON removal (cid);
+
+CREATE INDEX IF NOT EXISTS removal_not_swept ON removal (id) WHERE swept_at IS NULL;
+
 CREATE TABLE IF NOT EXISTS account_deletion (
     did        TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
     started_at BIGINT NOT NULL
