@@ -1,8 +1,8 @@
 """Puts the service together: one Flask application from one set of settings."""
 
 import logging
-import sqlite3
 from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
 
 from flask import Flask
@@ -22,9 +22,15 @@ from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import system_clock
-from aurora_blobs.config import MOST_USUAL_WORKERS, Config
+from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
 from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
-from aurora_blobs.errors import STORE_AWAY, InsufficientStorage, StoreNotOurs
+from aurora_blobs.errors import (
+    STORE_AWAY,
+    DatabaseError,
+    InsufficientStorage,
+    ServiceBusy,
+    StoreNotOurs,
+)
 from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.protocol.lexicons import open_lexicons
@@ -112,38 +118,53 @@ def check_stores(app: Flask) -> None:
 
 def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
-    database = _open_database(config, public_links, upgrades=makes)
-    try:
-        services = _assemble(config, clock, database, public_links)
-        database.space.prepare()
-        services.blobs.recover_or_leave()
-        public_links.purge()
-    except OSError as error:
-        raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
+    with ExitStack() as undo:
+        database = _open_database(config, public_links)
+        undo.callback(database.close)
+        _prepare_database(config, database, upgrades=makes)
+        try:
+            services = _assemble(config, clock, database, public_links)
+            database.space.prepare()
+            services.blobs.recover_or_leave()
+            public_links.purge()
+        except OSError as error:
+            raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
+        undo.pop_all()
     return services
 
 
-def _open_database(config: Config, public_links: PublicLinks, *, upgrades: bool) -> Database:
+def _open_database(config: Config, public_links: PublicLinks) -> Database:
     try:
-        database = open_database(
-            config.database,
-            durable=config.durability == "full",
-            before_commit=public_links.before_commit,
-            space=disk_space(config.database, config.data_folder, config.disk_reserve),
-        )
+        space = disk_space(config.database, config.data_folder, config.disk_reserve)
+    except OSError as error:
+        raise _no_database(config, error) from error
+    return open_database(
+        config.database,
+        durable=config.durability == "full",
+        before_commit=public_links.before_commit,
+        space=space,
+        connections=config.database_connections,
+    )
+
+
+def _prepare_database(config: Config, database: Database, *, upgrades: bool) -> None:
+    try:
         if upgrades:
             database.upgrade(SCHEMA.read_text())
         else:
             database.check_version()
-    except (OSError, sqlite3.Error) as error:
-        if config.database_url is None:
-            raise config.refusal(
-                "data_dir", f"a folder that can be written, its database too: {error}"
-            ) from error
-        raise config.refusal(
-            "database_url", f"sqlite:PATH of a database that can be written: {error}"
-        ) from error
-    return database
+    except (OSError, DatabaseError, ServiceBusy) as error:
+        raise _no_database(config, error.__cause__ or error) from error
+
+
+def _no_database(config: Config, error: BaseException) -> ConfigError:
+    reason = " ".join(str(error).split())
+    is_elsewhere = config.database_url is not None
+    if is_postgresql(config.database):
+        is_elsewhere = not isinstance(error, OSError)
+    if is_elsewhere:
+        return config.refusal("database_url", f"that of a database that can be written: {reason}")
+    return config.refusal("data_dir", f"a folder that can be written, its database too: {reason}")
 
 
 def _assemble(

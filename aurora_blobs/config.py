@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 from aurora_blobs.config_values import (
     Limit,
@@ -79,9 +80,17 @@ class Config:
         "holds the database, `blobs/`, `spool/`, `jwt.secret`, `images/`, `public/`",
     )
     database_url: str | None = _setting(
-        matching(r"sqlite:(?!:memory:).+", "sqlite:PATH"),
+        matching(
+            r"sqlite:(?!:memory:).+|postgres(ql)?://.+", "sqlite:PATH, or postgresql://HOST/NAME"
+        ),
         None,
-        "`sqlite:PATH`; unset: `aurora.sqlite3` in the data folder",
+        "`sqlite:PATH`, or `postgresql://…` as in [postgresql.md](postgresql.md); "
+        "unset: `aurora.sqlite3` in the data folder",
+    )
+    database_connections: int = _setting(
+        whole_number(1, 1000),
+        8,
+        "connections to PostgreSQL per process; whoever waits 10 seconds for one gets 503",
     )
     storage: str = _setting(
         one_of(*STORES), "disk", "where the bytes of blobs are stored: `disk` or `s3`"
@@ -348,6 +357,7 @@ class Config:
                     raise _refusal(setting, text, str(error)) from None
         config = cls(**values)
         _check_s3(config)
+        _check_database(config)
         return config
 
     def refusal(self, name: str, accepted: str) -> ConfigError:
@@ -405,8 +415,22 @@ def _check_s3(config: Config) -> None:
         )
 
 
+def _check_database(config: Config) -> None:
+    # Each node would make one of its own, and refuse the tokens of the others.
+    if is_postgresql(config.database) and config.jwt_secret is None:
+        raise ConfigError(
+            f"{PREFIX}JWT_SECRET is unset: accepted is a secret of all processes that use the "
+            f"database, since {PREFIX}DATABASE_URL names PostgreSQL"
+        )
+
+
+def is_postgresql(url: str) -> bool:
+    """Whether the database *url* is one of PostgreSQL; else it is of SQLite."""
+    return url.startswith(("postgresql://", "postgres://"))
+
+
 def _refusal(setting: Any, text: str, accepted: str) -> ConfigError:
-    shown = "(hidden)" if setting.metadata["secret"] else repr(_masked(text))
+    shown = "(hidden)" if setting.metadata["secret"] else repr(masked(text))
     return ConfigError(f"{_variable(setting)}={shown}: accepted is {accepted}")
 
 
@@ -417,7 +441,7 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
     is_secret = re.search("SECRET|PASS|KEY|TOKEN", variable) or any(
         known[PREFIX + name].metadata["secret"] for name in near
     )
-    shown = "(hidden)" if is_secret else repr(_masked(text))
+    shown = "(hidden)" if is_secret else repr(masked(text))
     page = "docs/settings.md"
     hint = f"is {PREFIX}{near[0]}, or another of {page}" if near else f"are those of {page}"
     return ConfigError(f"{variable}={shown}: no such setting; accepted {hint}")
@@ -426,7 +450,7 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
 def _shown(config: Config, setting: Any) -> str:
     value = getattr(config, setting.name)
     if setting.name == "database_url":
-        return _masked(config.database)
+        return masked(config.database)
     if setting.name == "signups":
         return config.signup_policy
     if value is None:
@@ -436,9 +460,16 @@ def _shown(config: Config, setting: Any) -> str:
         return _MASK
     if isinstance(value, bool):
         return str(int(value))
-    return _masked(",".join(value) if isinstance(value, tuple) else str(value))
+    return masked(",".join(value) if isinstance(value, tuple) else str(value))
 
 
-def _masked(text: str) -> str:
-    """*text* without the password of a URL, also of one that does not parse."""
-    return re.sub(r"(//[^/:@\s]*:)\S+@", rf"\1{_MASK}@", text)
+def masked(text: str) -> str:
+    """*text* without the password of a URL, before its host or after a ``?``; it need not parse."""
+    text = re.sub(r"(//[^/:@\s]*:).+@", rf"\1{_MASK}@", text)
+    return re.sub(r"([?&])([^=&]*)=([^&]*)", _masked_parameter, text)
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    before, name, value = found.groups()
+    shown = _MASK if "pass" in unquote(name).lower() else value
+    return f"{before}{name}={shown}"

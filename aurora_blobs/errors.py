@@ -300,6 +300,10 @@ class InsufficientStorage(BlobServiceError):
     retry_after = 60  # a guess: somebody has to make space
 
 
+class DatabaseError(Exception):
+    """What an engine of the database fails with where neither waiting nor space helps."""
+
+
 class ServiceBusy(BlobServiceError):
     """Worth another try: the database was locked for long, or an upload's blob was collected."""
 

@@ -4,7 +4,6 @@ A counter is one row. It changes in the transaction of what it counts, where the
 a failure is not counted.
 """
 
-import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AuthenticationRequired,
     BlobServiceError,
+    DatabaseError,
     InsufficientStorage,
     RateLimitExceeded,
     ServiceBusy,
@@ -149,7 +149,7 @@ class Limits:
                 count_use(tx, "failures", subject, limit, now)
         except RateLimitExceeded:
             raise
-        except (BlobServiceError, OSError, sqlite3.Error):
+        except (BlobServiceError, OSError, DatabaseError):
             self._counts_first = True
             raise
         self._counts_first = not self._database.space.is_whole()

@@ -14,7 +14,7 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
-from aurora_blobs.config import MAX_S3_OBJECT, Config
+from aurora_blobs.config import MAX_S3_OBJECT, Config, masked
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.protocol.lexicons import Lexicons
@@ -97,7 +97,7 @@ def open_services(app: Flask, *, makes: bool = False) -> Services:
     if "aurora_blobs" not in app.extensions:
         database = app.extensions["aurora_blobs.config"].database
         if not makes and not is_there(database):
-            raise NoDatabase(f"no database at {database.removeprefix('sqlite:')}")
+            raise NoDatabase(f"no database at {masked(database).removeprefix('sqlite:')}")
         app.extensions["aurora_blobs"] = app.extensions["aurora_blobs.open"](makes=makes)
     found: Services = app.extensions["aurora_blobs"]
     return found

@@ -5,6 +5,7 @@ import io
 import pytest
 from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
+from support.databases import ENGINE, clean, database_url
 from support.open_files import open_files
 from support.service_core import ServiceCore
 from support.services import close, services_of
@@ -15,6 +16,22 @@ from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.protocol.cid import object_name
 from aurora_blobs.thumbnails.pool import WorkerPool
+
+ENGINES = {"sqlite", "postgresql"}
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leave out what looks into the other engine of the database."""
+    (other,) = ENGINES - {ENGINE}
+    config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker(other)])
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
+
+
+@pytest.fixture(autouse=True)
+def empty_databases():
+    """No test finds the rows of another one."""
+    yield
+    clean()
 
 
 @pytest.fixture
@@ -31,7 +48,7 @@ def pool():
 
 @pytest.fixture
 def database(tmp_path):
-    database = open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
+    database = open_database(database_url(tmp_path / "aurora.sqlite3"), durable=False)
     database.upgrade(SCHEMA.read_text())
     yield database
     database.close()
@@ -74,6 +91,10 @@ def open_app(tmp_path, clock):
         environ = {f"AURORA_BLOBS_{name}": value for name, value in settings.items()}
         environ.setdefault("AURORA_BLOBS_DATA_DIR", str(tmp_path / f"data{len(opened)}"))
         environ.setdefault("AURORA_BLOBS_DISK_RESERVE", "0")
+        if ENGINE == "postgresql":
+            path = f"{environ['AURORA_BLOBS_DATA_DIR']}/aurora.sqlite3"
+            environ.setdefault("AURORA_BLOBS_DATABASE_URL", database_url(path))
+            environ.setdefault("AURORA_BLOBS_JWT_SECRET", "a secret of all nodes")
         app = create_app(Config.from_environ(environ), clock=clock)
         opened.append(app)
         return app

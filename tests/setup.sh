@@ -36,6 +36,8 @@ need systemd-analyze systemd
 need chromium chromium
 need mmdebstrap mmdebstrap
 need podman podman
+need /usr/lib/postgresql postgresql
+need setpriv util-linux
 need podman-compose podman-compose
 need runc runc  # crun takes no mixture of both kinds of cgroups
 need /usr/lib/podman/netavark netavark

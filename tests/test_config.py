@@ -261,16 +261,45 @@ def test_secrets_are_masked_wherever_settings_are_shown():
         ("OAUTH_JWKS_URL", "https://:geheim@pds.test", "https://:********@pds.test"),
         ("OAUTH_ISSUER", "https://ann@pds.test:80", "https://ann@pds.test:80"),
         ("DATABASE_URL", "sqlite://ann:geheim@host/db", "sqlite://ann:********@host/db"),
+        ("DATABASE_URL", "postgresql://ann:geheim@host/db", "postgresql://ann:********@host/db"),
+        ("DATABASE_URL", "postgresql://ann:ge heim@host/db", "postgresql://ann:********@host/db"),
+        (
+            "DATABASE_URL",
+            "postgresql://h/db?user=ann&password=geheim&application_name=x",
+            "postgresql://h/db?user=ann&password=********&application_name=x",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://h/db?p%61ssword=geheim",
+            "postgresql://h/db?p%61ssword=********",
+        ),
+        (
+            "DATABASE_URL",
+            "postgresql://h/db?sslpassword=geheim",
+            "postgresql://h/db?sslpassword=********",
+        ),
     ],
 )
 def test_a_password_in_a_url_is_masked(name, text, shown):
-    assert effective(config(**{name: text}))[f"AURORA_BLOBS_{name}"] == shown
+    settings = {"JWT_SECRET": "sixteen bytes at least", name: text}
+
+    assert effective(config(**settings))[f"AURORA_BLOBS_{name}"] == shown
+
+
+@pytest.mark.parametrize("url", ["postgresql://host/db", "postgres://host/db"])
+def test_processes_on_one_postgresql_share_their_secret(url):
+    with pytest.raises(ConfigError, match="AURORA_BLOBS_JWT_SECRET is unset"):
+        config(DATABASE_URL=url)
+
+    assert config(DATABASE_URL=url, JWT_SECRET="sixteen bytes at least").database == url
 
 
 @pytest.mark.parametrize(
     "name, text",
     [
-        ("DATABASE_URL", "postgresql://ann:geheim@host/db"),
+        ("DATABASE_URL", "mysql://ann:geheim@host/db"),
+        ("DATABASE_URL", "mysql://host/db?password=geheim&user=ann"),
+        ("DATABASE_URL", "mysql://ann:with a geheim@host/db"),
         ("PLC_URL", "ftp://ann:geheim@plc.test"),
         ("PLC_URL", "https://ann:ge/geheim@plc.test"),
         ("REDIS_URL", "redis://:geheim@host"),

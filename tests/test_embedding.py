@@ -51,6 +51,7 @@ def test_a_blob_is_kept_until_it_is_deleted(store, tmp_path):
     assert entry.unreferenced_since is None
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "rules, is_kept", [(None, False), (UploadRules(grace_seconds=10**9), True)]
 )

@@ -48,6 +48,7 @@ HOMES = {
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",
     "pillow_heif": "thumbnails.derive",
+    "psycopg": "db.postgresql",
     "werkzeug": "app api",
 }
 
@@ -154,7 +155,7 @@ def test_flask_is_at_the_rim_alone():
     ] == []
 
 
-@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL"])
+@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL", "psycopg"])
 def test_slow_imports_wait_until_they_are_needed(package):
     program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"
 

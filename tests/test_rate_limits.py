@@ -2,6 +2,7 @@
 
 import pytest
 from support.clock import Clock
+from support.databases import database_url
 
 from aurora_blobs.catalog.tokens import use_token
 from aurora_blobs.config import Config
@@ -58,9 +59,9 @@ def test_a_right_guess_over_the_limit_is_refused_like_a_wrong_one(database, cloc
                 guess(limits)
 
 
-def test_processes_share_the_counters(database, clock):
+def test_processes_share_the_counters(database, clock, tmp_path):
     config = Config(failures_per_address=Limit(1, 300))
-    other = open_database(f"sqlite:{database.path}", durable=False)
+    other = open_database(database_url(tmp_path / "aurora.sqlite3"), durable=False)
     with pytest.raises(AuthenticationRequired):
         guess(Limits(config, database, clock))
 

@@ -1,12 +1,11 @@
 """The health check."""
 
-import sqlite3
-
 from flask import Blueprint, Response, jsonify
 
 from aurora_blobs import __version__
 from aurora_blobs.api.xrpc import query
 from aurora_blobs.catalog import schema
+from aurora_blobs.errors import DatabaseError, ServiceBusy
 from aurora_blobs.services import services
 
 bp = Blueprint("health", __name__)
@@ -26,6 +25,6 @@ def _database_works() -> bool:
     try:
         with services().database.read() as tx:
             schema.version(tx)
-    except sqlite3.Error:
+    except (DatabaseError, ServiceBusy):
         return False
     return True

@@ -22,7 +22,7 @@ from aurora_blobs.cli.options import FOLDER, json_option
 from aurora_blobs.cli.output import errors_in_one_line, show
 from aurora_blobs.cli.scrub import scrub
 from aurora_blobs.cli.takedowns import takedown
-from aurora_blobs.config import effective
+from aurora_blobs.config import effective, masked
 from aurora_blobs.db import SCHEMA_VERSION, open_database
 from aurora_blobs.maintenance.backup import Backup
 from aurora_blobs.services import current_config, open_services
@@ -41,7 +41,7 @@ def init_db(backup: Path | None) -> None:
         if backup is not None:
             _copy_older_database(Backup(backup))
         database = open_services(current_app, makes=True).config.database
-    click.echo(f"{database} is ready")
+    click.echo(f"{masked(database)} is ready")
 
 
 def _copy_older_database(backup: Backup) -> None:

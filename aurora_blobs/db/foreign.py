@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from aurora_blobs.db.sqlite import Row
+from aurora_blobs.db.seam import Row
 from aurora_blobs.protocol.quoting import shown
 
 # Guesses, each far above what a table of short texts needs.

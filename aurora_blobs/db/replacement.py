@@ -9,13 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db.sqlite import (
-    SCHEMA_VERSION,
-    Database,
-    add_functions,
-    stated_version,
-    statements,
-)
+from aurora_blobs.db.seam import SCHEMA_VERSION
+from aurora_blobs.db.sqlite import SqliteDatabase, add_functions, stated_version, statements
 from aurora_blobs.regular_files import NotRegular, open_regular
 from aurora_blobs.storage.group_fsync import sync_file, sync_folder
 
@@ -142,7 +137,7 @@ def _check(source: Path, copy: Path, schema: str) -> None:
         [(verdict,)] = connection.execute("PRAGMA integrity_check(1)").fetchall()
         if verdict != "ok":
             raise DatabaseRefused(f"{source} is damaged: {verdict}")
-    database = Database(copy, durable=True)
+    database = SqliteDatabase(copy, durable=True)
     try:
         database.upgrade(schema)
     finally:

@@ -5,35 +5,36 @@ import logging
 import os
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from types import TracebackType
 from weakref import WeakSet
 
-from aurora_blobs.config import ConfigError
-from aurora_blobs.data_folder import DataFolder
+from aurora_blobs.db.keys import Key
+from aurora_blobs.db.seam import (
+    BUSY,
+    BUSY_SECONDS,
+    NO_RESERVE,
+    SCHEMA_VERSION,
+    STEPS,
+    CommitHook,
+    Database,
+    Row,
+    Transaction,
+    known_version,
+    no_hook,
+    version_in,
+)
 from aurora_blobs.disk_space import DiskSpace, Spend, is_full
-from aurora_blobs.errors import InsufficientStorage, ServiceBusy
+from aurora_blobs.errors import DatabaseError, InsufficientStorage, ServiceBusy
 from aurora_blobs.storage.group_fsync import GroupFsync, make_folder
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
-_STEPS = Path(__file__).parent / "steps"  # <version>.sql leads from the one before to it
-BUSY_SECONDS = 10  # a lock held longer is answered with 503
 # Kept open for the next transaction. Each may hold 2 MB of pages, and a process may have hundreds
 # of threads.
 IDLE_CONNECTIONS = 16
-_BUSY = "The database is busy, please try again."
-# What a step of `Database.in_steps` may change. 1,000 rows take 20 to 50 ms, 4 MiB of text 40 ms
-# (measured), for which all other writers wait.
-STEP_ROWS = 1000
-STEP_BYTES = 4 * 2**20
-# Seconds between two steps of one job. Without them its thread takes the lock again before any
-# thread that waits has woken up.
-_STEP_PAUSE = 0.001
 _CACHED_STATEMENTS = 256  # more than the package has: each is parsed once per connection
 # A commit that finds this many pages of 4 KiB in the log copies them into the file, while all other
 # writers wait. An upload changes a dozen pages, many of them the same ones: with SQLite's default
@@ -41,38 +42,22 @@ _CACHED_STATEMENTS = 256  # more than the package has: each is parsed once per c
 _CHECKPOINT_PAGES = 4000
 # On a full disk the log is emptied only if its readers are done by then.
 _READERS_MILLISECONDS = 100
-_NO_RESERVE = DiskSpace()
-
-Row = tuple[Any, ...]
-_Key = TypeVar("_Key")
-_Item = TypeVar("_Item")
 
 
-class Transaction:
-    """One transaction. A statement has ``?`` placeholders, and its values follow it in order.
-
-    `hidden` collects what `hide` was told, `keeps_others_out` whether `keep_others_out` was called.
-    The functions in `after_commit` are called when the commit is durable and the write lock is
-    free.
-    """
-
+class _Transaction(Transaction):
     def __init__(self, connection: sqlite3.Connection) -> None:
+        super().__init__()
+        self._connection = connection
         self._execute = connection.execute
-        self.hidden: list[tuple[str, str | None]] = []
-        self.keeps_others_out = False
-        self.after_commit: list[Callable[[], None]] = []
 
     def one(self, sql: str, *values: object) -> Row | None:
-        """The first row, or None."""
         row: Row | None = self._execute(sql, values).fetchone()
         return row
 
     def all(self, sql: str, *values: object) -> list[Row]:
-        """Every row."""
         return self._execute(sql, values).fetchall()
 
     def each(self, sql: str, *values: object) -> Iterator[Row]:
-        """Row by row, each read when it is taken, for as long as the transaction lasts."""
         cursor = self._execute(sql, values)
         try:
             yield from cursor
@@ -80,39 +65,16 @@ class Transaction:
             cursor.close()
 
     def run(self, sql: str, *values: object) -> int:
-        """Change rows; how many were changed."""
         return self._execute(sql, values).rowcount
 
-    def hide(self, did: str, cid: str | None = None) -> None:
-        """Tell the before-commit hook that this transaction hides *cid* of *did* from the public.
-
-        None is every blob of the account.
-        """
-        self.hidden.append((did, cid))
-
-    def keep_others_out(self) -> None:
-        """Let nobody write, and nobody link, until the commit is on the disk.
-
-        For what others act on at once and for good. A link that is made because a takedown is
-        lifted, or bytes that go because an account does, must not outlast the reason: a power
-        failure may undo a commit that is not on the disk.
-        """
-        self.keeps_others_out = True
-
-
-# Gets the transaction that is about to be committed. The commit happens inside its block.
-CommitHook = Callable[[Transaction], AbstractContextManager[None]]
-
-
-def no_hook(tx: Transaction) -> AbstractContextManager[None]:
-    """Do nothing before or after a commit."""
-    return nullcontext()
+    def run_each(self, sql: str, rows: Sequence[Row]) -> int:
+        return self._connection.executemany(sql, rows).rowcount if rows else 0
 
 
 class _OneShot(Transaction):
     """Runs each statement by itself, on any idle connection."""
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: "SqliteDatabase") -> None:
         self._database = database
 
     def one(self, sql: str, *values: object) -> Row | None:
@@ -130,6 +92,9 @@ class _OneShot(Transaction):
     def run(self, sql: str, *values: object) -> int:
         raise RuntimeError("a one-shot transaction changes nothing")
 
+    def run_each(self, sql: str, rows: Sequence[Row]) -> int:
+        return self.run(sql)
+
 
 class _Borrowed:
     """Lends a connection to its block: the idle one that was used last, or a new one.
@@ -137,7 +102,7 @@ class _Borrowed:
     A class, because a generator takes 3 µs more for an upload (measured), a hundredth of it.
     """
 
-    def __init__(self, database: "Database") -> None:
+    def __init__(self, database: "SqliteDatabase") -> None:
         self._database = database
         self._idle = database._idle
 
@@ -150,16 +115,20 @@ class _Borrowed:
         self._database._inside.transaction = True
         return self._connection
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(
+        self, kind: object, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._database._inside.transaction = False
         # A fork inside the block gave the child another list: the connection is not the child's.
         if len(self._idle) < IDLE_CONNECTIONS:
             self._idle.append(self._connection)
         else:
             self._connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise DatabaseError(str(error)) from error
 
 
-class Database:
+class SqliteDatabase(Database):
     """SQLite in WAL mode. Readers see a snapshot and never wait; writers queue.
 
     A transaction has a connection to itself: the idle one that was used last, because its cache is
@@ -173,7 +142,7 @@ class Database:
         durable: bool,
         before_commit: CommitHook = no_hook,
         busy_seconds: float = BUSY_SECONDS,
-        space: DiskSpace = _NO_RESERVE,
+        space: DiskSpace = NO_RESERVE,
     ) -> None:
         """*durable*: a commit is on the disk when it returns, else when the kernel writes it.
 
@@ -196,35 +165,26 @@ class Database:
 
     @contextmanager
     def read(self) -> Iterator[Transaction]:
-        """One snapshot for several statements."""
         with _Borrowed(self) as connection:
             connection.execute("BEGIN")
             try:
-                yield Transaction(connection)
+                yield _Transaction(connection)
             finally:
                 connection.execute("ROLLBACK")
 
     def one_shot(self) -> Transaction:
-        """A transaction of one statement, without the two more that `read` puts around it."""
         return _OneShot(self)
 
     @contextmanager
-    def write(self, spend: Spend = Spend.NOTHING) -> Iterator[Transaction]:
-        """All or nothing: committed when the block ends, rolled back when it raises.
-
-        *spend* says how much of the reserve for a full disk it may use up.
-
-        The block holds the only write lock. It uses neither network nor files, except to ask a
-        store where `stat_is_cheap` for the size of bytes. The before-commit hook may.
-
-        Raises ServiceBusy, InsufficientStorage.
-        """
+    def write(
+        self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
+    ) -> Iterator[Transaction]:
         with self._write_lock(), _Borrowed(self) as connection:
             self._have_room(connection, spend)
             changes_before = connection.total_changes
             try:
                 connection.execute("BEGIN IMMEDIATE")
-                tx = Transaction(connection)
+                tx = _Transaction(connection)
                 yield tx
                 with self._before_commit(tx):
                     connection.execute("COMMIT")
@@ -241,49 +201,11 @@ class Database:
         for call in tx.after_commit:
             call()
 
-    def in_steps(self, step: Callable[[Transaction], bool], spend: Spend = Spend.NOTHING) -> None:
-        """Call *step* in one transaction after the other until it returns False.
-
-        For work whose amount somebody else chose. Each step has to be short: other writers wait for
-        it. Those who wait go first between two. *spend* and what it raises are those of `write`.
-        """
-        while True:
-            with self.write(spend) as tx:
-                is_unfinished = step(tx)
-            if not is_unfinished:
-                return
-            time.sleep(_STEP_PAUSE)
-
-    def in_pages(
-        self,
-        page: Callable[[Transaction, _Key, int], list[_Item]],
-        after: _Key,
-        key: Callable[[_Item], _Key],
-        *,
-        limit: int,
-    ) -> Iterator[_Item]:
-        """What *page* gives after *after*, *limit* at a time, then after the last one's *key*.
-
-        Each page is a snapshot of its own, so nobody holds the log back however long it takes.
-        """
-        while True:
-            with self.read() as tx:
-                found = page(tx, after, limit)
-            yield from found
-            if len(found) < limit:
-                return
-            after = key(found[-1])
-
     def flush_log(self) -> None:
-        """Put on the disk what any process has committed so far.
-
-        For an answer that rests on another's commit. Does nothing where commits are not durable.
-        """
         if self._flush is not None:
             self._flush.flush()
 
     def close(self) -> None:
-        """Close the idle connections. The database opens again when it is used."""
         while self._idle:
             self._idle.pop().close()
         if self._process_lock is not None:
@@ -291,32 +213,13 @@ class Database:
             self._process_lock = None
 
     def version(self) -> int | None:
-        """The version of the schema; None if there is none yet. Makes nothing.
-
-        Raises ConfigError for a newer one, and for a database of another program.
-        """
         if not self.path.exists():
             return None
         self.space.make_room(Spend.ALL)  # a program that starts makes SQLite's other files
         with _Borrowed(self) as connection:
             return _version(connection)
 
-    def check_version(self) -> None:
-        """Raise ConfigError unless the schema is that of this program."""
-        found = self.version()
-        if found != SCHEMA_VERSION:
-            raise ConfigError(
-                f"the database has schema version {found}, this program needs {SCHEMA_VERSION}: "
-                "`aurora-blobs init-db` upgrades it"
-            )
-
     def upgrade(self, schema: str) -> None:
-        """Create the file by *schema* if needed, or bring it to that by the steps that are missing.
-
-        A database that is as it should be is read and not changed. Each step is one transaction.
-
-        Raises ConfigError as `version` does.
-        """
         if self.version() == SCHEMA_VERSION:
             return
         make_folder(self.path.parent)
@@ -330,12 +233,11 @@ class Database:
                 _run(connection, schema, "INSERT INTO schema_version (version) VALUES (?)")
             else:
                 for version in range(found, SCHEMA_VERSION):
-                    step = (_STEPS / f"{version + 1}.sql").read_text()
+                    step = (STEPS / f"{version + 1}.sql").read_text()
                     _run(connection, step, "UPDATE schema_version SET version = ?", version + 1)
                     log.warning("the database went from version %s to %s", version, version + 1)
 
     def copy_to(self, path: Path) -> None:
-        """Make the SQLite file *path* a copy of one state of this database, which stays in use."""
         _create_private(path)
         target = sqlite3.connect(path)
         try:
@@ -359,7 +261,7 @@ class Database:
     def _translated(self, error: sqlite3.OperationalError) -> Exception:
         code = error.sqlite_errorcode & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
-            return ServiceBusy(_BUSY)
+            return ServiceBusy(BUSY)
         # Where SQLite cannot make a file or let one grow, it does not say why.
         if code == sqlite3.SQLITE_FULL or (
             code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_IOERR) and is_full(self.path.parent)
@@ -373,7 +275,7 @@ class Database:
         # With a timeout: while a stranger holds SQLite's own lock, whoever has this one waits for
         # that in vain.
         if not self._thread_lock.acquire(timeout=self._busy_seconds):
-            raise ServiceBusy(_BUSY)
+            raise ServiceBusy(BUSY)
         try:
             if self._process_lock is None:
                 self._process_lock = os.open(
@@ -392,6 +294,12 @@ class Database:
             raise RuntimeError("transactions do not nest")
 
     def _open(self) -> sqlite3.Connection:
+        try:
+            return self._connected()
+        except sqlite3.Error as error:
+            raise DatabaseError(str(error)) from error
+
+    def _connected(self) -> sqlite3.Connection:
         connection = sqlite3.connect(
             # Never makes a file: where the folder is not mounted, it would be an empty database.
             f"{self.path.absolute().as_uri()}?mode=rw",
@@ -427,7 +335,7 @@ class Database:
             self._process_lock = None
 
 
-_databases: WeakSet[Database] = WeakSet()
+_databases: WeakSet[SqliteDatabase] = WeakSet()
 _inherited: list[object] = []  # connections that the garbage collector must not close
 
 
@@ -437,41 +345,6 @@ def _after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_after_fork)
-
-
-def open_database(
-    url: str,
-    *,
-    durable: bool,
-    before_commit: CommitHook = no_hook,
-    space: DiskSpace = _NO_RESERVE,
-) -> Database:
-    """The database at *url*, ``sqlite:PATH``. `Database.upgrade` makes the file."""
-    return Database(_path_of(url), durable=durable, before_commit=before_commit, space=space)
-
-
-def disk_space(url: str, data_folder: DataFolder, size_bytes: int) -> DiskSpace:
-    """The reserve of *size_bytes* on the disk of *data_folder*, and on the database's if another.
-
-    Both folders are made where they are missing, their names on the disk. Raises OSError.
-    """
-    database = _path_of(url)
-    places = [(data_folder.reserve, data_folder.spool)]
-    for folder in (data_folder.path, database.parent):
-        if not folder.is_dir():
-            make_folder(folder)
-    if os.stat(database.parent).st_dev != os.stat(data_folder.path).st_dev:
-        places.append((Path(f"{database}-reserve"), database))
-    return DiskSpace(places, size_bytes)
-
-
-def _path_of(url: str) -> Path:
-    return Path(url.removeprefix("sqlite:"))
-
-
-def is_there(url: str) -> bool:
-    """Whether there is a database at *url*, ``sqlite:PATH``."""
-    return _path_of(url).exists()
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
@@ -517,20 +390,9 @@ def _version(connection: sqlite3.Connection) -> int | None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not names:
         return None
-    version = stated_version(connection) if "schema_version" in names else None
-    if version is None:
-        raise ConfigError("the database is none of this program: it does not say its version")
-    if version > SCHEMA_VERSION:
-        raise ConfigError(
-            f"the database has schema version {version}, this program knows up to {SCHEMA_VERSION}"
-        )
-    return version
+    return known_version(stated_version(connection) if "schema_version" in names else None)
 
 
 def stated_version(connection: sqlite3.Connection) -> int | None:
     """The version that the table for it says, known here or not; None if it says none."""
-    rows = connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall()
-    if len(rows) != 1 or not isinstance(rows[0][0], int) or rows[0][0] < 1:
-        return None
-    version: int = rows[0][0]
-    return version
+    return version_in(connection.execute("SELECT version FROM schema_version LIMIT 2").fetchall())

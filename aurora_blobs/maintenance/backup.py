@@ -14,8 +14,14 @@ from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_st
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import SCHEMA, Database, open_database
-from aurora_blobs.db.replacement import check_unused, copy_checked, put_in_place, remove
+from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, open_database
+from aurora_blobs.db.replacement import (
+    DatabaseRefused,
+    check_unused,
+    copy_checked,
+    put_in_place,
+    remove,
+)
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
@@ -99,6 +105,10 @@ class Backup:
 
         Raises DatabaseRefused, with nothing changed but blobs that may have come back.
         """
+        if not isinstance(database, SqliteDatabase):
+            raise DatabaseRefused(
+                "a backup is restored into SQLite alone; into PostgreSQL, pg_restore does that"
+            )
         copy = database.path.with_name(f"{database.path.name}.restore-{secrets.token_hex(8)}")
         database.close()
         check_unused(database.path)  # before hours of copying

@@ -1,12 +1,11 @@
 """What may fail when a process starts, and is tried again instead of ending the service."""
 
 import logging
-import sqlite3
 import threading
 import time
 from collections.abc import Callable
 
-from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.errors import BlobServiceError, DatabaseError
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ def _repeat(job: Callable[[], object], what: str, retry_seconds: float) -> None:
 def _works(job: Callable[[], object], what: str) -> bool:
     try:
         job()
-    except (OSError, sqlite3.Error, BlobServiceError) as error:
+    except (OSError, DatabaseError, BlobServiceError) as error:
         log.warning("%s: not now: %s", what, error)
         return False
     return True

@@ -510,6 +510,7 @@ def test_the_status_of_an_account_counts_what_it_has(service, alice):
     assert (after["activated"], after["validDid"], after["privateStateValues"]) == (True, True, 0)
 
 
+@pytest.mark.sqlite
 def test_a_deleted_account_leaves_no_row_and_no_byte(service, alice, tmp_path):
     blob = service.upload(bearer(alice)).json["blob"]
     service.post_blob(alice, blob)

@@ -332,6 +332,7 @@ def test_a_preflight_is_answered(client):
     assert answer.headers["Access-Control-Max-Age"] == "86400"
 
 
+@pytest.mark.sqlite
 def test_an_internal_error_shows_only_its_request_id(services, client, caplog):
     services.database.close()
     services.database.path.write_bytes(b"not a database at all" * 100)
@@ -344,6 +345,7 @@ def test_an_internal_error_shows_only_its_request_id(services, client, caplog):
     assert "Traceback" in caplog.text
 
 
+@pytest.mark.sqlite
 def test_a_repeated_upload_is_answered_when_the_first_one_is_on_the_disk(alice, clock, monkeypatch):
     alice.blob(jpeg("cat"))
     flushed = []

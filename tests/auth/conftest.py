@@ -1,6 +1,7 @@
 import pytest
 from support.accounts import ALICE
 from support.credentials import SECRET, SERVICE
+from support.databases import database_url
 
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.session import SessionTokens
@@ -17,7 +18,7 @@ def tokens(clock):
 @pytest.fixture
 def database(tmp_path):
     """A database with one account, and one session of it."""
-    database = open_database(f"sqlite:{tmp_path / 'db'}", durable=False)
+    database = open_database(database_url(tmp_path / "db"), durable=False)
     database.upgrade(SCHEMA.read_text())
     with database.write() as tx:
         accounts.make_external(tx, ALICE, 0)

@@ -8,6 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from support.accounts import ALICE, BOB
 from support.clock import NOW
 from support.credentials import SERVICE, UPLOAD, Signer, base58, credentials, refusal, signed
+from support.databases import database_url
 from support.threads import in_threads
 
 from aurora_blobs.auth import Administrator, Authenticator, Person
@@ -301,13 +302,15 @@ def test_the_public_key_does_not_verify_as_a_shared_secret(authenticate):
         assert refusal(authenticate, forged)[1] == "BadJwtSignature"
 
 
-def test_a_token_works_once_even_after_a_restart(authenticate, database, clock, tokens, web):
+def test_a_token_works_once_even_after_a_restart(
+    authenticate, database, clock, tokens, web, tmp_path
+):
     token = SIGNER.token()
     assert authenticate(token).did == ALICE
     used = (401, "BadJwt", "jwt has been used before")
     assert refusal(authenticate, token) == used
 
-    reopened = open_database(f"sqlite:{database.path}", durable=False)
+    reopened = open_database(database_url(tmp_path / "db"), durable=False)
     config = Config(service_did=SERVICE)
     other = Authenticator(
         config, reopened, clock, tokens, identities=Identities(config, reopened, clock, web)

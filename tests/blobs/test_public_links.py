@@ -3,10 +3,9 @@
 import os
 import random
 import re
-import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
@@ -17,6 +16,7 @@ from support.service_core import ServiceCore, blob_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
+from aurora_blobs.db import open_database
 from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
 
 COLLECTION = "com.example.file"
@@ -304,6 +304,7 @@ def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
     assert list(tmp_path.rglob("*.png")) == []
 
 
+@pytest.mark.sqlite
 def test_a_restored_database_begins_without_links(alice, links, tmp_path):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     update(alice, of_blob(alice, cid), takedown={"applied": True})
@@ -435,8 +436,7 @@ def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path)
 
     @contextmanager
     def compare(tx):
-        with closing(sqlite3.connect(core.database.path)) as others:
-            gone = set(others.execute(PUBLIC)) - set(tx.all(PUBLIC))
+        gone = set(others.one_shot().all(PUBLIC)) - set(tx.all(PUBLIC))
         vanished.extend(gone)
         untold.extend(
             (did, cid) for did, cid in gone if not {(did, cid), (did, None)} & set(tx.hidden)
@@ -444,6 +444,7 @@ def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path)
         yield
 
     core = ServiceCore(tmp_path, before_commit=compare)
+    others = open_database(core.database_url, durable=False)
     contents = {cid_of(data): data for data in (b"cat", b"dog", b"owl")}
 
     def name_in_records(did, cid):
@@ -483,6 +484,7 @@ def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path)
             chosen.choice(acts)(chosen.choice([ALICE, BOB]), chosen.choice([*contents]))
 
     core.database.close()
+    others.close()
     assert len(vanished) > 100
     assert untold == []
 

@@ -49,7 +49,7 @@ def keys(value):
         ("blobs", "gc"),
         ("blobs", "fsck"),
         ("blobs", "scrub"),
-        ("backup", "make", "copy"),
+        pytest.param(("backup", "make", "copy"), marks=pytest.mark.sqlite),
     ],
     ids=" ".join,
 )

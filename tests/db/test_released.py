@@ -15,9 +15,10 @@ from support.tracer import Child
 
 from aurora_blobs.app import create_command_app
 from aurora_blobs.config import Config
-from aurora_blobs.db import SCHEMA, Database
-from aurora_blobs.db.sqlite import SCHEMA_VERSION
+from aurora_blobs.db import SCHEMA, SCHEMA_VERSION, SqliteDatabase
 from aurora_blobs.maintenance.fsck import Fsck
+
+pytestmark = pytest.mark.sqlite
 
 BOB = "did:web:bob.test"
 RELEASED = sorted((Path(__file__).parent / "released").glob("*.sql"))
@@ -62,7 +63,7 @@ def schema_of(path):
 
 
 def upgrade(path):
-    with contextlib.closing(Database(path, durable=True)) as database:
+    with contextlib.closing(SqliteDatabase(path, durable=True)) as database:
         database.upgrade(SCHEMA.read_text())
 
 

@@ -11,6 +11,8 @@ from aurora_blobs.catalog import accounts
 from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.db.replacement import DatabaseRefused, copy_checked, put_in_place
 
+pytestmark = pytest.mark.sqlite
+
 TEXT = SCHEMA.read_text()
 
 

@@ -1,217 +1,30 @@
+"""What is SQLite's own: its files and locks."""
+
 import contextlib
 import fcntl
 import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 
 import pytest
 from support.open_files import open_files
+from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
-from aurora_blobs.config import ConfigError
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import Database, disk_space, open_database
-from aurora_blobs.db.sqlite import IDLE_CONNECTIONS, SCHEMA_VERSION
-from aurora_blobs.errors import InsufficientStorage, ServiceBusy
+from aurora_blobs.db import SqliteDatabase, disk_space, open_database
+from aurora_blobs.db.sqlite import IDLE_CONNECTIONS
+from aurora_blobs.errors import DatabaseError, InsufficientStorage, ServiceBusy
 from aurora_blobs.storage import group_fsync
 
-SCHEMA = """
--- A comment; with a semicolon.
-CREATE TABLE IF NOT EXISTS schema_version (version BIGINT NOT NULL);
-CREATE TABLE IF NOT EXISTS tally (name TEXT PRIMARY KEY, value BIGINT NOT NULL CHECK (value >= 0));
-CREATE TABLE IF NOT EXISTS note (
-    name TEXT NOT NULL REFERENCES tally (name) ON DELETE CASCADE, text TEXT
-);
-INSERT INTO tally (name, value) VALUES ('n', 0) ON CONFLICT (name) DO NOTHING;
-"""
-
-# Runs in processes of their own. `ready` waits until all of them may begin.
-PREAMBLE = f"""
-import atexit, os, sys, threading
-from aurora_blobs.db import open_database
-database = open_database("sqlite:" + sys.argv[1], durable=False)
-atexit.register(database.close)
-SCHEMA = '''{SCHEMA}'''
-def ready():
-    print("ready", flush=True)
-    sys.stdin.readline()
-def value():
-    with database.read() as tx:
-        return tx.one("SELECT value FROM tally WHERE name = 'n'")[0]
-def add(times=1):
-    for _ in range(times):
-        with database.write() as tx:
-            now = tx.one("SELECT value FROM tally WHERE name = 'n'")[0]
-            tx.run("UPDATE tally SET value = ? WHERE name = 'n'", now + 1)
-"""
-
-
-@pytest.fixture
-def path(tmp_path):
-    return tmp_path / "deep" / "folder" / "test.sqlite3"
-
-
-@pytest.fixture
-def tally(path):
-    database = open_database(f"sqlite:{path}", durable=False)
-    database.upgrade(SCHEMA)
-    yield database
-    database.close()
-    assert open_files(path.parent) == []
-
-
-@pytest.fixture
-def run(path):
-    """``run(script, count)`` runs it in *count* processes at once; their output after "ready"."""
-
-    def run(script, count=1):
-        command = [sys.executable, "-W", "error", "-c", PREAMBLE + script, path]
-        with contextlib.ExitStack() as stack:
-            processes = [
-                stack.enter_context(
-                    subprocess.Popen(
-                        command,
-                        stdin=subprocess.PIPE,
-                        stdout=subprocess.PIPE,
-                        stderr=subprocess.PIPE,
-                    )
-                )
-                for _ in range(count)
-            ]
-            for process in processes:
-                process.stdout.readline()
-            outputs = [process.communicate(b"\n", timeout=60) for process in processes]
-        assert [error.decode() for _, error in outputs] == [""] * count
-        return [output.decode().split() for output, _ in outputs]
-
-    return run
-
-
-def value(database):
-    with database.read() as tx:
-        return tx.one("SELECT value FROM tally WHERE name = ?", "n")[0]
-
-
-def add(database, times=1):
-    for _ in range(times):
-        with database.write() as tx:
-            now = tx.one("SELECT value FROM tally WHERE name = ?", "n")[0]
-            tx.run("UPDATE tally SET value = ? WHERE name = ?", now + 1, "n")
-
-
-def intact(database):
-    with database.read() as tx:
-        return tx.one("PRAGMA integrity_check") == ("ok",)
-
-
-def test_a_statement_gives_a_row_rows_or_a_count(tally):
-    with tally.write() as tx:
-        assert tx.run("INSERT INTO tally (name, value) VALUES (?, ?), (?, ?)", "a", 1, "b", 2) == 2
-        assert tx.one("SELECT value FROM tally WHERE name = ?", "a") == (1,)
-        assert tx.one("SELECT value FROM tally WHERE name = ?", "z") is None
-        assert tx.all("SELECT name, value FROM tally ORDER BY name") == [
-            ("a", 1),
-            ("b", 2),
-            ("n", 0),
-        ]
-        assert tx.all("SELECT name FROM tally WHERE value > ?", 9) == []
-
-
-@pytest.mark.parametrize(
-    "error, statement",
-    [
-        (ZeroDivisionError, "SELECT 1"),
-        (sqlite3.IntegrityError, "UPDATE tally SET value = -1"),
-        (sqlite3.IntegrityError, "INSERT INTO note (name, text) VALUES ('unknown', 'x')"),
-        (sqlite3.OperationalError, "SELECT nothing FROM nowhere"),
-    ],
-    ids=["of the caller", "check", "foreign key", "statement"],
-)
-def test_an_error_undoes_the_whole_transaction(tally, error, statement):
-    with pytest.raises(error), tally.write() as tx:
-        tx.run("UPDATE tally SET value = 7")
-        tx.run(statement)
-        raise ZeroDivisionError
-
-    assert value(tally) == 0
-    add(tally)
-    assert value(tally) == 1
-
-
-def test_deletion_cascades(tally):
-    with tally.write() as tx:
-        tx.run("INSERT INTO note (name, text) VALUES (?, ?)", "n", "text")
-        tx.run("DELETE FROM tally")
-
-    with tally.read() as tx:
-        assert tx.all("SELECT text FROM note") == []
-
-
-def test_a_reader_sees_a_snapshot_and_blocks_no_writer(tally):
-    with tally.read() as tx:
-        before = tx.one("SELECT value FROM tally")
-        assert in_threads(lambda: add(tally), 1) == []
-        after = tx.one("SELECT value FROM tally")
-
-    assert before == after == (0,)
-    assert value(tally) == 1
-
-
-def test_a_writer_does_not_block_a_reader(tally):
-    values = []
-    with tally.write() as tx:
-        tx.run("UPDATE tally SET value = 7")
-        assert in_threads(lambda: values.append(value(tally)), 1) == []
-
-    assert values == [0]
-
-
-def test_a_reader_changes_nothing(tally):
-    with tally.read() as tx:
-        tx.run("UPDATE tally SET value = 7")
-
-    assert value(tally) == 0
-
-
-def test_no_addition_of_many_threads_is_lost(tally):
-    assert in_threads(lambda: add(tally, 50), 8) == []
-
-    assert value(tally) == 400
-
-
-def test_no_addition_of_many_processes_is_lost(tally, run):
-    run("ready(); add(200)", count=3)
-
-    assert value(tally) == 600
-    assert intact(tally)
-
-
-def test_many_processes_may_make_the_same_new_file_at_once(run):
-    script = "ready(); database.upgrade(SCHEMA); add(); print('done')"
-
-    assert run(script, count=5) == [["done"]] * 5
-    assert run("ready(); print(value())") == [["5"]]
-
-
-@pytest.mark.parametrize("method", ["read", "write"])
-@pytest.mark.parametrize("inner", ["read", "write"])
-def test_transactions_do_not_nest(tally, method, inner):
-    with getattr(tally, method)() as tx:
-        with pytest.raises(RuntimeError, match="nest"), getattr(tally, inner)():
-            pytest.fail("it did")
-        assert tx.one("SELECT value FROM tally") == (0,)
-
-    add(tally)
+pytestmark = pytest.mark.sqlite
 
 
 @pytest.fixture
 def impatient(path, tally):
     """A database that waits for a lock for at most 0.2 s."""
-    database = Database(path, durable=False, busy_seconds=0.2)
+    database = SqliteDatabase(path, durable=False, busy_seconds=0.2)
     yield database
     database.close()
 
@@ -263,48 +76,6 @@ def test_a_full_database_is_known_by_its_name(tally):
     with tally.read() as tx:
         assert tx.all("SELECT text FROM note") == []
     add(tally)
-
-
-def test_an_upgrade_keeps_what_is_there(tally):
-    add(tally)
-
-    tally.upgrade(SCHEMA)
-
-    assert value(tally) == 1
-    with tally.read() as tx:
-        assert tx.all("SELECT version FROM schema_version") == [(SCHEMA_VERSION,)]
-
-
-def test_a_new_database_that_fails_half_way_is_empty(path):
-    database = Database(path, durable=False)
-    with pytest.raises(sqlite3.OperationalError):
-        database.upgrade(SCHEMA + "CREATE TABLE broken (;\n")
-
-    database.upgrade(SCHEMA)
-
-    assert value(database) == 0
-    database.close()
-
-
-def test_a_database_of_another_program_is_refused(path):
-    path.parent.mkdir(parents=True)
-    with contextlib.closing(sqlite3.connect(path)) as connection:
-        connection.execute("CREATE TABLE theirs (a TEXT)")
-    with (
-        contextlib.closing(Database(path, durable=False)) as database,
-        pytest.raises(ConfigError, match="none of this program"),
-    ):
-        database.upgrade(SCHEMA)
-
-
-def test_a_file_of_a_newer_program_is_refused(tally):
-    with tally.write() as tx:
-        tx.run("UPDATE schema_version SET version = ?", SCHEMA_VERSION + 1)
-
-    with pytest.raises(
-        ConfigError, match=f"schema version {SCHEMA_VERSION + 1}, this program knows up to"
-    ):
-        tally.upgrade(SCHEMA)
 
 
 def test_the_files_are_for_their_owner_alone(tally, path):
@@ -359,35 +130,15 @@ def test_many_threads_at_once_leave_few_connections_open(tally, path):
     assert len(logs) <= IDLE_CONNECTIONS
 
 
-def test_a_one_shot_sees_what_is_committed_and_changes_nothing(tally):
-    one_shot = tally.one_shot()
-
-    before = one_shot.one("SELECT value FROM tally")
-    add(tally)
-
-    assert before == (0,)
-    assert one_shot.all("SELECT value FROM tally") == [(1,)]
-    with pytest.raises(RuntimeError):
-        one_shot.run("DELETE FROM tally")
-
-
 def test_a_file_that_is_no_database_is_not_left_open(tmp_path):
     path = tmp_path / "broken.sqlite3"
     path.write_bytes(b"not a database at all" * 100)
     database = open_database(f"sqlite:{path}", durable=False)
 
     for _ in range(3):
-        with pytest.raises(sqlite3.DatabaseError), database.read():
+        with pytest.raises(DatabaseError), database.read():
             pytest.fail("the block ran")
         assert open_files(tmp_path) == []
-
-
-def test_a_closed_database_opens_again(tally):
-    add(tally)
-
-    tally.close()
-
-    assert value(tally) == 1
 
 
 @pytest.mark.parametrize(
@@ -427,60 +178,6 @@ def test_a_commit_that_keeps_others_out_is_flushed_while_they_wait(path, monkeyp
             tx.keep_others_out()
 
     assert seen == ["flush", "the hook lets go"]
-
-
-def test_a_forked_child_has_connections_of_its_own(tally, run):
-    script = """
-ready()
-add(10)
-child = os.fork()
-add(20)
-if child == 0:
-    add(20)
-    database.close()
-    os._exit(0)
-print(os.waitpid(child, 0)[1], value())
-"""
-
-    assert run(script) == [["0", "70"]]
-    assert intact(tally)
-
-
-def test_the_threads_of_a_forked_child_begin_at_once(tally, run):
-    script = """
-ready()
-add()
-for _ in range(20):
-    child = os.fork()
-    if child == 0:
-        start = threading.Barrier(8)
-        def work():
-            start.wait(10)
-            add(3)
-        threads = [threading.Thread(target=work) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        os._exit(0)
-    assert os.waitpid(child, 0)[1] == 0
-print(value())
-"""
-
-    assert run(script) == [["481"]]
-    assert intact(tally)
-
-
-def test_a_killed_writer_loses_nothing_that_was_committed(tally, path):
-    script = PREAMBLE + "\nwhile True:\n    add()\n    print(value(), flush=True)\n"
-    with subprocess.Popen([sys.executable, "-c", script, path], stdout=subprocess.PIPE) as process:
-        said = [int(process.stdout.readline()) for _ in range(50)]
-        process.send_signal(signal.SIGKILL)
-        said += [int(line) for line in process.stdout.read().split()]
-
-    assert value(tally) in (said[-1], said[-1] + 1)
-    assert intact(tally)
-    add(tally)
 
 
 def test_a_url_names_a_file(tmp_path, monkeypatch):

@@ -218,6 +218,7 @@ def lose_everything(core):
             tx.run(f"DELETE FROM {table}")
 
 
+@pytest.mark.sqlite
 def test_a_restored_backup_is_what_was_there(filled, backup):
     before = filled.rows()
     assert list(backup.make(filled.database, filled.backend, 2, begin, filled.clock)) == []
@@ -233,6 +234,7 @@ def test_a_restored_backup_is_what_was_there(filled, backup):
     assert filled.read(filled.entry(ALICE, cid_of(PHOTO))) == PHOTO
 
 
+@pytest.mark.sqlite
 def test_a_second_backup_copies_what_is_new(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     filled.upload(b"new")
@@ -242,6 +244,7 @@ def test_a_second_backup_copies_what_is_new(filled, backup):
     assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
 
 
+@pytest.mark.sqlite
 def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
@@ -257,6 +260,7 @@ def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_
     assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == before
 
 
+@pytest.mark.sqlite
 def test_the_database_is_replaced_last_and_the_old_one_is_kept(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new")
@@ -286,6 +290,7 @@ class Failing(DiskBackend):
         super().put(blob)
 
 
+@pytest.mark.sqlite
 def test_a_restore_that_fails_half_way_leaves_the_present_database(filled, backup):
     list(backup.make(filled.database, filled.backend, 1, begin, filled.clock))
     lose_everything(filled)
@@ -301,6 +306,7 @@ def test_a_restore_that_fails_half_way_leaves_the_present_database(filled, backu
     assert [path.name for path in folder.iterdir() if "restore" in path.name] == []
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "data",
     [b"", b"another kind of file" * 500, b"SQLite format 3\0" + bytes(4080)],
@@ -317,6 +323,7 @@ def test_a_backup_without_a_database_of_ours_changes_nothing(filled, backup, tmp
     assert filled.rows() == before
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_regular_file_among_the_blobs_is_not_restored_and_hangs_nobody(
     filled, backup, tmp_path, make
@@ -336,6 +343,7 @@ def test_what_is_no_regular_file_among_the_blobs_is_not_restored_and_hangs_nobod
     assert kinds(filled) == [("lost", cid)]
 
 
+@pytest.mark.sqlite
 def test_a_restore_under_a_running_service_is_refused_before_anything_is_copied(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     lose_everything(filled)
@@ -354,6 +362,7 @@ def test_a_restore_under_a_running_service_is_refused_before_anything_is_copied(
     assert list(filled.backend.scan()) == []
 
 
+@pytest.mark.sqlite
 def test_a_service_can_run_on_a_backup(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
@@ -366,6 +375,7 @@ def test_a_service_can_run_on_a_backup(filled, backup, tmp_path):
         backend.confirm()
 
 
+@pytest.mark.sqlite
 def test_a_backup_is_restored_beside_the_store_of_its_database(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
@@ -379,6 +389,7 @@ def test_a_backup_is_restored_beside_the_store_of_its_database(filled, backup, t
     fresh.database.close()
 
 
+@pytest.mark.sqlite
 def test_a_backup_is_not_restored_into_a_store_that_is_away(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
@@ -391,6 +402,7 @@ def test_a_backup_is_not_restored_into_a_store_that_is_away(filled, backup, tmp_
     assert filled.rows() == before
 
 
+@pytest.mark.sqlite
 def test_an_older_database_beside_newer_blobs_has_strays(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new").cid
@@ -400,6 +412,7 @@ def test_an_older_database_beside_newer_blobs_has_strays(filled, backup):
     assert kinds(filled) == [("stray", new)]
 
 
+@pytest.mark.sqlite
 def test_a_newer_database_beside_older_blobs_lists_what_is_lost(filled, backup, tmp_path):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new").cid

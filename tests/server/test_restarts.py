@@ -1,11 +1,10 @@
 """What fails at the start of a process is tried again until it works."""
 
-import sqlite3
 import threading
 
 import pytest
 
-from aurora_blobs.errors import ServiceBusy
+from aurora_blobs.errors import DatabaseError, ServiceBusy
 from aurora_blobs.server.restarts import until_it_works
 
 
@@ -32,9 +31,7 @@ def test_what_works_is_done_once_and_at_once():
     assert job.threads == [threading.current_thread()]
 
 
-@pytest.mark.parametrize(
-    "error", [OSError("away"), sqlite3.OperationalError("away"), ServiceBusy("away")]
-)
+@pytest.mark.parametrize("error", [OSError("away"), DatabaseError("away"), ServiceBusy("away")])
 def test_what_fails_is_done_again_while_the_process_goes_on(error, caplog):
     job = Job(error, error)
 

@@ -2,6 +2,21 @@
 
 from contextlib import contextmanager
 
+from support.databases import ENGINE
+
+# SQLite counts those of the connection, PostgreSQL those of the transaction.
+_CHANGES = {
+    "sqlite": "SELECT total_changes()",
+    "postgresql": """
+        SELECT CAST(SUM(n_tup_ins + n_tup_upd + n_tup_del) AS BIGINT) FROM pg_stat_xact_user_tables
+    """,
+}
+
+
+def changes_in(tx):
+    (changes,) = tx.one(_CHANGES[ENGINE])
+    return changes
+
 
 class Commits:
     """`rows` has the rows that each transaction has changed, `hidden` what each has hidden.
@@ -18,11 +33,11 @@ class Commits:
     @contextmanager
     def hook(self, tx):
         """For `Database`. Only while one thread writes: it has one connection then."""
-        (changes,) = tx.one("SELECT total_changes()")
+        changes = changes_in(tx)
         self.rows.append(changes - self._before)
         self.hidden.append(list(tx.hidden))
         yield
-        (self._before,) = tx.one("SELECT total_changes()")
+        self._before = changes_in(tx)
         tx.after_commit.append(self.after)
 
     def clear(self):

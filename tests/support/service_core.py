@@ -8,6 +8,7 @@ from pathlib import Path
 
 from support.accounts import ALICE
 from support.clock import Clock
+from support.databases import database_url
 
 from aurora_blobs.accounts.moderation import Moderation, Subject
 from aurora_blobs.accounts.queries import RepoQueries
@@ -35,9 +36,8 @@ class ServiceCore:
     def __init__(self, folder: Path, clock=None, backend=None, before_commit=no_hook, **rules):
         self.clock = clock or Clock()
         self.spool = folder / "spool"
-        self.database = open_database(
-            f"sqlite:{folder / 'db.sqlite3'}", durable=False, before_commit=before_commit
-        )
+        self.database_url = database_url(folder / "db.sqlite3")
+        self.database = open_database(self.database_url, durable=False, before_commit=before_commit)
         self.database.upgrade(SCHEMA.read_text())
         self.backend = backend or DiskBackend(folder / "blobs", durable=False)
         self.backend.prepare()
@@ -158,8 +158,9 @@ def interrupted(core, meanwhile):
         yield
         tx.after_commit.append(next(calls, nothing))
 
-    url = f"sqlite:{core.database.path}"
-    with closing(open_database(url, durable=False, before_commit=before_commit)) as database:
+    with closing(
+        open_database(core.database_url, durable=False, before_commit=before_commit)
+    ) as database:
         yield BlobManager(
             core.backend, database, spool=core.spool, rules=UploadRules(), clock=core.clock
         )

@@ -1,0 +1,326 @@
+"""What is PostgreSQL's own: its locks, its connections, and what goes wrong with a server."""
+
+import contextlib
+import threading
+import time
+from urllib.parse import quote
+
+import pytest
+from support.databases import execute
+from support.ports import free_port
+from support.tally import SCHEMA, add, value
+from support.threads import in_threads
+
+from aurora_blobs.config import ConfigError
+from aurora_blobs.db import account_key, blob_key, open_database
+from aurora_blobs.errors import DatabaseError, ServiceBusy
+
+pytestmark = pytest.mark.postgresql
+
+END_ALL = """
+    SELECT pg_terminate_backend(pid)
+      FROM pg_stat_activity
+     WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+KEYS = {
+    "nothing": (),
+    "alice": (account_key("did:web:alice.test"),),
+    "bob": (account_key("did:web:bob.test"),),
+    "a blob of alice": (account_key("did:web:alice.test"), blob_key("bafkrei1")),
+    "the same in the other order": (blob_key("bafkrei1"), account_key("did:web:alice.test")),
+    "a blob of bob": (blob_key("bafkrei1"), account_key("did:web:bob.test")),
+}
+
+
+@pytest.fixture
+def opened(url):
+    """``opened(…)`` is one more process, as it were, that uses the database of `tally`."""
+    with contextlib.ExitStack() as stack:
+
+        def opened(url=url, before_commit=None, **options):
+            hook = {} if before_commit is None else {"before_commit": before_commit}
+            return stack.enter_context(
+                contextlib.closing(open_database(url, durable=False, **hook, **options))
+            )
+
+        yield opened
+
+
+@pytest.fixture
+def impatient(tally, url):
+    """``impatient(connections)`` waits for a connection or a lock for at most 0.3 s."""
+    from aurora_blobs.db.postgresql import PostgresqlDatabase
+
+    with contextlib.ExitStack() as stack:
+        yield lambda connections=8: stack.enter_context(
+            contextlib.closing(
+                PostgresqlDatabase(url, durable=False, busy_seconds=0.3, connections=connections)
+            )
+        )
+
+
+@contextlib.contextmanager
+def busy(work):
+    """Around a block: *work* has begun in a thread, which goes on until the block ends."""
+    begun, over = threading.Event(), threading.Event()
+
+    def run():
+        with work:
+            begun.set()
+            over.wait(20)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(20)
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ("nothing", "nothing"),
+        ("nothing", "alice"),
+        ("alice", "nothing"),
+        ("alice", "alice"),
+        ("alice", "a blob of alice"),
+        ("a blob of alice", "a blob of bob"),
+        ("a blob of alice", "the same in the other order"),
+    ],
+)
+def test_writers_that_share_a_key_take_turns(tally, impatient, one, other):
+    with (
+        busy(tally.write(keys=KEYS[one])),
+        pytest.raises(ServiceBusy),
+        impatient().write(keys=KEYS[other]),
+    ):
+        pytest.fail("the block ran")
+
+
+@pytest.mark.parametrize("one, other", [("alice", "bob"), ("a blob of bob", "alice")])
+def test_writers_without_a_common_key_run_at_the_same_time(tally, impatient, one, other):
+    with busy(tally.write(keys=KEYS[one])), impatient().write(keys=KEYS[other]) as tx:
+        assert tx.one("SELECT value FROM tally") == (0,)
+
+
+def test_a_writer_sees_what_the_one_before_it_has_committed(tally, opened):
+    other = opened()
+    seen = []
+
+    def read_then_add():
+        with other.write() as tx:
+            seen.append(tx.one("SELECT value FROM tally")[0])
+
+    with tally.write() as tx:
+        waiting = threading.Thread(target=read_then_add)
+        waiting.start()
+        time.sleep(0.3)
+        tx.run("UPDATE tally SET value = 7")
+    waiting.join()
+
+    assert seen == [7]
+
+
+def test_connections_that_were_lost_are_replaced_without_a_failure(tally, url):
+    def all_at_once():
+        with tally.read() as tx:
+            barrier.wait(20)
+            tx.one("SELECT 1")
+
+    barrier = threading.Barrier(4)
+    assert in_threads(all_at_once, 4) == []
+
+    execute(url, END_ALL)
+    assert tally.one_shot().one("SELECT value FROM tally") == (0,)
+    execute(url, END_ALL)
+    assert value(tally) == 0
+    execute(url, END_ALL)
+    add(tally)
+
+    assert value(tally) == 1
+
+
+def test_a_transaction_whose_connection_is_lost_is_worth_another_try(tally, url):
+    with pytest.raises(ServiceBusy) as refusal, tally.write() as tx:
+        tx.run("UPDATE tally SET value = 7")
+        execute(url, END_ALL)
+        tx.one("SELECT value FROM tally")
+
+    assert refusal.value.retry_after > 0
+    assert value(tally) == 0
+
+
+def test_a_commit_without_an_answer_is_worth_another_try(tally, opened, url):
+    @contextlib.contextmanager
+    def lost_at_the_commit(tx):
+        execute(url, END_ALL)
+        yield
+
+    with (
+        pytest.raises(ServiceBusy),
+        opened(before_commit=lost_at_the_commit).write() as tx,
+    ):
+        tx.run("UPDATE tally SET value = 7")
+
+    assert value(tally) == 0
+
+
+def test_a_transaction_of_which_a_statement_failed_is_not_committed(tally):
+    with pytest.raises(DatabaseError, match="nothing was committed"), tally.write() as tx:
+        tx.run("UPDATE tally SET value = 7")
+        with contextlib.suppress(Exception):
+            tx.run("UPDATE tally SET value = -1")
+
+    assert value(tally) == 0
+
+
+def test_who_waits_too_long_for_a_connection_is_told_to_come_again(impatient):
+    database = impatient(1)
+
+    with busy(database.read()):
+        began = time.monotonic()
+        with pytest.raises(ServiceBusy):
+            value(database)
+
+    assert 0.2 < time.monotonic() - began < 5
+    assert value(database) == 0
+
+
+def test_who_reads_has_a_connection_while_all_who_write_wait(tally, opened):
+    database = opened(connections=4)
+
+    with busy(tally.write()):
+        writers = [threading.Thread(target=add, args=(database,)) for _ in range(8)]
+        for writer in writers:
+            writer.start()
+        time.sleep(0.5)
+        began = time.monotonic()
+        assert value(database) == 0
+        assert time.monotonic() - began < 5
+    for writer in writers:
+        writer.join()
+
+    assert value(tally) == 8
+
+
+def test_a_process_has_no_more_connections_than_it_may(tally, opened, url):
+    database = opened(connections=3)
+
+    assert in_threads(lambda: add(database, 5), 20) == []
+
+    [(connections,)] = execute(
+        url, "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database()"
+    )
+    assert connections <= 1 + 3 + 1  # those of `tally` and of the question itself
+    assert value(tally) == 100
+
+
+def test_a_server_that_is_away_is_worth_another_try(tmp_path, opened):
+    database = opened(f"postgresql://me:geheim@127.0.0.1:{free_port()}/db")
+
+    for use in (value, add, lambda database: database.one_shot().one("SELECT 1")):
+        with pytest.raises(ServiceBusy) as refusal:
+            use(database)
+        assert "geheim" not in str(refusal.value)
+
+
+def test_a_start_that_changes_nothing_waits_for_nobody(tally, opened):
+    with busy(tally.write()) as _, busy(tally.read()):
+        began = time.monotonic()
+        opened().upgrade(SCHEMA)
+
+    assert time.monotonic() - began < 5
+
+
+def test_texts_are_compared_by_their_bytes(tally):
+    names = ["B", "a", "b", "~", "\x7f", "é"]
+    with tally.write() as tx:
+        for name in names:
+            tx.run("INSERT INTO tally (name, value) VALUES (?, 1)", name)
+
+    with tally.read() as tx:
+        found = tx.all("SELECT name FROM tally WHERE value = 1 AND name < ? ORDER BY name", "\x7f")
+        [(collation,)] = tx.all("SELECT datlocprovider FROM pg_database LIMIT 1")
+
+    assert collation == "i"  # the database itself has a language's order
+    assert [name for (name,) in found] == ["B", "a", "b", "~"]
+
+
+def test_a_database_of_another_encoding_is_refused(tally, url, opened):
+    execute(
+        url,
+        "CREATE DATABASE latin TEMPLATE template0 ENCODING LATIN1 LOCALE 'C' LOCALE_PROVIDER libc",
+    )
+    try:
+        with (
+            contextlib.closing(open_database(f"{url}&dbname=latin", durable=True)) as database,
+            pytest.raises(ConfigError, match="LATIN1: accepted is UTF8"),
+        ):
+            database.upgrade(SCHEMA)
+    finally:
+        execute(url, "DROP DATABASE latin")
+
+
+@pytest.mark.parametrize("durable, commits", [(True, "on"), (False, "off")])
+def test_a_session_does_not_keep_others_waiting(tally, url, durable, commits):
+    with (
+        contextlib.closing(open_database(url, durable=durable)) as database,
+        database.read() as tx,
+    ):
+        settings = {
+            name: tx.one("SELECT current_setting(?)", name)[0]
+            for name in (
+                *("lock_timeout", "statement_timeout", "idle_in_transaction_session_timeout"),
+                *("client_connection_check_interval", "synchronous_commit", "application_name"),
+            )
+        }
+
+    assert settings == {
+        "lock_timeout": "10s",
+        "statement_timeout": "30s",
+        "idle_in_transaction_session_timeout": "30s",
+        "client_connection_check_interval": "5s",
+        "synchronous_commit": commits,
+        "application_name": "aurora_blobs",
+    }
+
+
+def test_what_the_url_says_wins(tally, opened, url):
+    options = quote("-c statement_timeout=7s")
+    database = opened(f"{url}&options={options}&application_name=mine")
+
+    with database.read() as tx:
+        assert tx.one("SELECT current_setting('statement_timeout')") == ("7s",)
+        assert tx.one("SELECT current_setting('lock_timeout')") == ("10s",)
+        assert tx.one("SELECT current_setting('application_name')") == ("mine",)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:geheim@[host/db",
+        "postgresql://me:geheim/geheim@host/db",
+        "postgresql://me:12345/geheim@host/db",
+        "postgresql://host/db?pasword=geheim",
+    ],
+)
+def test_a_url_that_cannot_be_read_is_refused_without_its_password(opened, url):
+    with pytest.raises(ConfigError) as refusal:
+        opened(url)
+
+    assert "geheim" not in str(refusal.value)
+
+
+def test_rows_are_read_when_they_are_taken(tally):
+    with tally.read() as tx:
+        numbers = tx.each("SELECT generate_series(1, ?)", 10**9)
+        others = tx.each("SELECT generate_series(1, 40)")
+
+        assert [next(numbers)[0] for _ in range(50)] == list(range(1, 51))
+        assert [number for (number,) in others] == list(range(1, 41))
+        numbers.close()
+
+    assert value(tally) == 0

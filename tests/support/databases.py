@@ -1,0 +1,169 @@
+"""The databases of the tests: SQLite files, or with TEST_DATABASE=postgresql those of a server.
+
+The server is made for the process, in a folder of its own, and reached by a socket there. A path
+stands for a database of it, which has the schema. It is empty again for the next test.
+"""
+
+import atexit
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import quote
+
+ENGINE = os.environ.get("TEST_DATABASE", "sqlite")
+# Of the process that has started the server; processes that it starts use the same.
+_FOLDER = "TEST_POSTGRESQL_FOLDER"
+_TEMPLATE = "aurora_template"
+_SETTINGS = {
+    "listen_addresses": "",
+    "max_connections": 300,
+    "fsync": "off",
+    "full_page_writes": "off",
+    "shared_buffers": "32MB",
+    "logging_collector": "off",
+    "log_min_messages": "log",
+}
+
+
+def database_url(path):
+    """The URL of the database that *path* stands for, the same for each call within a test."""
+    return _url(path) if ENGINE == "postgresql" else f"sqlite:{path}"
+
+
+def new_database_url(path):
+    """As `database_url`, of a database that has no schema, or is not there yet."""
+    return _url(path, "template0") if ENGINE == "postgresql" else f"sqlite:{path}"
+
+
+def clean():
+    """Empty the databases that were used since the last call."""
+    if _servers:
+        _servers[0].clean()
+
+
+def _url(path, template=_TEMPLATE):
+    if _FOLDER not in os.environ:
+        _servers.append(Server())
+        os.environ[_FOLDER] = str(_servers[0].folder)
+    folder = Path(os.environ[_FOLDER])
+    entry = folder / "names" / sha256(str(path).encode()).hexdigest()
+    if not entry.exists():
+        if template == _TEMPLATE and _servers and _servers[0].spare:
+            name = _servers[0].spare.pop()
+        else:
+            name = f"test_{time.monotonic_ns()}"
+            execute(url_of(folder, "postgres"), f"CREATE DATABASE {name} TEMPLATE {template}")
+        kind = "kept" if template == _TEMPLATE else "dropped"
+        entry.write_text(f"{name} {kind}")
+    return url_of(folder, entry.read_text().split()[0])
+
+
+def url_of(folder, name):
+    return f"postgresql:///{name}?host={quote(str(folder), safe='')}&user=postgres"
+
+
+def execute(url, script):
+    """Run *script* in the database on PostgreSQL at *url*; the rows of its last statement."""
+    import psycopg  # not there for who tests on SQLite alone
+
+    with psycopg.connect(url, autocommit=True) as connection:
+        cursor = connection.execute(script)
+        return cursor.fetchall() if cursor.description else []
+
+
+class Server:
+    """PostgreSQL in a folder of its own, as a user who is not root. `spare` are empty databases."""
+
+    def __init__(self):
+        parent = os.environ.get("PYTEST_DEBUG_TEMPROOT") or None
+        self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
+        self._owner = os.getpid()
+        self.spare = []
+        self._as = []
+        if os.getuid() == 0:
+            shutil.chown(self.folder, "postgres", "postgres")
+            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            self._as += ["--pdeathsig=QUIT", "--"]
+        versions = Path("/usr/lib/postgresql").iterdir()
+        programs = max(versions, key=lambda path: int(path.name)) / "bin"
+        data = self.folder / "data"
+        subprocess.run(
+            [*self._as, programs / "initdb", "--pgdata", data, "--username=postgres"]
+            # A language's order, which is not that of bytes: no statement may depend on it.
+            + ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
+            + ["--encoding=UTF8", "--auth=trust", "--no-sync"],
+            check=True,
+            capture_output=True,
+            cwd="/",
+        )
+        settings = {**_SETTINGS, "unix_socket_directories": self.folder}
+        with open(self.folder / "log", "wb") as log:
+            self.process = subprocess.Popen(
+                [*self._as, programs / "postgres", "-D", data]
+                + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")],
+                stdout=log,
+                stderr=log,
+                cwd="/",
+            )
+        atexit.register(self.stop)
+        (self.folder / "names").mkdir()
+        self._wait()
+        self._make_template()
+
+    def _wait(self):
+        import psycopg
+
+        for _ in range(300):
+            try:
+                psycopg.connect(url_of(self.folder, "postgres")).close()
+                return
+            except psycopg.OperationalError:
+                time.sleep(0.1)
+        raise RuntimeError((self.folder / "log").read_text())
+
+    def _make_template(self):
+        from aurora_blobs.db import SCHEMA, open_database
+
+        execute(url_of(self.folder, "postgres"), f"CREATE DATABASE {_TEMPLATE} TEMPLATE template0")
+        database = open_database(url_of(self.folder, _TEMPLATE), durable=False)
+        database.upgrade(SCHEMA.read_text())
+        database.close()
+
+    def clean(self):
+        for entry in (self.folder / "names").iterdir():
+            name, kind = entry.read_text().split()
+            entry.unlink()
+            if kind == "kept":
+                execute(url_of(self.folder, name), _EMPTY)
+                self.spare.append(name)
+            else:
+                execute(url_of(self.folder, "postgres"), f"DROP DATABASE {name} WITH (FORCE)")
+
+    def stop(self):
+        if os.getpid() == self._owner:  # not in a child that a test has forked
+            self.process.send_signal(signal.SIGQUIT)
+            self.process.wait(60)
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+_servers = []
+
+# In any order: no key is checked meanwhile.
+_EMPTY = """
+SET session_replication_role = replica;
+DO $$
+DECLARE name text;
+BEGIN
+    FOR name IN SELECT tablename FROM pg_tables WHERE schemaname = 'public' LOOP
+        IF name <> 'schema_version' THEN
+            EXECUTE format('DELETE FROM %I', name);
+        END IF;
+    END LOOP;
+END $$;
+INSERT INTO total (name, bytes) VALUES ('derivative', 0);
+"""
