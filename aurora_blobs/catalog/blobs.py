@@ -453,7 +453,7 @@ def usage(tx: Transaction, did: str) -> AccountUsage | None:
     row = tx.one(
         """
         SELECT a.blob_count, a.blob_bytes,
-               (SELECT COALESCE(SUM(m.size), 0)
+               (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
                   FROM blob_metadata m
                  WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
                AS temporary_bytes,
@@ -526,5 +526,6 @@ def some_cids_of(tx: Transaction, did: str, limit: int) -> list[str]:
 
 def forget_owner(tx: Transaction, did: str, cids: list[str]) -> None:
     """Take *cids* from *did*, which is being deleted: nothing is counted, nothing is hidden."""
-    for cid in cids:
-        tx.run("DELETE FROM blob_metadata WHERE creator_did = ? AND cid = ?", did, cid)
+    tx.run_each(
+        "DELETE FROM blob_metadata WHERE creator_did = ? AND cid = ?", [(did, cid) for cid in cids]
+    )

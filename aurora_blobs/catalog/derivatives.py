@@ -149,11 +149,12 @@ def of_blob(tx: Transaction, cid: str) -> list[Use]:
 
 def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
     """Up to *limit* by name, after *after*; True where the blob is here and not taken down."""
+    # No EXISTS, as in `expiry.unowned`.
     rows = tx.all(
         """
         SELECT d.name, d.size, d.used_at,
-               EXISTS (SELECT 1 FROM blob b WHERE b.cid = d.cid)
-               AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = d.cid AND t.did = '')
+               (SELECT b.cid FROM blob b WHERE b.cid = d.cid) IS NOT NULL
+               AND (SELECT t.cid FROM takedown t WHERE t.cid = d.cid AND t.did = '') IS NULL
           FROM derivative d
          WHERE d.name > ?
          ORDER BY d.name

@@ -1,4 +1,8 @@
-"""Rows that are over: what the collector may remove, and the check of each before it does."""
+"""Rows that are over: what the collector may remove, and the check of each before it does.
+
+What is forgotten is found first, then deleted by its key: as one statement, PostgreSQL's plan for
+any number of rows reads the whole table.
+"""
 
 from dataclasses import dataclass
 
@@ -63,7 +67,11 @@ def expired(
 def total_expired(tx: Transaction, before: int) -> tuple[int, int]:
     """How many blobs `expired` gives in all, and their bytes; blobs taken down are counted too."""
     [(count, size)] = tx.all(
-        "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM blob_metadata WHERE unreferenced_since < ?",
+        """
+        SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT)
+          FROM blob_metadata
+         WHERE unreferenced_since < ?
+        """,
         before,
     )
     return count, size
@@ -98,12 +106,13 @@ def unowned(
     A row that is not older than *before* is left out: an upload may be under way. Also gives the
     last CID that was looked at, None at the end.
     """
+    # For EXISTS beside columns, PostgreSQL reads the whole of the other table for each page.
     rows = tx.all(
         """
         SELECT b.cid, b.size, b.created_at,
                b.created_at < ?
-               AND NOT EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
-               AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid)
+               AND (SELECT m.cid FROM blob_metadata m WHERE m.cid = b.cid LIMIT 1) IS NULL
+               AND (SELECT t.cid FROM takedown t WHERE t.cid = b.cid LIMIT 1) IS NULL
           FROM blob b
          WHERE b.cid > ?
          ORDER BY b.cid
@@ -141,13 +150,9 @@ def count_sessions(tx: Transaction, now: int) -> int:
 
 def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
     """Delete up to *limit* expired log-ins; how many it deleted."""
-    return tx.run(
-        """
-        DELETE FROM session
-         WHERE id IN (SELECT id FROM session WHERE expires_at < ? LIMIT ?)
-        """,
-        now,
-        limit,
+    over = tx.all("SELECT id FROM session WHERE expires_at < ? LIMIT ?", now, limit)
+    return tx.run_each(
+        "DELETE FROM session WHERE id = ? AND expires_at < ?", [(*key, now) for key in over]
     )
 
 
@@ -159,13 +164,10 @@ def count_tokens(tx: Transaction, now: int) -> int:
 
 def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
     """Delete up to *limit* expired one-time tokens; how many it deleted."""
-    return tx.run(
-        """
-        DELETE FROM seen_token
-         WHERE (issuer, jti) IN (SELECT issuer, jti FROM seen_token WHERE expires_at < ? LIMIT ?)
-        """,
-        now,
-        limit,
+    over = tx.all("SELECT issuer, jti FROM seen_token WHERE expires_at < ? LIMIT ?", now, limit)
+    return tx.run_each(
+        "DELETE FROM seen_token WHERE issuer = ? AND jti = ? AND expires_at < ?",
+        [(*key, now) for key in over],
     )
 
 
@@ -177,13 +179,10 @@ def count_deletions(tx: Transaction, now: int) -> int:
 
 def forget_deletions(tx: Transaction, now: int, limit: int) -> int:
     """Delete up to *limit* of the rows that `count_deletions` counts; how many it deleted."""
-    return tx.run(
-        """
-        DELETE FROM deleted_account
-         WHERE did IN (SELECT did FROM deleted_account WHERE expires_at < ? LIMIT ?)
-        """,
-        now,
-        limit,
+    over = tx.all("SELECT did FROM deleted_account WHERE expires_at < ? LIMIT ?", now, limit)
+    return tx.run_each(
+        "DELETE FROM deleted_account WHERE did = ? AND expires_at < ?",
+        [(*key, now) for key in over],
     )
 
 
@@ -195,14 +194,12 @@ def count_counters(tx: Transaction, now: int) -> int:
 
 def forget_counters(tx: Transaction, now: int, limit: int) -> int:
     """Delete up to *limit* counters of a window that has ended; how many it deleted."""
-    return tx.run(
-        """
-        DELETE FROM usage_counter
-         WHERE (name, subject) IN (SELECT name, subject FROM usage_counter
-                                    WHERE window_end < ? LIMIT ?)
-        """,
-        now,
-        limit,
+    over = tx.all(
+        "SELECT name, subject FROM usage_counter WHERE window_end < ? LIMIT ?", now, limit
+    )
+    return tx.run_each(
+        "DELETE FROM usage_counter WHERE name = ? AND subject = ? AND window_end < ?",
+        [(*key, now) for key in over],
     )
 
 
@@ -214,11 +211,8 @@ def count_invites(tx: Transaction, now: int) -> int:
 
 def forget_invites(tx: Transaction, now: int, limit: int) -> int:
     """Delete up to *limit* of the codes that `count_invites` counts; how many it deleted."""
-    return tx.run(
-        """
-        DELETE FROM invite_code
-         WHERE code IN (SELECT code FROM invite_code WHERE ends_at < ? LIMIT ?)
-        """,
-        now - _INVITE_MEMORY,
-        limit,
+    before = now - _INVITE_MEMORY
+    over = tx.all("SELECT code FROM invite_code WHERE ends_at < ? LIMIT ?", before, limit)
+    return tx.run_each(
+        "DELETE FROM invite_code WHERE code = ? AND ends_at < ?", [(*key, before) for key in over]
     )

@@ -65,11 +65,7 @@ def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
 
 def forget_before(tx: Transaction, then: int, limit: int) -> int:
     """Forget up to *limit* DIDs that were last resolved before *then*; how many it forgot."""
-    return tx.run(
-        """
-        DELETE FROM identity
-         WHERE did IN (SELECT did FROM identity WHERE fetched_at < ? LIMIT ?)
-        """,
-        then,
-        limit,
+    over = tx.all("SELECT did FROM identity WHERE fetched_at < ? LIMIT ?", then, limit)
+    return tx.run_each(
+        "DELETE FROM identity WHERE did = ? AND fetched_at < ?", [(*key, then) for key in over]
     )

@@ -32,13 +32,14 @@ class BlobRow:
 
 def rows_between(tx: Transaction, low: str, high: str, limit: int) -> list[BlobRow]:
     """Up to *limit* rows with *low* < cid < *high*, by CID."""
+    # No EXISTS, as in `expiry.unowned`.
     rows = tx.all(
         """
         SELECT b.cid, b.number, b.size, b.created_at, b.stored_at,
                (SELECT MIN(m.mime_type) FROM blob_metadata m WHERE m.cid = b.cid)
                AS mime_type,
-               EXISTS (SELECT 1 FROM blob_metadata m WHERE m.cid = b.cid)
-               OR EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid) AS kept
+               (SELECT m.cid FROM blob_metadata m WHERE m.cid = b.cid LIMIT 1) IS NOT NULL
+               OR (SELECT t.cid FROM takedown t WHERE t.cid = b.cid LIMIT 1) IS NOT NULL AS kept
           FROM blob b
          WHERE b.cid > ? AND b.cid < ?
          ORDER BY b.cid
@@ -105,7 +106,7 @@ def stored_totals(tx: Transaction, after: str) -> tuple[int, int]:
     """How many blobs with a CID greater than *after* are stored, and their bytes."""
     [(count, size)] = tx.all(
         """
-        SELECT COUNT(*), COALESCE(SUM(size), 0)
+        SELECT COUNT(*), CAST(COALESCE(SUM(size), 0) AS BIGINT)
           FROM blob
          WHERE stored_at IS NOT NULL AND cid > ?
         """,
@@ -133,7 +134,7 @@ def totals(tx: Transaction) -> Totals:
     [(blobs, size, not_stored)] = tx.all(
         """
         SELECT COUNT(*),
-               COALESCE(SUM(CASE WHEN stored_at IS NOT NULL THEN size END), 0),
+               CAST(COALESCE(SUM(CASE WHEN stored_at IS NOT NULL THEN size END), 0) AS BIGINT),
                COUNT(*) - COUNT(stored_at)
           FROM blob
         """
@@ -144,8 +145,8 @@ def totals(tx: Transaction) -> Totals:
 def _holdings(tx: Transaction) -> dict[State, tuple[int, int]]:
     rows = tx.all(
         """
-        SELECT COUNT(*), SUM(size), taken_down, account_taken_down, account_deactivated, missing,
-               temporary
+        SELECT COUNT(*), CAST(SUM(size) AS BIGINT),
+               taken_down, account_taken_down, account_deactivated, missing, temporary
           FROM (SELECT m.size,
                        EXISTS (SELECT 1 FROM takedown t
                                 WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
@@ -170,8 +171,10 @@ def _holdings(tx: Transaction) -> dict[State, tuple[int, int]]:
 
 def mark_verified(tx: Transaction, cids: list[str], now: int) -> None:
     """The bytes of *cids* were read and have the right hash."""
-    for cid in cids:
-        tx.run("UPDATE blob SET verified_at = ? WHERE cid = ? AND stored_at IS NOT NULL", now, cid)
+    tx.run_each(
+        "UPDATE blob SET verified_at = ? WHERE cid = ? AND stored_at IS NOT NULL",
+        [(now, cid) for cid in cids],
+    )
 
 
 def mark_right(tx: Transaction, cid: str, size: int, now: int) -> None:
@@ -207,7 +210,7 @@ def miscounts(tx: Transaction) -> list[Miscount]:
     rows = tx.all(
         """
         SELECT a.did, a.blob_count, a.blob_bytes, COUNT(m.cid) AS right_count,
-               COALESCE(SUM(m.size), 0) AS right_bytes
+               CAST(COALESCE(SUM(m.size), 0) AS BIGINT) AS right_bytes
           FROM account a
                LEFT JOIN blob_metadata m ON m.creator_did = a.did
          WHERE NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)

@@ -50,7 +50,8 @@ def miscounts(tx: Transaction) -> list[Miscount]:
     """Each account whose count is wrong; reads every record and reference."""
     rows = tx.all(
         """
-        SELECT did, SUM(counted) AS bytes, SUM(actual) AS right_bytes
+        SELECT did, CAST(SUM(counted) AS BIGINT) AS bytes,
+               CAST(SUM(actual) AS BIGINT) AS right_bytes
           FROM (SELECT did, bytes AS counted, 0 AS actual
                   FROM record_usage
                  UNION ALL

@@ -118,7 +118,7 @@ def named(tx: Transaction, did: str, after: str, limit: int) -> list[Named]:
         SELECT r.cid,
                COALESCE(MIN(b.number), 0) AS number,
                MIN(r.record_uri) AS record_uri,
-               CASE WHEN b.stored_at IS NOT NULL THEN m.size END AS stored_size
+               MIN(CASE WHEN b.stored_at IS NOT NULL THEN m.size END) AS stored_size
           FROM record_blob r
                LEFT JOIN blob_metadata m ON m.creator_did = r.did AND m.cid = r.cid
                LEFT JOIN blob b ON b.cid = m.cid

@@ -1,33 +1,22 @@
 """The cost of a request does not grow with the tables: no statement scans one."""
 
-import ast
 import re
 import sqlite3
 from collections import defaultdict
 from contextlib import closing
-from importlib import resources
 
 import pytest
 from support.accounts import ADMIN, sign_up
 from support.car_files import car_of
 from support.media_samples import jpeg
 from support.services import services_of
+from support.statements import WHOLE, statements_of_catalog
 
 from aurora_blobs.db.sqlite import add_functions
 from aurora_blobs.maintenance.collect import Collector
 
-# Statements that may scan: of commands over the whole store, and of small tables.
-WHOLE = {
-    "record_usage.miscounts",
-    *(
-        "inventory.totals",
-        "inventory._holdings",
-        "inventory.miscounts",
-        "inventory.wrong_sizes",
-        "inventory.missing",
-    ),
-    *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),
-}
+pytestmark = pytest.mark.sqlite
+
 WRITES = "com.atproto.repo.applyWrites"
 COLLECTION = "com.example.file"
 
@@ -67,21 +56,6 @@ def scans(app, statements):
 
 def is_scan(plan):
     return any(re.match(r"SCAN (?!CONSTANT|\()", step) for step in plan)
-
-
-def statements_of_catalog():
-    """Function and statement of the catalog, without reference_pds, another program's database."""
-    for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir()):
-        if file.suffix == ".py" and file.stem != "reference_pds":
-            for function in ast.parse(file.read_text()).body:
-                for node in ast.walk(function):
-                    if isinstance(node, ast.Call) and ast.unparse(node.func) in (
-                        "tx.one",
-                        "tx.all",
-                        "tx.each",
-                        "tx.run",
-                    ):
-                        yield f"{file.stem}.{function.name}", ast.literal_eval(node.args[0])
 
 
 def test_the_check_finds_a_scan(app, services, statements):

@@ -35,6 +35,7 @@ def made_of_rows():
                     yield pytest.param(selects, fields, id=f"{module}.{function.name}")
 
 
+@pytest.mark.sqlite
 @pytest.mark.parametrize("selects, fields", list(made_of_rows()))
 def test_columns_are_the_fields_in_their_order(database, selects, fields):
     with closing(sqlite3.connect(database.path)) as connection:

@@ -1,0 +1,119 @@
+"""The plans of PostgreSQL for tables that are large: no statement but a few reads a whole one.
+
+The server makes a plan for the values at hand, or for any values where that costs no more.
+"""
+
+import re
+from itertools import count
+
+import pytest
+from support.databases import database_url, execute
+from support.statements import WHOLE, statements_of_catalog
+
+from aurora_blobs.db import open_database
+
+pytestmark = pytest.mark.postgresql
+
+ROWS = 20_000
+# With a row for each thing that is under way.
+PARTIAL = {"blob_not_stored", "account_taken_down"}
+SMALL = {"schema_version", "store", "total", "job", "job_run", "hiding", "account_deletion"}
+# Of commands: SQLite finds the records of a blob by each account in turn, and joins page by page.
+SLOW_HERE = {
+    *("references.of_blob", "inventory.stored_totals", "blobs.page", "takedowns._of_accounts"),
+}
+EXPECTED = (WHOLE - {"schema.version", "stores.marked", "jobs.forget_unended"}) | SLOW_HERE
+
+FILLED = """
+INSERT INTO account (did, handle, email, created_at)
+SELECT 'did:' || n, 'h' || n, 'e' || n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO deleted_account SELECT 'did:' || n, n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO account_deletion SELECT 'did:' || n, n FROM generate_series(1, 20) AS n;
+INSERT INTO migration SELECT 'did:' || n, n, 0, 1 FROM generate_series(1, {rows}) AS n;
+INSERT INTO blob (cid, size, created_at, stored_at)
+SELECT 'c' || n, n, n, CASE WHEN n % 100 > 0 THEN n END FROM generate_series(1, {rows}) AS n;
+INSERT INTO blob_start SELECT 'c' || n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)
+SELECT 'did:' || n % 500 + 1, 'c' || n, 'a/b', n, n, CASE WHEN n % 10 = 0 THEN n END
+  FROM generate_series(1, {rows}) AS n;
+INSERT INTO blob_charset SELECT creator_did, cid, 'x' FROM blob_metadata;
+INSERT INTO record
+SELECT 'did:' || n % 500 + 1, 'a.b.' || n % 3, 'r' || n, 'c', '{{}}', 'v' || n
+  FROM generate_series(1, {rows}) AS n;
+INSERT INTO record_blob
+SELECT 'did:' || n % 500 + 1, 'r' || n, 'c' || n, 'v' || n, 'a/b', n
+  FROM generate_series(1, {rows}) AS n;
+INSERT INTO record_usage SELECT 'did:' || n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO takedown SELECT 'c' || n, '', '', n FROM generate_series(1, {rows}) AS n;
+INSERT INTO hiding SELECT 'c' || n, '' FROM generate_series(1, 20) AS n;
+INSERT INTO taken_down_account SELECT 'did:' || n, '', n FROM generate_series(1, {rows}) AS n;
+INSERT INTO session
+SELECT 's' || n, 'did:' || n % 500 + 1, 'j', n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO invite_code SELECT 'i' || n, NULL, 1, 1, n, n FROM generate_series(1, {rows}) AS n;
+INSERT INTO seen_token SELECT 'i' || n, 'j', n FROM generate_series(1, {rows}) AS n;
+INSERT INTO identity SELECT 'did:' || n, '', n FROM generate_series(1, {rows}) AS n;
+INSERT INTO usage_counter SELECT 'uploads', 's' || n, n, 1 FROM generate_series(1, {rows}) AS n;
+INSERT INTO derivative
+SELECT 'd' || n, 'c' || n, n, CASE WHEN n % 10 = 0 THEN 'f' END, n
+  FROM generate_series(1, {rows}) AS n;
+ANALYZE;
+"""
+
+
+@pytest.fixture
+def plans(tmp_path):
+    """Function and query plan of each statement in the catalog, for pages of 100 rows."""
+    url = database_url(tmp_path / "large")
+    execute(url, FILLED.format(rows=ROWS))
+    database = open_database(url, durable=False)
+    with database.read() as tx:
+        tx.run("SET LOCAL plan_cache_mode = force_custom_plan")
+        plans = [
+            (name, plan_of(tx, f"s{number}", sql))
+            for number, (name, sql) in enumerate(statements_of_catalog())
+        ]
+    yield plans
+    database.close()
+
+
+def plan_of(tx, name, sql):
+    number = count(1)
+    tx.run(f"PREPARE {name} AS {re.sub('[?]', lambda _: f'${next(number)}', sql)}")
+    types = tx.one(
+        "SELECT array_to_string(parameter_types, ',') FROM pg_prepared_statements WHERE name = ?",
+        name,
+    )[0]
+    values = ", ".join(SAMPLES[type] for type in types.split(",") if type)
+    [(plan,)] = tx.all(f"EXPLAIN (FORMAT JSON) EXECUTE {name} {f'({values})' if values else ''}")
+    return plan[0]["Plan"]
+
+
+SAMPLES = {"bigint": "100", "integer": "100", "text": "'a'"}
+
+
+def steps(plan):
+    """*plan* and all steps that it is made of."""
+    yield plan
+    for part in plan.get("Plans", ()):
+        yield from steps(part)
+
+
+def tables_read(plan):
+    """The large tables that are read as a whole, row by row or in the order of an index."""
+    return {
+        step["Relation Name"]
+        for step in steps(plan)
+        if (
+            step["Node Type"] == "Seq Scan"
+            or (step["Node Type"].startswith("Index") and "Index Cond" not in step)
+        )
+        and step["Relation Name"] not in SMALL
+        and step.get("Index Name") not in PARTIAL
+    }
+
+
+def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
+    read = {name: tables_read(plan) for name, plan in plans}
+
+    assert len(plans) > 90
+    assert {name for name in read if read[name]} == EXPECTED, read
