@@ -12,7 +12,7 @@ EDITABLE = --config-settings editable_mode=compat
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo wheel test test-fast test-live test-long test-hostile test-s3-all test-min lint docs bench clean
+.PHONY: help run demo wheel test test-fast test-live test-long test-hostile test-s3-all test-postgresql test-min lint docs bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ wheel: .venv/installed ## the package for other machines, in dist/
 test: test-fast test-live ## every test but the long ones
 
 # In memory where that can be: these make a store, of 257 folders each, more than a thousand times.
-test-fast test-min: export PYTEST_DEBUG_TEMPROOT ?= $(wildcard /dev/shm)
+test-fast test-min test-postgresql: export PYTEST_DEBUG_TEMPROOT ?= $(wildcard /dev/shm)
 
 test-fast: .venv/developed ## the tests that need no outside server, in seconds
 	$(BIN)/pytest -m 'not live and not long'
@@ -51,6 +51,10 @@ test-s3-all: .venv/developed ## the S3 tests on each store that can be had: Seaw
 	$(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
 	TEST_S3_STORE=ceph $(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
 	TEST_S3_STORE=swift $(BIN)/pytest -m 'not long' tests/live/test_s3_*.py
+
+test-postgresql: .venv/developed ## the fast tests on PostgreSQL, which is started for them; ONLY=folders for some
+	@tests/setup.sh
+	TEST_DATABASE=postgresql $(BIN)/pytest -m 'not live and not long' $(ONLY)
 
 test-min: .venv-min/installed ## the fast tests on the lowest versions that setup.cfg allows
 	.venv-min/bin/pytest -m 'not live and not long'
