@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from aurora_blobs.catalog import counters, expiry
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.db import Database, Key, Transaction, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AuthenticationRequired,
@@ -84,8 +84,9 @@ class Limits:
         """
         if self._signups is None or is_local(address):
             return None
-        with self._database.write() as tx:
-            return count_use(tx, "signups", network_of(address), self._signups, self._clock())
+        subject = network_of(address)
+        with self._database.write(keys=(_key("signups", subject),)) as tx:
+            return count_use(tx, "signups", subject, self._signups, self._clock())
 
     def uploads(self, did: str, address: str, own: int | None) -> RateLimitState | None:
         """The state of the limit that leaves *did* the fewest uploads; None without a limit.
@@ -145,7 +146,7 @@ class Limits:
 
     def _count_failure(self, subject: str, limit: Limit, now: int) -> None:
         try:
-            with self._database.write(Spend.HALF) as tx:
+            with self._database.write(Spend.HALF, keys=(_key("failures", subject),)) as tx:
                 count_use(tx, "failures", subject, limit, now)
         except RateLimitExceeded:
             raise
@@ -156,8 +157,15 @@ class Limits:
 
     def _take_back(self, subject: str) -> None:
         # What stays counted is one failure too many, which is over with its window.
-        with suppress(InsufficientStorage, ServiceBusy), self._database.write(Spend.HALF) as tx:
+        with (
+            suppress(InsufficientStorage, ServiceBusy),
+            self._database.write(Spend.HALF, keys=(_key("failures", subject),)) as tx,
+        ):
             counters.take_back(tx, "failures", subject)
+
+
+def _key(name: str, subject: str) -> Key:
+    return row_key("usage_counter", name, subject)
 
 
 def _state(tx: Transaction, name: str, subject: str, limit: Limit, now: int) -> RateLimitState:

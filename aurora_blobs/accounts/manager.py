@@ -14,7 +14,7 @@ from aurora_blobs.catalog import invites, records, sessions
 from aurora_blobs.catalog.accounts import Account, Counts
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
-from aurora_blobs.db import STEP_ROWS, Database, Transaction
+from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountTakedown,
@@ -106,7 +106,7 @@ class AccountManager:
         password.
         """
         session_id, jti, now = secrets.token_urlsafe(16), secrets.token_urlsafe(32), self._clock()
-        with self._database.write() as tx:
+        with self._database.write(keys=(account_key(account.did),)) as tx:
             if _require(tx, account.did).password_hash != account.password_hash:
                 raise AuthenticationRequired("Invalid identifier or password")
             sessions.add(tx, Session(session_id, account.did, jti, now, _session_end(now)))
@@ -150,7 +150,7 @@ class AccountManager:
         Raises ExpiredToken if it was used before or its session has ended, AccountTakedown.
         """
         jti = secrets.token_urlsafe(32)
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=(account_key(claims.did),)) as tx:
             account = catalog.find(tx, claims.did)
             if account is not None and account.takedown_at is not None:
                 raise AccountTakedown()
@@ -163,7 +163,7 @@ class AccountManager:
 
     def log_out(self, claims: RefreshClaims) -> None:
         """End a session, and with it all of its tokens; nothing happens if it has ended already."""
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=(account_key(claims.did),)) as tx:
             sessions.end(tx, claims.session_id)
 
     def access_token(self, account: Account) -> str:
@@ -214,30 +214,30 @@ class AccountManager:
             catalog.set_password(tx, _require(tx, did).did, password_hash)
             return sessions.end_some(tx, did, STEP_ROWS) == STEP_ROWS
 
-        self._database.in_steps(step, Spend.ALL)
+        self._database.in_steps(step, Spend.ALL, keys=(account_key(did),))
 
     def deactivate(self, did: str) -> None:
         """Serve and change nothing of *did* until `activate`. A second call keeps the first time.
 
         Raises InvalidRequest for no account.
         """
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=(account_key(did),)) as tx:
             if _require(tx, did).deactivated_at is None:
                 catalog.set_deactivated(tx, did, self._clock())
 
     def activate(self, did: str) -> None:
         """Undo `deactivate`. Raises InvalidRequest for no account."""
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=(account_key(did),)) as tx:
             catalog.set_deactivated(tx, _require(tx, did).did, None)
 
     def set_quota(self, did: str, quota_bytes: int | None) -> None:
         """Let *did* hold up to *quota_bytes*; 0 is no limit, None the settings' default."""
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=(account_key(did),)) as tx:
             catalog.set_quota(tx, did, quota_bytes)
 
     def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
         """Let *did* upload *uploads* times a day; 0 is no limit, None the settings' default."""
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=(account_key(did),)) as tx:
             catalog.set_uploads_per_day(tx, did, uploads)
 
     def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, account_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
 from aurora_blobs.protocol.quoting import shown
@@ -67,8 +67,9 @@ class RepoQueries:
         *spend* as in `Database.write`. Raises RepoNotFound.
         """
         if self._open_to_reports and name.startswith("did:"):
-            with self._database.write(spend) as tx:
-                accounts.make_external(tx, parse_did(name), self._clock())
+            did = parse_did(name)
+            with self._database.write(spend, keys=(account_key(did),)) as tx:
+                accounts.make_external(tx, did, self._clock())
         return self.find(name).did
 
     def check_reportable(self, did: str) -> None:

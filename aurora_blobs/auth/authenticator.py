@@ -21,7 +21,7 @@ from aurora_blobs.auth.session import ACCESS_SCOPES, TAKENDOWN_SCOPE, RefreshCla
 from aurora_blobs.catalog import accounts
 from aurora_blobs.catalog.account_status import AccountStatus, find_account_status
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, account_key
 from aurora_blobs.errors import (
     AccountNotFound,
     AccountTakedown,
@@ -235,7 +235,7 @@ class Authenticator:
         """
         status = self._status(did, session_id)
         if status is None and self._config.accounts == "external":
-            with self._database.write() as tx:
+            with self._database.write(keys=(account_key(did),)) as tx:
                 is_new = accounts.make_external(tx, did, self._clock())
                 status = find_account_status(tx, did, session_id)
                 _check_issued_since_deletion(status, issued_at, self._clock())

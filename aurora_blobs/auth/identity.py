@@ -15,7 +15,7 @@ from aurora_blobs.auth.keys import verification_key
 from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.catalog import accounts, expiry, identity
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
 from aurora_blobs.protocol.did_document import account_document, essential
@@ -156,9 +156,8 @@ class Identities:
         except (FetchFailed, ValueError, RecursionError):
             text = None
         now = self._clock()
-        with self._database.write(
-            Spend.HALF if did == self._moderation_did else Spend.NOTHING
-        ) as tx:
+        spend = Spend.HALF if did == self._moderation_did else Spend.NOTHING
+        with self._database.write(spend, keys=(row_key("identity", did),)) as tx:
             identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
             if text is None:
                 identity.remember_failure(tx, did, now - _STALE, now)

@@ -17,7 +17,7 @@ from aurora_blobs.auth.session import (
     issue_time,
     lives_too_long,
 )
-from aurora_blobs.catalog.tokens import use_token
+from aurora_blobs.catalog.tokens import token_key, use_token
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
 from aurora_blobs.errors import OAuthRefused
@@ -132,9 +132,9 @@ class OAuthTokens:
         if scope is None:
             scope = self._introspection.scope(token, parse_jwt(token).claims)
             _check_scope(scope)
-        with self._database.write() as tx:
-            expires_at = (now + REMEMBER_SECONDS) * 1_000_000
-            issuer = f"dpop:{proof.thumbprint}"
+        expires_at = (now + REMEMBER_SECONDS) * 1_000_000
+        issuer = f"dpop:{proof.thumbprint}"
+        with self._database.write(keys=(token_key(issuer, proof.name),)) as tx:
             if not use_token(tx, issuer, proof.name, expires_at, self._clock()):
                 raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
         return OAuthClaims(bound.did, scope, bound.issued_at)

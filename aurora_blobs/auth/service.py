@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.jwts import Key, Token, one_time_name, seconds_claim
-from aurora_blobs.catalog.tokens import use_token
+from aurora_blobs.catalog.tokens import token_key, use_token
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
@@ -110,9 +110,11 @@ class ServiceTokens:
                 raise _bad_signature(token, key)
             raise BadJwtAudience("jwt audience does not match service did")
         self._check_signature(token, did, _KEYS[fragment])
+        name, expires_at = one_time_name(token, claims.jti), claims.expires_at * 1_000_000
         # Moderators take down on a full disk too.
-        with self._database.write(Spend.HALF if trusted else Spend.NOTHING) as tx:
-            name, expires_at = one_time_name(token, claims.jti), claims.expires_at * 1_000_000
+        with self._database.write(
+            Spend.HALF if trusted else Spend.NOTHING, keys=(token_key(claims.issuer, name),)
+        ) as tx:
             if not use_token(tx, claims.issuer, name, expires_at, self._clock()):
                 raise BadJwt("jwt has been used before")
 

@@ -8,7 +8,15 @@ from functools import partial
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts, blobs, records, references, removals, sessions
 from aurora_blobs.catalog.removals import Removal
-from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.db import (
+    STEP_BYTES,
+    STEP_ROWS,
+    Database,
+    Key,
+    Transaction,
+    account_key,
+    blob_key,
+)
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     STORE_AWAY,
@@ -16,6 +24,7 @@ from aurora_blobs.errors import (
     InsufficientStorage,
     ServiceBusy,
 )
+from aurora_blobs.protocol.cid import cid_of_name
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger(__name__)
@@ -55,14 +64,17 @@ def delete_unowned_if(
     clock: Callable[[], int],
     spend: Spend = Spend.ALL,
     *,
+    keys: tuple[Key, ...] = (),
     leftovers: Collection[str] = (),
 ) -> list[str] | None:
     """As `delete_unowned`, if *check* agrees in the same transaction; None if it does not.
 
-    Follows the removal rule of catalog/blobs.py.
+    *keys* are those of what *check* looks at or changes beside *cids*. Follows the removal rule of
+    catalog/blobs.py.
     """
     backend.check_ours(recently=True)  # before anything is changed
-    with database.write(spend) as tx:
+    contents = {*cids, *map(cid_of_name, leftovers)}
+    with database.write(spend, keys=(*keys, *map(blob_key, contents))) as tx:
         if not check(tx):
             return None
         unowned = [cid for cid in cids if blobs.may_go(tx, cid)]
@@ -91,7 +103,8 @@ def finish_removals(
         failures = dict.fromkeys(names, error)
     ended = [removal for removal in begun if removal.name not in failures]
     if ended:
-        with database.write(spend) as tx:
+        keys = tuple(blob_key(cid_of_name(removal.name)) for removal in ended)
+        with database.write(spend, keys=keys) as tx:
             removals.end(tx, ended)
     return failures
 
@@ -112,7 +125,7 @@ def delete_account(
     removes later what a store that is away has kept. *clock* gives microseconds since the epoch,
     UTC.
     """
-    with database.write(Spend.ALL) as tx:
+    with database.write(Spend.ALL, keys=(account_key(did),)) as tx:
         now = clock()
         if accounts.begin_deletion(tx, did, now):
             lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
@@ -134,7 +147,9 @@ def finish_deletion(
     if not accounts.is_being_deleted(database.one_shot(), did):
         return False
     for delete_some in (references.drop_some, sessions.end_some):
-        database.in_steps(partial(_is_full_step, delete_some, did), Spend.ALL)
+        database.in_steps(
+            partial(_is_full_step, delete_some, did), Spend.ALL, keys=(account_key(did),)
+        )
     _delete_records(database, did)
     _delete_entries(database, backend, did, clock, on_gone)
     with database.write(Spend.ALL) as tx:
@@ -155,7 +170,9 @@ def _delete_records(database: Database, did: str) -> None:
             left = deque(records.some_sizes(tx, did, STEP_ROWS))
         if not left:
             return
-        database.in_steps(partial(_delete_some_records, did, left), Spend.ALL)
+        database.in_steps(
+            partial(_delete_some_records, did, left), Spend.ALL, keys=(account_key(did),)
+        )
 
 
 def _delete_some_records(did: str, left: deque[tuple[str, str, int]], tx: Transaction) -> bool:
@@ -181,12 +198,18 @@ def _delete_entries(
         if not cids:
             return
         if is_away:
-            with database.write(Spend.ALL) as tx:
+            keys = (account_key(did), *map(blob_key, cids))
+            with database.write(Spend.ALL, keys=keys) as tx:
                 blobs.forget_owner(tx, did, cids)
             continue
         try:
             gone = delete_unowned_if(
-                partial(_forget_owner, did, cids), database, backend, cids, clock
+                partial(_forget_owner, did, cids),
+                database,
+                backend,
+                cids,
+                clock,
+                keys=(account_key(did),),
             )
             if gone:
                 on_gone(gone)

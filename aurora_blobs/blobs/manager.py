@@ -24,7 +24,7 @@ from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, Holding
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountNotFound,
@@ -221,7 +221,10 @@ class BlobManager:
         if row is None or self.backend.size(row.name) == row.size:
             return
         self.backend.check_ours(recently=True)
-        with suppress(InsufficientStorage), self._database.write(Spend.HALF) as tx:
+        with (
+            suppress(InsufficientStorage),
+            self._database.write(Spend.HALF, keys=(blob_key(cid),)) as tx,
+        ):
             if inventory.find_row(tx, cid) == row:
                 blobs.mark_lost(tx, cid, self._clock())
 

@@ -12,7 +12,7 @@ from aurora_blobs.catalog import blobs, migrations, removals
 from aurora_blobs.catalog.blobs import Entry, UploadState
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.db import Database, Key, Transaction, account_key, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     AccountNotFound,
@@ -255,7 +255,7 @@ class Upload:
         self.blob.name = self.name
         self.pinned = None
         if not self.backend.stat_is_cheap or self._is_name_in_doubt():
-            with self.database.write() as tx:
+            with self.database.write(keys=(blob_key(self.blob.cid),)) as tx:
                 self.pinned = blobs.pin(
                     tx, self.blob.cid, self.blob.size, removals.new_number(), self.clock()
                 )
@@ -275,7 +275,7 @@ class Upload:
         """Write the rows; None if the bytes were collected in the meantime."""
         now = self.clock()
         try:
-            with self.database.write() as tx:
+            with self.database.write(keys=self._keys()) as tx:
                 self._admit(tx)
                 self._check_final_type()
                 self.is_stored = self._is_still_stored()
@@ -284,6 +284,9 @@ class Upload:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
             self._undo()
             raise
+
+    def _keys(self) -> tuple[Key, ...]:
+        return account_key(self.incoming.did), blob_key(self.blob.cid)
 
     def _is_still_stored(self) -> bool:
         if self.pinned is not None:

@@ -10,7 +10,7 @@ from aurora_blobs.blobs.deletion import finish_removals
 from aurora_blobs.catalog import blobs, inventory, removals
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.catalog.removals import Removal
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobNotFound, BlobServiceError, InsufficientStorage
 from aurora_blobs.intake.spool import CHUNK
@@ -73,7 +73,7 @@ def quarantine(
         wrong = []
     begun: list[Removal] = []
     backend.check_ours(recently=True)
-    with database.write(Spend.ALL) as tx:
+    with database.write(Spend.ALL, keys=(blob_key(row.cid),)) as tx:
         if inventory.find_row(tx, row.cid) != row:
             return False
         if not right:
@@ -104,7 +104,7 @@ def find_again(
     """
     if not any(is_intact(store, row.name) for store in backend.stores):
         return False
-    with database.write(Spend.ALL) as tx:
+    with database.write(Spend.ALL, keys=(blob_key(row.cid),)) as tx:
         if inventory.find_row(tx, row.cid) != row:
             return False
         inventory.mark_right(tx, row.cid, row.size, clock())

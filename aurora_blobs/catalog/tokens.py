@@ -1,7 +1,12 @@
 """One-time tokens that were used: the rows of `seen_token`."""
 
 from aurora_blobs.catalog import expiry
-from aurora_blobs.db import Transaction
+from aurora_blobs.db import Key, Transaction, row_key
+
+
+def token_key(issuer: str, jti: str) -> Key:
+    """The key with which `use_token` is called."""
+    return row_key("seen_token", issuer, jti)
 
 
 def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int) -> bool:

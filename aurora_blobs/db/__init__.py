@@ -8,6 +8,7 @@ from aurora_blobs.data_folder import DataFolder
 from aurora_blobs.db.keys import Key as Key
 from aurora_blobs.db.keys import account_key as account_key
 from aurora_blobs.db.keys import blob_key as blob_key
+from aurora_blobs.db.keys import row_key as row_key
 from aurora_blobs.db.seam import NO_RESERVE, CommitHook
 from aurora_blobs.db.seam import SCHEMA_VERSION as SCHEMA_VERSION
 from aurora_blobs.db.seam import STEP_BYTES as STEP_BYTES

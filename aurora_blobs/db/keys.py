@@ -4,17 +4,29 @@ A key is a kind and a name. On PostgreSQL two transactions run at the same time 
 of the other; one without keys runs alone. SQLite has one writer at a time, whatever it names.
 
 Keys have to cover every row that a transaction changes, and every row on which it decides and that
-another one with keys may change.
+another one with keys may change:
+
+- an account's: its row, its entries, records, references, sessions, and what is known of its move
+  and deletion;
+- a content's: its rows, and who owns it. An entry that is made or goes needs both;
+- a row's, where nothing else is decided by it.
+
+Takedowns change without keys alone. A counter needs none: one statement adds to it and reads it.
 """
 
 Key = tuple[int, str]
 
 
 def account_key(did: str) -> Key:
-    """The account *did*, with its entries, records, references and sessions."""
+    """That of the account *did*."""
     return (1, did)
 
 
 def blob_key(cid: str) -> Key:
-    """The content *cid*: its bytes, its row, who owns it, its takedowns."""
+    """That of the content *cid*."""
     return (2, cid)
+
+
+def row_key(table: str, *name: str) -> Key:
+    """That of the row *name* of *table*, or of the whole table."""
+    return (3, "\0".join((table, *name)))

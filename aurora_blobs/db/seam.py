@@ -121,14 +121,21 @@ class Database(ABC):
         database was lost at the commit.
         """
 
-    def in_steps(self, step: Callable[[Transaction], bool], spend: Spend = Spend.NOTHING) -> None:
+    def in_steps(
+        self,
+        step: Callable[[Transaction], bool],
+        spend: Spend = Spend.NOTHING,
+        *,
+        keys: tuple[Key, ...] = (),
+    ) -> None:
         """Call *step* in one transaction after the other until it returns False.
 
         For work whose amount somebody else chose. Each step has to be short: other writers wait for
-        it. Those who wait go first between two. *spend* and what it raises are those of `write`.
+        it. Those who wait go first between two. *spend*, *keys* and what it raises are those of
+        `write`.
         """
         while True:
-            with self.write(spend) as tx:
+            with self.write(spend, keys=keys) as tx:
                 is_unfinished = step(tx)
             if not is_unfinished:
                 return

@@ -15,7 +15,7 @@ from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if, finis
 from aurora_blobs.catalog import accounts, blobs, expiry, removals
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.catalog.removals import Removal
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.db import Database, Key, Transaction, account_key, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import STORE_AWAY, InsufficientStorage
 from aurora_blobs.intake.stale_files import stale_files
@@ -207,7 +207,7 @@ class Collector:
                 since=blob.since,
             )
             remove_owner = partial(_remove_owner_if_expired, blob=blob, before=before)
-            yield found, partial(self._discard, blob.cid, remove_owner)
+            yield found, partial(self._discard, blob.cid, remove_owner, account_key(blob.did))
 
     def _unowned(self, before: int) -> Iterator[_Candidate]:
         after: str | None = ""
@@ -225,10 +225,11 @@ class Collector:
                 is_over = partial(expiry.is_unowned, cid=blob.cid, created_at=blob.created_at)
                 yield found, partial(self._discard, blob.cid, is_over)
 
-    def _discard(self, cid: str, check: Callable[[Transaction], bool]) -> bool:
-        return (
-            delete_unowned_if(check, self._database, self._backend, [cid], self._clock) is not None
+    def _discard(self, cid: str, check: Callable[[Transaction], bool], *keys: Key) -> bool:
+        gone = delete_unowned_if(
+            check, self._database, self._backend, [cid], self._clock, keys=keys
         )
+        return gone is not None
 
     def _removals(self) -> Iterator[_Candidate]:
         # Whatever their age: another one's that is under way may be done twice.
@@ -245,7 +246,8 @@ class Collector:
 
     def _sweep(self, removal: Removal) -> bool:
         self._backend.delete(removal.name)
-        with self._database.write(Spend.ALL) as tx:
+        key = blob_key(cid_of_name(removal.name))
+        with self._database.write(Spend.ALL, keys=(key,)) as tx:
             removals.sweep(tx, removal, self._clock())
         return True
 

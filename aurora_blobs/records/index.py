@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from aurora_blobs.catalog import blobs, records, references
 from aurora_blobs.catalog.records import Version, record_uri
-from aurora_blobs.db import STEP_BYTES, Database, Transaction
+from aurora_blobs.db import STEP_BYTES, Database, Transaction, account_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     BlobNotFound,
@@ -101,7 +101,8 @@ class Records:
             self._limits.check_references(len(change.references))
         now = self._clock()
         only_deletes = all(write.action == "delete" for write in writes)
-        with self._database.write(Spend.HALF if only_deletes else Spend.NOTHING) as tx:
+        spend = Spend.HALF if only_deletes else Spend.NOTHING
+        with self._database.write(spend, keys=(account_key(did),)) as tx:
             made = RecordChanges(tx, did, now)
             named_before: set[str] = set()
             for change in changes:

@@ -12,7 +12,7 @@ from pathlib import Path
 from aurora_blobs.catalog import migrations, records, references
 from aurora_blobs.catalog.record_usage import record_bytes, reference_bytes
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, record_uri
-from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction, account_key
 from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import InvalidRequest, ServiceBusy, UploadIncomplete
 from aurora_blobs.intake.body import Reader
@@ -211,7 +211,7 @@ class RepoImporter:
 
     def _begin(self, did: str) -> str:
         """A revision between what was written before and what is written from now on."""
-        with self._database.write() as tx:
+        with self._database.write(keys=(account_key(did),)) as tx:
             changes = RecordChanges(tx, did, self._clock())
             changes.finish()
             return changes.rev
@@ -219,7 +219,7 @@ class RepoImporter:
     def _move_in(self, did: str, by_admin: bool) -> None:
         with self._database.read() as tx:
             named = references.count(tx, did)
-        with self._database.write() as tx:
+        with self._database.write(keys=(account_key(did),)) as tx:
             if by_admin or require_account(tx, did).deactivated_at is not None:
                 migrations.allow(tx, did, named)
 
@@ -264,7 +264,7 @@ class RepoImporter:
                 changes.finish()
             return bool(left)
 
-        self._database.in_steps(step)
+        self._database.in_steps(step, keys=(account_key(did),))
         return count
 
     def _write(
@@ -316,7 +316,7 @@ class RepoImporter:
             changes.finish()
             return bool(keys)
 
-        self._database.in_steps(step)
+        self._database.in_steps(step, keys=(account_key(did),))
         return count
 
 

@@ -19,7 +19,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.derivatives import Use
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
     InsufficientStorage,
@@ -36,6 +36,7 @@ log = logging.getLogger("aurora_blobs")
 
 LOCK_SECONDS = 10  # a request that waits longer for another one's thumbnail is answered with 503
 
+_KEYS = (row_key("derivative"),)  # of its rows and their total
 _SECOND = 1_000_000  # microseconds
 # A failure is remembered this long; a guess, what helps is a new version of Pillow. One that the
 # clock ended says more of the machine than of the picture.
@@ -139,7 +140,7 @@ class ThumbnailCache:
             after = step[-1][0].name
         names = (f"{path.parent.name}/{path.name}" for path in self._folder.glob("??/*"))
         self._remove_files(Use(name, 0, 0) for name in names if not self._is_known(name))
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=_KEYS) as tx:
             derivatives.recount(tx)
         return count
 
@@ -175,7 +176,7 @@ class ThumbnailCache:
         if file is None:
             return None
         if not 0 <= age < _USE_INTERVAL:
-            with _best_effort(), self._database.write() as tx:
+            with _best_effort(), self._database.write(keys=_KEYS) as tx:
                 derivatives.touch(tx, name, self._clock())
         return Thumbnail(file, row.size - _CHECKSUM)
 
@@ -197,7 +198,7 @@ class ThumbnailCache:
 
     def _note_failure(self, cid: str, message: str) -> None:
         now = self._clock()
-        with self._database.write() as tx:
+        with self._database.write(keys=_KEYS) as tx:
             derivatives.delete_failures(tx, now - _FAILURE_LASTS, now)
             derivatives.put(tx, place_of(cid), cid, 0, message, now)
 
@@ -208,7 +209,7 @@ class ThumbnailCache:
         """
         gone: list[Use] = []
         while size <= self._max_bytes:
-            with self._database.write() as tx:
+            with self._database.write(keys=_KEYS) as tx:
                 derivatives.delete(tx, gone)
                 excess = derivatives.total_bytes(tx) + size - self._max_bytes
                 if excess <= 0:
@@ -222,7 +223,7 @@ class ThumbnailCache:
 
     def _evict(self, uses: list[Use]) -> int:
         gone = self._remove_files(uses)
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=_KEYS) as tx:
             return derivatives.delete(tx, gone)
 
     def _remove_files(

@@ -25,6 +25,7 @@ SLOW_HERE = {
 EXPECTED = (WHOLE - {"schema.version", "stores.marked", "jobs.forget_unended"}) | SLOW_HERE
 
 FILLED = """
+SET session_replication_role = replica;
 INSERT INTO account (did, handle, email, created_at)
 SELECT 'did:' || n, 'h' || n, 'e' || n, n FROM generate_series(1, {rows}) AS n;
 INSERT INTO deleted_account SELECT 'did:' || n, n, n FROM generate_series(1, {rows}) AS n;

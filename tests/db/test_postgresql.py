@@ -6,6 +6,8 @@ import time
 from urllib.parse import quote
 
 import pytest
+from support.accounts import ALICE, BOB
+from support.cids import cid_of
 from support.databases import execute
 from support.ports import free_port
 from support.tally import SCHEMA, add, value
@@ -324,3 +326,31 @@ def test_rows_are_read_when_they_are_taken(tally):
         numbers.close()
 
     assert value(tally) == 0
+
+
+@pytest.mark.parametrize(
+    "key, statement",
+    [
+        (account_key(BOB), "UPDATE account SET rev = '2' WHERE did = ?"),
+        (account_key(ALICE), "DELETE FROM blob_metadata WHERE creator_did = ?"),
+        (blob_key(cid_of(b"of alice")), "DELETE FROM blob_metadata WHERE creator_did = ?"),
+    ],
+)
+def test_a_row_that_is_changed_without_its_key_is_found_by_the_tests(core, key, statement):
+    """The databases of the tests look at each row themselves: `support/databases.py`."""
+    core.upload(b"of alice")
+
+    with (
+        pytest.raises(DatabaseError, match="without the key"),
+        core.database.write(keys=(key,)) as tx,
+    ):
+        tx.run(statement, ALICE)
+
+
+def test_an_account_does_not_wait_for_another_one(core):
+    with busy(core.database.write(keys=KEYS["alice"])):
+        began = time.monotonic()
+        core.upload(b"of bob", did=BOB)
+        core.write("com.example.a", "1", {"a": 1}, did=BOB)
+
+    assert time.monotonic() - began < 5

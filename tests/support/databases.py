@@ -133,6 +133,7 @@ class Server:
         database = open_database(url_of(self.folder, _TEMPLATE), durable=False)
         database.upgrade(SCHEMA.read_text())
         database.close()
+        execute(url_of(self.folder, _TEMPLATE), _KEYS_ASSERTED)
 
     def clean(self):
         for entry in (self.folder / "names").iterdir():
@@ -166,4 +167,66 @@ BEGIN
     END LOOP;
 END $$;
 INSERT INTO total (name, bytes) VALUES ('derivative', 0);
+"""
+
+# A row that is changed without the lock of its key, or that of everything, fails. The keys of a row
+# are pairs of a kind in db/keys.py and a column.
+_KEYS_ASSERTED = """
+CREATE FUNCTION has_lock(number BIGINT) RETURNS BOOLEAN LANGUAGE SQL AS $$
+    SELECT EXISTS (SELECT 1 FROM pg_locks
+                    WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND objsubid = 1
+                      AND mode = 'ExclusiveLock' AND classid::BIGINT << 32 | objid::BIGINT = number)
+$$;
+
+CREATE FUNCTION assert_keys() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+DECLARE
+    changed JSONB := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
+    kind BIGINT;
+    name TEXT;
+BEGIN
+    IF NOT has_lock(0) THEN
+        FOR i IN 0 .. TG_NARGS / 2 - 1 LOOP
+            kind := TG_ARGV[2 * i];
+            name := changed ->> TG_ARGV[2 * i + 1];
+            IF NOT has_lock(kind << 56 | ('x' || encode(substr(
+                    sha256(convert_to(name, 'UTF8')), 1, 7), 'hex'))::BIT(56)::BIGINT) THEN
+                RAISE EXCEPTION '% of % without the key % of %', TG_OP, TG_TABLE_NAME, kind, name;
+            END IF;
+        END LOOP;
+    END IF;
+    RETURN NULL;
+END $$;
+
+DO $$
+DECLARE rule TEXT[];
+BEGIN
+    FOREACH rule SLICE 1 IN ARRAY ARRAY[
+        ['account', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['deleted_account', 'INSERT OR UPDATE', '1, did'],
+        ['account_deletion', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['migration', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['taken_down_account', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['session', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['record', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['record_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['record_usage', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['blob_charset', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['blob_metadata', 'UPDATE', '1, creator_did'],
+        ['blob_metadata', 'INSERT OR DELETE', '1, creator_did, 2, cid'],
+        ['blob', 'INSERT OR UPDATE OR DELETE', '2, cid'],
+        ['blob_start', 'INSERT OR UPDATE OR DELETE', '2, cid'],
+        ['removal', 'INSERT OR UPDATE OR DELETE', '2, cid'],
+        ['hiding', 'INSERT OR UPDATE OR DELETE', '2, cid'],
+        -- Only without keys.
+        ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],
+        ['store', 'INSERT OR UPDATE OR DELETE', '0, kind'],
+        ['job', 'INSERT OR UPDATE OR DELETE', '0, name'],
+        ['job_run', 'INSERT OR UPDATE OR DELETE', '0, job'],
+        ['invite_code', 'INSERT OR UPDATE OR DELETE', '0, code']
+    ] LOOP
+        EXECUTE format(
+            'CREATE TRIGGER %I AFTER %s ON %I FOR EACH ROW EXECUTE FUNCTION assert_keys(%s)',
+            replace('keys_' || rule[2], ' ', '_'), rule[2], rule[1], rule[3]);
+    END LOOP;
+END $$;
 """
