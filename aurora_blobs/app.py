@@ -80,7 +80,6 @@ def create_command_app(config: Config) -> Flask:
 
 def _build(config: Config, clock: Callable[[], int]) -> Flask:
     app = Flask("aurora_blobs", static_folder=None)
-    app.json.sort_keys = False  # type: ignore[attr-defined]
     app.extensions["aurora_blobs.config"] = config
     app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock)
     envelope.install(app)
