@@ -1,4 +1,4 @@
-"""One small HTTP request to a foreign server, bounded in time, size and destination."""
+"""An HTTP request to a foreign server, bounded in time, size and destination."""
 
 import http.client
 import io
@@ -6,10 +6,12 @@ import ipaddress
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
-from urllib.parse import urlsplit
+from typing import Any, cast
+from urllib.parse import urljoin, urlsplit
 
 from aurora_blobs.auth.resolver import Resolver
 
@@ -18,6 +20,7 @@ TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
 # Of an answer as it comes: its head, and what it says around the pieces of its body, are as much.
 _MAX_RECEIVED = 2 * _MAX_BYTES
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out: RFC 4291, 2.4
 # What is_global of Python takes for public or not by its version, and what carries an IPv4 address
@@ -72,32 +75,60 @@ def fetch(
 ) -> bytes:
     """The body of the answer to a GET of *url*, or to a POST of *body*. No redirect is followed.
 
-    *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
-    operator configured. It all ends after *timeout_seconds*. Raises FetchFailed.
+    *allowed* as in `opened`. It all ends after *timeout_seconds*. Raises FetchFailed.
     """
-    try:
-        parts = urlsplit(url)
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        host = parts.hostname or ""
-        deadline = time.monotonic() + timeout_seconds
-        addresses = resolver.addresses(host, port, deadline)
-        with _connected(
-            addresses, host if parts.scheme == "https" else None, allowed, deadline
-        ) as connected:
-            client = http.client.HTTPConnection(host, port)
-            client.sock = _Timed(connected, deadline)
-            sent = {
-                "Host": parts.netloc.rpartition("@")[2],
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            }
-            target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-            client.request(
-                "GET" if body is None else "POST", target, body, sent | dict(headers or {})
-            )
-            return _read(client.getresponse())
-    except (OSError, http.client.HTTPException, ValueError) as error:
-        raise FetchFailed(f"{url}: {error}") from error
+    with opened(
+        url,
+        allowed=allowed,
+        body=body,
+        headers=headers,
+        resolver=resolver,
+        timeout_seconds=timeout_seconds,
+        max_received=_MAX_RECEIVED,
+    ) as answer:
+        try:
+            return _read(answer)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise FetchFailed(f"{url}: {error}") from error
+
+
+@contextmanager
+def opened(
+    url: str,
+    *,
+    allowed: Callable[[str], bool] | None,
+    timeout_seconds: float,
+    max_received: int,
+    silence_seconds: float | None = None,
+    redirects: int = 0,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+    resolver: Resolver = _SHARED,
+) -> Iterator[http.client.HTTPResponse]:
+    """The answer to a GET of *url*, or to a POST of *body*, whatever its status.
+
+    *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
+    operator configured. Up to *redirects* are followed, over https to public addresses alone.
+
+    It all ends after *timeout_seconds*, and after *silence_seconds* without a byte or a connection.
+    *max_received* are the bytes of the answer as it comes: head, body and what is around its
+    pieces.
+
+    Raises FetchFailed. Reads of the body raise OSError, HTTPException.
+    """
+    limits = _Limits(time.monotonic() + timeout_seconds, silence_seconds, max_received)
+    while True:
+        try:
+            connected, answer = _asked(url, allowed, body, headers, resolver, limits)
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise FetchFailed(f"{url}: {error}") from error
+        with connected, answer:
+            target = answer.headers.get("Location")
+            if answer.status not in _REDIRECTS or target is None or not redirects:
+                yield answer
+                return
+        url = _followed(url, target)
+        allowed, redirects = is_public, redirects - 1
 
 
 def is_public(address: str) -> bool:
@@ -125,55 +156,108 @@ def tls_context() -> ssl.SSLContext:
     return ssl.create_default_context()
 
 
-class _Timed:
-    """A socket in the form that http.client needs, with one deadline for the whole exchange."""
+@dataclass(frozen=True, slots=True)
+class _Limits:
+    """*deadline* is by `time.monotonic`; the others are those of `opened`."""
 
-    def __init__(self, connected: socket.socket, deadline: float) -> None:
+    deadline: float
+    silence_seconds: float | None
+    max_received: int
+
+    def arm(self, connected: socket.socket) -> None:
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("timed out")
+        connected.settimeout(min(left, self.silence_seconds or left))
+
+
+class _Timed:
+    """A socket in the form that http.client needs, within *limits*."""
+
+    def __init__(self, connected: socket.socket, limits: _Limits) -> None:
         self._socket = connected
-        self._deadline = deadline
+        self._limits = limits
 
     def sendall(self, data: bytes) -> None:
-        _arm(self._socket, self._deadline)
+        self._limits.arm(self._socket)
         self._socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._socket, self._deadline))
+        return io.BufferedReader(_TimedReader(self._socket, self._limits))
 
     def close(self) -> None:
         """Do nothing: http.client closes before the body is read."""
 
 
 class _TimedReader(io.RawIOBase):
-    def __init__(self, connected: socket.socket, deadline: float) -> None:
+    def __init__(self, connected: socket.socket, limits: _Limits) -> None:
         self._socket = connected
-        self._deadline = deadline
-        self._left = _MAX_RECEIVED
+        self._limits = limits
+        self._left = limits.max_received
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
         # A socket's timeout is for one call. A server that sends a byte now and then never hits it.
-        _arm(self._socket, self._deadline)
+        self._limits.arm(self._socket)
         size = self._socket.recv_into(buffer)
         self._left -= size
         if self._left < 0:
-            raise OSError(f"more than {_MAX_RECEIVED} bytes with its head")
+            raise OSError(f"more than {self._limits.max_received} bytes with its head")
         return size
 
 
-def _arm(connected: socket.socket, deadline: float) -> None:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("timed out")
-    connected.settimeout(left)
+def _asked(
+    url: str,
+    allowed: Callable[[str], bool] | None,
+    body: bytes | None,
+    headers: Mapping[str, str] | None,
+    resolver: Resolver,
+    limits: _Limits,
+) -> tuple[socket.socket, http.client.HTTPResponse]:
+    """The answer to one request, and its connection, both open."""
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https"):
+        raise ValueError("not an http:// or https:// URL")
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.hostname or ""
+    addresses = resolver.addresses(host, port, limits.deadline)
+    connected = _connected(addresses, host if parts.scheme == "https" else None, allowed, limits)
+    try:
+        client = http.client.HTTPConnection(host, port)
+        client.sock = cast(socket.socket, _Timed(connected, limits))
+        sent = {
+            "Host": parts.netloc.rpartition("@")[2],
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+        }
+        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+        client.request("GET" if body is None else "POST", target, body, sent | dict(headers or {}))
+        return connected, client.getresponse()
+    except BaseException:
+        connected.close()
+        raise
+
+
+def _followed(url: str, target: str) -> str:
+    """The URL to which *url* redirects. Raises FetchFailed unless it is https."""
+    try:
+        followed = urljoin(url, target)
+        is_https = urlsplit(followed).scheme == "https"
+    except ValueError:
+        is_https = False
+    if not is_https:
+        raise FetchFailed(f"{url}: a redirect leads away from https")
+    return followed
 
 
 def _connected(
     addresses: list[Any],
     tls_name: str | None,
     allowed: Callable[[str], bool] | None,
-    deadline: float,
+    limits: _Limits,
 ) -> socket.socket:
     # The checked address is the connected one: a second look-up could give another.
     usable = [entry for entry in addresses if allowed is None or allowed(entry[4][0])]
@@ -183,10 +267,10 @@ def _connected(
     for family, kind, protocol, _name, address in usable:
         connected = socket.socket(family, kind, protocol)
         try:
-            _arm(connected, deadline)
+            limits.arm(connected)
             connected.connect(address)
             if tls_name is not None:
-                _arm(connected, deadline)
+                limits.arm(connected)
                 connected = tls_context().wrap_socket(connected, server_hostname=tls_name)
             return connected
         except OSError as error:
