@@ -45,7 +45,7 @@ class CarRecord:
 class Repository:
     """The repository in a CAR *file*, which must be seekable and stay open while this is used.
 
-    `did` is its owner. Raises InvalidRequest.
+    `did` is its owner, `commit` the block of its commit. Raises InvalidRequest.
     """
 
     def __init__(self, file: BinaryIO, index: CarIndex | None = None) -> None:
@@ -53,8 +53,9 @@ class Repository:
         index = index_of(file) if index is None else index
         assert index.did is not None
         self.did = index.did
+        self.commit = index.commit
         self._tree_root = index.tree_root
-        self._blocks = _Blocks(file, index)
+        self._blocks = Blocks(file, index)
 
     def records(self, max_bytes: int) -> Iterator[CarRecord]:
         """Every record, in the order of the keys, of at most *max_bytes* together.
@@ -75,18 +76,8 @@ class Repository:
                 raise InvalidRequest(
                     "Invalid CAR file: its records have more bytes than may be imported"
                 )
-            collection, rkey = _record_name(key)
-            try:
-                if len(block) > MAX_RECORD_BYTES:
-                    raise ValueError(f"{len(block)} bytes, at most {MAX_RECORD_BYTES} are read")
-                check_items(block, MAX_RECORD_ITEMS)
-                value = decode(block)
-                # A lone CID or byte string is an object too in JSON.
-                if not isinstance(value, dict) or value.keys() in ({"$link"}, {"$bytes"}):
-                    raise ValueError("not a map")
-            except ValueError as error:
-                raise InvalidRequest(f"Invalid CAR file: record {_shown(key)}: {error}") from None
-            yield CarRecord(collection, rkey, cid_text(cid), value, len(block))
+            collection, rkey = record_name(key)
+            yield CarRecord(collection, rkey, cid_text(cid), read_record(key, block), len(block))
 
     def _entries(self) -> Iterator[tuple[bytes, bytes]]:
         """Key and CID of each record, from a walk through the tree.
@@ -98,7 +89,7 @@ class Repository:
         root = parse_node(self._blocks.read(self._tree_root), "tree")
         if _is_empty(root):
             return
-        stack = [iter(_items(root))]
+        stack = [iter(node_items(root))]
         while stack:
             item = next(stack[-1], None)
             if item is None:
@@ -111,10 +102,10 @@ class Repository:
                 node = parse_node(self._blocks.read(item), "tree")
                 if _is_empty(node):
                     raise InvalidRequest("Invalid CAR file: its tree has an empty node")
-                stack.append(iter(_items(node)))
+                stack.append(iter(node_items(node)))
 
 
-class _Blocks:
+class Blocks:
     """The blocks of *file*, which *index* has seen."""
 
     def __init__(self, file: BinaryIO, index: CarIndex) -> None:
@@ -145,11 +136,26 @@ def index_of(file: BinaryIO) -> CarIndex:
     return index
 
 
+def read_record(key: bytes, block: bytes) -> dict[str, Any]:
+    """The JSON of *block*, the record under *key*. Raises InvalidRequest."""
+    try:
+        if len(block) > MAX_RECORD_BYTES:
+            raise ValueError(f"{len(block)} bytes, at most {MAX_RECORD_BYTES} are read")
+        check_items(block, MAX_RECORD_ITEMS)
+        value = decode(block)
+        # A lone CID or byte string is an object too in JSON.
+        if not isinstance(value, dict) or value.keys() in ({"$link"}, {"$bytes"}):
+            raise ValueError("not a map")
+    except ValueError as error:
+        raise InvalidRequest(f"Invalid CAR file: record {_shown(key)}: {error}") from None
+    return value
+
+
 def _is_empty(node: dict[str, Any]) -> bool:
     return not node.get("e") and node.get("l") is None
 
 
-def _items(node: dict[str, Any]) -> list[tuple[bytes, bytes] | bytes]:
+def node_items(node: dict[str, Any]) -> list[tuple[bytes, bytes] | bytes]:
     """What *node* of the tree holds, in order: a subtree as its CID, a record as key and CID.
 
     A list, because nothing else of the node may stay in memory while its subtrees are walked.
@@ -177,7 +183,8 @@ def _items(node: dict[str, Any]) -> list[tuple[bytes, bytes] | bytes]:
     return items
 
 
-def _record_name(key: bytes) -> tuple[str, str]:
+def record_name(key: bytes) -> tuple[str, str]:
+    """The collection and the record key in *key*, of a tree. Raises InvalidRequest."""
     try:
         collection, rkey = key.decode("ascii").split("/")
         return parse_nsid(collection), parse_record_key(rkey)

@@ -37,7 +37,7 @@ class CarIndex:
     `feed` takes the file's bytes in their order, `close` comes after the last. Each block is hashed
     and compared with its CID as soon as it is whole. Memory holds one block, and about 20 bytes for
     each (measured). A block is found by the first 8 bytes of its digest; blocks that share them are
-    tried in turn. `did` is the owner, None before the commit is there.
+    tried in turn. `did` is the owner, None before the commit is there; `commit` is its block.
 
     Raises InvalidRequest.
     """
@@ -47,6 +47,7 @@ class CarIndex:
     ) -> None:
         """*on_owner* gets the DID of the repository once its commit is there, and may raise."""
         self.did: str | None = None
+        self.commit = b""
         self.tree_root = b""
         self.root = b""
         self._max_blocks = max_blocks
@@ -138,6 +139,7 @@ class CarIndex:
             self.did = parse_did(commit["did"])
         except (KeyError, TypeError, ValueError):
             raise InvalidRequest("Invalid CAR file: its root is not a commit") from None
+        self.commit = block
         self._on_owner(self.did)
 
     def _refuse_floods(self) -> None:

@@ -26,7 +26,12 @@ _IDENTITY_BASE = b"\x00"  # stands before the bytes of a CID in DAG-CBOR
 
 def cid_of_block(block: bytes) -> str:
     """The CID of *block*, a record or commit as DAG-CBOR: 59 characters, ``bafyrei…``."""
-    return "b" + b32encode(_RECORD_PREFIX + sha256(block).digest()).decode().rstrip("=").lower()
+    return "b" + b32encode(cid_bytes_of_block(block)).decode().rstrip("=").lower()
+
+
+def cid_bytes_of_block(block: bytes) -> bytes:
+    """As `cid_of_block`, in its bytes."""
+    return _RECORD_PREFIX + sha256(block).digest()
 
 
 def cid_text(cid: bytes) -> str:
@@ -50,6 +55,19 @@ def decode_raw(block: bytes) -> Any:
     """*block* decoded, with byte strings and CIDs both as bytes. Raises ValueError."""
     try:
         return libipld.decode_dag_cbor(block)
+    except RecursionError:
+        raise ValueError(TOO_DEEP) from None
+
+
+def encode_raw(value: Any) -> bytes:
+    """The block of *value*, in which CIDs are bytes. No other bytes in it may begin like a CID."""
+    return bytes(libipld.encode_dag_cbor(value))
+
+
+def decode_raw_all(data: bytes) -> list[Any]:
+    """The values in *data*, one behind the other, each as of `decode_raw`. Raises ValueError."""
+    try:
+        return list(libipld.decode_dag_cbor_multi(data))
     except RecursionError:
         raise ValueError(TOO_DEEP) from None
 
