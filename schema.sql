@@ -294,3 +294,52 @@ CREATE TABLE job_run (
     repaired   BIGINT,
     PRIMARY KEY (job, number)
 );
+
+-- One row per PDS that is followed. host is its URL, as AURORA_BLOBS_FOLLOW has it.
+-- cursor is the number of the last event that was handled, NULL where the stream begins with what
+-- happens next. event_at is when the PDS sent that event, handled_at when it was handled here.
+-- seen_at is when the stream was last known to work. listed_at is when all accounts of the PDS were
+-- last compared with those here, NULL if that is due.
+CREATE TABLE upstream_host (
+    host       TEXT   PRIMARY KEY,
+    cursor     BIGINT,
+    event_at   BIGINT,
+    handled_at BIGINT,
+    seen_at    BIGINT,
+    listed_at  BIGINT
+);
+
+-- One row per account that a followed PDS says to keep. It may precede the one in account, which is
+-- made when the PDS has proven it.
+-- status is why the account is not active there, in the words of the protocol, NULL if it is;
+-- status_at is when that was learned. It says nothing of takedowns and deactivations here.
+-- rev is the revision there whose records are here, tree the CID of its tree; both are NULL before
+-- the first. due_at is when its repository is to be fetched, NULL while the records are those of
+-- rev; tries have failed since they were, the last one by failure.
+CREATE TABLE upstream_account (
+    did       TEXT   PRIMARY KEY,
+    host      TEXT   NOT NULL,
+    status    TEXT,
+    status_at BIGINT NOT NULL,
+    listed_at BIGINT NOT NULL,
+    rev       TEXT,
+    tree      TEXT,
+    due_at    BIGINT,
+    tries     BIGINT NOT NULL,
+    failure   TEXT
+);
+CREATE INDEX upstream_account_due ON upstream_account (host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX upstream_account_listed ON upstream_account (host, listed_at);
+CREATE INDEX upstream_account_gone ON upstream_account (status, status_at) WHERE status IS NOT NULL;
+
+-- One row per blob that a record of a followed account names and that is to be fetched, at due_at.
+-- tries have failed, the last one by failure.
+CREATE TABLE upstream_blob (
+    did     TEXT   NOT NULL,
+    cid     TEXT   NOT NULL,
+    due_at  BIGINT NOT NULL,
+    tries   BIGINT NOT NULL,
+    failure TEXT,
+    PRIMARY KEY (did, cid)
+);
+CREATE INDEX upstream_blob_due ON upstream_blob (due_at, did, cid);

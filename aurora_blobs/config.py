@@ -20,6 +20,7 @@ from aurora_blobs.config_values import (
     parse_did,
     parse_domains,
     parse_flag,
+    parse_follow,
     parse_grace,
     parse_image_presets,
     parse_limit,
@@ -39,6 +40,16 @@ STORES = ("disk", "s3")  # each has an opener in storage/
 MOST_USUAL_WORKERS = 8
 MAX_S3_OBJECT = 5 * 2**40  # bytes
 _MASK = "********"
+
+
+# What others published is kept as it is; what they deleted, for a month.
+_MIRROR_DEFAULTS = {
+    "accounts": "external",
+    "max_blob_size": 300 * 2**20,
+    "allowed_mime_types": ("*/*",),
+    "mime_policy": "sniff",
+    "unreferenced_grace": 30 * 86_400,
+}
 
 
 class ConfigError(ValueError):
@@ -233,6 +244,15 @@ class Config:
         "local",
         "`local`: this service keeps accounts and sessions; `external`: tokens come from a PDS",
     )
+    mirror: str = _setting(
+        one_of("off", "pds"),
+        "off",
+        "`pds`: keep all that the hosts of `FOLLOW` publish, by `aurora-blobs follow`, which needs "
+        "the extra `mirror`; uploads, writes, accounts and sessions answer 501",
+    )
+    follow: tuple[str, ...] = _setting(
+        parse_follow, (), "comma list of PDS addresses, like `https://pds.example.com`"
+    )
     signups: str | None = _setting(
         one_of("open", "invite", "closed"),
         None,
@@ -355,9 +375,12 @@ class Config:
                     values[setting.name] = setting.metadata["parse"](text)
                 except ValueError as error:
                     raise _refusal(setting, text, str(error)) from None
+        if values.get("mirror", "off") != "off":
+            values = _MIRROR_DEFAULTS | values
         config = cls(**values)
         _check_s3(config)
         _check_database(config)
+        _check_mirror(config)
         return config
 
     def refusal(self, name: str, accepted: str) -> ConfigError:
@@ -427,6 +450,20 @@ def _check_database(config: Config) -> None:
 def is_postgresql(url: str) -> bool:
     """Whether the database *url* is one of PostgreSQL; else it is of SQLite."""
     return url.startswith(("postgresql://", "postgres://"))
+
+
+def _check_mirror(config: Config) -> None:
+    if config.mirror == "off":
+        return
+    if not config.follow:
+        raise ConfigError(
+            f"{PREFIX}FOLLOW is unset: accepted is a comma list of PDS addresses, since "
+            f"{PREFIX}MIRROR={config.mirror}"
+        )
+    if config.accounts == "local":
+        raise ConfigError(
+            f"{PREFIX}ACCOUNTS='local': accepted is external, since {PREFIX}MIRROR={config.mirror}"
+        )
 
 
 def _refusal(setting: Any, text: str, accepted: str) -> ConfigError:

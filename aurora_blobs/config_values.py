@@ -199,6 +199,11 @@ def parse_origin(text: str) -> str:
     return origin
 
 
+def parse_follow(text: str) -> tuple[str, ...]:
+    """A comma list of `parse_origin`."""
+    return tuple(map(parse_origin, _listed(text)))
+
+
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)

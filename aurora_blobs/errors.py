@@ -102,6 +102,10 @@ class RepoTakendown(BlobServiceError):
     error, status = "RepoTakendown", 400
 
 
+class RepoSuspended(BlobServiceError):
+    error, status = "RepoSuspended", 400
+
+
 class RepoDeactivated(BlobServiceError):
     error, status = "RepoDeactivated", 400
 

@@ -69,6 +69,20 @@ class Services:
             clock=self.clock,
         )
 
+    def mirrored_blobs(self) -> BlobManager:
+        """`blobs` for what is fetched from a PDS: the settings' types and size, and no limits."""
+        return BlobManager(
+            self.blobs.backend,
+            self.database,
+            spool=self.config.data_folder.spool,
+            rules=UploadRules(
+                max_bytes=self.config.max_blob_size,
+                allowed_mime_types=self.config.allowed_mime_types,
+                mime_policy=self.config.mime_policy,
+            ),
+            clock=self.clock,
+        )
+
 
 def current_config() -> Config:
     """The settings of the current application, whether its services are open or not."""

@@ -1,3 +1,4 @@
+import re
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
 
@@ -223,6 +224,39 @@ def test_a_store_in_s3_needs_a_bucket():
         config(STORAGE="s3")
 
     assert config(STORAGE="s3", S3_BUCKET="blobs").s3_bucket == "blobs"
+
+
+FOLLOW = "https://pds.example.com"
+
+
+def test_a_mirror_keeps_what_others_have_published_unless_told_otherwise():
+    mirror = config(MIRROR="pds", FOLLOW=f"{FOLLOW}/,http://localhost:3000")
+    other = config(MIRROR="pds", FOLLOW=FOLLOW, MAX_BLOB_SIZE="50MB", MIME_POLICY="strict")
+
+    assert mirror.follow == (FOLLOW, "http://localhost:3000")
+    assert (mirror.accounts, mirror.mime_policy) == ("external", "sniff")
+    assert (mirror.max_blob_size, mirror.allowed_mime_types) == (300 * 2**20, ("*/*",))
+    assert mirror.unreferenced_grace == 30 * 86_400
+    assert (other.max_blob_size, other.mime_policy) == (50_000_000, "strict")
+    assert config(FOLLOW=FOLLOW).max_blob_size == Config().max_blob_size
+
+
+@pytest.mark.parametrize(
+    "settings, message",
+    [
+        ({"MIRROR": "pds"}, "AURORA_BLOBS_FOLLOW is unset: accepted is a comma list"),
+        ({"MIRROR": "all"}, "AURORA_BLOBS_MIRROR='all': accepted is off or pds"),
+        ({"FOLLOW": "pds.example.com"}, "accepted is an http:// or https:// URL without a path"),
+        ({"FOLLOW": f"{FOLLOW},"}, "accepted is an http:// or https:// URL without a path"),
+        (
+            {"MIRROR": "pds", "FOLLOW": FOLLOW, "ACCOUNTS": "local"},
+            "AURORA_BLOBS_ACCOUNTS='local': accepted is external, since AURORA_BLOBS_MIRROR=pds",
+        ),
+    ],
+)
+def test_a_mirror_has_to_know_whom_to_follow(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        config(**settings)
 
 
 def test_a_blob_may_be_as_large_as_an_object():

@@ -100,9 +100,12 @@ ASSIGNED = re.findall(r"^#?(AURORA_BLOBS_[A-Z0-9_]+)=(.*)$", ENV, re.MULTILINE)
 
 @pytest.mark.parametrize("name, value", [(name, value) for name, value in ASSIGNED if value])
 def test_the_sample_of_settings_has_values_that_are_taken(name, value):
-    needs = {"AURORA_BLOBS_S3_BUCKET": "blobs"} if value == "s3" else {}
+    needs = {
+        "s3": {"AURORA_BLOBS_S3_BUCKET": "blobs"},
+        "pds": {"AURORA_BLOBS_FOLLOW": "https://pds.example.com"},
+    }
 
-    Config.from_environ({**needs, name: value})
+    Config.from_environ({**needs.get(value, {}), name: value})
 
 
 def test_the_sample_of_settings_has_what_an_operator_must_decide():
@@ -134,7 +137,8 @@ def test_root_s_command_has_the_settings_of_the_unit():
 
 
 def test_a_timer_is_for_each_unit_that_does_one_job():
-    jobs = {unit.stem for unit in DEPLOY.glob("*.service")} - {"aurora-blobs"}
+    jobs = {unit.stem for unit in DEPLOY.glob("*.service")}
+    jobs -= {"aurora-blobs", "aurora-blobs-follow"}
 
     assert jobs == {unit.stem for unit in DEPLOY.glob("*.timer")}
 

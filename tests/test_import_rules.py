@@ -24,7 +24,7 @@ ROWS = [
     "auth",
     "accounts",
     "blobs records",
-    "thumbnails maintenance",
+    "thumbnails maintenance mirror",
     "embedding",
     # Flask begins here.
     "services",
@@ -49,6 +49,7 @@ HOMES = {
     "libipld": "protocol.dag_cbor",
     "pillow_heif": "thumbnails.derive",
     "psycopg": "db.postgresql",
+    "websockets": "mirror.stream",
     "werkzeug": "app api",
 }
 
@@ -155,7 +156,7 @@ def test_flask_is_at_the_rim_alone():
     ] == []
 
 
-@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL", "psycopg"])
+@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL", "psycopg", "websockets"])
 def test_slow_imports_wait_until_they_are_needed(package):
     program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"
 

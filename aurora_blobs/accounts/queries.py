@@ -5,9 +5,16 @@ from collections.abc import Callable
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
+from aurora_blobs.catalog.upstream import DELETED, MISSING
 from aurora_blobs.db import Database, account_key
 from aurora_blobs.disk_space import Spend
-from aurora_blobs.errors import RecordNotFound, RepoDeactivated, RepoNotFound, RepoTakendown
+from aurora_blobs.errors import (
+    RecordNotFound,
+    RepoDeactivated,
+    RepoNotFound,
+    RepoSuspended,
+    RepoTakendown,
+)
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 
@@ -15,11 +22,20 @@ PAGE_BYTES = 2**20  # a guess: 100 posts have less, and one record can have as m
 MAX_COLLECTIONS = 1000  # in an answer, which has no pages; a guess, real accounts have dozens
 
 
-def check_available(did: str, *, taken_down: bool, deactivated: bool) -> None:
-    """Raises RepoTakendown, RepoDeactivated; the first if both hold."""
-    if taken_down:
+def check_available(
+    did: str, *, taken_down: bool, deactivated: bool, upstream_status: str | None
+) -> None:
+    """Raise the first of RepoTakendown, RepoDeactivated, RepoNotFound, RepoSuspended that holds.
+
+    *upstream_status* is the status at the PDS that is followed.
+    """
+    if taken_down or upstream_status == "takendown":
         raise RepoTakendown(f"Repo has been takendown: {did}")
-    if deactivated:
+    if upstream_status in (DELETED, MISSING):
+        raise RepoNotFound(f"Could not find repo for DID: {did}")
+    if upstream_status == "suspended":
+        raise RepoSuspended(f"Repo has been suspended: {did}")
+    if deactivated or upstream_status is not None:
         raise RepoDeactivated(f"Repo has been deactivated: {did}")
 
 
@@ -50,7 +66,7 @@ class RepoQueries:
         """The account *name*. An unavailable one is visible to itself and to an *admin* only.
 
         *viewer* is the DID of the account that asks, None for anybody else.
-        Raises RepoNotFound, RepoTakendown, RepoDeactivated.
+        Raises RepoNotFound, RepoTakendown, RepoSuspended, RepoDeactivated.
         """
         account = self.find(name)
         if not admin and viewer != account.did:
@@ -58,6 +74,7 @@ class RepoQueries:
                 account.did,
                 taken_down=account.takedown_at is not None,
                 deactivated=account.deactivated_at is not None,
+                upstream_status=account.upstream_status,
             )
         return account
 

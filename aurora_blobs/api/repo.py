@@ -13,8 +13,9 @@ from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.auth import Administrator, Requester
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog.records import Record
-from aurora_blobs.errors import AuthenticationRequired, InvalidRequest
+from aurora_blobs.errors import AuthenticationRequired, InvalidRequest, MethodNotImplemented
 from aurora_blobs.intake.decoding import parse_encodings
+from aurora_blobs.protocol.car import Repository
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
 from aurora_blobs.protocol.lexicon_params import Param, limit, optional, required
 from aurora_blobs.protocol.quoting import shown
@@ -34,6 +35,14 @@ from aurora_blobs.records.write_parsing import (
 from aurora_blobs.services import services
 
 bp = Blueprint("repo", __name__)
+
+
+@bp.before_request
+def refuse_writes() -> None:
+    """A mirror takes nothing but what it fetches. Each POST of this family is a write."""
+    if request.method == "POST" and services().config.mirror != "off":
+        raise MethodNotImplemented("This service mirrors a PDS: write there")
+
 
 _REPO = required(parse_at_identifier)
 _RECORD = required(kind=dict)
@@ -262,9 +271,9 @@ def _check_importable(requester: Requester, did: str) -> None:
         raise InvalidRequest(f"The repository is of {shown(did)}, not of {requester.did}")
 
 
-def _admit(requester: Requester, did: str) -> None:
+def _admit(requester: Requester, repository: Repository) -> None:
     if isinstance(requester, Administrator):
-        services().repos.reported(did)
+        services().repos.reported(repository.did)
 
 
 def _shown(written: Written, status: str | None) -> dict[str, Any]:

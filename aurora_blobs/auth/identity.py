@@ -90,17 +90,21 @@ class Identities:
         document = self.document(did, refresh=refresh)
         if document is None:
             raise AuthenticationRequired("could not resolve iss did")
-        key = _key(document, did, fragment)
+        key = key_in(document, fragment)
         if key is None:
             raise AuthenticationRequired("missing or bad key in did doc")
         return key
 
     def known_key(self, did: str, fragment: str) -> Key | None:
-        """As `key`, by the document that is known already; nobody is asked for one."""
-        with self._database.read() as tx:
-            known = identity.find(tx, did)
+        """As `key`, by `known_document`."""
+        document = self.known_document(did)
+        return None if document is None else key_in(document, fragment)
+
+    def known_document(self, did: str) -> dict[str, Any] | None:
+        """The DID document of *did* that is known already; nobody is asked for one."""
+        known = identity.find(self._database.one_shot(), did)
         text = None if known is None else _usable(known, self._clock())
-        return None if text is None else _key(json.loads(text), did, fragment)
+        return None if text is None else json.loads(text)
 
     def document(self, did: str, *, refresh: bool = False) -> dict[str, Any] | None:
         """The DID document of *did*; None if it cannot be resolved. Raises ServiceBusy."""
@@ -195,10 +199,14 @@ def _usable(known: identity.Remembered, now: int) -> str | None:
     return known.document if abs(now - known.fetched_at) < _STALE else None
 
 
-def _key(document: dict[str, Any], did: str, fragment: str) -> Key | None:
+def key_in(document: dict[str, Any], fragment: str) -> Key | None:
+    """The key that *document* has under the name *fragment*; None without a usable one."""
     methods = document.get("verificationMethod")
     for method in methods if isinstance(methods, list) else ():
-        if isinstance(method, dict) and method.get("id") in (f"#{fragment}", f"{did}#{fragment}"):
+        if isinstance(method, dict) and method.get("id") in (
+            f"#{fragment}",
+            f"{document.get('id')}#{fragment}",
+        ):
             try:
                 return verification_key(method)
             except ValueError:

@@ -44,7 +44,11 @@ class Key:
         """Whether *token* names this key's algorithm and is signed with this key."""
         if token.header.get("alg") != self.algorithm:
             return False
-        return bool(_algorithm(self.algorithm).verify(token.signed, self.material, token.signature))
+        return self.signed(token.signed, token.signature)
+
+    def signed(self, data: bytes, signature: bytes) -> bool:
+        """Whether *signature* is this key's for *data*."""
+        return bool(_algorithm(self.algorithm).verify(data, self.material, signature))
 
     def sign(self, typ: str, claims: dict[str, Any]) -> str:
         """A signed token of the type *typ* with *claims*."""

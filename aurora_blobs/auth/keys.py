@@ -14,6 +14,11 @@ _BASE58 = {
 }
 _MAX_MULTIBASE = 128  # characters; an uncompressed point has 90
 _CURVES: dict[str, type[ec.EllipticCurve]] = {"ES256K": ec.SECP256K1, "ES256": ec.SECP256R1}
+# SEC 2, 2.4.1 and 2.4.2
+_ORDERS = {
+    "ES256K": 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141,
+    "ES256": 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551,
+}
 _MULTICODECS = {b"\xe7\x01": "ES256K", b"\x80\x24": "ES256"}  # varints of 0xe7 and 0x1200
 _VERIFICATION_TYPES = {
     "EcdsaSecp256k1VerificationKey2019": "ES256K",
@@ -52,6 +57,17 @@ def verification_key(method: dict[str, Any]) -> Key:
     if algorithm is None:
         raise ValueError("unknown key type")
     return _point(algorithm, _base58btc(multibase))
+
+
+def signs_commit(key: Key, data: bytes, signature: bytes) -> bool:
+    """Whether *signature* (64 bytes) is that of *key* for *data*, a commit without it.
+
+    Only the lower of the two signatures that are equally right is accepted.
+    https://atproto.com/specs/cryptography#ecdsa-signature-malleability
+    """
+    if len(signature) != 64 or int.from_bytes(signature[32:]) > _ORDERS[key.algorithm] // 2:
+        return False
+    return key.signed(data, signature)
 
 
 def jwk_key(jwk: dict[str, Any], algorithm: str) -> Key:

@@ -115,8 +115,11 @@ def delete_account(
     did: str,
     clock: Callable[[], int],
     on_gone: Callable[[list[str]], None],
-) -> None:
+    check: Callable[[Transaction], bool] = lambda tx: True,
+) -> bool:
     """Remove *did* and the bytes that no other account holds; *on_gone* gets their CIDs, in steps.
+
+    Nothing is removed if *check* does not agree in the first transaction: False.
 
     The first transaction is short. After it the account is gone for everybody, and until the rest
     has gone too there is no new one of the same DID. The collector finishes what breaks off.
@@ -126,6 +129,8 @@ def delete_account(
     UTC.
     """
     with database.write(Spend.ALL, keys=(account_key(did),)) as tx:
+        if not check(tx):
+            return False
         now = clock()
         if accounts.begin_deletion(tx, did, now):
             lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
@@ -134,6 +139,7 @@ def delete_account(
         finish_deletion(database, backend, did, clock, on_gone)
     except (ServiceBusy, InsufficientStorage) as error:
         log.warning("the account %s is deleted, not all of its rows are: %s", did, error.message)
+    return True
 
 
 def finish_deletion(

@@ -157,14 +157,17 @@ class BlobManager:
 
         With *look_again*, bytes that count as lost are looked for; they may have come back.
 
-        Raises RepoNotFound, RepoTakendown, RepoDeactivated, BlobNotFound.
+        Raises RepoNotFound, RepoTakendown, RepoSuspended, RepoDeactivated, BlobNotFound.
         """
         found = blobs.find_availability(self._database.one_shot(), did, cid)
         if found is None:
             raise RepoNotFound(f"Could not find repo for DID: {shown(did)}")
         if not admin and viewer != did:
             check_available(
-                did, taken_down=found.account_taken_down, deactivated=found.account_deactivated
+                did,
+                taken_down=found.account_taken_down,
+                deactivated=found.account_deactivated,
+                upstream_status=found.upstream_status,
             )
         entry = found.entry
         if entry is None or found.taken_down:

@@ -64,6 +64,8 @@ class Incoming:
     `address` is the client's; None is not limited by address. `check_type` gets the media type
     that was chosen and refuses it by raising. `note_limit` gets the account's own limit of uploads
     a day, None for the settings' default. With `expected_cid`, other bytes are refused.
+    `upstream_type` is the media type that the blob has where it is copied from: it counts in place
+    of the one that a record states.
     """
 
     stream: Reader
@@ -76,6 +78,7 @@ class Incoming:
     check_type: Callable[[str], None] = accept_any_type
     note_limit: Callable[[int | None], None] = ignore_limit
     expected_cid: str | None = None
+    upstream_type: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -325,7 +328,7 @@ class Upload:
 
         Rows of earlier versions may have a text that is no media type.
         """
-        expected = stated_mime_type(self.state.expected_type)
+        expected = stated_mime_type(self.incoming.upstream_type or self.state.expected_type)
         if expected is None or not is_consistent(expected, self.blob.head, self.rules.mime_policy):
             return self.blob.mime_type
         return expected

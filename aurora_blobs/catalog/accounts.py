@@ -9,7 +9,10 @@ from aurora_blobs.errors import ServiceBusy
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """A row of `account`; schema.sql says what NULL means."""
+    """A row of `account`; schema.sql says what NULL means.
+
+    `upstream_status` is why it is not active at the PDS that is followed, None if it is.
+    """
 
     did: str
     handle: str | None
@@ -24,6 +27,7 @@ class Account:
     uploads_per_day: int | None
     blob_count: int
     blob_bytes: int
+    upstream_status: str | None
 
     @property
     def active(self) -> bool:
@@ -34,7 +38,7 @@ class Account:
         """Why it is not active, in the words of the lexicons; None if it is active."""
         if self.takedown_at is not None:
             return "takendown"
-        return None if self.deactivated_at is None else "deactivated"
+        return self.upstream_status if self.deactivated_at is None else "deactivated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,12 +134,13 @@ def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
     """Up to *limit* accounts by DID, after *after_did*; '' is the beginning."""
     rows = tx.all(
         """
-        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
-               takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-          FROM account a
-         WHERE did > ?
+        SELECT a.did, a.handle, a.email, a.password_hash, a.created_at, a.deactivated_at,
+               a.takedown_at, a.takedown_ref, a.rev, a.quota_bytes, a.uploads_per_day,
+               a.blob_count, a.blob_bytes, u.status AS upstream_status
+          FROM account a LEFT JOIN upstream_account u ON u.did = a.did
+         WHERE a.did > ?
            AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
-         ORDER BY did
+         ORDER BY a.did
          LIMIT ?
         """,
         after_did,
@@ -376,10 +381,11 @@ def _find(
     # Only the given name counts: nothing equals NULL. Each is looked up in its own index.
     row = tx.one(
         """
-        SELECT did, handle, email, password_hash, created_at, deactivated_at, takedown_at,
-               takedown_ref, rev, quota_bytes, uploads_per_day, blob_count, blob_bytes
-          FROM account a
-         WHERE (did = ? OR handle = ? OR email = ?)
+        SELECT a.did, a.handle, a.email, a.password_hash, a.created_at, a.deactivated_at,
+               a.takedown_at, a.takedown_ref, a.rev, a.quota_bytes, a.uploads_per_day,
+               a.blob_count, a.blob_bytes, u.status AS upstream_status
+          FROM account a LEFT JOIN upstream_account u ON u.did = a.did
+         WHERE (a.did = ? OR a.handle = ? OR a.email = ?)
            AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
         """,
         did,

@@ -399,10 +399,14 @@ def is_kept_for_takedown(tx: Transaction, cid: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Availability:
-    """Whether a blob may be served. `entry` is None where the account does not own it."""
+    """Whether a blob may be served. `entry` is None where the account does not own it.
+
+    `upstream_status` is why the account is not active at the PDS that is followed, None if it is.
+    """
 
     account_taken_down: bool
     account_deactivated: bool
+    upstream_status: str | None
     stored: bool
     taken_down: bool
     entry: Entry | None
@@ -412,11 +416,12 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
     """The states of account and blob; None if there is no such account."""
     row = tx.one(
         """
-        SELECT a.takedown_at, a.deactivated_at, b.stored_at,
+        SELECT a.takedown_at, a.deactivated_at, u.status, b.stored_at,
                EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
                m.mime_type, m.size, m.created_at, m.unreferenced_since,
                m.width, m.height, m.duration_ms, b.number
           FROM account a
+               LEFT JOIN upstream_account u ON u.did = a.did
                LEFT JOIN blob_metadata m ON m.creator_did = a.did AND m.cid = ?
                LEFT JOIN blob b ON b.cid = m.cid
          WHERE a.did = ?
@@ -428,10 +433,11 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
     )
     if row is None:
         return None
-    takedown_at, deactivated_at, stored_at, taken_down, *entry = row
+    takedown_at, deactivated_at, upstream_status, stored_at, taken_down, *entry = row
     return Availability(
         takedown_at is not None,
         deactivated_at is not None,
+        upstream_status,
         stored_at is not None,
         bool(taken_down),
         None if entry[0] is None else Entry(did, cid, *entry),

@@ -1,6 +1,5 @@
 """``aurora-blobs blobs gc``: runs the collector, once or every few minutes."""
 
-import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import moment, show, show_all
 from aurora_blobs.cli.progress import meter
+from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
 
@@ -50,7 +50,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         clock=found.clock,
         sweep_pictures=found.thumbnails.sweep,
     )
-    stop = _stop_on_signals() if watch else threading.Event()
+    stop = stop_on_signals() if watch else threading.Event()
     is_complete = _round(collector, dry_run, as_json, stop)
     while watch and not stop.wait(_PAUSE_SECONDS):
         is_complete = _round(collector, dry_run, as_json, stop)
@@ -117,10 +117,3 @@ def _sentence(dry_run: bool, tally: dict[str, int]) -> str:
     done = "would collect" if dry_run else "collected"
     failed = f", {tally['failed']} could not go" if tally["failed"] else ""
     return f"{done} {tally['blobs']} blobs, {tally['bytes']} bytes{failed}"
-
-
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stop.set())
-    return stop

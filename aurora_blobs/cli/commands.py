@@ -18,6 +18,7 @@ from aurora_blobs.cli.export import export_blobs
 from aurora_blobs.cli.files import files
 from aurora_blobs.cli.fsck import fsck
 from aurora_blobs.cli.migrate import migrate
+from aurora_blobs.cli.mirror import follow, mirror
 from aurora_blobs.cli.options import FOLDER, json_option
 from aurora_blobs.cli.output import errors_in_one_line, show
 from aurora_blobs.cli.scrub import scrub
@@ -60,4 +61,7 @@ def show_config(as_json: bool) -> None:
 
 for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
     blobs.add_command(command)
-COMMANDS = (init_db, show_config, files, account, blobs, takedown, backup_group)
+COMMANDS = (
+    *(init_db, show_config, files, account, blobs, takedown, backup_group),
+    *(follow, mirror),
+)

@@ -11,8 +11,13 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_blobs.accounts.hiding import finish_hiding
-from aurora_blobs.blobs.deletion import delete_unowned, delete_unowned_if, finish_deletion
-from aurora_blobs.catalog import accounts, blobs, expiry, removals
+from aurora_blobs.blobs.deletion import (
+    delete_account,
+    delete_unowned,
+    delete_unowned_if,
+    finish_deletion,
+)
+from aurora_blobs.catalog import accounts, blobs, expiry, removals, upstream
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import Database, Key, Transaction, account_key, blob_key
@@ -170,6 +175,7 @@ class Collector:
         before = now - self._grace
         yield from self._removals()
         yield from self._deleted_accounts()
+        yield from self._deleted_upstream(before)
         yield from self._temporary(before)
         yield from self._unowned(before)
         yield from self._stale_files()
@@ -188,6 +194,26 @@ class Collector:
         # What was derived of its blobs goes with `sweep_pictures`.
         return finish_deletion(
             self._database, self._backend, did, self._clock, on_gone=lambda cids: None
+        )
+
+    def _deleted_upstream(self, before: int) -> Iterator[_Candidate]:
+        for since, did in self._database.in_pages(
+            lambda tx, after, limit: upstream.deleted(tx, before, after, limit),
+            (0, ""),
+            lambda last: last,
+            limit=_STEP,
+        ):
+            found = Collected("account", "its PDS has deleted it", did=did, since=since)
+            yield found, partial(self._delete_account, did, before)
+
+    def _delete_account(self, did: str, before: int) -> bool:
+        return delete_account(
+            self._database,
+            self._backend,
+            did,
+            self._clock,
+            on_gone=lambda cids: None,
+            check=lambda tx: upstream.forget_deleted(tx, did, before),
         )
 
     def _temporary(self, before: int) -> Iterator[_Candidate]:

@@ -101,16 +101,16 @@ class RepoImporter:
         *,
         did: str | None,
         check: Callable[[str], None],
-        admit: Callable[[str], None] = lambda did: None,
+        admit: Callable[[Repository], None] = lambda repository: None,
         by_admin: bool = False,
         declared_size: int | None = None,
         encodings: tuple[str, ...] = (),
     ) -> Imported:
         """Import the CAR file in *stream*, of the account *did*; None: of any account.
 
-        *check* gets the repository's DID as soon as the file tells it, *admit* when all of the file
-        is here. Both may raise. Whatever is wrong with the blocks ends the import when it arrives.
-        *by_admin* as in `run`.
+        *check* gets the repository's DID as soon as the file tells it, *admit* the repository when
+        all of the file is here. Both may raise. Whatever is wrong with the blocks ends the import
+        when it arrives. *by_admin* as in `run`.
 
         *declared_size* is in bytes, None for a chunked body. *encodings* are those of
         `decoding.parse_encodings`.
@@ -145,7 +145,7 @@ class RepoImporter:
             )
             index.close()
             repository = Repository(held.enter_context(car.open()), index)
-            admit(repository.did)
+            admit(repository)
             return self._run(repository, by_admin)
 
     def run(self, repository: Repository, *, by_admin: bool = False) -> Imported:

@@ -1,6 +1,7 @@
 // The reference PDS on loopback: PLC in memory, blobs on disk, one account. Prints one line of JSON
-// {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, directory, version}, and stops when its
-// input closes.
+// {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, adminPassword, …}, and stops when its
+// input closes. The lines "stop" and "start" stop and start the PDS alone, on the same port with what is in DIRECTORY;
+// each is answered with a line.
 //
 //     node run.mjs INSTALL DIRECTORY [URL]
 //
@@ -13,6 +14,7 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import net from 'node:net'
 import { join, resolve } from 'node:path'
+import { createInterface } from 'node:readline'
 import { pathToFileURL } from 'node:url'
 
 const [install, directory] = process.argv.slice(2, 4).map((path) => resolve(path))
@@ -46,6 +48,7 @@ await plc.start()
 const port = await freePort()
 const jwtSecret = randomBytes(32).toString('hex')
 const dpopSecret = randomBytes(32).toString('hex')
+const adminPassword = randomBytes(16).toString('hex')
 for (const name of ['data', 'blobs', 'blobs-temp']) mkdirSync(join(directory, name), { recursive: true })
 const env = {
   port,
@@ -59,7 +62,9 @@ const env = {
   serviceHandleDomains: ['.test'],
   inviteRequired: false,
   rateLimitsEnabled: false, // else 1000 uploads a day
-  adminPassword: randomBytes(16).toString('hex'),
+  maxSubscriptionBuffer: Number(process.env.MAX_SUBSCRIPTION_BUFFER || 500),
+  repoBackfillLimitMs: Number(process.env.REPO_BACKFILL_LIMIT_MS || 86400000),
+  adminPassword,
   jwtSecret,
   dpopSecret,
   plcRotationKeyK256PrivateKeyHex: '11'.repeat(32),
@@ -70,8 +75,12 @@ if (publicUrl) {
   config.service.publicUrl = publicUrl
   config.oauth.issuer = publicUrl
 }
-const pds = await PDS.create(config, envToSecrets(env))
-await pds.start()
+let pds
+async function start() {
+  pds = await PDS.create(config, envToSecrets(env))
+  await pds.start()
+}
+await start()
 
 const answer = await fetch(`http://127.0.0.1:${port}/xrpc/com.atproto.server.createAccount`, {
   method: 'POST',
@@ -83,12 +92,20 @@ if (!answer.ok) throw new Error(`createAccount: ${answer.status} ${JSON.stringif
 const { did, handle, accessJwt, refreshJwt } = account
 const { version } = JSON.parse(readFileSync(join(pdsFolder, 'package.json')))
 console.log(
-  JSON.stringify({ port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, directory, version }),
+  JSON.stringify({
+    ...{ port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, adminPassword, directory, version },
+  }),
 )
 
-process.stdin.resume()
-process.stdin.once('end', async () => {
-  await pds.destroy()
-  await plc.destroy()
-  process.exit(0)
-})
+for await (const line of createInterface({ input: process.stdin })) {
+  if (line === 'stop') {
+    await pds.destroy()
+    pds = undefined
+  } else if (line === 'start') {
+    await start()
+  }
+  console.log(line)
+}
+await pds?.destroy()
+await plc.destroy()
+process.exit(0)

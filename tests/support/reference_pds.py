@@ -20,30 +20,47 @@ def node() -> Path:
 class ReferencePds:
     """Runs while its ``with`` block does. *url* is its public URL.
 
-    *facts* are its ports, its secrets and one account.
+    *facts* are its ports, its secrets and one account. *settings* are environment variables of
+    bench/reference/run.mjs.
     """
 
-    def __init__(self, folder: Path, url: str) -> None:
+    def __init__(self, folder: Path, url: str, **settings: str) -> None:
         self.facts: dict[str, Any] = {}
-        self._folder = folder
+        self.folder = folder
         self._url = url
+        self._settings = settings
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
-        self._folder.mkdir(parents=True)
-        with (self._folder / "log").open("w") as log:
+        self.folder.mkdir(parents=True)
+        with (self.folder / "log").open("w") as log:
             self._process = subprocess.Popen(
-                [node(), BENCH / "reference" / "run.mjs", PDS, self._folder, self._url],
+                [node(), BENCH / "reference" / "run.mjs", PDS, self.folder, self._url],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env={**os.environ, **self._settings},
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # written when it is ready; empty if it has ended
-        assert line, (self._folder / "log").read_text()
+        assert line, (self.folder / "log").read_text()
         self.facts = json.loads(line)
         return self
+
+    def stop(self) -> None:
+        """Stop the PDS, not the directory. What it has kept is in `folder`."""
+        self._tell("stop")
+
+    def start(self) -> None:
+        """Start it again."""
+        self._tell("start")
+
+    def _tell(self, line: str) -> None:
+        assert self._process is not None and self._process.stdin and self._process.stdout
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        assert self._process.stdout.readline() == f"{line}\n", (self.folder / "log").read_text()
 
     @property
     def url(self) -> str:

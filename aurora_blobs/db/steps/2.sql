@@ -84,6 +84,41 @@ CREATE TABLE IF NOT EXISTS job_run (
 
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
+CREATE TABLE IF NOT EXISTS upstream_host (
+    host       TEXT   PRIMARY KEY,
+    cursor     BIGINT,
+    event_at   BIGINT,
+    handled_at BIGINT,
+    seen_at    BIGINT,
+    listed_at  BIGINT
+);
+
+CREATE TABLE IF NOT EXISTS upstream_account (
+    did       TEXT   PRIMARY KEY,
+    host      TEXT   NOT NULL,
+    status    TEXT,
+    status_at BIGINT NOT NULL,
+    listed_at BIGINT NOT NULL,
+    rev       TEXT,
+    tree      TEXT,
+    due_at    BIGINT,
+    tries     BIGINT NOT NULL,
+    failure   TEXT
+);
+CREATE INDEX IF NOT EXISTS upstream_account_due ON upstream_account (host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS upstream_account_listed ON upstream_account (host, listed_at);
+CREATE INDEX IF NOT EXISTS upstream_account_gone ON upstream_account (status, status_at) WHERE status IS NOT NULL;
+
+CREATE TABLE IF NOT EXISTS upstream_blob (
+    did     TEXT   NOT NULL,
+    cid     TEXT   NOT NULL,
+    due_at  BIGINT NOT NULL,
+    tries   BIGINT NOT NULL,
+    failure TEXT,
+    PRIMARY KEY (did, cid)
+);
+CREATE INDEX IF NOT EXISTS upstream_blob_due ON upstream_blob (due_at, did, cid);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes

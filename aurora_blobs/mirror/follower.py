@@ -1,0 +1,270 @@
+"""Follows a PDS, its stream, its accounts, its repositories and its blobs, until it is stopped."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from functools import partial
+from hashlib import sha256
+
+from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.auth.identity import Identities
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.catalog import upstream as catalog
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database
+from aurora_blobs.errors import BlobServiceError, InsufficientStorage
+from aurora_blobs.intake.stale_files import exclusive
+from aurora_blobs.mirror.authority import Authority, Doubted
+from aurora_blobs.mirror.catch_up import CatchUp
+from aurora_blobs.mirror.commits import BadCommit
+from aurora_blobs.mirror.fetcher import AT_ONCE, Fetcher
+from aurora_blobs.mirror.frames import (
+    BadFrame,
+    Commit,
+    Event,
+    Identity,
+    Status,
+    Sync,
+    Unusable,
+    parse_frame,
+)
+from aurora_blobs.mirror.listing import Listing
+from aurora_blobs.mirror.stream import StreamBroken, frames
+from aurora_blobs.mirror.upstream import Refused, Upstream
+from aurora_blobs.mirror.writer import Position, Writer
+from aurora_blobs.records.changes import RecordLimits
+from aurora_blobs.records.repo_import import RepoImporter
+
+log = logging.getLogger("aurora_blobs")
+
+_FETCHES_AT_ONCE = 32  # of all PDSes
+_CATCH_UPS_AT_ONCE = 4  # of one PDS
+_NOTE_SECONDS = 10.0  # between two notes that the stream works, while nothing comes
+_LAZY_SECONDS = 1.0  # after which an event that changed nothing is noted
+# A stream that breaks so often at one place has something there that cannot be read.
+_MAX_BREAKS = 3
+_RECONNECT = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, ever longer
+_BUSY_SECONDS = 1.0
+# Of the stream itself: the cursor is of no use, so the stream begins anew.
+_CURSOR_IS_USELESS = ("OutdatedCursor", "FutureCursor")
+
+
+class Follower:
+    """Follows the PDS at *url*. *places* bounds what is fetched from all PDSes at once."""
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        config: Config,
+        database: Database,
+        blobs: BlobManager,
+        identities: Identities,
+        clock: Callable[[], int],
+        places: threading.BoundedSemaphore,
+    ) -> None:
+        self._url = url
+        self._config = config
+        self._database = database
+        self._clock = clock
+        self._upstream = Upstream(url)
+        authority = Authority(self._upstream, identities)
+        limits = RecordLimits.of(config)
+        self._writer = Writer(url, authority, database, clock, limits)
+        self._fetcher = Fetcher(
+            self._upstream,
+            blobs,
+            database,
+            clock=clock,
+            max_bytes=config.max_blob_size,
+            places=places,
+        )
+        self._catch_up = CatchUp(
+            self._upstream,
+            self._writer,
+            authority,
+            RepoImporter(
+                database,
+                spool=config.data_folder.spool,
+                max_bytes=config.max_import_size,
+                clock=clock,
+                limits=limits,
+                at_once=_CATCH_UPS_AT_ONCE,
+            ),
+            database,
+            clock=clock,
+            max_bytes=config.max_import_size,
+            wake=self._fetcher.wake,
+        )
+        self._listing = Listing(
+            self._upstream, self._writer, database, clock=clock, wake=self._catch_up.wake
+        )
+        self._is_open = threading.Event()
+        self._lazy: Position | None = None
+        self._noted_at = 0.0
+        self._handled = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Follow until *stop*. While another process follows the same PDS, wait."""
+        name = f"follow.{sha256(self._url.encode()).hexdigest()}"
+        while not stop.is_set():
+            with exclusive(self._config.data_folder.spool, name) as is_locked:
+                if is_locked:
+                    self._run(stop)
+                    return
+            log.info("%s is followed by another process", self._url)
+            stop.wait(_RECONNECT[-1])
+
+    def _run(self, stop: threading.Event) -> None:
+        with self._database.write() as tx:
+            catalog.add_host(tx, self._url)
+        run_together(
+            [
+                self._stream,
+                partial(self._listing.run, self._is_open),
+                self._fetcher.feed,
+                *[self._catch_up.run] * _CATCH_UPS_AT_ONCE,
+                *[self._fetcher.run] * AT_ONCE,
+            ],
+            stop,
+        )
+
+    def _stream(self, stop: threading.Event) -> None:
+        failures = breaks = 0
+        while not stop.is_set():
+            self._handled = 0
+            was_open = False
+            try:
+                self._follow(stop)
+                failures = breaks = 0
+                continue
+            except (StreamBroken, FetchFailed, Refused) as error:
+                log.warning("the stream of %s has ended: %s", self._url, error)
+            except BadFrame as error:
+                log.error("%s sends what cannot be read: %s", self._url, error)
+            except BlobServiceError as error:
+                log.warning("%s cannot be followed now: %s", self._url, error.message)
+            finally:
+                was_open = self._is_open.is_set()
+                self._is_open.clear()
+            breaks = breaks + 1 if was_open and not self._handled else 0
+            failures = 0 if self._handled else failures + 1
+            if breaks == _MAX_BREAKS:
+                breaks = 0
+                log.error("the stream of %s breaks at one place, which is left out", self._url)
+                self._begin_anew()
+            stop.wait(_RECONNECT[min(failures, len(_RECONNECT) - 1)])
+
+    def _follow(self, stop: threading.Event) -> None:
+        """Handle what comes until the stream ends."""
+        self._upstream.learn_name()
+        host = catalog.find_host(self._database.one_shot(), self._url)
+        cursor = None if host is None else host.cursor
+        if cursor is None:
+            self._begin_anew()
+        for data in frames(self._url, cursor, stop):
+            self._is_open.set()
+            if data is None:
+                self._note()
+                continue
+            frame = parse_frame(data)
+            if isinstance(frame, Event):
+                self._handle(frame)
+                self._handled += 1
+            elif frame.name in _CURSOR_IS_USELESS:
+                log.warning("%s: %s, so its accounts are listed anew", self._url, frame.name)
+                self._begin_anew()
+                return
+            elif frame.is_error:
+                raise StreamBroken(f"{frame.name} {frame.message}")
+            else:
+                log.info("%s says %s %s", self._url, frame.name, frame.message)
+        self._note(now=True)
+
+    def _begin_anew(self) -> None:
+        self._lazy = None
+        with self._database.write() as tx:
+            catalog.forget_cursor(tx, self._url)
+
+    def _handle(self, event: Event) -> None:
+        at, self._lazy = Position.of(event), None
+        try:
+            if event.did is None or self._catch_up.hold(event):
+                self._lazy = at
+            elif isinstance(event, Commit):
+                if self._writer.commit(event, at):
+                    self._fetcher.wake()
+            elif isinstance(event, Sync):
+                self._writer.sync(event, at)
+            elif isinstance(event, Status):
+                self._writer.status(event, at)
+                self._fetcher.wake()
+            elif isinstance(event, Identity):
+                self._catch_up.begin(event, at, repository=False, anew=False)
+            elif isinstance(event, Unusable):
+                raise BadCommit(event.reason)
+            else:
+                self._lazy = at
+        except Doubted as doubt:
+            log.info("%s", doubt)
+            self._catch_up.begin(event, at, repository=isinstance(event, Status), anew=True)
+        except BadCommit as error:
+            log.info("%s has to be fetched whole: %s", event.did, error)
+            self._catch_up.begin(event, at, repository=True, anew=False)
+        except InsufficientStorage as error:  # what comes next may hide something
+            log.warning("%s cannot be followed now: %s", event.did, error.message)
+            self._catch_up.begin(event, at, repository=True, anew=False)
+        self._note()
+
+    def _note(self, *, now: bool = False) -> None:
+        """Note that the stream works, and an event that changed nothing; not each time."""
+        elapsed = time.monotonic() - self._noted_at
+        lazy = self._lazy
+        if lazy is not None and (now or elapsed > _LAZY_SECONDS):
+            self._writer.note(lazy)
+            self._lazy = None
+        elif elapsed > _NOTE_SECONDS:
+            with self._database.write() as tx:
+                catalog.set_seen(tx, self._url, self._clock())
+        else:
+            return
+        self._noted_at = time.monotonic()
+
+
+def follow(
+    config: Config,
+    database: Database,
+    blobs: BlobManager,
+    identities: Identities,
+    clock: Callable[[], int],
+    stop: threading.Event,
+) -> None:
+    """Follow all PDSes of the settings until *stop*. Raises what none of them can go on with."""
+    places = threading.BoundedSemaphore(_FETCHES_AT_ONCE)
+    run_together(
+        [
+            Follower(
+                url,
+                config=config,
+                database=database,
+                blobs=blobs,
+                identities=identities,
+                clock=clock,
+                places=places,
+            ).run
+            for url in config.follow
+        ],
+        stop,
+    )
+
+
+def run_together(parts: "list[Callable[[threading.Event], None]]", stop: threading.Event) -> None:
+    """Run each of *parts* in a thread, until *stop*; the first that raises stops the others."""
+    with ThreadPoolExecutor(len(parts)) as pool:
+        running = [pool.submit(part, stop) for part in parts]
+        wait(running, return_when=FIRST_EXCEPTION)
+        stop.set()
+    for done in running:
+        done.result()

@@ -1,0 +1,190 @@
+"""One PDS, asked over HTTP: its accounts, a repository, a blob."""
+
+import http.client
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from email.message import Message
+from typing import Any
+from urllib.parse import urlencode, urlsplit
+
+from aurora_blobs.auth.fetch import FetchFailed, opened
+from aurora_blobs.config_values import is_loopback
+from aurora_blobs.mirror.frames import parse_status
+from aurora_blobs.mirror.pauses import HOST, pause_seconds
+from aurora_blobs.protocol.syntax import parse_did, parse_tid
+
+PAGE = 500  # accounts; a listing of them has some 150 bytes for each
+_MAX_ANSWER = 2**20  # bytes of JSON
+_HEAD = 64 * 1024  # bytes that an answer may have beside its body
+_SILENCE_SECONDS = 15.0  # a guess: an S3 store behind the PDS answers in a second
+_ANSWER_SECONDS = 30.0
+# A body may take as long as at the slowest that is borne, as in maintenance/heal.py. A guess.
+_SLOWEST = 64 * 1024  # bytes per second
+_REDIRECTS = 3
+_MAX_PAUSE = 3600  # seconds; a PDS that asks for more is asked again nevertheless
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """An account as its PDS lists it. `rev` is None where it states none that is one."""
+
+    did: str
+    rev: str | None
+    status: str | None
+
+
+class Refused(Exception):
+    """The PDS answered, and not with what it was asked for.
+
+    *name* is that of its error. *retry_seconds* is what it asks for, None if nothing.
+    """
+
+    def __init__(self, status: int, name: str, retry_seconds: int | None) -> None:
+        super().__init__(f"status {status}{f' {name}' if name else ''}")
+        self.status = status
+        self.name = name
+        self.retry_seconds = retry_seconds
+
+    @property
+    def is_about_us(self) -> bool:
+        """Whether it says that the PDS, or our place with it, is not as it should be."""
+        # Not 500: it is about what was asked for. A PDS on S3 answers it for a temporary blob.
+        return self.status in (429, 502, 503, 504)
+
+
+class Upstream:
+    """The PDS at *url*, of the operator's settings: any address, http as well.
+
+    `names` are the hosts that a DID document may call it.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        host = urlsplit(url).hostname or ""
+        self.names = frozenset({host})
+        self._rests_until = 0.0
+        self._failures = 0
+        self._is_ours = url.startswith("http://") or is_loopback(host)
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether the PDS is better left alone for now."""
+        return time.monotonic() < self._rests_until
+
+    def rest(self, seconds: int | None = None) -> None:
+        """Leave the PDS alone for *seconds*; None: ever longer while it goes on failing."""
+        if not self.is_resting:
+            pause = pause_seconds(HOST, self._failures) if seconds is None else seconds
+            self._rests_until = time.monotonic() + pause
+            self._failures += 1
+
+    def learn_name(self) -> None:
+        """Ask a PDS that is on the operator's own network under which name the world knows it.
+
+        Of another one, the name in its URL is all that counts: it might claim any. Raises
+        FetchFailed, Refused.
+        """
+        if self._is_ours:
+            did = self._json("com.atproto.server.describeServer").get("did")
+            if isinstance(did, str) and did.startswith("did:web:"):
+                self.names |= {did.removeprefix("did:web:")}
+
+    def accounts(self, cursor: str) -> tuple[list[Listed], str]:
+        """A page of all accounts after *cursor*, and the cursor of the next one; '' at the end.
+
+        Raises FetchFailed, Refused.
+        """
+        given = {"limit": PAGE, "cursor": cursor} if cursor else {"limit": PAGE}
+        answer = self._json("com.atproto.sync.listRepos", **given)
+        found, after = answer.get("repos"), answer.get("cursor")
+        if not isinstance(found, list):
+            raise FetchFailed(f"{self.url}: listRepos lists nothing")
+        listed = [account for account in map(_listed, found) if account is not None]
+        return listed, after if isinstance(after, str) and found else ""
+
+    def status(self, did: str) -> str | None:
+        """Why *did* is not active; None if it is. Raises FetchFailed, Refused."""
+        answer = self._json("com.atproto.sync.getRepoStatus", did=did)
+        try:
+            return parse_status(answer)
+        except ValueError as error:
+            raise FetchFailed(f"{self.url}: getRepoStatus: {error}") from None
+
+    @contextmanager
+    def repository(self, did: str, max_bytes: int) -> Iterator[http.client.HTTPResponse]:
+        """The CAR file of *did*. Raises FetchFailed, Refused."""
+        with self._answer("com.atproto.sync.getRepo", max_bytes, did=did) as answer:
+            yield answer
+
+    @contextmanager
+    def blob(self, did: str, cid: str, max_bytes: int) -> Iterator[http.client.HTTPResponse]:
+        """The bytes of a blob, which nobody has checked. Raises FetchFailed, Refused."""
+        with self._answer("com.atproto.sync.getBlob", max_bytes, did=did, cid=cid) as answer:
+            yield answer
+
+    def _json(self, method: str, **given: Any) -> dict[str, Any]:
+        with self._answer(method, _MAX_ANSWER, **given) as answer:
+            found = _parsed(answer)
+        if found is None:
+            raise FetchFailed(f"{self.url}: {method} is not answered with a JSON object")
+        return found
+
+    @contextmanager
+    def _answer(
+        self, method: str, max_bytes: int, **given: Any
+    ) -> Iterator[http.client.HTTPResponse]:
+        query = f"?{urlencode(given)}" if given else ""
+        with opened(
+            f"{self.url}/xrpc/{method}{query}",
+            allowed=None,
+            timeout_seconds=_ANSWER_SECONDS + max_bytes / _SLOWEST,
+            silence_seconds=_SILENCE_SECONDS,
+            # What is around the pieces of a body may be as much as the body.
+            max_received=2 * max_bytes + _HEAD,
+            redirects=_REDIRECTS,
+            headers={"Accept": "*/*"},
+        ) as answer:
+            if answer.status != 200:
+                raise _refusal(answer)
+            self._failures = 0
+            yield answer
+
+
+def _listed(found: Any) -> Listed | None:
+    try:
+        did = parse_did(found["did"])
+        status = parse_status({"active": True, **found})  # `active` came later than the method
+    except (KeyError, TypeError, ValueError):
+        return None
+    try:
+        return Listed(did, parse_tid(found["rev"]), status)
+    except (KeyError, TypeError, ValueError):
+        return Listed(did, None, status)
+
+
+def _refusal(answer: http.client.HTTPResponse) -> Refused:
+    named = (_parsed(answer) or {}).get("error")
+    name = named if isinstance(named, str) and named.isalnum() and len(named) < 64 else ""
+    return Refused(answer.status, name, _pause(answer.headers))
+
+
+def _pause(headers: Message) -> int | None:
+    """The seconds after which the PDS wants to be asked again; None if it does not say."""
+    after, reset = (headers.get(name, "") for name in ("Retry-After", "RateLimit-Reset"))
+    if after.isdecimal() and len(after) < 6:
+        return min(int(after), _MAX_PAUSE)
+    # The reference PDS says at what time, in seconds since the epoch.
+    if reset.isdecimal() and len(reset) < 12:
+        return max(1, min(int(reset) - int(time.time()), _MAX_PAUSE))
+    return None
+
+
+def _parsed(answer: http.client.HTTPResponse) -> dict[str, Any] | None:
+    try:
+        found = json.loads(answer.read(_MAX_ANSWER))
+    except (OSError, http.client.HTTPException, ValueError, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None

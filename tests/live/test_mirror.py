@@ -1,0 +1,335 @@
+"""A mirror of the reference PDS: what is published, hidden and deleted there is so here."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+
+import pytest
+from support.accounts import GET_BLOB
+from support.cids import cid_of
+from support.http_client import HttpClient
+from support.live_service import Service, becomes
+from support.project import ROOT
+from support.reference_pds import ReferencePds
+
+pytestmark = pytest.mark.live
+
+COLLECTION = "com.example.file"
+PASSWORD = "correct horse"
+
+
+class Upstream(HttpClient):
+    """Calls the PDS itself."""
+
+    def __init__(self, pds):
+        self.pds = pds
+
+    def connect(self):
+        return socket.create_connection(("127.0.0.1", self.pds.facts["port"]), timeout=60)
+
+    def call(self, method, token=None, **given):
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answer = self.post(f"/xrpc/{method}", json=given, headers=headers)
+        assert answer.status_code == 200, answer.text
+        return answer.json if answer.data else {}
+
+
+class Member:
+    """An account of the PDS."""
+
+    def __init__(self, upstream, handle):
+        made = upstream.call(
+            "com.atproto.server.createAccount",
+            handle=handle,
+            email=f"{handle}@example.com",
+            password=PASSWORD,
+        )
+        self.did, self.token = made["did"], made["accessJwt"]
+        self.upstream = upstream
+        self.is_active = True
+        self.published = {}
+
+    def upload(self, data):
+        answer = self.upstream.post(
+            "/xrpc/com.atproto.repo.uploadBlob",
+            data=data,
+            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "image/jpeg"},
+        )
+        assert answer.status_code == 200, answer.text
+        return answer.json["blob"]
+
+    def put(self, rkey, *files):
+        blobs = [self.upload(data) for data in files]
+        self.call(
+            "repo.putRecord",
+            repo=self.did,
+            collection=COLLECTION,
+            rkey=rkey,
+            record={"$type": COLLECTION, "files": blobs},
+        )
+        self.published[rkey] = files
+
+    def delete(self, rkey):
+        self.call("repo.deleteRecord", repo=self.did, collection=COLLECTION, rkey=rkey)
+        self.published.pop(rkey, None)
+
+    def call(self, method, **given):
+        return self.upstream.call(f"com.atproto.{method}", self.token, **given)
+
+    def set_active(self, is_active):
+        answer = self.upstream.post(
+            f"/xrpc/com.atproto.server.{'activate' if is_active else 'deactivate'}Account",
+            headers={"Authorization": f"Bearer {self.token}"},
+            **({} if is_active else {"json": {}}),
+        )
+        assert answer.status_code == 200, answer.text
+        self.is_active = is_active
+
+
+class Mirror:
+    """The service and its follower, as two processes."""
+
+    def __init__(self, service, folder):
+        self.service = service
+        self._folder = folder
+        self._process = None
+
+    def start(self):
+        with (self._folder / "follow.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "aurora_blobs", "follow"],
+                cwd=ROOT,
+                env=self.service.environ(),
+                stdout=log,
+                stderr=log,
+            )
+
+    @property
+    def pid(self):
+        return self._process.pid
+
+    def end(self, number=signal.SIGTERM):
+        self._process.send_signal(number)
+        return self._process.wait(60)
+
+    @property
+    def log(self):
+        return (self._folder / "follow.log").read_text()
+
+    def serves(self, member, data):
+        return answer_of(self.service, member.did, data) != 400
+
+    def hides(self, member, data):
+        return not self.serves(member, data)
+
+    def status(self):
+        return json.loads(self.service.run("mirror", "status", "--json").stdout)
+
+
+@pytest.fixture
+def pds(tmp_path):
+    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
+        yield pds
+
+
+@pytest.fixture
+def upstream(pds):
+    return Upstream(pds)
+
+
+@pytest.fixture
+def mirror(pds, tmp_path):
+    with following(pds, tmp_path) as mirror:
+        yield mirror
+
+
+@contextmanager
+def following(pds, folder, **settings):
+    service = Service(
+        folder / "mirror",
+        AURORA_BLOBS_MIRROR="pds",
+        AURORA_BLOBS_FOLLOW=pds.url,
+        AURORA_BLOBS_PLC_URL=pds.plc_url,
+        **settings,
+    )
+    with service:
+        mirror = Mirror(service, folder)
+        mirror.start()
+        try:
+            assert becomes(lambda: "lists" in mirror.log, 30), mirror.log
+            yield mirror
+        finally:
+            assert mirror.end() == 0
+            assert "Traceback" not in mirror.log
+
+
+def answer_of(server, did, data):
+    """Status, bytes and media type of getBlob, an error without its name."""
+    answer = server.get(GET_BLOB, query_string={"did": did, "cid": cid_of(data)})
+    if answer.status_code != 200:
+        return answer.status_code
+    return answer.status_code, answer.data, answer.headers["Content-Type"].partition(";")[0]
+
+
+def lists(server, did):
+    answer = server.get(f"/xrpc/com.atproto.sync.listBlobs?did={did}&limit=1000")
+    return answer.json["cids"] if answer.status_code == 200 else answer.json["error"]
+
+
+def is_same(mirror, upstream, members):
+    return all(
+        lists(mirror.service, one.did) == lists(upstream, one.did) for one in members
+    ) and all(
+        answer_of(mirror.service, one.did, data) == answer_of(upstream, one.did, data)
+        for one in members
+        for files in one.published.values()
+        for data in files
+    )
+
+
+def timed(condition, *arguments):
+    """The seconds until *condition* is true."""
+    began = time.monotonic()
+    while not condition(*arguments):
+        assert time.monotonic() - began < 20
+        time.sleep(0.005)
+    return time.monotonic() - began
+
+
+def test_what_is_published_is_here_and_what_is_hidden_is_not_within_a_second_and_a_half(
+    mirror, upstream
+):
+    alice = Member(upstream, "alice.test")
+    served, hidden = [], []
+    for number in range(40):
+        data = os.urandom(random.randrange(1000, 300_000))
+        alice.put("one", data)
+        served.append(timed(mirror.serves, alice, data))
+        if number % 2:
+            alice.delete("one")
+        else:
+            alice.set_active(False)
+        hidden.append(timed(mirror.hides, alice, data))
+        alice.set_active(True)
+
+    print(figures("create to served", served), figures("hidden", hidden))
+    assert percentile(served, 95) < 1.5
+    assert percentile(hidden, 95) < 1.5
+
+
+def percentile(values, part):
+    return sorted(values)[len(values) * part // 100 - 1]
+
+
+def figures(name, values):
+    parts = statistics.median(values), percentile(values, 95), max(values)
+    return "{}: median {:.3f} s, p95 {:.3f} s, max {:.3f} s".format(name, *parts)
+
+
+def test_a_deleted_account_is_hidden(mirror, upstream, pds):
+    alice, bob = Member(upstream, "alice.test"), Member(upstream, "bob.test")
+    for member in (alice, bob):
+        member.put("one", b"a photo of both")
+    assert becomes(lambda: is_same(mirror, upstream, [alice, bob]))
+    assert mirror.serves(alice, b"a photo of both")
+
+    admin = ("admin", pds.facts["adminPassword"])
+    answer = upstream.post(
+        "/xrpc/com.atproto.admin.deleteAccount", json={"did": alice.did}, auth=admin
+    )
+    assert answer.status_code == 200, answer.text
+
+    assert timed(lambda: lists(mirror.service, alice.did) == "RepoNotFound") < 1.5
+    assert mirror.hides(alice, b"a photo of both")
+    assert mirror.serves(bob, b"a photo of both")
+
+
+@pytest.mark.parametrize("seed", [random.randrange(10**6)])
+def test_whatever_happens_the_mirror_has_in_the_end_what_the_pds_has(tmp_path, seed):
+    print(f"{seed=}")
+    chosen = random.Random(seed)
+    # A window of two seconds and a buffer of five events: the cursor is often too old.
+    settings = {"REPO_BACKFILL_LIMIT_MS": "2000", "MAX_SUBSCRIPTION_BUFFER": "5"}
+    with ReferencePds(tmp_path / "pds", "http://localhost:2583", **settings) as pds:
+        upstream = Upstream(pds)
+        members = [Member(upstream, f"member{number}.test") for number in range(14)]
+        with following(pds, tmp_path) as mirror:
+            for step in range(300):
+                change(chosen, chosen.choice(members), pds, mirror, step)
+            assert becomes(lambda: is_same(mirror, upstream, members), 60), mirror.log[-5000:]
+            counted = ("OutdatedCursor", "ConsumerTooSlow", "fetched the repository", "has ended")
+            print({text: mirror.log.count(text) for text in counted}, mirror.status())
+            assert sum(len(one.published) for one in members) > 20
+
+
+def change(chosen, member, pds, mirror, step):
+    action = chosen.random()
+    if action < 0.02:
+        mirror.end(signal.SIGKILL)
+        time.sleep(chosen.choice([0, 0.5, 3]))
+        mirror.start()
+    elif action < 0.03:
+        pds.stop()
+        time.sleep(chosen.choice([0, 1]))
+        pds.start()
+    elif action < 0.1:
+        member.set_active(not member.is_active)
+    elif not member.is_active:
+        member.set_active(True)
+    elif action < 0.3 and member.published:
+        member.delete(chosen.choice(sorted(member.published)))
+    elif action < 0.4:
+        several(chosen, member)
+    else:
+        sizes = [chosen.choice([10, 1000, 100_000, 2_000_000]) for _ in range(chosen.randint(1, 3))]
+        member.put(f"r{chosen.randrange(8)}", *[chosen.randbytes(size) for size in sizes])
+
+
+def several(chosen, member):
+    """Some records in one commit, more of them than most commits have."""
+    data = chosen.randbytes(500)
+    blob = member.upload(data)
+    writes = [
+        {
+            "$type": "com.atproto.repo.applyWrites#create",
+            "collection": COLLECTION,
+            "rkey": f"s{chosen.randrange(10**9)}",
+            "value": {"$type": COLLECTION, "file": blob},
+        }
+        for _ in range(chosen.randint(2, 30))
+    ]
+    member.call("repo.applyWrites", repo=member.did, writes=writes)
+    member.published |= {write["rkey"]: (data,) for write in writes}
+
+
+def test_a_pds_that_was_put_back_to_an_older_copy_is_mirrored_as_it_is(mirror, upstream, pds):
+    alice = Member(upstream, "alice.test")
+    alice.put("one", b"before the copy")
+    pds.stop()
+    shutil.copytree(pds.folder, pds.folder.with_name("copy"))
+    pds.start()
+    alice.put("two", b"after the copy")
+    bob = Member(upstream, "bob.test")
+    bob.put("one", b"of an account that is not in the copy")
+    assert becomes(lambda: is_same(mirror, upstream, [alice, bob]))
+    assert len(lists(mirror.service, alice.did)) == 2
+
+    pds.stop()
+    for name in ("data", "blobs"):
+        shutil.rmtree(pds.folder / name)
+        shutil.copytree(pds.folder.with_name("copy") / name, pds.folder / name)
+    pds.start()
+
+    assert becomes(lambda: len(lists(mirror.service, alice.did)) == 1, 30), mirror.log
+    assert becomes(lambda: is_same(mirror, upstream, [alice, bob]), 30), mirror.log
+    assert lists(mirror.service, bob.did) == "RepoNotFound"
+    alice.put("three", b"after it was put back")
+    assert becomes(lambda: is_same(mirror, upstream, [alice]))

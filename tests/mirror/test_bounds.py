@@ -1,0 +1,70 @@
+"""What a PDS may send is bounded, and what is over a bound is found another way or left."""
+
+import threading
+
+from support.cids import cid_of
+from support.document_server import send
+from support.live_service import becomes
+
+CAROL = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
+DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
+
+
+def fetched(pds):
+    return len([path for path in pds.asked if "getRepo?" in path])
+
+
+def test_a_commit_that_changes_very_much_is_fetched_as_a_repository(pds, mirror):
+    pds.add(CAROL)
+    paths = [f"com.example.file/{number}" for number in range(5)]
+    for path in paths:
+        many = [pds.blob(CAROL, f"{path} {number}".encode()) for number in range(900)]
+        pds.blobs.clear()
+        pds.write(CAROL, {path: {"$type": "com.example.file", "files": many}})
+    assert becomes(lambda: len(mirror.listed(CAROL)) == 1000, 20)
+    before = fetched(pds)
+
+    pds.write(CAROL, dict.fromkeys(paths))
+
+    assert becomes(lambda: mirror.listed(CAROL) == [], 20)
+    assert fetched(pds) == before + 1
+
+
+def test_more_events_than_are_held_lead_to_the_repository(pds, mirror):
+    pds.add(CAROL)
+    waits, goes_on = threading.Event(), threading.Event()
+
+    def slow(handler):
+        file = pds.repos[CAROL].file()
+        waits.set()
+        goes_on.wait(30)
+        send(handler, file)
+
+    pds.answers["com.atproto.sync.getRepo"] = slow
+    data = [b"%d" % number for number in range(150)]
+    blob = pds.blob(CAROL, data[0])
+    pds.write(CAROL, {"com.example.file/0": {"$type": "com.example.file", "file": blob}})
+    assert waits.wait(20)
+    for number in range(1, 150):
+        blob = pds.blob(CAROL, data[number])
+        pds.write(CAROL, {f"com.example.file/{number}": {"$type": "a.b.c", "file": blob}})
+    assert becomes(lambda: mirror.host().cursor == 150, 20)
+    goes_on.set()
+
+    assert mirror.serves(CAROL, data[149], 30)
+    assert becomes(lambda: set(mirror.listed(CAROL)) == set(map(cid_of, data)), 20)
+    assert fetched(pds) == 2
+
+
+def test_a_list_of_accounts_has_so_many_bytes_and_no_more(pds, mirror):
+    pds.add(DAVE)
+    long = [{"did": CAROL, "rev": "3" * 13, "head": "x" * 100}] * 10_000
+    pds.answers["com.atproto.sync.listRepos"] = lambda handler: send(handler, {"repos": long})
+    mirror.services.clock.advance(25 * 3600)
+
+    blob = pds.blob(DAVE, b"a photo")
+    pds.write(DAVE, {"com.example.file/1": {"$type": "com.example.file", "file": blob}})
+
+    assert mirror.serves(DAVE, b"a photo")
+    assert becomes(lambda: sum("listRepos" in path for path in pds.asked) > 2)
+    assert mirror.account(CAROL) is None
