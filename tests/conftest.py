@@ -5,7 +5,7 @@ import io
 import pytest
 from support.accounts import ALICE, BOB, sign_up
 from support.clock import Clock
-from support.databases import ENGINE, clean, database_url
+from support.databases import ENGINE, database_settings, database_url, forgotten_afterwards
 from support.open_files import open_files
 from support.service_core import ServiceCore
 from support.services import close, services_of
@@ -30,8 +30,8 @@ def pytest_collection_modifyitems(config, items):
 @pytest.fixture(autouse=True)
 def empty_databases():
     """No test finds the rows of another one."""
-    yield
-    clean()
+    with forgotten_afterwards():
+        yield
 
 
 @pytest.fixture
@@ -91,10 +91,8 @@ def open_app(tmp_path, clock):
         environ = {f"AURORA_BLOBS_{name}": value for name, value in settings.items()}
         environ.setdefault("AURORA_BLOBS_DATA_DIR", str(tmp_path / f"data{len(opened)}"))
         environ.setdefault("AURORA_BLOBS_DISK_RESERVE", "0")
-        if ENGINE == "postgresql":
-            path = f"{environ['AURORA_BLOBS_DATA_DIR']}/aurora.sqlite3"
-            environ.setdefault("AURORA_BLOBS_DATABASE_URL", database_url(path))
-            environ.setdefault("AURORA_BLOBS_JWT_SECRET", "a secret of all nodes")
+        folder = environ["AURORA_BLOBS_DATA_DIR"]
+        environ = database_settings(f"{folder}/aurora.sqlite3") | environ
         app = create_app(Config.from_environ(environ), clock=clock)
         opened.append(app)
         return app

@@ -1,7 +1,7 @@
 """The databases of the tests: SQLite files, or with TEST_DATABASE=postgresql those of a server.
 
 The server is made for the process, in a folder of its own, and reached by a socket there. A path
-stands for a database of it, which has the schema. It is empty again for the next test.
+stands for a database of it, which has the schema and is empty again for the next test.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import signal
 import subprocess
 import tempfile
 import time
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
@@ -40,10 +41,23 @@ def new_database_url(path):
     return _url(path, "template0") if ENGINE == "postgresql" else f"sqlite:{path}"
 
 
-def clean():
-    """Empty the databases that were used since the last call."""
+def database_settings(path):
+    """The settings of a service whose database is the one that *path* stands for."""
+    if ENGINE != "postgresql":
+        return {}
+    return {
+        "AURORA_BLOBS_DATABASE_URL": database_url(path),
+        "AURORA_BLOBS_JWT_SECRET": "a secret of all processes",
+    }
+
+
+@contextmanager
+def forgotten_afterwards():
+    """Empty the databases that are used in the block first."""
+    before = _servers[0].used() if _servers else set()
+    yield
     if _servers:
-        _servers[0].clean()
+        _servers[0].clean(_servers[0].used() - before)
 
 
 def _url(path, template=_TEMPLATE):
@@ -135,8 +149,11 @@ class Server:
         database.close()
         execute(url_of(self.folder, _TEMPLATE), _KEYS_ASSERTED)
 
-    def clean(self):
-        for entry in (self.folder / "names").iterdir():
+    def used(self):
+        return set((self.folder / "names").iterdir())
+
+    def clean(self, entries):
+        for entry in entries:
             name, kind = entry.read_text().split()
             entry.unlink()
             if kind == "kept":

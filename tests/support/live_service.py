@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from support.accounts import Account, sign_up
+from support.databases import database_settings
 from support.http_client import HttpClient
 from support.ports import free_port
 from support.process_watch import children
@@ -79,7 +80,11 @@ class Service(Server):
         super().__init__(folder)
         self.socket: Path | None = None
         self._arguments = arguments
-        self._settings = {"AURORA_BLOBS_DATA_DIR": str(folder / "data"), **settings}
+        self._settings = {
+            "AURORA_BLOBS_DATA_DIR": str(folder / "data"),
+            **database_settings(folder / "data" / "aurora.sqlite3"),
+            **settings,
+        }
         self._settings.setdefault("AURORA_BLOBS_BIND", f"127.0.0.1:{self.port}")
         # `account` signs up, also behind a proxy, where the default wants a code.
         self._settings.setdefault("AURORA_BLOBS_SIGNUPS", "open")
