@@ -3,6 +3,7 @@
 The server makes a plan for the values at hand, or for any values where that costs no more.
 """
 
+import json
 import re
 from itertools import count
 
@@ -33,6 +34,8 @@ INSERT INTO account_deletion SELECT 'did:' || n, n FROM generate_series(1, 20) A
 INSERT INTO migration SELECT 'did:' || n, n, 0, 1 FROM generate_series(1, {rows}) AS n;
 INSERT INTO blob (cid, size, created_at, stored_at)
 SELECT 'c' || n, n, n, CASE WHEN n % 100 > 0 THEN n END FROM generate_series(1, {rows}) AS n;
+INSERT INTO removal
+SELECT n, 'c' || n, n, n, CASE WHEN n % 100 > 0 THEN n END FROM generate_series(1, {rows}) AS n;
 INSERT INTO blob_start SELECT 'c' || n, n FROM generate_series(1, {rows}) AS n;
 INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)
 SELECT 'did:' || n % 500 + 1, 'c' || n, 'a/b', n, n, CASE WHEN n % 10 = 0 THEN n END
@@ -86,7 +89,7 @@ def plan_of(tx, name, sql):
     )[0]
     values = ", ".join(SAMPLES[type] for type in types.split(",") if type)
     [(plan,)] = tx.all(f"EXPLAIN (FORMAT JSON) EXECUTE {name} {f'({values})' if values else ''}")
-    return plan[0]["Plan"]
+    return json.loads(plan)[0]["Plan"]
 
 
 SAMPLES = {"bigint": "100", "integer": "100", "text": "'a'"}
