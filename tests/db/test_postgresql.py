@@ -13,8 +13,16 @@ from support.ports import free_port
 from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
-from aurora_blobs.config import ConfigError
-from aurora_blobs.db import account_key, blob_key, open_database
+from aurora_blobs.app import create_app, create_command_app
+from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.db import (
+    SCHEMA_VERSION,
+    account_key,
+    blob_key,
+    open_database,
+    postgresql,
+    seam,
+)
 from aurora_blobs.errors import DatabaseError, ServiceBusy
 
 pytestmark = pytest.mark.postgresql
@@ -51,12 +59,12 @@ def opened(url):
 @pytest.fixture
 def impatient(tally, url):
     """``impatient(connections)`` waits for a connection or a lock for at most 0.3 s."""
-    from aurora_blobs.db.postgresql import PostgresqlDatabase
-
     with contextlib.ExitStack() as stack:
         yield lambda connections=8: stack.enter_context(
             contextlib.closing(
-                PostgresqlDatabase(url, durable=False, busy_seconds=0.3, connections=connections)
+                postgresql.PostgresqlDatabase(
+                    url, durable=False, busy_seconds=0.3, connections=connections
+                )
             )
         )
 
@@ -235,6 +243,80 @@ def test_a_start_that_changes_nothing_waits_for_nobody(tally, opened):
         opened().upgrade(SCHEMA)
 
     assert time.monotonic() - began < 5
+
+
+def test_nodes_go_on_while_others_bring_the_database_to_a_newer_version(
+    tally, url, opened, monkeypatch, tmp_path
+):
+    (tmp_path / f"{SCHEMA_VERSION + 1}.sql").write_text("ALTER TABLE tally ADD COLUMN more TEXT;")
+    newer = [opened() for _ in range(3)]
+    errors = []
+    nodes = [
+        threading.Thread(target=lambda: errors.extend(in_threads(lambda: add(tally, 40), 2))),
+        threading.Thread(
+            target=lambda: errors.extend(in_threads(lambda: [value(tally) for _ in range(80)], 2))
+        ),
+    ]
+    for node in nodes:
+        node.start()
+
+    for module in (seam, postgresql):
+        monkeypatch.setattr(module, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+    monkeypatch.setattr(postgresql, "STEPS", tmp_path)
+    remaining = iter(newer)
+    errors.extend(in_threads(lambda: next(remaining).upgrade(SCHEMA), 3))
+    for node in nodes:
+        node.join()
+
+    assert errors == []
+    assert value(tally) == 80
+    assert tally.version() == SCHEMA_VERSION + 1
+    assert tally.one_shot().one("SELECT more FROM tally") == (None,)
+
+
+def test_a_node_of_an_older_version_does_not_start_on_a_newer_database(tally):
+    with tally.write() as tx:
+        tx.run("UPDATE schema_version SET version = ?", SCHEMA_VERSION + 1)
+
+    with pytest.raises(ConfigError, match="this program knows up to"):
+        tally.check_version()
+    add(tally)  # whoever runs goes on
+
+
+def test_a_command_that_only_looks_makes_no_table_and_no_folder(url, tmp_path):
+    settings = {
+        "AURORA_BLOBS_DATABASE_URL": f"{url}&password=geheim",
+        "AURORA_BLOBS_JWT_SECRET": "a secret of all processes",
+        "AURORA_BLOBS_DATA_DIR": str(tmp_path / "data"),
+    }
+    commands = create_command_app(Config.from_environ(settings)).test_cli_runner()
+
+    looked = commands.invoke(args=["account", "list"])
+    has_folder = (tmp_path / "data").exists()
+    made = commands.invoke(args=["init-db"])
+
+    assert looked.exit_code == 1
+    assert looked.output.startswith("aurora_blobs: no database at postgresql:///")
+    assert not has_folder
+    assert made.exit_code == 0
+    assert made.output.endswith("is ready\n")
+    assert "geheim" not in looked.output + made.output
+
+
+def test_a_server_that_is_away_ends_the_start_with_one_line(tmp_path):
+    url = f"postgresql://me:geheim@127.0.0.1:{free_port()}/db"
+    settings = {
+        "AURORA_BLOBS_DATABASE_URL": url,
+        "AURORA_BLOBS_JWT_SECRET": "a secret of all processes",
+        "AURORA_BLOBS_DATA_DIR": str(tmp_path / "data"),
+    }
+
+    with pytest.raises(ConfigError) as refusal:
+        create_app(Config.from_environ(settings))
+
+    assert "Connection refused" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert "geheim" not in str(refusal.value)
 
 
 def test_texts_are_compared_by_their_bytes(tally):
