@@ -18,10 +18,25 @@ pytestmark = pytest.mark.postgresql
 ROWS = 20_000
 # With a row for each thing that is under way.
 PARTIAL = {"blob_not_stored", "account_taken_down"}
-SMALL = {"schema_version", "store", "total", "job", "job_run", "hiding", "account_deletion"}
+SMALL = {
+    "schema_version",
+    "store",
+    "total",
+    "job",
+    "job_run",
+    "hiding",
+    "account_deletion",
+    "upstream_host",
+}
 # Of commands: SQLite finds the records of a blob by each account in turn, and joins page by page.
 SLOW_HERE = {
-    *("references.of_blob", "inventory.stored_totals", "blobs.page", "takedowns._of_accounts"),
+    *(
+        "references.of_blob",
+        "inventory.stored_totals",
+        "blobs.page",
+        "accounts.page",
+        "takedowns._of_accounts",
+    ),
 }
 EXPECTED = (WHOLE - {"schema.version", "stores.marked", "jobs.forget_unended"}) | SLOW_HERE
 
@@ -57,6 +72,13 @@ INSERT INTO invite_code SELECT 'i' || n, NULL, 1, 1, n, n FROM generate_series(1
 INSERT INTO seen_token SELECT 'i' || n, 'j', n FROM generate_series(1, {rows}) AS n;
 INSERT INTO identity SELECT 'did:' || n, '', n FROM generate_series(1, {rows}) AS n;
 INSERT INTO usage_counter SELECT 'uploads', 's' || n, n, 1 FROM generate_series(1, {rows}) AS n;
+INSERT INTO upstream_host (host) SELECT 'h' || n FROM generate_series(1, 20) AS n;
+INSERT INTO upstream_account (did, host, status, status_at, listed_at, due_at, tries)
+SELECT 'did:' || n, 'h' || n % 20 + 1, CASE WHEN n % 100 = 0 THEN 'deleted' END, n, n,
+       CASE WHEN n % 100 = 0 THEN n END, 0
+  FROM generate_series(1, {rows}) AS n;
+INSERT INTO upstream_blob
+SELECT 'did:' || n % 500 + 1, 'c' || n, n, 0 FROM generate_series(1, {rows}) AS n;
 INSERT INTO derivative
 SELECT 'd' || n, 'c' || n, n, CASE WHEN n % 10 = 0 THEN 'f' END, n
   FROM generate_series(1, {rows}) AS n;

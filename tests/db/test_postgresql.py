@@ -10,6 +10,7 @@ from support.accounts import ALICE, BOB
 from support.cids import cid_of
 from support.databases import execute
 from support.ports import free_port
+from support.services import close
 from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
@@ -289,11 +290,13 @@ def test_a_command_that_only_looks_makes_no_table_and_no_folder(url, tmp_path):
         "AURORA_BLOBS_JWT_SECRET": "a secret of all processes",
         "AURORA_BLOBS_DATA_DIR": str(tmp_path / "data"),
     }
-    commands = create_command_app(Config.from_environ(settings)).test_cli_runner()
+    app = create_command_app(Config.from_environ(settings))
+    commands = app.test_cli_runner()
 
     looked = commands.invoke(args=["account", "list"])
     has_folder = (tmp_path / "data").exists()
     made = commands.invoke(args=["init-db"])
+    close(app)
 
     assert looked.exit_code == 1
     assert looked.output.startswith("aurora_blobs: no database at postgresql:///")
