@@ -609,7 +609,7 @@ class FullDatabase:
         self.one_shot, self.read = database.one_shot, database.read
 
     @contextmanager
-    def write(self):
+    def write(self, *, keys=()):
         raise InsufficientStorage("no space left for the database")
         yield
 
