@@ -196,9 +196,9 @@ def test_many_references_come_in_steps(core, bring, carol, monkeypatch):
     commits = []
     write = core.database.write
 
-    def counted():
+    def counted(*spend, **keys):
         commits.append(1)
-        return write()
+        return write(*spend, **keys)
 
     monkeypatch.setattr(core.database, "write", counted)
     bring()
