@@ -270,6 +270,7 @@ CREATE TABLE total (
 INSERT INTO total (name, bytes) VALUES ('derivative', 0);
 
 -- One row per job that can be resumed: scrub. position is the last CID that was done.
+-- Where nodes share a job, one row per shard of it that is left: <job>/<shard>.
 CREATE TABLE job (
     name       TEXT   PRIMARY KEY,
     position   TEXT   NOT NULL,
@@ -343,3 +344,12 @@ CREATE TABLE upstream_blob (
     PRIMARY KEY (did, cid)
 );
 CREATE INDEX upstream_blob_due ON upstream_blob (due_at, did, cid);
+
+-- One row per lease: what one process at a time does, over all nodes that share the database.
+-- holder begins with the node. expires_at is by the database's clock; after it anybody may take it.
+CREATE TABLE lease (
+    name       TEXT   PRIMARY KEY,
+    holder     TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+CREATE INDEX lease_by_expiry ON lease (expires_at);

@@ -1,6 +1,7 @@
 """Puts the service together: one Flask application from one set of settings."""
 
 import logging
+import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -32,6 +33,7 @@ from aurora_blobs.errors import (
     StoreNotOurs,
 )
 from aurora_blobs.intake.spool_budget import SpoolBudget
+from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
@@ -198,6 +200,8 @@ def _assemble(
     tokens = open_session_tokens(config, clock)
     limits = Limits(config, database, clock)
     record_limits = RecordLimits.of(config)
+    node = config.node or socket.gethostname()
+    leases = Leases(database, node if is_postgresql(config.database) else None)
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,
@@ -215,6 +219,7 @@ def _assemble(
             clock=clock,
             limits=record_limits,
             at_once=config.imports_at_once,
+            leases=leases,
         ),
         lexicons=open_lexicons(config.lexicon_dir),
         repos=repos,
@@ -226,5 +231,6 @@ def _assemble(
             config, database, clock, tokens, identities=identities, limits=limits
         ),
         limits=limits,
+        leases=leases,
         job_log=JobLog(database, config.data_folder.jobs, clock),
     )

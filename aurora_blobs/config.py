@@ -103,6 +103,11 @@ class Config:
         8,
         "connections to PostgreSQL per process; whoever waits 10 seconds for one gets 503",
     )
+    node: str | None = _setting(
+        matching(r"[\w.-]{1,253}", "letters, digits, `.`, `_` and `-`"),
+        None,
+        "this machine's name beside others that use the database; unset: the host's name",
+    )
     storage: str = _setting(
         one_of(*STORES), "disk", "where the bytes of blobs are stored: `disk` or `s3`"
     )

@@ -315,6 +315,10 @@ class ServiceBusy(BlobServiceError):
     retry_after = 5
 
 
+class LeaseLost(ServiceBusy):
+    """Another node has begun the same work: this one was paused, or cut off from the database."""
+
+
 class ThumbnailTimeout(ServiceBusy):
     """The time for a thumbnail passed without its share of CPU: the machine is busy."""
 

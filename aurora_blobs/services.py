@@ -16,6 +16,7 @@ from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import MAX_S3_OBJECT, Config, masked
 from aurora_blobs.db import Database, is_there
+from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
@@ -50,6 +51,7 @@ class Services:
     identities: Identities
     authenticator: Authenticator
     limits: Limits
+    leases: Leases
     job_log: JobLog
 
     def delete_account(self, did: str) -> None:

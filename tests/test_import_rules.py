@@ -20,6 +20,7 @@ ROWS = [
     "storage",
     "db",
     "catalog",
+    "leases",
     "rate_limits",
     "auth",
     "accounts",

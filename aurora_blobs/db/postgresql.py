@@ -194,6 +194,9 @@ class _Transaction(Transaction):
             cursor.executemany(_numbered(sql), rows)
             return cursor.rowcount
 
+    def now(self) -> int:
+        return _now(self)
+
 
 class _OneShot(Transaction):
     """Runs each statement by itself, on any idle connection."""
@@ -216,6 +219,9 @@ class _OneShot(Transaction):
 
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         return self.run(sql)
+
+    def now(self) -> int:
+        return _now(self)
 
 
 class PostgresqlDatabase(Database):
@@ -481,6 +487,11 @@ def _numbered(sql: str) -> bytes:
 
 def _collated(script: str) -> bytes:
     return re.sub(r"\bTEXT\b", _COLLATED, script).encode()
+
+
+def _now(tx: Transaction) -> int:
+    [(now,)] = tx.all("SELECT CAST(EXTRACT(EPOCH FROM clock_timestamp()) * 1000000 AS BIGINT)")
+    return int(now)
 
 
 def _version(session: _Session) -> int | None:

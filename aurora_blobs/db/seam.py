@@ -62,6 +62,13 @@ class Transaction(ABC):
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         """`run` the statement with the values of each of *rows*; how many rows were changed."""
 
+    @abstractmethod
+    def now(self) -> int:
+        """The database's clock, which all nodes share: microseconds since the epoch, UTC.
+
+        It goes on within the transaction. A file's clock is that of its machine.
+        """
+
     def hide(self, did: str, cid: str | None = None) -> None:
         """Tell the before-commit hook that this transaction hides *cid* of *did* from the public.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
 
+from aurora_blobs.clock import system_clock
 from aurora_blobs.db.keys import Key
 from aurora_blobs.db.seam import (
     BUSY,
@@ -70,6 +71,9 @@ class _Transaction(Transaction):
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         return self._connection.executemany(sql, rows).rowcount if rows else 0
 
+    def now(self) -> int:
+        return system_clock()
+
 
 class _OneShot(Transaction):
     """Runs each statement by itself, on any idle connection."""
@@ -94,6 +98,9 @@ class _OneShot(Transaction):
 
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         return self.run(sql)
+
+    def now(self) -> int:
+        return system_clock()
 
 
 class _Borrowed:

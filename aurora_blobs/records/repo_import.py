@@ -18,6 +18,7 @@ from aurora_blobs.errors import InvalidRequest, ServiceBusy, UploadIncomplete
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import spooled
 from aurora_blobs.intake.stale_files import exclusive
+from aurora_blobs.leases import Holder, Leases
 from aurora_blobs.protocol.blob_refs import Reference, find_references
 from aurora_blobs.protocol.car import Repository
 from aurora_blobs.protocol.car_index import CarIndex
@@ -72,8 +73,9 @@ class _Batch:
 class RepoImporter:
     """Imports CAR files of at most *max_bytes*, which pass through the folder *spool*.
 
-    With 0 bytes no imports are accepted. *at_once* are under way at the same time, one of each
-    account. *clock* gives microseconds since the epoch, UTC, *timer* seconds that pass evenly.
+    With 0 bytes no imports are accepted. *at_once* are under way at the same time on a node, one of
+    each account over all nodes that *leases* knows of. *clock* gives microseconds since the epoch,
+    UTC, *timer* seconds that pass evenly.
     """
 
     def __init__(
@@ -85,6 +87,7 @@ class RepoImporter:
         clock: Callable[[], int],
         limits: RecordLimits | None = None,
         at_once: int = 2,
+        leases: Leases | None = None,
         timer: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
@@ -93,6 +96,7 @@ class RepoImporter:
         self._clock = clock
         self._limits = limits or RecordLimits()
         self._at_once = at_once
+        self._leases = leases or Leases(database)
         self._timer = timer
 
     def receive(
@@ -121,19 +125,20 @@ class RepoImporter:
         self._database.space.require()
         with ExitStack() as held:
             self._take_place(held)
+            turn = self._leases.holder("import")
             if did is not None:
-                self._lock(held, did)
+                self._lock(held, turn, did)
 
             def on_owner(found: str) -> None:
                 check(found)
                 if did is None:
-                    self._lock(held, found)
+                    self._lock(held, turn, found)
 
             max_blocks = max(self._max_bytes // _BYTES_PER_BLOCK, _FEWEST_BLOCKS)
             index = CarIndex(max_blocks=max_blocks, on_owner=on_owner)
             car = held.enter_context(
                 spooled(
-                    _Steady(stream, self._timer),
+                    _Steady(stream, self._timer, turn),
                     folder=self._spool,
                     space=self._database.space,
                     inspect=lambda head: CAR_TYPE,
@@ -146,7 +151,7 @@ class RepoImporter:
             index.close()
             repository = Repository(held.enter_context(car.open()), index)
             admit(repository)
-            return self._run(repository, by_admin)
+            return self._run(repository, by_admin, turn)
 
     def run(self, repository: Repository, *, by_admin: bool = False) -> Imported:
         """Replace the records of its account by those of *repository*; blobs may come later.
@@ -161,8 +166,9 @@ class RepoImporter:
         ServiceBusy while another import of the repository is under way.
         """
         with ExitStack() as held:
-            self._lock(held, repository.did)
-            return self._run(repository, by_admin)
+            turn = self._leases.holder("import")
+            self._lock(held, turn, repository.did)
+            return self._run(repository, by_admin, turn)
 
     def _take_place(self, held: ExitStack) -> None:
         for number in range(self._at_once):
@@ -173,32 +179,33 @@ class RepoImporter:
             " please try again."
         )
 
-    def _lock(self, held: ExitStack, did: str) -> None:
-        name = f"import.{sha256(did.encode()).hexdigest()}"
-        if not self._is_locked(held, name):
+    def _lock(self, held: ExitStack, turn: Holder, did: str) -> None:
+        digest = sha256(did.encode()).hexdigest()
+        is_ours = self._is_locked(held, f"import.{digest}")
+        if not (is_ours and held.enter_context(turn.having(digest))):
             raise ServiceBusy("Another import of this repository is under way, please try again.")
 
     def _is_locked(self, held: ExitStack, name: str) -> bool:
         with disk_errors():
             return held.enter_context(exclusive(self._spool, name))
 
-    def _run(self, repository: Repository, by_admin: bool) -> Imported:
+    def _run(self, repository: Repository, by_admin: bool, turn: Holder) -> Imported:
         did = repository.did
-        began = self._begin(did)
-        self._validate(repository)
+        began = self._begin(did, turn)
+        self._validate(repository, turn)
         written = unchanged = dropped = 0
         seen = set()
-        for batch in _batches(self._records(repository)):
+        for batch in _batches(self._records(repository, turn)):
             seen.add(batch.collection)
-            changed = self._write_batch(did, batch, began)
+            changed = self._write_batch(did, batch, began, turn)
             written += changed
             unchanged += len(batch.records) - changed
-            dropped += self._drop_absent(did, batch, began)
+            dropped += self._drop_absent(did, batch, began, turn)
         for collection in self._collections(did):
             if collection not in seen:
                 nothing = _Batch(collection, "", AFTER_EVERY_KEY, [])
-                dropped += self._drop_absent(did, nothing, began)
-        self._move_in(did, by_admin)
+                dropped += self._drop_absent(did, nothing, began, turn)
+        self._move_in(did, by_admin, turn)
         return Imported(written, unchanged, dropped)
 
     def _collections(self, did: str) -> Iterator[str]:
@@ -209,24 +216,26 @@ class RepoImporter:
             limit=_COLLECTIONS,
         )
 
-    def _begin(self, did: str) -> str:
+    def _begin(self, did: str, turn: Holder) -> str:
         """A revision between what was written before and what is written from now on."""
         with self._database.write(keys=(account_key(did),)) as tx:
+            turn.require(tx)
             changes = RecordChanges(tx, did, self._clock())
             changes.finish()
             return changes.rev
 
-    def _move_in(self, did: str, by_admin: bool) -> None:
+    def _move_in(self, did: str, by_admin: bool, turn: Holder) -> None:
         with self._database.read() as tx:
             named = references.count(tx, did)
         with self._database.write(keys=(account_key(did),)) as tx:
+            turn.require(tx)
             if by_admin or require_account(tx, did).deactivated_at is not None:
                 migrations.allow(tx, did, named)
 
-    def _validate(self, repository: Repository) -> None:
+    def _validate(self, repository: Repository, turn: Holder) -> None:
         total = collections = 0
         last = ""
-        for record in self._records(repository):
+        for record in self._records(repository, turn):
             collections += record.collection != last
             last = record.collection
             if collections > _MAX_COLLECTIONS:
@@ -239,8 +248,9 @@ class RepoImporter:
             total += sum(reference_bytes(uri, cid) for cid in named)
             self._limits.check_bytes(total)
 
-    def _records(self, repository: Repository) -> Iterator[_Record]:
+    def _records(self, repository: Repository, turn: Holder) -> Iterator[_Record]:
         for found in repository.records(self._max_bytes):
+            turn.keep()
             named = list(find_references(found.value))
             try:
                 self._limits.check_references(len(named))
@@ -249,13 +259,14 @@ class RepoImporter:
                 raise InvalidRequest(f"Invalid repository: {name}: {error.message}") from None
             yield _Record(found.collection, found.rkey, found.cid, record_text(found.value), named)
 
-    def _write_batch(self, did: str, batch: _Batch, began: str) -> int:
+    def _write_batch(self, did: str, batch: _Batch, began: str, turn: Holder) -> int:
         """Write the records of *batch*; how many were not there already."""
         left = deque(batch.records)
         count = 0
 
         def step(tx: Transaction) -> bool:
             nonlocal count
+            turn.require(tx)
             changes = RecordChanges(tx, did, self._clock())  # it may have been deleted by now
             while left and not changes.is_full:
                 if self._write(tx, did, changes, left.popleft(), began):
@@ -283,7 +294,7 @@ class RepoImporter:
             references.retire(tx, did, cid, self._clock())
         return True
 
-    def _drop_absent(self, did: str, batch: _Batch, began: str) -> int:
+    def _drop_absent(self, did: str, batch: _Batch, began: str, turn: Holder) -> int:
         """Drop records in the range of *batch*, of before *began*, that *batch* lacks; how many."""
         kept = {record.rkey for record in batch.records}
         keys = self._database.in_pages(
@@ -297,14 +308,16 @@ class RepoImporter:
         absent = (rkey for rkey in keys if rkey not in kept)
         count = 0
         while some := deque(islice(absent, _BATCH_RECORDS)):
-            count += self._drop(did, batch.collection, some, began)
+            turn.keep()
+            count += self._drop(did, batch.collection, some, began, turn)
         return count
 
-    def _drop(self, did: str, collection: str, keys: deque[str], began: str) -> int:
+    def _drop(self, did: str, collection: str, keys: deque[str], began: str, turn: Holder) -> int:
         count = 0
 
         def step(tx: Transaction) -> bool:
             nonlocal count
+            turn.require(tx)
             changes = RecordChanges(tx, did, self._clock())
             while keys and not changes.is_full:
                 rkey = keys.popleft()
@@ -321,15 +334,20 @@ class RepoImporter:
 
 
 class _Steady:
-    """The body *stream* of a sender who has to be fast enough; *timer* gives seconds."""
+    """The body *stream* of a sender who has to be fast enough; *timer* gives seconds.
 
-    def __init__(self, stream: Reader, timer: Callable[[], float]) -> None:
+    *turn* is kept while it comes.
+    """
+
+    def __init__(self, stream: Reader, timer: Callable[[], float], turn: Holder) -> None:
         self._stream = stream
+        self._turn = turn
         self._timer = timer
         self._began = timer()
         self._received = 0
 
     def read(self, size: int, /) -> bytes:
+        self._turn.keep()
         data = self._stream.read(size)
         self._received += len(data)
         seconds = self._timer() - self._began

@@ -24,6 +24,7 @@ SMALL = {
     "total",
     "job",
     "job_run",
+    "lease",
     "hiding",
     "account_deletion",
     "upstream_host",

@@ -8,7 +8,14 @@ from support.accounts import ALICE, BOB
 from support.car_files import Car, car_of, reference
 from support.cids import cid_of, text_of
 
-from aurora_blobs.errors import InvalidRequest, RepoNotFound, ServiceBusy, UploadIncomplete
+from aurora_blobs.errors import (
+    InvalidRequest,
+    LeaseLost,
+    RepoNotFound,
+    ServiceBusy,
+    UploadIncomplete,
+)
+from aurora_blobs.leases import Leases
 from aurora_blobs.protocol.car import Repository
 from aurora_blobs.records.repo_import import Imported, RepoImporter
 
@@ -335,3 +342,67 @@ def test_a_small_repository_may_come_slowly(core):
     file = car_of({"com.example.a/1": {"text": "x" * 20_000}}).getvalue()
 
     assert receive(core, Slow(file, 2)).written == 1
+
+
+@pytest.fixture
+def importer_on(core, tmp_path):
+    """``importer_on(node)`` imports on a node with a spool of its own."""
+
+    def importer_on(node):
+        spool = tmp_path / node
+        spool.mkdir(exist_ok=True)
+        return RepoImporter(
+            core.database,
+            spool=spool,
+            max_bytes=10**9,
+            clock=core.clock,
+            leases=Leases(core.database, node),
+        )
+
+    return importer_on
+
+
+class Meanwhile:
+    """The body *car*; *call* is made once, before its first byte."""
+
+    def __init__(self, car, call):
+        self.read_on = car.read
+        self.call = call
+
+    def read(self, size):
+        call, self.call = self.call, lambda: None
+        call()
+        return self.read_on(size)
+
+
+def receive_on(importer, stream):
+    return importer.receive(stream, did=ALICE, check=lambda did: None)
+
+
+def test_an_account_is_imported_once_at_a_time_over_all_nodes(core, importer_on):
+    records = {"com.example.a/1": {"n": 1}}
+
+    def on_another_node():
+        with pytest.raises(ServiceBusy, match="Another import of this repository"):
+            receive_on(importer_on("two"), car_of(records))
+        bob = importer_on("two").run(Repository(car_of(records, BOB)))
+        assert bob == Imported(written=1)
+
+    imported = receive_on(importer_on("one"), Meanwhile(car_of(records), on_another_node))
+
+    assert imported == Imported(written=1)
+    assert receive_on(importer_on("two"), car_of(records)) == Imported(unchanged=1)
+
+
+def test_an_import_that_was_paused_until_another_node_began_one_ends(core, importer_on):
+    old, new = {"com.example.a/old": {"n": 1}}, {"com.example.a/new": {"n": 2}}
+
+    def while_it_is_paused():
+        with core.database.write() as tx:
+            tx.run("UPDATE lease SET expires_at = ?", tx.now() - 1)
+        assert receive_on(importer_on("two"), car_of(new)) == Imported(written=1)
+
+    with pytest.raises(LeaseLost):
+        receive_on(importer_on("one"), Meanwhile(car_of(old), while_it_is_paused))
+
+    assert kept(core) == {"com.example.a/new"}

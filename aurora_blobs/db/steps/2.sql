@@ -82,6 +82,14 @@ CREATE TABLE IF NOT EXISTS job_run (
     PRIMARY KEY (job, number)
 );
 
+CREATE TABLE IF NOT EXISTS lease (
+    name       TEXT   PRIMARY KEY,
+    holder     TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL
+);
+
+CREATE INDEX IF NOT EXISTS lease_by_expiry ON lease (expires_at);
+
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS upstream_host (
