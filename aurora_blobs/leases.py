@@ -108,13 +108,19 @@ class Holder:
 
     def give_back(self) -> None:
         """Let others take the leases at once. Where that fails, they wait until it is over."""
-        names, self.names = self.names, []
-        if self._name is None or not names:
+        if not self.names:
             return
         with (
             suppress(ServiceBusy, InsufficientStorage, DatabaseError),
             self._database.write(Spend.ALL, keys=self.keys) as tx,
         ):
+            self.forget(tx)
+        self.names = []
+
+    def forget(self, tx: Transaction) -> None:
+        """As `give_back`, in *tx*."""
+        names, self.names = self.names, []
+        if self._name is not None:
             leases.give_back(tx, names, self._name)
 
     @contextmanager

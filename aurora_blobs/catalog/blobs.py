@@ -288,10 +288,12 @@ def find_charset(tx: Transaction, did: str, cid: str) -> str | None:
     return None if row is None else row[0]
 
 
-def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[Entry]:
+def never_probed(
+    tx: Transaction, low: str, high: str, after: tuple[str, str], limit: int
+) -> list[Entry]:
     """Up to *limit* entries that are stored and whose header was never read, in (DID, CID) order.
 
-    *after* is the DID and CID of the last one seen.
+    Only those with *low* < CID < *high*. *after* is the DID and CID of the last one seen.
     """
     rows = tx.all(
         """
@@ -300,10 +302,13 @@ def never_probed(tx: Transaction, after: tuple[str, str], limit: int) -> list[En
           FROM blob_metadata m
                JOIN blob b ON b.cid = m.cid
          WHERE m.probed_at IS NULL AND b.stored_at IS NOT NULL AND (m.creator_did, m.cid) > (?, ?)
+           AND m.cid > ? AND m.cid < ?
          ORDER BY m.creator_did, m.cid
          LIMIT ?
         """,
         *after,
+        low,
+        high,
         limit,
     )
     return [Entry(*row) for row in rows]

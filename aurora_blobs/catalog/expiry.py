@@ -37,9 +37,9 @@ class UnownedBlob:
 
 
 def expired(
-    tx: Transaction, before: int, after: tuple[int, str, str], limit: int
+    tx: Transaction, before: int, low: str, high: str, after: tuple[int, str, str], limit: int
 ) -> list[ExpiredBlob]:
-    """Up to *limit* blobs that became temporary before *before*, oldest first.
+    """Up to *limit* blobs with *low* < CID < *high*, temporary since before *before*, oldest first.
 
     *after* is (since, DID, CID) of the last one seen. A blob that is taken down, or whose account
     is, is left out: an admin decides on it.
@@ -50,6 +50,7 @@ def expired(
           FROM blob_metadata m
          WHERE unreferenced_since < ?
            AND (unreferenced_since, creator_did, cid) > (?, ?, ?)
+           AND cid > ? AND cid < ?
            AND NOT EXISTS (SELECT 1 FROM takedown t
                             WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
            AND NOT EXISTS (SELECT 1 FROM account a
@@ -59,6 +60,8 @@ def expired(
         """,
         before,
         *after,
+        low,
+        high,
         limit,
     )
     return [ExpiredBlob(*row) for row in rows]
@@ -99,9 +102,9 @@ def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
 
 
 def unowned(
-    tx: Transaction, before: int, after: str, step: int
+    tx: Transaction, before: int, after: str, high: str, step: int
 ) -> tuple[list[UnownedBlob], str | None]:
-    """Of the next *step* `blob` rows after the CID *after*, those without owner and takedown.
+    """Of the next *step* rows with *after* < CID < *high*, those without owner and takedown.
 
     A row that is not older than *before* is left out: an upload may be under way. Also gives the
     last CID that was looked at, None at the end.
@@ -114,12 +117,13 @@ def unowned(
                AND (SELECT m.cid FROM blob_metadata m WHERE m.cid = b.cid LIMIT 1) IS NULL
                AND (SELECT t.cid FROM takedown t WHERE t.cid = b.cid LIMIT 1) IS NULL
           FROM blob b
-         WHERE b.cid > ?
+         WHERE b.cid > ? AND b.cid < ?
          ORDER BY b.cid
          LIMIT ?
         """,
         before,
         after,
+        high,
         step,
     )
     found = [UnownedBlob(*columns) for *columns, is_over in rows if is_over]

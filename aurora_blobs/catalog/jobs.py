@@ -60,6 +60,28 @@ def finish(tx: Transaction, job: str) -> None:
     tx.run("DELETE FROM job WHERE name = ?", job)
 
 
+def begin_shards(tx: Transaction, job: str, names: list[str]) -> None:
+    """All of *job* is left: the shards *names*, each ``<job>/…``, from their beginning."""
+    tx.run("DELETE FROM job WHERE name > ? AND name < ?", f"{job}/", f"{job}0")
+    now = tx.now()
+    tx.run_each(
+        "INSERT INTO job (name, position, updated_at) VALUES (?, '', ?)",
+        [(name, now) for name in names],
+    )
+
+
+def shards_left(tx: Transaction, job: str) -> list[tuple[str, str]]:
+    """The shards of *job* that are left, by name, each with its position."""
+    return [
+        (name, position)
+        for name, position in tx.all(
+            "SELECT name, position FROM job WHERE name > ? AND name < ? ORDER BY name",
+            f"{job}/",
+            f"{job}0",  # the character after "/"
+        )
+    ]
+
+
 def begin_run(tx: Transaction, job: Job, now: int) -> int:
     """Note that a run of *job* has begun, and forget old ones; its number."""
     [(number,)] = tx.all(

@@ -96,7 +96,9 @@ def stats(as_json: bool) -> None:
 def backfill_blobs(as_json: bool) -> None:
     """Read the size and duration of pictures and films that were stored before that was done at
     upload."""
-    filled = backfill(services().blobs.backend, services().database, services().clock)
+    filled = backfill(
+        services().blobs.backend, services().database, services().clock, services().leases
+    )
     show_all(map(_row, filled), as_json)
 
 

@@ -49,6 +49,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
         grace_seconds=found.config.unreferenced_grace,
         clock=found.clock,
         sweep_pictures=found.thumbnails.sweep,
+        leases=found.leases,
     )
     stop = stop_on_signals() if watch else threading.Event()
     is_complete = _round(collector, dry_run, as_json, stop)

@@ -9,6 +9,7 @@ import click
 
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.output import printable, show
+from aurora_blobs.maintenance.shards import SHARDS, SharedPass
 from aurora_blobs.maintenance.walk import Finding
 
 
@@ -80,6 +81,18 @@ def may_lose_many(agreed: bool, as_json: bool) -> Callable[[int, int], bool]:
         return click.confirm(question, err=True)
 
     return ask
+
+
+def share(done: SharedPass) -> dict[str, int]:
+    """How many shards were done here, for a summary in JSON; nothing where all were."""
+    return {} if done.taken == SHARDS else {"shards": done.taken}
+
+
+def share_in_words(done: SharedPass) -> str:
+    """The same behind a number of blobs."""
+    if done.taken == SHARDS:
+        return ""
+    return f", in {done.taken} of {SHARDS} shards, of which other nodes have the rest"
 
 
 lose_many_option: Callable[[Any], Any] = click.option(

@@ -4,7 +4,13 @@ import click
 from flask.cli import with_appcontext
 
 from aurora_blobs.blobs.store_marks import adopt_stores
-from aurora_blobs.cli.findings import Findings, lose_many_option, may_lose_many
+from aurora_blobs.cli.findings import (
+    Findings,
+    lose_many_option,
+    may_lose_many,
+    share,
+    share_in_words,
+)
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.progress import amount
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
@@ -55,11 +61,12 @@ def fsck(
         clock,
         repair=repair,
         may_lose_many=may_lose_many(lose_many, as_json),
+        leases=services().leases,
     )
     with services().job_log.run("fsck", lambda: findings.counts(check.seen, check.seen_bytes)):
         findings.take(check.run())
         findings.note_refusal(check.is_refused)
-        summary |= {"blobs": check.seen, "bytes": check.seen_bytes}
+        summary |= {"blobs": check.seen, "bytes": check.seen_bytes, **share(check.shared)}
         findings.take(
             exposed(database, services().public_links, services().blobs.describe, repair=repair)
         )
@@ -81,4 +88,5 @@ def fsck(
             summary["healed"] = heal.healed
             if not as_json:
                 click.echo(f"fetched {heal.healed} missing blobs from {origin}")
-    findings.finish(summary, f"{check.seen} blobs, {amount(check.seen_bytes)}")
+    words = f"{check.seen} blobs, {amount(check.seen_bytes)}"
+    findings.finish(summary, words + share_in_words(check.shared))

@@ -3,7 +3,13 @@
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.cli.findings import Findings, lose_many_option, may_lose_many
+from aurora_blobs.cli.findings import (
+    Findings,
+    lose_many_option,
+    may_lose_many,
+    share,
+    share_in_words,
+)
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.progress import amount, meter
 from aurora_blobs.config_values import parse_size
@@ -43,6 +49,7 @@ def scrub(
         dry_run=dry_run,
         bytes_per_second=bytes_per_second,
         may_lose_many=may_lose_many(lose_many, as_json),
+        leases=services().leases,
     )
     if job.begins_after and not as_json:
         click.echo(f"goes on after {job.begins_after}")
@@ -55,5 +62,10 @@ def scrub(
     ):
         findings.take(job.run(shown.add))
     findings.note_refusal(job.is_refused)
-    summary: dict[str, object] = {"blobs": job.blobs, "bytes": job.bytes}
-    findings.finish(summary, f"read {job.blobs} blobs, {amount(job.bytes)}")
+    summary: dict[str, object] = {
+        "blobs": shown.done_blobs,
+        "bytes": shown.done_bytes,
+        **share(job.shared),
+    }
+    words = f"read {shown.done_blobs} blobs, {amount(shown.done_bytes)}"
+    findings.finish(summary, words + share_in_words(job.shared))

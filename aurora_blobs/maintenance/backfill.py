@@ -1,12 +1,15 @@
 """Reads the size and duration of blobs that were stored before uploads were probed."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 
 from aurora_blobs.catalog import blobs
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobNotFound
+from aurora_blobs.errors import BlobNotFound, LeaseLost
+from aurora_blobs.leases import Leases
+from aurora_blobs.maintenance.shards import Shard, SharedPass
 from aurora_blobs.media.probe import probe
 from aurora_blobs.storage.base import BlobBackend
 
@@ -14,22 +17,42 @@ _STEP = 500  # rows per transaction
 _BLOCK = 64 * 1024  # bytes per read; the first has all of most headers
 
 
-def backfill(backend: BlobBackend, database: Database, clock: Callable[[], int]) -> Iterator[Entry]:
+def backfill(
+    backend: BlobBackend,
+    database: Database,
+    clock: Callable[[], int],
+    leases: Leases | None = None,
+) -> Iterator[Entry]:
     """Probe each blob that never was, write down its size and duration, and yield it.
 
     A blob whose headers cannot be read counts as probed; one whose bytes are lost does not. The job
-    can be stopped and started again. *clock* gives microseconds since the epoch, UTC.
+    can be stopped and started again. *clock* gives microseconds since the epoch, UTC. Nodes that
+    *leases* knows of share the work.
 
     Raises BackendUnavailable, BackendTimeout.
     """
+    shared = SharedPass(database, "backfill", leases)
+    for shard in shared.shards():
+        with suppress(LeaseLost):
+            yield from _backfill(backend, database, clock, shared, shard)
+
+
+def _backfill(
+    backend: BlobBackend,
+    database: Database,
+    clock: Callable[[], int],
+    shared: SharedPass,
+    shard: Shard,
+) -> Iterator[Entry]:
     after = ("", "")
     while True:
         with database.read() as tx:
-            step = blobs.never_probed(tx, after, _STEP)
+            step = blobs.never_probed(tx, shard.low, shard.high, after, _STEP)
         if not step:
             return
         probed = []
         for entry in step:
+            shared.keep()
             try:
                 facts = probe(_StoredBytes(backend, entry), entry.mime_type)
             except BlobNotFound:

@@ -5,8 +5,10 @@ own, which first checks that it is still over. Bytes go by the removal rule of c
 """
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -18,12 +20,15 @@ from aurora_blobs.blobs.deletion import (
     finish_deletion,
 )
 from aurora_blobs.catalog import accounts, blobs, expiry, removals, upstream
+from aurora_blobs.catalog import leases as lease_rows
 from aurora_blobs.catalog.expiry import ExpiredBlob
 from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import Database, Key, Transaction, account_key, blob_key
 from aurora_blobs.disk_space import Spend
-from aurora_blobs.errors import STORE_AWAY, InsufficientStorage
+from aurora_blobs.errors import STORE_AWAY, InsufficientStorage, LeaseLost
 from aurora_blobs.intake.stale_files import stale_files
+from aurora_blobs.leases import Leases
+from aurora_blobs.maintenance.shards import Shard, SharedPass
 from aurora_blobs.protocol.cid import cid_of_name
 from aurora_blobs.storage.base import BlobBackend
 
@@ -43,6 +48,7 @@ Kind = Literal[
     "deletion",
     "counter",
     "invite",
+    "lease",
     "picture",
 ]
 
@@ -81,6 +87,12 @@ _EXPIRING_ROWS = (
         "invite codes that have been over for 30 days",
         expiry.count_invites,
         expiry.forget_invites,
+    ),
+    _ExpiringRows(
+        "lease",
+        "work of processes that died",
+        lambda tx, now: lease_rows.count_over(tx),
+        lambda tx, now, limit: lease_rows.forget_over(tx, limit),
     ),
 )
 
@@ -128,14 +140,19 @@ class Collector:
         grace_seconds: float,
         clock: Callable[[], int],
         sweep_pictures: Callable[[], int] = lambda: 0,
+        leases: Leases | None = None,
     ) -> None:
-        """*sweep_pictures* removes what was derived from blobs that are gone, and counts it."""
+        """*sweep_pictures* removes what was derived from blobs that are gone, and counts it.
+
+        Nodes that *leases* knows of share the work.
+        """
         self._backend = backend
         self._database = database
         self._spool = spool
         self._grace = int(grace_seconds * 1_000_000)
         self._clock = clock
         self._sweep_pictures = sweep_pictures
+        self._leases = leases
         self.gave_up = False
 
     def estimate(self) -> tuple[int, int]:
@@ -149,7 +166,9 @@ class Collector:
             finish_hiding(self._database)
         self.gave_up = False
         failures = 0
-        for found, remove in self._candidates(self._clock()):
+        # What is only listed is listed whole.
+        shared = SharedPass(self._database, "gc", None if dry_run else self._leases)
+        for found, remove in self._candidates(self._clock(), shared):
             if dry_run:
                 yield found
                 continue
@@ -171,16 +190,21 @@ class Collector:
                 "picture", "derived from blobs that are gone or taken down", count=pictures
             )
 
-    def _candidates(self, now: int) -> Iterator[_Candidate]:
+    def _candidates(self, now: int, shared: SharedPass) -> Iterator[_Candidate]:
         before = now - self._grace
-        yield from self._removals()
-        yield from self._deleted_accounts()
-        yield from self._deleted_upstream(before)
-        yield from self._temporary(before)
-        yield from self._unowned(before)
+        yield from shared.once("removals", self._removals())
+        yield from shared.once("accounts", self._deleted_accounts())
+        yield from shared.once("upstream", self._deleted_upstream(before))
+        for shard in shared.shards():
+            with suppress(LeaseLost):
+                for candidate in chain(
+                    self._temporary(before, shard), self._unowned(before, shard)
+                ):
+                    yield candidate
+                    shared.keep()
         yield from self._stale_files()
-        yield from self._unfinished(before)
-        yield from self._expired_rows(now)
+        yield from shared.once("unfinished", self._unfinished(before))
+        yield from shared.once("rows", self._expired_rows(now))
 
     def _deleted_accounts(self) -> Iterator[_Candidate]:
         found = self._database.in_pages(
@@ -216,9 +240,11 @@ class Collector:
             check=lambda tx: upstream.forget_deleted(tx, did, before),
         )
 
-    def _temporary(self, before: int) -> Iterator[_Candidate]:
+    def _temporary(self, before: int, shard: Shard) -> Iterator[_Candidate]:
         expired = self._database.in_pages(
-            lambda tx, after, limit: expiry.expired(tx, before, after, limit),
+            lambda tx, after, limit: expiry.expired(
+                tx, before, shard.low, shard.high, after, limit
+            ),
             (0, "", ""),
             lambda last: (last.since, last.did, last.cid),
             limit=_STEP,
@@ -235,11 +261,11 @@ class Collector:
             remove_owner = partial(_remove_owner_if_expired, blob=blob, before=before)
             yield found, partial(self._discard, blob.cid, remove_owner, account_key(blob.did))
 
-    def _unowned(self, before: int) -> Iterator[_Candidate]:
-        after: str | None = ""
+    def _unowned(self, before: int, shard: Shard) -> Iterator[_Candidate]:
+        after: str | None = shard.low
         while after is not None:
             with self._database.read() as tx:
-                step, after = expiry.unowned(tx, before, after, _STEP)
+                step, after = expiry.unowned(tx, before, after, shard.high, _STEP)
             for blob in step:
                 found = Collected(
                     "unheld",

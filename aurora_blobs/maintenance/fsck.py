@@ -14,8 +14,10 @@ from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
-from aurora_blobs.errors import BlobServiceError, InsufficientStorage
+from aurora_blobs.errors import BlobServiceError, InsufficientStorage, LeaseLost
 from aurora_blobs.intake.stale_files import stale_files
+from aurora_blobs.leases import Leases
+from aurora_blobs.maintenance.shards import SharedPass
 from aurora_blobs.maintenance.walk import (
     Finding,
     Losses,
@@ -33,7 +35,10 @@ _DELETE_STEP = 100  # strays per transaction: short enough that uploads do not w
 
 
 class Fsck:
-    """One check. `seen` and `seen_bytes` count the blobs in the store."""
+    """One check. `seen` and `seen_bytes` count the blobs in the store.
+
+    `shared` says of how much of it.
+    """
 
     def __init__(
         self,
@@ -44,11 +49,12 @@ class Fsck:
         *,
         repair: bool,
         may_lose_many: MayLoseMany = never,
+        leases: Leases | None = None,
     ) -> None:
         """*repair* repairs all that can be repaired without removing anything of use.
 
         *may_lose_many* is asked before more than a few blobs are counted as missing. *clock* gives
-        microseconds since the epoch, UTC.
+        microseconds since the epoch, UTC. Nodes that *leases* knows of share the work.
         """
         self._database = database
         self._backend = backend
@@ -58,6 +64,7 @@ class Fsck:
         with database.read() as tx:
             total, _ = inventory.stored_totals(tx, "")
         self._losses = Losses(total, may_lose_many, repair=repair)
+        self.shared = SharedPass(database, "fsck", leases)
         self.seen = 0
         self.seen_bytes = 0
 
@@ -67,24 +74,30 @@ class Fsck:
         with suppress(InsufficientStorage):
             self._backend.probe()
         foreign: list[str] = []
-        for row, stored in side_by_side(self._database, self._backend, foreign.append):
-            if stored is not None:
-                self.seen += 1
-                self.seen_bytes += stored.size
-            yield from self._compare(row, stored)
+        for shard in self.shared.shards():
+            with suppress(LeaseLost):
+                yield from self._compare_all(shard.numbers, foreign.append)
         yield from self._losses.finish()
         for name in foreign:
             yield Finding(
                 "foreign", name, "lies in the store and is no blob; nothing here knows it"
             )
-        yield from self._misfits()
-        yield from self._miscounts()
+        yield from self.shared.once("misfits", self._misfits())
+        yield from self.shared.once("miscounts", self._miscounts())
         yield from self._stale_uploads()
 
     @property
     def is_refused(self) -> bool:
         """Whether many blobs would have been counted as missing, and nobody agreed."""
         return self._losses.is_refused
+
+    def _compare_all(self, numbers: range, foreign: Callable[[str], None]) -> Iterator[Finding]:
+        for row, stored in side_by_side(self._database, self._backend, numbers, foreign):
+            if stored is not None:
+                self.seen += 1
+                self.seen_bytes += stored.size
+            yield from self._compare(row, stored)
+            self.shared.keep()
 
     def _compare(self, row: BlobRow | None, stored: Stored | None) -> Iterator[Finding]:
         finding = None

@@ -13,6 +13,7 @@ from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
+from aurora_blobs.maintenance.shards import SHARDS
 from aurora_blobs.maintenance.walk import Finding, is_loss, side_by_side
 from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.syntax import stated_mime_type
@@ -100,7 +101,7 @@ class Migration:
 
     def _stored_rows(self) -> Iterator[tuple[BlobRow, bool]]:
         """The row of each stored blob, and whether the target has the blob."""
-        for row, stored in side_by_side(self._database, self._target):
+        for row, stored in side_by_side(self._database, self._target, range(SHARDS)):
             if row is not None and row.stored_at is not None:
                 yield row, stored is not None and stored.size == row.size
 

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from aurora_blobs.blobs.verify import is_intact, quarantine
@@ -9,6 +10,9 @@ from aurora_blobs.catalog import inventory, jobs
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import LeaseLost
+from aurora_blobs.leases import Leases
+from aurora_blobs.maintenance.shards import Shard, SharedPass
 from aurora_blobs.maintenance.walk import (
     Finding,
     Losses,
@@ -31,7 +35,8 @@ class Scrub:
     """One pass, or the rest of one that was stopped.
 
     `begins_after` is the last CID that was done, empty for a new pass. `blobs` and `bytes` count
-    what is left. The row of each intact blob gets the time.
+    what is left, for all nodes; `shared` says of how much this was done here. The row of each
+    intact blob gets the time.
     """
 
     def __init__(
@@ -43,11 +48,13 @@ class Scrub:
         dry_run: bool,
         bytes_per_second: int,
         may_lose_many: MayLoseMany = never,
+        leases: Leases | None = None,
     ) -> None:
         """Wrong bytes are set aside and lost blobs marked, unless *dry_run*.
 
         *may_lose_many* is asked before more than a few blobs that are lost are counted as missing.
-        *clock* gives microseconds since the epoch, UTC.
+        *clock* gives microseconds since the epoch, UTC. Nodes that *leases* knows of share the
+        work, each at that rate.
         """
         self._database = database
         self._backend = backend
@@ -59,6 +66,7 @@ class Scrub:
             self.begins_after = jobs.find_position(tx, JOB) or ""
             self.blobs, self.bytes = inventory.stored_totals(tx, self.begins_after)
         self._losses = Losses(total, may_lose_many, repair=self._repair)
+        self.shared = SharedPass(database, JOB, leases, resumes=True)
 
     @property
     def is_refused(self) -> bool:
@@ -71,11 +79,17 @@ class Scrub:
         Raises BackendUnavailable, BackendTimeout, ServiceBusy. The next run resumes there.
         """
         self._backend.confirm()
+        for shard in self.shared.shards():
+            with suppress(LeaseLost):
+                yield from self._read_all(shard, progress)
+        yield from self._losses.finish()
+
+    def _read_all(self, shard: Shard, progress: Callable[[int], None]) -> Iterator[Finding]:
         intact: list[str] = []
-        saved = time.monotonic()
-        for row in rows(self._database, self.begins_after):
+        saved, position = time.monotonic(), shard.after
+        for row in rows(self._database, shard.after, shard.high):
             if row.stored_at is not None:
-                right = is_intact(self._backend, row.name, self._throttle.pause)
+                right = is_intact(self._backend, row.name, self._pause)
                 if right:
                     intact.append(row.cid)
                 elif self._is_unchanged(row):
@@ -83,19 +97,22 @@ class Scrub:
                 progress(row.size)
             elif row.kept:
                 yield from self._found_again(row)
+            position = row.cid
             if time.monotonic() - saved > _SAVE_SECONDS:
-                self._save(intact, row.cid)
+                self._save(shard, intact, position)
                 intact.clear()
                 saved = time.monotonic()
-        yield from self._losses.finish()
-        with self._database.write(Spend.ALL) as tx:
-            inventory.mark_verified(tx, intact, self._clock())
-            jobs.finish(tx, JOB)
+        if intact:
+            self._save(shard, intact, position)
 
-    def _save(self, intact: list[str], position: str) -> None:
+    def _pause(self, size: int) -> None:
+        self._throttle.pause(size)
+        self.shared.keep()  # a large blob takes long
+
+    def _save(self, shard: Shard, intact: list[str], position: str) -> None:
         with self._database.write(Spend.ALL) as tx:
             inventory.mark_verified(tx, intact, self._clock())
-            jobs.save_position(tx, JOB, position, self._clock())
+            self.shared.save(tx, shard, position, self._clock())
 
     def _is_unchanged(self, row: BlobRow) -> bool:
         """Whether the blob was neither collected nor healed since *row* was read."""

@@ -9,7 +9,8 @@ from aurora_blobs.blobs.verify import find_again, is_intact, quarantine
 from aurora_blobs.catalog import inventory, references
 from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
-from aurora_blobs.protocol.cid import cid_of_digest, shard_of
+from aurora_blobs.maintenance.shards import SHARDS, prefix_of
+from aurora_blobs.protocol.cid import shard_of
 from aurora_blobs.storage.base import BlobBackend, Stored
 
 _STEP = 1000  # rows per statement
@@ -156,18 +157,24 @@ class Throttle:
 
 
 def side_by_side(
-    database: Database, backend: BlobBackend, skipped: Callable[[str], None] | None = None
+    database: Database,
+    backend: BlobBackend,
+    numbers: range,
+    skipped: Callable[[str], None] | None = None,
 ) -> Iterator[tuple[BlobRow | None, Stored | None]]:
-    """Each blob that has a row, bytes or both. *skipped* gets the names of foreign files.
+    """Each blob that has a row, bytes or both, and whose digest begins with a byte in *numbers*.
 
-    Rows and bytes are read at different moments, so the caller has to check a difference again.
-    Memory holds 1/256 of the rows.
+    *skipped* gets the names of foreign files. Rows and bytes are read at different moments, so the
+    caller has to check a difference again. Memory holds 1/256 of the rows.
     """
-    stored_shards = groupby(backend.scan(skipped), key=lambda stored: shard_of(stored.cid))
+    # What is before the first shard and behind the last one is foreign.
+    start = f"{numbers.start:02x}" if numbers.start else ""
+    stop = f"{numbers.stop:02x}" if numbers.stop < SHARDS else None
+    found = backend.scan(skipped, start, stop)
+    stored_shards = groupby(found, key=lambda stored: shard_of(stored.cid))
     shard, group = next(stored_shards, (None, iter(())))
-    for number in range(256):
-        # The first 9 characters of a CID are decided by the first byte of the digest.
-        prefix = cid_of_digest(bytes([number]) + bytes(31))[:9]
+    for number in numbers:
+        prefix = prefix_of(number)
         in_shard = list(group) if shard == f"{number:02x}" else []
         if in_shard:
             shard, group = next(stored_shards, (None, iter(())))

@@ -85,8 +85,16 @@ class BlobBackend(ABC):
         """Remove the bytes. Idempotent."""
 
     @abstractmethod
-    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
-        """All blobs, by shard and in it by name. *skipped* gets the name of anything else."""
+    def scan(
+        self,
+        skipped: Callable[[str], None] | None = None,
+        start: str = "",
+        stop: str | None = None,
+    ) -> Iterator[Stored]:
+        """All blobs, by shard and in it by name. *skipped* gets the name of anything else.
+
+        Only from the shard *start* on, and before *stop*, where they are given.
+        """
 
     def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
         """Remove the bytes of each of *names*; returns the failures.

@@ -156,9 +156,16 @@ class DiskBackend(Store):
             if path.name.partition(".")[0] in cids:
                 path.unlink(missing_ok=True)
 
-    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+    def scan(
+        self,
+        skipped: Callable[[str], None] | None = None,
+        start: str = "",
+        stop: str | None = None,
+    ) -> Iterator[Stored]:
         self.check_ours()
         for shard in sorted(self.root.iterdir()) if self.root.exists() else ():
+            if shard.name < start or (stop is not None and shard.name >= stop):
+                continue
             if shard.name in (_QUARANTINE, _UNFINISHED, MARK):
                 continue
             if not shard.is_dir():

@@ -44,8 +44,14 @@ class PairBackend(BlobBackend):
         failures = self.second.delete_many(names)
         return failures | self.first.delete_many([name for name in names if name not in failures])
 
-    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
-        both = heapq.merge(self.first.scan(skipped), self.second.scan(skipped), key=_order)
+    def scan(
+        self,
+        skipped: Callable[[str], None] | None = None,
+        start: str = "",
+        stop: str | None = None,
+    ) -> Iterator[Stored]:
+        each = (store.scan(skipped, start, stop) for store in self.stores)
+        both = heapq.merge(*each, key=_order)
         for _, same in groupby(both, key=_order):
             yield next(same)
 

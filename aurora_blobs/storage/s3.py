@@ -173,10 +173,17 @@ class S3Backend(Store):
             client.generate_presigned_url("get_object", Params=parameters, ExpiresIn=URL_SECONDS)
         )
 
-    def scan(self, skipped: Callable[[str], None] | None = None) -> Iterator[Stored]:
+    def scan(
+        self,
+        skipped: Callable[[str], None] | None = None,
+        start: str = "",
+        stop: str | None = None,
+    ) -> Iterator[Stored]:
         self.check_ours()
-        for listed in self.bucket.objects(self._prefix):
+        for listed in self.bucket.objects(self._prefix, start):
             place = listed.key[len(self._prefix) :]
+            if stop is not None and place >= stop:
+                return
             name = name_at(place)
             if name is not None:
                 yield Stored(name, listed.size, listed.modified)

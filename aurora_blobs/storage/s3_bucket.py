@@ -100,9 +100,9 @@ class Bucket:
                 self._told.discard(what)
                 log.warning("the store takes %s in %s again", kind, operation)
 
-    def objects(self, prefix: str) -> Iterator[Listed]:
-        """Every object whose key begins with *prefix*, by key."""
-        more: dict[str, Any] = {}
+    def objects(self, prefix: str, after: str = "") -> Iterator[Listed]:
+        """Every object whose key begins with *prefix*, by key, after *after* in the prefix."""
+        more: dict[str, Any] = {"StartAfter": f"{prefix}{after}"} if after else {}
         while True:
             page = self.call("list_objects_v2", Prefix=prefix, **more)
             for entry in page.get("Contents", ()):

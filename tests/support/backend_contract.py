@@ -13,6 +13,7 @@ import pytest
 
 from aurora_blobs.errors import BlobNotFound, StoreNotOurs
 from aurora_blobs.intake.spool import IN_MEMORY
+from aurora_blobs.protocol.cid import place_of
 
 ABSENT = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku"
 SMALL = b"a blob of 24 bytes, whole"[:24]
@@ -149,6 +150,16 @@ class BackendContract:
 
         assert {stored.cid: stored.size for stored in found} == sizes
         assert all(0 <= stored.modified <= (time.time() + 2) * 1_000_000 for stored in found)
+
+    def test_a_scan_of_some_shards_names_what_is_in_them(self, backend, store):
+        names = sorted((store(backend, b"%d" % number) for number in range(20)), key=place_of)
+        parts = [("", "40"), ("40", "41"), ("41", "c0"), ("c0", None)]
+
+        found = [[stored.name for stored in backend.scan(None, *part)] for part in parts]
+
+        assert sum(found, []) == names
+        assert all(place < "40" for place in map(place_of, found[0]))
+        assert all(place >= "c0" for place in map(place_of, found[3]))
 
     def test_a_scan_goes_on_while_blobs_come_and_go(self, backend, store):
         kept, gone = store(backend, b"kept"), store(backend, b"gone")

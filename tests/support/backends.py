@@ -88,10 +88,11 @@ class MemoryBackend(Store):
         self.check_ours(recently=True)
         self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
 
-    def scan(self, skipped=None):
+    def scan(self, skipped=None, start="", stop=None):
         self.check_ours()
         for cid in sorted(self.held, key=place_of):
-            yield Stored(cid, len(self.held[cid]), 0)
+            if start <= place_of(cid) < (stop or "~"):
+                yield Stored(cid, len(self.held[cid]), 0)
 
     def probe(self):
         self.confirm()

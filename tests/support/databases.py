@@ -247,7 +247,6 @@ BEGIN
         -- Only without keys.
         ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],
         ['store', 'INSERT OR UPDATE OR DELETE', '0, kind'],
-        ['job', 'INSERT OR UPDATE OR DELETE', '0, name'],
         ['job_run', 'INSERT OR UPDATE OR DELETE', '0, job'],
         ['invite_code', 'INSERT OR UPDATE OR DELETE', '0, code']
     ] LOOP
