@@ -22,7 +22,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
-from aurora_blobs.clock import system_clock
+from aurora_blobs.clock import SharedClock, system_clock
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
 from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
 from aurora_blobs.errors import (
@@ -58,6 +58,8 @@ def _parts(config: Config) -> int:
 
 def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Flask:
     """The service as *config* says. *clock* gives microseconds since the epoch, UTC.
+
+    In place of the system's clock, nodes that share a database have that one's.
 
     Makes the data folder, upgrades the database and cleans up after a crash. Raises ConfigError.
     """
@@ -123,11 +125,15 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
         database = _open_database(config, public_links)
         undo.callback(database.close)
         _prepare_database(config, database, upgrades=makes)
+        if clock is system_clock and is_postgresql(config.database):
+            clock = SharedClock(database.one_shot().now)
         try:
             services = _assemble(config, clock, database, public_links)
             database.space.prepare()
             services.blobs.recover_or_leave()
             public_links.purge()
+            if not config.may_link:
+                public_links.clear()  # made when the database was another one
         except OSError as error:
             raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
         undo.pop_all()

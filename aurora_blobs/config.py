@@ -414,6 +414,11 @@ class Config:
         return self.signups or ("open" if is_local else "invite")
 
     @property
+    def may_link(self) -> bool:
+        """Whether links for nginx may be made: none could take back those of another node."""
+        return not is_postgresql(self.database)
+
+    @property
     def database(self) -> str:
         """The database's URL, the default filled in."""
         return self.database_url or f"sqlite:{self.data_folder.database}"

@@ -4,7 +4,9 @@ import pytest
 from support.clock import Clock
 from support.databases import database_url
 
+from aurora_blobs.catalog import expiry
 from aurora_blobs.catalog.tokens import use_token
+from aurora_blobs.clock import SKEW
 from aurora_blobs.config import Config
 from aurora_blobs.config_values import Limit
 from aurora_blobs.db import open_database
@@ -146,20 +148,21 @@ def test_a_malformed_limit_ends_the_start(text):
     ids=["counters", "one-time tokens"],
 )
 def test_a_request_removes_a_few_expired_rows_and_never_all_at_once(database, table, add):
+    later = NOW + 61_000_000 + SKEW
     with database.write() as tx:
         for number in range(100):
             add(tx, number, NOW)
-        add(tx, 100, NOW + 61_000_000)
+        add(tx, 100, later)
         (left,) = tx.one(f"SELECT COUNT(*) FROM {table}")
         for number in range(101, 150):
-            add(tx, number, NOW + 61_000_000)
+            add(tx, number, later)
 
         assert 80 < left < 100
         assert tx.one(f"SELECT COUNT(*) FROM {table}") == (50,)
 
 
 def test_an_expired_token_that_is_still_remembered_may_be_used_again(database):
-    later = NOW + 61_000_000
+    later = NOW + 61_000_000 + SKEW
     with database.write() as tx:
         for number in range(100):
             use_token(tx, "did:web:a.test", f"j{number}", NOW + 60_000_000, NOW)
@@ -167,6 +170,18 @@ def test_an_expired_token_that_is_still_remembered_may_be_used_again(database):
         assert not use_token(tx, "did:web:a.test", "j99", NOW + 60_000_000, NOW)
         assert use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
         assert not use_token(tx, "did:web:a.test", "j99", later + 60_000_000, later)
+
+
+@pytest.mark.parametrize("minutes", [-10, 0, 10])
+def test_a_token_that_any_node_may_take_for_valid_is_not_used_twice(database, minutes):
+    ends_at = NOW + 60_000_000
+    ahead = ends_at + minutes * 60_000_000
+
+    with database.write() as tx:
+        assert use_token(tx, "did:web:a.test", "j", ends_at, NOW)
+        expiry.forget_tokens(tx, ahead, 100)
+        assert not use_token(tx, "did:web:a.test", "j", ends_at, ahead)
+        assert not use_token(tx, "did:web:a.test", "j", ends_at, NOW)
 
 
 def test_no_window_lasts_longer_than_it_can_after_the_clock_was_ahead(database, clock):

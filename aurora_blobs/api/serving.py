@@ -94,7 +94,7 @@ def _response_of_nginx(
         return None
     blobs.check_stored(entry)
     # nginx finds links by the CID in its atproto form.
-    if public and config.cid_format == "atproto":
+    if public and config.may_link and config.cid_format == "atproto":
         services().public_links.add(
             entry.did,
             entry.cid,

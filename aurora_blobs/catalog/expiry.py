@@ -6,6 +6,7 @@ any number of rows reads the whole table.
 
 from dataclasses import dataclass
 
+from aurora_blobs.clock import SKEW
 from aurora_blobs.db import Transaction
 
 # Expired rows that a request forgets when it adds one to the same table. More than one, so that
@@ -161,17 +162,18 @@ def forget_sessions(tx: Transaction, now: int, limit: int) -> int:
 
 
 def count_tokens(tx: Transaction, now: int) -> int:
-    """How many one-time tokens have expired."""
-    [(count,)] = tx.all("SELECT COUNT(*) FROM seen_token WHERE expires_at < ?", now)
+    """How many one-time tokens have expired, by any node's clock."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM seen_token WHERE expires_at < ?", now - SKEW)
     return int(count)
 
 
 def forget_tokens(tx: Transaction, now: int, limit: int) -> int:
-    """Delete up to *limit* expired one-time tokens; how many it deleted."""
-    over = tx.all("SELECT issuer, jti FROM seen_token WHERE expires_at < ? LIMIT ?", now, limit)
+    """Delete up to *limit* of the tokens that `count_tokens` counts; how many it deleted."""
+    before = now - SKEW
+    over = tx.all("SELECT issuer, jti FROM seen_token WHERE expires_at < ? LIMIT ?", before, limit)
     return tx.run_each(
         "DELETE FROM seen_token WHERE issuer = ? AND jti = ? AND expires_at < ?",
-        [(*key, now) for key in over],
+        [(*key, before) for key in over],
     )
 
 

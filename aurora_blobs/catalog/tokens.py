@@ -1,6 +1,7 @@
 """One-time tokens that were used: the rows of `seen_token`."""
 
 from aurora_blobs.catalog import expiry
+from aurora_blobs.clock import SKEW
 from aurora_blobs.db import Key, Transaction, row_key
 
 
@@ -12,7 +13,8 @@ def token_key(issuer: str, jti: str) -> Key:
 def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int) -> bool:
     """Mark the one-time token *jti* of *issuer* as used until *expires_at*; False if it was used.
 
-    Also forgets a few that expired before *now*, so the table does not grow without end.
+    Also forgets a few that are over by *now*, so the table does not grow without end. Only then may
+    the name be used again: by a clock that is behind, the token may be valid for some time more.
     """
     expiry.forget_tokens(tx, now, expiry.HANDFUL)
     return bool(
@@ -27,6 +29,6 @@ def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int)
             issuer,
             jti,
             expires_at,
-            now,
+            now - SKEW,
         )
     )

@@ -61,6 +61,11 @@ def config_warnings(config: Config) -> list[str]:
             "so sign-ups are not limited, and one client can lock out all",
         ),
         (
+            config.accel_redirect is not None and not config.may_link,
+            "ACCEL_REDIRECT with PostgreSQL: nginx gets no links and asks for each blob, "
+            "because a takedown could not remove those of other machines",
+        ),
+        (
             is_reached and not is_external and config.signup_policy == "open" and config.quota == 0,
             "SIGNUPS=open and QUOTA=0: anybody can make accounts here and fill the store",
         ),

@@ -19,6 +19,9 @@ from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
 from aurora_blobs.db import open_database
 from aurora_blobs.errors import BlobServiceError, RepoNotFound, SubjectNotFound
 
+# On PostgreSQL no links are made: tests/db/test_postgresql.py.
+pytestmark = pytest.mark.sqlite
+
 COLLECTION = "com.example.file"
 UPDATE = "/xrpc/com.atproto.admin.updateSubjectStatus"
 DAY = 86_400
@@ -304,7 +307,6 @@ def test_a_did_too_long_for_a_folder_is_no_fault(tmp_path):
     assert list(tmp_path.rglob("*.png")) == []
 
 
-@pytest.mark.sqlite
 def test_a_restored_database_begins_without_links(alice, links, tmp_path):
     cid = cid_in(alice.publish(jpeg("cat"))[0])
     update(alice, of_blob(alice, cid), takedown={"applied": True})

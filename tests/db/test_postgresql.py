@@ -6,15 +6,17 @@ import time
 from urllib.parse import quote
 
 import pytest
-from support.accounts import ALICE, BOB
-from support.cids import cid_of
-from support.databases import execute
+from support.accounts import ALICE, BOB, GET_BLOB, sign_up
+from support.cids import cid_in, cid_of
+from support.databases import database_url, execute
+from support.media_samples import jpeg
 from support.ports import free_port
-from support.services import close
+from support.services import close, services_of
 from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
 from aurora_blobs.app import create_app, create_command_app
+from aurora_blobs.clock import SharedClock
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.db import (
     SCHEMA_VERSION,
@@ -439,3 +441,32 @@ def test_an_account_does_not_wait_for_another_one(core):
         core.write("com.example.a", "1", {"a": 1}, did=BOB)
 
     assert time.monotonic() - began < 5
+
+
+def test_no_links_for_nginx_are_made_and_those_of_before_go(open_app, tmp_path):
+    """A takedown on one node could not remove the links of another."""
+    old = tmp_path / "data" / "public" / ALICE / "cid.jpg"
+    old.parent.mkdir(parents=True)
+    old.symlink_to("../../blobs/x")
+    app = open_app(ACCEL_REDIRECT="/_blobs/", DATA_DIR=str(tmp_path / "data"))
+    alice = sign_up(app.test_client())
+    cid = cid_in(alice.publish(jpeg("cat")).blob)
+
+    answer = app.test_client().get(f"{GET_BLOB}?did={alice.did}&cid={cid}")
+
+    assert answer.headers["X-Accel-Redirect"].endswith(cid)
+    assert not (tmp_path / "data" / "public").exists()
+
+
+def test_a_service_goes_by_the_clock_of_its_database(tmp_path):
+    url = database_url(tmp_path / "aurora.sqlite3")
+    environ = {"DATA_DIR": str(tmp_path), "DATABASE_URL": url, "JWT_SECRET": "of all the nodes"}
+    app = create_app(
+        Config.from_environ({f"AURORA_BLOBS_{name}": value for name, value in environ.items()})
+    )
+    clock = services_of(app).clock
+
+    assert isinstance(clock, SharedClock)
+    assert abs(clock() - services_of(app).database.one_shot().now()) < 1_000_000
+    assert app.test_client().get("/xrpc/_health").status_code == 200
+    close(app)

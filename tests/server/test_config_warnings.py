@@ -37,6 +37,10 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
         (BESIDE | {"proxy_hops": 0}, "PROXY_HOPS"),
         ({"bind": "[::1]:80", "public_url": "https://pds.test", "quota": 1}, "PROXY_HOPS"),
         ({"accel_redirect": "/_blobs/", "signups": "closed"}, "PROXY_HOPS"),
+        (
+            BESIDE | {"accel_redirect": "/_blobs/", "database_url": "postgresql://db/aurora"},
+            "ACCEL_REDIRECT",
+        ),
         ({"bind": "0.0.0.0:80", "signups": "open"}, "SIGNUPS"),
         ({"bind": "127.0.0.1:80", "proxy_hops": 1, "signups": "open"}, "SIGNUPS"),
     ],

@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 from support.backends import MemoryBackend
 
+from aurora_blobs.db import SCHEMA_VERSION
 from aurora_blobs.errors import BackendTimeout
 from aurora_blobs.storage.health import FRESH_SECONDS, StoreHealth
 
@@ -145,6 +146,24 @@ def test_processes_share_the_result_and_a_lost_canary_outvotes_one_that_was_unde
     )
 
     assert done.stdout.split() == ["True", "True", "False", "False"] * 2, done.stderr
+
+
+@pytest.mark.parametrize(
+    "version, status",
+    [(SCHEMA_VERSION - 1, 503), (SCHEMA_VERSION + 1, 200), (SCHEMA_VERSION + 2, 503)],
+    ids=["an older one", "the next", "one after that"],
+)
+def test_health_is_bad_with_a_database_of_a_version_that_is_not_served(
+    services, client, version, status
+):
+    with services.database.write() as tx:
+        tx.run("UPDATE schema_version SET version = ?", version)
+
+    found = client.get("/xrpc/_health").status_code
+    with services.database.write() as tx:
+        tx.run("UPDATE schema_version SET version = ?", SCHEMA_VERSION)
+
+    assert found == status
 
 
 def test_health_is_bad_while_the_store_does_not_work(app, services, client):
