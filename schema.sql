@@ -251,6 +251,7 @@ CREATE INDEX usage_counter_by_end ON usage_counter (window_end);
 -- One row per derived picture in the cache folder, or per blob of which none can be made.
 -- name is the file below images/, size is that file's. Of a failure, name is the blob's place
 -- without a preset, failure is the message and size is 0. Rows and files can be deleted at any time.
+-- On PostgreSQL it is empty: each node has a SQLite file with its own rows.
 CREATE TABLE derivative (
     name    TEXT   PRIMARY KEY,
     cid     TEXT   NOT NULL,

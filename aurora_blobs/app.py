@@ -24,7 +24,7 @@ from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import SharedClock, system_clock
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
-from aurora_blobs.db import SCHEMA, Database, disk_space, open_database
+from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, disk_space, open_database
 from aurora_blobs.errors import (
     STORE_AWAY,
     DatabaseError,
@@ -140,6 +140,15 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
     return services
 
 
+def _thumbnail_rows(config: Config, database: Database) -> Database:
+    """Where it is known which thumbnails this machine has: of PostgreSQL, others have theirs."""
+    if not is_postgresql(config.database):
+        return database
+    rows = SqliteDatabase(config.data_folder.thumbnail_rows, durable=False, space=database.space)
+    rows.upgrade(SCHEMA.read_text())
+    return rows
+
+
 def _open_database(config: Config, public_links: PublicLinks) -> Database:
     try:
         space = disk_space(config.database, config.data_folder, config.disk_reserve)
@@ -201,6 +210,7 @@ def _assemble(
         presets=presets(config.image_presets),
         max_bytes=config.image_cache_size,
         clock=clock,
+        rows=_thumbnail_rows(config, database),
     )
     identities = Identities(config, database, clock)
     tokens = open_session_tokens(config, clock)

@@ -50,6 +50,11 @@ class DataFolder:
         return self.path / "images"
 
     @property
+    def thumbnail_rows(self) -> Path:
+        """The SQLite file that knows `thumbnails`, where the database is of several machines."""
+        return self.path / "images.sqlite3"
+
+    @property
     def jobs(self) -> Path:
         """A file for each job under way, locked by its process."""
         return self.path / "jobs"

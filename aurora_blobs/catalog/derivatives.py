@@ -147,20 +147,31 @@ def of_blob(tx: Transaction, cid: str) -> list[Use]:
     return [Use(*row) for row in rows]
 
 
-def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, bool]]:
-    """Up to *limit* by name, after *after*; True where the blob is here and not taken down."""
-    # No EXISTS, as in `expiry.unowned`.
+def page(tx: Transaction, after: str, limit: int) -> list[tuple[Use, str]]:
+    """Up to *limit* by name, after *after*, each with the CID that it was derived from."""
     rows = tx.all(
         """
-        SELECT d.name, d.size, d.used_at,
-               (SELECT b.cid FROM blob b WHERE b.cid = d.cid) IS NOT NULL
-               AND (SELECT t.cid FROM takedown t WHERE t.cid = d.cid AND t.did = '') IS NULL
-          FROM derivative d
-         WHERE d.name > ?
-         ORDER BY d.name
+        SELECT name, size, used_at, cid
+          FROM derivative
+         WHERE name > ?
+         ORDER BY name
          LIMIT ?
         """,
         after,
         limit,
     )
-    return [(Use(*use), bool(is_visible)) for *use, is_visible in rows]
+    return [(Use(*use), cid) for *use, cid in rows]
+
+
+def is_wanted(tx: Transaction, cid: str) -> bool:
+    """Whether the blob *cid* is here and not taken down for everybody."""
+    row = tx.one(
+        """
+        SELECT 1
+          FROM blob b
+         WHERE b.cid = ?
+           AND NOT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = b.cid AND t.did = '')
+        """,
+        cid,
+    )
+    return row is not None

@@ -63,7 +63,7 @@ class Thumbnail:
 
 
 class ThumbnailCache:
-    """Makes thumbnails and keeps them in *folder*."""
+    """Makes thumbnails and keeps them in *folder*. `rows` is the database that knows its files."""
 
     def __init__(
         self,
@@ -74,16 +74,19 @@ class ThumbnailCache:
         presets: dict[str, Preset],
         max_bytes: int,
         clock: Callable[[], int],
+        rows: Database | None = None,
         lock_seconds: float = LOCK_SECONDS,
         wall_seconds: float = WALL_SECONDS,
     ) -> None:
         """*presets* are those that clients may ask for. *max_bytes* bounds the files; 0 keeps none.
 
-        *clock* gives microseconds since the epoch, UTC.
+        *clock* gives microseconds since the epoch, UTC. *rows* is *database* unless machines with
+        folders of their own share that.
         """
         self.presets = presets
         self._blobs = blobs
         self._database = database
+        self.rows = rows or database
         self._folder = folder
         self._max_bytes = max_bytes
         self._clock = clock
@@ -132,22 +135,24 @@ class ThumbnailCache:
         """
         count, after = 0, ""
         while True:
-            with self._database.read() as tx:
+            with self.rows.read() as tx:
                 step = derivatives.page(tx, after, _SWEEP_STEP)
             if not step:
                 break
-            count += self._evict([use for use, wanted in step if not wanted])
+            with self._database.read() as tx:
+                gone = [use for use, cid in step if not derivatives.is_wanted(tx, cid)]
+            count += self._evict(gone)
             after = step[-1][0].name
         names = (f"{path.parent.name}/{path.name}" for path in self._folder.glob("??/*"))
         self._remove_files(Use(name, 0, 0) for name in names if not self._is_known(name))
-        with self._database.write(Spend.ALL, keys=_KEYS) as tx:
+        with self.rows.write(Spend.ALL, keys=_KEYS) as tx:
             derivatives.recount(tx)
         return count
 
     def forget(self, cids: list[str]) -> None:
         """Evict the thumbnails of *cids*."""
         for start in range(0, len(cids), _SWEEP_STEP):
-            with self._database.read() as tx:
+            with self.rows.read() as tx:
                 found = [
                     use
                     for cid in cids[start : start + _SWEEP_STEP]
@@ -156,11 +161,13 @@ class ThumbnailCache:
             self._evict(found)
 
     def close(self) -> None:
-        """End the worker process."""
+        """End the worker process, and close `rows` if it is the cache's own."""
         self._workers.close()
+        if self.rows is not self._database:
+            self.rows.close()
 
     def _find(self, name: str, cid: str) -> Thumbnail | None:
-        row = derivatives.find_either(self._database.one_shot(), name, place_of(cid))
+        row = derivatives.find_either(self.rows.one_shot(), name, place_of(cid))
         if row is None:
             return None
         age = self._clock() - row.used_at  # negative, if the clock was ahead
@@ -176,12 +183,12 @@ class ThumbnailCache:
         if file is None:
             return None
         if not 0 <= age < _USE_INTERVAL:
-            with _best_effort(), self._database.write(keys=_KEYS) as tx:
+            with _best_effort(), self.rows.write(keys=_KEYS) as tx:
                 derivatives.touch(tx, name, self._clock())
         return Thumbnail(file, row.size - _CHECKSUM)
 
     def _is_known(self, name: str) -> bool:
-        return derivatives.find(self._database.one_shot(), name) is not None
+        return derivatives.find(self.rows.one_shot(), name) is not None
 
     def _keep(self, name: str, cid: str, content: bytes) -> None:
         """Write the row and the file of *name*, whose lock we hold, if there is room."""
@@ -198,7 +205,7 @@ class ThumbnailCache:
 
     def _note_failure(self, cid: str, message: str) -> None:
         now = self._clock()
-        with self._database.write(keys=_KEYS) as tx:
+        with self.rows.write(keys=_KEYS) as tx:
             derivatives.delete_failures(tx, now - _FAILURE_LASTS, now)
             derivatives.put(tx, place_of(cid), cid, 0, message, now)
 
@@ -209,7 +216,7 @@ class ThumbnailCache:
         """
         gone: list[Use] = []
         while size <= self._max_bytes:
-            with self._database.write(keys=_KEYS) as tx:
+            with self.rows.write(keys=_KEYS) as tx:
                 derivatives.delete(tx, gone)
                 excess = derivatives.total_bytes(tx) + size - self._max_bytes
                 if excess <= 0:
@@ -223,7 +230,7 @@ class ThumbnailCache:
 
     def _evict(self, uses: list[Use]) -> int:
         gone = self._remove_files(uses)
-        with self._database.write(Spend.ALL, keys=_KEYS) as tx:
+        with self.rows.write(Spend.ALL, keys=_KEYS) as tx:
             return derivatives.delete(tx, gone)
 
     def _remove_files(

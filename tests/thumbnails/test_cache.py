@@ -18,9 +18,10 @@ from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
-from aurora_blobs.catalog import accounts, blobs, derivatives
+from aurora_blobs.catalog import accounts, blobs, derivatives, takedowns
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.config import Config
+from aurora_blobs.db import SCHEMA, SqliteDatabase
 from aurora_blobs.errors import (
     InsufficientStorage,
     ServiceBusy,
@@ -276,7 +277,7 @@ def test_a_picture_that_cannot_be_made_is_tried_once_for_all_presets_and_forms(s
 def test_a_picture_that_was_made_is_served_whatever_failed_since(service):
     cid = service.upload(photo())
     kept = service.get(cid)
-    with service.inside.database.write() as tx:
+    with service.inside.thumbnails.rows.write() as tx:
         derivatives.put(tx, place_of(cid), cid, 0, "the picture is damaged", service.clock())
 
     assert service.get(cid).data == kept.data
@@ -286,7 +287,7 @@ def test_a_picture_that_was_made_is_served_whatever_failed_since(service):
 def test_a_failure_that_a_clock_noted_that_was_ahead_is_tried_again(service, clock):
     cid = service.upload(photo())
     clock.advance(10 * 365 * 86_400)
-    with service.inside.database.write() as tx:
+    with service.inside.thumbnails.rows.write() as tx:
         derivatives.put(tx, place_of(cid), cid, 0, "the picture is damaged", clock())
     clock.advance(-10 * 365 * 86_400)
 
@@ -387,7 +388,7 @@ def test_the_cache_stays_within_its_size_and_forgets_the_least_used(serve, tmp_p
 
     kept = {name.partition(".")[0] for name in cached(tmp_path)}
     assert cids[0] in kept and cids[-1] in kept and cids[1] not in kept
-    with service.inside.database.read() as tx:
+    with service.inside.thumbnails.rows.read() as tx:
         assert {row[0] for row in tx.all("SELECT cid FROM derivative")} == kept
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
@@ -404,7 +405,7 @@ def test_pictures_of_blobs_that_are_gone_are_swept_out(service, tmp_path):
 
     assert service.inside.thumbnails.sweep() == 2
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
-    with service.inside.database.read() as tx:
+    with service.inside.thumbnails.rows.read() as tx:
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
 
@@ -412,13 +413,13 @@ def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
     lost, kept = (service.upload(photo(colour=(level, 0, 0))) for level in (10, 90))
     for cid in (lost, kept):
         service.get(cid)
-    with service.inside.database.write() as tx:
+    with service.inside.thumbnails.rows.write() as tx:
         tx.run("DELETE FROM derivative WHERE cid = ?", lost)
 
     service.inside.thumbnails.sweep()
 
     assert cached(tmp_path) == [f"{kept}.cover-128x128.jpeg"]
-    with service.inside.database.read() as tx:
+    with service.inside.thumbnails.rows.read() as tx:
         assert derivatives.total_bytes(tx) == bytes_in(tmp_path / "images")
 
 
@@ -474,6 +475,24 @@ class Caches:
         )
         return self.made[-1]
 
+    def on_node(self, name: str) -> ThumbnailCache:
+        """One on a machine of its own."""
+        folder = self._folder / name
+        rows = SqliteDatabase(folder / "images.sqlite3", durable=False)
+        rows.upgrade(SCHEMA.read_text())
+        self.made.append(
+            ThumbnailCache(
+                self._blobs,
+                self._database,
+                folder=folder / "images",
+                presets={},
+                max_bytes=2**30,
+                clock=self._clock,
+                rows=rows,
+            )
+        )
+        return self.made[-1]
+
 
 @pytest.fixture
 def caches(tmp_path, database, clock):
@@ -490,6 +509,24 @@ def caches(tmp_path, database, clock):
 def taken(thumbnail) -> bytes:
     with thumbnail.file as file:
         return file.read()
+
+
+def test_a_node_does_not_take_the_pictures_of_another_for_its_own(caches, tmp_path, database):
+    entry = caches.upload(photo())
+    one, two = caches.on_node("one"), caches.on_node("two")
+
+    contents = []
+    for node in (one, two, one):
+        contents.append(taken(node.open(entry, THUMBNAIL, "jpeg")))
+    with database.write() as tx:
+        takedowns.apply(tx, entry.cid, "", "ref", 0)
+
+    assert contents == contents[:1] * 3
+    assert caches.backend.opened == 2
+    assert one.sweep() == 1
+    assert list(tmp_path.glob("one/images/??/*")) == []
+    assert len(list(tmp_path.glob("two/images/??/*"))) == 1
+    assert two.sweep() == 1
 
 
 def test_concurrent_requests_make_a_picture_once(caches):
