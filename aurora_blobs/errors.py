@@ -35,6 +35,10 @@ class UploadIncomplete(InvalidRequest):
     """The body ended early, could not be read, or does not decode."""
 
 
+class WrongBytes(InvalidRequest):
+    """The body is not the blob of the CID that was expected."""
+
+
 class UnsupportedEncoding(BlobServiceError):
     error, status = "UnsupportedMediaType", 415
 

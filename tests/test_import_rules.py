@@ -25,7 +25,7 @@ ROWS = [
     "auth",
     "accounts",
     "blobs records",
-    "thumbnails maintenance mirror",
+    "thumbnails maintenance mirror object_api",
     "embedding",
     # Flask begins here.
     "services",
