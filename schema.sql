@@ -134,6 +134,19 @@ CREATE TABLE blob_charset (
     FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
 );
 
+-- One row per object of the object API that no record names yet: an upload of a PDS. name is what the
+-- PDS calls it, until expires_at. The blob is the account's own, and temporary until it is promoted.
+CREATE TABLE staged_object (
+    did        TEXT   NOT NULL,
+    name       TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (did, name),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+CREATE INDEX staged_object_by_blob ON staged_object (did, cid);
+CREATE INDEX staged_object_by_expiry ON staged_object (expires_at);
+
 -- One row per record of an account: an index of what the PDS keeps, not a signed repository.
 -- value is JSON.
 CREATE TABLE record (

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from importlib import import_module
 
 from flask import Flask
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -89,6 +90,8 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
     envelope.install(app)
     for view in (admin, blob, health, identity, images, repo, server, sync):
         app.register_blueprint(view.bp)
+    if config.object_api_bucket is not None:
+        import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)
     hops = config.proxy_hops
     slow_clients = SlowClients(
         per_account=config.uploads_at_once_per_account,

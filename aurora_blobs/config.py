@@ -25,6 +25,7 @@ from aurora_blobs.config_values import (
     parse_image_presets,
     parse_limit,
     parse_mime_types,
+    parse_object_bucket,
     parse_origin,
     parse_positive_size,
     parse_secrets,
@@ -40,6 +41,13 @@ STORES = ("disk", "s3")  # each has an opener in storage/
 MOST_USUAL_WORKERS = 8
 MAX_S3_OBJECT = 5 * 2**40  # bytes
 _MASK = "********"
+# What may be uploaded is the PDS's to say, as it has said before. 300 MiB is what its distribution
+# allows.
+_OBJECT_API_DEFAULTS = {
+    "max_blob_size": 300 * 2**20,
+    "allowed_mime_types": ("*/*",),
+    "mime_policy": "sniff",
+}
 
 
 # What others published is kept as it is; what they deleted, for a month.
@@ -358,6 +366,24 @@ class Config:
     max_record_references: int = _setting(
         whole_number(1, 100_000), 1000, "blobs that one record may name"
     )
+    object_api_bucket: str | None = _setting(
+        parse_object_bucket,
+        None,
+        "the S3 calls of a PDS are answered at `/<bucket>/…`; then `MAX_BLOB_SIZE`, "
+        "`ALLOWED_MIME_TYPES` and `MIME_POLICY` are 300 MiB, `*/*` and `sniff` unless they are "
+        "set; unset: off",
+    )
+    object_api_access_key_id: str | None = _setting(
+        matching(r"[A-Za-z0-9._-]{1,128}", "up to 128 letters, digits and ._-"),
+        None,
+        "what the PDS has as its store's access key ID",
+    )
+    object_api_secret_access_key: str | None = _setting(
+        matching(r"[!-~]{16,128}", "16 to 128 printable characters without spaces"),
+        None,
+        "what the PDS has as its store's secret access key",
+        secret=True,
+    )
     lexicon_dir: Path | None = _setting(
         Path,
         None,
@@ -382,10 +408,13 @@ class Config:
                     raise _refusal(setting, text, str(error)) from None
         if values.get("mirror", "off") != "off":
             values = _MIRROR_DEFAULTS | values
+        if "object_api_bucket" in values:
+            values = _OBJECT_API_DEFAULTS | values
         config = cls(**values)
         _check_s3(config)
         _check_database(config)
         _check_mirror(config)
+        _check_object_api(config)
         return config
 
     def refusal(self, name: str, accepted: str) -> ConfigError:
@@ -473,6 +502,21 @@ def _check_mirror(config: Config) -> None:
     if config.accounts == "local":
         raise ConfigError(
             f"{PREFIX}ACCOUNTS='local': accepted is external, since {PREFIX}MIRROR={config.mirror}"
+        )
+
+
+def _check_object_api(config: Config) -> None:
+    names = ("object_api_bucket", "object_api_access_key_id", "object_api_secret_access_key")
+    unset = [name for name in names if getattr(config, name) is None]
+    if unset and len(unset) < len(names):
+        raise ConfigError(
+            f"{PREFIX}{unset[0].upper()} is unset: accepted are all three of OBJECT_API_BUCKET, "
+            "_ACCESS_KEY_ID and _SECRET_ACCESS_KEY, or none"
+        )
+    if not unset and config.accounts != "external":
+        raise ConfigError(
+            f"{PREFIX}ACCOUNTS={config.accounts}: accepted is external, "
+            f"since {PREFIX}OBJECT_API_BUCKET is set: the PDS keeps the accounts"
         )
 
 

@@ -61,6 +61,19 @@ def whole_number(low: int, high: int) -> Callable[[str], int]:
 
 parse_any_text = matching(r"(?s).+", "anything that is not empty")
 parse_bucket = matching(r"[A-Za-z0-9][A-Za-z0-9._-]{1,254}", "a bucket's name")
+_TAKEN_PATHS = ("xrpc", "img", "console", "metrics")  # first segments of our own addresses
+
+
+def parse_object_bucket(text: str) -> str:
+    """A bucket's name, as S3 has them, that is not the beginning of another address here."""
+    if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", text) or text in _TAKEN_PATHS:
+        raise ValueError(
+            "3 to 63 lower-case letters, digits, dots and hyphens, "
+            f"but not {', '.join(_TAKEN_PATHS)}"
+        )
+    return text
+
+
 _DID = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]"
 parse_did = matching(_DID, "a DID, like did:web:pds.example.com")
 

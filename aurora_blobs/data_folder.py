@@ -36,6 +36,11 @@ class DataFolder:
         return self.path / "spool"
 
     @property
+    def parts(self) -> Path:
+        """Parts of uploads through the object API, until the last of them has come."""
+        return self.path / "parts"
+
+    @property
     def public_links(self) -> Path:
         """Links to blobs that nginx may serve without asking."""
         return self.path / "public"

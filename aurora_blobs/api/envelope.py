@@ -37,7 +37,7 @@ def install(app: Flask) -> None:
     app.after_request(_finish)
     app.register_error_handler(BlobServiceError, _refused)
     app.register_error_handler(HTTPException, _not_routed)
-    app.register_error_handler(Exception, _failed)
+    app.register_error_handler(Exception, failed)
 
 
 class _Json(JSONProvider):
@@ -117,7 +117,7 @@ def _refused(error: BlobServiceError) -> Response:
 def _not_routed(error: HTTPException) -> Response:
     if isinstance(error, InternalServerError):  # Flask's, around what an error handler raised
         cause = error.original_exception
-        return _failed(cause if isinstance(cause, Exception) else error)
+        return failed(cause if isinstance(cause, Exception) else error)
     if request.path.startswith("/xrpc/"):
         if error.code == HTTPStatus.NOT_FOUND:
             return error_response(MethodNotImplemented())
@@ -137,7 +137,8 @@ def _not_routed(error: HTTPException) -> Response:
     return response
 
 
-def _failed(error: Exception) -> Response:
+def failed(error: Exception) -> Response:
+    """What is said of *error*, which nobody expected. The operator finds it in the log."""
     if not services().config.data_folder.is_there():
         log.warning("%s %s: %s", request.method, request.path, error)
         return error_response(ServiceBusy("The data folder is away, please try again."))

@@ -45,10 +45,11 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
     return entry, requester is None
 
 
-def blob_response(entry: Entry, *, public: bool) -> Response:
+def blob_response(entry: Entry, *, public: bool, may_redirect: bool = True) -> Response:
     """The answer to a GET or HEAD of *entry*, by the request's conditions and Range.
 
-    Shared caches may keep it if it is *public*. werkzeug's conditional responses are not used: they
+    Shared caches may keep it if it is *public*. Unless it *may_redirect*, the client is never sent
+    elsewhere for the bytes. werkzeug's conditional responses are not used: they
     read a part in Python, 8 KiB at a time.
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
@@ -76,7 +77,7 @@ def blob_response(entry: Entry, *, public: bool) -> Response:
     response = _response_of_nginx(entry, headers, part, public=public)
     if response is None:
         headers["Accept-Ranges"] = "bytes"
-        response = _response_of_store(entry, headers, part)
+        response = _response_of_store(entry, headers, part, may_redirect=may_redirect)
     if response is None:
         response = _response_with_bytes(entry, headers, part)
     return response
@@ -118,13 +119,16 @@ def _nginx_agrees(part: Part | None) -> bool:
     return asked is None or (part is not None and _RANGE_FOR_NGINX.fullmatch(asked) is not None)
 
 
-def _response_of_store(entry: Entry, headers: dict[str, str], part: Part | None) -> Response | None:
+def _response_of_store(
+    entry: Entry, headers: dict[str, str], part: Part | None, *, may_redirect: bool
+) -> Response | None:
     """The answer that makes the store send the bytes, through nginx or by a redirect.
 
     None if the settings or the store have no such way.
     """
     config = services().config
-    if (config.accel_redirect is None and config.s3_redirect is None) or request.method != "GET":
+    goes_elsewhere = config.s3_redirect is not None and may_redirect
+    if (config.accel_redirect is None and not goes_elsewhere) or request.method != "GET":
         return None
     if part is None and "HTTP_RANGE" in request.environ:
         return None  # we ignore this Range; the store would obey it

@@ -22,6 +22,7 @@ from aurora_blobs.errors import (
     LocationMetadata,
     QuotaExceeded,
     ServiceBusy,
+    WrongBytes,
 )
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.spool import Spooled, spooled
@@ -66,6 +67,7 @@ class Incoming:
     a day, None for the settings' default. With `expected_cid`, other bytes are refused.
     `upstream_type` is the media type that the blob has where it is copied from: it counts in place
     of the one that a record states.
+    `also_write` gets the account's entry, in the transaction that writes it.
     """
 
     stream: Reader
@@ -79,6 +81,7 @@ class Incoming:
     note_limit: Callable[[int | None], None] = ignore_limit
     expected_cid: str | None = None
     upstream_type: str | None = None
+    also_write: Callable[[Transaction, Entry], None] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,7 +193,7 @@ class Upload:
 
     def _refuse_unwanted(self) -> None:
         if self.incoming.expected_cid not in (None, self.blob.cid):
-            raise InvalidRequest(f"The bytes are those of {self.blob.cid}")
+            raise WrongBytes(f"The bytes are those of {self.blob.cid}")
         if self.rules.refuse_location:
             with self.blob.view() as data:
                 if has_location(data, self.blob.mime_type):
@@ -241,6 +244,8 @@ class Upload:
         entry = self.state.entry
         if entry is None or not self.is_stored or self._restarts_grace(entry):
             return None
+        if self.incoming.also_write is not None:
+            return None
         if self.clock() - entry.created_at < _FLUSHED_AFTER:
             self.database.flush_log()
         return entry
@@ -282,7 +287,12 @@ class Upload:
                 self._admit(tx)
                 self._check_final_type()
                 self.is_stored = self._is_still_stored()
-                return self._write_rows(tx, now) if self.is_stored else None
+                if not self.is_stored:
+                    return None
+                entry = self._write_rows(tx, now)
+                if self.incoming.also_write is not None:
+                    self.incoming.also_write(tx, entry)
+                return entry
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
             self._undo()

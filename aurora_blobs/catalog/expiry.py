@@ -209,6 +209,21 @@ def forget_counters(tx: Transaction, now: int, limit: int) -> int:
     )
 
 
+def count_staged_objects(tx: Transaction, now: int) -> int:
+    """How many names of uploads through the object API mean nothing any more."""
+    [(count,)] = tx.all("SELECT COUNT(*) FROM staged_object WHERE expires_at < ?", now)
+    return int(count)
+
+
+def forget_staged_objects(tx: Transaction, now: int, limit: int) -> int:
+    """Delete up to *limit* of the rows that `count_staged_objects` counts; how many it deleted."""
+    over = tx.all("SELECT did, name FROM staged_object WHERE expires_at < ? LIMIT ?", now, limit)
+    return tx.run_each(
+        "DELETE FROM staged_object WHERE did = ? AND name = ? AND expires_at < ?",
+        [(*key, now) for key in over],
+    )
+
+
 def count_invites(tx: Transaction, now: int) -> int:
     """How many invite codes have been over for 30 days."""
     [(count,)] = tx.all("SELECT COUNT(*) FROM invite_code WHERE ends_at < ?", now - _INVITE_MEMORY)

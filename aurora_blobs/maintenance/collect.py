@@ -30,7 +30,7 @@ from aurora_blobs.intake.stale_files import stale_files
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.shards import Shard, SharedPass
 from aurora_blobs.protocol.cid import cid_of_name
-from aurora_blobs.storage.base import BlobBackend
+from aurora_blobs.storage.base import BlobBackend, Unfinished
 
 _STEP = 500  # rows per statement
 _MAX_FAILURES = 3  # in a row; then the store is away, and the rest can wait
@@ -43,10 +43,12 @@ Kind = Literal[
     "removal",
     "spool",
     "unfinished",
+    "parts",
     "session",
     "token",
     "deletion",
     "counter",
+    "object",
     "invite",
     "lease",
     "picture",
@@ -81,6 +83,12 @@ _EXPIRING_ROWS = (
     ),
     _ExpiringRows(
         "counter", "counters of a time that is over", expiry.count_counters, expiry.forget_counters
+    ),
+    _ExpiringRows(
+        "object",
+        "names of uploads through the object API that are over",
+        expiry.count_staged_objects,
+        expiry.forget_staged_objects,
     ),
     _ExpiringRows(
         "invite",
@@ -141,10 +149,12 @@ class Collector:
         clock: Callable[[], int],
         sweep_pictures: Callable[[], int] = lambda: 0,
         leases: Leases | None = None,
+        idle_uploads: Callable[[], Iterator[Unfinished]] = lambda: iter(()),
     ) -> None:
         """*sweep_pictures* removes what was derived from blobs that are gone, and counts it.
 
-        Nodes that *leases* knows of share the work.
+        Nodes that *leases* knows of share the work. *idle_uploads* are those in parts of which no
+        more will come.
         """
         self._backend = backend
         self._database = database
@@ -153,6 +163,7 @@ class Collector:
         self._clock = clock
         self._sweep_pictures = sweep_pictures
         self._leases = leases
+        self._idle_uploads = idle_uploads
         self.gave_up = False
 
     def estimate(self) -> tuple[int, int]:
@@ -203,6 +214,9 @@ class Collector:
                     yield candidate
                     shared.keep()
         yield from self._stale_files()
+        for left in self._idle_uploads():
+            found = Collected("parts", "no more of them come", size=left.size, since=left.since)
+            yield found, left.remove
         yield from shared.once("unfinished", self._unfinished(before))
         yield from shared.once("rows", self._expired_rows(now))
 

@@ -14,6 +14,7 @@ def config_warnings(config: Config) -> list[str]:
     """What an operator should look at, a line each. A line begins with its variable."""
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
+    serves_objects = config.object_api_bucket is not None  # then clients speak to the PDS
     is_on_socket = config.bind.startswith("unix:")
     # Then something on this machine has to let the network in.
     is_public = (
@@ -26,11 +27,11 @@ def config_warnings(config: Config) -> list[str]:
     names_oauth = config.oauth_jwks_url is not None or config.oauth_introspection_url is not None
     found = [
         (
-            is_external and not has_pds_key,
+            is_external and not has_pds_key and not serves_objects,
             "JWT_SECRET is unset: no session token of the PDS can be verified",
         ),
         (
-            is_external and config.service_did == "did:web:localhost",
+            is_external and not serves_objects and config.service_did == "did:web:localhost",
             "SERVICE_DID=did:web:localhost: tokens of a PDS are for its own DID, and are refused",
         ),
         (

@@ -1,7 +1,7 @@
 // The reference PDS on loopback: PLC in memory, blobs on disk, one account. Prints one line of JSON
 // {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, adminPassword, …}, and stops when its
 // input closes. The lines "stop" and "start" stop and start the PDS alone, on the same port with what is in DIRECTORY;
-// each is answered with a line.
+// each is answered with a line. With the PDS_BLOBSTORE_S3_* of its environment its blobs are there, and not on disk.
 //
 //     node run.mjs INSTALL DIRECTORY [URL]
 //
@@ -38,7 +38,7 @@ process.env.LOG_ENABLED = 'false' // read while the modules load
 
 const modules = join(install, 'node_modules')
 const pdsFolder = join(modules, '@atproto', 'pds')
-const { PDS, envToCfg, envToSecrets } = await import(pathToFileURL(join(pdsFolder, 'dist', 'index.js')))
+const { PDS, envToCfg, envToSecrets, readEnv } = await import(pathToFileURL(join(pdsFolder, 'dist', 'index.js')))
 const plcModule = createRequire(join(modules, 'any.js'))('@did-plc/server')
 
 const plcPort = await freePort()
@@ -49,14 +49,19 @@ const port = await freePort()
 const jwtSecret = randomBytes(32).toString('hex')
 const dpopSecret = randomBytes(32).toString('hex')
 const adminPassword = randomBytes(16).toString('hex')
+const s3 = Object.entries(readEnv()).filter(([name, value]) => name.startsWith('blobstoreS3') && value !== undefined)
 for (const name of ['data', 'blobs', 'blobs-temp']) mkdirSync(join(directory, name), { recursive: true })
 const env = {
   port,
   hostname: 'localhost',
   devMode: true,
   dataDirectory: join(directory, 'data'),
-  blobstoreDiskLocation: join(directory, 'blobs'),
-  blobstoreDiskTmpLocation: join(directory, 'blobs-temp'),
+  ...(s3.length
+    ? Object.fromEntries(s3)
+    : {
+        blobstoreDiskLocation: join(directory, 'blobs'),
+        blobstoreDiskTmpLocation: join(directory, 'blobs-temp'),
+      }),
   blobUploadLimit: Number(process.env.BLOB_UPLOAD_LIMIT || 5 * 1024 * 1024),
   didPlcUrl: `http://localhost:${plcPort}`,
   serviceHandleDomains: ['.test'],

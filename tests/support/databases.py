@@ -238,6 +238,7 @@ BEGIN
         ['record_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['record_usage', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['blob_charset', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['staged_object', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['blob_metadata', 'UPDATE', '1, creator_did'],
         ['blob_metadata', 'INSERT OR DELETE', '1, creator_did, 2, cid'],
         ['blob', 'INSERT OR UPDATE OR DELETE', '2, cid'],

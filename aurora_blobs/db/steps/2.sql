@@ -40,6 +40,15 @@ CREATE TABLE IF NOT EXISTS blob_charset (
     FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
 );
 
+CREATE TABLE IF NOT EXISTS staged_object (
+    did        TEXT   NOT NULL,
+    name       TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    expires_at BIGINT NOT NULL,
+    PRIMARY KEY (did, name),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+
 CREATE TABLE IF NOT EXISTS record_usage (
     did   TEXT   PRIMARY KEY REFERENCES account (did) ON DELETE CASCADE,
     bytes BIGINT NOT NULL
@@ -89,6 +98,10 @@ CREATE TABLE IF NOT EXISTS lease (
 );
 
 CREATE INDEX IF NOT EXISTS lease_by_expiry ON lease (expires_at);
+
+CREATE INDEX IF NOT EXISTS staged_object_by_blob ON staged_object (did, cid);
+
+CREATE INDEX IF NOT EXISTS staged_object_by_expiry ON staged_object (expires_at);
 
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 

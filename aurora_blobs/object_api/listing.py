@@ -1,0 +1,88 @@
+"""Lists of objects in pages, as operators' tools ask for them.
+
+https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from aurora_blobs.catalog.objects import Listed
+from aurora_blobs.object_api.layout import Key, Kind
+from aurora_blobs.object_api.objects import Objects
+from aurora_blobs.object_api.refusals import Refusal
+
+MAX_ROWS = 1000
+_LAST = "\U0010ffff"  # greater than every character of a key
+_KINDS = sorted(Kind, key=lambda kind: kind.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An object, or, where *listed* is None, a folder: what the keys in it begin with."""
+
+    name: str
+    listed: Listed | None
+
+    @property
+    def position(self) -> str:
+        """A text that comes behind this row, and before the next."""
+        return self.name if self.listed is not None else f"{self.name}{_LAST}"
+
+
+def page(
+    objects: Objects, *, prefix: str, delimiter: str, after: str, max_rows: int
+) -> tuple[list[Row], bool]:
+    """Up to *max_rows* rows whose names begin with *prefix* behind *after*; whether more follow.
+
+    With *delimiter* ``/`` folders are rows, and not what is in them. Raises Refusal.
+    """
+    if delimiter not in ("", "/"):
+        raise Refusal("NotImplemented", "The only delimiter is a slash")
+    rows = list(islice(_rows(objects, prefix, bool(delimiter), after), max_rows + 1))
+    return rows[:max_rows], len(rows) > max_rows
+
+
+def _rows(objects: Objects, prefix: str, has_folders: bool, after: str) -> Iterator[Row]:
+    for kind in _KINDS:
+        folder = f"{kind.value}/"
+        is_over = after > folder and not after.startswith(folder)
+        if not is_over and (folder.startswith(prefix) or prefix.startswith(folder)):
+            did, _, name = after.removeprefix(folder).partition("/")
+            reached = (did, name) if after.startswith(folder) else ("", "")
+            position = max(reached, _position_before(prefix, folder))
+            yield from _rows_of(objects, kind, prefix, has_folders, Key(kind, *position))
+
+
+def _rows_of(
+    objects: Objects, kind: Kind, prefix: str, has_folders: bool, position: Key
+) -> Iterator[Row]:
+    while True:
+        for key, listed in objects.listed(position, kind):
+            name = str(key)
+            if not name.startswith(prefix):
+                return
+            slash = name.find("/", len(prefix)) if has_folders else -1
+            if slash < 0:
+                yield Row(name, listed)
+                continue
+            yield Row(name[: slash + 1], None)
+            if slash < len(f"{kind.value}/"):
+                return  # the kind is one folder
+            position = Key(kind, key.did, _LAST)
+            break  # and on behind the account's
+        else:
+            return
+
+
+def _position_before(prefix: str, folder: str) -> tuple[str, str]:
+    """DID and name right before those of the first key in *folder* that begins with *prefix*."""
+    if not prefix.startswith(folder):
+        return "", ""
+    did, slash, name = prefix.removeprefix(folder).partition("/")
+    return (did, _before(name)) if slash else (_before(did), "")
+
+
+def _before(prefix: str) -> str:
+    """A text before all that begin with *prefix*, and behind almost everything before these."""
+    return f"{prefix[:-1]}{chr(ord(prefix[-1]) - 1)}{_LAST}" if prefix.strip("\0") else ""

@@ -1,0 +1,281 @@
+"""Uploads that come in parts: files beside the spool, until they go through it as one body.
+
+A part is not promised to anybody, so it is not flushed to the disk. What a dead process has left
+is removed by the collector.
+"""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+from typing import BinaryIO
+
+from aurora_blobs.disk_space import DiskSpace, disk_errors
+from aurora_blobs.errors import BlobTooLarge
+from aurora_blobs.intake.body import Reader
+from aurora_blobs.intake.stale_files import locked_file
+from aurora_blobs.object_api.documents import MAX_PARTS
+from aurora_blobs.object_api.layout import Key, parse_key
+from aurora_blobs.object_api.payload import Payload
+from aurora_blobs.object_api.refusals import Refusal
+from aurora_blobs.storage.base import Unfinished
+
+MIN_PART_BYTES = 5 * 1024 * 1024  # but of the last part
+# Of one account. A PDS takes a few uploads of one person at a time and aborts what fails.
+MAX_UPLOADS = 32
+IDLE_SECONDS = 3600  # without a new part, an upload is over; a PDS gives up after seconds
+_CHUNK = 1024 * 1024  # bytes per read and write
+_ID = re.compile(r"[0-9a-f]{64}")
+_PART = re.compile(r"([0-9]{1,5})\.([0-9]{1,18})\.([0-9a-f]{64})")
+_WAIT_SECONDS = 60  # for somebody else who completes the same upload
+_TARGET, _LOCK, _DONE = "target", "lock", "done"
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A part that has come: *size* bytes, whose SHA-256 in hex is *tag*."""
+
+    number: int
+    size: int
+    tag: str
+
+    @property
+    def file_name(self) -> str:
+        return f"{self.number}.{self.size}.{self.tag}"
+
+
+class _Parts:
+    """The bytes of the files *paths*, one after the other."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self._paths = iter(paths)
+        self._file: BinaryIO | None = None
+
+    def read(self, size: int, /) -> bytes:
+        while True:
+            if self._file is not None:
+                data = self._file.read(size)
+                if data:
+                    return data
+                self.close()
+            path = next(self._paths, None)
+            if path is None:
+                return b""
+            try:
+                self._file = path.open("rb")
+            except FileNotFoundError:
+                raise _invalid_part() from None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+class MultipartUploads:
+    """The uploads in *folder*, each a folder of its own. Not more than *max_bytes* each."""
+
+    def __init__(self, folder: Path, *, max_bytes: int, space: DiskSpace) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._space = space
+
+    def create(self, key: Key, media_type: str | None, signature: str) -> str:
+        """Begin an upload of the object *key*; its ID.
+
+        The same request, which has the same *signature*, begins it once. Raises Refusal.
+        """
+        upload_id = sha256(f"{signature} {key}".encode()).hexdigest()
+        place = self._folder / upload_id
+        if place.is_dir():
+            return upload_id
+        if sum(key.did == found.did for _, found in self.pending()) >= MAX_UPLOADS:
+            raise Refusal("SlowDown", f"{MAX_UPLOADS} uploads of {key.did} are under way")
+        self._space.require()
+        with disk_errors():
+            self._folder.mkdir(exist_ok=True)
+            new = self._folder / f"new.{secrets.token_hex(8)}"
+            new.mkdir()
+            (new / _TARGET).write_text(json.dumps([str(key), media_type]))
+            try:
+                new.rename(place)
+            except OSError:  # the same request was faster
+                shutil.rmtree(new)
+                if not place.is_dir():
+                    raise
+        return upload_id
+
+    def put(self, upload_id: str, key: Key, number: int, body: Payload) -> Part:
+        """Take the part *number*; one with that number that came before is gone then.
+
+        Raises Refusal, BlobTooLarge, UploadIncomplete, InsufficientStorage.
+        """
+        place = self._place(upload_id, key)
+        if not 1 <= number <= MAX_PARTS:
+            raise Refusal("InvalidArgument", f"Part number must be from 1 to {MAX_PARTS}")
+        others = sum(part.size for part in self.parts(upload_id, key) if part.number != number)
+        if others + body.size > self._max_bytes:
+            raise BlobTooLarge()
+        incoming = place / f"incoming.{secrets.token_hex(8)}"
+        try:
+            tag = self._write(incoming, body)
+            part = Part(number, body.size, tag)
+            with self._locked(place):
+                for old in self._files(place):
+                    if old.number == number and old != part:
+                        (place / old.file_name).unlink(missing_ok=True)
+                incoming.rename(place / part.file_name)
+        except FileNotFoundError:  # aborted meanwhile
+            raise _no_such_upload() from None
+        finally:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                incoming.unlink()
+        return part
+
+    def parts(self, upload_id: str, key: Key) -> list[Part]:
+        """The parts that have come, by number. Raises Refusal."""
+        return sorted(self._files(self._place(upload_id, key)), key=lambda part: part.number)
+
+    def media_type(self, upload_id: str, key: Key) -> str | None:
+        """The type that was declared at the beginning. Raises Refusal."""
+        return _target(self._place(upload_id, key))[1]
+
+    def complete(
+        self,
+        upload_id: str,
+        key: Key,
+        wanted: Sequence[tuple[int, str]],
+        store: Callable[[Reader, int], str],
+    ) -> str:
+        """Have *store* take the bytes of the parts *wanted*, number and tag each; what it returns.
+
+        *store* gets a stream and its size in bytes. A second time the answer is that of the first.
+        Raises Refusal, and what *store* raises.
+        """
+        place = self._place(upload_id, key)
+        with self._locked(place):
+            done = place / _DONE
+            if done.exists():
+                return done.read_text()
+            parts = self._wanted(place, wanted)
+            stream = _Parts([place / part.file_name for part in parts])
+            try:
+                answer = store(stream, sum(part.size for part in parts))
+            finally:
+                stream.close()
+            with disk_errors():
+                (place / "done.new").write_text(answer)
+                (place / "done.new").rename(done)
+            for part in self._files(place):
+                (place / part.file_name).unlink(missing_ok=True)
+            return answer
+
+    def abort(self, upload_id: str, key: Key) -> None:
+        """Forget an upload and its parts. Raises Refusal where there is none."""
+        place = self._place(upload_id, key)
+        with self._locked(place):
+            shutil.rmtree(place, ignore_errors=True)
+
+    def pending(self) -> Iterator[tuple[str, Key]]:
+        """ID and object of each upload that is under way."""
+        for path in _uploads(self._folder):
+            with suppress(OSError, ValueError):
+                if _ID.fullmatch(path.name) and not _is_idle(path) and not (path / _DONE).exists():
+                    yield path.name, _target(path)[0]
+
+    def _wanted(self, place: Path, wanted: Sequence[tuple[int, str]]) -> list[Part]:
+        here = {(part.number, part.tag): part for part in self._files(place)}
+        try:
+            parts = [here[one] for one in wanted]
+        except KeyError:
+            raise _invalid_part() from None
+        if any(part.size < MIN_PART_BYTES for part in parts[:-1]):
+            raise Refusal("EntityTooSmall", "Only the last part may be smaller than 5 MiB")
+        return parts
+
+    def _write(self, path: Path, body: Payload) -> str:
+        digest = sha256()
+        with disk_errors(), path.open("xb", buffering=0) as file:
+            while data := body.read(_CHUNK):
+                self._space.require()
+                digest.update(data)
+                view = memoryview(data)
+                while view:
+                    view = view[file.write(view) :]
+        return digest.hexdigest()
+
+    def _files(self, place: Path) -> list[Part]:
+        try:
+            names = os.listdir(place)
+        except FileNotFoundError:
+            raise _no_such_upload() from None
+        matches = filter(None, map(_PART.fullmatch, names))
+        return [Part(int(match[1]), int(match[2]), match[3]) for match in matches]
+
+    def _place(self, upload_id: str, key: Key) -> Path:
+        place = self._folder / upload_id
+        with suppress(FileNotFoundError, ValueError):
+            if _ID.fullmatch(upload_id) and _target(place)[0] == key:
+                return place
+        raise _no_such_upload()
+
+    @contextmanager
+    def _locked(self, place: Path) -> Iterator[None]:
+        with ExitStack() as held:
+            try:
+                lock = locked_file(place / _LOCK, wait_seconds=_WAIT_SECONDS)
+                is_locked = held.enter_context(lock)
+            except FileNotFoundError:
+                raise _no_such_upload() from None
+            if not is_locked:
+                raise Refusal("SlowDown", "The upload is being completed")
+            yield
+
+
+def idle_uploads(folder: Path) -> Iterator[Unfinished]:
+    """The uploads in *folder* that are over, completed or not."""
+    for path in _uploads(folder):
+        with suppress(FileNotFoundError):
+            if _is_idle(path):
+                size = sum(found.stat().st_size for found in path.iterdir())
+                since = path.stat().st_mtime_ns // 1000
+                yield Unfinished(None, size, since, partial(_remove, path))
+
+
+def _uploads(folder: Path) -> Iterator[Path]:
+    return folder.iterdir() if folder.is_dir() else iter(())
+
+
+def _target(place: Path) -> tuple[Key, str | None]:
+    """The object that an upload becomes, and its declared type. Raises OSError, ValueError."""
+    name, media_type = json.loads((place / _TARGET).read_text())
+    key = parse_key(name)
+    if key is None:
+        raise ValueError("no key")
+    return key, media_type
+
+
+def _is_idle(place: Path) -> bool:
+    # A folder's time is that of its last new file.
+    return time.time() - place.stat().st_mtime > IDLE_SECONDS
+
+
+def _remove(place: Path) -> bool:
+    shutil.rmtree(place, ignore_errors=True)
+    return True
+
+
+def _invalid_part() -> Refusal:
+    return Refusal("InvalidPart", "A part is not here, or its ETag is another one")
+
+
+def _no_such_upload() -> Refusal:
+    return Refusal("NoSuchUpload", "The specified upload does not exist")

@@ -1,0 +1,93 @@
+"""Uploads in parts: what dead ones leave goes, and what an end leaves behind may be repeated."""
+
+import io
+import os
+import time
+
+import pytest
+from support.accounts import ALICE
+from support.services import services_of
+
+from aurora_blobs.disk_space import DiskSpace
+from aurora_blobs.object_api.layout import Key, Kind
+from aurora_blobs.object_api.multipart import IDLE_SECONDS, MultipartUploads, idle_uploads
+from aurora_blobs.object_api.payload import Payload
+from aurora_blobs.object_api.signature import Signed
+
+KEY = Key(Kind.STAGED, ALICE, "abc")
+
+
+@pytest.fixture
+def uploads(tmp_path):
+    return MultipartUploads(tmp_path / "parts", max_bytes=100, space=DiskSpace())
+
+
+def payload(data):
+    signed = Signed("UNSIGNED-PAYLOAD", "", "", b"", "")
+    headers = {"content-length": str(len(data))}
+    return Payload(io.BytesIO(data), headers, signed, skips_sha256=False)
+
+
+def age(folder, seconds):
+    moment = time.time() - seconds
+    os.utime(folder, (moment, moment))
+
+
+def test_parts_of_which_no_more_come_are_collected(uploads, tmp_path):
+    folder = tmp_path / "parts"
+    old, new = (uploads.create(KEY, None, signature) for signature in ("one", "two"))
+    uploads.put(old, KEY, 1, payload(b"part"))
+    age(folder / old, IDLE_SECONDS + 1)
+
+    [found] = idle_uploads(folder)
+
+    assert found.remove()
+    assert [path.name for path in folder.iterdir()] == [new]
+
+
+def test_the_collector_finds_them_by_its_command(objects_app):
+    folder = services_of(objects_app).config.data_folder.parts
+    (folder / ("0" * 64)).mkdir(parents=True)
+    age(folder / ("0" * 64), IDLE_SECONDS + 1)
+
+    done = objects_app.test_cli_runner().invoke(args=["blobs", "gc"])
+
+    assert done.exit_code == 0, done.output
+    assert "parts" in done.output
+    assert list(folder.iterdir()) == []
+
+
+def test_an_end_that_failed_may_be_tried_again_and_one_that_did_not_is_told_again(uploads):
+    upload_id = uploads.create(KEY, "text/plain", "one")
+    part = uploads.put(upload_id, KEY, 1, payload(b"part"))
+    wanted = [(1, part.tag)]
+
+    def fail(stream, size):
+        raise BlockingIOError
+
+    with pytest.raises(BlockingIOError):
+        uploads.complete(upload_id, KEY, wanted, fail)
+    first = uploads.complete(
+        upload_id, KEY, wanted, lambda stream, size: stream.read(size).decode()
+    )
+    second = uploads.complete(upload_id, KEY, wanted, fail)
+
+    assert (first, second) == ("part", "part")
+    assert uploads.media_type(upload_id, KEY) == "text/plain"
+    assert [one for one, _ in uploads.pending()] == []
+
+
+def test_a_part_that_breaks_off_leaves_nothing(uploads, tmp_path):
+    upload_id = uploads.create(KEY, None, "one")
+    broken = Payload(
+        io.BytesIO(b"par"),
+        {"content-length": "4"},
+        Signed("UNSIGNED-PAYLOAD", "", "", b"", ""),
+        skips_sha256=False,
+    )
+
+    with pytest.raises(Exception, match="shorter than its Content-Length"):
+        uploads.put(upload_id, KEY, 1, broken)
+
+    assert uploads.parts(upload_id, KEY) == []
+    assert [path.name for path in (tmp_path / "parts" / upload_id).iterdir()] == ["target"]
