@@ -10,6 +10,7 @@ from support.service_core import blob_of
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import accounts, blobs, invites, removals, sessions, takedowns, tokens
 from aurora_blobs.catalog.invites import Invite
+from aurora_blobs.clock import SKEW
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.storage.disk import DiskBackend
@@ -234,7 +235,7 @@ def test_expired_sessions_tokens_and_counters_are_removed(core):
     with core.database.write() as tx:
         for number in range(1234):
             sessions.add(tx, sessions.Session(f"s{number}", ALICE, "jti", now, now + number))
-            tokens.use_token(tx, ALICE, f"j{number}", now + number, now)
+            tokens.use_token(tx, ALICE, f"j{number}", now + number - SKEW, now)
             tx.run(
                 "INSERT INTO usage_counter VALUES ('uploads', ?, ?, 1)", f"d{number}", now + number
             )
