@@ -15,7 +15,18 @@ from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.accounts.sign_ups import SignUps
-from aurora_blobs.api import admin, blob, envelope, health, identity, images, repo, server, sync
+from aurora_blobs.api import (
+    admin,
+    blob,
+    envelope,
+    health,
+    identity,
+    images,
+    mirror,
+    repo,
+    server,
+    sync,
+)
 from aurora_blobs.auth import Authenticator
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
@@ -88,7 +99,7 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
     app.extensions["aurora_blobs.config"] = config
     app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock)
     envelope.install(app)
-    for view in (admin, blob, health, identity, images, repo, server, sync):
+    for view in (admin, blob, health, identity, images, mirror, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)

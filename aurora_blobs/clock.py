@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 
 log = logging.getLogger(__name__)
 
@@ -14,6 +15,13 @@ _TOLD_SKEW = 30 * 1_000_000  # more is told to the operator
 def system_clock() -> int:
     """Microseconds since the epoch, UTC."""
     return time.time_ns() // 1000
+
+
+def moment(microseconds: int | None) -> str | None:
+    """*microseconds* since the epoch as ISO 8601, UTC, to the second; None for None."""
+    if microseconds is None:
+        return None
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
 class SharedClock:

@@ -53,7 +53,7 @@ class Tally:
     """What is here of one PDS, in numbers.
 
     `due` accounts have a repository to fetch, `failing` ones of them could not be fetched. `wanted`
-    blobs are to be fetched, `refused` ones of them could not be.
+    blobs are named by a record and to be fetched, `refused` ones of them could not be.
     """
 
     accounts: int
@@ -399,10 +399,14 @@ def tally(tx: Transaction, host: str) -> Tally:
                COUNT(a.failure) AS failing,
                (SELECT COUNT(*)
                   FROM upstream_blob w JOIN upstream_account b ON b.did = w.did
-                 WHERE b.host = ?) AS wanted,
+                 WHERE b.host = ?
+                   AND EXISTS (SELECT 1 FROM record_blob r
+                                WHERE r.did = w.did AND r.cid = w.cid)) AS wanted,
                (SELECT COUNT(*)
                   FROM upstream_blob w JOIN upstream_account b ON b.did = w.did
-                 WHERE b.host = ? AND w.failure IS NOT NULL) AS refused
+                 WHERE b.host = ? AND w.failure IS NOT NULL
+                   AND EXISTS (SELECT 1 FROM record_blob r
+                                WHERE r.did = w.did AND r.cid = w.cid)) AS refused
           FROM upstream_account a
          WHERE a.host = ?
         """,

@@ -11,7 +11,8 @@ from aurora_blobs.accounts.sign_ups import MAX_USES
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, moment, show, show_all
+from aurora_blobs.cli.output import Group, show, show_all
+from aurora_blobs.clock import moment
 from aurora_blobs.config_values import parse_seconds, parse_size
 from aurora_blobs.services import services
 

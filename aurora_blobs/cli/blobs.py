@@ -8,7 +8,8 @@ from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Entry, Holding
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, camel_case, moment, printable, show, show_all
+from aurora_blobs.cli.output import Group, camel_case, printable, show, show_all
+from aurora_blobs.clock import moment
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.maintenance.job_log import JobStatus
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid

@@ -11,9 +11,10 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import moment, show, show_all
+from aurora_blobs.cli.output import show, show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.cli.signals import stop_on_signals
+from aurora_blobs.clock import moment
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
 from aurora_blobs.storage.base import Unfinished

@@ -1,16 +1,15 @@
 """``aurora-blobs follow`` keeps what PDSes publish, ``aurora-blobs mirror status`` says how far."""
 
 import logging
-from typing import Any
 
 import click
 from flask.cli import with_appcontext
 
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, errors_in_one_line, moment, properties, show_all
+from aurora_blobs.cli.output import Group, errors_in_one_line, show_all
 from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.mirror.follower import follow as follow_all
-from aurora_blobs.mirror.status import HostStatus, statuses
+from aurora_blobs.mirror.status import statuses
 from aurora_blobs.mirror.stream import check_library
 from aurora_blobs.services import current_config, services
 
@@ -50,17 +49,4 @@ def mirror() -> None:
 def status(as_json: bool) -> None:
     """For each PDS: where its stream is, what is here of it, and what is missing."""
     urls = current_config().follow
-    show_all((_row(found) for found in statuses(services().database, urls)), as_json)
-
-
-def _row(found: HostStatus) -> dict[str, Any]:
-    host = found.host
-    return {
-        "host": host.host,
-        "cursor": host.cursor,
-        "lagSeconds": found.lag_seconds,
-        "lastEventAt": moment(host.event_at),
-        "seenAt": moment(host.seen_at),
-        "listedAt": moment(host.listed_at),
-        **properties(found.tally),
-    }
+    show_all(statuses(services().database, urls), as_json)

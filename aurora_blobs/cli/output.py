@@ -6,7 +6,6 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -81,13 +80,6 @@ def properties(record: Any) -> dict[str, Any]:
 def camel_case(name: str) -> str:
     """*name*, words with spaces or underscores, as a key of JSON."""
     return re.sub("[ _]([a-z])", lambda match: match[1].upper(), name)
-
-
-def moment(microseconds: int | None) -> str | None:
-    """A time of the database as ISO 8601, UTC, to the second."""
-    if microseconds is None:
-        return None
-    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
 def _json(values: Mapping[str, object]) -> str:

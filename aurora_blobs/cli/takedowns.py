@@ -6,7 +6,8 @@ import click
 
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT, Takedown
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import Group, moment, show_all
+from aurora_blobs.cli.output import Group, show_all
+from aurora_blobs.clock import moment
 from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.services import services
 

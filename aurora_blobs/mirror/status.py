@@ -1,24 +1,21 @@
 """How far a mirror is: for each PDS, what was heard of it and what is here of it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict
+from typing import Any
 
 from aurora_blobs.catalog import upstream
-from aurora_blobs.catalog.upstream import Host, Tally
+from aurora_blobs.catalog.upstream import Host
+from aurora_blobs.clock import moment
 from aurora_blobs.db import Database
 
 
-@dataclass(frozen=True, slots=True)
-class HostStatus:
-    """One PDS. `lag_seconds` is what its last event took until it was handled, None before one."""
+def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The status of each PDS of *urls*, as JSON.
 
-    host: Host
-    lag_seconds: float | None
-    tally: Tally
-
-
-def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[HostStatus]:
-    """The status of each PDS of *urls*."""
+    ``lagSeconds`` is what the last event took until it was handled here. Without one it is None, as
+    are times before anything has happened.
+    """
     for url in urls:
         with database.read() as tx:
             host = upstream.find_host(tx, url) or Host(url, None, None, None, None, None)
@@ -26,4 +23,12 @@ def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[HostStatus]:
         lag = None
         if host.event_at is not None and host.handled_at is not None:
             lag = max(host.handled_at - host.event_at, 0) / 1_000_000
-        yield HostStatus(host, lag, tally)
+        yield {
+            "host": host.host,
+            "cursor": host.cursor,
+            "lagSeconds": lag,
+            "lastEventAt": moment(host.event_at),
+            "seenAt": moment(host.seen_at),
+            "listedAt": moment(host.listed_at),
+            **asdict(tally),
+        }

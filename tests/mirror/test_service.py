@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.accounts import ADMIN
+from support.accounts import ADMIN, blob_path
 from support.cids import cid_of
 from support.live_service import becomes
 
@@ -129,7 +129,8 @@ def test_an_account_that_came_back_in_time_is_not_collected(pds, mirror):
     assert mirror.get(CAROL, PHOTO) == PHOTO
 
 
-def test_the_status_says_how_far_it_is(pds, mirror):
+def test_the_status_says_how_far_it_is(pds, open_mirror):
+    mirror = open_mirror(ADMIN_PASSWORD=ADMIN[1]).start()
     publish(pds)
     assert mirror.serves(CAROL, PHOTO)
     lost = {"$type": "com.example.file", "files": [pds.blob(CAROL, b"1"), pds.blob(CAROL, b"2")]}
@@ -138,6 +139,11 @@ def test_the_status_says_how_far_it_is(pds, mirror):
     assert becomes(lambda: status(mirror)["refused"] == 2)
     assert mirror.has_handled(pds)
 
+    answer = mirror.client.get("/xrpc/blue.aurora.mirror.getStatus", auth=ADMIN)
+    refused = mirror.client.get("/xrpc/blue.aurora.mirror.getStatus")
+
+    assert answer.json == {"hosts": [status(mirror)]}
+    assert refused.status_code == 401
     assert status(mirror) == {
         "host": pds.url,
         "cursor": 2,
@@ -158,6 +164,19 @@ def status(mirror):
     done = mirror.client.application.test_cli_runner().invoke(args=["mirror", "status", "--json"])
     assert done.exit_code == 0, done.output
     return json.loads(done.output)
+
+
+def test_what_nginx_may_serve_without_asking_is_hidden_with_its_account(pds, open_mirror):
+    mirror = open_mirror(ACCEL_REDIRECT="/_blobs/").start()
+    publish(pds)
+    assert becomes(lambda: mirror.client.get(blob_path(CAROL, cid_of(PHOTO))).status_code == 200)
+    links = mirror.services.public_links
+    assert list(links.links()) == [(CAROL, cid_of(PHOTO))]
+
+    pds.set_status(CAROL, "deactivated")
+
+    assert becomes(lambda: mirror.get(CAROL, PHOTO) == "RepoDeactivated")
+    assert list(links.links()) == []
 
 
 def test_who_is_no_mirror_follows_nobody(app):
