@@ -15,7 +15,12 @@ from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.catalog.upstream import MISSING
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobServiceError, BlobTooLarge, InvalidRequest, QuotaExceeded
+from aurora_blobs.errors import (
+    STORE_AWAY,
+    BlobServiceError,
+    InsufficientStorage,
+    InvalidRequest,
+)
 from aurora_blobs.intake.decoding import parse_encodings
 from aurora_blobs.mirror.authority import Authority, Doubted, NotItsHost
 from aurora_blobs.mirror.commits import BadCommit
@@ -186,7 +191,9 @@ class CatchUp:
             self._fail(did, str(error))
         except (Doubted, ValueError) as error:
             self._fail(did, str(error))
-        except (InvalidRequest, BlobTooLarge, QuotaExceeded) as error:
+        except (*STORE_AWAY, InsufficientStorage):
+            raise
+        except BlobServiceError as error:
             self._fail(did, error.message)
 
     def _is_new(self, did: str) -> bool:
@@ -236,9 +243,10 @@ class CatchUp:
                     log.info("an event of %s does not fit: %s", did, error)
                     held.needs_repository = True
                 continue
-            self._writer.current(did)
             with self._changed:
                 if not held.events and not held.needs_repository:
+                    # Inside: an event that came between would be neither held nor due.
+                    self._writer.current(did)
                     del self._held[did]
                     return True
         return False

@@ -46,7 +46,6 @@ _LAZY_SECONDS = 1.0  # after which an event that changed nothing is noted
 # A stream that breaks so often at one place has something there that cannot be read.
 _MAX_BREAKS = 3
 _RECONNECT = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, ever longer
-_BUSY_SECONDS = 1.0
 # Of the stream itself: the cursor is of no use, so the stream begins anew.
 _CURSOR_IS_USELESS = ("OutdatedCursor", "FutureCursor")
 
@@ -118,6 +117,7 @@ class Follower:
             stop.wait(_RECONNECT[-1])
 
     def _run(self, stop: threading.Event) -> None:
+        self._upstream.is_stopped = stop.is_set
         with self._database.write() as tx:
             catalog.add_host(tx, self._url)
         run_together(
@@ -159,6 +159,7 @@ class Follower:
 
     def _follow(self, stop: threading.Event) -> None:
         """Handle what comes until the stream ends."""
+        self._lazy = None
         self._upstream.learn_name()
         host = catalog.find_host(self._database.one_shot(), self._url)
         cursor = None if host is None else host.cursor
@@ -173,7 +174,7 @@ class Follower:
             if isinstance(frame, Event):
                 self._handle(frame)
                 self._handled += 1
-            elif frame.name in _CURSOR_IS_USELESS:
+            elif cursor is not None and frame.name in _CURSOR_IS_USELESS:
                 log.warning("%s: %s, so its accounts are listed anew", self._url, frame.name)
                 self._begin_anew()
                 return
@@ -184,15 +185,14 @@ class Follower:
         self._note(now=True)
 
     def _begin_anew(self) -> None:
-        self._lazy = None
         with self._database.write() as tx:
             catalog.forget_cursor(tx, self._url)
 
     def _handle(self, event: Event) -> None:
-        at, self._lazy = Position.of(event), None
+        at = self._lazy = Position.of(event)
         try:
             if event.did is None or self._catch_up.hold(event):
-                self._lazy = at
+                pass
             elif isinstance(event, Commit):
                 if self._writer.commit(event, at):
                     self._fetcher.wake()
@@ -205,8 +205,6 @@ class Follower:
                 self._catch_up.begin(event, at, repository=False, anew=False)
             elif isinstance(event, Unusable):
                 raise BadCommit(event.reason)
-            else:
-                self._lazy = at
         except Doubted as doubt:
             log.info("%s", doubt)
             self._catch_up.begin(event, at, repository=isinstance(event, Status), anew=True)
@@ -219,11 +217,13 @@ class Follower:
         self._note()
 
     def _note(self, *, now: bool = False) -> None:
-        """Note that the stream works, and an event that changed nothing; not each time."""
+        """Note where the stream is, for events that changed nothing, and that it works.
+
+        Not each time. What changes something has noted it already.
+        """
         elapsed = time.monotonic() - self._noted_at
-        lazy = self._lazy
-        if lazy is not None and (now or elapsed > _LAZY_SECONDS):
-            self._writer.note(lazy)
+        if self._lazy is not None and (now or elapsed > _LAZY_SECONDS):
+            self._writer.note(self._lazy)
             self._lazy = None
         elif elapsed > _NOTE_SECONDS:
             with self._database.write() as tx:
@@ -260,7 +260,7 @@ def follow(
     )
 
 
-def run_together(parts: "list[Callable[[threading.Event], None]]", stop: threading.Event) -> None:
+def run_together(parts: list[Callable[[threading.Event], None]], stop: threading.Event) -> None:
     """Run each of *parts* in a thread, until *stop*; the first that raises stops the others."""
     with ThreadPoolExecutor(len(parts)) as pool:
         running = [pool.submit(part, stop) for part in parts]

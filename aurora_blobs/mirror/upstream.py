@@ -3,12 +3,12 @@
 import http.client
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import unquote, urlencode, urlsplit
 
 from aurora_blobs.auth.fetch import FetchFailed, opened
 from aurora_blobs.config_values import is_loopback
@@ -58,13 +58,15 @@ class Refused(Exception):
 class Upstream:
     """The PDS at *url*, of the operator's settings: any address, http as well.
 
-    `names` are the hosts that a DID document may call it.
+    `names` are the hosts that a DID document may call it. When `is_stopped`, no body comes any
+    more.
     """
 
     def __init__(self, url: str) -> None:
         self.url = url
         host = urlsplit(url).hostname or ""
         self.names = frozenset({host})
+        self.is_stopped: Callable[[], bool] = lambda: False
         self._rests_until = 0.0
         self._failures = 0
         self._is_ours = url.startswith("http://") or is_loopback(host)
@@ -90,7 +92,7 @@ class Upstream:
         if self._is_ours:
             did = self._json("com.atproto.server.describeServer").get("did")
             if isinstance(did, str) and did.startswith("did:web:"):
-                self.names |= {did.removeprefix("did:web:")}
+                self.names |= {unquote(did.removeprefix("did:web:"))}
 
     def accounts(self, cursor: str) -> tuple[list[Listed], str]:
         """A page of all accounts after *cursor*, and the cursor of the next one; '' at the end.
@@ -114,13 +116,13 @@ class Upstream:
             raise FetchFailed(f"{self.url}: getRepoStatus: {error}") from None
 
     @contextmanager
-    def repository(self, did: str, max_bytes: int) -> Iterator[http.client.HTTPResponse]:
+    def repository(self, did: str, max_bytes: int) -> Iterator["Body"]:
         """The CAR file of *did*. Raises FetchFailed, Refused."""
         with self._answer("com.atproto.sync.getRepo", max_bytes, did=did) as answer:
             yield answer
 
     @contextmanager
-    def blob(self, did: str, cid: str, max_bytes: int) -> Iterator[http.client.HTTPResponse]:
+    def blob(self, did: str, cid: str, max_bytes: int) -> Iterator["Body"]:
         """The bytes of a blob, which nobody has checked. Raises FetchFailed, Refused."""
         with self._answer("com.atproto.sync.getBlob", max_bytes, did=did, cid=cid) as answer:
             yield answer
@@ -133,9 +135,7 @@ class Upstream:
         return found
 
     @contextmanager
-    def _answer(
-        self, method: str, max_bytes: int, **given: Any
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _answer(self, method: str, max_bytes: int, **given: Any) -> Iterator["Body"]:
         query = f"?{urlencode(given)}" if given else ""
         with opened(
             f"{self.url}/xrpc/{method}{query}",
@@ -150,7 +150,22 @@ class Upstream:
             if answer.status != 200:
                 raise _refusal(answer)
             self._failures = 0
-            yield answer
+            yield Body(answer, self.is_stopped)
+
+
+class Body:
+    """The body of an answer, of *length* bytes if it says so, until *is_stopped*."""
+
+    def __init__(self, answer: http.client.HTTPResponse, is_stopped: Callable[[], bool]) -> None:
+        self.headers = answer.headers
+        self.length = answer.length
+        self._answer = answer
+        self._is_stopped = is_stopped
+
+    def read(self, size: int, /) -> bytes:
+        if self._is_stopped():
+            raise OSError("the follower is stopped")
+        return self._answer.read(size)
 
 
 def _listed(found: Any) -> Listed | None:
@@ -182,7 +197,7 @@ def _pause(headers: Message) -> int | None:
     return None
 
 
-def _parsed(answer: http.client.HTTPResponse) -> dict[str, Any] | None:
+def _parsed(answer: http.client.HTTPResponse | Body) -> dict[str, Any] | None:
     try:
         found = json.loads(answer.read(_MAX_ANSWER))
     except (OSError, http.client.HTTPException, ValueError, RecursionError):

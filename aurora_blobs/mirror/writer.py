@@ -74,7 +74,6 @@ class Writer:
             raise BadCommit("nothing is here of it")
         # What is due is fetched in its time, and has this commit in it.
         if event.rev <= known.rev or (known.due_at is not None and at is not None):
-            self.note(at)
             return False
         self.check_rev(event.rev)
         if event.since != known.rev or event.prev_data is None:
@@ -105,8 +104,6 @@ class Writer:
             with self._database.write() as tx:
                 self._set_rev(tx, signed)
                 self._advance(tx, at)
-        else:
-            self.note(at)
 
     def status(self, event: Status, at: Position | None) -> None:
         """The account is active or not; believed of the PDS that its identity names.
@@ -205,11 +202,10 @@ class Writer:
         if missing:
             self._want(did, missing)
 
-    def note(self, at: Position | None) -> None:
+    def note(self, at: Position) -> None:
         """An event was handled and changed nothing."""
-        if at is not None:
-            with self._database.write(Spend.HALF) as tx:
-                self._advance(tx, at)
+        with self._database.write(Spend.HALF) as tx:
+            self._advance(tx, at)
 
     def check_rev(self, rev: str) -> None:
         """Raise BadCommit if *rev* lies in the future."""

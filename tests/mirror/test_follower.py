@@ -1,5 +1,8 @@
 """What a PDS publishes is here, and what it hides is hidden, whatever happens in between."""
 
+import threading
+import time
+
 import pytest
 from support.accounts import ADMIN, take_down
 from support.cids import cid_of
@@ -256,6 +259,46 @@ def test_a_stream_that_ends_is_opened_again(pds, mirror):
 
     assert mirror.serves(CAROL, OTHER)
     assert pds.streams == [None, "1"]
+
+
+def test_a_pds_that_calls_every_cursor_outdated_is_followed_nevertheless(pds, mirror):
+    pds.oldest = 10**6
+    pds.send_notice("OutdatedCursor")
+    published(pds)
+    assert mirror.serves(CAROL, PHOTO)
+    assert mirror.has_handled(pds)
+    pds.hang_up()
+    assert becomes(lambda: len(pds.streams) == 3)
+
+    published(pds, data=OTHER, path="com.example.file/two")
+
+    assert mirror.serves(CAROL, OTHER)
+    assert pds.streams == [None, "1", None]
+
+
+def test_a_stop_waits_for_no_blob_that_is_still_coming(pds, mirror):
+    comes = threading.Event()
+
+    def slowly(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n")
+        while not ends.wait(0.05):
+            handler.wfile.write(bytes(2**20))
+            comes.set()
+
+    ends = threading.Event()
+    pds.add(CAROL)
+    value = record(pds, PHOTO)
+    pds.blobs[CAROL, cid_of(PHOTO)] = slowly
+    pds.write(CAROL, {PATH: value})
+    assert comes.wait(20)
+
+    began = time.monotonic()
+    mirror.stop()
+    took = time.monotonic() - began
+    ends.set()
+
+    assert took < 8
+    assert list(mirror.services.config.data_folder.spool.iterdir()) == []
 
 
 def test_notices_and_events_of_an_unknown_kind_are_passed_over(pds, mirror):
