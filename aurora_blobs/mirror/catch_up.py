@@ -263,7 +263,9 @@ class CatchUp:
         known = catalog.find(self._database.one_shot(), did)
         if known is not None:
             pause = pause_seconds(ACCOUNT, known.tries)
-            log.warning("%s cannot catch up, next try in %d s: %s", did, pause, reason)
+            # A PDS may list any number of accounts that are none.
+            level = logging.INFO if known.rev is None else logging.WARNING
+            log.log(level, "%s cannot catch up, next try in %d s: %s", did, pause, reason)
             self._writer.failed(did, pause, reason)
 
     def _release(self, did: str, held: _Held) -> None:

@@ -68,3 +68,22 @@ def test_a_list_of_accounts_has_so_many_bytes_and_no_more(pds, mirror):
     assert mirror.serves(DAVE, b"a photo")
     assert becomes(lambda: sum("listRepos" in path for path in pds.asked) > 2)
     assert mirror.account(CAROL) is None
+
+
+def test_accounts_that_are_none_hold_up_no_other_and_are_no_accounts_here(pds, mirror):
+    letters = "abcdefghijklmnopqrstuvwxyz234567"
+    names = [
+        f"did:plc:{'a' * 21}{''.join(letters[number >> shift & 31] for shift in (10, 5, 0))}"
+        for number in range(3000)
+    ]
+    listed = [{"did": did, "rev": "3l2u4tmtpqc2a", "active": True} for did in names]
+    pds.answers["com.atproto.sync.listRepos"] = lambda handler: send(handler, {"repos": listed})
+    mirror.services.clock.advance(25 * 3600)
+    assert becomes(lambda: mirror.account(names[-1]) is not None, 20)
+    pds.add(CAROL)
+
+    blob = pds.blob(CAROL, b"a photo")
+    pds.write(CAROL, {"com.example.file/1": {"$type": "com.example.file", "file": blob}})
+
+    assert mirror.serves(CAROL, b"a photo", 5)
+    assert [account.did for account in mirror.services.accounts.all()] == [CAROL]
