@@ -7,6 +7,7 @@ from importlib import import_module, resources
 from inspect import signature
 
 import pytest
+from support.statements import statements_of_catalog
 
 from aurora_blobs.db.sqlite import add_functions
 
@@ -55,3 +56,11 @@ def test_no_column_but_a_single_one_is_taken_by_its_number(module):
     ]
 
     assert set(taken) <= {"row[0]"}
+
+
+def test_no_text_in_a_statement_looks_like_a_placeholder():
+    """On PostgreSQL each ``?`` becomes a number."""
+    texts = [(name, text) for name, sql in statements_of_catalog() for text in sql.split("'")[1::2]]
+
+    assert len(texts) > 10
+    assert [name for name, text in texts if "?" in text] == []

@@ -24,6 +24,7 @@ from aurora_blobs.db import (
     blob_key,
     open_database,
     postgresql,
+    row_key,
     seam,
 )
 from aurora_blobs.errors import DatabaseError, ServiceBusy
@@ -415,12 +416,30 @@ def test_rows_are_read_when_they_are_taken(tally):
     assert value(tally) == 0
 
 
+def test_the_rows_of_every_table_are_looked_at(database):
+    """But the version's, those of counters, which need no key, and those of jobs by family."""
+    with database.read() as tx:
+        tables = tx.all(
+            """
+            SELECT t.tablename
+              FROM pg_tables t
+             WHERE t.schemaname = 'public'
+               AND NOT EXISTS (SELECT 1 FROM pg_trigger g
+                                WHERE g.tgrelid = t.tablename::regclass AND g.tgname LIKE 'keys_%')
+             ORDER BY t.tablename
+            """
+        )
+
+    assert tables == [("job",), ("lease",), ("schema_version",), ("usage_counter",)]
+
+
 @pytest.mark.parametrize(
     "key, statement",
     [
         (account_key(BOB), "UPDATE account SET rev = '2' WHERE did = ?"),
         (account_key(ALICE), "DELETE FROM blob_metadata WHERE creator_did = ?"),
         (blob_key(cid_of(b"of alice")), "DELETE FROM blob_metadata WHERE creator_did = ?"),
+        (row_key("identity", BOB), "INSERT INTO identity (did, fetched_at) VALUES (?, 0)"),
     ],
 )
 def test_a_row_that_is_changed_without_its_key_is_found_by_the_tests(core, key, statement):

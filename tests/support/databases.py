@@ -187,7 +187,7 @@ INSERT INTO total (name, bytes) VALUES ('derivative', 0);
 """
 
 # A row that is changed without the lock of its key, or that of everything, fails. The keys of a row
-# are pairs of a kind in db/keys.py and a column.
+# are pairs of a kind in db/keys.py and a column, or TABLE/COLUMN/... of `row_key`.
 _KEYS_ASSERTED = """
 CREATE FUNCTION has_lock(number BIGINT) RETURNS BOOLEAN LANGUAGE plpgsql AS $$
 DECLARE
@@ -204,19 +204,34 @@ BEGIN
     RETURN current_setting(known);
 END $$;
 
+CREATE FUNCTION key_name(changed JSONB, described TEXT) RETURNS BYTEA LANGUAGE plpgsql AS $$
+DECLARE
+    name BYTEA := convert_to(split_part(described, '/', 1), 'UTF8');
+    part TEXT;
+BEGIN
+    IF changed ? described THEN
+        RETURN convert_to(changed ->> described, 'UTF8');
+    END IF;
+    FOREACH part IN ARRAY (string_to_array(described, '/'))[2:] LOOP
+        name := name || '\\x00'::BYTEA || convert_to(changed ->> part, 'UTF8');
+    END LOOP;
+    RETURN name;
+END $$;
+
 CREATE FUNCTION assert_keys() RETURNS TRIGGER LANGUAGE plpgsql AS $$
 DECLARE
     changed JSONB;
     kind BIGINT;
-    name TEXT;
+    name BYTEA;
 BEGIN
     IF NOT has_lock(0) THEN
         changed := to_jsonb(CASE WHEN TG_OP = 'DELETE' THEN OLD ELSE NEW END);
         FOR i IN 0 .. TG_NARGS / 2 - 1 LOOP
             kind := TG_ARGV[2 * i];
-            name := changed ->> TG_ARGV[2 * i + 1];
-            IF NOT has_lock(kind << 56 | ('x' || encode(substr(
-                    sha256(convert_to(name, 'UTF8')), 1, 7), 'hex'))::BIT(56)::BIGINT) THEN
+            name := key_name(changed, TG_ARGV[2 * i + 1]);
+            IF NOT has_lock(
+                kind << 56 | ('x' || encode(substr(sha256(name), 1, 7), 'hex'))::BIT(56)::BIGINT
+            ) THEN
                 RAISE EXCEPTION '% of % without the key % of %', TG_OP, TG_TABLE_NAME, kind, name;
             END IF;
         END LOOP;
@@ -245,15 +260,23 @@ BEGIN
         ['blob_start', 'INSERT OR UPDATE OR DELETE', '2, cid'],
         ['removal', 'INSERT OR UPDATE OR DELETE', '2, cid'],
         ['hiding', 'INSERT OR UPDATE OR DELETE', '2, cid'],
+        ['seen_token', 'INSERT OR UPDATE', '3, seen_token/issuer/jti'],
+        ['identity', 'INSERT OR UPDATE', '3, identity/did'],
+        ['derivative', 'INSERT OR UPDATE OR DELETE', '3, derivative'],
+        ['total', 'INSERT OR UPDATE OR DELETE', '3, derivative'],
         -- Only without keys.
+        ['upstream_host', 'INSERT OR UPDATE OR DELETE', '0, host'],
+        ['upstream_account', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['upstream_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],
         ['store', 'INSERT OR UPDATE OR DELETE', '0, kind'],
         ['job_run', 'INSERT OR UPDATE OR DELETE', '0, job'],
         ['invite_code', 'INSERT OR UPDATE OR DELETE', '0, code']
     ] LOOP
         EXECUTE format(
-            'CREATE TRIGGER %I AFTER %s ON %I FOR EACH ROW EXECUTE FUNCTION assert_keys(%s)',
-            replace('keys_' || rule[2], ' ', '_'), rule[2], rule[1], rule[3]);
+            'CREATE TRIGGER %I AFTER %s ON %I FOR EACH ROW EXECUTE FUNCTION assert_keys(''%s'')',
+            replace('keys_' || rule[2], ' ', '_'), rule[2], rule[1],
+            replace(rule[3], ', ', ''', '''));
     END LOOP;
 END $$;
 """
