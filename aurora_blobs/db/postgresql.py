@@ -16,7 +16,7 @@ from weakref import WeakSet
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.pq import ConnStatus, ExecStatus, TransactionStatus
+from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
 from aurora_blobs.config import ConfigError
@@ -69,6 +69,7 @@ _FETCHED = 16  # rows at a time of `Transaction.each`; a record has up to 1 MiB
 _GONE = re.compile(r"08...|57P..|53300|25P03|25006")
 _PASSING = re.compile(r"40...|53[24]..|55P03|57014")
 _DISK_FULL = "53100"
+_READ_ONLY = b"25006"  # another server has taken this one's place
 
 _Result = TypeVar("_Result")
 
@@ -86,6 +87,7 @@ class _Session:
         # Of each statement that came, and its types: its name once it is prepared, else b"".
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._numbers = count()
+        self._is_of_no_use = False
 
     @property
     def status(self) -> int:
@@ -93,7 +95,8 @@ class _Session:
 
     @property
     def is_lost(self) -> bool:
-        return self._server.status != ConnStatus.OK
+        """Whether the server is known to be gone, or to take no changes any more."""
+        return self._is_of_no_use or self._server.status != ConnStatus.OK
 
     def close(self) -> None:
         self.connection.close()
@@ -119,7 +122,9 @@ class _Session:
 
     def _checked(self, result: PGresult) -> PGresult:
         if result.status not in _DONE:
-            if self.is_lost:
+            state = result.error_field(DiagnosticField.SQLSTATE)
+            self._is_of_no_use = state in (None, _READ_ONLY)
+            if state is None:  # libpq's own: the server went away in the middle
                 raise psycopg.OperationalError(result.get_error_message())
             raise psycopg.errors.error_from_result(result)
         return result
@@ -372,11 +377,11 @@ class PostgresqlDatabase(Database):
 
     def _take_back(self, session: _Session) -> None:
         try:
-            if session.status in _OPEN:
+            if session.status in _OPEN and not session.is_lost:
                 session.script(b"ROLLBACK")
         except psycopg.Error as error:
             log.info("a connection to the database was lost: %s", _first_line(error))
-        if session.status == TransactionStatus.IDLE:
+        if session.status == TransactionStatus.IDLE and not session.is_lost:
             self._idle.append(session)
         else:
             session.close()

@@ -1,8 +1,12 @@
 """What is PostgreSQL's own: its locks, its connections, and what goes wrong with a server."""
 
 import contextlib
+import os
+import signal
+import socket
 import threading
 import time
+from collections import Counter
 from urllib.parse import quote
 
 import pytest
@@ -36,6 +40,22 @@ END_ALL = """
       FROM pg_stat_activity
      WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+
+
+def end_by_the_server(url):
+    """Each session is told why, and ends."""
+    execute(url, END_ALL)
+
+
+def cut(url):
+    """Each connection of this process to a server is over, without a word."""
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError), socket.socket(fileno=os.dup(int(name))) as connection:
+            if ".s.PGSQL." in str(connection.getpeername()):
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+lost = pytest.mark.parametrize("lose", [end_by_the_server, cut])
 KEYS = {
     "nothing": (),
     "alice": (account_key("did:web:alice.test"),),
@@ -138,7 +158,8 @@ def test_a_writer_sees_what_the_one_before_it_has_committed(tally, opened):
     assert seen == [7]
 
 
-def test_connections_that_were_lost_are_replaced_without_a_failure(tally, url):
+@lost
+def test_connections_that_were_lost_are_replaced_without_a_failure(tally, url, lose):
     def all_at_once():
         with tally.read() as tx:
             barrier.wait(20)
@@ -147,30 +168,32 @@ def test_connections_that_were_lost_are_replaced_without_a_failure(tally, url):
     barrier = threading.Barrier(4)
     assert in_threads(all_at_once, 4) == []
 
-    execute(url, END_ALL)
+    lose(url)
     assert tally.one_shot().one("SELECT value FROM tally") == (0,)
-    execute(url, END_ALL)
+    lose(url)
     assert value(tally) == 0
-    execute(url, END_ALL)
+    lose(url)
     add(tally)
 
     assert value(tally) == 1
 
 
-def test_a_transaction_whose_connection_is_lost_is_worth_another_try(tally, url):
+@lost
+def test_a_transaction_whose_connection_is_lost_is_worth_another_try(tally, url, lose):
     with pytest.raises(ServiceBusy) as refusal, tally.write() as tx:
         tx.run("UPDATE tally SET value = 7")
-        execute(url, END_ALL)
+        lose(url)
         tx.one("SELECT value FROM tally")
 
     assert refusal.value.retry_after > 0
     assert value(tally) == 0
 
 
-def test_a_commit_without_an_answer_is_worth_another_try(tally, opened, url):
+@lost
+def test_a_commit_without_an_answer_is_worth_another_try(tally, opened, url, lose):
     @contextlib.contextmanager
     def lost_at_the_commit(tx):
-        execute(url, END_ALL)
+        lose(url)
         yield
 
     with (
@@ -180,6 +203,34 @@ def test_a_commit_without_an_answer_is_worth_another_try(tally, opened, url):
         tx.run("UPDATE tally SET value = 7")
 
     assert value(tally) == 0
+
+
+def test_a_server_that_crashes_fails_nobody_for_good_and_loses_no_commit(tally, url):
+    """All of its processes end at once, and it recovers by itself."""
+    database = open_database(url, durable=True)
+    counts = Counter()
+    until = time.monotonic() + 4
+
+    def add_again_and_again():
+        while time.monotonic() < until:
+            try:
+                add(database)
+                counts["added"] += 1
+            except ServiceBusy:
+                counts["busy"] += 1
+                time.sleep(0.05)
+
+    (process,) = database.one_shot().one("SELECT pg_backend_pid()")
+    timer = threading.Timer(1, os.kill, (process, signal.SIGQUIT))
+    timer.start()
+    errors = in_threads(add_again_and_again, 6)
+    timer.join()
+    database.close()
+
+    assert errors == []
+    assert counts["busy"] > 0
+    # A commit whose answer was lost may have happened: one of each thread.
+    assert counts["added"] <= value(tally) <= counts["added"] + 6
 
 
 def test_a_transaction_of_which_a_statement_failed_is_not_committed(tally):
