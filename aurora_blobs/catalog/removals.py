@@ -47,6 +47,17 @@ def begin(tx: Transaction, names: Collection[str], now: int) -> list[Removal]:
     return begun
 
 
+def begin_again(tx: Transaction, removal: Removal, now: int) -> Removal | None:
+    """Begin *removal*, which broke off, for oneself as well; None if it has ended by now.
+
+    Whoever began it may end it at any time, and does not wait for others who remove the same.
+    """
+    if tx.one("SELECT 1 FROM removal WHERE id = ?", removal.id) is None:
+        return None
+    [own] = begin(tx, [removal.name], now)
+    return own
+
+
 def end(tx: Transaction, ended: Collection[Removal]) -> None:
     """Forget *ended*. For whoever began them, once the store has answered."""
     for removal in ended:

@@ -311,9 +311,14 @@ class Collector:
             yield found, partial(self._sweep, removal)
 
     def _sweep(self, removal: Removal) -> bool:
+        keys = (blob_key(cid_of_name(removal.name)),)
+        with self._database.write(Spend.ALL, keys=keys) as tx:
+            own = removals.begin_again(tx, removal, self._clock())
+        if own is None:
+            return False
         self._backend.delete(removal.name)
-        key = blob_key(cid_of_name(removal.name))
-        with self._database.write(Spend.ALL, keys=(key,)) as tx:
+        with self._database.write(Spend.ALL, keys=keys) as tx:
+            removals.end(tx, [own])
             removals.sweep(tx, removal, self._clock())
         return True
 

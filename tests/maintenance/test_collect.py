@@ -5,6 +5,7 @@ from itertools import zip_longest
 import pytest
 from support.accounts import ALICE, BOB
 from support.backends import UnfinishedUploadBackend
+from support.cids import cid_of
 from support.service_core import blob_of
 
 from aurora_blobs.blobs.upload import Incoming
@@ -315,6 +316,26 @@ def test_a_removal_that_broke_off_is_ended_once_and_keeps_a_name_that_could_come
     assert collect(core) == []
     with core.database.read() as tx:
         assert tx.one("SELECT COUNT(*) FROM removal") == (kept,)
+
+
+def test_a_collector_that_comes_late_to_a_removal_takes_nothing_that_came_since(core):
+    """Whoever began the removal has ended it, and the content was uploaded again."""
+
+    class Late(DiskBackend):
+        def delete(self, name):
+            with core.database.write() as tx:
+                removals.end(tx, begun)
+            uploaded.append(core.upload(b"one"))
+            super().delete(name)
+
+    uploaded = []
+    with core.database.write() as tx:
+        begun = removals.begin(tx, [cid_of(b"one")], core.clock())
+
+    list(core.collector(backend=Late(core.backend.root, durable=False)).run())
+
+    assert core.read(uploaded[0]) == b"one"
+    assert collect(core) == []
 
 
 def test_an_account_is_deleted_in_steps_that_block_no_one(core):
