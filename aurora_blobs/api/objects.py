@@ -107,9 +107,10 @@ def _refuse_other_buckets() -> Response | None:
 
 @bp.errorhandler(BlobServiceError)
 def _refused(error: BlobServiceError) -> Response:
-    if error.status >= 500:
+    refusal = refusal_of(error)
+    if refusal.status >= 500 and refusal.error != "NotImplemented":
         log.warning("%s %s: %s", request.method, request.path, error.message)
-    return _error_response(refusal_of(error))
+    return _error_response(refusal)
 
 
 @bp.errorhandler(Exception)

@@ -3,6 +3,7 @@
 https://docs.aws.amazon.com/AmazonS3/latest/API/
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from xml.parsers import expat
 from xml.sax.saxutils import escape
@@ -15,6 +16,8 @@ MAX_PARTS = 10_000
 MAX_BYTES = 4 * 1024 * 1024
 _MAX_DEPTH = 4
 _MAX_TEXT = 4096  # characters of one element
+# What XML cannot have, escaped or not: https://www.w3.org/TR/xml/#charsets
+_NO_CHARACTER = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 
 Content = str | Iterable["tuple[str, Content]"]
@@ -64,7 +67,7 @@ def parse_completion(data: bytes) -> list[tuple[int, str]]:
 
 def _written(content: Content) -> Iterator[str]:
     if isinstance(content, str):
-        yield escape(content)
+        yield escape(_NO_CHARACTER.sub("\ufffd", content))
         return
     for name, inner in content:
         yield f"<{name}>{''.join(_written(inner))}</{name}>"

@@ -12,6 +12,8 @@ from support.http_client import HttpClient
 from support.live_service import becomes
 from support.object_api import BUCKET, object_service, pds_settings, s3_client
 from support.reference_pds import ReferencePds
+from support.s3_access import BUCKET as STORE_BUCKET
+from support.s3_access import KEYS
 
 pytestmark = pytest.mark.live
 
@@ -27,17 +29,32 @@ class PdsClient(HttpClient):
 
 
 @pytest.fixture(scope="module")
-def scene(tmp_path_factory):
+def on_s3(s3_server):
+    """Settings of a service whose own store is in S3."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in KEYS.items():
+            patch.setenv(name, value)
+        yield {
+            "AURORA_BLOBS_STORAGE": "s3",
+            "AURORA_BLOBS_S3_BUCKET": STORE_BUCKET,
+            "AURORA_BLOBS_S3_PREFIX": "on-objects/",
+            "AURORA_BLOBS_S3_ENDPOINT_URL": s3_server.url,
+            "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
+        }
+
+
+@pytest.fixture(scope="module", params=["disk", "s3"])
+def scene(request, tmp_path_factory):
     """The ``service``, the ``pds`` on it and its ``client``; ``bucket`` lists what is in it."""
     folder = tmp_path_factory.mktemp("objects")
-    with object_service(folder / "service") as service:
+    stores = {"disk": dict, "s3": lambda: request.getfixturevalue("on_s3")}
+    with object_service(folder / "service", **stores[request.param]()) as service:
         url = f"http://127.0.0.1:{service.port}"
         settings = pds_settings(url) | {
             "BLOB_UPLOAD_LIMIT": str(300 * 2**20),
             "PDS_BLOBSTORE_S3_UPLOAD_TIMEOUT_MS": "300000",  # on a busy machine
         }
         with ReferencePds(folder / "pds", "http://localhost", **settings) as pds:
-            client = PdsClient(pds.facts["port"])
             s3 = s3_client(url)
 
             def bucket(prefix=""):
@@ -45,7 +62,10 @@ def scene(tmp_path_factory):
                 return [found["Key"] for page in pages for found in page.get("Contents", [])]
 
             yield SimpleNamespace(
-                service=service, pds=pds, client=client, bucket=bucket, facts=pds.facts
+                service=service,
+                client=PdsClient(pds.facts["port"]),
+                bucket=bucket,
+                facts=pds.facts,
             )
 
 

@@ -75,6 +75,6 @@ def test_another_document_is_refused(data):
 
 
 def test_what_is_written_is_escaped():
-    assert document("Error", [("Message", "<a> & b")]).endswith(
-        b"<Error><Message>&lt;a&gt; &amp; b</Message></Error>"
+    assert document("Error", [("Message", "<a> & b\0")]).endswith(
+        b"<Error><Message>&lt;a&gt; &amp; b\xef\xbf\xbd</Message></Error>"
     )
