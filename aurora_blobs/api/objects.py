@@ -16,7 +16,6 @@ from werkzeug.exceptions import HTTPException
 
 from aurora_blobs.api.envelope import failed
 from aurora_blobs.api.serving import blob_response
-from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.object_api import listing
@@ -28,7 +27,7 @@ from aurora_blobs.object_api.documents import (
     parse_completion,
     parse_deletion,
 )
-from aurora_blobs.object_api.layout import MAX_KEY_BYTES, Key, parse_key
+from aurora_blobs.object_api.layout import MAX_KEY_BYTES, Key, etag_of, parse_key
 from aurora_blobs.object_api.multipart import MultipartUploads
 from aurora_blobs.object_api.objects import Body, Objects
 from aurora_blobs.object_api.payload import Payload
@@ -201,7 +200,7 @@ def _declared_type(call: Call) -> str | None:
 
 def _get(call: Call) -> Response:
     entry = _objects().find(call.meant())
-    response = blob_response(entry, public=False, may_redirect=False)
+    response = blob_response(entry, public=False, etag=etag_of(entry.cid), may_redirect=False)
     response.headers["Last-Modified"] = format_date_time(entry.created_at / 1_000_000)
     asks_checksum = call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     if asks_checksum and response.status_code == 200:
@@ -220,7 +219,7 @@ def _put(call: Call) -> Response:
     entry = _objects().put(
         key, Body(payload, payload.size, _declared_type(call), call.signed.payload_digest)
     )
-    return _empty(200, ETag=_etag(entry))
+    return _empty(200, ETag=etag_of(entry.cid))
 
 
 def _copy(call: Call) -> Response:
@@ -238,7 +237,7 @@ def _copy(call: Call) -> Response:
     entry = _objects().copy(found, call.written())
     return _xml(
         "CopyObjectResult",
-        [("LastModified", _moment(entry.created_at)), ("ETag", _etag(entry))],
+        [("LastModified", _moment(entry.created_at)), ("ETag", etag_of(entry.cid))],
     )
 
 
@@ -274,7 +273,7 @@ def _put_part(call: Call) -> Response:
     if not (number.isascii() and number.isdigit() and len(number) < 6):
         raise Refusal("InvalidArgument", "partNumber has to be a number")
     part = _uploads().put(call.query["uploadId"], call.written(), int(number), _payload(call))
-    return _empty(200, ETag=f'"{part.tag}"')
+    return _empty(200, ETag=part.etag)
 
 
 def _list_parts(call: Call) -> Response:
@@ -284,7 +283,7 @@ def _list_parts(call: Call) -> Response:
             "Part",
             [
                 ("PartNumber", str(part.number)),
-                ("ETag", f'"{part.tag}"'),
+                ("ETag", part.etag),
                 ("Size", str(part.size)),
             ],
         )
@@ -316,7 +315,7 @@ def _complete_upload(call: Call) -> Response:
         return _objects().put(key, Body(stream, size, declared_type)).cid
 
     cid = uploads.complete(upload_id, key, wanted, store)
-    return _xml("CompleteMultipartUploadResult", [*_target(call), ("ETag", f'"{cid}"')])
+    return _xml("CompleteMultipartUploadResult", [*_target(call), ("ETag", etag_of(cid))])
 
 
 def _abort_upload(call: Call) -> Response:
@@ -370,7 +369,7 @@ def _list(call: Call) -> Response:
                 [
                     ("Key", encode(row.name)),
                     ("LastModified", _moment(row.listed.created_at)),
-                    ("ETag", f'"{row.listed.cid}"'),
+                    ("ETag", etag_of(row.listed.cid)),
                     ("Size", str(row.listed.size)),
                     ("StorageClass", "STANDARD"),
                 ],
@@ -421,10 +420,6 @@ def _refuse_conditions(call: Call) -> None:
 
 def _target(call: Call) -> list[tuple[str, Content]]:
     return [("Bucket", str(services().config.object_api_bucket)), ("Key", call.name)]
-
-
-def _etag(entry: Entry) -> str:
-    return f'"{entry.cid}"'
 
 
 def _moment(microseconds: int) -> str:

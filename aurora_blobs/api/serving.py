@@ -45,17 +45,19 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
     return entry, requester is None
 
 
-def blob_response(entry: Entry, *, public: bool, may_redirect: bool = True) -> Response:
+def blob_response(
+    entry: Entry, *, public: bool, etag: str | None = None, may_redirect: bool = True
+) -> Response:
     """The answer to a GET or HEAD of *entry*, by the request's conditions and Range.
 
-    Shared caches may keep it if it is *public*. Unless it *may_redirect*, the client is never sent
-    elsewhere for the bytes. werkzeug's conditional responses are not used: they
-    read a part in Python, 8 KiB at a time.
+    Shared caches may keep it if it is *public*. Its *etag* is that of the CID unless given. Unless
+    it *may_redirect*, the client is never sent elsewhere for the bytes. werkzeug's conditional
+    responses are not used: they read a part in Python, 8 KiB at a time.
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
     environ = request.environ
-    etag = f'"{entry.cid}"'
+    etag = etag or f'"{entry.cid}"'
     if "HTTP_IF_MATCH" in environ and not is_listed(environ["HTTP_IF_MATCH"], etag):
         raise PreconditionFailed()
     headers = {

@@ -49,7 +49,10 @@ def parse_deletion(data: bytes) -> tuple[list[str], bool]:
 
 
 def parse_completion(data: bytes) -> list[tuple[int, str]]:
-    """Number and ETag of each part of a CompleteMultipartUpload, in their order. Raises Refusal."""
+    """Number and ETag of each part of a CompleteMultipartUpload, in their order.
+
+    An ETag is in quotes, whether the client has them or not. Raises Refusal.
+    """
     parts: list[tuple[int, str]] = []
     for path, fields in _elements(data, "CompleteMultipartUpload", ("Part",), MAX_PARTS):
         if path != "Part":
@@ -59,7 +62,7 @@ def parse_completion(data: bytes) -> list[tuple[int, str]]:
             raise _malformed()
         if parts and int(number) <= parts[-1][0]:
             raise Refusal("InvalidPartOrder", "The parts have to be in ascending order")
-        parts.append((int(number), tag.strip().strip('"')))
+        parts.append((int(number), '"' + tag.strip().strip('"') + '"'))
     if not parts:
         raise _malformed()
     return parts

@@ -34,6 +34,14 @@ REFERENCE = Layout({kind.value: kind for kind in Kind})
 LAYOUTS = (REFERENCE,)
 
 
+def etag_of(name: str) -> str:
+    """The entity tag of what *name*, a CID or hash, names.
+
+    Clients take one without a hyphen for the MD5 of the bytes, and compare it.
+    """
+    return f'"{name}-1"'
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """An object of the account *did*; *name* is a CID unless it is staged."""

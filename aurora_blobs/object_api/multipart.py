@@ -23,7 +23,7 @@ from aurora_blobs.errors import BlobTooLarge
 from aurora_blobs.intake.body import Reader
 from aurora_blobs.intake.stale_files import locked_file
 from aurora_blobs.object_api.documents import MAX_PARTS
-from aurora_blobs.object_api.layout import Key, parse_key
+from aurora_blobs.object_api.layout import Key, etag_of, parse_key
 from aurora_blobs.object_api.payload import Payload
 from aurora_blobs.object_api.refusals import Refusal
 from aurora_blobs.storage.base import Unfinished
@@ -46,6 +46,10 @@ class Part:
     number: int
     size: int
     tag: str
+
+    @property
+    def etag(self) -> str:
+        return etag_of(self.tag)
 
     @property
     def file_name(self) -> str:
@@ -155,7 +159,7 @@ class MultipartUploads:
         wanted: Sequence[tuple[int, str]],
         store: Callable[[Reader, int], str],
     ) -> str:
-        """Have *store* take the bytes of the parts *wanted*, number and tag each; what it returns.
+        """Have *store* take the bytes of the parts *wanted*, number and ETag each; what it returns.
 
         *store* gets a stream and its size in bytes. A second time the answer is that of the first.
         Raises Refusal, and what *store* raises.
@@ -192,7 +196,7 @@ class MultipartUploads:
                     yield path.name, _target(path)[0]
 
     def _wanted(self, place: Path, wanted: Sequence[tuple[int, str]]) -> list[Part]:
-        here = {(part.number, part.tag): part for part in self._files(place)}
+        here = {(part.number, part.etag): part for part in self._files(place)}
         try:
             parts = [here[one] for one in wanted]
         except KeyError:

@@ -45,7 +45,7 @@ def test_parts_are_read_in_their_order():
         for number, tag in ((1, "a"), (7, "b"))
     )
 
-    assert parse_completion(completion(one + two)) == [(1, "a"), (7, "b")]
+    assert parse_completion(completion(one + two)) == [(1, '"a"'), (7, '"b"')]
     assert refused(parse_completion, completion(two + one)) == "InvalidPartOrder"
     assert refused(parse_completion, completion(one + one)) == "InvalidPartOrder"
 

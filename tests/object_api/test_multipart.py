@@ -60,7 +60,7 @@ def test_the_collector_finds_them_by_its_command(objects_app):
 def test_an_end_that_failed_may_be_tried_again_and_one_that_did_not_is_told_again(uploads):
     upload_id = uploads.create(KEY, "text/plain", "one")
     part = uploads.put(upload_id, KEY, 1, payload(b"part"))
-    wanted = [(1, part.tag)]
+    wanted = [(1, part.etag)]
 
     def fail(stream, size):
         raise BlockingIOError
