@@ -98,8 +98,9 @@ def install(app: Flask, bucket: str) -> None:
 @bp.before_app_request
 def _refuse_other_buckets() -> Response | None:
     # A request that no route is for, of a client that looks for a bucket.
-    is_signed = request.headers.get("Authorization", "").startswith(ALGORITHM)
-    if request.routing_exception is None or not is_signed:
+    if request.routing_exception is None:
+        return None
+    if not request.headers.get("Authorization", "").startswith(ALGORITHM):
         return None
     return _error_response(Refusal("NoSuchBucket", "The specified bucket does not exist"))
 

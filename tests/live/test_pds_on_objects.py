@@ -2,6 +2,8 @@
 
 import random
 import socket
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -11,6 +13,7 @@ from support.cids import cid_in, cid_of
 from support.http_client import HttpClient
 from support.live_service import becomes
 from support.object_api import BUCKET, object_service, pds_settings, s3_client
+from support.project import ROOT
 from support.reference_pds import ReferencePds
 from support.s3_access import BUCKET as STORE_BUCKET
 from support.s3_access import KEYS
@@ -193,3 +196,72 @@ def test_an_upload_of_300_mib_goes_through(scene, member):
     published = member.publish(data, "video/mp4")
 
     assert scene.service.get(blob_path(member.did, published.cid)).data == data
+
+
+@pytest.fixture
+def followed(tmp_path):
+    """The ``service``, which follows the ``pds`` that keeps its blobs there, and its ``client``."""
+    first = object_service(tmp_path / "service")
+    with (
+        first,
+        ReferencePds(
+            tmp_path / "pds", "http://localhost", **pds_settings(f"http://127.0.0.1:{first.port}")
+        ) as pds,
+    ):
+        first.stop()
+        second = object_service(
+            tmp_path / "service",
+            AURORA_BLOBS_BIND=f"127.0.0.1:{first.port}",
+            AURORA_BLOBS_MIRROR="pds",
+            AURORA_BLOBS_FOLLOW=pds.url,
+            AURORA_BLOBS_PLC_URL=pds.plc_url,
+        )
+        second.port = first.port
+        with second, (tmp_path / "follow.log").open("w") as log:
+            command = [sys.executable, "-m", "flask", "--app", "wsgi", "follow"]
+            follower = subprocess.Popen(
+                command, cwd=ROOT, env=second.environ(), stdout=log, stderr=log
+            )
+            client = PdsClient(pds.facts["port"])
+            yield SimpleNamespace(service=second, client=client, facts=pds.facts)
+            follower.terminate()
+            follower.wait(60)
+
+
+def test_with_a_mirror_of_the_pds_its_records_and_account_states_hold_here(followed):
+    facts, service = followed.facts, followed.service
+    alice = Account(facts["did"], facts["accessJwt"], followed.client)
+    admin = ("admin", facts["adminPassword"])
+    published = alice.publish(b"WEBVTT\n\ncaptions", "text/vtt")
+    path = blob_path(alice.did, published.cid)
+
+    def take_down(applied):
+        answer = followed.client.post(
+            "/xrpc/com.atproto.admin.updateSubjectStatus",
+            json={
+                "subject": {"$type": "com.atproto.admin.defs#repoRef", "did": alice.did},
+                "takedown": {"applied": applied},
+            },
+            auth=admin,
+        )
+        assert answer.status_code == 200, answer.text
+
+    def listed():
+        answer = service.get(f"/xrpc/com.atproto.sync.listBlobs?did={alice.did}")
+        return answer.json.get("cids")
+
+    assert service.get(path).headers["Content-Type"] == "text/vtt; charset=utf-8"
+    assert becomes(lambda: listed() == [published.cid])
+    take_down(True)
+    assert becomes(lambda: b"RepoTakendown" in service.get(path).data)
+    take_down(False)
+    assert becomes(lambda: service.get(path).status_code == 200)
+    alice.post(
+        "com.atproto.repo.deleteRecord",
+        repo=alice.did,
+        collection="com.example.file",
+        rkey=published.rkey,
+    )
+    assert becomes(lambda: service.get(path).status_code == 400 and listed() == [])
+    alice.publish(b"WEBVTT\n\ncaptions", "text/vtt")
+    assert becomes(lambda: service.get(path).status_code == 200)
