@@ -14,6 +14,7 @@ from aurora_blobs.cli.backup import backup as backup_group
 from aurora_blobs.cli.blob_import import import_blobs
 from aurora_blobs.cli.blobs import blobs
 from aurora_blobs.cli.collect import gc
+from aurora_blobs.cli.database import database as database_group
 from aurora_blobs.cli.export import export_blobs
 from aurora_blobs.cli.files import files
 from aurora_blobs.cli.fsck import fsck
@@ -63,5 +64,5 @@ for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
     blobs.add_command(command)
 COMMANDS = (
     *(init_db, show_config, files, account, blobs, takedown, backup_group),
-    *(follow, mirror),
+    *(database_group, follow, mirror),
 )

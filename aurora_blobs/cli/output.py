@@ -12,7 +12,7 @@ import click
 from flask.cli import AppGroup
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.errors import BlobServiceError, DatabaseError
 from aurora_blobs.services import NoDatabase
 
 
@@ -45,7 +45,7 @@ def errors_in_one_line() -> Iterator[None]:
         sys.exit(f"aurora_blobs: {error}")
     except BlobServiceError as error:
         raise click.ClickException(printable(error.message)) from None
-    except ValueError as error:
+    except (ValueError, DatabaseError) as error:
         raise click.ClickException(printable(str(error))) from None
 
 

@@ -41,7 +41,7 @@ class Meter:
         seconds = now - self._marked_at
         if seconds >= (_LINE_SECONDS if self._bar is None else _BAR_SECONDS):
             rate = (self.done_bytes - self._marked_bytes) / seconds
-            self._rate = f"{amount(rate)}/s"
+            self._rate = f"{self._words(rate)}/s"
             self._marked_bytes, self._marked_at = self.done_bytes, now
             if self._bar is None:
                 click.echo(self._line(rate), err=True)
@@ -51,19 +51,53 @@ class Meter:
     def _line(self, rate: float) -> str:
         left = (self._bytes - self.done_bytes) / rate if rate else 0
         time_left = time.strftime("%H:%M:%S", time.gmtime(max(0, left)))
+        return f"{self._done()}, {self._rate}, {time_left} left"
+
+    def _done(self) -> str:
         blobs = f"{self.done_blobs} of {self._blobs} blobs"
-        size = f"{amount(self.done_bytes)} of {amount(self._bytes)}"
-        return f"{blobs}, {size}, {self._rate}, {time_left} left"
+        return f"{blobs}, {amount(self.done_bytes)} of {amount(self._bytes)}"
+
+    def _words(self, size: float) -> str:
+        return amount(size)
+
+
+class RowMeter(Meter):
+    """Counts rows in place of bytes, each of *size* rows *passes* times."""
+
+    def __init__(self, size: int, passes: int, bar: Any) -> None:
+        super().__init__(0, passes * size, bar)
+        self._passes = passes
+
+    def _done(self) -> str:
+        done, size = (count // self._passes for count in (self.done_bytes, self._bytes))
+        return f"{done} of {size} rows"
+
+    def _words(self, size: float) -> str:
+        return f"{size / self._passes:.0f} rows"
 
 
 @contextmanager
 def meter(label: str, blobs: int, size: int) -> Iterator[Meter]:
     """A meter that is shown until the block ends."""
-    if not sys.stderr.isatty():
-        yield Meter(blobs, size, None)
-        return
-    with click.progressbar(length=size, label=label, file=sys.stderr, item_show_func=str) as bar:
+    with _bar(label, size) as bar:
         yield Meter(blobs, size, bar)
+
+
+@contextmanager
+def row_meter(label: str, rows: int, passes: int) -> Iterator[RowMeter]:
+    """As `meter`, of *rows* rows that are gone through *passes* times."""
+    with _bar(label, passes * rows) as bar:
+        yield RowMeter(rows, passes, bar)
+
+
+@contextmanager
+def _bar(label: str, length: int) -> Iterator[Any]:
+    """A bar on a terminal, else None."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    with click.progressbar(length=length, label=label, file=sys.stderr, item_show_func=str) as bar:
+        yield bar
 
 
 def amount(size: float) -> str:

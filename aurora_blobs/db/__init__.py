@@ -10,10 +10,12 @@ from aurora_blobs.db.keys import account_key as account_key
 from aurora_blobs.db.keys import blob_key as blob_key
 from aurora_blobs.db.keys import row_key as row_key
 from aurora_blobs.db.seam import NO_RESERVE, CommitHook
+from aurora_blobs.db.seam import SCHEMA as SCHEMA
 from aurora_blobs.db.seam import SCHEMA_VERSION as SCHEMA_VERSION
 from aurora_blobs.db.seam import STEP_BYTES as STEP_BYTES
 from aurora_blobs.db.seam import STEP_ROWS as STEP_ROWS
 from aurora_blobs.db.seam import Database as Database
+from aurora_blobs.db.seam import DatabaseRefused as DatabaseRefused
 from aurora_blobs.db.seam import Row as Row
 from aurora_blobs.db.seam import Transaction as Transaction
 from aurora_blobs.db.seam import no_hook as no_hook
@@ -21,7 +23,6 @@ from aurora_blobs.db.sqlite import SqliteDatabase as SqliteDatabase
 from aurora_blobs.disk_space import DiskSpace
 from aurora_blobs.storage.group_fsync import make_folder
 
-SCHEMA = Path(__file__).parents[1] / "schema.sql"
 CONNECTIONS = 8  # to PostgreSQL, per process
 
 

@@ -70,6 +70,15 @@ _GONE = re.compile(r"08...|57P..|53300|25P03|25006")
 _PASSING = re.compile(r"40...|53[24]..|55P03|57014")
 _DISK_FULL = "53100"
 _READ_ONLY = b"25006"  # another server has taken this one's place
+_TABLES = b"""
+    SELECT c.relname
+      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+     WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
+"""
+# One that lasts ends with its client, and if that is not heard of for long.
+_LASTING = (
+    b"SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '10min'"
+)
 
 _Result = TypeVar("_Result")
 
@@ -290,6 +299,21 @@ class PostgresqlDatabase(Database):
         for call in tx.after_commit:
             call()
 
+    @contextmanager
+    def alone(self) -> Iterator[Transaction]:
+        self.space.require()
+        with self._locked(()) as session:
+            session.script(_LASTING)
+            # Programs of others are kept out as well: so all statements see one state.
+            for (name,) in _rows(session.script(_TABLES)):
+                session.script(b'LOCK TABLE "%b" IN SHARE MODE' % name.encode())
+            tx = _Transaction(session)
+            yield tx
+            with self._before_commit(tx):
+                _commit(session)
+        for call in tx.after_commit:
+            call()
+
     def flush_log(self) -> None:
         """Nothing: what others can see is on the disk."""
 
@@ -500,21 +524,13 @@ def _now(tx: Transaction) -> int:
 
 
 def _version(session: _Session) -> int | None:
-    names = _rows(
-        session.script(
-            b"""
-            SELECT c.relname
-              FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-             WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
-            """
-        )
-    )
+    names = [name for (name,) in _rows(session.script(_TABLES))]
     if not names:
         return None
     rows: list[Row] = []
-    if ("schema_version",) in names:
+    if "schema_version" in names:
         rows = _rows(session.script(b"SELECT version FROM schema_version LIMIT 2"))
-    return known_version(version_in(rows))
+    return known_version(version_in(rows), names)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db.seam import SCHEMA_VERSION
+from aurora_blobs.db.seam import SCHEMA_VERSION, DatabaseRefused
 from aurora_blobs.db.sqlite import SqliteDatabase, add_functions, stated_version, statements
 from aurora_blobs.regular_files import NotRegular, open_regular
 from aurora_blobs.storage.group_fsync import sync_file, sync_folder
@@ -28,10 +28,6 @@ _SHOWN = 60  # characters of a name that somebody else chose
 
 # A table or index: its kind, its table, and what it is made of.
 _Shape = tuple[Any, ...]
-
-
-class DatabaseRefused(ValueError):
-    """A file that is no database of this program, or cannot be used. The message is one line."""
 
 
 def copy_checked(source: Path, copy: Path, schema: str) -> None:

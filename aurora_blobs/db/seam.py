@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,6 +12,7 @@ from aurora_blobs.db.keys import Key
 from aurora_blobs.disk_space import DiskSpace, Spend
 
 SCHEMA_VERSION = 2
+SCHEMA = Path(__file__).parents[1] / "schema.sql"
 STEPS = Path(__file__).parent / "steps"  # <version>.sql leads from the one before to it
 BUSY_SECONDS = 10  # a lock held longer is answered with 503
 BUSY = "The database is busy, please try again."
@@ -23,6 +24,7 @@ STEP_BYTES = 4 * 2**20
 # thread that waits has woken up.
 _STEP_PAUSE = 0.001
 NO_RESERVE = DiskSpace()
+COPY_SOURCE = "copy_source"  # a table in a database into which another one is being copied
 
 Row = tuple[Any, ...]
 _Key = TypeVar("_Key")
@@ -95,6 +97,14 @@ def no_hook(tx: Transaction) -> AbstractContextManager[None]:
     return nullcontext()
 
 
+class DatabaseRefused(ValueError):
+    """A database that is none of this program, or cannot be used. The message is one line."""
+
+
+class CopyBegun(ConfigError):
+    """A database into which another one was not copied to its end."""
+
+
 class Database(ABC):
     """A database. `space` has the reserve for a full disk.
 
@@ -126,6 +136,13 @@ class Database(ABC):
 
         Raises ServiceBusy, InsufficientStorage. After ServiceBusy the changes may be there if the
         database was lost at the commit.
+        """
+
+    @abstractmethod
+    def alone(self) -> AbstractContextManager[Transaction]:
+        """The database to itself for as long as it takes: a transaction as those of `write`.
+
+        Others read meanwhile. Who wants to write waits, and gets ServiceBusy in the end.
         """
 
     def in_steps(
@@ -217,8 +234,16 @@ def version_in(rows: list[Row]) -> int | None:
     return version
 
 
-def known_version(version: int | None) -> int:
-    """*version*, which a database says. Raises ConfigError for None, and for a newer one."""
+def known_version(version: int | None, tables: Container[str]) -> int:
+    """*version*, which a database says that has *tables*.
+
+    Raises ConfigError for None, for a newer one, and for a copy that was not completed.
+    """
+    if COPY_SOURCE in tables:
+        raise CopyBegun(
+            "the database is a copy that was begun: the same `aurora-blobs database copy` "
+            "completes it"
+        )
     if version is None:
         raise ConfigError("the database is none of this program: it does not say its version")
     if version > SCHEMA_VERSION:

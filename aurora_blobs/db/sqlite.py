@@ -6,7 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from weakref import WeakSet
@@ -208,6 +208,29 @@ class SqliteDatabase(Database):
         for call in tx.after_commit:
             call()
 
+    @contextmanager
+    def alone(self) -> Iterator[Transaction]:
+        turn = ExitStack()
+        with turn:
+            turn.enter_context(self._write_lock())
+            with _Borrowed(self) as connection:
+                try:
+                    connection.execute("BEGIN IMMEDIATE")
+                    # For SQLite's own lock others wait a bounded time, unlike for a flock.
+                    turn.close()
+                    tx = _Transaction(connection)
+                    yield tx
+                    with self._before_commit(tx):
+                        connection.execute("COMMIT")
+                except sqlite3.OperationalError as error:
+                    raise self._translated(error) from error
+                finally:
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+        self.flush_log()
+        for call in tx.after_commit:
+            call()
+
     def flush_log(self) -> None:
         if self._flush is not None:
             self._flush.flush()
@@ -266,7 +289,8 @@ class SqliteDatabase(Database):
             self.space.make_room(spend)
 
     def _translated(self, error: sqlite3.OperationalError) -> Exception:
-        code = error.sqlite_errorcode & 0xFF
+        # One of Python's own has none: a text that is not UTF-8.
+        code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
         if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
             return ServiceBusy(BUSY)
         # Where SQLite cannot make a file or let one grow, it does not say why.
@@ -397,7 +421,8 @@ def _version(connection: sqlite3.Connection) -> int | None:
     names = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
     if not names:
         return None
-    return known_version(stated_version(connection) if "schema_version" in names else None)
+    found = stated_version(connection) if "schema_version" in names else None
+    return known_version(found, names)
 
 
 def stated_version(connection: sqlite3.Connection) -> int | None:

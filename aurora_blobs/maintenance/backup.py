@@ -14,9 +14,8 @@ from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_st
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, open_database
+from aurora_blobs.db import SCHEMA, Database, DatabaseRefused, SqliteDatabase, open_database
 from aurora_blobs.db.replacement import (
-    DatabaseRefused,
     check_unused,
     copy_checked,
     put_in_place,

@@ -140,6 +140,31 @@ def test_writers_without_a_common_key_run_at_the_same_time(tally, impatient, one
         assert tx.one("SELECT value FROM tally") == (0,)
 
 
+@pytest.mark.parametrize("keys", KEYS)
+def test_nobody_writes_while_another_has_the_database_alone(tally, impatient, url, keys):
+    other = impatient()
+
+    with tally.alone() as tx:
+        tx.run("UPDATE tally SET value = 7")
+        with pytest.raises(ServiceBusy), other.write(keys=KEYS[keys]):
+            pytest.fail("the block ran")
+        with pytest.raises(Exception, match="due to lock timeout"):
+            execute(url, "SET lock_timeout = '300ms'; UPDATE tally SET value = 8")
+        assert value(other) == 0
+
+    assert value(other) == 7
+
+
+def test_a_transaction_that_has_the_database_alone_may_last(tally):
+    with tally.alone() as tx:
+        limits = [
+            tx.one("SELECT current_setting(?)", name)[0]
+            for name in ("statement_timeout", "idle_in_transaction_session_timeout")
+        ]
+
+    assert limits == ["0", "10min"]
+
+
 def test_a_writer_sees_what_the_one_before_it_has_committed(tally, opened):
     other = opened()
     seen = []

@@ -29,6 +29,17 @@ def impatient(path, tally):
     database.close()
 
 
+def test_nobody_writes_while_another_has_the_database_alone(tally, impatient):
+    with tally.alone() as tx:
+        tx.run("UPDATE tally SET value = 7")
+        with pytest.raises(ServiceBusy):
+            add(impatient)
+        assert value(impatient) == 0
+
+    add(impatient)
+    assert value(impatient) == 8
+
+
 @pytest.fixture
 def locked(path, tally):
     """The database file, with its write lock held by another connection."""

@@ -26,6 +26,18 @@ def test_a_statement_gives_a_row_rows_or_a_count(tally):
         assert tx.all("SELECT name FROM tally WHERE value > ?", 9) == []
 
 
+def test_who_has_the_database_alone_changes_it_or_nothing(tally):
+    called = []
+    with pytest.raises(ZeroDivisionError), tally.alone() as tx:
+        tx.run("UPDATE tally SET value = 6")
+        raise ZeroDivisionError
+    with tally.alone() as tx:
+        tx.after_commit.append(lambda: called.append(value(tally)))
+        assert tx.run("UPDATE tally SET value = value + 7") == 1
+
+    assert called == [7]
+
+
 @pytest.mark.parametrize(
     "error, statement",
     [
