@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import Path
 
 from aurora_blobs.db.seam import (
     COPY_SOURCE,
@@ -20,7 +21,7 @@ from aurora_blobs.db.seam import (
     Row,
     Transaction,
 )
-from aurora_blobs.db.sqlite import add_functions, statements
+from aurora_blobs.db.sqlite import SqliteDatabase, add_functions, statements
 
 _TYPES = {"TEXT": str, "BIGINT": int}
 # Bytes of an entry in an index. PostgreSQL has room for 2,704, with some for each column and entry.
@@ -217,6 +218,14 @@ class Copy:
         for table in self._tables:
             self._fill(target, table)
 
+    def put_in_place(self, tx: Transaction) -> None:
+        """Have the rows of the source take the place of all that *tx* sees, as one change."""
+        for table in reversed(self._tables):
+            tx.run(f"DELETE FROM {table.name}")
+        for table in self._tables:
+            for step in _steps(self._counted(self._source.each(table.all_rows()))):
+                tx.run_each(table.put(), step)
+
     def differences(self, tx: Transaction) -> list[str]:
         """The tables of which *tx* sees other rows than the source has."""
         names = [
@@ -379,3 +388,38 @@ def begin(target: Database, source: str, *, is_new: bool) -> None:
 def complete(tx: Transaction) -> None:
     """Have the copy that *tx* sees be a database that programs use."""
     tx.run(f"DROP TABLE {COPY_SOURCE}")
+
+
+def copy_to_file(source: Transaction, path: Path) -> None:
+    """Make *path*, a new file, a SQLite database with the rows that *source* sees, one state."""
+    target = SqliteDatabase(path, durable=True)
+    try:
+        begin(target, "", is_new=True)
+        Copy(source).bring(target, is_new=True)
+        with target.write() as tx:
+            complete(tx)
+    finally:
+        target.close()
+        Path(f"{path}-lock").unlink(missing_ok=True)
+
+
+def take_from_file(database: Database, path: Path) -> None:
+    """Put the rows of the SQLite database *path* in place of those of *database*, as one change.
+
+    Raises DatabaseRefused, with nothing changed, for rows that PostgreSQL does not take.
+    """
+    saved = SqliteDatabase(path, durable=False)
+    try:
+        with saved.read() as source:
+            copy = Copy(source)
+            for unfit in copy.look():
+                raise DatabaseRefused(
+                    f"the backup has what PostgreSQL does not take: {unfit.subject}: {unfit.reason}"
+                )
+            with database.alone() as tx:
+                copy.put_in_place(tx)
+                different = copy.differences(tx)
+                if different:
+                    raise DatabaseRefused(f"the copy differs in {', '.join(different)}")
+    finally:
+        saved.close()

@@ -20,6 +20,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatu
 from psycopg.pq.abc import PGresult
 
 from aurora_blobs.config import ConfigError
+from aurora_blobs.db.copying import copy_to_file
 from aurora_blobs.db.keys import Key
 from aurora_blobs.db.seam import (
     BUSY,
@@ -346,7 +347,14 @@ class PostgresqlDatabase(Database):
                 _commit(session)
 
     def copy_to(self, path: Path) -> None:
-        raise ConfigError("this database is not copied by this program: pg_dump does that")
+        found = self.version()
+        if found != SCHEMA_VERSION:
+            raise ConfigError(
+                f"the database has schema version {found}, not {SCHEMA_VERSION}: pg_dump copies it"
+            )
+        with self._borrowed(_begin_snapshot) as (session, _):
+            session.script(_LASTING)
+            copy_to_file(_Transaction(session), path)
 
     @contextmanager
     def _locked(self, keys: tuple[Key, ...]) -> Iterator[_Session]:

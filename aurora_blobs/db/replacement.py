@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db.seam import SCHEMA_VERSION, DatabaseRefused
+from aurora_blobs.db.copying import take_from_file
+from aurora_blobs.db.seam import SCHEMA_VERSION, Database, DatabaseRefused
 from aurora_blobs.db.sqlite import SqliteDatabase, add_functions, stated_version, statements
 from aurora_blobs.regular_files import NotRegular, open_regular
 from aurora_blobs.storage.group_fsync import sync_file, sync_folder
@@ -80,6 +81,26 @@ def put_in_place(copy: Path, live: Path) -> Path | None:
     sync_file(copy)
     os.replace(copy, live)
     sync_folder(live.parent)
+    return kept
+
+
+def replace(database: Database, copy: Path, kept: Path) -> Path | None:
+    """Have the database file *copy* take the place of what is in *database*; where that is now.
+
+    Nobody may use either of them. *kept* has the name of the file that keeps what was in a server.
+
+    Raises DatabaseRefused, with *database* as it was.
+    """
+    database.close()
+    if isinstance(database, SqliteDatabase):
+        return put_in_place(copy, database.path)
+    kept = _unused_name(kept)
+    try:
+        database.copy_to(kept)
+    except BaseException:
+        remove(kept)
+        raise
+    take_from_file(database, copy)
     return kept
 
 

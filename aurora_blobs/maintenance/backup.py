@@ -14,13 +14,8 @@ from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_st
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import SCHEMA, Database, DatabaseRefused, SqliteDatabase, open_database
-from aurora_blobs.db.replacement import (
-    check_unused,
-    copy_checked,
-    put_in_place,
-    remove,
-)
+from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, open_database
+from aurora_blobs.db.replacement import check_unused, copy_checked, remove, replace
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
@@ -82,7 +77,7 @@ class Backup:
         """
         self._folder.path.mkdir(parents=True, exist_ok=True)
         copy = self._folder.database.with_suffix(".sqlite3.part")
-        copy.unlink(missing_ok=True)
+        remove(copy)
         database.copy_to(copy)
         copy.rename(self._folder.database)
 
@@ -104,13 +99,12 @@ class Backup:
 
         Raises DatabaseRefused, with nothing changed but blobs that may have come back.
         """
-        if not isinstance(database, SqliteDatabase):
-            raise DatabaseRefused(
-                "a backup is restored into SQLite alone; into PostgreSQL, pg_restore does that"
-            )
-        copy = database.path.with_name(f"{database.path.name}.restore-{secrets.token_hex(8)}")
-        database.close()
-        check_unused(database.path)  # before hours of copying
+        place = DataFolder(spool.parent).database  # beside it, where the database is in a server
+        if isinstance(database, SqliteDatabase):
+            place = database.path
+            database.close()
+            check_unused(place)  # before hours of copying
+        copy = place.with_name(f"{place.name}.restore-{secrets.token_hex(8)}")
         copy_checked(self._folder.database, copy, SCHEMA.read_text())
         try:
             with _opened(copy) as saved:
@@ -120,8 +114,7 @@ class Backup:
                 self.progress = job.progress
                 yield from job.run(show(job.progress))
             before_swap()
-            database.close()
-            self.kept = put_in_place(copy, database.path)
+            self.kept = replace(database, copy, place)
         finally:
             remove(copy)
         guard_stores(database, backend, clock)

@@ -49,7 +49,7 @@ def keys(value):
         ("blobs", "gc"),
         ("blobs", "fsck"),
         ("blobs", "scrub"),
-        pytest.param(("backup", "make", "copy"), marks=pytest.mark.sqlite),
+        ("backup", "make", "copy"),
     ],
     ids=" ".join,
 )

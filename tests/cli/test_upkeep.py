@@ -225,7 +225,6 @@ def test_an_export_to_a_dash_is_refused(run, alice, tmp_path, monkeypatch):
     assert not (tmp_path / "-").exists()
 
 
-@pytest.mark.sqlite
 def test_a_backup_is_made_and_restored(run, alice, cid, backend, tmp_path):
     folder = str(tmp_path / "backup")
 
@@ -347,7 +346,6 @@ def test_a_repair_asks_the_person_at_a_terminal(services, many_lost, answer, rep
     assert (done.returncode, done.stdout.count("(repaired)")) == (1, repaired)
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "break_it",
     [
@@ -373,7 +371,6 @@ def test_a_backup_that_is_none_is_refused_with_one_line_and_nothing_is_lost(
     assert sorted(services_of(app).config.data_dir.iterdir()) == before
 
 
-@pytest.mark.sqlite
 def test_a_trigger_in_a_backup_is_not_carried_in(run, alice, cid, tmp_path):
     run("backup", "make", str(tmp_path / "backup"))
     with closing(sqlite3.connect(tmp_path / "backup" / "aurora.sqlite3")) as saved:
@@ -389,7 +386,6 @@ def test_a_trigger_in_a_backup_is_not_carried_in(run, alice, cid, tmp_path):
     assert alice.fetch(cid).status_code == 400
 
 
-@pytest.mark.sqlite
 def test_a_restore_says_where_the_old_database_is(app, run, alice, cid, tmp_path):
     run("backup", "make", str(tmp_path / "backup"))
     alice.publish(jpeg("dog"))

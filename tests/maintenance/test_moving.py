@@ -14,7 +14,7 @@ from support.reference_accounts import account_database
 from support.service_core import ServiceCore, blob_of
 
 from aurora_blobs.blobs.store_marks import guard_stores
-from aurora_blobs.db import open_database
+from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.db.replacement import DatabaseRefused
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, StoreNotOurs
 from aurora_blobs.maintenance.backup import Backup
@@ -218,7 +218,6 @@ def lose_everything(core):
             tx.run(f"DELETE FROM {table}")
 
 
-@pytest.mark.sqlite
 def test_a_restored_backup_is_what_was_there(filled, backup):
     before = filled.rows()
     assert list(backup.make(filled.database, filled.backend, 2, begin, filled.clock)) == []
@@ -234,7 +233,25 @@ def test_a_restored_backup_is_what_was_there(filled, backup):
     assert filled.read(filled.entry(ALICE, cid_of(PHOTO))) == PHOTO
 
 
-@pytest.mark.sqlite
+def test_a_backup_is_restored_into_either_engine(filled, backup, tmp_path):
+    before = filled.rows()
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    backend = DiskBackend(tmp_path / "other" / "blobs", durable=False)
+    spool = tmp_path / "other" / "spool"
+    second = Backup(tmp_path / "second")
+
+    with closing(open_database(f"sqlite:{tmp_path}/other/db", durable=False)) as other:
+        other.upgrade(SCHEMA.read_text())
+        assert list(backup.restore(other, backend, spool, 2, begin, filled.clock)) == []
+        list(second.make(other, backend, 2, begin, filled.clock))
+    lose_everything(filled)
+    again = second.restore(*(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
+
+    assert list(again) == []
+    assert filled.rows() == before
+    assert filled.read(filled.entry(ALICE, cid_of(PHOTO))) == PHOTO
+
+
 def test_a_second_backup_copies_what_is_new(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     filled.upload(b"new")
@@ -244,7 +261,6 @@ def test_a_second_backup_copies_what_is_new(filled, backup):
     assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
 
 
-@pytest.mark.sqlite
 def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
@@ -260,7 +276,6 @@ def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_
     assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == before
 
 
-@pytest.mark.sqlite
 def test_the_database_is_replaced_last_and_the_old_one_is_kept(filled, backup):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     new = filled.upload(b"new")
@@ -290,7 +305,6 @@ class Failing(DiskBackend):
         super().put(blob)
 
 
-@pytest.mark.sqlite
 def test_a_restore_that_fails_half_way_leaves_the_present_database(filled, backup):
     list(backup.make(filled.database, filled.backend, 1, begin, filled.clock))
     lose_everything(filled)
@@ -302,11 +316,10 @@ def test_a_restore_that_fails_half_way_leaves_the_present_database(filled, backu
 
     with filled.database.read() as tx:
         assert tx.all("SELECT did FROM account") == [("did:web:new",)]
-    folder = filled.database.path.parent
+    folder = filled.spool.parent
     assert [path.name for path in folder.iterdir() if "restore" in path.name] == []
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize(
     "data",
     [b"", b"another kind of file" * 500, b"SQLite format 3\0" + bytes(4080)],
@@ -323,7 +336,6 @@ def test_a_backup_without_a_database_of_ours_changes_nothing(filled, backup, tmp
     assert filled.rows() == before
 
 
-@pytest.mark.sqlite
 @pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")])
 def test_what_is_no_regular_file_among_the_blobs_is_not_restored_and_hangs_nobody(
     filled, backup, tmp_path, make
@@ -362,7 +374,6 @@ def test_a_restore_under_a_running_service_is_refused_before_anything_is_copied(
     assert list(filled.backend.scan()) == []
 
 
-@pytest.mark.sqlite
 def test_a_service_can_run_on_a_backup(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
@@ -375,7 +386,6 @@ def test_a_service_can_run_on_a_backup(filled, backup, tmp_path):
         backend.confirm()
 
 
-@pytest.mark.sqlite
 def test_a_backup_is_restored_beside_the_store_of_its_database(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
@@ -389,7 +399,6 @@ def test_a_backup_is_restored_beside_the_store_of_its_database(filled, backup, t
     fresh.database.close()
 
 
-@pytest.mark.sqlite
 def test_a_backup_is_not_restored_into_a_store_that_is_away(filled, backup, tmp_path):
     guard_stores(filled.database, filled.backend, filled.clock)
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
