@@ -10,6 +10,7 @@ from contextlib import closing
 
 import pytest
 from support.cids import cid_in
+from support.databases import database_settings
 from support.live_service import becomes
 from support.media_samples import jpeg
 from support.services import services_of
@@ -60,7 +61,7 @@ def test_jobs_that_never_ran_are_told_of(run):
         ("fsck", ("blobs", "fsck")),
         ("scrub", ("blobs", "scrub")),
         ("scrub", ("blobs", "scrub", "--dry-run")),
-        ("backup", ("backup", "make", "copy")),
+        pytest.param("backup", ("backup", "make", "copy"), marks=pytest.mark.sqlite),
     ],
     ids=["fsck", "scrub", "a scrub that only looks", "backup"],
 )
@@ -152,7 +153,7 @@ def away(services, cid):
     [
         ("fsck", ("blobs", "fsck")),
         ("scrub", ("blobs", "scrub")),
-        ("backup", ("backup", "make", "a")),
+        pytest.param("backup", ("backup", "make", "a"), marks=pytest.mark.sqlite),
     ],
 )
 def test_a_job_that_fails_says_why_and_when_it_last_came_to_its_end(
@@ -190,6 +191,7 @@ def test_a_collection_that_could_not_remove_all_is_told_of(
     assert (found["state"], found["findings"], found["completedAt"]) == (state, number, completed)
 
 
+@pytest.mark.sqlite
 def test_a_copy_of_the_database_knows_no_run_without_an_end(run, services, cid, tmp_path):
     run("blobs", "fsck")
     with services.job_log.run("gc", lambda: Counts(0, 0, 0, 0)):
@@ -217,7 +219,11 @@ def process(app, cid):
             *(sys.executable, "-m", "aurora_blobs", "blobs", "scrub"),
             *("--bytes-per-second", "1"),
         ],
-        env={**os.environ, "AURORA_BLOBS_DATA_DIR": str(folder)},
+        env={
+            **os.environ,
+            "AURORA_BLOBS_DATA_DIR": str(folder),
+            **database_settings(f"{folder}/aurora.sqlite3"),
+        },
         stdout=subprocess.DEVNULL,
     )
     yield process
