@@ -6,9 +6,8 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/
 import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterable
-from datetime import UTC, datetime
 from typing import NamedTuple
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 from wsgiref.handlers import format_date_time
 
 from flask import Blueprint, Flask, Response, request
@@ -21,9 +20,9 @@ from aurora_blobs.intake.body import Reader
 from aurora_blobs.object_api import listing
 from aurora_blobs.object_api.documents import (
     MAX_BYTES,
-    MAX_KEYS,
     Content,
     document,
+    moment,
     parse_completion,
     parse_deletion,
 )
@@ -238,7 +237,7 @@ def _copy(call: Call) -> Response:
     entry = _objects().copy(found, call.written())
     return _xml(
         "CopyObjectResult",
-        [("LastModified", _moment(entry.created_at)), ("ETag", etag_of(entry.cid))],
+        [("LastModified", moment(entry.created_at)), ("ETag", etag_of(entry.cid))],
     )
 
 
@@ -325,58 +324,8 @@ def _abort_upload(call: Call) -> Response:
 
 
 def _list(call: Call) -> Response:
-    query = call.query
-    is_second = query.get("list-type") == "2"
-    if query.get("list-type") not in (None, "2"):
-        raise Refusal("InvalidArgument", "list-type has to be 2")
-    most = query.get("max-keys", str(MAX_KEYS))
-    if not (most.isascii() and most.isdigit() and len(most) < 10):
-        raise Refusal("InvalidArgument", "max-keys has to be a number")
-    encode = quote if query.get("encoding-type") == "url" else str
-    token = query.get("continuation-token") if is_second else None
-    after = query.get("start-after" if is_second else "marker", "") if token is None else token
-    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
-    max_rows = min(int(most), listing.MAX_ROWS)
-    rows, is_more = listing.page(
-        _objects(), prefix=prefix, delimiter=delimiter, after=after, max_rows=max_rows
-    )
-    is_more = is_more and bool(rows)
-    found: list[tuple[str, Content]] = [
-        ("Name", str(services().config.object_api_bucket)),
-        ("Prefix", encode(prefix)),
-        ("MaxKeys", str(max_rows)),
-        ("IsTruncated", str(is_more).lower()),
-    ]
-    if delimiter:
-        found.append(("Delimiter", encode(delimiter)))
-    if "encoding-type" in query:
-        found.append(("EncodingType", query["encoding-type"]))
-    if is_second:
-        found.append(("KeyCount", str(len(rows))))
-        if token is not None:
-            found.append(("ContinuationToken", token))
-    else:
-        found.append(("Marker", encode(after)))
-    if is_more:
-        name = "NextContinuationToken" if is_second else "NextMarker"
-        found.append((name, rows[-1].position if is_second else encode(rows[-1].position)))
-    for row in rows:
-        if row.listed is None:
-            found.append(("CommonPrefixes", [("Prefix", encode(row.name))]))
-            continue
-        found.append(
-            (
-                "Contents",
-                [
-                    ("Key", encode(row.name)),
-                    ("LastModified", _moment(row.listed.created_at)),
-                    ("ETag", etag_of(row.listed.cid)),
-                    ("Size", str(row.listed.size)),
-                    ("StorageClass", "STANDARD"),
-                ],
-            )
-        )
-    return _xml("ListBucketResult", found)
+    bucket = str(services().config.object_api_bucket)
+    return _xml("ListBucketResult", listing.result(_objects(), bucket, call.query))
 
 
 def _location(call: Call) -> Response:
@@ -421,11 +370,6 @@ def _refuse_conditions(call: Call) -> None:
 
 def _target(call: Call) -> list[tuple[str, Content]]:
     return [("Bucket", str(services().config.object_api_bucket)), ("Key", call.name)]
-
-
-def _moment(microseconds: int) -> str:
-    moment = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
-    return f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03}Z"
 
 
 def _xml(name: str, content: Content, status: int = 200) -> Response:

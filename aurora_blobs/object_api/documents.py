@@ -5,6 +5,7 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/
 
 import re
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from xml.parsers import expat
 from xml.sax.saxutils import escape
 
@@ -28,6 +29,12 @@ def document(name: str, content: Content) -> bytes:
     head = '<?xml version="1.0" encoding="UTF-8"?>\n'
     xmlns = "" if name == "Error" else f' xmlns="{_NAMESPACE}"'
     return f"{head}<{name}{xmlns}>{''.join(_written(content))}</{name}>".encode()
+
+
+def moment(microseconds: int) -> str:
+    """The time *microseconds* after the epoch as the documents have it, in UTC."""
+    found = datetime.fromtimestamp(microseconds / 1_000_000, UTC)
+    return f"{found:%Y-%m-%dT%H:%M:%S}.{found.microsecond // 1000:03}Z"
 
 
 def parse_deletion(data: bytes) -> tuple[list[str], bool]:

@@ -3,12 +3,14 @@
 https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from urllib.parse import quote
 
 from aurora_blobs.catalog.objects import Listed
-from aurora_blobs.object_api.layout import Key, Kind
+from aurora_blobs.object_api.documents import Content, moment
+from aurora_blobs.object_api.layout import Key, Kind, etag_of
 from aurora_blobs.object_api.objects import Objects
 from aurora_blobs.object_api.refusals import Refusal
 
@@ -30,8 +32,57 @@ class Row:
         return self.name if self.listed is not None else f"{self.name}{_LAST}"
 
 
-def page(
-    objects: Objects, *, prefix: str, delimiter: str, after: str, max_rows: int
+def result(objects: Objects, bucket: str, query: Mapping[str, str]) -> list[tuple[str, Content]]:
+    """What is in a ListBucketResult, in either version, as *query* asks for it. Raises Refusal."""
+    is_second = query.get("list-type") == "2"
+    if query.get("list-type") not in (None, "2"):
+        raise Refusal("InvalidArgument", "list-type has to be 2")
+    most = query.get("max-keys", str(MAX_ROWS))
+    if not (most.isascii() and most.isdigit() and len(most) < 10):
+        raise Refusal("InvalidArgument", "max-keys has to be a number")
+    encoded = quote if query.get("encoding-type") == "url" else str
+    token = query.get("continuation-token") if is_second else None
+    after = query.get("start-after" if is_second else "marker", "") if token is None else token
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    max_rows = min(int(most), MAX_ROWS)
+    rows, is_more = _page(objects, prefix, delimiter, after, max_rows)
+    found: list[tuple[str, Content]] = [
+        ("Name", bucket),
+        ("Prefix", encoded(prefix)),
+        ("MaxKeys", str(max_rows)),
+        ("IsTruncated", str(is_more).lower()),
+    ]
+    if delimiter:
+        found.append(("Delimiter", encoded(delimiter)))
+    if "encoding-type" in query:
+        found.append(("EncodingType", query["encoding-type"]))
+    if not is_second:
+        found.append(("Marker", encoded(after)))
+    else:
+        found.append(("KeyCount", str(len(rows))))
+        if token is not None:
+            found.append(("ContinuationToken", token))
+    if is_more and is_second:
+        found.append(("NextContinuationToken", rows[-1].position))
+    elif is_more:
+        found.append(("NextMarker", encoded(rows[-1].position)))
+    return found + [_element(row, encoded) for row in rows]
+
+
+def _element(row: Row, encoded: Callable[[str], str]) -> tuple[str, Content]:
+    if row.listed is None:
+        return "CommonPrefixes", [("Prefix", encoded(row.name))]
+    return "Contents", [
+        ("Key", encoded(row.name)),
+        ("LastModified", moment(row.listed.created_at)),
+        ("ETag", etag_of(row.listed.cid)),
+        ("Size", str(row.listed.size)),
+        ("StorageClass", "STANDARD"),
+    ]
+
+
+def _page(
+    objects: Objects, prefix: str, delimiter: str, after: str, max_rows: int
 ) -> tuple[list[Row], bool]:
     """Up to *max_rows* rows whose names begin with *prefix* behind *after*; whether more follow.
 
@@ -40,7 +91,7 @@ def page(
     if delimiter not in ("", "/"):
         raise Refusal("NotImplemented", "The only delimiter is a slash")
     rows = list(islice(_rows(objects, prefix, bool(delimiter), after), max_rows + 1))
-    return rows[:max_rows], len(rows) > max_rows
+    return rows[:max_rows], max_rows > 0 and len(rows) > max_rows
 
 
 def _rows(objects: Objects, prefix: str, has_folders: bool, after: str) -> Iterator[Row]:

@@ -207,7 +207,7 @@ class MultipartUploads:
 
     def _write(self, path: Path, body: Payload) -> str:
         digest = sha256()
-        with disk_errors(), path.open("xb", buffering=0) as file:
+        with disk_errors(), open(path, "xb", buffering=0, opener=_open_private) as file:
             while data := body.read(_CHUNK):
                 self._space.require()
                 digest.update(data)
@@ -265,6 +265,10 @@ def _target(place: Path) -> tuple[Key, str | None]:
     if key is None:
         raise ValueError("no key")
     return key, media_type
+
+
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o640)  # as a file in the spool
 
 
 def _is_idle(place: Path) -> bool:
