@@ -99,6 +99,8 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
     app.extensions["aurora_blobs.config"] = config
     app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock)
     envelope.install(app)
+    if config.mirror != "off":
+        app.before_request(repo.refuse_writes)
     for view in (admin, blob, health, identity, images, mirror, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.object_api_bucket is not None:

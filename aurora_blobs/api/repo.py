@@ -37,10 +37,9 @@ from aurora_blobs.services import services
 bp = Blueprint("repo", __name__)
 
 
-@bp.before_request
 def refuse_writes() -> None:
     """A mirror takes nothing but what it fetches. Each POST of this family is a write."""
-    if request.method == "POST" and services().config.mirror != "off":
+    if request.method == "POST" and request.blueprint == bp.name:
         raise MethodNotImplemented("This service mirrors a PDS: write there")
 
 
