@@ -1,7 +1,7 @@
 """``aurora-blobs database copy``."""
 
 import time
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from itertools import islice
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import Group, properties
 from aurora_blobs.cli.progress import row_meter
+from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.config import is_postgresql, masked
 from aurora_blobs.db import copying, open_database
 from aurora_blobs.maintenance.walk import Finding
@@ -74,7 +75,6 @@ def copy(source: str, target: str, hold: bool, as_json: bool) -> None:
                 if not findings.all:
                     copying.complete(tx)
         if hold and not findings.all:
-            click.echo("all is copied; FROM is read-only until this command ends", err=True)
             _hold(job)
         seconds = time.monotonic() - began
         summary = {
@@ -90,7 +90,7 @@ def _different(table: str) -> Finding:
 
 
 def _hold(job: copying.Copy) -> None:
-    with suppress(KeyboardInterrupt):
-        while True:
-            job.keep_alive()
-            time.sleep(1)
+    stop = stop_on_signals()
+    click.echo("all is copied; FROM is read-only until this command ends", err=True)
+    while not stop.wait(1):
+        job.keep_alive()
