@@ -29,7 +29,8 @@ SMALL = {
     "account_deletion",
     "upstream_host",
 }
-# Of commands: SQLite finds the records of a blob by each account in turn, and joins page by page.
+# Of commands and operators' lists: SQLite finds the records of a blob by each account in turn, and
+# joins page by page.
 SLOW_HERE = {
     *(
         "references.of_blob",
@@ -37,6 +38,8 @@ SLOW_HERE = {
         "blobs.page",
         "accounts.page",
         "takedowns._of_accounts",
+        "objects.page_of_staged",
+        "objects.page_of_taken_down",
     ),
 }
 EXPECTED = (WHOLE - {"schema.version", "stores.marked", "jobs.forget_unended"}) | SLOW_HERE
@@ -56,6 +59,7 @@ INSERT INTO blob_start SELECT 'c' || n, n FROM generate_series(1, {rows}) AS n;
 INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at, unreferenced_since)
 SELECT 'did:' || n % 500 + 1, 'c' || n, 'a/b', n, n, CASE WHEN n % 10 = 0 THEN n END
   FROM generate_series(1, {rows}) AS n;
+INSERT INTO staged_object SELECT creator_did, 'o' || cid, cid, size FROM blob_metadata;
 INSERT INTO blob_charset SELECT creator_did, cid, 'x' FROM blob_metadata;
 INSERT INTO record
 SELECT 'did:' || n % 500 + 1, 'a.b.' || n % 3, 'r' || n, 'c', '{{}}', 'v' || n
