@@ -18,7 +18,7 @@ pins a row there too. If bytes or row are gone, the bytes are stored again.
 """
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
@@ -495,10 +495,7 @@ def owners(tx: Transaction, cid: str) -> list[Holding]:
         """,
         cid,
     )
-    return [
-        Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
-        for down, account_down, deactivated, missing, temporary, *entry in rows
-    ]
+    return [_holding(*row) for row in rows]
 
 
 def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
@@ -521,10 +518,18 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
         *after,
         limit,
     )
-    return [
-        Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
-        for down, account_down, deactivated, missing, temporary, *entry in rows
-    ]
+    return [_holding(*row) for row in rows]
+
+
+def _holding(
+    down: bool,
+    account_down: bool,
+    deactivated: bool,
+    missing: bool,
+    temporary: bool,
+    *entry: Any,
+) -> Holding:
+    return Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
 
 
 def some_cids_of(tx: Transaction, did: str, limit: int) -> list[str]:

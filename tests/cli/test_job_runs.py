@@ -27,16 +27,6 @@ NO_COUNTS = dict.fromkeys(("blobs", "bytes", "findings", "repaired"))
 
 
 @pytest.fixture
-def run(app):
-    """``run("blobs", …)`` runs a command; its result."""
-
-    def run(*arguments):
-        return app.test_cli_runner().invoke(args=arguments)
-
-    return run
-
-
-@pytest.fixture
 def cid(alice):
     return cid_in(alice.publish(jpeg("cat"))[0])
 

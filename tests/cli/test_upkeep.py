@@ -22,14 +22,6 @@ from aurora_blobs.catalog import blobs as blob_rows
 
 
 @pytest.fixture
-def run(app):
-    def run(*arguments):
-        return app.test_cli_runner().invoke(args=arguments)
-
-    return run
-
-
-@pytest.fixture
 def backend(services):
     return services.blobs.backend
 
