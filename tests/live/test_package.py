@@ -166,7 +166,10 @@ def test_the_list_of_commands_has_none_of_flask(run):
     listed = run("--help").stdout.partition("Commands:")[2]
     words = re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)
 
-    assert words == ["account", "backup", "blobs", "config", "files", "init-db", "run"]
+    assert words == [
+        *("account", "backup", "blobs", "config", "database", "files", "follow", "init-db"),
+        *("mirror", "run", "takedown"),
+    ]
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
