@@ -7,7 +7,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
@@ -20,6 +20,11 @@ TIMEOUT_SECONDS = 5.0
 _MAX_BYTES = 64 * 1024  # of a body; DID documents and key sets have a few hundred
 # Of an answer as it comes: its head, and what it says around the pieces of its body, are as much.
 _MAX_RECEIVED = 2 * _MAX_BYTES
+# Of a body that may be large: until it begins, since the server may have to fetch it itself, and
+# the slowest that is borne. Guesses.
+ANSWER_SECONDS = 30.0
+_SLOWEST = 64 * 1024  # bytes per second
+_HEAD = 64 * 1024  # bytes of an answer beside its body and what is around its pieces
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out: RFC 4291, 2.4
@@ -129,6 +134,30 @@ def opened(
                 return
         url = _followed(url, target)
         allowed, redirects = is_public, redirects - 1
+
+
+def opened_body(
+    url: str,
+    *,
+    max_bytes: int,
+    answer_seconds: float = ANSWER_SECONDS,
+    silence_seconds: float | None = None,
+    redirects: int = 0,
+) -> AbstractContextManager[http.client.HTTPResponse]:
+    """`opened` for a GET of *url*, of the operator's settings, with a body of up to *max_bytes*.
+
+    Its bytes may take as long as at the slowest that is borne, after *answer_seconds*.
+    """
+    return opened(
+        url,
+        allowed=None,
+        timeout_seconds=answer_seconds + max_bytes / _SLOWEST,
+        # What is around the pieces of a body may be as much as the body.
+        max_received=2 * max_bytes + _HEAD,
+        silence_seconds=silence_seconds,
+        redirects=redirects,
+        headers={"Accept": "*/*"},
+    )
 
 
 def is_public(address: str) -> bool:

@@ -3,7 +3,7 @@
 import urllib.parse
 from collections.abc import Iterator
 
-from aurora_blobs.auth.fetch import FetchFailed, opened
+from aurora_blobs.auth.fetch import ANSWER_SECONDS, FetchFailed, opened_body
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import inventory
@@ -14,11 +14,6 @@ from aurora_blobs.intake.body import Reader
 from aurora_blobs.maintenance.walk import Finding
 
 _STEP = 1000  # pairs per statement
-# A blob may take so long in all: for the answer, which the other server may have to fetch itself,
-# and for its bytes at the slowest that is borne. Guesses.
-ANSWER_SECONDS = 30.0
-SLOWEST = 64 * 1024  # bytes per second
-_HEAD = 64 * 1024  # bytes of an answer beside its body
 _MAX_SILENT = 5  # blobs in a row without an answer; then the other server is away
 
 
@@ -81,12 +76,10 @@ class Heal:
         most = self._max_blob_bytes if size is None else size
         query = urllib.parse.urlencode({"did": missing.did, "cid": missing.cid})
         try:
-            with opened(
+            with opened_body(
                 f"{self._origin}/xrpc/com.atproto.sync.getBlob?{query}",
-                allowed=None,
-                timeout_seconds=self._answer_seconds + most / SLOWEST,
-                max_received=2 * most + _HEAD,
-                headers={"Accept": "*/*"},
+                max_bytes=most,
+                answer_seconds=self._answer_seconds,
             ) as answer:
                 if answer.status != 200:
                     return f"the other server answers {answer.status}"

@@ -10,7 +10,7 @@ from email.message import Message
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
-from aurora_blobs.auth.fetch import FetchFailed, opened
+from aurora_blobs.auth.fetch import FetchFailed, opened_body
 from aurora_blobs.config_values import is_loopback
 from aurora_blobs.mirror.frames import parse_status
 from aurora_blobs.mirror.pauses import HOST, pause_seconds
@@ -18,11 +18,7 @@ from aurora_blobs.protocol.syntax import parse_did, parse_tid
 
 PAGE = 500  # accounts; a listing of them has some 150 bytes for each
 _MAX_ANSWER = 2**20  # bytes of JSON
-_HEAD = 64 * 1024  # bytes that an answer may have beside its body
 _SILENCE_SECONDS = 15.0  # a guess: an S3 store behind the PDS answers in a second
-_ANSWER_SECONDS = 30.0
-# A body may take as long as at the slowest that is borne, as in maintenance/heal.py. A guess.
-_SLOWEST = 64 * 1024  # bytes per second
 _REDIRECTS = 3
 _MAX_PAUSE = 3600  # seconds; a PDS that asks for more is asked again nevertheless
 
@@ -137,15 +133,11 @@ class Upstream:
     @contextmanager
     def _answer(self, method: str, max_bytes: int, **given: Any) -> Iterator["Body"]:
         query = f"?{urlencode(given)}" if given else ""
-        with opened(
+        with opened_body(
             f"{self.url}/xrpc/{method}{query}",
-            allowed=None,
-            timeout_seconds=_ANSWER_SECONDS + max_bytes / _SLOWEST,
+            max_bytes=max_bytes,
             silence_seconds=_SILENCE_SECONDS,
-            # What is around the pieces of a body may be as much as the body.
-            max_received=2 * max_bytes + _HEAD,
             redirects=_REDIRECTS,
-            headers={"Accept": "*/*"},
         ) as answer:
             if answer.status != 200:
                 raise _refusal(answer)
