@@ -292,24 +292,25 @@ class PostgresqlDatabase(Database):
             self.space.require()
         elif spend is not Spend.LEFT:
             self.space.make_room(spend)
-        with self._locked(keys) as session:
-            tx = _Transaction(session)
+        with self._committed(keys) as (_, tx):
             yield tx
-            with self._before_commit(tx):
-                _commit(session)
-        for call in tx.after_commit:
-            call()
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:
         self.space.require()
-        with self._locked(()) as session:
+        with self._committed(()) as (session, tx):
             session.script(_LASTING)
             # Programs of others are kept out as well: so all statements see one state.
             for (name,) in _rows(session.script(_TABLES)):
                 session.script(b'LOCK TABLE "%b" IN SHARE MODE' % name.encode())
-            tx = _Transaction(session)
             yield tx
+
+    @contextmanager
+    def _committed(self, keys: tuple[Key, ...]) -> Iterator[tuple[_Session, Transaction]]:
+        """A transaction that has the locks of *keys*, and its session; committed at the end."""
+        with self._locked(keys) as session:
+            tx = _Transaction(session)
+            yield session, tx
             with self._before_commit(tx):
                 _commit(session)
         for call in tx.after_commit:
