@@ -48,14 +48,9 @@ _OBJECT_API_DEFAULTS = {
     "allowed_mime_types": ("*/*",),
     "mime_policy": "sniff",
 }
-
-
 # What others published is kept as it is; what they deleted, for a month.
-_MIRROR_DEFAULTS = {
+_MIRROR_DEFAULTS = _OBJECT_API_DEFAULTS | {
     "accounts": "external",
-    "max_blob_size": 300 * 2**20,
-    "allowed_mime_types": ("*/*",),
-    "mime_policy": "sniff",
     "unreferenced_grace": 30 * 86_400,
 }
 

@@ -183,9 +183,7 @@ class Fetcher:
         except FetchFailed as error:
             self._source.rest()
             raise _Failed(str(error), pause_seconds(SILENT_BLOB, wanted.tries)) from None
-        except STORE_AWAY:
-            raise
-        except InsufficientStorage:
+        except (*STORE_AWAY, InsufficientStorage):
             raise
         except BlobServiceError as error:
             raise _Failed(error.message, pause_seconds(SILENT_BLOB, wanted.tries)) from None
