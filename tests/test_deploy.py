@@ -108,6 +108,22 @@ def test_the_sample_of_settings_has_values_that_are_taken(name, value):
     Config.from_environ({**needs.get(value, {}), name: value})
 
 
+CHOICES = [
+    (name, word)
+    for comment, name in re.findall(r"((?:^# .*\n)+)^#?(AURORA_BLOBS_\w+)=\w+$", ENV, re.MULTILINE)
+    for word in re.findall(r'"(\w+)"', comment)
+]
+
+
+@pytest.mark.parametrize(("name", "word"), CHOICES)
+def test_each_choice_that_the_sample_of_settings_names_is_accepted(name, word):
+    Config.from_environ({name: word})
+
+
+def test_the_sample_of_settings_names_choices():
+    assert len(CHOICES) > 4
+
+
 def test_the_sample_of_settings_has_what_an_operator_must_decide():
     names = {name.removeprefix("AURORA_BLOBS_") for name, _ in ASSIGNED}
 
