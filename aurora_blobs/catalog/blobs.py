@@ -482,9 +482,11 @@ def owners(tx: Transaction, cid: str) -> list[Holding]:
     rows = tx.all(
         """
         SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')),
-               a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
-               m.unreferenced_since IS NOT NULL,
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
                m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
                m.width, m.height, m.duration_ms, b.number
           FROM blob_metadata m
@@ -503,9 +505,11 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     rows = tx.all(
         """
         SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')),
-               a.takedown_at IS NOT NULL, a.deactivated_at IS NOT NULL, b.stored_at IS NULL,
-               m.unreferenced_since IS NOT NULL,
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
                m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
                m.width, m.height, m.duration_ms, b.number
           FROM blob_metadata m

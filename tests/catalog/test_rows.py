@@ -4,7 +4,7 @@ import ast
 import sqlite3
 from contextlib import closing
 from importlib import import_module, resources
-from inspect import signature
+from inspect import getsource, signature
 
 import pytest
 from support.statements import statements_of_catalog
@@ -19,6 +19,22 @@ TREES = {
 }
 
 
+def fields_of(module, call):
+    """The parameters that the last argument of *call*, ``*row``, fills."""
+    made = getattr(import_module(f"aurora_blobs.catalog.{module}"), call.func.id)
+    *fields, last = list(signature(made).parameters.values())[len(call.args) - 1 :]
+    names = [field.name for field in fields]
+    if last.kind is not last.VAR_POSITIONAL:
+        return [*names, last.name]
+    function = ast.parse(getsource(made))
+    (inner,) = (
+        node
+        for node in ast.walk(function)
+        if isinstance(node, ast.Call) and f"*{last.name}" in map(ast.unparse, node.args)
+    )
+    return names + fields_of(module, inner)
+
+
 def made_of_rows():
     """Each ``Made(*row)``: its place, the statements there, and the fields of the row."""
     for module, tree in TREES.items():
@@ -31,9 +47,9 @@ def made_of_rows():
             ]
             for call in calls:
                 if selects and call.args and isinstance(call.args[-1], ast.Starred):
-                    made = getattr(import_module(f"aurora_blobs.catalog.{module}"), call.func.id)
-                    fields = list(signature(made).parameters)[len(call.args) - 1 :]
-                    yield pytest.param(selects, fields, id=f"{module}.{function.name}")
+                    yield pytest.param(
+                        selects, fields_of(module, call), id=f"{module}.{function.name}"
+                    )
 
 
 @pytest.mark.sqlite
