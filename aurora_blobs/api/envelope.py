@@ -1,4 +1,4 @@
-"""What every answer has: errors as JSON, CORS, and the headers that a view adds to `g.headers`.
+"""What answers have in common: errors as JSON, and the headers that a view adds to `g.headers`.
 
 `g.is_personal` says that the answer depends on who calls. https://atproto.com/specs/xrpc
 """
@@ -11,7 +11,6 @@ from typing import Any
 
 from flask import Flask, Response, g, request
 from flask.json.provider import JSONProvider
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from aurora_blobs.errors import (
@@ -21,7 +20,7 @@ from aurora_blobs.errors import (
     ServiceBusy,
 )
 from aurora_blobs.rate_limits import RateLimitState
-from aurora_blobs.server import bodies, cross_origin
+from aurora_blobs.server import bodies
 from aurora_blobs.services import services
 
 log = logging.getLogger("aurora_blobs")
@@ -79,7 +78,7 @@ def error_response(error: BlobServiceError) -> Response:
 
 
 def _begin() -> Response | None:
-    g.headers = Headers()
+    g.headers = []  # pairs of a name and its value
     g.is_personal = False
     return _preflight_response() if request.method == "OPTIONS" else None
 
@@ -97,11 +96,9 @@ def _preflight_response() -> Response:
 
 
 def _finish(response: Response) -> Response:
-    headers, own = response.headers, g.headers
-    for name, value in cross_origin.HEADERS:
+    headers = response.headers
+    for name, value in g.headers:
         headers.add(name, value)
-    if own:
-        headers.extend(own)
     if g.is_personal:
         headers.setdefault("Cache-Control", "private")
         headers.add("Vary", "Authorization")

@@ -9,7 +9,6 @@ from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
-    from _typeshed.wsgi import StartResponse
 
 DRAIN_BYTES = 16 * 1024 * 1024
 DRAIN_SECONDS = 5
@@ -220,21 +219,3 @@ def drain(environ: dict[str, Any]) -> bool:
     if isinstance(connection, TimeoutSocket):
         connection.close_after()
     return False
-
-
-def start_drained(
-    environ: dict[str, Any],
-    start_response: "StartResponse",
-    status: str,
-    headers: list[tuple[str, str]],
-    exc_info: Any = None,
-) -> Callable[[bytes], object]:
-    """*start_response*, which begins the answer after the request's body was read or given up.
-
-    A proxy that is still sending would see the connection break, and turn our answer into a 502.
-    One that has sent all would keep the connection for another client's request, and that would
-    fail: so a body that was not read to its end is followed by ``Connection: close``.
-    """
-    if not drain(environ):
-        headers = [*headers, ("Connection", "close")]
-    return start_response(status, headers, exc_info)

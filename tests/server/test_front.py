@@ -5,6 +5,7 @@ import io
 import pytest
 
 from aurora_blobs.server.addresses import UNKNOWN
+from aurora_blobs.server.cross_origin import HEADERS
 from aurora_blobs.server.front import Front
 from aurora_blobs.server.slow_clients import SlowClients
 
@@ -21,8 +22,11 @@ class Seconds:
 def app(environ, start_response):
     """Answers 204, reads nothing, and keeps what it was called with."""
     app.environ = environ
-    start_response("204 No Content", [("A", "b")])
+    start_response(app.status, [("A", "b")])
     return []
+
+
+app.status = "204 No Content"
 
 
 def front(**options):
@@ -38,13 +42,26 @@ def answer(front, **environ):
     return started[0]
 
 
-def test_an_answer_follows_the_request_s_body():
+@pytest.mark.parametrize(
+    "status", ["200 OK", "204 No Content", "304 Not Modified", "503 Service Unavailable"]
+)
+def test_an_answer_of_any_status_follows_the_request_s_body(monkeypatch, status):
+    monkeypatch.setattr(app, "status", status)
     body = io.BytesIO(bytes(1000))
+    sent = {"CONTENT_LENGTH": "1000", "wsgi.input": body}
 
-    assert answer(front(proxy_hops=0), CONTENT_LENGTH="1000", **{"wsgi.input": body}) == [
-        ("A", "b")
-    ]
+    assert answer(front(proxy_hops=0), **sent) == [("A", "b"), *HEADERS]
     assert body.tell() == 1000
+
+
+def test_an_answer_to_a_body_that_cannot_be_read_closes_the_connection():
+    body = io.BytesIO(bytes(1000))
+    body.close()
+    sent = {"CONTENT_LENGTH": "1000", "wsgi.input": body}
+
+    headers = answer(front(proxy_hops=0), **sent)
+
+    assert headers == [("A", "b"), *HEADERS, ("Connection", "close")]
 
 
 @pytest.mark.parametrize(
