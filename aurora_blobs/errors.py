@@ -177,8 +177,8 @@ class InvalidInviteCode(AuthenticationRequired):
 
     error, status = "InvalidInviteCode", 400
 
-    def __init__(self) -> None:
-        super().__init__("Provided invite code not available")
+    def __init__(self, message: str = "Provided invite code not available") -> None:
+        super().__init__(message)
 
 
 class InvalidToken(BlobServiceError):

@@ -37,15 +37,17 @@ class SignUps:
     def admit(self, text: str | None, address: str) -> str | None:
         """The code that a new account has to use, None if it needs none.
 
-        *text* is the code as it was given, None if none was. A wrong one counts for *address* like
-        a wrong password. Raises InvalidRequest, InvalidInviteCode, RateLimitExceeded.
+        *text* is the code as it was given, empty or None if none was. A wrong one counts for
+        *address* like a wrong password.
+
+        Raises InvalidRequest, InvalidInviteCode, RateLimitExceeded.
         """
         if self.policy == "open":
             return None
         if self.policy == "closed":
             raise InvalidRequest("Sign-up is closed: the operator of this service makes accounts")
-        if text is None:
-            raise InvalidInviteCode()
+        if not text:
+            raise InvalidInviteCode("An account here wants an invite code: none was given")
         with self._limits.password_attempt(address):
             return self._good_code(text)
 
