@@ -17,13 +17,7 @@ from aurora_blobs.config_values import parse_seconds, parse_size
 from aurora_blobs.services import services
 
 _NAME = click.argument("name", metavar="ACCOUNT")
-_PASSWORD: Callable[[Any], Any] = click.option(
-    "--password",
-    prompt=True,
-    hide_input=True,
-    confirmation_prompt=True,
-    help="Asked for if not given.",
-)
+_PASSWORD: Callable[[Any], Any] = click.option("--password", help="Asked for if not given.")
 
 
 @click.group(cls=Group)
@@ -36,10 +30,11 @@ def account() -> None:
 @click.option("--email", required=True)
 @_PASSWORD
 @json_option
-def create(handle: str, email: str, password: str, as_json: bool) -> None:
+def create(handle: str, email: str, password: str | None, as_json: bool) -> None:
     """Make an account, whoever may sign up."""
-    made = _local_accounts().create(
-        handle=handle, email=email, password=password, allow_reserved=True
+    accounts = _local_accounts()
+    made = accounts.create(
+        handle=handle, email=email, password=_given_or_asked(password), allow_reserved=True
     )
     show({"did": made.did, "handle": made.handle}, as_json)
 
@@ -113,10 +108,10 @@ def token(name: str) -> None:
 @account.command()
 @_NAME
 @_PASSWORD
-def password(name: str, password: str) -> None:
+def password(name: str, password: str | None) -> None:
     """Give an account a new password, and end its sessions."""
-    found = _find_account(name)
-    _local_accounts().set_password(found.did, password)
+    accounts, found = _local_accounts(), _find_account(name)
+    accounts.set_password(found.did, _given_or_asked(password))
     click.echo(f"{found.did} has a new password, and its sessions have ended")
 
 
@@ -176,6 +171,14 @@ def _local_accounts() -> AccountManager:
     if services().config.accounts != "local":
         raise click.ClickException("AURORA_BLOBS_ACCOUNTS=external: the PDS keeps the accounts")
     return services().accounts
+
+
+def _given_or_asked(password: str | None) -> str:
+    # Not a prompt of the option's: that would ask before it is known what for.
+    if password is not None:
+        return password
+    asked: str = click.prompt("Password", hide_input=True, confirmation_prompt=True)
+    return asked
 
 
 def _find_account(name: str) -> Account:

@@ -6,6 +6,9 @@ import pytest
 from support.accounts import ALICE, BOB, sign_up
 from support.media_samples import jpeg
 
+from aurora_blobs.app import create_command_app
+from aurora_blobs.config import Config
+
 
 @pytest.fixture
 def run(app):
@@ -274,6 +277,41 @@ def test_a_new_password_is_asked_for_twice_and_ends_the_sessions(run, app):
         for password in ("correct horse", "battery staple")
     ]
     assert [log_in.status_code for log_in in log_ins] == [401, 200]
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        ({}, "Error: no account bob.test"),
+        (
+            {"ACCOUNTS": "external"},
+            "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS keeps the accounts",
+        ),
+    ],
+    ids=["no such account", "no local accounts"],
+)
+def test_nobody_is_asked_for_a_password_that_cannot_be_set(open_app, settings, line):
+    runner = open_app(**settings).test_cli_runner()
+
+    result = runner.invoke(args=["account", "password", "bob.test"], input="long enough\n" * 2)
+
+    assert (result.exit_code, result.output) == (1, f"{line}\n")
+
+
+def test_nobody_is_asked_for_a_password_where_there_is_no_database(tmp_path):
+    config = Config.from_environ({"AURORA_BLOBS_DATA_DIR": str(tmp_path / "none")})
+    runner = create_command_app(config).test_cli_runner()
+
+    made = [
+        runner.invoke(args=["account", *words], input="long enough\n" * 2)
+        for words in (
+            ("password", "bob.test"),
+            ("create", "--handle", "bob.test", "--email", "bob@example.com"),
+        )
+    ]
+
+    line = f"aurora_blobs: no database at {tmp_path}/none/aurora.sqlite3\n"
+    assert [result.output for result in made] == [line, line]
 
 
 def test_a_code_of_the_command_makes_so_many_accounts_until_it_expires(open_app, clock):
