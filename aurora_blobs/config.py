@@ -528,9 +528,11 @@ def _unknown(variable: str, text: str, known: dict[str, Any]) -> ConfigError:
         known[PREFIX + name].metadata["secret"] for name in near
     )
     shown = "(hidden)" if is_secret else repr(masked(text))
-    page = "docs/settings.md"
-    hint = f"is {PREFIX}{near[0]}, or another of {page}" if near else f"are those of {page}"
-    return ConfigError(f"{variable}={shown}: no such setting; accepted {hint}")
+    hint = f"is {PREFIX}{near[0]}, or another" if near else "are those"
+    return ConfigError(
+        f"{variable}={shown}: no such setting; accepted {hint} that `aurora-blobs config` prints "
+        "once this one is gone"
+    )
 
 
 def _shown(config: Config, setting: Any) -> str:

@@ -24,7 +24,8 @@ from aurora_blobs.storage.pair import PairBackend
 def migrate(target: str, jobs: int, as_json: bool) -> None:
     """Copy every blob to the other store, while the service runs; run it again to copy the rest.
 
-    Status 1 if anything could not be copied. docs/s3.md tells how to move without a failed request.
+    Status 1 if anything could not be copied. With AURORA_BLOBS_STORAGE_FALLBACK the service reads
+    from both stores meanwhile, so that no request fails.
     """
     config = services().config
     source = "disk" if target == "s3" else "s3"

@@ -28,6 +28,13 @@ def test_a_help_text_names_no_function_of_ours(command):
     assert re.findall(r"\b_?PARSE_\w+|\b\w+_PARSER\b", text) == []
 
 
+@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
+def test_a_help_text_names_no_page_that_a_package_does_not_bring(command):
+    text = command.get_help(click.Context(command))
+
+    assert re.findall(r"\S+\.md\b", text) == []
+
+
 def keys(value):
     """Every key in *value*, at any depth."""
     items = value.items() if isinstance(value, dict) else ()
