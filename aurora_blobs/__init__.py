@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from aurora_blobs.blobs.upload import UploadRules
     from aurora_blobs.embedding import BlobStore
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"  # of the release to come until it is one
 
 
 def open_store(
