@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, json_option
-from aurora_blobs.cli.output import printable
+from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import BlobImporter, Found, in_bucket, in_folder
 from aurora_blobs.protocol.syntax import parse_did
@@ -45,9 +45,19 @@ def import_blobs(
     time. Status 1 if anything could not be taken.
     """
     if dry_run:
-        for found in _blobs_at(origin):
-            owner = found.did or did or "nobody"
-            click.echo("\t".join((owner, found.cid, str(found.size), printable(found.name))))
+        nobody = None if as_json else "nobody"
+        show_all(
+            (
+                {
+                    "did": found.did or did or nobody,
+                    "cid": found.cid,
+                    "size": found.size,
+                    "name": found.name,
+                }
+                for found in _blobs_at(origin)
+            ),
+            as_json,
+        )
         return
     sizes = [found.size for found in _blobs_at(origin)]
     open_services(current_app, makes=True)

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from itertools import islice
 from typing import Any
 
 import click
@@ -14,6 +15,8 @@ from flask.cli import AppGroup
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import BlobServiceError, DatabaseError
 from aurora_blobs.services import NoDatabase
+
+_PAGE = 200  # lines that are held back to make columns of them
 
 
 def printable(text: str) -> str:
@@ -60,16 +63,36 @@ def show(values: Mapping[str, object], as_json: bool) -> None:
 
 
 def show_all(rows: Iterable[Mapping[str, object]], as_json: bool) -> None:
-    """Print many things, a line each, as they come; for people, below the names of the columns."""
-    has_header = as_json
-    for row in rows:
-        if not has_header:
-            click.echo("\t".join(row))
-            has_header = True
-        if as_json:
+    """Print many things, a line each; for people, below the names of the columns.
+
+    A terminal gets columns, a pipe a tab between two values.
+    """
+    if as_json:
+        for row in rows:
             click.echo(_json(row))
-        else:
-            click.echo("\t".join(map(_plain, row.values())))
+    elif sys.stdout.isatty():
+        _show_columns(_lines(rows))
+    else:
+        for line in _lines(rows):
+            click.echo("\t".join(line))
+
+
+def _lines(rows: Iterable[Mapping[str, object]]) -> Iterator[list[str]]:
+    """The texts of *rows*, as they come, below the names of the columns."""
+    for number, row in enumerate(rows):
+        if number == 0:
+            yield list(row)
+        yield list(map(_plain, row.values()))
+
+
+def _show_columns(lines: Iterator[list[str]]) -> None:
+    widths: list[int] = []
+    while page := list(islice(lines, _PAGE)):
+        here = [max(map(len, column)) for column in zip(*page, strict=True)]
+        widths = list(map(max, here, widths or here))
+        for line in page:
+            cells = (f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True))
+            click.echo("  ".join(cells).rstrip())
 
 
 def properties(record: Any) -> dict[str, Any]:

@@ -181,7 +181,7 @@ def test_names_of_somebody_else_are_printed_with_escapes(run, tmp_path, name, to
     imported = run("blobs", "import", str(tmp_path))
     as_json = run("blobs", "import", str(tmp_path), "--json")
 
-    assert listed.output == f"nobody\t{cid_of(b'a note')}\t6\t{name}\n"
+    assert listed.output == f"did\tcid\tsize\tname\nnobody\t{cid_of(b'a note')}\t6\t{name}\n"
     assert f"not imported: {name}: its place does not say whose it is: give --did\n" in (
         imported.output
     )
@@ -194,11 +194,16 @@ def test_an_export_goes_to_a_folder_and_can_be_imported(run, alice, cid, tmp_pat
     out = tmp_path / "out" / BOB
 
     exported = run("blobs", "export", "--did", "alice.test", str(out))
-    listed = run("blobs", "import", str(tmp_path / "out"), "--dry-run")
+    listed = run("blobs", "import", str(tmp_path / "out"), "--dry-run", "--json")
     imported = run("blobs", "import", str(tmp_path / "out"), "--json")
 
     assert (exported.exit_code, exported.output) == (0, "exported 1 blobs: nothing is wrong\n")
-    assert listed.output == f"did:web:bob.test\t{cid}\t{SIZE}\tdid:web:bob.test/{cid}\n"
+    assert json.loads(listed.output) == {
+        "did": "did:web:bob.test",
+        "cid": cid,
+        "size": SIZE,
+        "name": f"did:web:bob.test/{cid}",
+    }
     assert json.loads(imported.output) == {"imported": 1, "present": 0, "findings": []}
 
 
