@@ -11,7 +11,7 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import show, show_all
+from aurora_blobs.cli.output import printable, show, show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.clock import moment
@@ -73,7 +73,7 @@ def _idle_uploads() -> Iterator[Unfinished]:
 
 
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
-    """Show one round while it runs; False if something could not be removed."""
+    """Show one round while it runs; False if it did not do all that it should."""
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
 
     def counts() -> Counts:
@@ -87,13 +87,15 @@ def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.E
             with meter("collecting", *collector.estimate()) as shown:
                 for step in steps:
                     shown.add(step.size)
-        if collector.gave_up:
-            raise _BrokenOff("too many removals failed, one after the other")
+        if collector.failure is not None:
+            raise _BrokenOff(collector.failure)
     if as_json:
         show({"dryRun": dry_run, **tally}, as_json)
     else:
         click.echo(_sentence(dry_run, tally))
-    return not tally["failed"]
+    if collector.failure is not None:
+        click.echo(f"Error: {printable(collector.failure)}", err=True)
+    return not tally["failed"] and collector.failure is None
 
 
 def _until(stop: threading.Event, steps: Iterator[Collected]) -> Iterator[Collected]:

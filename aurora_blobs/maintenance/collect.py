@@ -133,7 +133,7 @@ _Candidate = tuple[Collected, Callable[[], bool]]
 
 
 class Collector:
-    """Collects, once per `run`. `gave_up` says that the last one ended early.
+    """Collects, once per `run`. `failure` says why the last one did not come to its end, or None.
 
     *grace_seconds* is the configured grace time; tests have a tiny one. *clock* gives microseconds
     since the epoch, UTC.
@@ -164,7 +164,7 @@ class Collector:
         self._sweep_pictures = sweep_pictures
         self._leases = leases
         self._idle_uploads = idle_uploads
-        self.gave_up = False
+        self.failure: str | None = None
 
     def estimate(self) -> tuple[int, int]:
         """About how many blobs, and bytes, `run` would collect now."""
@@ -172,10 +172,13 @@ class Collector:
             return expiry.total_expired(tx, self._clock() - self._grace)
 
     def run(self, *, dry_run: bool = False) -> Iterator[Collected]:
-        """Remove all that is over; with *dry_run* only list it. Ends early if the store is away."""
+        """Remove all that is over; with *dry_run* only list it.
+
+        What needs no store is removed where the store is away, too. Ends early if much fails.
+        """
         if not dry_run:
             finish_hiding(self._database)
-        self.gave_up = False
+        self.failure = None
         failures = 0
         # What is only listed is listed whole.
         shared = SharedPass(self._database, "gc", None if dry_run else self._leases)
@@ -189,7 +192,7 @@ class Collector:
                 yield replace(found, failure=error.message)
                 failures += 1
                 if failures == _MAX_FAILURES:
-                    self.gave_up = True
+                    self.failure = f"too many removals failed, one after the other: {error.message}"
                     return
             else:
                 failures = 0
@@ -200,6 +203,12 @@ class Collector:
             yield Collected(
                 "picture", "derived from blobs that are gone or taken down", count=pictures
             )
+        if not dry_run:
+            # Who had nothing to remove has not noticed that the store is away.
+            try:
+                self._backend.confirm()
+            except STORE_AWAY as error:
+                self.failure = error.message
 
     def _candidates(self, now: int, shared: SharedPass) -> Iterator[_Candidate]:
         before = now - self._grace

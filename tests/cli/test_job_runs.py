@@ -118,14 +118,16 @@ def test_what_a_job_found_and_mended_is_told_of(run, services, cid, job):
     assert found["completedAt"] == WHEN
 
 
-class Away(DiskBackend):
+class Stubborn(DiskBackend):
+    def delete_many(self, cids):
+        raise BackendUnavailable("the bytes do not go")
+
+
+class Away(Stubborn):
     def confirm(self):
         raise BackendUnavailable("the store is away")
 
     probe = confirm
-
-    def delete_many(self, cids):
-        self.confirm()
 
 
 @pytest.fixture
@@ -162,23 +164,41 @@ def test_a_job_that_fails_says_why_and_when_it_last_came_to_its_end(
     assert (found["completedAt"], found["endedAt"]) == (WHEN, "2025-06-16T15:06:40+00:00")
 
 
+def test_a_collection_that_could_not_remove_one_is_told_of(run, services, alice, clock):
+    alice.blob(jpeg("cat"))
+    clock.advance(DAY + 1)
+    services.blobs.backend = Stubborn(services.blobs.backend.root, durable=False)
+
+    assert run("blobs", "gc").exit_code == 1
+    found = jobs(run)["gc"]
+
+    assert (found["state"], found["findings"]) == ("findings", 1)
+    assert found["completedAt"] == "2025-06-16T15:06:41+00:00"
+
+
 @pytest.mark.parametrize(
-    "number, state, completed",
-    [(1, "findings", "2025-06-16T15:06:41+00:00"), (3, "failed", None)],
-    ids=["one blob stays", "the store is away"],
+    "number, why",
+    [
+        (0, "the store is away"),
+        (1, "the store is away"),
+        (3, "too many removals failed, one after the other: the bytes do not go"),
+    ],
 )
-def test_a_collection_that_could_not_remove_all_is_told_of(
-    run, alice, away, clock, number, state, completed
+def test_a_collection_without_its_store_has_failed_whatever_there_was_to_remove(
+    run, alice, away, clock, number, why
 ):
+    run("blobs", "gc")
     for count in range(number):
         alice.blob(jpeg(count))
     clock.advance(DAY + 1)
     away()
 
-    assert run("blobs", "gc").exit_code == 1
+    failed = run("blobs", "gc")
     found = jobs(run)["gc"]
 
-    assert (found["state"], found["findings"], found["completedAt"]) == (state, number, completed)
+    assert (failed.exit_code, failed.output.splitlines()[-1]) == (1, f"Error: {why}")
+    assert (found["state"], found["failure"], found["findings"]) == ("failed", why, number)
+    assert found["completedAt"] == WHEN
 
 
 @pytest.mark.sqlite
