@@ -1,6 +1,8 @@
 """A blob's bytes as an HTTP answer: the whole blob, a part of it, or 304."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -11,19 +13,33 @@ from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.ranges import content_range, is_listed, wanted_part
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.errors import PreconditionFailed
+from aurora_blobs.errors import BlobNotFound, PreconditionFailed, RepoNotFound
 from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.protocol.syntax import stated_mime_type
 from aurora_blobs.services import services
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown reaches caches within 5 minutes
+# What a mirror says with its error where it has nothing against a blob: deploy/mirror.conf then has
+# the PDS asked.
+UNKNOWN_HERE = (("X-Aurora-Blobs", "unknown"),)
 # Bytes. Up to this size Python reads the blob and sends it with the head. Above it sendfile pays
 # for its own set-up.
 SMALL = 64 * 1024
 _RANGE_FOR_NGINX = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _BLOCK = 256 * 1024  # bytes per read from a store on the network, where sendfile does not work
 Part = tuple[int, int]  # the bytes [start, stop)
+
+
+@contextmanager
+def unknown_is_said(did: str, cid: str) -> Iterator[None]:
+    """An error of the block says `UNKNOWN_HERE` where that is so."""
+    try:
+        yield
+    except (BlobNotFound, RepoNotFound) as error:
+        if services().config.mirror == "pds" and services().blobs.is_unknown(did, cid):
+            error.headers = UNKNOWN_HERE
+        raise
 
 
 def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:

@@ -6,7 +6,7 @@ from flask import Blueprint, Response
 
 from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.serializers import bare_cid
-from aurora_blobs.api.serving import blob_response, visible_blob
+from aurora_blobs.api.serving import blob_response, unknown_is_said, visible_blob
 from aurora_blobs.api.xrpc import query
 from aurora_blobs.auth import Administrator, Person
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
@@ -22,8 +22,9 @@ _DID = required(parse_did)
 @query(bp, "com.atproto.sync.getBlob", did=_DID, cid=required(parse_cid))
 def get_blob(did: str, cid: str) -> Response:
     """The bytes of a blob that is public, or the caller's own."""
-    entry, public = visible_blob(did, cid)
-    return blob_response(entry, public=public)
+    with unknown_is_said(did, cid):
+        entry, public = visible_blob(did, cid)
+        return blob_response(entry, public=public)
 
 
 @query(

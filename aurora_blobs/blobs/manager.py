@@ -178,6 +178,10 @@ class BlobManager:
             raise BlobNotFound()
         return entry
 
+    def is_unknown(self, did: str, cid: str) -> bool:
+        """Whether a blob that `describe` does not find is not here yet, or lost, and not hidden."""
+        return blobs.is_unknown(self._database.one_shot(), did, cid)
+
     def content_type(self, entry: Entry) -> str:
         """The Content-Type of *entry*: its media type, of a text with the charset.
 

@@ -449,6 +449,32 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
     )
 
 
+def is_unknown(tx: Transaction, did: str, cid: str) -> bool:
+    """Whether no row hides *cid* of *did* from the public, whether it is here or not."""
+    row = tx.one(
+        """
+        SELECT EXISTS (SELECT 1 FROM takedown WHERE cid = ? AND did IN (?, ''))
+               OR EXISTS (SELECT 1 FROM taken_down_account WHERE did = ?)
+               OR EXISTS (SELECT 1
+                            FROM account
+                           WHERE did = ?
+                             AND (takedown_at IS NOT NULL OR deactivated_at IS NOT NULL))
+               OR EXISTS (SELECT 1 FROM upstream_account WHERE did = ? AND status IS NOT NULL)
+               OR EXISTS (SELECT 1
+                            FROM blob_metadata
+                           WHERE creator_did = ? AND cid = ? AND unreferenced_since IS NOT NULL)
+        """,
+        cid,
+        did,
+        did,
+        did,
+        did,
+        did,
+        cid,
+    )
+    return row is not None and not row[0]
+
+
 @dataclass(frozen=True, slots=True)
 class AccountUsage:
     """How many blobs and bytes an account owns; `quota_bytes` is None where it has no own quota."""

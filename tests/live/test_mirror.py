@@ -1,137 +1,18 @@
 """A mirror of the reference PDS: what is published, hidden and deleted there is so here."""
 
-import json
 import os
 import random
 import shutil
 import signal
-import socket
 import statistics
-import subprocess
-import sys
 import time
-from contextlib import contextmanager
 
 import pytest
-from support.accounts import GET_BLOB
-from support.cids import cid_of
-from support.http_client import HttpClient
-from support.live_service import Service, becomes
-from support.project import ROOT
+from support.followed_pds import COLLECTION, Member, Upstream, answer_of, following, lists
+from support.live_service import becomes
 from support.reference_pds import ReferencePds
 
 pytestmark = pytest.mark.live
-
-COLLECTION = "com.example.file"
-PASSWORD = "correct horse"
-
-
-class Upstream(HttpClient):
-    """Calls the PDS itself."""
-
-    def __init__(self, pds):
-        self.pds = pds
-
-    def connect(self):
-        return socket.create_connection(("127.0.0.1", self.pds.facts["port"]), timeout=60)
-
-    def call(self, method, token=None, **given):
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        answer = self.post(f"/xrpc/{method}", json=given, headers=headers)
-        assert answer.status_code == 200, answer.text
-        return answer.json if answer.data else {}
-
-
-class Member:
-    """An account of the PDS."""
-
-    def __init__(self, upstream, handle):
-        made = upstream.call(
-            "com.atproto.server.createAccount",
-            handle=handle,
-            email=f"{handle}@example.com",
-            password=PASSWORD,
-        )
-        self.did, self.token = made["did"], made["accessJwt"]
-        self.upstream = upstream
-        self.is_active = True
-        self.published = {}
-
-    def upload(self, data):
-        answer = self.upstream.post(
-            "/xrpc/com.atproto.repo.uploadBlob",
-            data=data,
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "image/jpeg"},
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json["blob"]
-
-    def put(self, rkey, *files):
-        blobs = [self.upload(data) for data in files]
-        self.call(
-            "repo.putRecord",
-            repo=self.did,
-            collection=COLLECTION,
-            rkey=rkey,
-            record={"$type": COLLECTION, "files": blobs},
-        )
-        self.published[rkey] = files
-
-    def delete(self, rkey):
-        self.call("repo.deleteRecord", repo=self.did, collection=COLLECTION, rkey=rkey)
-        self.published.pop(rkey, None)
-
-    def call(self, method, **given):
-        return self.upstream.call(f"com.atproto.{method}", self.token, **given)
-
-    def set_active(self, is_active):
-        answer = self.upstream.post(
-            f"/xrpc/com.atproto.server.{'activate' if is_active else 'deactivate'}Account",
-            headers={"Authorization": f"Bearer {self.token}"},
-            **({} if is_active else {"json": {}}),
-        )
-        assert answer.status_code == 200, answer.text
-        self.is_active = is_active
-
-
-class Mirror:
-    """The service and its follower, as two processes."""
-
-    def __init__(self, service, folder):
-        self.service = service
-        self._folder = folder
-        self._process = None
-
-    def start(self):
-        with (self._folder / "follow.log").open("ab") as log:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "aurora_blobs", "follow"],
-                cwd=ROOT,
-                env=self.service.environ(),
-                stdout=log,
-                stderr=log,
-            )
-
-    @property
-    def pid(self):
-        return self._process.pid
-
-    def end(self, number=signal.SIGTERM):
-        self._process.send_signal(number)
-        return self._process.wait(60)
-
-    @property
-    def log(self):
-        return (self._folder / "follow.log").read_text()
-
-    def serves(self, member, data):
-        return answer_of(self.service, member.did, data) != 400
-
-    def hides(self, member, data):
-        return not self.serves(member, data)
-
-    def status(self):
-        return json.loads(self.service.run("mirror", "status", "--json").stdout)
 
 
 @pytest.fixture
@@ -149,39 +30,6 @@ def upstream(pds):
 def mirror(pds, tmp_path):
     with following(pds, tmp_path) as mirror:
         yield mirror
-
-
-@contextmanager
-def following(pds, folder, **settings):
-    service = Service(
-        folder / "mirror",
-        AURORA_BLOBS_MIRROR="pds",
-        AURORA_BLOBS_FOLLOW=pds.url,
-        AURORA_BLOBS_PLC_URL=pds.plc_url,
-        **settings,
-    )
-    with service:
-        mirror = Mirror(service, folder)
-        mirror.start()
-        try:
-            assert becomes(lambda: "lists" in mirror.log, 30), mirror.log
-            yield mirror
-        finally:
-            assert mirror.end() == 0
-            assert "Traceback" not in mirror.log
-
-
-def answer_of(server, did, data):
-    """Status, bytes and media type of getBlob, an error without its name."""
-    answer = server.get(GET_BLOB, query_string={"did": did, "cid": cid_of(data)})
-    if answer.status_code != 200:
-        return answer.status_code
-    return answer.status_code, answer.data, answer.headers["Content-Type"].partition(";")[0]
-
-
-def lists(server, did):
-    answer = server.get(f"/xrpc/com.atproto.sync.listBlobs?did={did}&limit=1000")
-    return answer.json["cids"] if answer.status_code == 200 else answer.json["error"]
 
 
 def is_same(mirror, upstream, members):

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from support.accounts import ADMIN, blob_path
+from support.accounts import ADMIN, blob_path, take_down
 from support.cids import cid_of
 from support.live_service import becomes
 
@@ -201,3 +201,31 @@ def test_a_second_one_waits_until_the_first_has_ended(pds, mirror, open_app):
     assert second.serves(CAROL, b"a third", 30)
     second.stop()
     assert len(pds.streams) == 2
+
+
+def test_a_mirror_says_of_what_it_neither_has_nor_hides_that_it_does_not_know_it(pds, open_mirror):
+    def unknown(did, data):
+        answer = mirror.client.get(blob_path(did, cid_of(data)))
+        assert answer.status_code == 400
+        return answer.headers.get("X-Aurora-Blobs") == "unknown"
+
+    mirror = open_mirror(ADMIN_PASSWORD=ADMIN[1]).start()
+    before = unknown(CAROL, PHOTO)
+    path = publish(pds)
+    assert mirror.serves(CAROL, PHOTO)
+    take_down(mirror.client, CAROL, cid_of(b"taken down"))
+    of_others = unknown(CAROL, b"never seen"), unknown(CAROL, b"taken down")
+    mirror.services.blobs.backend.delete(cid_of(PHOTO))
+    mirror.services.blobs.mark_lost(cid_of(PHOTO))
+    lost = unknown(CAROL, PHOTO)
+    pds.write(CAROL, {path: None})
+    assert mirror.has_handled(pds)
+    deleted = unknown(CAROL, PHOTO)
+    pds.set_status(CAROL, "takendown")
+    assert becomes(lambda: mirror.get(CAROL, PHOTO) == "RepoTakendown")
+
+    assert before
+    assert of_others == (True, False)
+    assert lost
+    assert not deleted
+    assert not unknown(CAROL, PHOTO)
