@@ -8,7 +8,8 @@ and not know: nothing is safe because of a lease. What must not be done by two c
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
 
 from aurora_blobs.catalog import leases
 from aurora_blobs.db import Database, Key, Transaction, row_key
@@ -89,6 +90,18 @@ class Holder:
             if not leases.has(tx, name, self._name):
                 raise LeaseLost(f"Another process has taken {name} over.")
 
+    def guarded(self, name: str) -> "Guarded":
+        """The database for who has ``<family>/<name>``; who has lost it, changes nothing there.
+
+        Each of its write transactions raises LeaseLost then.
+        """
+
+        def check(tx: Transaction) -> None:
+            if not self.has(tx, name):
+                raise LeaseLost(f"Another process has taken {self._family}/{name} over.")
+
+        return Guarded(self._database, check)
+
     def keep(self) -> None:
         """Renew the leases, if it is time. Raises LeaseLost, with all of them given back."""
         if not self.names or self._timer() - self._renewed_at < _RENEWAL_SECONDS:
@@ -135,3 +148,50 @@ class Holder:
             yield is_had
         finally:
             self.give_back()
+
+
+class Guarded(Database):
+    """*database* for who does something alone: *check* is called in each of its transactions.
+
+    It raises when another process does it by now, so that the transaction fails.
+    """
+
+    def __init__(self, database: Database, check: Callable[[Transaction], None]) -> None:
+        self._database = database
+        self._check = check
+        self.space = database.space
+
+    def read(self) -> AbstractContextManager[Transaction]:
+        return self._database.read()
+
+    def one_shot(self) -> Transaction:
+        return self._database.one_shot()
+
+    @contextmanager
+    def write(
+        self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
+    ) -> Iterator[Transaction]:
+        with self._database.write(spend, keys=keys) as tx:
+            self._check(tx)
+            yield tx
+
+    @contextmanager
+    def alone(self) -> Iterator[Transaction]:
+        with self._database.alone() as tx:
+            self._check(tx)
+            yield tx
+
+    def flush_log(self) -> None:
+        self._database.flush_log()
+
+    def close(self) -> None:
+        self._database.close()
+
+    def version(self) -> int | None:
+        return self._database.version()
+
+    def upgrade(self, schema: str) -> None:
+        self._database.upgrade(schema)
+
+    def copy_to(self, path: Path) -> None:
+        self._database.copy_to(path)

@@ -71,11 +71,14 @@ class Services:
             clock=self.clock,
         )
 
-    def mirrored_blobs(self) -> BlobManager:
-        """`blobs` for what is fetched from a PDS: the settings' types and size, and no limits."""
+    def mirrored_blobs(self, database: Database | None = None) -> BlobManager:
+        """`blobs` for what is fetched from a PDS: the settings' types and size, and no limits.
+
+        *database* takes the place of the one that others use.
+        """
         return BlobManager(
             self.blobs.backend,
-            self.database,
+            database or self.database,
             spool=self.config.data_folder.spool,
             rules=UploadRules(
                 max_bytes=self.config.max_blob_size,

@@ -3,6 +3,7 @@
 import pytest
 from support.clock import Clock
 
+from aurora_blobs.catalog import jobs
 from aurora_blobs.catalog import leases as rows
 from aurora_blobs.errors import LeaseLost
 from aurora_blobs.leases import Leases
@@ -106,6 +107,31 @@ def test_who_was_paused_notices_that_another_has_the_lease(nodes, database, take
     assert nodes.held() == ["job/part"]
     with database.write() as tx:
         other.require(tx)
+
+
+def test_who_has_lost_a_lease_changes_nothing_in_the_database_that_is_for_its_holder(
+    nodes, database, take
+):
+    paused, other = nodes.holder("one"), nodes.holder("two")
+    guarded = paused.guarded("part")
+    take(paused)
+    with guarded.write() as tx:
+        jobs.save_position(tx, "gc", "one", 0)
+    nodes.let_all_expire()
+    take(other)
+
+    with pytest.raises(LeaseLost), guarded.write() as tx:
+        jobs.save_position(tx, "gc", "two", 0)
+    with pytest.raises(LeaseLost), guarded.alone() as tx:
+        jobs.save_position(tx, "gc", "two", 0)
+    paused.give_back()
+    with pytest.raises(LeaseLost):
+        guarded.in_steps(lambda tx: jobs.save_position(tx, "gc", "two", 0))
+
+    with guarded.read() as tx:
+        assert jobs.find_position(tx, "gc") == "one"
+    with other.guarded("part").write() as tx:
+        jobs.save_position(tx, "gc", "three", 0)
 
 
 def test_a_lease_of_a_clock_that_was_ahead_is_over(nodes, database, take):

@@ -31,9 +31,9 @@ def follow() -> None:
     with errors_in_one_line():
         follow_all(
             found.config,
-            found.database,
-            found.mirrored_blobs(),
+            found.mirrored_blobs,
             found.identities,
+            found.leases,
             found.clock,
             stop,
         )

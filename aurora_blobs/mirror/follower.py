@@ -5,8 +5,10 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import ExitStack
 from functools import partial
 from hashlib import sha256
+from pathlib import Path
 
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.auth.identity import Identities
@@ -14,8 +16,9 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
-from aurora_blobs.errors import BlobServiceError, InsufficientStorage
+from aurora_blobs.errors import BlobServiceError, InsufficientStorage, LeaseLost, ServiceBusy
 from aurora_blobs.intake.stale_files import exclusive
+from aurora_blobs.leases import Leases
 from aurora_blobs.mirror.authority import Authority, Doubted
 from aurora_blobs.mirror.catch_up import CatchUp
 from aurora_blobs.mirror.commits import BadCommit
@@ -45,6 +48,8 @@ _NOTE_SECONDS = 10.0  # between two notes that the stream works, while nothing c
 _LAZY_SECONDS = 1.0  # after which an event that changed nothing is noted
 # A stream that breaks so often at one place has something there that cannot be read.
 _MAX_BREAKS = 3
+_TURN_SECONDS = 5.0  # between two looks whether a PDS is still followed by another process
+_KEEP_SECONDS = 1.0
 _RECONNECT = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # seconds, ever longer
 # Of the stream itself: the cursor is of no use, so the stream begins anew.
 _CURSOR_IS_USELESS = ("OutdatedCursor", "FutureCursor")
@@ -61,6 +66,7 @@ class Follower:
         database: Database,
         blobs: BlobManager,
         identities: Identities,
+        leases: Leases,
         clock: Callable[[], int],
         places: threading.BoundedSemaphore,
     ) -> None:
@@ -91,6 +97,7 @@ class Follower:
                 clock=clock,
                 limits=limits,
                 at_once=_CATCH_UPS_AT_ONCE,
+                leases=leases,
             ),
             database,
             clock=clock,
@@ -105,30 +112,22 @@ class Follower:
         self._noted_at = 0.0
         self._handled = 0
 
-    def run(self, stop: threading.Event) -> None:
-        """Follow until *stop*. While another process follows the same PDS, wait."""
-        name = f"follow.{sha256(self._url.encode()).hexdigest()}"
-        while not stop.is_set():
-            with exclusive(self._config.data_folder.spool, name) as is_locked:
-                if is_locked:
-                    self._run(stop)
-                    return
-            log.info("%s is followed by another process", self._url)
-            stop.wait(_RECONNECT[-1])
-
-    def _run(self, stop: threading.Event) -> None:
-        self._upstream.is_stopped = stop.is_set
+    def run(self, keep: Callable[[], None], stop: threading.Event) -> None:
+        """Follow until *stop*, or until *keep*, which is called each second, raises LeaseLost."""
+        over = threading.Event()
+        self._upstream.is_stopped = over.is_set
         with self._database.write() as tx:
             catalog.add_host(tx, self._url)
         run_together(
             [
+                partial(_keep, keep, stop),
                 self._stream,
                 partial(self._listing.run, self._is_open),
                 self._fetcher.feed,
                 *[self._catch_up.run] * _CATCH_UPS_AT_ONCE,
                 *[self._fetcher.run] * AT_ONCE,
             ],
-            stop,
+            over,
         )
 
     def _stream(self, stop: threading.Event) -> None:
@@ -235,29 +234,82 @@ class Follower:
 
 def follow(
     config: Config,
-    database: Database,
-    blobs: BlobManager,
+    blobs: Callable[[Database], BlobManager],
     identities: Identities,
+    leases: Leases,
     clock: Callable[[], int],
     stop: threading.Event,
 ) -> None:
-    """Follow all PDSes of the settings until *stop*. Raises what none of them can go on with."""
+    """Follow all PDSes of the settings until *stop*. Raises what none of them can go on with.
+
+    *blobs* gives those of a database.
+    """
     places = threading.BoundedSemaphore(_FETCHES_AT_ONCE)
+
+    def open_follower(url: str, database: Database) -> Follower:
+        return Follower(
+            url,
+            config=config,
+            database=database,
+            blobs=blobs(database),
+            identities=identities,
+            leases=leases,
+            clock=clock,
+            places=places,
+        )
+
     run_together(
         [
-            Follower(
-                url,
-                config=config,
-                database=database,
-                blobs=blobs,
-                identities=identities,
-                clock=clock,
-                places=places,
-            ).run
+            partial(_in_turn, url, config.data_folder.spool, leases, partial(open_follower, url))
             for url in config.follow
         ],
         stop,
     )
+
+
+def _in_turn(
+    url: str,
+    spool: Path,
+    leases: Leases,
+    open_follower: Callable[[Database], Follower],
+    stop: threading.Event,
+) -> None:
+    """Follow *url* until *stop*, while no other process does, here or on another node.
+
+    A follower writes to a database that lets nobody write who has lost the lease.
+    """
+    name = sha256(url.encode()).hexdigest()
+    turn = leases.holder("follow")
+    is_told = False
+    while not stop.is_set():
+        try:
+            with ExitStack() as held:
+                if held.enter_context(exclusive(spool, f"follow.{name}")) and held.enter_context(
+                    turn.having(name)
+                ):
+                    is_told = False
+                    open_follower(turn.guarded(name)).run(turn.keep, stop)
+                    continue
+            if not is_told:
+                log.info("%s is followed by another process", url)
+            is_told = True
+        except (ServiceBusy, InsufficientStorage) as error:
+            log.warning("%s cannot be followed now: %s", url, error.message)
+        stop.wait(_TURN_SECONDS)
+
+
+def _keep(keep: Callable[[], None], stop: threading.Event, over: threading.Event) -> None:
+    """Call *keep* each second until *stop*, which sets *over*, or until *over*."""
+    while not over.is_set():
+        if stop.wait(_KEEP_SECONDS):
+            over.set()
+            return
+        try:
+            keep()
+        except LeaseLost:
+            raise
+        except (ServiceBusy, InsufficientStorage):
+            pass  # the database is away: whether the lease is lost, it tells when it is back
 
 
 def run_together(parts: list[Callable[[threading.Event], None]], stop: threading.Event) -> None:

@@ -166,6 +166,7 @@ def status(mirror):
     return json.loads(done.output)
 
 
+@pytest.mark.sqlite
 def test_what_nginx_may_serve_without_asking_is_hidden_with_its_account(pds, open_mirror):
     mirror = open_mirror(ACCEL_REDIRECT="/_blobs/").start()
     publish(pds)

@@ -42,9 +42,9 @@ class Mirror:
         try:
             follow(
                 found.config,
-                found.database,
-                found.mirrored_blobs(),
+                found.mirrored_blobs,
                 found.identities,
+                found.leases,
                 found.clock,
                 self._stop,
             )
