@@ -72,6 +72,20 @@ def test_bytes_come_back_as_they_went_in(front, s3, size):
     assert front[1].get(blob_path(CAROL, cid_of(data))).data == data
 
 
+def test_calls_of_the_bucket_itself_arrive(s3):
+    keys = [f"blocks/{CAROL}/{cid_of(b'%d' % number)}" for number in range(3)]
+    for number, key in enumerate(keys):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=b"%d" % number)
+
+    listed = s3.list_objects_v2(Bucket=BUCKET)["Contents"]
+    s3.head_bucket(Bucket=BUCKET)
+    deleted = s3.delete_objects(Bucket=BUCKET, Delete={"Objects": [{"Key": key} for key in keys]})
+
+    assert {found["Key"] for found in listed} == set(keys)
+    assert {found["Key"] for found in deleted["Deleted"]} == set(keys)
+    assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+
+
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
 def test_a_checksum_is_compared_on_the_way(s3, algorithm):
     data = some(300_000, algorithm)
