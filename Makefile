@@ -42,7 +42,7 @@ test-long: .venv/developed ## the tests that take minutes: races, crashes, memor
 	@tests/setup.sh
 	$(BIN)/pytest -m long
 
-test-hostile: .venv/developed ## requests that are made to hurt, 100,000 of them: many minutes; TEST_SEED repeats a run
+test-hostile: .venv/developed ## requests that are made to hurt, 140,000 of them: many minutes; TEST_SEED repeats a run
 	@tests/setup.sh
 	$(BIN)/pytest tests/hostile
 

@@ -76,6 +76,8 @@ class Refusal(BlobServiceError):
         super().__init__(message)
         self.error = code
         self.status = _STATUSES[code]
+        if code == "SlowDown":
+            self.retry_after = 5  # seconds; a guess
 
 
 def refusal_of(error: BlobServiceError) -> Refusal:

@@ -325,6 +325,7 @@ def test_an_account_has_so_many_uploads_in_parts_at_once(pds):
     pds.open("DELETE", keys[0], query=f"uploadId={ids[0]}")
 
     assert code_of(refused) == (503, "SlowDown")
+    assert int(refused.headers["Retry-After"]) > 0
     assert other.status_code == 200
     assert pds.open("POST", keys[32], query="uploads=").status_code == 200
 

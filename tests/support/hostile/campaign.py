@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support import process_watch
-from support.accounts import blob_path
 from support.hostile import judge
 from support.hostile.exchange import Exchange, Note
 from support.hostile.grammar import Attack
+from support.hostile.objects import ObjectStage
 from support.hostile.stage import Stage
 from support.live_service import Server, Service, becomes
-from support.media_samples import picture
 from support.wire import NotHttp, Silence, Wire
 
+AnyStage = Stage | ObjectStage
 _RENEWAL = 25  # attacks between two looks at whether the attacker still has an account
 _REPEATS = 2
 _MAX_SPOOLED = 12_000_000  # the honest and the attacker upload less than that at once
@@ -46,7 +46,7 @@ class Finding:
 class Campaign:
     """Attacks through *front*, which is *service* itself or a proxy before it."""
 
-    def __init__(self, service: Service, front: Server, stage: Stage) -> None:
+    def __init__(self, service: Service, front: Server, stage: AnyStage) -> None:
         self.service = service
         self.findings: dict[str, Finding] = {}
         self.answered: list[int] = []
@@ -55,7 +55,7 @@ class Campaign:
         self._is_proxied = front is not service
         self._workers = service.workers()
         self._data = Path(service.environ()["AURORA_BLOBS_DATA_DIR"])
-        self._honest = Honest(front, stage)
+        self._honest = Honest(stage)
         self._spool = SpoolWatch(self._data / "spool")
         self._logged_before = len(service.log)
         self._files = max(len(process_watch.open_files(pid)) for pid in self._workers)
@@ -148,6 +148,7 @@ class Campaign:
         spool = data / "spool"
         if not becomes(lambda: list(spool.iterdir()) == [], 40):
             found.append(f"left in the spool: {[path.name for path in spool.iterdir()][:5]}")
+        found += [f"left of a part: {path}" for path in data.glob("parts/*/incoming.*")]
         for pid in self._workers:
             # Some threads keep a connection to the database.
             if not becomes(
@@ -240,32 +241,16 @@ class Honest(_Background):
     Who holds `idle` is alone with the service.
     """
 
-    def __init__(self, server: Server, stage: Stage) -> None:
+    def __init__(self, stage: AnyStage) -> None:
         super().__init__()
         self.complaints: set[str] = set()
         self.idle = threading.Lock()
-        self._server, self._stage = server, stage
+        self._stage = stage
         self._chance = random.Random(1)
 
     def _once(self) -> None:
         with self.idle:
             try:
-                self._round()
+                self._stage.visit(self._chance)
             except Exception as error:  # whatever it is, an honest client has met it
                 self.complaints.add(f"an honest client met {str(error)[:200]!r}")
-
-    def _round(self) -> None:
-        alice, server, chance = self._stage.alice, self._server, self._chance
-        data = picture("PNG") + chance.randbytes(chance.choice([9, 3000, 90_000]))
-        blob = alice.blob(data, "image/png")
-        made = alice.record({"file": blob})
-        assert made.status_code == 200, (made.status_code, made.text)
-        got = server.get(blob_path(alice.did, blob["ref"]["$link"]))
-        assert (got.status_code, got.data) == (200, data), (got.status_code, got.data[:200])
-        gone = alice.post(
-            "com.atproto.repo.deleteRecord",
-            repo=alice.did,
-            collection="com.example.file",
-            rkey=made.json["uri"].rpartition("/")[2],
-        )
-        assert gone.status_code == 200, (gone.status_code, gone.text)

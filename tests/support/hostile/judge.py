@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from xml.etree.ElementTree import ParseError, fromstring
 
 from support.hostile.request import Request
 from support.wire import Reply
@@ -14,9 +15,9 @@ _NAMES = {
     "access-control-allow-origin", "access-control-expose-headers", "access-control-max-age",
     "allow", "cache-control", "connection", "content-disposition", "content-length",
     "content-range", "content-security-policy", "content-type", "date", "dpop-nonce", "etag",
-    "location", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset",
-    "retry-after", "server", "transfer-encoding", "vary", "www-authenticate",
-    "x-content-type-options", "x-request-id",
+    "last-modified", "location", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining",
+    "ratelimit-reset", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate",
+    "x-amz-checksum-sha256", "x-amz-checksum-type", "x-content-type-options", "x-request-id",
 }  # fmt: skip
 _ONCE = {
     "content-length",
@@ -126,6 +127,8 @@ def _of_error(request: Request, reply: Reply, is_proxied: bool) -> list[str]:
         is_proxied and reply.status in _IN_HTML and b"<html>" in reply.body
     ):
         return found
+    if reply.header("content-type") == "application/xml":
+        return found + _of_document(reply)
     try:
         envelope = json.loads(reply.body)
         if not (isinstance(envelope["error"], str) and isinstance(envelope["message"], str)):
@@ -133,3 +136,13 @@ def _of_error(request: Request, reply: Reply, is_proxied: bool) -> list[str]:
     except (ValueError, KeyError, TypeError):
         found.append(f"an error that is not in the envelope ({reply.status})")
     return found
+
+
+def _of_document(reply: Reply) -> list[str]:
+    """Of an error of the object API."""
+    try:
+        error = fromstring(reply.body)
+    except ParseError:
+        return [f"an error that is no XML ({reply.status})"]
+    is_whole = error.tag == "Error" and error.findtext("Code") and error.findtext("Message")
+    return [] if is_whole else [f"an error in another document ({reply.status})"]

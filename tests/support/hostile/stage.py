@@ -4,7 +4,7 @@ import random
 import secrets
 from collections.abc import Callable
 
-from support.accounts import ADMIN, Account, sign_up
+from support.accounts import ADMIN, Account, blob_path, sign_up
 from support.http_client import HttpClient
 from support.media_samples import picture
 
@@ -38,6 +38,22 @@ class Stage:
         )
         wire = f"GET {target} HTTP/1.1\r\nHost: alice.test\r\n\r\n".encode()
         return wire, lambda body: self.canaries[number].encode() in body
+
+    def visit(self, chance: random.Random) -> None:
+        """Do what honest clients do; all of it has to succeed."""
+        data = picture("PNG") + chance.randbytes(chance.choice([9, 3000, 90_000]))
+        blob = self.alice.blob(data, "image/png")
+        made = self.alice.record({"file": blob})
+        assert made.status_code == 200, (made.status_code, made.text)
+        got = self.server.get(blob_path(self.alice.did, blob["ref"]["$link"]))
+        assert (got.status_code, got.data) == (200, data), (got.status_code, got.data[:200])
+        gone = self.alice.post(
+            "com.atproto.repo.deleteRecord",
+            repo=self.alice.did,
+            collection="com.example.file",
+            rkey=made.json["uri"].rpartition("/")[2],
+        )
+        assert gone.status_code == 200, (gone.status_code, gone.text)
 
     def renew(self) -> None:
         """Make another account to attack with, if the last one has been spoilt."""
