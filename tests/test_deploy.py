@@ -7,7 +7,7 @@ from dataclasses import fields
 
 import click
 import pytest
-from support.nginx_site import SITE, nginx_site
+from support.nginx_site import BALANCER, SITE, nginx_balancer, nginx_site
 from support.project import DEPLOY, PACKAGE, ROOT
 
 from aurora_blobs.app import create_app
@@ -90,6 +90,11 @@ def test_the_site_of_nginx_is_what_the_whole_configuration_has():
     assert SITE.read_text() == nginx_site(), "`make docs` writes it"
 
 
+def test_the_balancer_is_what_nginx_has_without_the_files_of_one_machine():
+    assert BALANCER.read_text() == nginx_balancer(), "`make docs` writes it"
+    assert "/var/lib" not in BALANCER.read_text()
+
+
 def test_nginx_exposes_the_headers_that_the_service_exposes():
     assert f'default "{EXPOSED}";' in (DEPLOY / "nginx.conf").read_text()
 
@@ -143,6 +148,20 @@ def test_nothing_is_set_by_the_sample_but_limits_and_the_proxy():
     ]
 
 
+NODE = (DEPLOY / "node.env").read_text()
+
+
+def test_a_node_keeps_nothing_that_another_one_needs():
+    node = dict(re.findall(r"^(AURORA_BLOBS_\w+)=(.*)$", NODE, re.MULTILINE))
+    set_before = dict(re.findall(r"^(AURORA_BLOBS_\w+)=(.*)$", ENV, re.MULTILINE))
+
+    config = Config.from_environ({**set_before, **node, "AURORA_BLOBS_JWT_SECRET": "s" * 16})
+
+    assert (config.database_url.partition(":")[0], config.storage) == ("postgresql", "s3")
+    assert config.accel_redirect is None
+    assert "\n#AURORA_BLOBS_JWT_SECRET=\n" in NODE
+
+
 def test_root_s_command_has_the_settings_of_the_unit():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
     command = (DEPLOY / "aurora-blobs.sh").read_text()
@@ -161,7 +180,8 @@ def test_a_timer_is_for_each_unit_that_does_one_job():
 
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 COMPOSE = (DEPLOY / "compose.yaml").read_text()
-OF_CONTAINERS = [ROOT / "Containerfile", DEPLOY / "compose.yaml", DEPLOY / "Caddyfile"]
+COMPOSE_NODE = (DEPLOY / "compose-node.yaml").read_text()
+OF_CONTAINERS = [ROOT / "Containerfile", *DEPLOY.glob("compose*.yaml"), DEPLOY / "Caddyfile"]
 
 
 @pytest.mark.parametrize("file", OF_CONTAINERS, ids=lambda file: file.name)
@@ -187,6 +207,16 @@ def test_compose_waits_for_uploads_before_it_kills():
     uploads_have = int(re.search(r"graceful_timeout = (\d+)", configuration)[1])
 
     assert stopped_after > uploads_have
+
+
+def test_a_node_in_a_container_runs_as_the_service_alone_does():
+    def program_and_jobs(text):
+        text = re.sub(r"  environment:\n(    .*\n)+|    ports:\n(      .*\n)+", "", text)
+        return text[text.index("x-program:") : text.index("\nvolumes:")]
+
+    alone = re.sub(r"  caddy:\n(    .*\n|  .*\n)+?(?=\nvolumes)", "", COMPOSE)
+
+    assert program_and_jobs(COMPOSE_NODE).strip() == program_and_jobs(alone).strip()
 
 
 def test_the_name_of_the_service_is_told_to_caddy_and_no_secret():

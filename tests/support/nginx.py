@@ -12,7 +12,7 @@ from support.project import DEPLOY
 NGINX = (
     shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin") or "nginx"
 )  # setup.sh installs it
-_OWN = pwd.getpwuid(os.getuid()).pw_name
+_USER = f"user {pwd.getpwuid(os.getuid()).pw_name};" if os.getuid() == 0 else ""
 
 
 class Nginx(Server):
@@ -48,16 +48,30 @@ class Nginx(Server):
 
 def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]) -> Nginx:
     """nginx with deploy/nginx.conf; only paths, and *changes*, differ."""
-    text = (DEPLOY / "nginx.conf").read_text()
+    return _shipped(
+        folder,
+        "nginx.conf",
+        ("user www-data aurora-blobs;", _USER),
+        ("unix:/run/aurora-blobs/gunicorn.sock", f"unix:{upstream}"),
+        ("/var/lib/aurora-blobs/blobs/", f"{blobs}/"),
+        ("/var/lib/aurora-blobs/public", f"{blobs.parent}/public"),
+        *changes,
+    )
+
+
+def balancer(folder: Path, *ports: int) -> Nginx:
+    """nginx with deploy/nginx-balancer.conf, in front of two nodes at *ports* of this machine."""
+    nodes = [(f"10.0.0.1{n}:2583", f"127.0.0.1:{port}") for n, port in enumerate(ports, start=1)]
+    return _shipped(folder, "nginx-balancer.conf", ("user www-data;", _USER), *nodes)
+
+
+def _shipped(folder: Path, name: str, *changes: tuple[str, str]) -> Nginx:
+    text = (DEPLOY / name).read_text()
     for old, new in (
-        ("user www-data aurora-blobs;", f"user {_OWN};" if os.getuid() == 0 else ""),
         ("pid /run/nginx.pid;", "pid nginx.pid;"),
         ("/var/log/nginx/", ""),
         ("        listen [::]:80;\n", ""),
         ("listen 80;", "listen 127.0.0.1:PORT;"),
-        ("unix:/run/aurora-blobs/gunicorn.sock", f"unix:{upstream}"),
-        ("/var/lib/aurora-blobs/blobs/", f"{blobs}/"),
-        ("/var/lib/aurora-blobs/public", f"{blobs.parent}/public"),
         ("http {\n", f"http {{\n{_TEMPORARY}"),
         *changes,
     ):
@@ -69,10 +83,9 @@ def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]
 
 def own(folder: Path, http: str) -> Nginx:
     """nginx with *http* in its http block, in which PORT stands for its port."""
-    user = f"user {_OWN};" if os.getuid() == 0 else ""
     return Nginx(
         folder,
-        f"{user}\npid nginx.pid;\nevents {{}}\nhttp "
+        f"{_USER}\npid nginx.pid;\nevents {{}}\nhttp "
         f"{{\n{_TEMPORARY}access_log access.log;\n{http}\n}}\n",
     )
 

@@ -1,0 +1,163 @@
+"""deploy/nginx-balancer.conf on Debian's nginx, in front of two nodes on PostgreSQL and S3."""
+
+import os
+import secrets
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from support.accounts import UPLOAD, blob_path, sign_up
+from support.databases import Server, execute, url_of
+from support.live_service import Service, becomes
+from support.nginx import balancer
+from support.ports import free_port
+from support.s3_access import BUCKET, KEYS
+from support.s3_stores import running_store
+
+pytestmark = pytest.mark.live
+
+PNG = b"\x89PNG\r\n\x1a\n"
+_LOGGED = ("--access-logfile", "-")
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    """What all nodes have: a database and a store."""
+    database = Server()
+    execute(url_of(database.folder, "postgres"), "CREATE DATABASE nodes TEMPLATE aurora_template")
+    with running_store(tmp_path_factory.mktemp("s3")) as store:
+        yield {
+            **KEYS,
+            "AURORA_BLOBS_DATABASE_URL": url_of(database.folder, "nodes"),
+            "AURORA_BLOBS_JWT_SECRET": "a secret of all nodes",
+            "AURORA_BLOBS_STORAGE": "s3",
+            "AURORA_BLOBS_S3_BUCKET": BUCKET,
+            "AURORA_BLOBS_S3_ENDPOINT_URL": store.url,
+            "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
+            "AURORA_BLOBS_PROXY_HOPS": "1",
+        }
+    database.stop()
+
+
+@pytest.fixture
+def nodes(settings, tmp_path):
+    with ExitStack() as stack:
+        yield [
+            stack.enter_context(Service(tmp_path / f"{n}", *_LOGGED, **settings)) for n in (1, 2)
+        ]
+
+
+@pytest.fixture
+def front(nodes, tmp_path):
+    with balancer(tmp_path / "nginx", *(node.port for node in nodes)) as front:
+        yield front
+
+
+@pytest.fixture
+def account(front):
+    return sign_up(front, f"person-{secrets.token_hex(4)}.test")
+
+
+def test_what_came_by_one_node_goes_out_by_each(front, nodes, account):
+    body = PNG + os.urandom(1_000_000)
+
+    cid = account.publish(body, "image/png").cid
+
+    for server in (front, *nodes):
+        part = server.get(blob_path(account.did, cid), headers={"Range": "bytes=10-99"})
+        assert account.at(server).fetch(cid).data == body
+        assert (part.status_code, part.data) == (206, body[10:100])
+
+
+def test_no_read_fails_and_no_upload_when_a_node_is_killed(front, nodes, account):
+    body = PNG + os.urandom(10_000)
+    cid = account.publish(body, "image/png").cid
+
+    with ThreadPoolExecutor(4) as readers:
+        reads = [readers.submit(account.fetch, cid) for _ in range(1000)]
+        assert reads[300].result().data == body
+        nodes[0].kill()
+        answers = [read.result().data for read in reads]
+    uploads = [account.upload(PNG + os.urandom(1000), "image/png") for _ in range(40)]
+
+    assert answers == [body] * 1000
+    assert {answer.status_code for answer in uploads} == {200}
+
+
+def test_a_node_that_is_back_is_asked_again(front, nodes, account):
+    cid = account.publish(PNG + os.urandom(1000), "image/png").cid
+    nodes[0].kill()
+    assert {account.fetch(cid).status_code for _ in range(20)} == {200}
+    nodes[0].start()
+    before = nodes[0].log.count("getBlob")
+
+    assert becomes(
+        lambda: account.fetch(cid).status_code == 200 and nodes[0].log.count("getBlob") > before
+    )
+
+
+@contextmanager
+def silent():
+    """A node that reads requests and answers none: its port, and the methods it was sent."""
+    seen = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append(self.command)
+            self.close_connection = True
+
+        do_POST = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server.server_port, seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def silent_nodes(tmp_path):
+    """A balancer in front of two silent nodes, and what these were sent."""
+    with (
+        silent() as (one, to_one),
+        silent() as (other, to_other),
+        balancer(tmp_path / "nginx", one, other) as front,
+    ):
+        yield front, to_one, to_other
+
+
+def test_an_upload_that_was_sent_is_not_sent_to_another_node(silent_nodes):
+    front, to_one, to_other = silent_nodes
+
+    answer = front.post(UPLOAD, data=PNG, headers={"Content-Type": "image/png"})
+
+    assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
+    assert answer.headers["Retry-After"] == "5"
+    assert to_one + to_other == ["POST"]
+
+
+def test_a_read_is_sent_to_each_node_until_one_answers(silent_nodes):
+    front, to_one, to_other = silent_nodes
+
+    answer = front.get("/xrpc/_health")
+
+    assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
+    assert (to_one, to_other) == (["GET"], ["GET"])
+
+
+def test_an_upload_goes_to_another_node_if_one_cannot_be_reached(tmp_path):
+    with silent() as (port, seen), balancer(tmp_path / "nginx", free_port(), port) as front:
+        for _ in range(2):
+            front.post(UPLOAD, data=PNG, headers={"Content-Type": "image/png"})
+
+    assert seen == ["POST", "POST"]
