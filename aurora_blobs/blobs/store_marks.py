@@ -9,12 +9,14 @@ operator says so (`adopt_stores`).
 import logging
 import secrets
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from aurora_blobs.catalog import inventory, stores
 from aurora_blobs.catalog.stores import StoreRow
+from aurora_blobs.config import ConfigError
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
-from aurora_blobs.errors import BlobServiceError, StoreNotOurs
+from aurora_blobs.errors import BlobServiceError, DatabaseError, StoreNotOurs
 from aurora_blobs.protocol.cid import cid_of_digest, cid_of_name
 from aurora_blobs.storage.base import MARK, BlobBackend, Store
 
@@ -58,18 +60,23 @@ def adopt_stores(database: Database, backend: BlobBackend, clock: Callable[[], i
 
 
 def hand_over_stores(
-    old: Database, new: Database, backend: BlobBackend, clock: Callable[[], int]
+    old: Database | None, new: Database, backend: BlobBackend, clock: Callable[[], int]
 ) -> None:
     """Have *new*, which is to take the place of *old*, know the stores of *backend*.
 
-    *backend* is guarded for *old*, and for *new* afterwards. The marks stay as they are, so *old*
-    knows the stores too, until it goes. Raises StoreNotOurs for a store of neither.
+    *old* is None where there was no database. It may be of any version, or damaged. *backend* is
+    guarded for *new* afterwards. Marks stay as they are, so *old* knows the stores too, until it
+    goes. Raises StoreNotOurs for a store of neither.
     """
-    of_old, of_new = _Keeper(old, backend, clock), _Keeper(new, backend, clock)
+    keeper = _Keeper(new, backend, clock)
+    before = None if old is None else _Keeper(old, backend, clock)
     for store in backend.stores:
         mark = store.read_mark()
-        if mark is None or mark != of_new.expected_mark(store):
-            mark = of_old.claim(store)
+        if mark is None or mark != keeper.expected_mark(store):
+            if before is not None and before.is_of_this_version():
+                mark = before.claim(store)
+            else:
+                mark = keeper.take_over(store, before)
         with new.write(Spend.ALL) as tx:
             stores.replace(tx, store.kind, mark, clock())
     guard_stores(new, backend, clock)
@@ -95,6 +102,40 @@ class _Keeper:
         with self._database.read() as tx:
             return stores.find(tx, store.kind)
 
+    def is_of_this_version(self) -> bool:
+        """Whether the database can be used."""
+        try:
+            self._database.check_version()
+        except (ConfigError, DatabaseError):
+            return False
+        return True
+
+    def take_over(self, store: Store, before: "_Keeper | None") -> str:
+        """The mark of *store*, perhaps from now on, which this database has not made or seen.
+
+        *before* is of the last database, which cannot be used; None if there was none.
+
+        Raises StoreNotOurs.
+        """
+        mark, row = store.read_mark(), None
+        if before is not None:
+            with suppress(DatabaseError):  # damaged, or of a version without marks
+                row = before.find(store)
+        is_known = row is not None and row.marked_at is not None
+        row = row or self.find(store)
+        if mark is not None and row is not None:
+            if mark != row.mark:
+                raise _another_s(store, mark, row.mark)
+            return mark
+        if mark is not None or before is not None:
+            # Of before there were marks, as far as is known. Its blobs have to be there.
+            self._check_new(store, is_known=is_known)
+        if mark is None:
+            mark = _new_mark()
+            with _writing(store):
+                self._mark(store, mark)
+        return mark
+
     def expected_mark(self, store: Store) -> str | None:
         """The mark that the database expects in *store*, whether or not it was seen there."""
         row = self.find(store)
@@ -116,10 +157,8 @@ class _Keeper:
 
         Raises StoreNotOurs, whose message is a line for the operator.
         """
-        try:
+        with _writing(store):
             return self._claim(store, may_be_new=False)
-        except OSError as error:
-            raise StoreNotOurs(f"{store.place} cannot be written: {error.strerror}") from error
 
     def _claim(self, store: Store, *, may_be_new: bool) -> str:
         """As `claim`. With *may_be_new*, one that was known may be new if no blob was in it."""
@@ -129,11 +168,7 @@ class _Keeper:
             self._check_new(store, is_known=row.marked_at is not None and not may_be_new)
             self._mark(store, row.mark)
         elif found != row.mark:
-            whose = f"{found[:8]}…" if found else "that cannot be read"
-            raise StoreNotOurs(
-                f"{store.place} is the store of another database: its {MARK} has the id {whose}, "
-                f"not {row.mark[:8]}…; look at the settings and the database; {_ADOPT}"
-            )
+            raise _another_s(store, found, row.mark)
         elif row.marked_at is None:
             with self._database.write(Spend.ALL) as tx:
                 stores.set_marked(tx, row.kind, row.mark, self._clock())
@@ -215,6 +250,22 @@ class _Keeper:
 def _found_in(store: Store, names: list[str]) -> set[str]:
     plain = store.unguarded()
     return {name for name in names if plain.size(name) is not None}
+
+
+def _another_s(store: Store, found: str, expected: str) -> StoreNotOurs:
+    whose = f"{found[:8]}…" if found else "that cannot be read"
+    return StoreNotOurs(
+        f"{store.place} is the store of another database: its {MARK} has the id {whose}, "
+        f"not {expected[:8]}…; look at the settings and the database; {_ADOPT}"
+    )
+
+
+@contextmanager
+def _writing(store: Store) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StoreNotOurs(f"{store.place} cannot be written: {error.strerror}") from error
 
 
 def _new_mark() -> str:

@@ -1,20 +1,22 @@
 """``aurora-blobs backup make`` and ``backup restore``."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import click
-from flask import current_app
 
+from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, jobs_option, json_option
 from aurora_blobs.cli.output import Group, properties
 from aurora_blobs.cli.progress import amount, meter
+from aurora_blobs.db import open_database
 from aurora_blobs.maintenance.backup import Backup, ShowProgress
 from aurora_blobs.maintenance.migrate import Progress
-from aurora_blobs.services import open_services, services
+from aurora_blobs.services import current_config, services
+from aurora_blobs.storage import open_backend
 
 
 @click.group(cls=Group)
@@ -56,25 +58,29 @@ def restore(folder: Path, yes: bool, jobs: int, as_json: bool) -> None:
         raise click.ClickException(f"{folder}: there is no backup")
     if not yes:
         raise click.ClickException("this replaces the database: stop the service, and give --yes")
-    open_services(current_app, makes=True)
+    config = current_config()
+    is_durable = config.durability == "full"
     findings = Findings(as_json)
-    with _shown_progress("restore") as show:
+    with (
+        # Not by `services`: the present database may be newer, damaged or none.
+        closing(open_database(config.database, durable=is_durable)) as database,
+        _shown_progress("restore") as show,
+    ):
         findings.take(
             kept.restore(
-                services().database,
-                services().blobs.backend,
-                services().config.data_folder.spool,
+                database,
+                open_backend(config),
+                config.data_folder.spool,
                 jobs,
                 show,
-                services().clock,
+                database.one_shot().now,
                 # They are of the present database.
-                before_swap=services().public_links.clear,
+                before_swap=PublicLinks(config.data_folder.public_links, durable=is_durable).clear,
             )
         )
-    if kept.kept is not None and not as_json:
-        click.echo(f"the database that was here before is {kept.kept} now")
     summary = {**properties(kept.progress), "keptDatabase": kept.kept and str(kept.kept)}
-    findings.finish(summary, _words(kept.progress))
+    before = f" (the one that was here before is {kept.kept} now)" if kept.kept else ""
+    findings.finish(summary, f"restored the database{before}, {_words(kept.progress)}")
 
 
 @contextmanager

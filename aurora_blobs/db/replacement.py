@@ -51,7 +51,9 @@ def copy_checked(source: Path, copy: Path, schema: str) -> None:
             raise DatabaseRefused(f"{source}: {error}") from error
     except OSError as error:
         remove(copy)
-        raise DatabaseRefused(f"{source} cannot be copied: {error.strerror}") from error
+        raise DatabaseRefused(
+            f"{source} cannot be copied to {copy.parent}: {error.strerror}"
+        ) from error
     except DatabaseRefused:
         remove(copy)
         raise
@@ -84,22 +86,24 @@ def put_in_place(copy: Path, live: Path) -> Path | None:
     return kept
 
 
-def replace(database: Database, copy: Path, kept: Path) -> Path | None:
+def replace(database: Database, copy: Path, kept: Path | None) -> Path | None:
     """Have the database file *copy* take the place of what is in *database*; where that is now.
 
-    Nobody may use either of them. *kept* has the name of the file that keeps what was in a server.
+    Nobody may use either of them. *kept* has the name of the file that keeps what was in a server;
+    None: nothing was.
 
     Raises DatabaseRefused, with *database* as it was.
     """
     database.close()
     if isinstance(database, SqliteDatabase):
         return put_in_place(copy, database.path)
-    kept = _unused_name(kept)
-    try:
-        database.copy_to(kept)
-    except BaseException:
-        remove(kept)
-        raise
+    if kept is not None:
+        kept = _unused_name(kept)
+        try:
+            database.copy_to(kept)
+        except BaseException:
+            remove(kept)
+            raise
     take_from_file(database, copy)
     return kept
 

@@ -14,12 +14,13 @@ from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_st
 from aurora_blobs.blobs.verify import quarantine
 from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, open_database
+from aurora_blobs.db import SCHEMA, Database, DatabaseRefused, SqliteDatabase, open_database
 from aurora_blobs.db.replacement import check_unused, copy_checked, remove, replace
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.disk import DiskBackend
+from aurora_blobs.storage.group_fsync import make_folder
 
 # Shows the progress of a job whose totals it gets; the result gets the size of each blob done.
 ShowProgress = Callable[[Progress], Callable[[int], None]]
@@ -96,28 +97,41 @@ class Backup:
 
         The database takes the place of the present one last, when it was looked at and the blobs
         are back. *before_swap* is called right before that. `kept` says where the present one is.
+        A file of SQLite may be of any version, damaged, or not there.
 
         Raises DatabaseRefused, with nothing changed but blobs that may have come back.
         """
         place = DataFolder(spool.parent).database  # beside it, where the database is in a server
         if isinstance(database, SqliteDatabase):
             place = database.path
+            is_there = place.exists()
             database.close()
             check_unused(place)  # before hours of copying
+        else:
+            is_there = database.version() is not None
+            database.upgrade(SCHEMA.read_text())
+        _make_folder(place.parent)
         copy = place.with_name(f"{place.name}.restore-{secrets.token_hex(8)}")
         copy_checked(self._folder.database, copy, SCHEMA.read_text())
         try:
             with _opened(copy) as saved:
-                hand_over_stores(database, saved, backend, clock)
+                hand_over_stores(database if is_there else None, saved, backend, clock)
                 source = DiskBackend(self._folder.blobs, durable=False)
                 job = Migration(saved, source, backend, spool, clock, jobs=jobs)
                 self.progress = job.progress
                 yield from job.run(show(job.progress))
             before_swap()
-            self.kept = replace(database, copy, place)
+            self.kept = replace(database, copy, place if is_there else None)
         finally:
             remove(copy)
         guard_stores(database, backend, clock)
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        make_folder(path)
+    except OSError as error:
+        raise DatabaseRefused(f"{path} cannot be made: {error.strerror}") from error
 
 
 def _opened(path: Path) -> closing[Database]:

@@ -13,6 +13,7 @@ from support.cids import cid_in, cid_of
 from support.media_samples import jpeg
 from support.project import DEPLOY
 from support.service_core import ServiceCore, blob_of
+from support.services import services_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.blobs.public_links import EXTENSIONS, PublicLinks
@@ -68,6 +69,7 @@ def of_account(member):
 
 
 def run(member, *words):
+    services_of(member.client.application).database.close()
     result = member.client.application.test_cli_runner().invoke(args=words)
     assert result.exit_code == 0, result.output
 

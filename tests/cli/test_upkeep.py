@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import re
 import sqlite3
 import subprocess
 import sys
@@ -389,8 +390,8 @@ def test_a_restore_says_where_the_old_database_is(app, run, alice, cid, tmp_path
 
     restored = run("backup", "restore", str(tmp_path / "backup"), "--yes")
 
-    first = restored.output.splitlines()[0]
-    kept = Path(first.removeprefix("the database that was here before is ").removesuffix(" now"))
+    (line,) = restored.output.splitlines()
+    kept = Path(re.search(r"\(the one that was here before is (.*) now\)", line)[1])
     assert kept.parent == services_of(app).config.data_dir
     with closing(sqlite3.connect(kept)) as old:
         assert old.execute("SELECT COUNT(*) FROM blob").fetchone() == (2,)
