@@ -211,6 +211,16 @@ def test_a_store_that_is_not_the_database_s_ends_the_start_with_one_line(filled,
 
 
 @pytest.mark.parametrize("change", [away, emptied, another_s])
+def test_nothing_is_called_ready_that_does_not_start(filled, change):
+    change(filled / "blobs")
+
+    done = started("aurora_blobs", "run", DATA_DIR=str(filled), BIND=f"unix:{filled}/socket")
+
+    assert done.returncode == 1
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("change", [away, emptied, another_s])
 def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled, change):
     change(filled / "blobs")
     command = ("flask", "--app", "wsgi")

@@ -39,11 +39,16 @@ backup_option: Callable[[Any], Any] = click.option(
 @with_appcontext
 def init_db(backup: Path | None) -> None:
     """Create the database, or bring it to the newest schema; does nothing to one that is."""
+    make_database(backup)
+    click.echo(f"{masked(current_config().database)} is ready")
+
+
+def make_database(backup: Path | None) -> None:
+    """Do what `init-db` does; *backup* is its option."""
     with errors_in_one_line():
         if backup is not None:
             _copy_older_database(Backup(backup))
-        database = open_services(current_app, makes=True).config.database
-    click.echo(f"{masked(database)} is ready")
+        open_services(current_app, makes=True)
 
 
 def _copy_older_database(backup: Backup) -> None:
