@@ -27,6 +27,8 @@ _TYPES = {"TEXT": str, "BIGINT": int}
 # Bytes of an entry in an index. PostgreSQL has room for 2,704, with some for each column and entry.
 _MAX_INDEXED = 2600
 _SHOWN = 100  # characters of a key
+# A database says its own version. What its nodes are at is none of another one's business.
+_NOT_COPIED = ("schema_version", "lease")
 # What one transaction writes: nobody waits for it. With 1,000 rows each of them touches pages of
 # indexes that the next one touches again.
 _STEP_ROWS = 20_000
@@ -116,7 +118,7 @@ class Content:
 
 
 def tables(schema: str) -> list[Table]:
-    """The tables that the statements of *schema* make, but for that of the version.
+    """The tables that the statements of *schema* make, but for the version's and for leases.
 
     A table comes after those that it refers to.
     """
@@ -127,7 +129,7 @@ def tables(schema: str) -> list[Table]:
         names = scratch.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY rowid"
         ).fetchall()
-        return [_table(scratch, name) for (name,) in names if name != "schema_version"]
+        return [_table(scratch, name) for (name,) in names if name not in _NOT_COPIED]
 
 
 def _table(scratch: sqlite3.Connection, name: str) -> Table:

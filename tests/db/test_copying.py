@@ -134,6 +134,19 @@ def test_a_copy_has_every_row(filled, direction):
 
 
 @pytest.mark.parametrize("direction", ["there", "back"])
+def test_what_nodes_are_at_is_not_copied(filled, direction):
+    source, target = filled(direction)
+    with closing(open_database(source, durable=False)) as database, database.write() as tx:
+        tx.run("INSERT INTO lease (name, holder, expires_at) VALUES ('gc/000', 'one', 9)")
+
+    copied = copy(source, target)
+
+    assert copied.returncode == 0
+    with closing(open_database(target, durable=False)) as database:
+        assert database.one_shot().one("SELECT COUNT(*) FROM lease") == (0,)
+
+
+@pytest.mark.parametrize("direction", ["there", "back"])
 @pytest.mark.parametrize("killed_after", [2, 2502, 2702])
 def test_a_copy_that_was_killed_goes_on_whatever_has_changed(broken_off, direction, killed_after):
     source, target = broken_off(direction, killed_after)
