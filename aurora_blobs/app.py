@@ -38,6 +38,7 @@ from aurora_blobs.blobs.store_marks import guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import SharedClock, system_clock
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
+from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, disk_space, open_database
 from aurora_blobs.errors import (
     STORE_AWAY,
@@ -257,6 +258,7 @@ def _assemble(
         config=config,
         clock=clock,
         database=database,
+        database_health=DatabaseHealth(database, clock),
         store_health=StoreHealth(backend),
         blobs=blobs,
         public_links=public_links,

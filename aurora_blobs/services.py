@@ -15,6 +15,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.config import MAX_S3_OBJECT, Config, masked
+from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
@@ -37,6 +38,7 @@ class Services:
     config: Config
     clock: Callable[[], int]
     database: Database
+    database_health: DatabaseHealth
     store_health: StoreHealth
     blobs: BlobManager
     public_links: PublicLinks

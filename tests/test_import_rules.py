@@ -20,7 +20,7 @@ ROWS = [
     "storage",
     "db",
     "catalog",
-    "leases",
+    "leases database_health",
     "rate_limits",
     "auth",
     "accounts",

@@ -565,3 +565,20 @@ def test_a_service_goes_by_the_clock_of_its_database(tmp_path):
     assert abs(clock() - services_of(app).database.one_shot().now()) < 1_000_000
     assert app.test_client().get("/xrpc/_health").status_code == 200
     close(app)
+
+
+def test_the_health_of_a_node_that_is_cut_off_from_its_database_is_said_in_time(services, client):
+    """A process of the server that stands still is one of which nothing is heard."""
+    (process,) = services.database.one_shot().one("SELECT pg_backend_pid()")
+    statuses = [client.get("/xrpc/_health").status_code]
+    os.kill(process, signal.SIGSTOP)
+    began = time.monotonic()
+    for _ in range(2):  # the second one's question is the first one's, which is under way
+        statuses.append(client.get("/xrpc/_health").status_code)
+    seconds = time.monotonic() - began
+    os.kill(process, signal.SIGCONT)
+    time.sleep(0.5)
+    statuses.append(client.get("/xrpc/_health").status_code)
+
+    assert statuses == [200, 503, 503, 200]
+    assert seconds < 2 * 2.5
