@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +177,18 @@ def s3(bench: Bench) -> None:
     """New bodies into S3, and downloads of them."""
     _uploads(bench, "upload to S3", ("ours on S3",))
     _downloads(bench, "download from S3", ("ours on S3",), {})
+
+
+def postgresql(bench: Bench) -> None:
+    """New bodies and downloads with the rows on PostgreSQL, beside the same with SQLite."""
+    few = replace(
+        bench,
+        sizes=tuple(size for size in bench.sizes if size in (KIB, MIB)),
+        connections=(1, 8),
+    )
+    names = ("ours", "ours on PostgreSQL")
+    _uploads(few, "upload, PostgreSQL", names)
+    _downloads(few, "download, PostgreSQL", names, {})
 
 
 def _uploads(bench: Bench, work: str, names: tuple[str, ...], *options: str) -> None:

@@ -56,7 +56,7 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         rows.setdefault((row["work"], row["size"], row["connections"]), {})[row["who"]] = row
     head = (
         *("work", "size", "at once", "TCP", "Unix socket", "behind nginx", "limit", "reference"),
-        *("x reference", "p50 ms", "p99 ms", "CPU ms", "client"),
+        *("x reference", "PostgreSQL", "x SQLite", "p50 ms", "p99 ms", "CPU ms", "client"),
     )
     lines: list[tuple[str, ...]] = []
     for (work, size, connections), by_name in rows.items():
@@ -66,6 +66,7 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         unix = by_name.get("ours, unix") or by_name.get("ours on S3, unix")
         limits = [_rate(by_name[name], size) for name in _LIMITS if name in by_name]
         times = ratio(bench, work, size, connections, "ours, tcp", "reference, tcp")
+        kept = ratio(bench, work, size, connections, "ours on PostgreSQL, tcp", "ours, tcp")
         lines.append(
             (
                 work,
@@ -77,6 +78,8 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
                 " / ".join(limits) or _rate(by_name.get("discard, tcp"), size),
                 _rate(by_name.get("reference, tcp"), size),
                 f"{times:.1f}" if times else "",
+                _rate(by_name.get("ours on PostgreSQL, tcp"), size),
+                f"{kept:.2f}" if kept else "",
                 f"{tcp['p50_ms']:.3g}" if tcp else "",
                 f"{tcp['p99_ms']:.3g}" if tcp else "",
                 f"{tcp['cpu_ms']:.3g}" if tcp else "",

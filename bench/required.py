@@ -25,7 +25,7 @@ class Line:
 
 
 def required(bench: Bench) -> list[Line]:
-    return [*_uploads(bench), *_downloads(bench), *_facts(bench)]
+    return [*_uploads(bench), *_downloads(bench), *_on_postgresql(bench), *_facts(bench)]
 
 
 def _at_least(what: str, bound: float, measured: float | None, unit: str = "x") -> Line:
@@ -114,6 +114,16 @@ def _downloads(bench: Bench) -> Iterator[Line]:
             yield _at_least(
                 f"{where}: a range, times the whole", 0.9, part / whole if part and whole else None
             )
+
+
+def _on_postgresql(bench: Bench) -> Iterator[Line]:
+    for work, what, bound in (("upload", "upload", 0.5), ("download", "getBlob", 0.7)):
+        for size in (KIB, MIB):
+            measured = ratio(
+                bench, f"{work}, PostgreSQL", size, 8, "ours on PostgreSQL, tcp", "ours, tcp"
+            )
+            line = f"{what} {name_of(size)} on PostgreSQL, 8 at once: times SQLite"
+            yield _at_least(line, bound, measured)
 
 
 def _facts(bench: Bench) -> Iterator[Line]:

@@ -40,6 +40,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "images": images.thumbnails,
     "slow": cases.slow_clients,
     "rows": rows.growth,
+    "postgresql": cases.postgresql,
     "s3": cases.s3,
 }
 # The servers that a group needs beside ours; each is started for the first group that needs it.
@@ -51,6 +52,7 @@ _NEEDS = {
     "images": ["nginx"],
     "memory": ["reference"],
     "slow": ["ours behind nginx"],
+    "postgresql": ["ours on PostgreSQL"],
     "s3": ["ours on S3"],
 }
 PLAIN_NGINX = """
@@ -108,6 +110,8 @@ class Everyone:
             )
         if name == "ours behind nginx":
             return servers.start_behind_nginx(folder, self._log)
+        if name == "ours on PostgreSQL":
+            return servers.start_on_postgresql(folder, self._log)
         if name == "ours on S3":
             return servers.start_on_s3(folder, self._log)
         return servers.start_ours(folder, self._log)

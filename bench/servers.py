@@ -248,6 +248,59 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
     return server
 
 
+def start_on_postgresql(folder: Path, log: IO[bytes]) -> Server:
+    """The service with its rows on PostgreSQL, which is measured with it, and its blobs on disk."""
+    database = start_postgresql(folder / "postgresql", log)
+    settings = {
+        "DATABASE_URL": postgresql_url(database),
+        "JWT_SECRET": secrets.token_hex(16),
+    }
+    server = start_ours(folder, log, name="ours on PostgreSQL", **settings)
+    server.also = [database]
+    return server
+
+
+def postgresql_url(database: Server) -> str:
+    return f"postgresql://postgres@{database.targets['tcp']}/postgres"
+
+
+def start_postgresql(folder: Path, log: IO[bytes]) -> Server:
+    """PostgreSQL by TCP with its own settings: each commit is on the disk before it is answered."""
+    try:
+        newest = max(Path("/usr/lib/postgresql").iterdir(), key=lambda path: int(path.name))
+        import psycopg
+    except (OSError, ValueError, ImportError):
+        raise Missing("PostgreSQL (Debian: postgresql) and the test extra") from None
+    folder.mkdir(parents=True)
+    user = []
+    if os.geteuid() == 0:  # it refuses to be run by root
+        shutil.chown(folder, "postgres", "postgres")
+        for parent in (folder.parent, folder.parent.parent):  # of mkdtemp, for its owner alone
+            parent.chmod(0o711)
+        user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+    data = folder / "data"
+    make = [*user, newest / "bin/initdb", "-D", data, "-U", "postgres", "-E", "UTF8", "-A", "trust"]
+    subprocess.run([*make, "--no-locale"], check=True, stdout=log, cwd="/")
+    port = free_port()
+    process = subprocess.Popen(
+        [*user, newest / "bin/postgres", "-D", data, "-k", "", "-p", str(port)],
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=log,
+        cwd="/",
+    )
+    server = Server("PostgreSQL", {"tcp": f"127.0.0.1:{port}"}, process)
+    end = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            psycopg.connect(postgresql_url(server)).close()
+            return server
+        except psycopg.OperationalError:
+            if time.monotonic() > end:
+                raise Missing("a start of PostgreSQL; see the log") from None
+            time.sleep(0.05)
+
+
 def start_reference(folder: Path, log: IO[bytes]) -> Server:
     """The reference PDS from the install that ATPROTO_PDS_DIR names. Raises Missing without one."""
     install = os.environ.get("ATPROTO_PDS_DIR")

@@ -21,9 +21,9 @@ from required import required
 DID = "did:web:bench.test"
 
 
-def row(who, rates):
+def row(who, rates, work="upload"):
     return {
-        "work": "upload",
+        "work": work,
         "who": who,
         "size": MIB,
         "connections": 8,
@@ -78,6 +78,19 @@ def test_a_ratio_is_the_median_of_those_inside_the_rounds(bench):
         "NOT MET",
     )
     assert marks["upload 5 MiB, 1 at once: times the reference"] == (None, "not measured")
+
+
+def test_postgresql_is_measured_against_sqlite(bench):
+    bench.rows = [
+        row("ours, tcp", [300.0, 200.0, 100.0], "upload, PostgreSQL"),
+        row("ours on PostgreSQL, tcp", [100.0, 120.0, 90.0], "upload, PostgreSQL"),
+    ]
+
+    marks = {line.what: (line.measured, line.mark) for line in required(bench)}
+
+    what = "upload 1 MiB on PostgreSQL, 8 at once: times SQLite"
+    assert marks[what] == (0.6, "met")
+    assert "| 100        | 0.60     |" in report.as_markdown(bench, {"cpu": "2 x any"})
 
 
 def test_the_report_has_a_row_for_each_cell_and_a_mark_for_each_measured_figure(bench):
