@@ -32,6 +32,7 @@ from aurora_blobs.db.seam import (
     Database,
     Row,
     Transaction,
+    UpgradeFailed,
     known_version,
     no_hook,
     version_in,
@@ -342,7 +343,10 @@ class PostgresqlDatabase(Database):
                         b"INSERT INTO schema_version (version) VALUES (%d)" % SCHEMA_VERSION
                     )
                 elif found < SCHEMA_VERSION:
-                    session.script(_collated((STEPS / f"{found + 1}.sql").read_text()))
+                    try:
+                        session.script(_collated((STEPS / f"{found + 1}.sql").read_text()))
+                    except psycopg.Error as error:
+                        raise UpgradeFailed(found, error) from error
                     session.script(b"UPDATE schema_version SET version = %d" % (found + 1))
                     log.warning("the database goes from version %s to %s", found, found + 1)
                 _commit(session)

@@ -105,6 +105,18 @@ class CopyBegun(ConfigError):
     """A database into which another one was not copied to its end."""
 
 
+class UpgradeFailed(ConfigError):
+    """A step of the upgrade that the database refused, for *reason*. It is as it was before."""
+
+    def __init__(self, found: int, reason: object) -> None:
+        super().__init__(
+            f"the upgrade of the database from schema version {found} to {found + 1} failed: "
+            f"{' '.join(str(reason).split())}; it is as it was, and the program of before serves "
+            "it: look whether the disk and the database are sound, or put a backup in its place "
+            "by `backup restore`; if that does not help, report this line"
+        )
+
+
 class Database(ABC):
     """A database. `space` has the reserve for a full disk.
 
@@ -218,7 +230,7 @@ class Database(ABC):
 
         A database that is as it should be is read and not changed. Each step is one transaction.
 
-        Raises ConfigError as `version` does.
+        Raises ConfigError as `version` does, and UpgradeFailed.
         """
 
     @abstractmethod

@@ -23,6 +23,7 @@ from aurora_blobs.db.seam import (
     Database,
     Row,
     Transaction,
+    UpgradeFailed,
     known_version,
     no_hook,
     version_in,
@@ -264,7 +265,10 @@ class SqliteDatabase(Database):
             else:
                 for version in range(found, SCHEMA_VERSION):
                     step = (STEPS / f"{version + 1}.sql").read_text()
-                    _run(connection, step, "UPDATE schema_version SET version = ?", version + 1)
+                    try:
+                        _run(connection, step, "UPDATE schema_version SET version = ?", version + 1)
+                    except sqlite3.Error as error:
+                        raise UpgradeFailed(version, error) from error
                     log.warning("the database went from version %s to %s", version, version + 1)
 
     def copy_to(self, path: Path) -> None:

@@ -1,8 +1,11 @@
 """A database of every released version becomes one of this version, and nothing of it is lost."""
 
 import contextlib
+import os
 import re
 import sqlite3
+import subprocess
+import sys
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -10,6 +13,7 @@ from pathlib import Path
 import pytest
 from support.accounts import ALICE
 from support.cids import cid_of
+from support.project import ROOT
 from support.services import services_of
 from support.tracer import Child
 
@@ -165,6 +169,30 @@ def test_a_command_upgrades_nothing(commands, folder, words):
     assert result.exit_code == 1
     assert "`aurora-blobs init-db` upgrades it" in str(result.exception or result.output)
     assert (folder / "aurora.sqlite3").read_bytes() == before
+
+
+@pytest.mark.parametrize("command", [("init-db",), ("run",)], ids=" ".join)
+def test_a_step_that_fails_says_which_and_why_and_leaves_the_database_as_it_was(folder, command):
+    with contextlib.closing(sqlite3.connect(folder / "aurora.sqlite3")) as connection:
+        connection.execute("ALTER TABLE blob ADD COLUMN number BIGINT")
+    before = schema_of(folder / "aurora.sqlite3")
+
+    done = subprocess.run(
+        [sys.executable, "-m", "aurora_blobs", *command],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "AURORA_BLOBS_DATA_DIR": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(
+        "aurora_blobs: the upgrade of the database from schema version 1 to 2 failed: "
+        "duplicate column name: number; it is as it was"
+    )
+    assert "AURORA_BLOBS_DATA_DIR" not in done.stderr
+    assert schema_of(folder / "aurora.sqlite3") == before
 
 
 def test_an_upgrade_may_keep_the_older_database_in_a_backup(commands, folder, tmp_path):
