@@ -7,14 +7,14 @@ stands for a database of it, which has the schema and is empty again for the nex
 import atexit
 import os
 import shutil
-import signal
-import subprocess
 import tempfile
 import time
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from urllib.parse import quote
+
+from support.postgresql_server import PostgresqlServer
 
 ENGINE = os.environ.get("TEST_DATABASE", "sqlite")
 # Of the process that has started the server; processes that it starts use the same.
@@ -98,47 +98,19 @@ class Server:
         self.folder = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
         self._owner = os.getpid()
         self.spare = []
-        self._as = []
+        prefix = []
         if os.getuid() == 0:
             shutil.chown(self.folder, "postgres", "postgres")
-            self._as = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-            self._as += ["--pdeathsig=QUIT", "--"]
-        versions = Path("/usr/lib/postgresql").iterdir()
-        programs = max(versions, key=lambda path: int(path.name)) / "bin"
-        data = self.folder / "data"
-        subprocess.run(
-            [*self._as, programs / "initdb", "--pgdata", data, "--username=postgres"]
-            # A language's order, which is not that of bytes: no statement may depend on it.
-            + ["--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en-US"]
-            + ["--encoding=UTF8", "--auth=trust", "--no-sync"],
-            check=True,
-            capture_output=True,
-            cwd="/",
-        )
+            prefix = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+            prefix += ["--pdeathsig=QUIT", "--"]
+        url = url_of(self.folder, "postgres")
         settings = {**_SETTINGS, "unix_socket_directories": self.folder}
-        with open(self.folder / "log", "wb") as log:
-            self.process = subprocess.Popen(
-                [*self._as, programs / "postgres", "-D", data]
-                + [part for name, value in settings.items() for part in ("-c", f"{name}={value}")],
-                stdout=log,
-                stderr=log,
-                cwd="/",
-            )
+        self._server = PostgresqlServer(self.folder, prefix, url, **settings)
         atexit.register(self.stop)
+        self._server.make()
+        self._server.start()
         (self.folder / "names").mkdir()
-        self._wait()
         self._make_template()
-
-    def _wait(self):
-        import psycopg
-
-        for _ in range(300):
-            try:
-                psycopg.connect(url_of(self.folder, "postgres")).close()
-                return
-            except psycopg.OperationalError:
-                time.sleep(0.1)
-        raise RuntimeError((self.folder / "log").read_text())
 
     def _make_template(self):
         from aurora_blobs.db import SCHEMA, open_database
@@ -164,8 +136,7 @@ class Server:
 
     def stop(self):
         if os.getpid() == self._owner:  # not in a child that a test has forked
-            self.process.send_signal(signal.SIGQUIT)
-            self.process.wait(60)
+            self._server.stop()
             shutil.rmtree(self.folder, ignore_errors=True)
 
 
