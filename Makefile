@@ -12,7 +12,7 @@ EDITABLE = --config-settings editable_mode=compat
 run: export AURORA_BLOBS_BIND ?= $(HOST):$(PORT)
 run: export AURORA_BLOBS_DATA_DIR ?= $(DATA)
 
-.PHONY: help run demo wheel test test-fast test-live test-long test-hostile test-s3-all test-postgresql test-min lint docs bench clean
+.PHONY: help run demo wheel test test-fast test-live test-long test-hostile test-cluster test-s3-all test-postgresql test-min lint docs bench clean
 
 help: ## show this
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,7 +29,7 @@ wheel: .venv/installed ## the package for other machines, in dist/
 test: test-fast test-live ## every test but the long ones
 
 # In memory where that can be: these make a store, of 257 folders each, more than a thousand times.
-test-fast test-min test-postgresql: export PYTEST_DEBUG_TEMPROOT ?= $(wildcard /dev/shm)
+test-fast test-min test-postgresql test-cluster: export PYTEST_DEBUG_TEMPROOT ?= $(wildcard /dev/shm)
 
 test-fast: .venv/developed ## the tests that need no outside server, in seconds
 	$(BIN)/pytest -m 'not live and not long'
@@ -45,6 +45,10 @@ test-long: .venv/developed ## the tests that take minutes: races, crashes, memor
 test-hostile: .venv/developed ## requests that are made to hurt, 140,000 of them: many minutes; TEST_SEED repeats a run
 	@tests/setup.sh
 	$(BIN)/pytest tests/hostile
+
+test-cluster: .venv/developed ## two and three nodes while servers and networks fail; CLUSTER_SECONDS, CLUSTER_SEED
+	@tests/setup.sh
+	$(BIN)/pytest -s tests/cluster
 
 test-s3-all: .venv/developed ## the S3 tests on each store that can be had: SeaweedFS, Ceph's RGW and Swift
 	@tests/setup.sh stores

@@ -76,7 +76,7 @@ class Killer:
 
     def _begin_to_collect(self):
         self._collector = subprocess.Popen(
-            [sys.executable, "-m", "support.impatient_collector"],
+            [sys.executable, "-m", "support.impatient_collector", "0.02"],
             cwd=TESTS,
             env=self.service.environ(),
         )

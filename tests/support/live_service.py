@@ -79,6 +79,7 @@ class Service(Server):
     def __init__(self, folder: Path, *arguments: str, **settings: str) -> None:
         super().__init__(folder)
         self.socket: Path | None = None
+        self.prefix: list[str] = []  # what its commands begin with
         self._arguments = arguments
         self._settings = {
             "AURORA_BLOBS_DATA_DIR": str(folder / "data"),
@@ -97,6 +98,7 @@ class Service(Server):
 
     def start(self) -> "Service":
         command = [
+            *self.prefix,
             sys.executable,
             "-m",
             "gunicorn",
@@ -156,7 +158,7 @@ class Service(Server):
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """Run the command *words* with the settings of this service."""
-        command = [sys.executable, "-m", "flask", "--app", "wsgi", *words]
+        command = [*self.prefix, sys.executable, "-m", "flask", "--app", "wsgi", *words]
         return subprocess.run(
             command, cwd=ROOT, env=self.environ(), capture_output=True, timeout=600
         )

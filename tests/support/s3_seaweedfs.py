@@ -15,10 +15,11 @@ _PORTS = ("s3.port", "master.port", "volume.port", "filer.port", "admin.port")
 
 
 class SeaweedFS:
-    """A server with its data below *folder*."""
+    """A server with its data below *folder*, which listens on the address *bind*."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bind: str = "127.0.0.1") -> None:
         self.folder = folder
+        self._bind = bind
         self.ports = free_ports(len(_PORTS))
         self.url = f"http://127.0.0.1:{self.ports[0]}"
         self.process: subprocess.Popen[bytes] | None = None
@@ -35,7 +36,7 @@ class SeaweedFS:
                     "mini",
                     f"-dir={self.folder}",
                     "-ip=127.0.0.1",
-                    "-ip.bind=127.0.0.1",
+                    f"-ip.bind={self._bind}",
                     "-master.telemetry=false",
                     "-admin.ui=false",
                     "-webdav=false",
