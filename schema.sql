@@ -161,6 +161,7 @@ CREATE TABLE record (
 
 -- One row per record and blob that it references.
 -- The blob may be missing: an import names blobs that were never uploaded.
+-- Of an account whose PDS has listed its blobs, record_uri is at://<did>: the list names no records.
 -- mime_type and size are those in the reference, NULL if it is of the legacy form and has none.
 CREATE TABLE record_blob (
     did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
@@ -348,7 +349,8 @@ CREATE INDEX upstream_account_listed ON upstream_account (host, listed_at);
 CREATE INDEX upstream_account_gone ON upstream_account (status, status_at) WHERE status IS NOT NULL;
 
 -- One row per blob that a record of a followed account names and that is to be fetched, at due_at.
--- tries have failed, the last one by failure.
+-- tries have failed, the last one by failure. In a mirror of the network, one row per blob that
+-- somebody asked for and that was not to be had: it is not asked for again before due_at.
 CREATE TABLE upstream_blob (
     did     TEXT   NOT NULL,
     cid     TEXT   NOT NULL,

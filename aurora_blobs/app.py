@@ -50,6 +50,7 @@ from aurora_blobs.errors import (
 from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
+from aurora_blobs.mirror.network import Network
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
@@ -57,7 +58,7 @@ from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.server.front import Front
 from aurora_blobs.server.slow_clients import SlowClients
-from aurora_blobs.services import Services, open_services
+from aurora_blobs.services import Services, mirrored_blobs, open_services
 from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
@@ -253,6 +254,10 @@ def _assemble(
     record_limits = RecordLimits.of(config)
     node = config.node or socket.gethostname()
     leases = Leases(database, node if is_postgresql(config.database) else None)
+    network = None
+    if config.mirror == "network":
+        fetched = mirrored_blobs(config, backend, database, clock)
+        network = Network(config, database, fetched, identities, clock, parts=_parts(config))
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,
@@ -285,4 +290,5 @@ def _assemble(
         limits=limits,
         leases=leases,
         job_log=JobLog(database, config.data_folder.jobs, clock),
+        network=network,
     )

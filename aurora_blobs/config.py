@@ -13,6 +13,7 @@ from aurora_blobs.config_values import (
     is_loopback,
     matching,
     one_of,
+    parse_allow,
     parse_any_text,
     parse_audiences,
     parse_bind_address,
@@ -253,13 +254,23 @@ class Config:
         "`local`: this service keeps accounts and sessions; `external`: tokens come from a PDS",
     )
     mirror: str = _setting(
-        one_of("off", "pds"),
+        one_of("off", "pds", "network"),
         "off",
         "`pds`: keep all that the hosts of `FOLLOW` publish, by `aurora-blobs follow`, which needs "
-        "the extra `mirror`; uploads, writes, accounts and sessions answer 501",
+        "the extra `mirror`; `network`: fetch what is asked for, of those in `MIRROR_ALLOW`; "
+        "uploads, writes, accounts and sessions answer 501",
     )
     follow: tuple[str, ...] = _setting(
-        parse_follow, (), "comma list of PDS addresses, like `https://pds.example.com`"
+        parse_follow,
+        (),
+        "comma list of PDS addresses, like `https://pds.example.com`; with `MIRROR=network` those "
+        "that may be asked over http and on private addresses",
+    )
+    mirror_allow: tuple[str, ...] = _setting(
+        parse_allow,
+        (),
+        "comma list of DIDs, and of hosts of PDSes, like `pds.example.com`: whose blobs "
+        "`MIRROR=network` fetches; unset: everybody's",
     )
     signups: str | None = _setting(
         one_of("open", "invite", "closed"),
@@ -489,7 +500,7 @@ def is_postgresql(url: str) -> bool:
 def _check_mirror(config: Config) -> None:
     if config.mirror == "off":
         return
-    if not config.follow:
+    if config.mirror == "pds" and not config.follow:
         raise ConfigError(
             f"{PREFIX}FOLLOW is unset: accepted is a comma list of PDS addresses, since "
             f"{PREFIX}MIRROR={config.mirror}"

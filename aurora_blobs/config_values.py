@@ -217,6 +217,15 @@ def parse_follow(text: str) -> tuple[str, ...]:
     return tuple(map(parse_origin, _listed(text)))
 
 
+def parse_allow(text: str) -> tuple[str, ...]:
+    """A comma list of DIDs, and of hosts with or without a port, those in lower case."""
+    host = r"(\[[0-9a-f:.]+\]|[a-z0-9]([a-z0-9.-]*[a-z0-9])?)(:[0-9]{1,5})?"
+    allowed = [part if part.startswith("did:") else part.lower() for part in _listed(text)]
+    if not all(re.fullmatch(f"{_DID}|{host}", part) for part in allowed):
+        raise ValueError("a comma list of DIDs and hosts, like did:plc:…,pds.example.com")
+    return tuple(allowed)
+
+
 def _is_http_url(text: str) -> bool:
     try:
         parts = urlsplit(text)

@@ -332,6 +332,17 @@ class ThumbnailTimeout(ServiceBusy):
         super().__init__("The picture could not be derived in time, please try again later.")
 
 
+class UpstreamAway(BlobServiceError):
+    """The PDS of a blob that is not here cannot be asked for it now, for *retry_after* seconds."""
+
+    error, status = "UpstreamFailure", 502
+    retry_after = 30
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__("The PDS of the account cannot be asked now, please try again.")
+        self.retry_after = retry_after
+
+
 class BackendUnavailable(BlobServiceError):
     """The store cannot be reached, or refuses to work."""
 

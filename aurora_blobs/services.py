@@ -19,10 +19,12 @@ from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
+from aurora_blobs.mirror.network import Network
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
+from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 
@@ -55,6 +57,7 @@ class Services:
     limits: Limits
     leases: Leases
     job_log: JobLog
+    network: Network | None = None
 
     def delete_account(self, did: str) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
@@ -78,17 +81,25 @@ class Services:
 
         *database* takes the place of the one that others use.
         """
-        return BlobManager(
-            self.blobs.backend,
-            database or self.database,
-            spool=self.config.data_folder.spool,
-            rules=UploadRules(
-                max_bytes=self.config.max_blob_size,
-                allowed_mime_types=self.config.allowed_mime_types,
-                mime_policy=self.config.mime_policy,
-            ),
-            clock=self.clock,
-        )
+        database = database or self.database
+        return mirrored_blobs(self.config, self.blobs.backend, database, self.clock)
+
+
+def mirrored_blobs(
+    config: Config, backend: BlobBackend, database: Database, clock: Callable[[], int]
+) -> BlobManager:
+    """As `Services.mirrored_blobs`."""
+    return BlobManager(
+        backend,
+        database,
+        spool=config.data_folder.spool,
+        rules=UploadRules(
+            max_bytes=config.max_blob_size,
+            allowed_mime_types=config.allowed_mime_types,
+            mime_policy=config.mime_policy,
+        ),
+        clock=clock,
+    )
 
 
 def current_config() -> Config:

@@ -243,7 +243,9 @@ def test_a_mirror_keeps_what_others_have_published_unless_told_otherwise():
     "settings, message",
     [
         ({"MIRROR": "pds"}, "AURORA_BLOBS_FOLLOW is unset: accepted is a comma list"),
-        ({"MIRROR": "all"}, "AURORA_BLOBS_MIRROR='all': accepted is off or pds"),
+        ({"MIRROR": "all"}, "AURORA_BLOBS_MIRROR='all': accepted is off or pds or network"),
+        ({"MIRROR_ALLOW": "https://a.test"}, "accepted is a comma list of DIDs and hosts"),
+        ({"MIRROR_ALLOW": "did:plc"}, "accepted is a comma list of DIDs and hosts"),
         ({"FOLLOW": "pds.example.com"}, "accepted is an http:// or https:// URL without a path"),
         ({"FOLLOW": f"{FOLLOW},"}, "accepted is an http:// or https:// URL without a path"),
         (
@@ -255,6 +257,15 @@ def test_a_mirror_keeps_what_others_have_published_unless_told_otherwise():
 def test_a_mirror_has_to_know_whom_to_follow(settings, message):
     with pytest.raises(ConfigError, match=re.escape(message)):
         config(**settings)
+
+
+def test_a_mirror_of_the_network_need_follow_nobody_and_may_be_for_some():
+    mirror = config(MIRROR="network", MIRROR_ALLOW="did:plc:Abc, PDS.example.com,localhost:3000")
+
+    assert mirror.mirror_allow == ("did:plc:Abc", "pds.example.com", "localhost:3000")
+    assert (mirror.follow, mirror.accounts) == ((), "external")
+    assert (mirror.max_blob_size, mirror.allowed_mime_types) == (300 * 2**20, ("*/*",))
+    assert config(MIRROR="network").mirror_allow == ()
 
 
 def test_a_blob_may_be_as_large_as_an_object():

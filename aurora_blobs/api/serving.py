@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -45,16 +46,26 @@ def unknown_is_said(did: str, cid: str) -> Iterator[None]:
 def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
     """The blob, if the caller may see it, and whether the caller is anonymous.
 
-    Raises as `BlobManager.describe`.
+    A mirror of the network fetches it first, if it has to. Raises as `BlobManager.describe` and
+    `Network.fetch`.
     """
     requester = optional_requester()
-    entry = services().blobs.describe(
+    describe = partial(
+        services().blobs.describe,
         did,
         cid,
         viewer=requester.did if isinstance(requester, Person) else None,
         admin=isinstance(requester, Administrator),
         look_again=True,
     )
+    try:
+        entry = describe()
+    except (BlobNotFound, RepoNotFound):
+        network = services().network
+        if network is None:
+            raise
+        network.fetch(did, cid, request.remote_addr or "")
+        entry = describe()
     if stated_mime_type(entry.mime_type) is None:
         # A row of an earlier version, which kept what a record stated whatever it was.
         entry = replace(entry, mime_type=UNKNOWN)

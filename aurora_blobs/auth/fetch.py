@@ -3,6 +3,7 @@
 import http.client
 import io
 import ipaddress
+import math
 import socket
 import ssl
 import time
@@ -58,7 +59,7 @@ _NOT_PUBLIC = tuple(
         ),
     )
 )
-_SHARED = Resolver()
+SHARED_RESOLVER = Resolver()
 
 
 class FetchFailed(Exception):
@@ -75,7 +76,7 @@ def fetch(
     allowed: Callable[[str], bool] | None,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    resolver: Resolver = _SHARED,
+    resolver: Resolver = SHARED_RESOLVER,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> bytes:
     """The body of the answer to a GET of *url*, or to a POST of *body*. No redirect is followed.
@@ -105,23 +106,26 @@ def opened(
     timeout_seconds: float,
     max_received: int,
     silence_seconds: float | None = None,
+    slow_seconds: float = math.inf,
     redirects: int = 0,
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
-    resolver: Resolver = _SHARED,
+    resolver: Resolver = SHARED_RESOLVER,
 ) -> Iterator[http.client.HTTPResponse]:
     """The answer to a GET of *url*, or to a POST of *body*, whatever its status.
 
     *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
     operator configured. Up to *redirects* are followed, over https to public addresses alone.
 
-    It all ends after *timeout_seconds*, and after *silence_seconds* without a byte or a connection.
+    It all ends after *timeout_seconds*, after *silence_seconds* without a byte or a connection, and
+    when after *slow_seconds* it comes slower than at the slowest that is borne.
     *max_received* are the bytes of the answer as it comes: head, body and what is around its
     pieces.
 
     Raises FetchFailed. Reads of the body raise OSError, HTTPException.
     """
-    limits = _Limits(time.monotonic() + timeout_seconds, silence_seconds, max_received)
+    now = time.monotonic()
+    limits = _Limits(now + timeout_seconds, silence_seconds, max_received, now + slow_seconds)
     while True:
         try:
             connected, answer = _asked(url, allowed, body, headers, resolver, limits)
@@ -140,23 +144,27 @@ def opened_body(
     url: str,
     *,
     max_bytes: int,
+    allowed: Callable[[str], bool] | None = None,
     answer_seconds: float = ANSWER_SECONDS,
     silence_seconds: float | None = None,
     redirects: int = 0,
+    resolver: Resolver = SHARED_RESOLVER,
 ) -> AbstractContextManager[http.client.HTTPResponse]:
-    """`opened` for a GET of *url*, of the operator's settings, with a body of up to *max_bytes*.
+    """`opened` for a GET of *url*, with a body of up to *max_bytes*.
 
-    Its bytes may take as long as at the slowest that is borne, after *answer_seconds*.
+    Its bytes may come at the slowest that is borne, after *answer_seconds*.
     """
     return opened(
         url,
-        allowed=None,
+        allowed=allowed,
         timeout_seconds=answer_seconds + max_bytes / _SLOWEST,
         # What is around the pieces of a body may be as much as the body.
         max_received=2 * max_bytes + _HEAD,
         silence_seconds=silence_seconds,
+        slow_seconds=answer_seconds,
         redirects=redirects,
         headers={"Accept": "*/*"},
+        resolver=resolver,
     )
 
 
@@ -187,17 +195,24 @@ def tls_context() -> ssl.SSLContext:
 
 @dataclass(frozen=True, slots=True)
 class _Limits:
-    """*deadline* is by `time.monotonic`; the others are those of `opened`."""
+    """*deadline* and *slow_at* are by `time.monotonic`; the others are those of `opened`."""
 
     deadline: float
     silence_seconds: float | None
     max_received: int
+    slow_at: float
 
     def arm(self, connected: socket.socket) -> None:
         left = self.deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError("timed out")
         connected.settimeout(min(left, self.silence_seconds or left))
+
+    def check(self, received: int) -> None:
+        if received > self.max_received:
+            raise OSError(f"more than {self.max_received} bytes with its head")
+        if time.monotonic() - self.slow_at > received / _SLOWEST:
+            raise TimeoutError("its bytes come too slowly")
 
 
 class _Timed:
@@ -222,7 +237,7 @@ class _TimedReader(io.RawIOBase):
     def __init__(self, connected: socket.socket, limits: _Limits) -> None:
         self._socket = connected
         self._limits = limits
-        self._left = limits.max_received
+        self._received = 0
 
     def readable(self) -> bool:
         return True
@@ -231,9 +246,8 @@ class _TimedReader(io.RawIOBase):
         # A socket's timeout is for one call. A server that sends a byte now and then never hits it.
         self._limits.arm(self._socket)
         size = self._socket.recv_into(buffer)
-        self._left -= size
-        if self._left < 0:
-            raise OSError(f"more than {self._limits.max_received} bytes with its head")
+        self._received += size
+        self._limits.check(self._received)
         return size
 
 

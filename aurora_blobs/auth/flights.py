@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from typing import Generic, TypeVar
 
@@ -14,17 +14,28 @@ T = TypeVar("T")
 class Flights(Generic[T]):
     """*at_once* different calls at the same time, and *waiting* threads that wait for one.
 
-    A thread waits for the answer of a call that is under way as long as that takes, and for a free
-    place *patience_seconds*. *refusal* is said to whoever finds no place, by ServiceBusy.
+    A thread waits for the answer of a call that is under way *longest_seconds*, None is as long as
+    that takes, and for a free place *patience_seconds*. Where *waiting* threads wait already, it
+    waits *crowd_seconds* for the answer. Whoever has waited in vain is told *refusal*, by
+    ServiceBusy.
     """
 
     def __init__(
-        self, *, at_once: int, waiting: int, refusal: str, patience_seconds: float = 1
+        self,
+        *,
+        at_once: int,
+        waiting: int,
+        refusal: str,
+        patience_seconds: float = 1,
+        longest_seconds: float | None = None,
+        crowd_seconds: float = 0,
     ) -> None:
         self._places = threading.BoundedSemaphore(at_once)
         self._seats = threading.BoundedSemaphore(waiting)
         self._refusal = refusal
         self._patience_seconds = patience_seconds
+        self._longest_seconds = longest_seconds
+        self._crowd_seconds = crowd_seconds
         self._lock = threading.Lock()
         self._under_way: dict[str, Future[T]] = {}
 
@@ -37,8 +48,18 @@ class Flights(Generic[T]):
         if leads:
             self._make(name, answer, call)
             return answer.result()
-        with self._seat():
-            return answer.result()
+        if not self._seats.acquire(blocking=False):
+            return self._awaited(answer, self._crowd_seconds)
+        try:
+            return self._awaited(answer, self._longest_seconds)
+        finally:
+            self._seats.release()
+
+    def _awaited(self, answer: Future[T], seconds: float | None) -> T:
+        done, _ = wait([answer], seconds)
+        if not done:
+            raise ServiceBusy(self._refusal)
+        return answer.result()
 
     def lead(self, name: str, call: Callable[[], T]) -> bool:
         """Make *call*, unless one of that *name* is under way: then False, without waiting.

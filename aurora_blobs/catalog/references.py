@@ -26,6 +26,36 @@ def add(tx: Transaction, did: str, record_uri: str, reference: Reference, rev: s
     )
 
 
+def touch(tx: Transaction, did: str, record_uri: str, cid: str, rev: str) -> None:
+    """The record still names the blob as of *rev*."""
+    tx.run(
+        "UPDATE record_blob SET rev = ? WHERE did = ? AND record_uri = ? AND cid = ?",
+        rev,
+        did,
+        record_uri,
+        cid,
+    )
+
+
+def drop_older(tx: Transaction, did: str, record_uri: str, rev: str, limit: int) -> list[str]:
+    """Delete up to *limit* references of the record that are not newer than *rev*; their CIDs."""
+    rows = tx.all(
+        """
+        DELETE FROM record_blob
+         WHERE (did, record_uri, cid) IN (SELECT did, record_uri, cid
+                                            FROM record_blob
+                                           WHERE did = ? AND record_uri = ? AND rev <= ?
+                                           LIMIT ?)
+        RETURNING cid
+        """,
+        did,
+        record_uri,
+        rev,
+        limit,
+    )
+    return [cid for (cid,) in rows]
+
+
 def drop_record(tx: Transaction, did: str, record_uri: str) -> list[str]:
     """Delete the references of the record; the CIDs that it named."""
     rows = tx.all(

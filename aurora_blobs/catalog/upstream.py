@@ -389,6 +389,49 @@ def set_blob_failed(tx: Transaction, did: str, cid: str, due_at: int, failure: s
     )
 
 
+def set_blobs_listed(tx: Transaction, did: str, host: str, rev: str, now: int, due_at: int) -> None:
+    """The blobs of *did* are those that *host* listed at *now*, as of *rev*; again at *due_at*.
+
+    *rev* is '' where the host does not state it.
+    """
+    tx.run(
+        """
+        UPDATE upstream_account
+           SET host = ?, rev = ?, listed_at = ?, due_at = ?, tries = 0, failure = NULL
+         WHERE did = ?
+        """,
+        host,
+        rev,
+        now,
+        due_at,
+        did,
+    )
+
+
+def find_refused(tx: Transaction, did: str, cid: str) -> tuple[int, int] | None:
+    """When the blob may be asked for again, and how often it was not to be had; None if never."""
+    row = tx.one("SELECT due_at, tries FROM upstream_blob WHERE did = ? AND cid = ?", did, cid)
+    return None if row is None else (row[0], row[1])
+
+
+def set_refused(tx: Transaction, did: str, cid: str, due_at: int, failure: str) -> None:
+    """The blob, which somebody asked for, is not to be had, and not asked for before *due_at*."""
+    tx.run(
+        """
+        INSERT INTO upstream_blob (did, cid, due_at, tries, failure)
+        VALUES (?, ?, ?, 1, ?)
+            ON CONFLICT (did, cid) DO UPDATE
+           SET due_at = excluded.due_at,
+               tries = upstream_blob.tries + 1,
+               failure = excluded.failure
+        """,
+        did,
+        cid,
+        due_at,
+        failure,
+    )
+
+
 def tally(tx: Transaction, host: str) -> Tally:
     """What is here of *host*, counted row by row."""
     [row] = tx.all(

@@ -22,7 +22,7 @@ def follow() -> None:
     Needs AURORA_BLOBS_MIRROR=pds. Where another process follows the same PDS, this one waits.
     """
     with errors_in_one_line():
-        if current_config().mirror == "off":
+        if current_config().mirror != "pds":
             raise current_config().refusal("mirror", "pds, with AURORA_BLOBS_FOLLOW")
         check_library()
         found = services()

@@ -11,6 +11,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import blobs as catalog
 from aurora_blobs.catalog import upstream
+from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.upstream import WantedBlob
 from aurora_blobs.db import Database
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError, BlobTooLarge, InsufficientStorage
@@ -22,6 +23,7 @@ from aurora_blobs.protocol.syntax import parse_mime_type
 log = logging.getLogger("aurora_blobs")
 
 AT_ONCE = 4  # from one PDS
+FETCHES_AT_ONCE = 32  # from all PDSes
 _PAGE = 200  # blobs per statement
 _POLL_SECONDS = 1.0
 _OWN_PAUSE_SECONDS = 5.0  # while our own store or database is away
@@ -160,21 +162,7 @@ class Fetcher:
         if state.taken_down:
             raise _Failed("it is taken down here", pause_seconds(BLOB, _FAR))
         try:
-            with self._source.blob(wanted.did, wanted.cid, self._max_bytes) as answer:
-                if answer.length is not None and answer.length > self._max_bytes:
-                    raise BlobTooLarge(f"it has {answer.length} bytes")
-                declared_type, bare_type = _types(answer.headers.get("Content-Type"))
-                self._blobs.upload(
-                    Incoming(
-                        stream=answer,
-                        did=wanted.did,
-                        declared_type=declared_type,
-                        declared_size=answer.length,
-                        encodings=parse_encodings(answer.headers.get("Content-Encoding", "")),
-                        expected_cid=wanted.cid,
-                        upstream_type=bare_type,
-                    )
-                )
+            fetch_blob(self._source, self._blobs, wanted.did, wanted.cid, self._max_bytes)
         except Refused as error:
             if error.is_about_us:
                 self._source.rest(error.retry_seconds)
@@ -199,6 +187,28 @@ class Fetcher:
         due_at = self._clock() + failure.pause * 1_000_000
         with self._database.write() as tx:
             upstream.set_blob_failed(tx, wanted.did, wanted.cid, due_at, str(failure)[:300])
+
+
+def fetch_blob(source: Upstream, blobs: BlobManager, did: str, cid: str, max_bytes: int) -> Entry:
+    """Store the blob, of up to *max_bytes*, as *source* has it; the entry.
+
+    Raises Refused, FetchFailed, and what `BlobManager.upload` raises.
+    """
+    with source.blob(did, cid, max_bytes) as answer:
+        if answer.length is not None and answer.length > max_bytes:
+            raise BlobTooLarge(f"it has {answer.length} bytes")
+        declared_type, bare_type = _types(answer.headers.get("Content-Type"))
+        return blobs.upload(
+            Incoming(
+                stream=answer,
+                did=did,
+                declared_type=declared_type,
+                declared_size=answer.length,
+                encodings=parse_encodings(answer.headers.get("Content-Encoding", "")),
+                expected_cid=cid,
+                upstream_type=bare_type,
+            )
+        )
 
 
 def _types(header: str | None) -> tuple[str | None, str | None]:

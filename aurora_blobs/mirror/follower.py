@@ -22,7 +22,7 @@ from aurora_blobs.leases import Leases
 from aurora_blobs.mirror.authority import Authority, Doubted
 from aurora_blobs.mirror.catch_up import CatchUp
 from aurora_blobs.mirror.commits import BadCommit
-from aurora_blobs.mirror.fetcher import AT_ONCE, Fetcher
+from aurora_blobs.mirror.fetcher import AT_ONCE, FETCHES_AT_ONCE, Fetcher
 from aurora_blobs.mirror.frames import (
     BadFrame,
     Commit,
@@ -42,7 +42,6 @@ from aurora_blobs.records.repo_import import RepoImporter
 
 log = logging.getLogger("aurora_blobs")
 
-_FETCHES_AT_ONCE = 32  # of all PDSes
 _CATCH_UPS_AT_ONCE = 4  # of one PDS
 _NOTE_SECONDS = 10.0  # between two notes that the stream works, while nothing comes
 _LAZY_SECONDS = 1.0  # after which an event that changed nothing is noted
@@ -244,7 +243,7 @@ def follow(
 
     *blobs* gives those of a database.
     """
-    places = threading.BoundedSemaphore(_FETCHES_AT_ONCE)
+    places = threading.BoundedSemaphore(FETCHES_AT_ONCE)
 
     def open_follower(url: str, database: Database) -> Follower:
         return Follower(

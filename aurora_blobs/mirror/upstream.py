@@ -2,20 +2,24 @@
 
 import http.client
 import json
+import math
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
-from aurora_blobs.auth.fetch import FetchFailed, opened_body
+from aurora_blobs.auth.fetch import SHARED_RESOLVER, FetchFailed, opened_body
+from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.config_values import is_loopback
 from aurora_blobs.mirror.frames import parse_status
 from aurora_blobs.mirror.pauses import HOST, pause_seconds
+from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.syntax import parse_did, parse_tid
 
+BLOBS_PAGE = 1000  # the most that the lexicon allows
 PAGE = 500  # accounts; a listing of them has some 150 bytes for each
 _MAX_ANSWER = 2**20  # bytes of JSON
 _SILENCE_SECONDS = 15.0  # a guess: an S3 store behind the PDS answers in a second
@@ -52,14 +56,22 @@ class Refused(Exception):
 
 
 class Upstream:
-    """The PDS at *url*, of the operator's settings: any address, http as well.
+    """The PDS at *url*; *allowed* says of an address whether it may be there, None allows any.
 
     `names` are the hosts that a DID document may call it. When `is_stopped`, no body comes any
     more.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        allowed: Callable[[str], bool] | None = None,
+        resolver: Resolver = SHARED_RESOLVER,
+    ) -> None:
         self.url = url
+        self._allowed = allowed
+        self._resolver = resolver
         host = urlsplit(url).hostname or ""
         self.names = frozenset({host})
         self.is_stopped: Callable[[], bool] = lambda: False
@@ -71,6 +83,11 @@ class Upstream:
     def is_resting(self) -> bool:
         """Whether the PDS is better left alone for now."""
         return time.monotonic() < self._rests_until
+
+    @property
+    def resting_seconds(self) -> int:
+        """The seconds for which it is to be left alone yet, one at least."""
+        return max(1, math.ceil(self._rests_until - time.monotonic()))
 
     def rest(self, seconds: int | None = None) -> None:
         """Leave the PDS alone for *seconds*; None: ever longer while it goes on failing."""
@@ -105,11 +122,32 @@ class Upstream:
 
     def status(self, did: str) -> str | None:
         """Why *did* is not active; None if it is. Raises FetchFailed, Refused."""
+        return self.state(did)[0]
+
+    def state(self, did: str) -> tuple[str | None, str | None]:
+        """The `status` of *did*, and its revision, None where it has none to show.
+
+        Raises FetchFailed, Refused.
+        """
         answer = self._json("com.atproto.sync.getRepoStatus", did=did)
         try:
-            return parse_status(answer)
+            return parse_status(answer), _rev_in(answer)
         except ValueError as error:
             raise FetchFailed(f"{self.url}: getRepoStatus: {error}") from None
+
+    def blobs(self, did: str, cursor: str, since: str) -> tuple[list[str], str]:
+        """A page of the blobs after *cursor* that records of *did* newer than *since* name.
+
+        And the cursor of the next page; '' at the end. Raises FetchFailed, Refused.
+        """
+        given = {"did": did, "limit": BLOBS_PAGE, "cursor": cursor, "since": since}
+        answer = self._json(
+            "com.atproto.sync.listBlobs", **{name: value for name, value in given.items() if value}
+        )
+        found, after = answer.get("cids"), answer.get("cursor")
+        if not isinstance(found, list):
+            raise FetchFailed(f"{self.url}: listBlobs lists nothing")
+        return list(_blob_cids(found)), after if isinstance(after, str) and found else ""
 
     @contextmanager
     def repository(self, did: str, max_bytes: int) -> Iterator["Body"]:
@@ -136,8 +174,10 @@ class Upstream:
         with opened_body(
             f"{self.url}/xrpc/{method}{query}",
             max_bytes=max_bytes,
+            allowed=self._allowed,
             silence_seconds=_SILENCE_SECONDS,
             redirects=_REDIRECTS,
+            resolver=self._resolver,
         ) as answer:
             if answer.status != 200:
                 raise _refusal(answer)
@@ -166,10 +206,21 @@ def _listed(found: Any) -> Listed | None:
         status = parse_status({"active": True, **found})  # `active` came later than the method
     except (KeyError, TypeError, ValueError):
         return None
+    return Listed(did, _rev_in(found), status)
+
+
+def _rev_in(found: dict[str, Any]) -> str | None:
     try:
-        return Listed(did, parse_tid(found["rev"]), status)
+        return parse_tid(found["rev"])
     except (KeyError, TypeError, ValueError):
-        return Listed(did, None, status)
+        return None
+
+
+def _blob_cids(found: list[Any]) -> Iterator[str]:
+    for cid in found:
+        if isinstance(cid, str):
+            with suppress(ValueError):
+                yield parse_blob_cid(cid)
 
 
 def _refusal(answer: http.client.HTTPResponse) -> Refused:

@@ -52,16 +52,25 @@ def names_host(document: dict[str, Any], host: str) -> bool:
 
     The document may come from anybody.
     """
+    endpoint = pds_endpoint(document)
+    # The host alone: behind a proxy the scheme and the port may differ.
+    named = None if endpoint is None else _host(endpoint)
+    return named is not None and named == _host(f"http://{host}")
+
+
+def pds_endpoint(document: dict[str, Any]) -> str | None:
+    """The URL of the PDS in *document*, whatever text that is; None if it names none.
+
+    The document may come from anybody.
+    """
     services = document.get("service")
     for service in services if isinstance(services, list) else ():
         if isinstance(service, dict) and service.get("id") in (
             "#atproto_pds",
             f"{document.get('id')}#atproto_pds",
         ):
-            # The host alone: behind a proxy the scheme and the port may differ.
-            named = _host(str(service.get("serviceEndpoint")))
-            return named is not None and named == _host(f"http://{host}")
-    return False
+            return str(service.get("serviceEndpoint"))
+    return None
 
 
 def did_web_answers(did: str, host: str) -> bool:

@@ -104,6 +104,7 @@ class FakePds:
         self.seq = 0
         self.url = ""
         self.is_open = True
+        self.page = None  # blobs in a page, None as many as are asked for
         self._frames = []
         self._clock = clock
         self._changed = threading.Condition()
@@ -257,6 +258,15 @@ class FakePds:
             return send(handler, {"error": "RepoNotFound"}, 400)
         return send(handler, self._shown(self.repos[given["did"]]))
 
+    def _listBlobs(self, handler, given):
+        if self._refuses(handler, given["did"]):
+            return
+        values = self.repos[given["did"]].records.values()
+        cids = sorted({cid_text(ref) for value in values for ref in _references(value)})
+        after = given.get("cursor", "")
+        page = [cid for cid in cids if cid > after][: self.page or int(given["limit"])]
+        send(handler, {"cids": page, **({"cursor": page[-1]} if page else {})})
+
     def _getRepo(self, handler, given):
         if self._refuses(handler, given["did"]):
             return
@@ -323,6 +333,15 @@ class FakePds:
                 _write(handler, frame)
             if not frames and _has_left(handler):
                 return None
+
+
+def _references(value):
+    """The CIDs of blobs, in bytes, that *value*, any part of a record, has in it."""
+    if isinstance(value, dict):
+        return [value["ref"]] if "ref" in value else _references([*value.values()])
+    if isinstance(value, list):
+        return [ref for part in value for ref in _references(part)]
+    return []
 
 
 def _write(handler, data, opcode=_BINARY):

@@ -1,0 +1,332 @@
+"""A mirror of the network has what it is asked for, if a public record names it; nothing else."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.accounts import ADMIN, CAROL, blob_path, take_down
+from support.cids import cid_of
+from support.document_server import send, serving
+from support.mirror import Mirror
+
+DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
+PHOTO, OTHER = b"a photo", b"another photo"
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+PRIVATE = b"what only some may see"
+
+
+def publish(pds, *data, did=CAROL):
+    """Have *did* publish each of *data* at *pds*, in a record of its own."""
+    if did not in pds.repos:
+        pds.add(did)
+    for one in data:
+        value = {"$type": "com.example.file", "file": pds.blob(did, one)}
+        pds.repos[did].change({f"com.example.file/{cid_of(one)[-8:]}": value})
+
+
+def unpublish(pds, data, did=CAROL):
+    pds.repos[did].change({f"com.example.file/{cid_of(data)[-8:]}": None})
+
+
+def asked(pds, method):
+    return len([path for path in pds.asked if f"/{method}?" in path])
+
+
+@pytest.fixture
+def open_network(open_app, pds):
+    """``open_network(NAME=value, …)`` is a mirror of the network in which `pds` is."""
+
+    def open_network(**settings):
+        settings = {"FOLLOW": pds.url, "PLC_URL": pds.url, "ADMIN_PASSWORD": ADMIN[1], **settings}
+        return Mirror(open_app(MIRROR="network", **settings))
+
+    return open_network
+
+
+@pytest.fixture
+def network(open_network):
+    return open_network()
+
+
+def test_a_blob_is_fetched_when_it_is_asked_for_and_then_is_here(pds, network):
+    publish(pds, PHOTO)
+
+    first = network.client.get(blob_path(CAROL, cid_of(PHOTO)))
+    before = list(pds.asked)
+    second = network.client.get(blob_path(CAROL, cid_of(PHOTO)), headers={"Range": "bytes=2-4"})
+
+    assert (first.status_code, first.data) == (200, PHOTO)
+    assert first.headers["Content-Type"] == "image/jpeg"
+    assert (second.status_code, second.data) == (206, PHOTO[2:5])
+    assert pds.asked == before
+
+
+def test_what_no_public_record_names_is_never_fetched(pds, network):
+    publish(pds, PHOTO)
+    pds.blobs[CAROL, cid_of(PRIVATE)] = PRIVATE
+
+    assert network.get(CAROL, PRIVATE) == "BlobNotFound"
+    assert network.get(CAROL, PHOTO) == PHOTO
+    assert network.get(CAROL, PRIVATE) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
+
+
+def test_a_list_of_many_pages_is_read_to_its_end_and_remembered(pds, network):
+    data = [b"%d" % number for number in range(25)]
+    publish(pds, *data)
+    pds.page = 10
+
+    assert [network.get(CAROL, one) for one in data] == data
+    assert network.listed(CAROL) == sorted(map(cid_of, data))
+    assert asked(pds, "com.atproto.sync.listBlobs") == 4
+
+
+def test_a_list_without_an_end_is_left(pds, network):
+    publish(pds, PHOTO)
+    pds.answers["com.atproto.sync.listBlobs"] = lambda handler: send(
+        handler, {"cids": [cid_of(PHOTO)], "cursor": "again"}
+    )
+
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.listBlobs") == 500
+
+
+def test_what_was_published_since_the_list_is_found(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    network.services.clock.advance(10)
+    publish(pds, OTHER)
+
+    assert network.get(CAROL, OTHER) == OTHER
+
+
+def test_an_account_of_which_nothing_can_be_known_is_not_found(pds, network):
+    assert network.get(DAVE, PHOTO) == "RepoNotFound"
+    assert network.get("did:web:localhost", PHOTO) == "RepoNotFound"
+    assert network.get("did:key:zQ3shokFTS3brHcDQrn82RUDfCZESWL1ZdCEJwekUDPQiYBme", PHOTO) == (
+        "RepoNotFound"
+    )
+    assert network.account(DAVE) is None
+
+
+@pytest.mark.parametrize(
+    "error, status",
+    [
+        ("RepoDeactivated", "deactivated"),
+        ("RepoTakendown", "takendown"),
+        ("RepoNotFound", "deleted"),
+    ],
+)
+def test_an_account_that_is_not_active_there_is_not_served(pds, network, error, status):
+    publish(pds, PHOTO)
+    pds.repos[CAROL].status = status
+
+    assert network.get(CAROL, PHOTO) == error
+    assert network.get(CAROL, PHOTO) == error
+    assert asked(pds, "com.atproto.sync.getRepoStatus") == 1
+    assert asked(pds, "com.atproto.sync.getBlob") == 0
+
+
+@pytest.mark.parametrize(
+    "pause", [5 * MINUTE, HOUR, 6 * HOUR, DAY, DAY], ids=["5 m", "1 h", "6 h", "1 d", "1 d"]
+)
+def test_what_was_not_to_be_had_is_not_asked_for_until_its_time(pds, network, pause):
+    pauses = [5 * MINUTE, HOUR, 6 * HOUR, DAY]
+    publish(pds, PHOTO)
+    held = pds.blobs.pop((CAROL, cid_of(PHOTO)))
+    for before in pauses[: pauses.index(pause)]:
+        assert network.get(CAROL, PHOTO) == "BlobNotFound"
+        network.services.clock.advance(before + 1)
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    times = asked(pds, "com.atproto.sync.getBlob")
+    pds.blobs[CAROL, cid_of(PHOTO)] = held
+
+    network.services.clock.advance(pause - 1)
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.getBlob") == times
+    network.services.clock.advance(2)
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+
+@pytest.mark.parametrize(
+    "allow", [CAROL, "localhost", f"{DAVE},localhost"], ids=["by DID", "by host", "by either"]
+)
+def test_who_is_allowed_is_served(pds, open_network, allow):
+    publish(pds, PHOTO)
+
+    assert open_network(MIRROR_ALLOW=allow).get(CAROL, PHOTO) == PHOTO
+
+
+@pytest.mark.parametrize("allow", [DAVE, "pds.example.com", "localhost:1"])
+def test_who_is_not_allowed_is_not_served_and_a_did_alone_asks_nobody(pds, open_network, allow):
+    publish(pds, PHOTO)
+
+    assert open_network(MIRROR_ALLOW=allow).get(CAROL, PHOTO) == "RepoNotFound"
+    assert [path for path in pds.asked if "xrpc" in path] == []
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "http://127.0.0.1:{port}",
+        "http://localhost:{port}/path",
+        "https://127.0.0.1:{port}",
+        "https://localhost:{port}",
+        "https://[::1]:{port}",
+        "https://169.254.169.254",
+        "ftp://localhost",
+        "http://pds.example.com",
+        "",
+    ],
+)
+def test_an_endpoint_is_public_over_https_or_one_of_the_settings(pds, network, endpoint):
+    publish(pds, PHOTO)
+    pds.documents[CAROL] = pds.document(
+        CAROL, endpoint=endpoint.format(port=pds.url.rpartition(":")[2]) or None
+    )
+    if not endpoint:
+        pds.documents[CAROL]["service"] = []
+
+    answer = network.client.get(blob_path(CAROL, cid_of(PHOTO)))
+
+    assert answer.json["error"] in ("RepoNotFound", "UpstreamFailure")
+    assert [path for path in pds.asked if "xrpc" in path] == []
+
+
+def test_a_redirect_into_this_network_is_not_followed(pds, network):
+    publish(pds, PHOTO)
+    inside = []
+
+    def redirect(handler):
+        send(handler, b"", 302, Location=f"http://{address}/secret")
+
+    with serving(lambda handler: inside.append(handler.path) or send(handler, PHOTO)) as address:
+        pds.blobs[CAROL, cid_of(PHOTO)] = redirect
+        answer = network.client.get(blob_path(CAROL, cid_of(PHOTO)))
+
+    assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
+    assert inside == []
+
+
+def test_wrong_bytes_are_not_served_and_not_kept(pds, network):
+    publish(pds, PHOTO)
+    pds.blobs[CAROL, cid_of(PHOTO)] = b"not the photo"
+
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
+    assert list(network.services.blobs.backend.scan()) == []
+
+
+def test_a_blob_without_an_end_is_left(pds, open_network):
+    network = open_network(MAX_BLOB_SIZE="100000")
+    publish(pds, PHOTO)
+
+    def endless(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: image/jpeg\r\n\r\n")
+        while True:
+            handler.wfile.write(bytes(10_000))
+
+    pds.blobs[CAROL, cid_of(PHOTO)] = endless
+
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert list(network.services.config.data_folder.spool.iterdir()) == []
+
+
+@pytest.mark.parametrize("status, name", [(429, "Retry-After"), (503, "Retry-After")])
+def test_a_pds_that_asks_for_a_pause_gets_it(pds, network, status, name):
+    publish(pds, PHOTO, OTHER)
+    assert network.get(CAROL, OTHER) == OTHER
+    pds.blobs[CAROL, cid_of(PHOTO)] = lambda handler: send(handler, {}, status, **{name: "40"})
+
+    first = network.client.get(blob_path(CAROL, cid_of(PHOTO)))
+    times = len(pds.asked)
+    second = network.client.get(blob_path(CAROL, cid_of(PHOTO)))
+
+    assert (first.status_code, first.json["error"]) == (502, "UpstreamFailure")
+    assert 38 <= int(first.headers["Retry-After"]) <= 40
+    assert second.status_code == 502
+    assert len(pds.asked) == times
+    assert network.get(CAROL, OTHER) == OTHER
+
+
+def test_who_asks_for_what_is_not_to_be_had_asks_in_vain_after_a_while(pds, network):
+    publish(pds, PHOTO, OTHER)
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+    answers = [
+        network.client.get(blob_path(CAROL, cid_of(b"%d" % number)), environ_base=FROM)
+        for number in range(310)
+    ]
+
+    assert [answer.status_code for answer in answers] == [400] * 300 + [429] * 10
+    assert asked(pds, "com.atproto.sync.listBlobs") == 4
+    assert network.client.get(blob_path(CAROL, cid_of(PHOTO)), environ_base=FROM).data == PHOTO
+    assert network.get(CAROL, OTHER) == OTHER  # of another address
+    assert len(network.rows()["upstream_blob"]) == 300
+
+
+FROM = {"REMOTE_ADDR": "198.51.100.7"}
+
+
+def test_many_who_ask_for_one_blob_wait_for_one_request(pds, network):
+    data = bytes(60_000)
+    publish(pds, data)
+    goes_on = threading.Event()
+
+    def slow(handler):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+        handler.wfile.write(data[:1000])
+        goes_on.wait(20)
+        handler.wfile.write(data[1000:])
+
+    pds.blobs[CAROL, cid_of(data)] = slow
+    with ThreadPoolExecutor(50) as threads:
+        answers = [threads.submit(fetched, network, data) for _ in range(50)]
+        time.sleep(0.5)
+        goes_on.set()
+
+        assert all(answer.result() == data for answer in answers)
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
+    assert asked(pds, "com.atproto.sync.listBlobs") == 2
+
+
+def test_no_more_than_four_blobs_are_fetched_from_a_pds_at_once(pds, network):
+    data = [b"%d" % number for number in range(20)]
+    publish(pds, *data)
+    under_way, most = [], []
+
+    def slow(one):
+        def answer(handler):
+            under_way.append(one)
+            most.append(len(under_way))
+            time.sleep(0.05)
+            under_way.remove(one)
+            send(handler, one)
+
+        return answer
+
+    for one in data:
+        pds.blobs[CAROL, cid_of(one)] = slow(one)
+    with ThreadPoolExecutor(20) as threads:
+        got = list(threads.map(lambda one: fetched(network, one), data))
+
+    assert got == data
+    assert max(most) == 4
+
+
+def fetched(network, data):
+    client = network.client.application.test_client()
+    return client.get(blob_path(CAROL, cid_of(data))).data
+
+
+def test_what_an_administrator_took_down_is_not_fetched(pds, network):
+    publish(pds, PHOTO, OTHER)
+    assert network.get(CAROL, OTHER) == OTHER
+    take_down(network.client, CAROL, cid_of(PHOTO))
+
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
