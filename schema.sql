@@ -361,6 +361,34 @@ CREATE TABLE upstream_blob (
 );
 CREATE INDEX upstream_blob_due ON upstream_blob (due_at, did, cid);
 
+-- One row per PDS that is followed: how far it was asked again for what is held of it. The round
+-- began at began_at; asked blobs were asked for in it, the last one cid of did.
+-- alarm is why nothing more of it is hidden or collected, NULL if all is well. What was refused up
+-- to accepted_at raises none.
+CREATE TABLE upstream_round (
+    host        TEXT   PRIMARY KEY,
+    began_at    BIGINT NOT NULL,
+    asked       BIGINT NOT NULL,
+    did         TEXT   NOT NULL,
+    cid         TEXT   NOT NULL,
+    alarm       TEXT,
+    accepted_at BIGINT NOT NULL
+);
+
+-- One row per blob that is held and that its PDS refuses: tries times, first at refused_at. It is
+-- asked for again at due_at. hidden_at is since when it is hidden for it, NULL while it is served.
+CREATE TABLE upstream_refusal (
+    did        TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    refused_at BIGINT NOT NULL,
+    due_at     BIGINT NOT NULL,
+    tries      BIGINT NOT NULL,
+    hidden_at  BIGINT,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+CREATE INDEX upstream_refusal_due ON upstream_refusal (due_at, did, cid);
+
 -- One row per lease: what one process at a time does, over all nodes that share the database.
 -- holder begins with the node. expires_at is by the database's clock; after it anybody may take it.
 CREATE TABLE lease (

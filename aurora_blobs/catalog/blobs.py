@@ -406,6 +406,8 @@ def is_kept_for_takedown(tx: Transaction, cid: str) -> bool:
 class Availability:
     """Whether a blob may be served. `entry` is None where the account does not own it.
 
+    `taken_down` is by an administrator, or at the PDS that is followed.
+
     `upstream_status` is why the account is not active at the PDS that is followed, None if it is.
     """
 
@@ -422,7 +424,9 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
     row = tx.one(
         """
         SELECT a.takedown_at, a.deactivated_at, u.status, b.stored_at,
-               EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, '')),
+               EXISTS (SELECT 1 FROM takedown t WHERE t.cid = ? AND t.did IN (a.did, ''))
+               OR EXISTS (SELECT 1 FROM upstream_refusal f
+                           WHERE f.did = a.did AND f.cid = ? AND f.hidden_at IS NOT NULL),
                m.mime_type, m.size, m.created_at, m.unreferenced_since,
                m.width, m.height, m.duration_ms, b.number
           FROM account a
@@ -432,6 +436,7 @@ def find_availability(tx: Transaction, did: str, cid: str) -> Availability | Non
          WHERE a.did = ?
            AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
         """,
+        cid,
         cid,
         cid,
         did,

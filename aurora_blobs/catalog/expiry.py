@@ -43,7 +43,7 @@ def expired(
     """Up to *limit* blobs with *low* < CID < *high*, temporary since before *before*, oldest first.
 
     *after* is (since, DID, CID) of the last one seen. A blob that is taken down, or whose account
-    is, is left out: an admin decides on it.
+    is, is left out: an admin decides on it. So is one of a PDS that may have lost something.
     """
     rows = tx.all(
         """
@@ -56,6 +56,9 @@ def expired(
                             WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
            AND NOT EXISTS (SELECT 1 FROM account a
                             WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
+           AND NOT EXISTS (SELECT 1
+                             FROM upstream_account u JOIN upstream_round o ON o.host = u.host
+                            WHERE u.did = m.creator_did AND o.alarm IS NOT NULL)
          ORDER BY unreferenced_since, creator_did, cid
          LIMIT ?
         """,
@@ -94,6 +97,9 @@ def is_expired(tx: Transaction, did: str, cid: str, before: int) -> bool:
                             WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
            AND NOT EXISTS (SELECT 1 FROM account a
                             WHERE a.did = m.creator_did AND a.takedown_at IS NOT NULL)
+           AND NOT EXISTS (SELECT 1
+                             FROM upstream_account u JOIN upstream_round o ON o.host = u.host
+                            WHERE u.did = m.creator_did AND o.alarm IS NOT NULL)
         """,
         did,
         cid,

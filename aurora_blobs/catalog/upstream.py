@@ -275,6 +275,14 @@ def unlisted(tx: Transaction, host: str, before: int, limit: int) -> list[str]:
     return [did for (did,) in rows]
 
 
+def has_missing(tx: Transaction, host: str) -> bool:
+    """Whether *host* has accounts no more of which it never said why."""
+    row = tx.one(
+        "SELECT 1 FROM upstream_account WHERE status = 'missing' AND host = ? LIMIT 1", host
+    )
+    return row is not None
+
+
 def page(tx: Transaction, host: str, after: str, limit: int) -> list[str]:
     """Up to *limit* accounts of *host*, by DID, after *after*."""
     rows = tx.all(
@@ -297,13 +305,15 @@ def deleted(
 ) -> list[tuple[int, str]]:
     """Up to *limit* accounts that were deleted at their PDS before *before*: since when, and DID.
 
-    In that order, after the pair *after*.
+    In that order, after the pair *after*. Those of a PDS that may have lost something are left out.
     """
     rows = tx.all(
         """
         SELECT status_at, did
-          FROM upstream_account
+          FROM upstream_account u
          WHERE status = 'deleted' AND status_at < ? AND (status_at, did) > (?, ?)
+           AND NOT EXISTS (SELECT 1 FROM upstream_round o
+                            WHERE o.host = u.host AND o.alarm IS NOT NULL)
          ORDER BY status_at, did
          LIMIT ?
         """,
@@ -321,6 +331,8 @@ def forget_deleted(tx: Transaction, did: str, before: int) -> bool:
             """
             DELETE FROM upstream_account
              WHERE did = ? AND status = 'deleted' AND status_at < ?
+               AND NOT EXISTS (SELECT 1 FROM upstream_round o
+                                WHERE o.host = upstream_account.host AND o.alarm IS NOT NULL)
             """,
             did,
             before,

@@ -13,6 +13,7 @@ from pathlib import Path
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.catalog import refusals
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
@@ -34,6 +35,7 @@ from aurora_blobs.mirror.frames import (
     parse_frame,
 )
 from aurora_blobs.mirror.listing import Listing
+from aurora_blobs.mirror.recheck import Recheck
 from aurora_blobs.mirror.stream import StreamBroken, frames
 from aurora_blobs.mirror.upstream import Refused, Upstream
 from aurora_blobs.mirror.writer import Position, Writer
@@ -106,6 +108,9 @@ class Follower:
         self._listing = Listing(
             self._upstream, self._writer, database, clock=clock, wake=self._catch_up.wake
         )
+        self._recheck = Recheck(
+            self._upstream, database, clock=clock, max_bytes=config.max_blob_size
+        )
         self._is_open = threading.Event()
         self._lazy: Position | None = None
         self._noted_at = 0.0
@@ -117,11 +122,14 @@ class Follower:
         self._upstream.is_stopped = over.is_set
         with self._database.write() as tx:
             catalog.add_host(tx, self._url)
+            if refusals.find_round(tx, self._url) is None:
+                refusals.begin_round(tx, self._url, self._clock())
         run_together(
             [
                 partial(_keep, keep, stop),
                 self._stream,
                 partial(self._listing.run, self._is_open),
+                self._recheck.run,
                 self._fetcher.feed,
                 *[self._catch_up.run] * _CATCH_UPS_AT_ONCE,
                 *[self._fetcher.run] * AT_ONCE,

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable
 
 from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.catalog import refusals
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import BlobServiceError
@@ -93,9 +94,13 @@ class Listing:
             catalog.set_listed(tx, self._upstream.url, began)
         log.info("%s lists %d accounts", self._upstream.url, count)
         if missing > _MANY and missing * _MANY_PART > count:
+            with self._database.write() as tx:
+                refusals.set_alarm(
+                    tx, self._upstream.url, f"{missing} accounts are gone without a word"
+                )
             log.error(
-                "%s has lost %d accounts without a word: they are hidden, and nothing of them is"
-                " collected",
+                "%s has lost %d accounts without a word: they are hidden, and nothing more is"
+                " hidden or collected. `aurora-blobs mirror accept` ends that",
                 self._upstream.url,
                 missing,
             )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from aurora_blobs.catalog import upstream
+from aurora_blobs.catalog import refusals, upstream
 from aurora_blobs.catalog.upstream import Host
 from aurora_blobs.clock import moment
 from aurora_blobs.db import Database
@@ -20,6 +20,8 @@ def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[dict[str, An
         with database.read() as tx:
             host = upstream.find_host(tx, url) or Host(url, None, None, None, None, None)
             tally = upstream.tally(tx, url)
+            doubtful, hidden = refusals.tally(tx, url)
+            asked = refusals.find_round(tx, url)
         lag = None
         if host.event_at is not None and host.handled_at is not None:
             lag = max(host.handled_at - host.event_at, 0) / 1_000_000
@@ -31,4 +33,7 @@ def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[dict[str, An
             "seenAt": moment(host.seen_at),
             "listedAt": moment(host.listed_at),
             **asdict(tally),
+            "doubtful": doubtful,
+            "hidden": hidden,
+            "alarm": None if asked is None else asked.alarm,
         }

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
-from aurora_blobs.catalog import accounts, references, upstream
+from aurora_blobs.catalog import accounts, references, refusals, upstream
 from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import InvalidRequest, QuotaExceeded, RepoNotFound
@@ -229,6 +229,7 @@ class Writer:
         wanted = {reference.cid for change in changes for reference in change.references}
         for cid in wanted:
             references.publish(tx, did, cid)
+            refusals.put_off(tx, did, cid, now)  # whoever names it again may have it again
         for cid in named_before:
             references.retire(tx, did, cid, now)
         self._want_some(tx, did, list(wanted))

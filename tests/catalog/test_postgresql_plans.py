@@ -28,6 +28,7 @@ SMALL = {
     "hiding",
     "account_deletion",
     "upstream_host",
+    "upstream_round",
 }
 # Of commands and operators' lists: SQLite finds the records of a blob by each account in turn, and
 # joins page by page.
@@ -84,6 +85,10 @@ SELECT 'did:' || n, 'h' || n % 20 + 1, CASE WHEN n % 100 = 0 THEN 'deleted' END,
   FROM generate_series(1, {rows}) AS n;
 INSERT INTO upstream_blob
 SELECT 'did:' || n % 500 + 1, 'c' || n, n, 0 FROM generate_series(1, {rows}) AS n;
+INSERT INTO upstream_round (host, began_at, asked, did, cid, accepted_at)
+SELECT 'h' || n, 0, 0, '', '', 0 FROM generate_series(1, 20) AS n;
+INSERT INTO upstream_refusal (did, cid, refused_at, due_at, tries)
+SELECT creator_did, cid, size, size, 1 FROM blob_metadata;
 INSERT INTO derivative
 SELECT 'd' || n, 'c' || n, n, CASE WHEN n % 10 = 0 THEN 'f' END, n
   FROM generate_series(1, {rows}) AS n;

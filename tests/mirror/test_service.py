@@ -157,6 +157,9 @@ def test_the_status_says_how_far_it_is(pds, open_mirror):
         "failing": 0,
         "wanted": 2,
         "refused": 2,
+        "doubtful": 0,
+        "hidden": 0,
+        "alarm": None,
     }
 
 

@@ -239,6 +239,8 @@ BEGIN
         ['upstream_host', 'INSERT OR UPDATE OR DELETE', '0, host'],
         ['upstream_account', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['upstream_refusal', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['upstream_round', 'INSERT OR UPDATE OR DELETE', '3, upstream_round/host'],
         ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],
         ['store', 'INSERT OR UPDATE OR DELETE', '0, kind'],
         ['job_run', 'INSERT OR UPDATE OR DELETE', '0, job'],

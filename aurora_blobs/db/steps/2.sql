@@ -140,6 +140,28 @@ CREATE TABLE IF NOT EXISTS upstream_blob (
 );
 CREATE INDEX IF NOT EXISTS upstream_blob_due ON upstream_blob (due_at, did, cid);
 
+CREATE TABLE IF NOT EXISTS upstream_round (
+    host        TEXT   PRIMARY KEY,
+    began_at    BIGINT NOT NULL,
+    asked       BIGINT NOT NULL,
+    did         TEXT   NOT NULL,
+    cid         TEXT   NOT NULL,
+    alarm       TEXT,
+    accepted_at BIGINT NOT NULL
+);
+
+CREATE TABLE IF NOT EXISTS upstream_refusal (
+    did        TEXT   NOT NULL,
+    cid        TEXT   NOT NULL,
+    refused_at BIGINT NOT NULL,
+    due_at     BIGINT NOT NULL,
+    tries      BIGINT NOT NULL,
+    hidden_at  BIGINT,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+CREATE INDEX IF NOT EXISTS upstream_refusal_due ON upstream_refusal (due_at, did, cid);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes

@@ -1,0 +1,212 @@
+"""Asks a PDS again for the blobs that are held of it: it tells nobody of those it takes down."""
+
+import logging
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.catalog import refusals, upstream
+from aurora_blobs.db import STEP_ROWS, Database, Transaction, row_key
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.mirror.pauses import BLOB, pause_seconds
+from aurora_blobs.mirror.upstream import Refused, Upstream
+
+log = logging.getLogger("aurora_blobs")
+
+_DAY = 24 * 3600 * 1_000_000  # µs
+_ROUND = 20 * 3600 * 1_000_000  # µs in which each blob is asked for once, less than a day
+_COUNT = 600 * 1_000_000  # µs between two counts of what is held
+_CONFIRM = 600 * 1_000_000  # µs between a first refusal and one that hides
+_POLL_SECONDS = 1.0
+_AT_LEAST = 5  # blobs a second, where time was lost; the reference PDS allows 10 requests
+# So many blobs that are refused within a day are no takedowns: of a PDS, and of an account one in
+# so many, if they are some. Guesses.
+_MANY, _MANY_PART, _SOME = 20, 20, 2
+# What a PDS answers for a blob that it does not give out; 400 is the reference PDS's. Other names
+# with it are about the account, of which it tells by an event.
+_REFUSALS = frozenset({400, 404, 410, 451})
+_OF_ACCOUNT = "Repo"
+
+
+class Recheck:
+    """Asks *source* for each blob that is held of it, within a day, the whole day long.
+
+    The answer is not read but for its head. One that is refused is asked for 10 minutes later, and
+    then hidden. When many are, nothing is, until somebody has looked at it.
+    """
+
+    def __init__(
+        self,
+        source: Upstream,
+        database: Database,
+        *,
+        clock: Callable[[], int],
+        max_bytes: int,
+    ) -> None:
+        self._source = source
+        self._host = source.url
+        self._database = database
+        self._clock = clock
+        self._max_bytes = max_bytes
+        self._blobs = self._counted_at = 0
+
+    def run(self, stop: threading.Event) -> None:
+        """Ask, until *stop*."""
+        while not stop.wait(_POLL_SECONDS):
+            if self._source.is_resting:
+                continue
+            try:
+                self._ask_refused(stop)
+                self._ask_held(stop)
+            except (FetchFailed, Refused) as error:
+                self._source.rest(error.retry_seconds if isinstance(error, Refused) else None)
+            except BlobServiceError as error:
+                log.warning("blobs cannot be asked for again now: %s", error.message)
+
+    def _ask_held(self, stop: threading.Event) -> None:
+        """Ask for as many blobs as it takes to be through with them in time."""
+        found = refusals.find_round(self._database.one_shot(), self._host)
+        assert found is not None
+        now = self._clock()
+        blobs = self._count(now)
+        at_once = _AT_LEAST + 2 * blobs * 1_000_000 // _ROUND
+        is_late = not 0 <= now - found.began_at < _ROUND
+        if not is_late:
+            owed = blobs * (now - found.began_at) // _ROUND - found.asked
+            at_once = max(0, min(owed, at_once))
+        last, asked = (found.did, found.cid), 0
+        with self._database.read() as tx:
+            page = refusals.held(tx, self._host, last, at_once)
+        try:
+            for did, cid in page:
+                if stop.is_set():
+                    break
+                if self._is_refused(did, cid):
+                    self._refuse(did, cid)
+                last, asked = (did, cid), asked + 1
+        finally:
+            if asked:
+                with self._round() as tx:
+                    refusals.set_asked(tx, self._host, asked, *last)
+        if is_late and not page:
+            with self._round() as tx:
+                refusals.begin_round(tx, self._host, now)
+
+    def _count(self, now: int) -> int:
+        """How many blobs are held, or were a while ago."""
+        if not 0 <= now - self._counted_at < _COUNT:
+            self._blobs = refusals.count_held(self._database.one_shot(), self._host)
+            self._counted_at = now
+        return self._blobs
+
+    def _round(self) -> AbstractContextManager[Transaction]:
+        return self._database.write(keys=(row_key("upstream_round", self._host),))
+
+    def _ask_refused(self, stop: threading.Event) -> None:
+        with self._database.read() as tx:
+            due = refusals.due(tx, self._host, self._clock(), _AT_LEAST)
+        for refusal in due:
+            if stop.is_set():
+                return
+            if not refusals.is_asked_for(self._database.one_shot(), refusal.did, refusal.cid):
+                with self._database.write() as tx:
+                    refusals.put_off(tx, refusal.did, refusal.cid, self._clock() + _CONFIRM)
+            elif self._is_refused(refusal.did, refusal.cid):
+                self._refuse(refusal.did, refusal.cid)
+            else:
+                with self._database.write() as tx:
+                    refusals.drop(tx, refusal.did, refusal.cid)
+                    self._end_alarm(tx)
+                log.info("%s of %s is given out again", refusal.cid, refusal.did)
+
+    def _is_refused(self, did: str, cid: str) -> bool:
+        """Whether the PDS refuses the blob. Raises FetchFailed, Refused if it does not say."""
+        try:
+            with self._source.blob(did, cid, self._max_bytes):
+                return False
+        except Refused as error:
+            if error.is_about_us:
+                raise
+            return error.status in _REFUSALS and not error.name.startswith(_OF_ACCOUNT)
+
+    def _refuse(self, did: str, cid: str) -> None:
+        """Note that the PDS refuses the blob; hide it if it has done so before."""
+        now = self._clock()
+        with self._database.write(Spend.HALF) as tx:
+            if not refusals.is_asked_for(tx, did, cid):
+                return
+            known = refusals.find(tx, did, cid)
+            pause = pause_seconds(BLOB, 0 if known is None else known.tries)
+            refusals.note(tx, did, cid, now, now + pause * 1_000_000)
+            alarm = self._alarm(tx, did, now)
+            hides = (
+                alarm is None
+                and known is not None
+                and known.hidden_at is None
+                and now - known.refused_at >= _CONFIRM
+            )
+            if hides:
+                refusals.hide(tx, did, cid, now)
+        log.log(
+            logging.WARNING if hides else logging.INFO,
+            "%s of %s is refused by its PDS%s",
+            cid,
+            did,
+            ", and hidden" if hides else "",
+        )
+
+    def _alarm(self, tx: Transaction, did: str, now: int) -> str | None:
+        """Why nothing is to be hidden, which is raised if it was not; None if all is well."""
+        found = refusals.find_round(tx, self._host)
+        assert found is not None
+        if found.alarm is not None:
+            return found.alarm
+        since = max(now - _DAY, found.accepted_at)
+        of_host = refusals.count(tx, self._host, since)
+        of_account, owned = refusals.count_of(tx, did, since)
+        if of_host > _MANY:
+            alarm = f"{of_host} blobs are refused within a day"
+        elif of_account > _SOME and of_account * _MANY_PART > owned:
+            alarm = f"{of_account} of {owned} blobs of {did} are refused within a day"
+        else:
+            return None
+        refusals.set_alarm(tx, self._host, alarm)
+        tx.after_commit.append(
+            lambda: log.error(
+                "%s: %s. It may have lost them, so nothing more is hidden or collected. "
+                "`aurora-blobs blobs give-back` brings them back, `aurora-blobs mirror accept` "
+                "hides them",
+                self._host,
+                alarm,
+            )
+        )
+        return alarm
+
+    def _end_alarm(self, tx: Transaction) -> None:
+        """All that was refused and not hidden is given out again: whatever was lost is back."""
+        found = refusals.find_round(tx, self._host)
+        served, _ = refusals.tally(tx, self._host)
+        assert found is not None
+        if found.alarm and not served and not upstream.has_missing(tx, self._host):
+            refusals.end_alarm(tx, self._host, self._clock())
+            log.warning("%s gives out again what it has refused: the alarm has ended", self._host)
+
+
+def accept(database: Database, host: str, now: int) -> int:
+    """Hide what the PDS *host* has refused twice, and end its alarm; how many blobs it hid."""
+    count = 0
+
+    def step(tx: Transaction) -> bool:
+        nonlocal count
+        waiting = refusals.waiting(tx, host, STEP_ROWS)
+        for blob in waiting:
+            refusals.hide(tx, *blob, now)
+        count += len(waiting)
+        if len(waiting) < STEP_ROWS:
+            refusals.end_alarm(tx, host, now)
+        return len(waiting) == STEP_ROWS
+
+    database.in_steps(step, Spend.HALF)
+    return count
