@@ -18,6 +18,7 @@ from aurora_blobs.cli.database import database as database_group
 from aurora_blobs.cli.export import export_blobs
 from aurora_blobs.cli.files import files
 from aurora_blobs.cli.fsck import fsck
+from aurora_blobs.cli.give_back import give_back
 from aurora_blobs.cli.migrate import migrate
 from aurora_blobs.cli.mirror import follow, mirror
 from aurora_blobs.cli.options import FOLDER, json_option
@@ -65,7 +66,7 @@ def show_config(as_json: bool) -> None:
     show(effective(current_config()), as_json)
 
 
-for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs):
+for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs, give_back):
     blobs.add_command(command)
 COMMANDS = (
     *(init_db, show_config, files, account, blobs, takedown, backup_group),

@@ -45,14 +45,14 @@ class Export:
         folder.mkdir(parents=True, exist_ok=True)
         for entry in self._blobs.entries(self._did):
             target = folder / entry.cid
-            if not _has(target, entry):
-                finding = _write(target, partial(self._copy, entry))
+            if not has_blob(target, entry):
+                finding = write_whole(target, partial(self._copy, entry))
                 if finding is not None:
                     yield finding
                     continue
             self._add_to_manifest(entry)
             progress(entry.size)
-        finding = _write(folder / MANIFEST, self._write_manifest)
+        finding = write_whole(folder / MANIFEST, self._write_manifest)
         if finding is not None:
             yield finding
 
@@ -107,7 +107,7 @@ class Export:
         return json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
 
 
-def _has(path: Path, entry: Entry) -> bool:
+def has_blob(path: Path, entry: Entry) -> bool:
     """Whether *path* is a file with the bytes of *entry*."""
     try:
         file = open_regular(path, follow_links=False)
@@ -122,7 +122,7 @@ def _has(path: Path, entry: Entry) -> bool:
     return reader.cid == entry.cid
 
 
-def _write(target: Path, fill: Callable[[BinaryIO], Finding | None]) -> Finding | None:
+def write_whole(target: Path, fill: Callable[[BinaryIO], Finding | None]) -> Finding | None:
     """Have *fill* write a new file, which replaces *target* unless it finds something.
 
     Whatever has the name by then goes; a link is not followed. Raises InsufficientStorage.

@@ -1,0 +1,81 @@
+"""``aurora-blobs blobs give-back``: gives a PDS the blobs back that it has lost."""
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+from flask.cli import with_appcontext
+
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.cli.findings import Findings
+from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.output import show_all
+from aurora_blobs.cli.progress import meter
+from aurora_blobs.maintenance.give_back import Folder, GiveBack, NotGiven, Objects, Target, Uploads
+from aurora_blobs.services import current_config, services
+from aurora_blobs.storage import open_bucket
+
+
+@click.command("give-back")
+@click.option("--did", help="Whose (DID or handle). Else everybody's, into a store.")
+@click.option(
+    "--to",
+    "target",
+    required=True,
+    metavar="URL|PATH",
+    help="A PDS, the folder of a reference PDS's blobs, or s3://bucket/prefix.",
+)
+@click.option("--token", help="An access token of the account at a PDS. Asked for if it is needed.")
+@click.option("--dry-run", is_flag=True, help="Only list what would be given.")
+@json_option
+@with_appcontext
+def give_back(
+    did: str | None, target: str, token: str | None, dry_run: bool, as_json: bool
+) -> None:
+    """Give a PDS what it lacks of the public blobs that are here: into its store, or by uploads.
+
+    What is there and right stays as it is. A PDS whose store has lost a blob takes no upload of it:
+    give its folder or bucket. Status 1 if anything could not be given.
+    """
+    account = None if did is None else services().repos.find(did)
+    place = _target(target, None if account is None else account.did, token)
+    job = GiveBack(
+        services().database, services().blobs, place, None if account is None else account.did
+    )
+    if dry_run:
+        show_all(map(_lacking, job.lacking(lambda size: None)), as_json)
+        return
+    if account is None:
+        totals = services().blobs.totals()
+        blobs, size = totals.blobs, totals.bytes
+    else:
+        blobs, size = account.blob_count, account.blob_bytes
+    findings = Findings(as_json)
+    with meter("give back", blobs, size) as shown:
+        findings.take(job.run(shown.add))
+    findings.finish(
+        {"given": job.given, "there": job.there},
+        f"gave {job.given} blobs, {job.there} were there",
+    )
+
+
+def _lacking(entry: Entry) -> dict[str, Any]:
+    return {"did": entry.did, "cid": entry.cid, "size": entry.size}
+
+
+def _target(target: str, did: str | None, token: str | None) -> Target:
+    if target.startswith("s3://"):
+        bucket, _, prefix = target.removeprefix("s3://").partition("/")
+        return Objects(open_bucket(current_config(), bucket), prefix)
+    if urlsplit(target).scheme in ("http", "https"):
+        if did is None:
+            raise click.UsageError("--to a PDS goes with --did: its owner uploads")
+        token = token or click.prompt("Access token", hide_input=True, err=True)
+        try:
+            return Uploads(target, did, token)
+        except NotGiven as error:
+            raise click.ClickException(str(error)) from error
+    if not Path(target).is_dir():
+        raise click.ClickException(f"{target}: no such folder")
+    return Folder(Path(target))
