@@ -1,6 +1,7 @@
 """Settings that are well formed and unusable end the start."""
 
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from support.project import ROOT
 from aurora_blobs import open_store
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import StoreNotOurs
+from aurora_blobs.storage.base import MARK
 
 
 @pytest.fixture
@@ -224,18 +226,39 @@ def test_nothing_is_called_ready_that_does_not_start(filled, change):
 def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled, change):
     change(filled / "blobs")
     command = ("flask", "--app", "wsgi")
+    before = sorted((filled / "blobs").rglob("*"))
 
     listed = started(*command, "blobs", "list", DATA_DIR=str(filled))
     checked = started(*command, "blobs", "fsck", DATA_DIR=str(filled))
-    adopted = started(*command, "blobs", "fsck", "--adopt", DATA_DIR=str(filled))
+    adopt = (*command, "blobs", "fsck", "--adopt")
+    refused = started(*adopt, DATA_DIR=str(filled))
+    after_refusal = sorted((filled / "blobs").rglob("*"))
+    adopted = started(*adopt, "--yes-lose-many", DATA_DIR=str(filled))
     again = started(*command, "blobs", "fsck", DATA_DIR=str(filled))
 
     assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)  # with its header
     assert (checked.returncode, checked.stdout) == (1, "")
-    assert "`blobs fsck --adopt` makes it this database's" in checked.stderr
+    # What to look at comes first, what may lose something last.
+    assert re.search(r"(?i)look at the .* first\. .* --adopt` .* count as missing", checked.stderr)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert refused.stderr == (
+        f"Error: the folder {filled}/blobs (AURORA_BLOBS_DATA_DIR) has 0 of 1 blobs that were "
+        "looked for, of 1 that the database knows: those that are not there would count "
+        "as missing. --yes-lose-many adopts it\n"
+    )
+    assert after_refusal == before
     assert adopted.returncode == 1
     assert f"the folder {filled}/blobs (AURORA_BLOBS_DATA_DIR) is this database's" in adopted.stdout
     assert again.stdout.startswith("lost: ")
+
+
+def test_a_store_that_has_all_blobs_is_adopted_without_a_question(filled):
+    (filled / "blobs" / MARK).write_text('{"store": "0123456789abcdef0123456789abcdef"}')
+
+    adopted = started("aurora_blobs", "blobs", "fsck", "--adopt", DATA_DIR=str(filled))
+
+    assert (adopted.returncode, adopted.stderr) == (0, "")
+    assert "1 blobs, 4 bytes: nothing is wrong" in adopted.stdout
 
 
 def test_a_library_does_not_open_a_store_that_is_not_its_database_s(filled):

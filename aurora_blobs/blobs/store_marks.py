@@ -25,7 +25,11 @@ log = logging.getLogger(__name__)
 # Where the search for blobs begins that a store without a mark should have, evenly spread. If a
 # twentieth of all blobs lies elsewhere, 128 of them tell that with 99.9 per cent.
 _STARTS = sorted(cid_of_digest(bytes([number]) + bytes(31))[:9] for number in range(0, 256, 2))
-_ADOPT = "`blobs fsck --adopt` makes it this database's"
+_LOOK = "is it mounted, is it the right one? Look at the mount, the path or the bucket first"
+_ADOPT = (
+    "If it is to be this database's as it is, `blobs fsck --adopt` makes it so: blobs that are not "
+    "there count as missing then"
+)
 
 
 def guard_stores(database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
@@ -43,10 +47,17 @@ def guard_stores(database: Database, backend: BlobBackend, clock: Callable[[], i
     keeper.retire_others()
 
 
-def adopt_stores(database: Database, backend: BlobBackend, clock: Callable[[], int]) -> list[str]:
+def adopt_stores(
+    database: Database,
+    backend: BlobBackend,
+    clock: Callable[[], int],
+    *,
+    may_lack: Callable[[str], bool],
+) -> list[str]:
     """Make each store of *backend* that *database* does not believe its own; their places.
 
     A store that is another database's is that one's no longer. *backend* is guarded already.
+    *may_lack* is told of a store that lacks blobs, in a sentence, and says whether to adopt it.
     """
     keeper = _Keeper(database, backend, clock)
     adopted = []
@@ -54,8 +65,10 @@ def adopt_stores(database: Database, backend: BlobBackend, clock: Callable[[], i
         try:
             store.confirm()
         except StoreNotOurs:
-            keeper.adopt(store)
-            adopted.append(store.place)
+            lack = keeper.lack(store)
+            if lack is None or may_lack(lack):
+                keeper.adopt(store)
+                adopted.append(store.place)
     return adopted
 
 
@@ -174,6 +187,19 @@ class _Keeper:
                 stores.set_marked(tx, row.kind, row.mark, self._clock())
         return row.mark
 
+    def lack(self, store: Store) -> str | None:
+        """What *store* has not of what the database knows, a sentence; None if it has all."""
+        sample = list(self._sample())
+        here = set().union(*(_found_in(other, sample) for other in self._backend.stores))
+        if len(here) == len(sample):
+            return None
+        with self._database.read() as tx:
+            total, _ = inventory.stored_totals(tx, "")
+        return (
+            f"{store.place} has {len(here)} of {len(sample)} blobs that were looked for, of "
+            f"{total} that the database knows: those that are not there would count as missing"
+        )
+
     def adopt(self, store: Store) -> None:
         """Give *store* a new mark, and have it expected."""
         mark = _new_mark()
@@ -216,9 +242,7 @@ class _Keeper:
     def _check_new(self, store: Store, *, is_known: bool) -> None:
         """Raise StoreNotOurs unless *store*, which has no mark, may get one."""
         if is_known:
-            raise StoreNotOurs(
-                f"{store.place} has no {MARK}: is it mounted, is it the right one? {_ADOPT}"
-            )
+            raise StoreNotOurs(f"{store.place} has no {MARK}: {_LOOK}. {_ADOPT}")
         sample = list(self._sample())
         if not sample:
             return
@@ -230,7 +254,7 @@ class _Keeper:
         if len(here) < len(sample):
             raise StoreNotOurs(
                 f"{store.place} has {len(here)} of {len(sample)} blobs of the database that were "
-                f"looked for: is it mounted, is it the right one? {_ADOPT}"
+                f"looked for: {_LOOK}. {_ADOPT}"
             )
 
     def _sample(self) -> Iterator[str]:
@@ -256,7 +280,7 @@ def _another_s(store: Store, found: str, expected: str) -> StoreNotOurs:
     whose = f"{found[:8]}…" if found else "that cannot be read"
     return StoreNotOurs(
         f"{store.place} is the store of another database: its {MARK} has the id {whose}, "
-        f"not {expected[:8]}…; look at the settings and the database; {_ADOPT}"
+        f"not {expected[:8]}…; look at the settings and the database first. {_ADOPT}"
     )
 
 

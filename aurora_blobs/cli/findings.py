@@ -83,6 +83,17 @@ def may_lose_many(agreed: bool, as_json: bool) -> Callable[[int, int], bool]:
     return ask
 
 
+def may_lack_blobs(agreed: bool, as_json: bool) -> Callable[[str], bool]:
+    """As `may_lose_many`, before a store is adopted that lacks blobs, as a sentence says."""
+
+    def ask(lack: str) -> bool:
+        if not agreed and (as_json or not sys.stdin.isatty()):
+            raise click.ClickException(f"{lack}. --yes-lose-many adopts it")
+        return agreed or click.confirm(f"{lack}. Adopt it?", abort=True, err=True)
+
+    return ask
+
+
 def share(done: SharedPass) -> dict[str, int]:
     """How many shards were done here, for a summary in JSON; nothing where all were."""
     return {} if done.taken == SHARDS else {"shards": done.taken}

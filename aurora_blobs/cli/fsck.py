@@ -7,6 +7,7 @@ from aurora_blobs.blobs.store_marks import adopt_stores
 from aurora_blobs.cli.findings import (
     Findings,
     lose_many_option,
+    may_lack_blobs,
     may_lose_many,
     share,
     share_in_words,
@@ -24,7 +25,8 @@ from aurora_blobs.services import services
 @click.option(
     "--adopt",
     is_flag=True,
-    help="First make the store this database's own, whatever is in it and whosever it was.",
+    help="First make the store this database's own, whosever it was. One that lacks blobs wants "
+    "--yes-lose-many too.",
 )
 @click.option(
     "--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob."
@@ -50,7 +52,9 @@ def fsck(
     findings = Findings(as_json)
     summary: dict[str, object] = {}
     if adopt:
-        adopted = adopt_stores(database, backend, clock)
+        adopted = adopt_stores(
+            database, backend, clock, may_lack=may_lack_blobs(lose_many, as_json)
+        )
         summary["adopted"] = adopted
         for place in () if as_json else adopted:
             click.echo(f"{place} is this database's now")

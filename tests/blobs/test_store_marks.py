@@ -1,6 +1,7 @@
 """A store is this database's by its mark: who gets one, who is believed, and who never is."""
 
 import shutil
+from functools import partial
 
 import pytest
 from support.accounts import ALICE
@@ -190,12 +191,15 @@ def test_another_database_s_store_is_not_taken(core, stranger, held):
     assert stranger.backend.read_mark() == before
 
 
+adopt = partial(adopt_stores, may_lack=lambda lack: True)
+
+
 def test_an_adopted_store_is_no_longer_the_other_database_s(core, stranger):
     theirs = opened(stranger)
     mine = DiskBackend(stranger.backend.root, durable=False)
     guard_stores(core.database, mine, core.clock)
 
-    assert adopt_stores(core.database, mine, core.clock) == [mine.place]
+    assert adopt(core.database, mine, core.clock) == [mine.place]
 
     mine.confirm()
     with pytest.raises(StoreNotOurs):
@@ -206,7 +210,7 @@ def test_a_store_that_is_believed_is_not_adopted(filled):
     backend = opened(filled)
     before = backend.read_mark()
 
-    assert adopt_stores(filled.database, backend, filled.clock) == []
+    assert adopt(filled.database, backend, filled.clock) == []
 
     assert backend.read_mark() == before
 
@@ -216,7 +220,7 @@ def test_a_store_that_is_gone_can_be_given_up(filled, folder):
     shutil.rmtree(folder)
     backend = opened(filled)
 
-    adopt_stores(filled.database, backend, filled.clock)
+    adopt(filled.database, backend, filled.clock)
 
     assert backend.size(cid_of(BLOBS[0])) is None
 
@@ -228,7 +232,7 @@ def test_a_running_service_learns_that_its_store_was_adopted(filled):
     with pytest.raises(StoreNotOurs):
         running.confirm()
 
-    adopt_stores(filled.database, opened(filled), filled.clock)
+    adopt(filled.database, opened(filled), filled.clock)
 
     running.confirm()
     assert running.size(cid_of(b"absent")) is None
