@@ -47,7 +47,7 @@ def fsck(
     as_json: bool,
 ) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is
-    wrong."""
+    wrong, also if all of it could be repaired."""
     database, backend, clock = services().database, services().blobs.backend, services().clock
     findings = Findings(as_json)
     summary: dict[str, object] = {}

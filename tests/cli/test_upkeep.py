@@ -82,6 +82,15 @@ def test_a_repair_is_reported(run, backend, cid):
     assert run("blobs", "scrub").exit_code == 0
 
 
+def test_a_repair_of_everything_is_told_by_the_status_once(run, services, alice, cid):
+    with services.database.write() as tx:
+        tx.run("UPDATE account SET blob_count = 7 WHERE did = ?", alice.did)
+
+    statuses = [run("blobs", "fsck", *more).exit_code for more in ((), ("--repair",), ())]
+
+    assert statuses == [1, 1, 0]
+
+
 def test_strays_are_listed_before_they_are_removed(run, backend, store):
     stray = store(backend, b"nobody's")
 
