@@ -1,5 +1,6 @@
 """The list of the operator's commands."""
 
+import os
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -62,8 +63,18 @@ def _copy_older_database(backup: Backup) -> None:
 @json_option
 @with_appcontext
 def show_config(as_json: bool) -> None:
-    """Print the effective settings, secrets masked."""
+    """Print the effective settings, secrets masked.
+
+    Options of gunicorn, which win over BIND, WORKERS and THREADS, are not looked at: what the
+    server prints at its start says where it listens.
+    """
     show(effective(current_config()), as_json)
+    if os.environ.get("GUNICORN_CMD_ARGS"):
+        click.echo(
+            "GUNICORN_CMD_ARGS is set, and is not looked at here: its -b, -w and --threads win "
+            "over BIND, WORKERS and THREADS, and SIGNUPS goes by what is bound",
+            err=True,
+        )
 
 
 for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs, give_back):
