@@ -319,6 +319,10 @@ class ServiceBusy(BlobServiceError):
     retry_after = 5
 
 
+class Conflict(ServiceBusy):
+    """Another transaction was in the way of this one, of which nothing was changed."""
+
+
 class LeaseLost(ServiceBusy):
     """Another node has begun the same work: this one was paused, or cut off from the database."""
 

@@ -84,9 +84,7 @@ class Limits:
         """
         if self._signups is None or is_local(address):
             return None
-        subject = network_of(address)
-        with self._database.write(keys=(_key("signups", subject),)) as tx:
-            return count_use(tx, "signups", subject, self._signups, self._clock())
+        return self._count("signups", network_of(address), self._signups, Spend.NOTHING)
 
     def uploads(self, did: str, address: str, own: int | None) -> RateLimitState | None:
         """The state of the limit that leaves *did* the fewest uploads; None without a limit.
@@ -119,21 +117,21 @@ class Limits:
         subject, now = network_of(address), self._clock()
         check(self._database.one_shot(), "failures", subject, limit, now)
         if self._counts_first or not self._database.space.is_whole():
-            with self._counted_first(subject, limit, now):
+            with self._counted_first(subject, limit):
                 yield
             return
         try:
             yield
         except AuthenticationRequired:
-            self._count_failure(subject, limit, now)
+            self._count_failure(subject, limit)
             raise
         # Many guesses at once all pass the first check. This one hides which of them was right.
         check(self._database.one_shot(), "failures", subject, limit, now)
 
     @contextmanager
-    def _counted_first(self, subject: str, limit: Limit, now: int) -> Iterator[None]:
+    def _counted_first(self, subject: str, limit: Limit) -> Iterator[None]:
         """As `password_attempt`. Attempts that are right count too for as long as they last."""
-        self._count_failure(subject, limit, now)
+        self._count_failure(subject, limit)
         is_failure = False
         try:
             yield
@@ -144,10 +142,15 @@ class Limits:
             if not is_failure:
                 self._take_back(subject)
 
-    def _count_failure(self, subject: str, limit: Limit, now: int) -> None:
+    def _count(self, name: str, subject: str, limit: Limit, spend: Spend) -> RateLimitState:
+        now = self._clock()
+        return self._database.transact(
+            lambda tx: count_use(tx, name, subject, limit, now), spend, keys=(_key(name, subject),)
+        )
+
+    def _count_failure(self, subject: str, limit: Limit) -> None:
         try:
-            with self._database.write(Spend.HALF, keys=(_key("failures", subject),)) as tx:
-                count_use(tx, "failures", subject, limit, now)
+            self._count("failures", subject, limit, Spend.HALF)
         except RateLimitExceeded:
             raise
         except (BlobServiceError, OSError, DatabaseError):

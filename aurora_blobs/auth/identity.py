@@ -15,7 +15,7 @@ from aurora_blobs.auth.keys import verification_key
 from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.catalog import accounts, expiry, identity
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database, row_key
+from aurora_blobs.db import Database, Transaction, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import AuthenticationRequired, ServiceBusy
 from aurora_blobs.protocol.did_document import account_document, essential
@@ -161,12 +161,15 @@ class Identities:
             text = None
         now = self._clock()
         spend = Spend.HALF if did == self._moderation_did else Spend.NOTHING
-        with self._database.write(spend, keys=(row_key("identity", did),)) as tx:
+
+        def remember(tx: Transaction) -> None:
             identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
             if text is None:
                 identity.remember_failure(tx, did, now - _STALE, now)
             else:
                 identity.remember(tx, did, text, now)
+
+        self._database.transact(remember, spend, keys=(row_key("identity", did),))
         return text
 
     def _place(self, did: str) -> _Place | None:

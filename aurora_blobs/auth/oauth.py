@@ -134,9 +134,12 @@ class OAuthTokens:
             _check_scope(scope)
         expires_at = (now + REMEMBER_SECONDS) * 1_000_000
         issuer = f"dpop:{proof.thumbprint}"
-        with self._database.write(keys=(token_key(issuer, proof.name),)) as tx:
-            if not use_token(tx, issuer, proof.name, expires_at, self._clock()):
-                raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
+        is_new = self._database.transact(
+            lambda tx: use_token(tx, issuer, proof.name, expires_at, self._clock()),
+            keys=(token_key(issuer, proof.name),),
+        )
+        if not is_new:
+            raise OAuthRefused("invalid_dpop_proof", "DPoP proof replayed")
         return OAuthClaims(bound.did, scope, bound.issued_at)
 
     def _known_keys(self) -> Keys:

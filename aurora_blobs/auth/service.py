@@ -112,11 +112,13 @@ class ServiceTokens:
         self._check_signature(token, did, _KEYS[fragment])
         name, expires_at = one_time_name(token, claims.jti), claims.expires_at * 1_000_000
         # Moderators take down on a full disk too.
-        with self._database.write(
-            Spend.HALF if trusted else Spend.NOTHING, keys=(token_key(claims.issuer, name),)
-        ) as tx:
-            if not use_token(tx, claims.issuer, name, expires_at, self._clock()):
-                raise BadJwt("jwt has been used before")
+        is_new = self._database.transact(
+            lambda tx: use_token(tx, claims.issuer, name, expires_at, self._clock()),
+            Spend.HALF if trusted else Spend.NOTHING,
+            keys=(token_key(claims.issuer, name),),
+        )
+        if not is_new:
+            raise BadJwt("jwt has been used before")
 
     def _check_times(self, expires_at: int, issued_at: int | None, not_before: int | None) -> None:
         now = self._clock() // 1_000_000

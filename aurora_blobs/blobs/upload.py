@@ -283,20 +283,23 @@ class Upload:
         """Write the rows; None if the bytes were collected in the meantime."""
         now = self.clock()
         try:
-            with self.database.write(keys=self._keys()) as tx:
-                self._admit(tx)
-                self._check_final_type()
-                self.is_stored = self._is_still_stored()
-                if not self.is_stored:
-                    return None
-                entry = self._write_rows(tx, now)
-                if self.incoming.also_write is not None:
-                    self.incoming.also_write(tx, entry)
-                return entry
+            # The counters' rows have no keys.
+            return self.database.transact(partial(self._write, now), keys=self._keys())
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
             self._undo()
             raise
+
+    def _write(self, now: int, tx: Transaction) -> Entry | None:
+        self._admit(tx)
+        self._check_final_type()
+        self.is_stored = self._is_still_stored()
+        if not self.is_stored:
+            return None
+        entry = self._write_rows(tx, now)
+        if self.incoming.also_write is not None:
+            self.incoming.also_write(tx, entry)
+        return entry
 
     def _keys(self) -> tuple[Key, ...]:
         return account_key(self.incoming.did), blob_key(self.blob.cid)

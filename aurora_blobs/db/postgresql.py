@@ -38,7 +38,7 @@ from aurora_blobs.db.seam import (
     version_in,
 )
 from aurora_blobs.disk_space import DiskSpace, Spend
-from aurora_blobs.errors import DatabaseError, InsufficientStorage, ServiceBusy
+from aurora_blobs.errors import Conflict, DatabaseError, InsufficientStorage, ServiceBusy
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,7 @@ _FETCHED = 16  # rows at a time of `Transaction.each`; a record has up to 1 MiB
 # transaction, out of memory, waited too long.
 _GONE = re.compile(r"08...|57P..|53300|25P03|25006")
 _PASSING = re.compile(r"40...|53[24]..|55P03|57014")
+_CONFLICTS = ("40P01", "40001")  # a deadlock, or no order of transactions in which they are right
 _DISK_FULL = "53100"
 _READ_ONLY = b"25006"  # another server has taken this one's place
 _TABLES = b"""
@@ -559,6 +560,9 @@ def _translated() -> Iterator[None]:
         if is_unknown or _GONE.match(state or ""):
             log.warning("the database does not answer: %s", _first_line(error))
             raise ServiceBusy(_AWAY) from error
+        if state in _CONFLICTS:
+            log.warning("transactions were in each other's way: %s", _first_line(error))
+            raise Conflict(BUSY) from error
         if _PASSING.match(state or ""):
             log.warning("the database is busy: %s", _first_line(error))
             raise ServiceBusy(BUSY) from error

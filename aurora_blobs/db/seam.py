@@ -3,13 +3,14 @@
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from aurora_blobs.config import ConfigError
 from aurora_blobs.db.keys import Key
 from aurora_blobs.disk_space import DiskSpace, Spend
+from aurora_blobs.errors import Conflict
 
 SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).parents[1] / "schema.sql"
@@ -23,12 +24,17 @@ STEP_BYTES = 4 * 2**20
 # Seconds between two steps of one job. Without them its thread takes the lock again before any
 # thread that waits has woken up.
 _STEP_PAUSE = 0.001
+# Of `Database.transact`. Without the pause, in seconds, who was stopped was there again before the
+# other one had woken up, and the same happened again (seen).
+_TRIES = 3
+_RETRY_PAUSE = 0.05
 NO_RESERVE = DiskSpace()
 COPY_SOURCE = "copy_source"  # a table in a database into which another one is being copied
 
 Row = tuple[Any, ...]
 _Key = TypeVar("_Key")
 _Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 class Transaction(ABC):
@@ -149,6 +155,25 @@ class Database(ABC):
         Raises ServiceBusy, InsufficientStorage. After ServiceBusy the changes may be there if the
         database was lost at the commit.
         """
+
+    def transact(
+        self,
+        work: Callable[[Transaction], _Result],
+        spend: Spend = Spend.NOTHING,
+        *,
+        keys: tuple[Key, ...] = (),
+    ) -> _Result:
+        """What *work* returns in a transaction as that of `write`, once that is committed.
+
+        For what touches rows that no key covers: such transactions may stop each other. *work* is
+        called again then, so it may do nothing but in the transaction that it is given.
+        """
+        for _ in range(_TRIES - 1):
+            with suppress(Conflict), self.write(spend, keys=keys) as tx:
+                return work(tx)
+            time.sleep(_RETRY_PAUSE)
+        with self.write(spend, keys=keys) as tx:
+            return work(tx)
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Transaction]:

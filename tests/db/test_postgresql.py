@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from itertools import count
 from urllib.parse import quote
 
 import pytest
@@ -221,13 +222,66 @@ def test_a_commit_without_an_answer_is_worth_another_try(tally, opened, url, los
         lose(url)
         yield
 
-    with (
-        pytest.raises(ServiceBusy),
-        opened(before_commit=lost_at_the_commit).write() as tx,
-    ):
-        tx.run("UPDATE tally SET value = 7")
+    database = opened(before_commit=lost_at_the_commit)
+    began = []
 
+    def change(tx):
+        began.append(tx.run("UPDATE tally SET value = 7"))
+
+    with pytest.raises(ServiceBusy):
+        database.transact(change)
+
+    assert len(began) == 1  # it may have been done
     assert value(tally) == 0
+
+
+def test_two_that_wait_for_each_other_are_both_done(tally):
+    """The server ends one of them, which is begun again."""
+    with tally.write() as tx:
+        tx.run("INSERT INTO tally (name, value) VALUES ('m', 0)")
+    both_have_one = threading.Barrier(2)
+    began, numbers = Counter(), count()
+
+    def add_to_both(tx, mine, first, second):
+        began[mine] += 1
+        tx.run("UPDATE tally SET value = value + 1 WHERE name = ?", first)
+        if began[mine] == 1:
+            both_have_one.wait(20)
+        tx.run("UPDATE tally SET value = value + 1 WHERE name = ?", second)
+
+    def add_once():
+        mine = next(numbers)
+        names = ("m", "n") if mine else ("n", "m")
+        tally.transact(lambda tx: add_to_both(tx, mine, *names), keys=(row_key("tally", names[0]),))
+
+    assert in_threads(add_once, 2) == []
+
+    assert tally.one_shot().all("SELECT name, value FROM tally ORDER BY name") == [
+        ("m", 2),
+        ("n", 2),
+    ]
+    assert sum(began.values()) > 2
+
+
+@pytest.mark.parametrize("others, runs, is_done", [(1, 2, True), (9, 3, False)])
+def test_a_transaction_that_no_order_makes_right_is_begun_again_a_few_times(
+    tally, opened, url, others, runs, is_done
+):
+    strict = opened(f"{url}&options={quote('-c default_transaction_isolation=serializable')}")
+    seen = []
+
+    def read_then_add(tx):
+        now = tx.one("SELECT value FROM tally")[0]
+        seen.append(now)
+        if len(seen) <= others:  # somebody who does not know of our keys
+            execute(url, "UPDATE tally SET value = value + 10")
+        tx.run("UPDATE tally SET value = ?", now + 1)
+
+    with contextlib.nullcontext() if is_done else pytest.raises(ServiceBusy):
+        strict.transact(read_then_add)
+
+    assert seen == [10 * number for number in range(runs)]
+    assert value(tally) == 10 * min(others, runs) + is_done
 
 
 def test_a_server_that_crashes_fails_nobody_for_good_and_loses_no_commit(tally, url):

@@ -26,6 +26,14 @@ def test_a_statement_gives_a_row_rows_or_a_count(tally):
         assert tx.all("SELECT name FROM tally WHERE value > ?", 9) == []
 
 
+def test_a_transaction_that_may_be_begun_again_gives_what_its_work_does(tally):
+    with pytest.raises(ZeroDivisionError):
+        tally.transact(lambda tx: tx.run("UPDATE tally SET value = 6") / 0)
+
+    assert tally.transact(lambda tx: tx.run("UPDATE tally SET value = value + 7")) == 1
+    assert value(tally) == 7
+
+
 def test_who_has_the_database_alone_changes_it_or_nothing(tally):
     called = []
     with pytest.raises(ZeroDivisionError), tally.alone() as tx:
