@@ -423,7 +423,10 @@ def set_blobs_listed(tx: Transaction, did: str, host: str, rev: str, now: int, d
 def find_refused(tx: Transaction, did: str, cid: str) -> tuple[int, int] | None:
     """When the blob may be asked for again, and how often it was not to be had; None if never."""
     row = tx.one("SELECT due_at, tries FROM upstream_blob WHERE did = ? AND cid = ?", did, cid)
-    return None if row is None else (row[0], row[1])
+    if row is None:
+        return None
+    due_at, tries = row
+    return due_at, tries
 
 
 def set_refused(tx: Transaction, did: str, cid: str, due_at: int, failure: str) -> None:
