@@ -331,7 +331,9 @@ CREATE TABLE upstream_host (
 -- status_at is when that was learned. It says nothing of takedowns and deactivations here.
 -- rev is the revision there whose records are here, tree the CID of its tree; both are NULL before
 -- the first. due_at is when its repository is to be fetched, NULL while the records are those of
--- rev; tries have failed since they were, the last one by failure.
+-- rev; tries have failed since they were, the last one by failure. In a mirror of the network, rev is
+-- the revision as of which its PDS has listed its blobs, '' where it states none, and due_at is when
+-- it is to list them again.
 CREATE TABLE upstream_account (
     did       TEXT   PRIMARY KEY,
     host      TEXT   NOT NULL,
@@ -345,6 +347,7 @@ CREATE TABLE upstream_account (
     failure   TEXT
 );
 CREATE INDEX upstream_account_due ON upstream_account (host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX upstream_account_due_anywhere ON upstream_account (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX upstream_account_listed ON upstream_account (host, listed_at);
 CREATE INDEX upstream_account_gone ON upstream_account (status, status_at) WHERE status IS NOT NULL;
 

@@ -19,6 +19,7 @@ from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
+from aurora_blobs.mirror.keeper import Keeper
 from aurora_blobs.mirror.network import Network
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.rate_limits import Limits
@@ -83,6 +84,17 @@ class Services:
         """
         database = database or self.database
         return mirrored_blobs(self.config, self.blobs.backend, database, self.clock)
+
+    def keeper(self) -> Keeper:
+        """What keeps a mirror of the network true."""
+        return Keeper(
+            self.config,
+            self.database,
+            self.blobs.backend,
+            self.identities,
+            self.clock,
+            self.thumbnails.forget,
+        )
 
 
 def mirrored_blobs(

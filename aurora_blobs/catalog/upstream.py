@@ -420,6 +420,78 @@ def set_blobs_listed(tx: Transaction, did: str, host: str, rev: str, now: int, d
     )
 
 
+def due_to_list(tx: Transaction, now: int, limit: int) -> list[str]:
+    """Up to *limit* accounts, of any host, whose blobs are to be listed again, longest due first.
+
+    Those that could never be listed are left to whoever asks for them.
+    """
+    rows = tx.all(
+        """
+        SELECT did
+          FROM upstream_account
+         WHERE due_at <= ? AND (rev IS NOT NULL OR status IS NOT NULL)
+         ORDER BY due_at
+         LIMIT ?
+        """,
+        now,
+        limit,
+    )
+    return [did for (did,) in rows]
+
+
+def claim(tx: Transaction, did: str, now: int, until: int) -> bool:
+    """Let nobody else list *did* before *until*; False if it is not due at *now* any more."""
+    return bool(
+        tx.run(
+            "UPDATE upstream_account SET due_at = ? WHERE did = ? AND due_at <= ?", until, did, now
+        )
+    )
+
+
+def forget_unlisted(tx: Transaction, before: int, limit: int) -> int:
+    """Forget up to *limit* accounts that could never be listed, last due before *before*.
+
+    Returns how many they were.
+    """
+    found = tx.all(
+        """
+        SELECT did
+          FROM upstream_account
+         WHERE due_at < ? AND rev IS NULL AND status IS NULL
+         ORDER BY due_at
+         LIMIT ?
+        """,
+        before,
+        limit,
+    )
+    return tx.run_each(
+        "DELETE FROM upstream_account WHERE did = ? AND due_at < ? AND rev IS NULL",
+        [(did, before) for (did,) in found],
+    )
+
+
+def forget_refused(tx: Transaction, before: int, limit: int) -> int:
+    """Forget up to *limit* blobs that were not to be had and may be asked for since *before*.
+
+    Returns how many they were.
+    """
+    found = tx.all(
+        """
+        SELECT did, cid
+          FROM upstream_blob
+         WHERE due_at < ?
+         ORDER BY due_at, did, cid
+         LIMIT ?
+        """,
+        before,
+        limit,
+    )
+    return tx.run_each(
+        "DELETE FROM upstream_blob WHERE did = ? AND cid = ? AND due_at < ?",
+        [(did, cid, before) for did, cid in found],
+    )
+
+
 def find_refused(tx: Transaction, did: str, cid: str) -> tuple[int, int] | None:
     """When the blob may be asked for again, and how often it was not to be had; None if never."""
     row = tx.one("SELECT due_at, tries FROM upstream_blob WHERE did = ? AND cid = ?", did, cid)

@@ -20,16 +20,22 @@ from aurora_blobs.services import current_config, services
 def follow() -> None:
     """Keep what the PDSes of AURORA_BLOBS_FOLLOW publish, until SIGTERM or Ctrl-C.
 
-    Needs AURORA_BLOBS_MIRROR=pds. Where another process follows the same PDS, this one waits.
+    Needs AURORA_BLOBS_MIRROR=pds. Where another process follows the same PDS, this one waits. With
+    AURORA_BLOBS_MIRROR=network it keeps what is here true to the PDSes that it is from.
     """
     with errors_in_one_line():
-        if current_config().mirror != "pds":
-            raise current_config().refusal("mirror", "pds, with AURORA_BLOBS_FOLLOW")
-        check_library()
+        is_network = current_config().mirror == "network"
+        if current_config().mirror == "off":
+            raise current_config().refusal("mirror", "pds, with AURORA_BLOBS_FOLLOW, or network")
+        if not is_network:
+            check_library()
         found = services()
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     stop = stop_on_signals()
     with errors_in_one_line():
+        if is_network:
+            found.keeper().run(stop)
+            return
         follow_all(
             found.config,
             found.mirrored_blobs,

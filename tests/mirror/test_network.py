@@ -1,13 +1,17 @@
 """A mirror of the network has what it is asked for, if a public record names it; nothing else."""
 
+import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from PIL import Image
 from support.accounts import ADMIN, CAROL, blob_path, take_down
 from support.cids import cid_of
 from support.document_server import send, serving
+from support.fake_pds import FakePds
+from support.live_service import becomes
 from support.mirror import Mirror
 
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
@@ -60,6 +64,21 @@ def test_a_blob_is_fetched_when_it_is_asked_for_and_then_is_here(pds, network):
     assert first.headers["Content-Type"] == "image/jpeg"
     assert (second.status_code, second.data) == (206, PHOTO[2:5])
     assert pds.asked == before
+
+
+def test_a_picture_is_fetched_for_its_thumbnail(pds, network):
+    with io.BytesIO() as file:
+        Image.new("RGB", (60, 40), "teal").save(file, "JPEG")
+        photo = file.getvalue()
+    publish(pds, photo)
+
+    answer = network.client.get(f"/img/avatar/plain/{CAROL}/{cid_of(photo)}@jpeg")
+    unknown = network.client.get(f"/img/avatar/plain/{CAROL}/{cid_of(PRIVATE)}@jpeg")
+
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/jpeg")
+    assert unknown.json["error"] == "BlobNotFound"
+    assert network.get(CAROL, photo) == photo
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
 
 
 def test_what_no_public_record_names_is_never_fetched(pds, network):
@@ -127,6 +146,173 @@ def test_an_account_that_is_not_active_there_is_not_served(pds, network, error, 
     assert network.get(CAROL, PHOTO) == error
     assert asked(pds, "com.atproto.sync.getRepoStatus") == 1
     assert asked(pds, "com.atproto.sync.getBlob") == 0
+
+
+def kept(network, seconds=HOUR):
+    """Let *seconds* pass, and list what is due then."""
+    network.services.clock.advance(seconds)
+    keeper = network.services.keeper()
+    while keeper.keep_next():
+        pass
+
+
+def test_what_is_deleted_there_is_hidden_within_the_hour_and_its_bytes_kept(pds, network):
+    publish(pds, PHOTO, OTHER)
+    assert [network.get(CAROL, PHOTO), network.get(CAROL, OTHER)] == [PHOTO, OTHER]
+    unpublish(pds, PHOTO)
+
+    kept(network)
+
+    assert network.get(CAROL, PHOTO) == "BlobNotFound"
+    assert network.get(CAROL, OTHER) == OTHER
+    assert network.listed(CAROL) == [cid_of(OTHER)]
+    assert network.services.blobs.backend.size(cid_of(PHOTO)) == len(PHOTO)
+
+
+def test_what_is_published_again_is_served_again(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    unpublish(pds, PHOTO)
+    kept(network)
+    publish(pds, PHOTO)
+
+    kept(network)
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
+
+
+def test_an_account_that_has_not_changed_is_not_listed_again(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+    kept(network)
+    kept(network)
+
+    assert asked(pds, "com.atproto.sync.getRepoStatus") == 3
+    assert asked(pds, "com.atproto.sync.listBlobs") == 2
+
+
+@pytest.mark.parametrize(
+    "status, error",
+    [
+        ("deactivated", "RepoDeactivated"),
+        ("takendown", "RepoTakendown"),
+        ("suspended", "RepoSuspended"),
+    ],
+)
+def test_an_account_that_is_not_active_any_more_is_hidden_and_comes_back(
+    pds, network, status, error
+):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    pds.repos[CAROL].status = status
+    kept(network)
+    assert network.get(CAROL, PHOTO) == error
+    pds.repos[CAROL].status = None
+
+    kept(network)
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+    assert asked(pds, "com.atproto.sync.getBlob") == 1
+
+
+def test_an_account_that_was_never_active_here_is_served_when_it_is(pds, network):
+    publish(pds, PHOTO)
+    pds.repos[CAROL].status = "deactivated"
+    assert network.get(CAROL, PHOTO) == "RepoDeactivated"
+    pds.repos[CAROL].status = None
+
+    kept(network)
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+
+def test_an_account_is_hidden_when_its_pds_denies_it_twice(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    pds.repos[CAROL].status = "deleted"
+    kept(network)
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+    kept(network, 10 * MINUTE)
+
+    assert network.get(CAROL, PHOTO) == "RepoNotFound"
+    assert network.account(CAROL).status == "missing"
+    pds.repos[CAROL].status = None
+    kept(network, DAY)
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503])
+def test_while_a_pds_fails_what_is_here_is_served_and_it_is_asked_less_often(pds, network, status):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    pds.answers["com.atproto.sync.getRepoStatus"] = lambda handler: send(handler, {}, status)
+
+    for _ in range(6):
+        kept(network)
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+    assert asked(pds, "com.atproto.sync.getRepoStatus") < 6
+
+
+def test_an_account_that_moves_is_followed_to_its_new_pds(pds, network, clock, open_network):
+    publish(pds, PHOTO)
+    with FakePds(clock).serving() as other:
+        network = open_network(FOLLOW=f"{pds.url},{other.url}")
+        assert network.get(CAROL, PHOTO) == PHOTO
+        publish(other, OTHER)
+        pds.documents[CAROL] = pds.document(CAROL, endpoint=other.url)
+
+        kept(network)
+        kept(network)
+
+        assert network.get(CAROL, OTHER) == OTHER
+        assert network.get(CAROL, PHOTO) == "BlobNotFound"
+        assert network.account(CAROL).host == other.url
+
+
+def test_an_account_of_which_nothing_is_here_is_forgotten_after_a_day(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, OTHER) == "BlobNotFound"
+
+    kept(network, 2 * DAY)
+
+    assert network.account(CAROL) is None
+    assert list(network.services.accounts.all()) == []
+
+
+def test_what_was_not_to_be_had_is_forgotten_when_nobody_asks(pds, network):
+    publish(pds, PHOTO)
+    pds.repos[DAVE] = pds.add(DAVE)
+    pds.answers["com.atproto.sync.getRepoStatus"] = lambda handler: send(handler, {}, 400)
+    assert network.get(DAVE, PHOTO) == "RepoNotFound"
+    del pds.answers["com.atproto.sync.getRepoStatus"]
+    assert network.get(CAROL, OTHER) == "BlobNotFound"
+    assert network.account(DAVE) is not None
+    assert len(network.rows()["upstream_blob"]) == 1
+    network.services.clock.advance(2 * DAY)
+
+    network.services.keeper().sweep()
+
+    assert network.account(DAVE) is None
+    assert network.rows()["upstream_blob"] == []
+
+
+def test_the_command_keeps_it_true(pds, network):
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    unpublish(pds, PHOTO)
+    network.services.clock.advance(HOUR)
+    stop = threading.Event()
+    keeping = threading.Thread(target=network.services.keeper().run, args=(stop,))
+    keeping.start()
+
+    assert becomes(lambda: network.get(CAROL, PHOTO) == "BlobNotFound")
+    stop.set()
+    keeping.join(20)
+    assert not keeping.is_alive()
 
 
 @pytest.mark.parametrize(

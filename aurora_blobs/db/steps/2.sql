@@ -127,6 +127,7 @@ CREATE TABLE IF NOT EXISTS upstream_account (
     failure   TEXT
 );
 CREATE INDEX IF NOT EXISTS upstream_account_due ON upstream_account (host, due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX IF NOT EXISTS upstream_account_due_anywhere ON upstream_account (due_at) WHERE due_at IS NOT NULL;
 CREATE INDEX IF NOT EXISTS upstream_account_listed ON upstream_account (host, listed_at);
 CREATE INDEX IF NOT EXISTS upstream_account_gone ON upstream_account (status, status_at) WHERE status IS NOT NULL;
 

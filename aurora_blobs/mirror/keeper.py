@@ -1,0 +1,148 @@
+"""Keeps true what a mirror of the network has: each account is listed again every hour."""
+
+import logging
+import threading
+from collections.abc import Callable
+from functools import partial
+
+from aurora_blobs.auth.fetch import FetchFailed
+from aurora_blobs.auth.identity import Identities
+from aurora_blobs.blobs.deletion import delete_account
+from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import upstream as catalog
+from aurora_blobs.config import Config
+from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key
+from aurora_blobs.disk_space import Spend
+from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.mirror.follower import run_together
+from aurora_blobs.mirror.listed import Listings, Unlisted
+from aurora_blobs.mirror.network import Sources
+from aurora_blobs.mirror.upstream import Refused
+from aurora_blobs.storage.base import BlobBackend
+
+log = logging.getLogger("aurora_blobs")
+
+_AT_ONCE = 4  # accounts
+_POLL_SECONDS = 1.0
+_SWEEP_SECONDS = 600.0
+_CLAIM = 300 * 1_000_000  # µs in which an account is listed, or another process does it again
+_UNUSED = 86_400 * 1_000_000  # µs after which an account goes of which nothing is here
+
+
+class Keeper:
+    """Lists accounts again when they are due. Any number of processes, on any nodes, share that.
+
+    *clock* gives microseconds since the epoch, UTC; *on_gone* gets the CIDs of bytes that go.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        backend: BlobBackend,
+        identities: Identities,
+        clock: Callable[[], int],
+        on_gone: Callable[[list[str]], None],
+    ) -> None:
+        self._database = database
+        self._backend = backend
+        self._clock = clock
+        self._on_gone = on_gone
+        self._sources = Sources(config, identities)
+        self._listings = Listings(database, clock)
+
+    def run(self, stop: threading.Event) -> None:
+        """Keep all accounts until *stop*."""
+        run_together([*[self._list] * _AT_ONCE, self._sweep], stop)
+
+    def keep_next(self) -> bool:
+        """List one account that is due, or forget it if it is of no use; False if none is due."""
+        did = self._claimed()
+        if did is None:
+            return False
+        if not self._is_unused(did) or not self._forget(did):
+            self._refresh(did)
+        return True
+
+    def sweep(self) -> None:
+        """Forget what was not to be had, and nobody has asked for since."""
+        before = self._clock() - _UNUSED
+        for forget in (catalog.forget_refused, catalog.forget_unlisted):
+            self._database.in_steps(partial(_is_full_step, forget, before), Spend.HALF)
+
+    def _list(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                if not self.keep_next():
+                    stop.wait(_POLL_SECONDS)
+            except BlobServiceError as error:  # of our own database or store
+                log.warning("accounts cannot be listed now: %s", error.message)
+                stop.wait(_POLL_SECONDS)
+
+    def _sweep(self, stop: threading.Event) -> None:
+        while not stop.wait(_SWEEP_SECONDS):
+            try:
+                self.sweep()
+            except BlobServiceError as error:
+                log.warning("what was not to be had is not forgotten now: %s", error.message)
+
+    def _claimed(self) -> str | None:
+        now = self._clock()
+        with self._database.read() as tx:
+            due = catalog.due_to_list(tx, now, _AT_ONCE)
+        for did in due:
+            with self._database.write(keys=(account_key(did),)) as tx:
+                if catalog.claim(tx, did, now, now + _CLAIM):
+                    return did
+        return None
+
+    def _refresh(self, did: str) -> None:
+        known = catalog.find(self._database.one_shot(), did)
+        source = self._sources.find(did)
+        if known is None:
+            return
+        if source is None:
+            self._fail(did, known.host, "its identity names no PDS that may be asked")
+            return
+        if source.is_resting:
+            return
+        try:
+            self._listings.refresh(source, did)
+        except Unlisted as error:
+            log.info("%s: %s", did, error)
+        except Refused as error:
+            if error.is_about_us:
+                source.rest(error.retry_seconds)
+            self._fail(did, source.url, str(error))
+        except FetchFailed as error:
+            source.rest()
+            self._fail(did, source.url, str(error))
+
+    def _fail(self, did: str, host: str, reason: str) -> None:
+        log.info("%s cannot be listed, what is here of it is served: %s", did, reason)
+        self._listings.failed(did, host, reason)
+
+    def _is_unused(self, did: str) -> bool:
+        account = accounts.find(self._database.one_shot(), did)
+        return account is not None and self._may_go(account)
+
+    def _may_go(self, account: accounts.Account) -> bool:
+        return account.blob_count == 0 and self._clock() - account.created_at > _UNUSED
+
+    def _forget(self, did: str) -> bool:
+        """Forget the account, if nothing of it is here."""
+
+        def check(tx: Transaction) -> bool:
+            account = accounts.find(tx, did)
+            if account is None or not self._may_go(account):
+                return False
+            catalog.forget(tx, did)
+            return True
+
+        return delete_account(self._database, self._backend, did, self._clock, self._on_gone, check)
+
+
+def _is_full_step(
+    forget: Callable[[Transaction, int, int], int], before: int, tx: Transaction
+) -> bool:
+    return forget(tx, before, STEP_ROWS) == STEP_ROWS
