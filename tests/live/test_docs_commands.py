@@ -57,7 +57,8 @@ def run(page: str, service: Service, **environment: str) -> str:
 @pytest.fixture(scope="module")
 def beside(tmp_path_factory):
     """A service, and shell variables: the account and its photo."""
-    with Service(tmp_path_factory.mktemp("beside")) as service:
+    folder = tmp_path_factory.mktemp("beside")
+    with Service(folder, AURORA_BLOBS_ADMIN_PASSWORD=ADMIN[1]) as service:
         alice = service.account()
         cid = alice.publish(PHOTO.read_bytes()).cid
         yield service, {"DID": alice.did, "TOKEN": alice.token, "CID": cid}
