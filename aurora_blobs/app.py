@@ -196,6 +196,7 @@ def _open_database(config: Config, public_links: PublicLinks) -> Database:
         before_commit=public_links.before_commit,
         space=space,
         connections=config.database_connections,
+        prepares=config.database_prepare == "on",
     )
 
 

@@ -107,6 +107,12 @@ class Config:
         8,
         "connections to PostgreSQL per process; whoever waits 10 seconds for one gets 503",
     )
+    database_prepare: str = _setting(
+        one_of("on", "off"),
+        "on",
+        "statements are prepared on a connection to PostgreSQL; `off` behind a pooler that gives "
+        "each transaction another one",
+    )
     node: str | None = _setting(
         matching(r"[\w.-]{1,253}", "letters, digits, `.`, `_` and `-`"),
         None,

@@ -37,6 +37,7 @@ need chromium chromium
 need mmdebstrap mmdebstrap
 need podman podman
 need /usr/lib/postgresql postgresql
+need /usr/sbin/pgbouncer pgbouncer
 need setpriv util-linux
 need podman-compose podman-compose
 need runc runc  # crun takes no mixture of both kinds of cgroups

@@ -33,12 +33,14 @@ def open_database(
     before_commit: CommitHook = no_hook,
     space: DiskSpace = NO_RESERVE,
     connections: int = CONNECTIONS,
+    prepares: bool = True,
 ) -> Database:
     """The database at *url*, ``sqlite:PATH`` or ``postgresql://…``. `Database.upgrade` makes it.
 
     *durable*: a commit is on the disk when it returns, else when the kernel or the server writes
     it. *space* has the reserve for a full disk. Each commit of `Database.write` runs inside
-    *before_commit*. *connections* is how many a process may have to PostgreSQL.
+    *before_commit*. *connections* is how many a process may have to PostgreSQL. It *prepares*
+    statements there, unless a pooler gives each transaction another session.
 
     Raises ConfigError for a URL that PostgreSQL's library does not read, and without psycopg.
     """
@@ -53,7 +55,12 @@ def open_database(
             f"PostgreSQL needs psycopg: pip install 'aurora_blobs[postgresql]' ({error})"
         ) from error
     return PostgresqlDatabase(
-        url, durable=durable, before_commit=before_commit, space=space, connections=connections
+        url,
+        durable=durable,
+        before_commit=before_commit,
+        space=space,
+        connections=connections,
+        prepares=prepares,
     )
 
 

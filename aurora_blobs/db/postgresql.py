@@ -90,11 +90,12 @@ class _Session:
     """A connection of psycopg, driven by libpq's own calls.
 
     psycopg's cursors take 60 to 90 us of a processor for each statement, these 10 (measured): an
-    upload has eight of them. A statement is prepared when it comes for the second time.
+    upload has eight of them. If it *prepares*, it does when a statement comes for the second time.
     """
 
-    def __init__(self, connection: psycopg.Connection[Row]) -> None:
+    def __init__(self, connection: psycopg.Connection[Row], *, prepares: bool) -> None:
         self.connection = connection
+        self._prepares = prepares
         self._server = connection.pgconn
         # Of each statement that came, and its types: its name once it is prepared, else b"".
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
@@ -124,7 +125,8 @@ class _Session:
         types = tuple(_INT8 if isinstance(value, int) else 0 for value in values)
         name = self._names.get((sql, types))
         if name is None:
-            self._names[sql, types] = b""
+            if self._prepares:
+                self._names[sql, types] = b""
             return self._checked(self._server.exec_params(_numbered(sql), parameters, types))
         if not name:
             name = b"aurora%d" % next(self._numbers)
@@ -261,13 +263,18 @@ class PostgresqlDatabase(Database):
         busy_seconds: float = BUSY_SECONDS,
         space: DiskSpace = NO_RESERVE,
         connections: int,
+        prepares: bool = True,
     ) -> None:
-        """As `SqliteDatabase`, with up to *connections*; whoever has to wait for one waits too."""
+        """As `SqliteDatabase`, with up to *connections*; whoever has to wait for one waits too.
+
+        *prepares*: a session may know statements of transactions before the present one.
+        """
         self.space = space
         self._parameters = _parameters(url, durable=durable)
         self._before_commit = before_commit
         self._busy_seconds = busy_seconds
         self._connections = connections
+        self._prepares = prepares
         self._make_pool()
         _databases.add(self)
 
@@ -429,14 +436,16 @@ class PostgresqlDatabase(Database):
         if self._failed_at > began:
             raise ServiceBusy(_AWAY)
         try:
-            return _Session(
-                psycopg.connect(
-                    **self._parameters, autocommit=True, cursor_factory=psycopg.RawCursor
-                )
+            connection = psycopg.connect(
+                **self._parameters,
+                autocommit=True,
+                cursor_factory=psycopg.RawCursor,
+                prepare_threshold=5 if self._prepares else None,  # of `run_each`; 5 is psycopg's
             )
         except psycopg.OperationalError:
             self._failed_at = time.monotonic()
             raise
+        return _Session(connection, prepares=self._prepares)
 
     @contextmanager
     def _turn(self, semaphore: threading.Semaphore, deadline: float) -> Iterator[None]:
