@@ -12,7 +12,7 @@ from support.project import DEPLOY
     ("typed", "offered"),
     [
         ("files ", {path.name for path in DEPLOY.iterdir()}),
-        ("files ng", {"nginx-site.conf", "nginx.conf"}),
+        ("files ng", {path.name for path in DEPLOY.glob("ng*")}),
         ("files none-s", set()),
         ("blobs migrate --to ", {"disk", "s3"}),
     ],
