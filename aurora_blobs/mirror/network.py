@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from aurora_blobs.auth.fetch import FetchFailed, is_public
@@ -39,7 +40,7 @@ from aurora_blobs.mirror.listed import Listings, Unlisted
 from aurora_blobs.mirror.pauses import NOT_HAD, pause_seconds
 from aurora_blobs.mirror.upstream import Refused, Upstream
 from aurora_blobs.protocol.cid import parse_blob_cid
-from aurora_blobs.protocol.did_document import pds_endpoint
+from aurora_blobs.protocol.did_document import names_host, pds_endpoint
 from aurora_blobs.rate_limits import check, count_use
 from aurora_blobs.server.addresses import network_of
 from aurora_blobs.server.shared_tally import SharedTally
@@ -56,7 +57,7 @@ _PLACE_SECONDS = 5.0  # that a fetch waits for a place
 _PLACE_STEP = 0.02
 # That a client waits for a fetch of another one, while half of the threads wait, and beyond that:
 # then the others have to serve what is here. Guesses.
-_LONGEST_SECONDS, _CROWD_SECONDS = 60.0, 5.0
+_LONGEST_SECONDS, _CROWD_SECONDS = 60.0, 10.0
 _MAX_REASON = 300  # characters that are kept
 _MAX_HOSTS = 1000  # of which is remembered that they want to be left alone
 
@@ -240,7 +241,8 @@ class Sources:
 
     def __init__(self, config: Config, identities: Identities) -> None:
         self._allow = config.mirror_allow
-        self._follow = config.follow
+        self._ours = {url: Upstream(url) for url in config.follow}
+        self._named: set[str] = set()  # of ours, those whose names are known
         self._identities = identities
         # Of its own: a name whose look-up hangs holds up no other part. A look-up may outlive its
         # fetch.
@@ -261,14 +263,32 @@ class Sources:
             url = parse_origin(endpoint or "")
         except ValueError:
             return None
-        is_ours = url in self._follow
-        if not (self._is_allowed(did, url) and (is_ours or url.startswith("https://"))):
+        if not self._is_allowed(did, url):
             return None
+        source = self._ours.get(url) or self._ours_by_name(document or {})
+        if source is not None:
+            return source
+        return self._other(url) if url.startswith("https://") else None
+
+    def _ours_by_name(self, document: dict[str, Any]) -> Upstream | None:
+        """The PDS of the settings that *document* calls by its public name."""
+        for url, source in self._ours.items():
+            if url not in self._named and not source.is_resting:
+                try:
+                    source.learn_name()
+                    self._named.add(url)
+                except (FetchFailed, Refused) as error:
+                    log.warning("%s does not say its name: %s", url, error)
+                    source.rest()
+            if any(names_host(document, name) for name in source.names):
+                return source
+        return None
+
+    def _other(self, url: str) -> Upstream:
         with self._lock:
             source = self._known.pop(url, None)
             if source is None:
-                allowed = None if is_ours else is_public
-                source = Upstream(url, allowed=allowed, resolver=self._resolver)
+                source = Upstream(url, allowed=is_public, resolver=self._resolver)
             self._known[url] = source
             if len(self._known) > _MAX_HOSTS:
                 self._known.popitem(last=False)

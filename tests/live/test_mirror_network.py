@@ -1,0 +1,117 @@
+"""A mirror of the network on real servers: of the reference PDS, and for a crowd."""
+
+import os
+import socket
+import sqlite3
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from support.accounts import CAROL, blob_path
+from support.cids import cid_of
+from support.clock import Clock
+from support.document_server import send
+from support.fake_pds import FakePds
+from support.followed_pds import Member, Mirror, Upstream, answer_of, lists
+from support.live_service import Service, becomes
+from support.process_watch import children, resident_bytes
+from support.reference_pds import ReferencePds
+
+pytestmark = pytest.mark.live
+
+CLIENTS = 1000
+
+
+def test_of_the_reference_pds_what_is_public_is_served_and_kept_true(tmp_path):
+    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
+        upstream = Upstream(pds)
+        alice = Member(upstream, "alice.test")
+        public, other, temporary = (os.urandom(size) for size in (2_000_000, 1000, 1001))
+        alice.put("one", public)
+        alice.put("two", other)
+        alice.upload(temporary)
+        with Service(
+            tmp_path / "network",
+            AURORA_BLOBS_MIRROR="network",
+            AURORA_BLOBS_FOLLOW=pds.url,
+            AURORA_BLOBS_PLC_URL=pds.plc_url,
+        ) as service:
+            mirror = Mirror(service, tmp_path)
+            for data in (public, other):
+                expected = answer_of(upstream, alice.did, data)
+                assert answer_of(service, alice.did, data) == expected
+            assert mirror.hides(alice, temporary)
+            alice.delete("one")
+            time.sleep(2.1)  # so often an account is asked for what is new
+            alice.put("three", b"published later")
+            assert mirror.serves(alice, b"published later")
+
+            mirror.start()
+            make_due(service)
+            assert becomes(lambda: mirror.hides(alice, public), 20)
+            alice.set_active(False)
+            make_due(service)
+            assert becomes(lambda: lists(service, alice.did) == "RepoDeactivated", 20)
+            assert mirror.hides(alice, other)
+            assert mirror.end() == 0
+            assert "Traceback" not in mirror.log
+
+
+def make_due(service):
+    """Let each account be listed now that would be within the hour."""
+    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
+        rows.execute("UPDATE upstream_account SET due_at = 0")
+        rows.commit()
+
+
+def test_a_thousand_who_ask_for_one_blob_cause_one_request_and_are_served(tmp_path):
+    data = os.urandom(20_000_000)
+    clock = Clock()
+    clock.advance(time.time() - clock() / 1_000_000)
+    with (
+        FakePds(clock).serving() as pds,
+        Service(
+            tmp_path,
+            AURORA_BLOBS_MIRROR="network",
+            AURORA_BLOBS_FOLLOW=pds.url,
+            AURORA_BLOBS_PLC_URL=pds.url,
+        ) as service,
+    ):
+        pds.add(CAROL)
+        pds.repos[CAROL].change({"a.b.c/1": {"file": pds.blob(CAROL, data)}})
+        goes_on = threading.Event()
+
+        def slow(handler):
+            goes_on.wait(20)
+            send(handler, data, **{"Content-Type": "image/jpeg"})
+
+        pds.blobs[CAROL, cid_of(data)] = slow
+        workers = children(service.process.pid)
+        before = sum(map(resident_bytes, workers))
+        request = (
+            f"GET {blob_path(CAROL, cid_of(data))} HTTP/1.1\r\nHost: localhost\r\n"
+            f"Range: bytes=19999000-19999999\r\nConnection: close\r\n\r\n"
+        ).encode()
+        clients = [socket.create_connection(("127.0.0.1", service.port)) for _ in range(CLIENTS)]
+        for client in clients:
+            client.settimeout(120)
+            client.sendall(request)
+        time.sleep(1)
+        goes_on.set()
+        answers = [received(client) for client in clients]
+
+        assert {answer.split(b" ", 2)[1] for answer in answers} == {b"206"}
+        assert {answer[-1000:] for answer in answers} == {data[19_999_000:]}
+        assert len([path for path in pds.asked if "getBlob?" in path]) == 1
+        used = sum(map(resident_bytes, workers)) - before
+        print(f"{used / 2**20:.0f} MiB more")
+        assert used < 64 * 2**20
+
+
+def received(client):
+    with client:
+        parts = []
+        while part := client.recv(65536):
+            parts.append(part)
+        return b"".join(parts)
