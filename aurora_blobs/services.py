@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
@@ -28,6 +29,9 @@ from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
+
+if TYPE_CHECKING:
+    from aurora_blobs.object_api.objects import Objects
 
 
 class NoDatabase(ValueError):
@@ -74,6 +78,18 @@ class Services:
             self.database,
             spool=self.config.data_folder.spool,
             rules=UploadRules(max_bytes=MAX_S3_OBJECT, mime_policy="sniff"),
+            clock=self.clock,
+        )
+
+    def objects(self, blobs: BlobManager) -> "Objects":
+        """The objects of PDSes, whose bytes go through *blobs*."""
+        from aurora_blobs.object_api.objects import Objects  # few have a PDS, and all would wait
+
+        return Objects(
+            blobs,
+            self.database,
+            self.repos,
+            grace_seconds=self.config.unreferenced_grace,
             clock=self.clock,
         )
 

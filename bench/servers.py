@@ -326,7 +326,7 @@ def start_reference(folder: Path, log: IO[bytes]) -> Server:
     server = Server("reference", {"tcp": f"127.0.0.1:{facts['port']}"}, process, durable=False)
     server.use_account(facts)
     server.publish(os.urandom(100))  # makes the folders
-    server.written = [folder / "blobs-temp" / server.did]
+    server.written = [folder / "blobs" / "tempt" / server.did]
     return server
 
 

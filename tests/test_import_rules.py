@@ -25,7 +25,8 @@ ROWS = [
     "auth",
     "accounts",
     "blobs records",
-    "thumbnails maintenance mirror object_api",
+    "object_api",
+    "thumbnails maintenance mirror",
     "embedding",
     # Flask begins here.
     "services",

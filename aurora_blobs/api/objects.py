@@ -168,14 +168,7 @@ def _call() -> Call:
 
 
 def _objects() -> Objects:
-    found = services()
-    return Objects(
-        found.blobs,
-        found.database,
-        found.repos,
-        grace_seconds=found.config.unreferenced_grace,
-        clock=found.clock,
-    )
+    return services().objects(services().blobs)
 
 
 def _uploads() -> MultipartUploads:

@@ -11,7 +11,15 @@ from aurora_blobs.cli.findings import Findings
 from aurora_blobs.cli.options import FOLDER, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
-from aurora_blobs.maintenance.blob_import import BlobImporter, Found, in_bucket, in_folder
+from aurora_blobs.maintenance.blob_import import (
+    BlobImporter,
+    Found,
+    Place,
+    Read,
+    in_bucket,
+    in_folder,
+    read_name,
+)
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.services import current_config, open_services, services
 from aurora_blobs.storage import open_bucket
@@ -32,34 +40,55 @@ from aurora_blobs.storage import open_bucket
     help="The reference PDS's folder of accounts (…/store.sqlite).",
 )
 @click.option("--dry-run", is_flag=True, help="Only list what would be imported.")
+@click.option(
+    "--layout",
+    type=click.Choice(["pds"]),
+    help="pds: as the store of a PDS that keeps its blobs here from now on.",
+)
+@click.option("--delete", is_flag=True, help="With --layout pds: also delete what is not there.")
 @json_option
 @with_appcontext
 def import_blobs(
-    origin: str, did: str | None, databases: Path | None, dry_run: bool, as_json: bool
+    origin: str,
+    did: str | None,
+    databases: Path | None,
+    dry_run: bool,
+    layout: str | None,
+    delete: bool,
+    as_json: bool,
 ) -> None:
     """Take over blobs from the folder, or s3://bucket/prefix, of a reference PDS. Run it again to
     go on.
 
     Accounts that are not here get a row. With --db, types, references and takedowns come too;
     without it the blobs are temporary until records name them, and are collected after the grace
-    time. Status 1 if anything could not be taken.
+    time. With --layout pds what is stored there is public here, what is in quarantine is taken
+    down, and uploads that no record names yet are staged; the PDS may run. Status 1 if anything
+    could not be taken.
     """
+    if layout == "pds":
+        if did is not None or databases is not None:
+            raise click.UsageError("--layout pds knows of no --did and no --db")
+        _take_over(origin, dry_run=dry_run, deletes=delete, as_json=as_json)
+        return
+    if delete:
+        raise click.UsageError("--delete goes with --layout pds")
     if dry_run:
         nobody = None if as_json else "nobody"
         show_all(
             (
                 {
-                    "did": found.did or did or nobody,
-                    "cid": found.cid,
+                    "did": found.place[0] or did or nobody,
+                    "cid": found.place[1],
                     "size": found.size,
                     "name": found.name,
                 }
-                for found in _blobs_at(origin)
+                for found in _found(origin, read_name)
             ),
             as_json,
         )
         return
-    sizes = [found.size for found in _blobs_at(origin)]
+    sizes = [found.size for found in _found(origin, read_name)]
     open_services(current_app, makes=True)
     job = BlobImporter(
         services().database,
@@ -70,15 +99,47 @@ def import_blobs(
     )
     findings = Findings(as_json)
     with meter("import", len(sizes), sum(sizes)) as shown:
-        findings.take(job.run(_blobs_at(origin), shown.add))
+        findings.take(job.run(_found(origin, read_name), shown.add))
     words = f"imported {job.imported} blobs, {job.present} were here"
     findings.finish({"imported": job.imported, "present": job.present}, words)
 
 
-def _blobs_at(origin: str) -> Iterator[Found]:
+def _take_over(origin: str, *, dry_run: bool, deletes: bool, as_json: bool) -> None:
+    # Here, so that no other command waits for it.
+    from aurora_blobs.maintenance.pds_store import Takeover
+    from aurora_blobs.object_api.layout import parse_place
+
+    if dry_run:
+        show_all(
+            (
+                {"key": str(found.place), "size": found.size, "name": found.name}
+                for found in _found(origin, parse_place)
+            ),
+            as_json,
+        )
+        return
+    sizes = [found.size for found in _found(origin, parse_place)]
+    if deletes and not sizes:
+        raise click.ClickException(f"{origin}: nothing of a PDS is there, so --delete deletes all")
+    open_services(current_app, makes=True)
+    job = Takeover(
+        services().database,
+        services().objects(services().unlimited_blobs()),
+        services().clock,
+        grace_seconds=current_config().unreferenced_grace,
+        releases=deletes,
+    )
+    findings = Findings(as_json)
+    with meter("import", len(sizes), sum(sizes)) as shown:
+        findings.take(job.run(_found(origin, parse_place), shown.add))
+    words = f"imported {job.taken} objects, {job.present} were here, {job.released} were deleted"
+    findings.finish({"imported": job.taken, "present": job.present, "deleted": job.released}, words)
+
+
+def _found(origin: str, read: Read[Place]) -> Iterator[Found[Place]]:
     if origin.startswith("s3://"):
         bucket, _, prefix = origin.removeprefix("s3://").partition("/")
-        return in_bucket(open_bucket(current_config(), bucket), prefix)
+        return in_bucket(open_bucket(current_config(), bucket), prefix, read)
     if not Path(origin).is_dir():
         raise click.ClickException(f"{origin}: no such folder")
-    return in_folder(Path(origin))
+    return in_folder(Path(origin), read)

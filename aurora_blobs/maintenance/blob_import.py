@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Generic, TypeVar
 
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
@@ -25,7 +25,13 @@ from aurora_blobs.catalog import (
 from aurora_blobs.catalog.reference_pds import KeptBlob
 from aurora_blobs.db import STEP_ROWS, Database
 from aurora_blobs.db.foreign import ForeignDatabase, ForeignDatabaseError
-from aurora_blobs.errors import STORE_AWAY, BlobServiceError, InsufficientStorage, InvalidRequest
+from aurora_blobs.errors import (
+    STORE_AWAY,
+    BlobNotFound,
+    BlobServiceError,
+    InsufficientStorage,
+    InvalidRequest,
+)
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -33,34 +39,45 @@ from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.regular_files import open_regular
 from aurora_blobs.storage.s3_bucket import Bucket
 
-_FATAL = (*STORE_AWAY, InsufficientStorage)  # these end the run, because all the rest would fail
+FATAL = (*STORE_AWAY, InsufficientStorage)  # these end the run, because all the rest would fail
 _TEMPORARY = {"tempt", "tmp"}  # folders of uploads that no record of the reference PDS ever named
 
 
+Place = TypeVar("Place")
+
+
 @dataclass(frozen=True, slots=True)
-class Found:
-    """A file or object whose name is a blob's; `did` is None if its place does not say it."""
+class Found(Generic[Place]):
+    """A file or object, and what its name says. `modified` is in microseconds since the epoch."""
 
     name: str
-    did: str | None
-    cid: str
+    place: Place
     size: int
+    modified: int
     open: Callable[[], BinaryIO]
 
 
-def in_folder(folder: Path) -> Iterator[Found]:
-    """Each blob below *folder*, in the order of their names. Raises ValueError for a bad folder."""
+Read = Callable[[str], Place | None]
+Owned = tuple[str | None, str]  # DID, None if the place does not say it, and CID
+
+
+def in_folder(folder: Path, read: Read[Place]) -> Iterator[Found[Place]]:
+    """Each file below *folder* whose name *read* takes, in the order of the names.
+
+    Raises ValueError for a bad folder.
+    """
     for path in _files_below(folder):
         name = path.relative_to(folder).as_posix()
-        if (found := _read_name(name)) is not None:
-            yield Found(name, *found, _size(path), partial(_open, path))
+        if (place := read(name)) is not None:
+            yield Found(name, place, *_facts(path), partial(_open, path))
 
 
-def in_bucket(bucket: Bucket, prefix: str) -> Iterator[Found]:
-    """Each blob in *bucket* below *prefix*, in the order of their keys."""
+def in_bucket(bucket: Bucket, prefix: str, read: Read[Place]) -> Iterator[Found[Place]]:
+    """Each object in *bucket* below *prefix* whose key *read* takes, in the order of the keys."""
     for listed in bucket.objects(prefix):
-        if (found := _read_name(listed.key)) is not None:
-            yield Found(listed.key, *found, listed.size, partial(bucket.open, listed.key))
+        if (place := read(listed.key)) is not None:
+            opened = partial(bucket.open, listed.key)
+            yield Found(listed.key, place, listed.size, listed.modified, opened)
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
@@ -77,21 +94,24 @@ def _refuse_folder(error: OSError) -> None:
     raise ValueError(f"{error.filename}: this folder cannot be read: {error.strerror}")
 
 
-def _size(path: Path) -> int:
+def _facts(path: Path) -> tuple[int, int]:
+    """Size in bytes, and time of the last change in microseconds."""
     try:
-        return path.stat().st_size
+        found = path.stat()
     except OSError:
-        return 0  # to open it says why
+        return 0, 0  # to open it says why
+    return found.st_size, found.st_mtime_ns // 1000
 
 
 def _open(path: Path) -> BinaryIO:
     try:
         return open_regular(path)
     except OSError as error:
-        raise InvalidRequest(f"it cannot be read: {error.strerror}") from None
+        kind = BlobNotFound if isinstance(error, FileNotFoundError) else InvalidRequest
+        raise kind(f"it cannot be read: {error.strerror}") from None
 
 
-def _read_name(name: str) -> tuple[str | None, str] | None:
+def read_name(name: str) -> Owned | None:
     """The DID and the CID in *name*; None if it is not a blob's name."""
     parts = PurePosixPath(name).parts
     if _TEMPORARY.intersection(parts[:-1]):
@@ -138,7 +158,9 @@ class BlobImporter:
         self.imported = 0
         self.present = 0
 
-    def run(self, found: Iterator[Found], progress: Callable[[int], None]) -> Iterator[Finding]:
+    def run(
+        self, found: Iterator[Found[Owned]], progress: Callable[[int], None]
+    ) -> Iterator[Finding]:
         """What could not be imported, and why. *progress* gets the size of each blob that is done.
 
         An account whose database cannot be used is one finding, and none of its blobs is imported:
@@ -155,16 +177,17 @@ class BlobImporter:
         finally:
             self._leave()
 
-    def _import(self, blob: Found) -> Finding | None:
+    def _import(self, blob: Found[Owned]) -> Finding | None:
         """Import *blob*; why it could not be imported, or None."""
-        did = blob.did or self._did
+        owner, cid = blob.place
+        did = owner or self._did
         if did is None:
             reason: str | None = "its place does not say whose it is: give --did"
         elif did in self._refused:
             return None
         else:
             try:
-                row = self._row(did, blob.cid)
+                row = self._row(did, cid)
             except ForeignDatabaseError as error:
                 self._refused.add(did)
                 path = self._account_databases[did]
@@ -172,12 +195,12 @@ class BlobImporter:
             reason = self._take(blob, did, row)
         return None if reason is None else Finding("not imported", blob.name, reason)
 
-    def _take(self, blob: Found, did: str, row: KeptBlob | None) -> str | None:
+    def _take(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> str | None:
         takedown_ref = None if row is None else row.takedown_ref
         if takedown_ref is None and "quarantine" in PurePosixPath(blob.name).parts:
             return "in quarantine, and no --db says that it is taken down"
         with self._database.read() as tx:
-            state = blobs.find_upload_state(tx, did, blob.cid)
+            state = blobs.find_upload_state(tx, did, blob.place[1])
         is_present = state is not None and state.stored and state.entry is not None
         if not is_present:
             reason = self._upload(blob, did, row)
@@ -186,14 +209,14 @@ class BlobImporter:
         if takedown_ref is not None:
             # Of a present blob too: an earlier run may have ended between blob and takedown.
             with self._database.write() as tx:
-                takedowns.apply(tx, blob.cid, did, takedown_ref, self._clock())
+                takedowns.apply(tx, blob.place[1], did, takedown_ref, self._clock())
         if is_present:
             self.present += 1
         else:
             self.imported += 1
         return None
 
-    def _upload(self, blob: Found, did: str, row: KeptBlob | None) -> str | None:
+    def _upload(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> str | None:
         try:
             with blob.open() as file:
                 incoming = Incoming(
@@ -201,10 +224,10 @@ class BlobImporter:
                     did=did,
                     declared_type=None if row is None else row.mime_type,
                     declared_size=blob.size,
-                    expected_cid=blob.cid,
+                    expected_cid=blob.place[1],
                 )
                 self._blobs.upload(incoming)
-        except _FATAL:
+        except FATAL:
             raise
         except BlobServiceError as error:
             return error.message

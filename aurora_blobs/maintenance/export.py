@@ -20,6 +20,7 @@ from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.maintenance.walk import Finding, lost, wrong_bytes
 from aurora_blobs.protocol.cid import cid_of_digest
 from aurora_blobs.regular_files import open_regular
+from aurora_blobs.storage.base import BlobBackend
 
 MANIFEST = "manifest.json"
 _MAX_RECORDS = 1000  # per blob in the manifest
@@ -44,12 +45,10 @@ class Export:
         """
         folder.mkdir(parents=True, exist_ok=True)
         for entry in self._blobs.entries(self._did):
-            target = folder / entry.cid
-            if not has_blob(target, entry):
-                finding = write_whole(target, partial(self._copy, entry))
-                if finding is not None:
-                    yield finding
-                    continue
+            finding = write_blob(self._blobs.backend, entry, folder / entry.cid)
+            if finding is not None:
+                yield finding
+                continue
             self._add_to_manifest(entry)
             progress(entry.size)
         finding = write_whole(folder / MANIFEST, self._write_manifest)
@@ -80,17 +79,6 @@ class Export:
             manifest = self._manifest().encode()
             tar.addfile(_member(MANIFEST, len(manifest), 0), io.BytesIO(manifest))
 
-    def _copy(self, entry: Entry, target: BinaryIO) -> Finding | None:
-        try:
-            source = self._blobs.backend.open(entry.name)
-        except BlobNotFound:
-            return lost(entry.cid, entry.size)
-        with source:
-            reader = _HashingReader(source)
-            while piece := reader.read(CHUNK):
-                target.write(piece)
-        return None if reader.cid == entry.cid else wrong_bytes(entry.cid)
-
     def _add_to_manifest(self, entry: Entry) -> None:
         with self._database.read() as tx:
             records = references.record_uris(tx, entry.did, entry.cid, "", _MAX_RECORDS)
@@ -105,6 +93,26 @@ class Export:
     def _manifest(self) -> str:
         manifest = {"did": self._did, "blobs": self._manifest_entries}
         return json.dumps(manifest, ensure_ascii=False, indent=1) + "\n"
+
+
+def write_blob(backend: BlobBackend, entry: Entry, target: Path) -> Finding | None:
+    """Have the bytes of *entry* in the file *target*; why they are not, or None.
+
+    A file that is there is read, and left as it is if it is the blob. Raises InsufficientStorage.
+    """
+    return None if has_blob(target, entry) else write_whole(target, partial(_copy, backend, entry))
+
+
+def _copy(backend: BlobBackend, entry: Entry, target: BinaryIO) -> Finding | None:
+    try:
+        source = backend.open(entry.name)
+    except BlobNotFound:
+        return lost(entry.cid, entry.size)
+    with source:
+        reader = _HashingReader(source)
+        while piece := reader.read(CHUNK):
+            target.write(piece)
+    return None if reader.cid == entry.cid else wrong_bytes(entry.cid)
 
 
 def has_blob(path: Path, entry: Entry) -> bool:

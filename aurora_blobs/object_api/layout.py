@@ -8,7 +8,8 @@ from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.syntax import parse_did
 
 MAX_KEY_BYTES = 1024  # as in S3
-_NAME = re.compile(r"[A-Za-z0-9._~-]{1,255}")
+LAST = "\U0010ffff"  # greater than every character of a key
+_NAME = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._~-]{1,255}")  # a file's, where it is exported
 
 
 class Kind(Enum):
@@ -28,6 +29,9 @@ class Layout:
 
     folders: dict[str, Kind]
 
+
+# The folders of the reference PDS's store on a disk. What is stored has none.
+ON_DISK = {Kind.STAGED: "tempt/", Kind.STORED: "", Kind.QUARANTINED: "quarantine/"}
 
 # Whose keys are read. Of those with one meaning the first is shown in a list.
 REFERENCE = Layout({kind.value: kind for kind in Kind})
@@ -63,6 +67,13 @@ def parse_key(text: str) -> Key | None:
         return None
     is_name = _NAME.fullmatch(name) is not None if kind is Kind.STAGED else _is_cid(name)
     return Key(kind, did, name) if is_name else None
+
+
+def parse_place(name: str) -> Key | None:
+    """What the object or file *name* of a PDS's own store is, by the end of it; None if nothing."""
+    *folders, did, last = ["", *name.split("/")]
+    folder = "tmp" if folders[-1:] == ["tempt"] else "".join(folders[-1:])
+    return parse_key(f"{folder}/{did}/{last}") or parse_key(f"{Kind.STORED.value}/{did}/{last}")
 
 
 def _is_did(text: str) -> bool:

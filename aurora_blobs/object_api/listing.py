@@ -10,12 +10,11 @@ from urllib.parse import quote
 
 from aurora_blobs.catalog.objects import Listed
 from aurora_blobs.object_api.documents import Content, moment
-from aurora_blobs.object_api.layout import Key, Kind, etag_of
+from aurora_blobs.object_api.layout import LAST, Key, Kind, etag_of
 from aurora_blobs.object_api.objects import Objects
 from aurora_blobs.object_api.refusals import Refusal
 
 MAX_ROWS = 1000
-_LAST = "\U0010ffff"  # greater than every character of a key
 _KINDS = sorted(Kind, key=lambda kind: kind.value)
 
 
@@ -29,7 +28,7 @@ class Row:
     @property
     def position(self) -> str:
         """A text that comes behind this row, and before the next."""
-        return self.name if self.listed is not None else f"{self.name}{_LAST}"
+        return self.name if self.listed is not None else f"{self.name}{LAST}"
 
 
 def result(objects: Objects, bucket: str, query: Mapping[str, str]) -> list[tuple[str, Content]]:
@@ -120,7 +119,7 @@ def _rows_of(
             yield Row(name[: slash + 1], None)
             if slash < len(f"{kind.value}/"):
                 return  # the kind is one folder
-            position = Key(kind, key.did, _LAST)
+            position = Key(kind, key.did, LAST)
             break  # and on behind the account's
         else:
             return
@@ -136,4 +135,4 @@ def _position_before(prefix: str, folder: str) -> tuple[str, str]:
 
 def _before(prefix: str) -> str:
     """A text before all that begin with *prefix*, and behind almost everything before these."""
-    return f"{prefix[:-1]}{chr(ord(prefix[-1]) - 1)}{_LAST}" if prefix.strip("\0") else ""
+    return f"{prefix[:-1]}{chr(ord(prefix[-1]) - 1)}{LAST}" if prefix.strip("\0") else ""

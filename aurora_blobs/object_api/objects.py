@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha256
 
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.blobs.manager import BlobManager
@@ -16,6 +17,7 @@ from aurora_blobs.db.keys import account_key, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import WrongBytes
 from aurora_blobs.intake.body import Reader
+from aurora_blobs.intake.spool import CHUNK
 from aurora_blobs.object_api.layout import Key, Kind
 from aurora_blobs.object_api.payload import wrong_sha256
 from aurora_blobs.object_api.refusals import Refusal
@@ -68,18 +70,30 @@ class Objects:
             return self._blobs.describe(key.did, entry.cid, viewer=key.did, look_again=True)
         return entry
 
+    def find_or_none(self, key: Key) -> Entry | None:
+        """The blob that is the object *key*; None if it is none, or its bytes are lost."""
+        try:
+            with self._database.read() as tx:
+                entry, is_stored = self._find(tx, key)
+        except Refusal:
+            return None
+        return entry if is_stored else None
+
     def put(self, key: Key, body: Body) -> Entry:
         """Store *body* as the object *key*; durable on return.
 
         Raises Refusal, and as `BlobManager.upload`.
         """
-        if key.kind is Kind.QUARANTINED:
-            raise Refusal("NotImplemented", "What is quarantined is copied there, not uploaded")
         self._admit(key.did)
         stated = None if body.sha256 is None else cid_of_digest(body.sha256)
         expected = stated if key.kind is Kind.STAGED else key.name
         if stated not in (None, expected):
             raise Refusal("BadDigest", f"The body is not that of {key.name}")
+        if key.kind is Kind.QUARANTINED:
+            entry = self.find_or_none(key)
+            if entry is not None:
+                _check_bytes(body.stream, entry.cid)  # what is taken down is not stored again
+                return entry
         incoming = Incoming(
             stream=body.stream,
             did=key.did,
@@ -158,6 +172,8 @@ class Objects:
             objects.stage(tx, key.did, key.name, entry.cid, self._clock() + self._grace)
         else:
             references.publish(tx, key.did, entry.cid)
+        if key.kind is Kind.QUARANTINED:
+            takedowns.apply(tx, entry.cid, key.did, QUARANTINE_REF, self._clock())
 
     def _find(self, tx: Transaction, key: Key) -> tuple[Entry, bool]:
         """The blob of *key*, and whether its bytes are here, as far as is known."""
@@ -249,6 +265,16 @@ _COPIES = {
 def _check_same(source: Key, target: Key) -> None:
     if source.name != target.name:
         raise Refusal("BadDigest", f"{source} is not {target.name}")
+
+
+def _check_bytes(stream: Reader, cid: str) -> None:
+    """Read *stream* to its end. Raises WrongBytes unless it is the blob *cid*."""
+    digest = sha256()
+    while data := stream.read(CHUNK):
+        digest.update(data)
+    found = cid_of_digest(digest.digest())
+    if found != cid:
+        raise WrongBytes(f"The bytes are those of {found}")
 
 
 def _no_such(key: Key) -> Refusal:

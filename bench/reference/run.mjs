@@ -2,6 +2,7 @@
 // {port, plcPort, did, handle, accessJwt, refreshJwt, jwtSecret, dpopSecret, adminPassword, …}, and stops when its
 // input closes. The lines "stop" and "start" stop and start the PDS alone, on the same port with what is in DIRECTORY;
 // each is answered with a line. With the PDS_BLOBSTORE_S3_* of its environment its blobs are there, and not on disk.
+// "start {…}" changes that environment first; null takes a variable away.
 //
 //     node run.mjs INSTALL DIRECTORY [URL]
 //
@@ -49,19 +50,13 @@ const port = await freePort()
 const jwtSecret = randomBytes(32).toString('hex')
 const dpopSecret = randomBytes(32).toString('hex')
 const adminPassword = randomBytes(16).toString('hex')
-const s3 = Object.entries(readEnv()).filter(([name, value]) => name.startsWith('blobstoreS3') && value !== undefined)
-for (const name of ['data', 'blobs', 'blobs-temp']) mkdirSync(join(directory, name), { recursive: true })
-const env = {
+for (const name of ['data', 'blobs']) mkdirSync(join(directory, name), { recursive: true })
+const env = () => ({
   port,
   hostname: 'localhost',
   devMode: true,
   dataDirectory: join(directory, 'data'),
-  ...(s3.length
-    ? Object.fromEntries(s3)
-    : {
-        blobstoreDiskLocation: join(directory, 'blobs'),
-        blobstoreDiskTmpLocation: join(directory, 'blobs-temp'),
-      }),
+  ...blobstore(),
   blobUploadLimit: Number(process.env.BLOB_UPLOAD_LIMIT || 5 * 1024 * 1024),
   didPlcUrl: `http://localhost:${plcPort}`,
   serviceHandleDomains: ['.test'],
@@ -74,15 +69,19 @@ const env = {
   dpopSecret,
   plcRotationKeyK256PrivateKeyHex: '11'.repeat(32),
   crawlers: [],
-}
-const config = envToCfg(env)
-if (publicUrl) {
-  config.service.publicUrl = publicUrl
-  config.oauth.issuer = publicUrl
+})
+function blobstore() {
+  const s3 = Object.entries(readEnv()).filter(([name, value]) => name.startsWith('blobstoreS3') && value !== undefined)
+  return s3.length ? Object.fromEntries(s3) : { blobstoreDiskLocation: join(directory, 'blobs') }
 }
 let pds
 async function start() {
-  pds = await PDS.create(config, envToSecrets(env))
+  const config = envToCfg(env())
+  if (publicUrl) {
+    config.service.publicUrl = publicUrl
+    config.oauth.issuer = publicUrl
+  }
+  pds = await PDS.create(config, envToSecrets(env()))
   await pds.start()
 }
 await start()
@@ -106,7 +105,11 @@ for await (const line of createInterface({ input: process.stdin })) {
   if (line === 'stop') {
     await pds.destroy()
     pds = undefined
-  } else if (line === 'start') {
+  } else if (line.startsWith('start')) {
+    for (const [name, value] of Object.entries(JSON.parse(line.slice(5) || '{}'))) {
+      if (value === null) delete process.env[name]
+      else process.env[name] = value
+    }
     await start()
   }
   console.log(line)

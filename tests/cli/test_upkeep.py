@@ -217,6 +217,46 @@ def test_an_export_goes_to_a_folder_and_can_be_imported(run, alice, cid, tmp_pat
     assert json.loads(imported.output) == {"imported": 1, "present": 0, "findings": []}
 
 
+def test_the_store_of_a_pds_comes_and_goes_back(run, tmp_path):
+    pds, back = tmp_path / "pds", tmp_path / "back"
+    (pds / BOB).mkdir(parents=True)
+    (pds / BOB / cid_of(b"a note")).write_bytes(b"a note")
+    words = ("blobs", "import", str(pds), "--layout", "pds")
+
+    listed = run(*words, "--dry-run")
+    imported = run(*words, "--json")
+    returned = run("blobs", "export", "--layout", "pds", str(back))
+    (pds / BOB / cid_of(b"a note")).unlink()
+    refused = run(*words, "--delete")
+
+    key = f"{BOB}/{cid_of(b'a note')}"
+    assert listed.output == f"key\tsize\tname\nblocks/{key}\t6\t{key}\n"
+    assert json.loads(imported.output) == {
+        "imported": 1,
+        "present": 0,
+        "deleted": 0,
+        "findings": [],
+    }
+    assert (returned.exit_code, returned.output) == (0, "exported 1 objects: nothing is wrong\n")
+    assert (back / BOB / cid_of(b"a note")).read_bytes() == b"a note"
+    assert refused.exit_code == 1
+    assert "nothing of a PDS is there" in refused.output
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("import", ".", "--delete"),
+        ("import", ".", "--layout", "pds", "--did", BOB),
+        ("export", "."),
+        ("export", "--layout", "pds"),
+        ("export", "--layout", "pds", "--did", BOB, "."),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(run, words):
+    assert run("blobs", *words).exit_code == 2
+
+
 def test_an_export_needs_one_place_to_go(run, alice, tmp_path):
     assert run("blobs", "export", "--did", alice.did).exit_code == 2
     assert run("blobs", "export", "--did", alice.did, "--tar", str(tmp_path)).exit_code == 2

@@ -9,7 +9,7 @@ from support.cids import cid_of
 from support.reference_accounts import BLOB, RECORD, RECORD_BLOB, REV, account_database
 
 from aurora_blobs.errors import InvalidRequest
-from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder
+from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder, read_name
 
 CAROL = "did:plc:carolcarolcarolcarolcaro"
 DAVE = "did:plc:davedavedavedavedavedave"  # comes after Carol
@@ -43,7 +43,7 @@ def bring(core, pds):
         job = BlobImporter(
             core.database, core.blobs, core.clock, did=None, databases=pds / "actors"
         )
-        findings = list(job.run(in_folder(pds / "blocks"), lambda size: None))
+        findings = list(job.run(in_folder(pds / "blocks", read_name), lambda size: None))
         return findings, job.imported
 
     return bring
@@ -230,7 +230,7 @@ def test_a_blob_that_cannot_be_opened_is_a_finding_and_hangs_nobody(core, bring,
 
 def test_a_file_is_opened_only_if_it_is_regular(tmp_path):
     os.mkfifo(tmp_path / cid_of(NOTE))
-    (found,) = in_folder(tmp_path)
+    (found,) = in_folder(tmp_path, read_name)
 
     with pytest.raises(InvalidRequest, match="not a regular file"):
         found.open()

@@ -18,7 +18,7 @@ from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.db.replacement import DatabaseRefused
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound, StoreNotOurs
 from aurora_blobs.maintenance.backup import Backup
-from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder
+from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder, read_name
 from aurora_blobs.maintenance.export import Export
 from aurora_blobs.maintenance.fsck import Fsck
 from aurora_blobs.protocol.cid import aurora_form
@@ -39,7 +39,9 @@ def bring(core, tmp_path):
 
     def bring(did=None, databases=None):
         job = BlobImporter(core.database, core.blobs, core.clock, did=did, databases=databases)
-        findings = [finding.detail for finding in job.run(in_folder(tmp_path / "pds"), skip)]
+        findings = [
+            finding.detail for finding in job.run(in_folder(tmp_path / "pds", read_name), skip)
+        ]
         return findings, job.imported, job.present
 
     return bring

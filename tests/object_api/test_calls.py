@@ -135,7 +135,7 @@ def test_nobody_gets_in_without_the_secret(pds, objects_app, method, key, query)
     [
         ("GET", f"blocks/{CAROL}/nonsense", "", (404, "NoSuchKey")),
         ("PUT", "some/file.txt", "", (403, "AccessDenied")),
-        ("PUT", QUARANTINED, "", (501, "NotImplemented")),
+        ("PUT", QUARANTINED, "", (400, "BadDigest")),
         ("GET", "a" * 1025, "", (400, "KeyTooLongError")),
         ("GET", STORED, "acl=", (501, "NotImplemented")),
         ("PUT", STORED, "tagging=", (501, "NotImplemented")),

@@ -4,7 +4,7 @@ import pytest
 from support.accounts import CAROL
 from support.cids import cid_of
 
-from aurora_blobs.object_api.layout import Key, Kind, parse_key
+from aurora_blobs.object_api.layout import Key, Kind, parse_key, parse_place
 
 CID = cid_of(b"x")
 
@@ -36,8 +36,31 @@ def test_a_key_of_the_reference_pds_is_read_and_written_alike(kind):
         f"tmp/{CAROL}/{'a' * 256}",
         f"tmp/{CAROL}/a\0b",
         f"tmp/{CAROL}/..%2f",
+        f"tmp/{CAROL}/..",
+        f"tmp/{CAROL}/.",
         f"tmp/did:plc:{'a' * 3000}/a",
     ],
 )
 def test_another_text_is_no_key(text):
     assert parse_key(text) is None
+
+
+@pytest.mark.parametrize(
+    "name, kind",
+    [
+        (f"blocks/{CAROL}/{CID}", Kind.STORED),
+        (f"prefix/blocks/{CAROL}/{CID}", Kind.STORED),
+        (f"{CAROL}/{CID}", Kind.STORED),
+        (f"blobs/{CAROL}/{CID}", Kind.STORED),
+        (f"tempt/{CAROL}/{CID}", Kind.STAGED),
+        (f"prefix/tmp/{CAROL}/{CID}", Kind.STAGED),
+        (f"blobs/quarantine/{CAROL}/{CID}", Kind.QUARANTINED),
+    ],
+)
+def test_places_in_a_store_of_the_reference_pds_are_read(name, kind):
+    assert parse_place(name) == Key(kind, CAROL, CID)
+
+
+@pytest.mark.parametrize("name", ["", CID, f"x/{CID}", f"{CAROL}/notes.txt", f"tempt/{CAROL}/.."])
+def test_other_files_are_no_objects(name):
+    assert parse_place(name) is None

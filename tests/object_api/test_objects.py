@@ -8,7 +8,13 @@ from support.cids import cid_of
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog import takedowns
-from aurora_blobs.errors import BlobNotFound, BlobTooLarge, InvalidRequest, QuotaExceeded
+from aurora_blobs.errors import (
+    BlobNotFound,
+    BlobTooLarge,
+    InvalidRequest,
+    QuotaExceeded,
+    WrongBytes,
+)
 from aurora_blobs.object_api.layout import Key, Kind
 from aurora_blobs.object_api.objects import Body, Objects
 from aurora_blobs.object_api.refusals import Refusal
@@ -193,6 +199,29 @@ def test_one_name_means_what_was_put_there_last(objects):
     objects.put(STAGED, body(b"second"))
 
     assert objects.find(STAGED).cid == cid_of(b"second")
+
+
+def test_what_is_put_aside_is_taken_down_and_never_shown(core, objects):
+    objects.put(QUARANTINED, body(DATA))
+    again = objects.put(QUARANTINED, body(DATA))
+    was_public = is_public(core)
+    objects.copy(QUARANTINED, STORED)
+
+    assert again.cid == CID
+    assert not was_public
+    assert is_public(core)
+
+
+def test_what_is_put_aside_is_the_blob_of_its_cid(core, objects):
+    with pytest.raises(WrongBytes):
+        objects.put(QUARANTINED, body(b"other bytes"))
+    assert core.entry(ALICE, CID) is None
+    objects.put(QUARANTINED, body(DATA))
+
+    with pytest.raises(WrongBytes):
+        objects.put(QUARANTINED, body(b"other bytes"))
+
+    assert core.read(objects.find(QUARANTINED)) == DATA
 
 
 def test_a_quarantined_blob_is_taken_down_and_kept(core, objects):

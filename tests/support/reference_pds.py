@@ -52,9 +52,9 @@ class ReferencePds:
         """Stop the PDS, not the directory. What it has kept is in `folder`."""
         self._tell("stop")
 
-    def start(self) -> None:
-        """Start it again."""
-        self._tell("start")
+    def start(self, **changes: str | None) -> None:
+        """Start it again; *changes* of its settings last, None takes one away."""
+        self._tell(f"start {json.dumps(changes)}")
 
     def _tell(self, line: str) -> None:
         assert self._process is not None and self._process.stdin and self._process.stdout
