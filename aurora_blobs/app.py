@@ -121,6 +121,8 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
     envelope.install(app)
     if config.mirror != "off":
         app.before_request(repo.refuse_writes)
+    elif config.object_api_bucket is not None:
+        app.before_request(repo.refuse_uploads)
     for view in (admin, blob, health, identity, images, mirror, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.object_api_bucket is not None:

@@ -43,6 +43,12 @@ def refuse_writes() -> None:
         raise MethodNotImplemented("This service mirrors a PDS: write there")
 
 
+def refuse_uploads() -> None:
+    """A PDS that keeps its blobs here refuses records of blobs which it has not taken itself."""
+    if request.path == "/xrpc/com.atproto.repo.uploadBlob" and request.method == "POST":
+        raise MethodNotImplemented("The blobs here are those of a PDS: upload there")
+
+
 _REPO = required(parse_at_identifier)
 _RECORD = required(kind=dict)
 

@@ -424,3 +424,17 @@ def test_an_upload_that_is_begun_twice_by_one_request_is_one(objects_app):
     [(given, named)] = sent
 
     assert texts(client.open(*given, **named), "UploadId") == [first]
+
+
+def test_clients_upload_to_the_pds_and_not_here(objects_app):
+    client = objects_app.test_client()
+
+    answer = client.post("/xrpc/com.atproto.repo.uploadBlob", data=DATA)
+
+    assert answer.status_code == 501
+    assert answer.json == {
+        "error": "MethodNotImplemented",
+        "message": "The blobs here are those of a PDS: upload there",
+    }
+    assert client.get("/xrpc/com.atproto.server.describeServer").status_code == 200
+    assert list(services_of(objects_app).config.data_folder.spool.iterdir()) == []
