@@ -114,7 +114,7 @@ def fill(database: Path, did: str, count: int) -> None:
         "INSERT INTO record (did, collection, rkey, cid, value, rev)"
         " VALUES (?, 'com.example.file', ?, ?, '{}', ?)",
         (
-            (owner, f"r{number}", cid, _rev(number))
+            (owner, f"r{number}", cid, rev(number))
             for number, cid, owner in _records(cids, did, others, count)
         ),
     )
@@ -122,7 +122,7 @@ def fill(database: Path, did: str, count: int) -> None:
         "INSERT INTO record_blob (did, record_uri, cid, rev, mime_type, size)"
         " VALUES (?, ?, ?, ?, 'image/png', 1024)",
         (
-            (owner, f"at://{owner}/com.example.file/r{number}", cid, _rev(number))
+            (owner, f"at://{owner}/com.example.file/r{number}", cid, rev(number))
             for number, cid, owner in _records(cids, did, others, count)
         ),
     )
@@ -168,6 +168,6 @@ def _cid(digest: int) -> str:
     return cid_of_digest(digest.to_bytes(32, "big"))
 
 
-def _rev(number: int) -> str:
+def rev(number: int) -> str:
     letters = "234567abcdefghijklmnopqrstuvwxyz"
     return "3k" + "".join(letters[number >> 5 * place & 31] for place in reversed(range(11)))
