@@ -41,6 +41,7 @@ class Bench:
     seed: int = 0
     rows: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
+    prices: list[Any] = field(default_factory=list)  # `Price` of sizing.py
     say: Callable[[str], None] = print
     recyclers: list[machine.Recycler] = field(default_factory=list)
 

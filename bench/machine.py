@@ -1,5 +1,6 @@
 """The machine under the benchmark: what processes use of it, and what would distort figures."""
 
+import contextlib
 import ctypes
 import hashlib
 import importlib.metadata
@@ -159,6 +160,41 @@ def warm(size: int = 64 << 20) -> None:
     with mmap.mmap(-1, size) as memory:
         for at in range(0, size, mmap.PAGESIZE):
             memory[at] = 1
+
+
+def can_hold() -> bool:
+    """Whether `held` works here: by root, where the kernel has the cgroup "cpu"."""
+    return os.access(_cgroups(), os.W_OK)
+
+
+def _cgroups() -> Path:
+    first = Path("/sys/fs/cgroup/cpu")  # of version 1
+    return first if first.exists() else Path("/sys/fs/cgroup")
+
+
+@contextlib.contextmanager
+def held(pids: list[int], cores: float) -> Iterator[None]:
+    """Hold the trees of *pids* to *cores* of this machine together, and give them as much."""
+    period = 100_000  # microseconds
+    parent = _cgroups()
+    group = parent / f"bench-{os.getpid()}-{pids[0]}"
+    group.mkdir()
+    try:
+        if parent.name == "cpu":
+            (group / "cpu.cfs_period_us").write_text(str(period))
+            (group / "cpu.cfs_quota_us").write_text(str(int(cores * period)))
+            (group / "cpu.shares").write_text("32768")
+        else:
+            (group / "cpu.max").write_text(f"{int(cores * period)} {period}")
+            (group / "cpu.weight").write_text("3200")
+        for pid in (pid for root in pids for pid in tree(root)):
+            (group / "cgroup.procs").write_text(str(pid))
+        yield
+    finally:
+        for pid in (group / "cgroup.procs").read_text().split():
+            with contextlib.suppress(ProcessLookupError):
+                (parent / "cgroup.procs").write_text(pid)
+        group.rmdir()
 
 
 def sha256_seconds(size: int) -> float:

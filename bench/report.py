@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from cases import MIB, Bench
 from required import name_of, ratio, required
+from sizing import CORES, DATABASE_CORES, node_table, price_table
 
 _LIMITS = ("sink, tcp", "sink, unix", "nginx, tcp")
 
@@ -30,6 +32,7 @@ def as_json(bench: Bench, machine: dict[str, str]) -> dict[str, Any]:
         "facts": bench.facts,
         "required": lines,
         "rows": bench.rows,
+        "prices": [asdict(price) for price in bench.prices],
     }
 
 
@@ -40,8 +43,11 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
         "Requests a second below 1 MiB, MB/s (1e6 bytes) from there on; medians of "
         f"{bench.rounds} rounds of {bench.seconds:g} s. p50, p99 and CPU (all processes, per "
         "request) are of ours over TCP. The limit is what a C server with the same fsyncs takes, "
-        "or nginx sends; client is the cores that the load client used at most.",
+        "or nginx sends; client is the cores that the load client used at most. Nodes are of "
+        f"{CORES} cores, and the database of {DATABASE_CORES}.",
         table(*_figures(bench)),
+        table(*price_table(bench.prices)),
+        table(*node_table(bench.prices)),
         table(("required", "bound", "measured", ""), _required(bench)),
         table(
             ("also measured", ""), ((name, f"{value:.4g}") for name, value in bench.facts.items())

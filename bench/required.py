@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from cases import KIB, MIB, Bench, median
+from sizing import CHECKS
 
 
 @dataclass
@@ -140,6 +141,10 @@ def _facts(bench: Bench) -> Iterator[Line]:
             f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured
         )
     yield _at_most("start to first answer", 0.6, facts.get("start to first answer, s"), "s")
+    for limit, what, *_ in CHECKS:
+        name = f"two nodes, {limit} first, {what}: times predicted"
+        yield _at_least(name, 0.8, facts.get(name))
+        yield _at_most(name, 1.2, facts.get(name))
     for what in ("upload", "getBlob", "listBlobs", "gc"):
         yield _at_most(
             f"{what} with 1,000,000 rows: times 1,000 rows", 1.5, facts.get(f"rows: {what}")

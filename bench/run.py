@@ -26,6 +26,7 @@ import plot
 import report
 import rows
 import servers
+import sizing
 from cases import Bench
 from servers import HERE, PROJECT, Missing, Server
 
@@ -42,6 +43,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "rows": rows.growth,
     "postgresql": cases.postgresql,
     "s3": cases.s3,
+    "sizing": sizing.sizing,
 }
 # The servers that a group needs beside ours; each is started for the first group that needs it.
 _NEEDS = {

@@ -175,6 +175,14 @@ def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
     """The service with an account, ready to answer."""
     server = spawn_ours(folder, log, name=name, **settings)
     _wait(server)
+    make_account(server)
+    if settings.get("STORAGE") != "s3":
+        server.written = sorted(path for path in (folder / "blobs").iterdir() if path.is_dir())
+    return server
+
+
+def make_account(server: Server) -> None:
+    """A new account, which *server* uses from now on."""
     handle = f"bench-{secrets.token_hex(4)}.test"
     account = {
         "handle": handle,
@@ -185,9 +193,6 @@ def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
     server.use_account(
         server.call("POST", path, json.dumps(account).encode(), Content_Type="application/json")
     )
-    if settings.get("STORAGE") != "s3":
-        server.written = sorted(path for path in (folder / "blobs").iterdir() if path.is_dir())
-    return server
 
 
 def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
@@ -229,23 +234,30 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
     """The service with its blobs in SeaweedFS, whose CPU and memory are not counted."""
+    store, settings = start_seaweedfs(folder / "s3")
+    server = start_ours(folder, log, name="ours on S3", **settings)
+    server.below = [store]
+    return server
+
+
+def start_seaweedfs(folder: Path) -> tuple[Server, dict[str, str]]:
+    """SeaweedFS, and the settings of a service that has its blobs there."""
     sys.path.append(str(PROJECT / "tests"))
     try:
         from support.s3_access import BUCKET, KEYS
         from support.s3_seaweedfs import SeaweedFS
     except ImportError as error:
         raise Missing(f"the test extra: {error}") from None
-    store = SeaweedFS(folder / "s3")
+    store = SeaweedFS(folder)
     store.start()
     os.environ.update(KEYS)
     settings = {
+        "STORAGE": "s3",
         "S3_ENDPOINT_URL": store.url,
         "S3_BUCKET": BUCKET,
         "S3_ADDRESSING_STYLE": "path",
     }
-    server = start_ours(folder, log, name="ours on S3", STORAGE="s3", **settings)
-    server.below = [Server("S3", {}, store.process)]
-    return server
+    return Server("S3", {}, store.process), settings
 
 
 def start_on_postgresql(folder: Path, log: IO[bytes]) -> Server:
@@ -262,6 +274,16 @@ def start_on_postgresql(folder: Path, log: IO[bytes]) -> Server:
 
 def postgresql_url(database: Server) -> str:
     return f"postgresql://postgres@{database.targets['tcp']}/postgres"
+
+
+def log_position(database: Server) -> int:
+    """How many bytes PostgreSQL has written to its log (WAL), ever."""
+    import psycopg
+
+    with psycopg.connect(postgresql_url(database)) as connection:
+        row = connection.execute("SELECT pg_current_wal_insert_lsn() - '0/0'").fetchone()
+    assert row
+    return int(row[0])
 
 
 def start_postgresql(folder: Path, log: IO[bytes]) -> Server:

@@ -1,5 +1,6 @@
 """The benchmark's generated rows, ratios, report and plot."""
 
+import socket
 import sqlite3
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ import report
 import rows
 from cases import MIB, Bench
 from required import required
+from sizing import Counter, Price
 
 DID = "did:web:bench.test"
 
@@ -91,6 +93,32 @@ def test_postgresql_is_measured_against_sqlite(bench):
     what = "upload 1 MiB on PostgreSQL, 8 at once: times SQLite"
     assert marks[what] == (0.6, "met")
     assert "| 100        | 0.60     |" in report.as_markdown(bench, {"cpu": "2 x any"})
+
+
+def test_nodes_are_the_limit_until_the_database_is_full(bench):
+    price = Price("upload", node_ms=4, database_ms=2)
+    bench.prices = [price]
+
+    assert price.rate(node_cores=2, database_cores=8) == 500
+    assert price.rate(node_cores=128, database_cores=8) == 4000
+    assert "| 500    | 1,000   | 4,000   | 4,000    | 8 nodes" in report.as_markdown(bench, {})
+
+
+def test_a_counter_counts_what_is_asked_and_not_the_pieces_of_it():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        counter = Counter(listener.getsockname()[1], is_http=False)
+        with socket.create_connection(("127.0.0.1", counter.port)) as client:
+            server = listener.accept()[0]
+            for _ in range(3):
+                for piece in (b"a", b"b"):
+                    client.sendall(piece)
+                    assert server.recv(1) == piece
+                server.sendall(b"answer")
+                assert client.recv(6) == b"answer"
+            server.close()
+    counter.close()
+
+    assert counter.count == 3
 
 
 def test_the_report_has_a_row_for_each_cell_and_a_mark_for_each_measured_figure(bench):
