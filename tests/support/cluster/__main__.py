@@ -2,6 +2,9 @@
 
 ``python -m support.cluster FOLDER NODES SECONDS SEED``, in the namespaces of `network.ALONE`,
 prints figures of each trouble, and exits with status 1 if a promise was broken.
+
+``python -m support.cluster FOLDER NODES SECONDS SEED STANDBY``: the database has a standby, which
+is ``synchronous`` or ``asynchronous``, and takes its place when it crashes.
 """
 
 import random
@@ -23,9 +26,9 @@ from support.cluster.load import (
     new_account,
 )
 from support.cluster.network import Machine, ip
-from support.cluster.nodes import Node, let_everybody_in, postgresql
+from support.cluster.nodes import Node, let_everybody_in, postgresql, standby_of
 from support.cluster.promises import DatabaseWatch, HealthWatch, complaints
-from support.cluster.troubles import TROUBLES, Cluster, Trouble, none
+from support.cluster.troubles import TROUBLES, Cluster, Trouble, none, standby_takes_over
 from support.databases import execute
 from support.live_service import becomes
 from support.ports import free_port
@@ -37,7 +40,7 @@ _RECOVERY_SECONDS = 60
 
 
 @contextmanager
-def running(folder: Path, count: int) -> Iterator[tuple[Cluster, str]]:
+def running(folder: Path, count: int, standby_kind: str = "") -> Iterator[tuple[Cluster, str]]:
     """A cluster of *count* nodes, and the URL of its database."""
     ip("link", "set", "lo", "up")
     with ExitStack() as stack:
@@ -50,14 +53,24 @@ def running(folder: Path, count: int) -> Iterator[tuple[Cluster, str]]:
         store = SeaweedFS(folder / "store", bind="0.0.0.0")
         stack.callback(store.stop)
         store.start()
-        ports = [int(str(database.settings["port"]))]
+        servers = [database]
+        if standby_kind:
+            standby = standby_of(database, folder / "standby", free_port())
+            stack.callback(standby.stop)
+            servers.append(standby)
+        if standby_kind == "synchronous":
+            execute(database.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
+            execute(database.url, "SELECT pg_reload_conf()")
+        ports = [int(str(server.settings["port"])) for server in servers]
         nodes = [
             Node(folder / f"node{number}", Machine(number), ports, store.ports[0], QUOTA)
             for number in range(1, count + 1)
         ]
         for node in nodes:
             stack.enter_context(node)
-        yield Cluster(nodes, database, store), database.url.replace("/postgres?", "/aurora?")
+        hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
+        url = f"postgresql://postgres@{hosts}/aurora?target_session_attrs=read-write"
+        yield Cluster(nodes, servers, store), url
 
 
 class Run:
@@ -151,23 +164,34 @@ class Run:
         return [*self._writers, self._follower, *self._health.values(), self._watch]
 
 
-def main(folder: Path, count: int, seconds: float, seed: str) -> int:
-    with running(folder, count) as (cluster, url):
+def one_after_the_other(run: Run, seconds: float) -> None:
+    """All troubles, in any order, again and again for *seconds*."""
+    nodes, chance = run.cluster.nodes, run.chance
+    until = time.monotonic() + seconds
+    longest = min(_LONGEST_SECONDS, 0.8 * seconds / len(TROUBLES))
+    while True:
+        for trouble in chance.sample(TROUBLES, len(TROUBLES)):
+            if time.monotonic() > until:
+                return
+            run.go_through(trouble, chance.choice(nodes), chance.uniform(0.4, 1) * longest)
+
+
+def main(folder: Path, count: int, seconds: float, seed: str, standby: str = "") -> int:
+    with running(folder, count, standby) as (cluster, url):
         run = Run(cluster, url, seed)
-        until = time.monotonic() + seconds
-        troubles = run.chance.sample(TROUBLES, len(TROUBLES))
-        longest = min(_LONGEST_SECONDS, 0.8 * seconds / len(troubles))
-        print(f"{count} nodes, CLUSTER_SEED={seed}", flush=True)
+        print(f"{count} nodes, CLUSTER_SEED={seed}", standby, flush=True)
         run.start()
-        run.go_through(none, cluster.nodes[0], 3)
-        while troubles and time.monotonic() < until:
-            trouble, node = troubles.pop(), run.chance.choice(cluster.nodes)
-            run.go_through(trouble, node, run.chance.uniform(0.4, 1) * longest)
-            troubles = troubles or run.chance.sample(TROUBLES, len(TROUBLES))
+        if standby:
+            run.go_through(none, cluster.nodes[0], seconds / 2)
+            run.go_through(standby_takes_over, cluster.nodes[0], 0)
+            run.go_through(none, cluster.nodes[0], seconds / 2)
+        else:
+            run.go_through(none, cluster.nodes[0], 3)
+            one_after_the_other(run, seconds)
         wrong = run.finish()
         print(f"{len(run.report.lost)} lost, {len(wrong)} complaints", *wrong[:30], sep="\n")
         return bool(wrong)
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), sys.argv[4]))
+    sys.exit(main(Path(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]), *sys.argv[4:]))

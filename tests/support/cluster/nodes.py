@@ -56,6 +56,16 @@ def let_everybody_in(server: PostgresqlServer) -> None:
         rules.write("host all all all trust\nhost replication all all trust\n")
 
 
+def standby_of(primary: PostgresqlServer, folder: Path, port: int) -> PostgresqlServer:
+    """A server that has all that *primary* has, and follows it; it is started."""
+    standby = postgresql(folder, port)
+    source = f"host=127.0.0.1 port={primary.settings['port']} user=postgres"
+    words = ("--write-recovery-conf", "--checkpoint=fast", "--no-sync", "--dbname", source)
+    standby.run("pg_basebackup", "--pgdata", folder / "data", *words)
+    standby.start()
+    return standby
+
+
 class Node(Service):
     """The service on *machine*.
 

@@ -19,7 +19,7 @@ _UNTRUE = {
          WHERE (unreferenced_since IS NULL) <> EXISTS (
                SELECT 1 FROM record_blob r WHERE r.did = m.creator_did AND r.cid = m.cid)
     """,
-    "removals have not ended": "SELECT * FROM removal",
+    "removals have not ended": "SELECT * FROM removal WHERE swept_at IS NULL",
     "contents are pinned, and nobody has them": "SELECT cid FROM blob WHERE stored_at IS NULL",
     "a revision was given twice": """
         SELECT did, rev FROM record_blob GROUP BY did, rev HAVING COUNT(DISTINCT record_uri) > 1

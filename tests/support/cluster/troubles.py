@@ -2,23 +2,29 @@
 
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
 from support.cluster.network import LINKS
 from support.cluster.nodes import Node, end_all_sessions
+from support.databases import execute
 from support.postgresql_server import PostgresqlServer
 from support.s3_seaweedfs import SeaweedFS
 
 
 @dataclass
 class Cluster:
-    """*nodes* on one database and one store."""
+    """*nodes* on one database and one store. The first of *servers* is the database."""
 
     nodes: list[Node]
-    database: PostgresqlServer
+    servers: list[PostgresqlServer]
     store: SeaweedFS
+
+    @property
+    def database(self) -> PostgresqlServer:
+        return self.servers[0]
 
 
 # Trouble that lasts for the block, of one node or of all.
@@ -123,6 +129,19 @@ def store_stands_still(cluster: Cluster, node: Node) -> Iterator[None]:
     cluster.store.process.send_signal(signal.SIGSTOP)
     yield
     cluster.store.process.send_signal(signal.SIGCONT)
+
+
+@contextmanager
+def standby_takes_over(cluster: Cluster, node: Node) -> Iterator[None]:
+    """The database crashes for good. Its standby, cut off a second before, is promoted."""
+    primary, standby = cluster.servers
+    execute(standby.url, "ALTER SYSTEM SET primary_conninfo = ''")
+    execute(standby.url, "SELECT pg_reload_conf()")
+    time.sleep(1)
+    primary.stop()
+    cluster.servers = [standby]
+    execute(standby.url, "SELECT pg_promote()")
+    yield
 
 
 TROUBLES: tuple[Trouble, ...] = (
