@@ -36,3 +36,7 @@ def test_what_was_answered_holds_whatever_fails(nodes, tmp_path):
 
 def test_a_synchronous_standby_takes_over_without_a_loss_or_a_restart(tmp_path):
     assert run(tmp_path, 2, 20, "synchronous") == 0, f"CLUSTER_SEED={SEED}"
+
+
+def test_nodes_of_this_version_and_the_next_serve_side_by_side(tmp_path):
+    assert run(tmp_path, 2, 20, "upgrade") == 0, f"CLUSTER_SEED={SEED}"

@@ -80,6 +80,7 @@ class Service(Server):
         super().__init__(folder)
         self.socket: Path | None = None
         self.prefix: list[str] = []  # what its commands begin with
+        self.root = ROOT  # of the checkout that it runs
         self._arguments = arguments
         self._settings = {
             "AURORA_BLOBS_DATA_DIR": str(folder / "data"),
@@ -107,7 +108,7 @@ class Service(Server):
             *self._arguments,
             "wsgi:app",
         ]
-        self._begin(command, "service.log", cwd=ROOT, env=self.environ())
+        self._begin(command, "service.log", cwd=self.root, env=self.environ())
         return self
 
     def environ(self) -> dict[str, str]:
@@ -160,7 +161,7 @@ class Service(Server):
         """Run the command *words* with the settings of this service."""
         command = [*self.prefix, sys.executable, "-m", "flask", "--app", "wsgi", *words]
         return subprocess.run(
-            command, cwd=ROOT, env=self.environ(), capture_output=True, timeout=600
+            command, cwd=self.root, env=self.environ(), capture_output=True, timeout=600
         )
 
     def account(self, handle: str = "alice.test") -> Account:

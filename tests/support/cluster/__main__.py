@@ -4,7 +4,8 @@
 prints figures of each trouble, and exits with status 1 if a promise was broken.
 
 ``python -m support.cluster FOLDER NODES SECONDS SEED STANDBY``: the database has a standby, which
-is ``synchronous`` or ``asynchronous``, and takes its place when it crashes.
+is ``synchronous`` or ``asynchronous``, and takes its place when it crashes. With ``upgrade`` in
+place of STANDBY one node after the other gets the next version.
 """
 
 import random
@@ -28,7 +29,14 @@ from support.cluster.load import (
 from support.cluster.network import Machine, ip
 from support.cluster.nodes import Node, let_everybody_in, postgresql, standby_of
 from support.cluster.promises import DatabaseWatch, HealthWatch, complaints
-from support.cluster.troubles import TROUBLES, Cluster, Trouble, none, standby_takes_over
+from support.cluster.troubles import (
+    TROUBLES,
+    Cluster,
+    Trouble,
+    node_upgraded,
+    none,
+    standby_takes_over,
+)
 from support.databases import execute
 from support.live_service import becomes
 from support.ports import free_port
@@ -176,12 +184,16 @@ def one_after_the_other(run: Run, seconds: float) -> None:
             run.go_through(trouble, chance.choice(nodes), chance.uniform(0.4, 1) * longest)
 
 
-def main(folder: Path, count: int, seconds: float, seed: str, standby: str = "") -> int:
-    with running(folder, count, standby) as (cluster, url):
+def main(folder: Path, count: int, seconds: float, seed: str, scene: str = "") -> int:
+    has_standby = scene in ("synchronous", "asynchronous")
+    with running(folder, count, scene if has_standby else "") as (cluster, url):
         run = Run(cluster, url, seed)
-        print(f"{count} nodes, CLUSTER_SEED={seed}", standby, flush=True)
+        print(f"{count} nodes, CLUSTER_SEED={seed}", scene, flush=True)
         run.start()
-        if standby:
+        if scene == "upgrade":
+            for node in cluster.nodes:
+                run.go_through(node_upgraded, node, seconds / count)
+        elif has_standby:
             run.go_through(none, cluster.nodes[0], seconds / 2)
             run.go_through(standby_takes_over, cluster.nodes[0], 0)
             run.go_through(none, cluster.nodes[0], seconds / 2)

@@ -16,6 +16,7 @@ from support.cluster.network import LINKS, Machine
 from support.databases import execute
 from support.live_service import Service
 from support.postgresql_server import PostgresqlServer
+from support.project import TESTS
 from support.s3_access import BUCKET, KEYS
 
 ANSWER_SECONDS = 20  # that a client waits
@@ -95,6 +96,9 @@ class Node(Service):
         self._went_on_at = 0.0
         self._collector: subprocess.Popen[bytes] | None = None
 
+    def environ(self) -> dict[str, str]:
+        return super().environ() | {"PYTHONPATH": f"{self.root}:{TESTS}"}
+
     def connect(self) -> socket.socket:
         return socket.create_connection(
             (self.machine.address("clients"), 2583), timeout=ANSWER_SECONDS
@@ -117,6 +121,7 @@ class Node(Service):
         with open(self.folder / "collector.log", "ab") as log:
             self._collector = subprocess.Popen(
                 [*self.prefix, sys.executable, "-m", "support.impatient_collector", "1"],
+                cwd=self.root,
                 env=self.environ(),
                 stderr=log,
             )
@@ -130,6 +135,7 @@ class Node(Service):
         """Collect once, without a grace time."""
         subprocess.run(
             [*self.prefix, sys.executable, "-m", "support.impatient_collector"],
+            cwd=self.root,
             env=self.environ(),
             check=True,
         )

@@ -1,17 +1,22 @@
 """What may go wrong with a node of a cluster, or with what all nodes use."""
 
+import shutil
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from support.cluster.network import LINKS
 from support.cluster.nodes import Node, end_all_sessions
 from support.databases import execute
 from support.postgresql_server import PostgresqlServer
+from support.project import PACKAGE, ROOT
 from support.s3_seaweedfs import SeaweedFS
+
+from aurora_blobs.db import SCHEMA_VERSION
 
 
 @dataclass
@@ -26,6 +31,12 @@ class Cluster:
     def database(self) -> PostgresqlServer:
         return self.servers[0]
 
+
+_STEP = """
+CREATE TABLE later (name TEXT PRIMARY KEY);
+ALTER TABLE blob_metadata ADD COLUMN later TEXT;
+CREATE INDEX blob_metadata_later ON blob_metadata (later);
+"""
 
 # Trouble that lasts for the block, of one node or of all.
 Trouble = Callable[[Cluster, Node], AbstractContextManager[object]]
@@ -142,6 +153,32 @@ def standby_takes_over(cluster: Cluster, node: Node) -> Iterator[None]:
     cluster.servers = [standby]
     execute(standby.url, "SELECT pg_promote()")
     yield
+
+
+@contextmanager
+def node_upgraded(cluster: Cluster, node: Node) -> Iterator[None]:
+    """To a version whose database has another table, column and index."""
+    node.root = _next_version(node.folder / "next")
+    node.is_troubled = True
+    node.stop()
+    node.start()
+    logs = "".join(one.log for one in cluster.nodes)
+    assert f"the database goes from version {SCHEMA_VERSION} to {SCHEMA_VERSION + 1}" in logs
+    yield
+
+
+def _next_version(folder: Path) -> Path:
+    """Make *folder* a checkout of what may come after this one."""
+    shutil.copytree(PACKAGE, folder / "aurora_blobs")
+    for name in ("wsgi.py", "gunicorn.conf.py"):
+        shutil.copy(ROOT / name, folder)
+    seam = folder / "aurora_blobs" / "db" / "seam.py"
+    line = f"SCHEMA_VERSION = {SCHEMA_VERSION}\n"
+    text = seam.read_text()
+    assert line in text
+    seam.write_text(text.replace(line, f"SCHEMA_VERSION = {SCHEMA_VERSION + 1}\n"))
+    (seam.parent / "steps" / f"{SCHEMA_VERSION + 1}.sql").write_text(_STEP)
+    return folder
 
 
 TROUBLES: tuple[Trouble, ...] = (
