@@ -392,6 +392,17 @@ CREATE TABLE upstream_refusal (
 );
 CREATE INDEX upstream_refusal_due ON upstream_refusal (due_at, did, cid);
 
+-- One row per blob that a mirror of the network has fetched or served. used_at is about when it was
+-- last read.
+CREATE TABLE upstream_read (
+    did     TEXT   NOT NULL,
+    cid     TEXT   NOT NULL,
+    used_at BIGINT NOT NULL,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+CREATE INDEX upstream_read_by_age ON upstream_read (used_at);
+
 -- One row per lease: what one process at a time does, over all nodes that share the database.
 -- holder begins with the node. expires_at is by the database's clock; after it anybody may take it.
 CREATE TABLE lease (

@@ -51,6 +51,7 @@ from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.mirror.network import Network
+from aurora_blobs.mirror.room import Room
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
@@ -260,7 +261,17 @@ def _assemble(
     network = None
     if config.mirror == "network":
         fetched = mirrored_blobs(config, backend, database, clock)
-        network = Network(config, database, fetched, identities, clock, parts=_parts(config))
+        room = Room(
+            database,
+            backend,
+            clock,
+            max_bytes=config.mirror_size,
+            max_account_bytes=config.quota,
+            on_gone=thumbnails.forget,
+        )
+        network = Network(
+            config, database, fetched, identities, clock, room=room, parts=_parts(config)
+        )
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,

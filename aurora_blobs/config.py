@@ -54,6 +54,7 @@ _MIRROR_DEFAULTS = _OBJECT_API_DEFAULTS | {
     "accounts": "external",
     "unreferenced_grace": 30 * 86_400,
 }
+_NETWORK_DEFAULTS = _MIRROR_DEFAULTS | {"quota": 10 * 2**30}
 
 
 class ConfigError(ValueError):
@@ -278,6 +279,12 @@ class Config:
         "comma list of DIDs, and of hosts of PDSes, like `pds.example.com`: whose blobs "
         "`MIRROR=network` fetches; unset: everybody's",
     )
+    mirror_size: int = _setting(
+        parse_size,
+        0,
+        "bytes of blobs that `MIRROR=network` keeps; what was not read for longest goes first; "
+        "0: no limit",
+    )
     signups: str | None = _setting(
         one_of("open", "invite", "closed"),
         None,
@@ -419,7 +426,8 @@ class Config:
                 except ValueError as error:
                     raise _refusal(setting, text, str(error)) from None
         if values.get("mirror", "off") != "off":
-            values = _MIRROR_DEFAULTS | values
+            is_network = values["mirror"] == "network"
+            values = (_NETWORK_DEFAULTS if is_network else _MIRROR_DEFAULTS) | values
         if "object_api_bucket" in values:
             values = _OBJECT_API_DEFAULTS | values
         config = cls(**values)
@@ -456,8 +464,11 @@ class Config:
 
     @property
     def may_link(self) -> bool:
-        """Whether links for nginx may be made: none could take back those of another node."""
-        return not is_postgresql(self.database)
+        """Whether links for nginx may be made.
+
+        None could take back those of another node, and nobody sees who reads by them.
+        """
+        return not is_postgresql(self.database) and self.mirror != "network"
 
     @property
     def database(self) -> str:

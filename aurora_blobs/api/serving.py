@@ -58,10 +58,12 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
         admin=isinstance(requester, Administrator),
         look_again=True,
     )
+    network = services().network
     try:
         entry = describe()
+        if network is not None:
+            network.room.note(did, entry.cid)
     except (BlobNotFound, RepoNotFound):
-        network = services().network
         if network is None:
             raise
         network.fetch(did, cid, request.remote_addr or "")

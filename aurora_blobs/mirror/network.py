@@ -38,6 +38,7 @@ from aurora_blobs.intake.stale_files import exclusive
 from aurora_blobs.mirror.fetcher import AT_ONCE, FETCHES_AT_ONCE, fetch_blob
 from aurora_blobs.mirror.listed import Listings, Unlisted
 from aurora_blobs.mirror.pauses import NOT_HAD, pause_seconds
+from aurora_blobs.mirror.room import Room
 from aurora_blobs.mirror.upstream import Refused, Upstream
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.did_document import names_host, pds_endpoint
@@ -73,13 +74,15 @@ class Network:
         identities: Identities,
         clock: Callable[[], int],
         *,
+        room: Room,
         parts: int,
     ) -> None:
+        self.room = room
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._spool: Path = config.data_folder.spool
-        self._max_bytes = config.max_blob_size
+        self._max_bytes = min(config.max_blob_size, room.largest or config.max_blob_size)
         self._listings = Listings(database, clock)
         self._sources = Sources(config, identities)
         self._places = Places(parts)
@@ -182,7 +185,8 @@ class Network:
         if state.taken_down:
             return False
         if state.entry is None or not state.stored:
-            fetch_blob(source, self._blobs, did, cid, self._max_bytes)
+            entry = fetch_blob(source, self._blobs, did, cid, self._max_bytes)
+            self.room.keep(entry)
             log.info("fetched %s of %s from %s", cid, did, source.url)
             with self._database.write(keys=(account_key(did),)) as tx:
                 catalog.drop_wanted(tx, did, cid)

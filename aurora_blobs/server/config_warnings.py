@@ -2,7 +2,7 @@
 
 from urllib.parse import urlsplit
 
-from aurora_blobs.config import PREFIX, Config
+from aurora_blobs.config import PREFIX, Config, is_postgresql
 from aurora_blobs.config_values import is_loopback
 
 _MIN_PASSWORD = 8  # characters, as for accounts
@@ -62,7 +62,7 @@ def config_warnings(config: Config) -> list[str]:
             "so sign-ups are not limited, and one client can lock out all",
         ),
         (
-            config.accel_redirect is not None and not config.may_link,
+            config.accel_redirect is not None and is_postgresql(config.database),
             "ACCEL_REDIRECT with PostgreSQL: nginx gets no links and asks for each blob, "
             "because a takedown could not remove those of other machines",
         ),

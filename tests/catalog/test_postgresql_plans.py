@@ -83,6 +83,7 @@ INSERT INTO upstream_account (did, host, status, status_at, listed_at, due_at, t
 SELECT 'did:' || n, 'h' || n % 20 + 1, CASE WHEN n % 100 = 0 THEN 'deleted' END, n, n,
        CASE WHEN n % 100 = 0 THEN n END, 0
   FROM generate_series(1, {rows}) AS n;
+INSERT INTO upstream_read SELECT creator_did, cid, size FROM blob_metadata;
 INSERT INTO upstream_blob
 SELECT 'did:' || n % 500 + 1, 'c' || n, n, 0 FROM generate_series(1, {rows}) AS n;
 INSERT INTO upstream_round (host, began_at, asked, did, cid, accepted_at)

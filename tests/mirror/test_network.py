@@ -315,6 +315,69 @@ def test_the_command_keeps_it_true(pds, network):
     assert not keeping.is_alive()
 
 
+def blobs_of(size, count):
+    return [bytes([number]) * size for number in range(count)]
+
+
+def test_of_what_is_kept_the_least_recently_read_goes_first(pds, open_network):
+    network = open_network(MIRROR_SIZE="50000")
+    data = blobs_of(10_000, 6)
+    publish(pds, *data)
+    for one in data[:5]:
+        assert network.get(CAROL, one) == one
+        network.services.clock.advance(61)
+    assert network.get(CAROL, data[0]) == data[0]
+    network.services.clock.advance(1)
+
+    assert network.get(CAROL, data[5]) == data[5]
+
+    kept = {stored.name for stored in network.services.blobs.backend.scan()}
+    assert kept == {cid_of(one) for one in (data[0], data[3], data[4], data[5])}
+    assert network.get(CAROL, data[1]) == data[1]
+    assert asked(pds, "com.atproto.sync.getBlob") == 7
+
+
+def test_an_account_has_its_own_bound(pds, open_network):
+    network = open_network(QUOTA="25000")
+    data = blobs_of(10_000, 3)
+    publish(pds, *data)
+    publish(pds, PHOTO, did=DAVE)
+    assert network.get(DAVE, PHOTO) == PHOTO
+    for one in data:
+        network.services.clock.advance(1)
+        assert network.get(CAROL, one) == one
+
+    kept = {stored.name for stored in network.services.blobs.backend.scan()}
+    assert kept == {cid_of(data[1]), cid_of(data[2]), cid_of(PHOTO)}
+
+
+def test_a_blob_that_has_no_room_is_not_fetched(pds, open_network):
+    network = open_network(MIRROR_SIZE="9999")
+    (large,) = blobs_of(10_000, 1)
+    publish(pds, PHOTO, large)
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+    assert network.get(CAROL, large) == "BlobNotFound"
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+
+def test_what_another_account_holds_too_stays(pds, open_network):
+    network = open_network(MIRROR_SIZE="25000")
+    shared, second, third = blobs_of(10_000, 3)
+    publish(pds, shared, second)
+    publish(pds, shared, third, did=DAVE)
+    assert network.get(CAROL, shared) == shared
+    network.services.clock.advance(1)
+    assert network.get(DAVE, shared) == shared
+    network.services.clock.advance(1)
+
+    assert network.get(CAROL, second) == second
+
+    before = asked(pds, "com.atproto.sync.getBlob")
+    assert network.get(DAVE, shared) == shared
+    assert asked(pds, "com.atproto.sync.getBlob") == before
+
+
 @pytest.mark.parametrize(
     "pause", [5 * MINUTE, HOUR, 6 * HOUR, DAY, DAY], ids=["5 m", "1 h", "6 h", "1 d", "1 d"]
 )

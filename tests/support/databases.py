@@ -239,6 +239,7 @@ BEGIN
         ['upstream_host', 'INSERT OR UPDATE OR DELETE', '0, host'],
         ['upstream_account', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['upstream_read', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_refusal', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_round', 'INSERT OR UPDATE OR DELETE', '3, upstream_round/host'],
         ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],

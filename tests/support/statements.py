@@ -25,5 +25,6 @@ WHOLE = {
     "record_usage.miscounts",
     *("inventory.totals", "inventory._holdings", "inventory.miscounts"),
     *("inventory.wrong_sizes", "inventory.missing"),
+    "reads.total",
     *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),
 }

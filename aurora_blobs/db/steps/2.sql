@@ -163,6 +163,15 @@ CREATE TABLE IF NOT EXISTS upstream_refusal (
 );
 CREATE INDEX IF NOT EXISTS upstream_refusal_due ON upstream_refusal (due_at, did, cid);
 
+CREATE TABLE IF NOT EXISTS upstream_read (
+    did     TEXT   NOT NULL,
+    cid     TEXT   NOT NULL,
+    used_at BIGINT NOT NULL,
+    PRIMARY KEY (did, cid),
+    FOREIGN KEY (did, cid) REFERENCES blob_metadata (creator_did, cid) ON DELETE CASCADE
+);
+CREATE INDEX IF NOT EXISTS upstream_read_by_age ON upstream_read (used_at);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
