@@ -403,6 +403,17 @@ CREATE TABLE upstream_read (
 );
 CREATE INDEX upstream_read_by_age ON upstream_read (used_at);
 
+-- One row per blob that was hidden and of which caches are to be told at due_at; tries have begun.
+-- An empty cid is every blob of the account.
+CREATE TABLE purge (
+    id     BIGINT PRIMARY KEY,
+    did    TEXT   NOT NULL,
+    cid    TEXT   NOT NULL,
+    due_at BIGINT NOT NULL,
+    tries  BIGINT NOT NULL
+);
+CREATE INDEX purge_due ON purge (due_at);
+
 -- One row per lease: what one process at a time does, over all nodes that share the database.
 -- holder begins with the node. expires_at is by the database's clock; after it anybody may take it.
 CREATE TABLE lease (

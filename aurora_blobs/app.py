@@ -53,6 +53,7 @@ from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.mirror.network import Network
 from aurora_blobs.mirror.room import Room
 from aurora_blobs.protocol.lexicons import open_lexicons
+from aurora_blobs.purges import Purges, noting
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.changes import RecordLimits
 from aurora_blobs.records.index import Records
@@ -161,7 +162,7 @@ def check_stores(app: Flask) -> None:
 def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
     with ExitStack() as undo:
-        database = _open_database(config, public_links)
+        database = _open_database(config, public_links, clock)
         undo.callback(database.close)
         _prepare_database(config, database, upgrades=makes)
         if clock is system_clock and is_postgresql(config.database):
@@ -188,7 +189,7 @@ def _thumbnail_rows(config: Config, database: Database) -> Database:
     return rows
 
 
-def _open_database(config: Config, public_links: PublicLinks) -> Database:
+def _open_database(config: Config, public_links: PublicLinks, clock: Callable[[], int]) -> Database:
     try:
         space = disk_space(config.database, config.data_folder, config.disk_reserve)
     except OSError as error:
@@ -196,7 +197,9 @@ def _open_database(config: Config, public_links: PublicLinks) -> Database:
     return open_database(
         config.database,
         durable=config.durability == "full",
-        before_commit=public_links.before_commit,
+        before_commit=public_links.before_commit
+        if config.purge_url is None
+        else noting(public_links.before_commit, clock),
         space=space,
         connections=config.database_connections,
         prepares=config.database_prepare == "on",
@@ -281,6 +284,7 @@ def _assemble(
         store_health=StoreHealth(backend),
         blobs=blobs,
         public_links=public_links,
+        purges=Purges(config, database, clock),
         thumbnails=thumbnails,
         records=Records(database, backend, clock, record_limits),
         repo_importer=RepoImporter(

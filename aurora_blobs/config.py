@@ -285,6 +285,12 @@ class Config:
         "bytes of blobs that `MIRROR=network` keeps; what was not read for longest goes first; "
         "0: no limit",
     )
+    purge_url: str | None = _setting(
+        parse_url,
+        None,
+        'POSTed `{"did", "cid", "urls"}` whenever something public is hidden, until it is answered '
+        "with 2xx, for caches in front of the service",
+    )
     signups: str | None = _setting(
         one_of("open", "invite", "closed"),
         None,

@@ -185,6 +185,7 @@ def post_worker_init(worker: Any) -> None:
     services = worker.wsgi.extensions["aurora_blobs"]
     services.sign_ups.policy = _as_bound(worker.sockets).signup_policy
     until_it_works(services.blobs.recover, "undoing what a dead process has left")
+    services.purges.start()
     if worker.age == 1:
         # The log names a store that does not work, and what it refuses, before the first upload.
         threading.Thread(target=services.store_health.works, name="canary", daemon=True).start()

@@ -23,6 +23,7 @@ from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.mirror.keeper import Keeper
 from aurora_blobs.mirror.network import Network
 from aurora_blobs.protocol.lexicons import Lexicons
+from aurora_blobs.purges import Purges
 from aurora_blobs.rate_limits import Limits
 from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
@@ -49,6 +50,7 @@ class Services:
     store_health: StoreHealth
     blobs: BlobManager
     public_links: PublicLinks
+    purges: Purges
     thumbnails: ThumbnailCache
     records: Records
     repo_importer: RepoImporter

@@ -27,7 +27,7 @@ ROWS = [
     "blobs records",
     "object_api",
     "thumbnails maintenance mirror",
-    "embedding",
+    "embedding purges",
     # Flask begins here.
     "services",
     "api",

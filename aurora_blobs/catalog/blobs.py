@@ -342,14 +342,14 @@ def remove_owner(tx: Transaction, did: str, cid: str) -> bool:
         """
         DELETE FROM blob_metadata
          WHERE creator_did = ? AND cid = ?
-        RETURNING size
+        RETURNING size, unreferenced_since
         """,
         did,
         cid,
     )
     if row is None:
         return False
-    (size,) = row
+    size, unreferenced_since = row
     tx.run(
         """
         UPDATE account
@@ -360,7 +360,7 @@ def remove_owner(tx: Transaction, did: str, cid: str) -> bool:
         size,
         did,
     )
-    tx.hide(did, cid)
+    tx.hide(did, cid, was_public=unreferenced_since is None)
     return True
 
 

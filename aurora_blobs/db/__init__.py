@@ -9,11 +9,12 @@ from aurora_blobs.db.keys import Key as Key
 from aurora_blobs.db.keys import account_key as account_key
 from aurora_blobs.db.keys import blob_key as blob_key
 from aurora_blobs.db.keys import row_key as row_key
-from aurora_blobs.db.seam import NO_RESERVE, CommitHook
+from aurora_blobs.db.seam import NO_RESERVE
 from aurora_blobs.db.seam import SCHEMA as SCHEMA
 from aurora_blobs.db.seam import SCHEMA_VERSION as SCHEMA_VERSION
 from aurora_blobs.db.seam import STEP_BYTES as STEP_BYTES
 from aurora_blobs.db.seam import STEP_ROWS as STEP_ROWS
+from aurora_blobs.db.seam import CommitHook as CommitHook
 from aurora_blobs.db.seam import Database as Database
 from aurora_blobs.db.seam import DatabaseRefused as DatabaseRefused
 from aurora_blobs.db.seam import Row as Row

@@ -40,13 +40,14 @@ _Result = TypeVar("_Result")
 class Transaction(ABC):
     """One transaction. A statement has ``?`` placeholders, and its values follow it in order.
 
-    `hidden` collects what `hide` was told, `keeps_others_out` whether `keep_others_out` was called.
-    The functions in `after_commit` are called when the commit is durable and the write lock is
-    free.
+    `hidden` collects what `hide` was told, `withdrawn` what of it was public, `keeps_others_out`
+    whether `keep_others_out` was called. The functions in `after_commit` are called when the commit
+    is durable and the write lock is free.
     """
 
     def __init__(self) -> None:
         self.hidden: list[tuple[str, str | None]] = []
+        self.withdrawn: list[tuple[str, str | None]] = []
         self.keeps_others_out = False
         self.after_commit: list[Callable[[], None]] = []
 
@@ -77,12 +78,14 @@ class Transaction(ABC):
         It goes on within the transaction. A file's clock is that of its machine.
         """
 
-    def hide(self, did: str, cid: str | None = None) -> None:
+    def hide(self, did: str, cid: str | None = None, *, was_public: bool = True) -> None:
         """Tell the before-commit hook that this transaction hides *cid* of *did* from the public.
 
-        None is every blob of the account.
+        None is every blob of the account. Unless it *was_public*, no cache is told.
         """
         self.hidden.append((did, cid))
+        if was_public:
+            self.withdrawn.append((did, cid))
 
     def keep_others_out(self) -> None:
         """Let nobody write, and nobody link, until the commit is on the disk.

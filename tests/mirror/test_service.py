@@ -233,3 +233,17 @@ def test_a_mirror_says_of_what_it_neither_has_nor_hides_that_it_does_not_know_it
     assert lost
     assert not deleted
     assert not unknown(CAROL, PHOTO)
+
+
+def test_what_the_pds_hides_is_to_be_told_to_caches(pds, open_mirror):
+    mirror = open_mirror(PURGE_URL="http://127.0.0.1:9/").start()
+    path = publish(pds)
+    assert mirror.serves(CAROL, PHOTO)
+    pds.write(CAROL, {path: None})
+    pds.set_status(CAROL, "deactivated")
+    assert becomes(lambda: mirror.get(CAROL, PHOTO) == "RepoDeactivated")
+
+    with mirror.services.database.read() as tx:
+        told = tx.all("SELECT did, cid FROM purge ORDER BY cid")
+
+    assert told == [(CAROL, ""), (CAROL, cid_of(PHOTO))]

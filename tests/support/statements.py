@@ -26,5 +26,6 @@ WHOLE = {
     *("inventory.totals", "inventory._holdings", "inventory.miscounts"),
     *("inventory.wrong_sizes", "inventory.missing"),
     "reads.total",
+    "purges.add",  # up to 10,000 rows
     *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),
 }

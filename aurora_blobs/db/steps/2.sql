@@ -172,6 +172,15 @@ CREATE TABLE IF NOT EXISTS upstream_read (
 );
 CREATE INDEX IF NOT EXISTS upstream_read_by_age ON upstream_read (used_at);
 
+CREATE TABLE IF NOT EXISTS purge (
+    id     BIGINT PRIMARY KEY,
+    did    TEXT   NOT NULL,
+    cid    TEXT   NOT NULL,
+    due_at BIGINT NOT NULL,
+    tries  BIGINT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS purge_due ON purge (due_at);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
