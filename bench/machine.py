@@ -164,7 +164,9 @@ def warm(size: int = 64 << 20) -> None:
 
 def can_hold() -> bool:
     """Whether `held` works here: by root, where the kernel has the cgroup "cpu"."""
-    return os.access(_cgroups(), os.W_OK)
+    enabled = _cgroups() / "cgroup.subtree_control"  # of version 2
+    is_enabled = not enabled.exists() or "cpu" in enabled.read_text().split()
+    return is_enabled and os.access(_cgroups(), os.W_OK)
 
 
 def _cgroups() -> Path:
