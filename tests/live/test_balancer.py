@@ -2,13 +2,14 @@
 
 import os
 import secrets
+import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from support.accounts import UPLOAD, blob_path, sign_up
+from support.accounts import GET_BLOB, UPLOAD, blob_path, sign_up
 from support.databases import Server, execute, url_of
 from support.live_service import Service, becomes
 from support.nginx import balancer
@@ -51,7 +52,7 @@ def nodes(settings, tmp_path):
 
 @pytest.fixture
 def front(nodes, tmp_path):
-    with balancer(tmp_path / "nginx", *(node.port for node in nodes)) as front:
+    with balancer(tmp_path / "nginx", [node.port for node in nodes]) as front:
         yield front
 
 
@@ -99,14 +100,15 @@ def test_a_node_that_is_back_is_asked_again(front, nodes, account):
 
 
 @contextmanager
-def silent():
-    """A node that reads requests and answers none: its port, and the methods it was sent."""
+def silent(answer=b""):
+    """A node that says *answer* to each request: its port, and the methods it was sent."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self):
             self.rfile.read(int(self.headers.get("Content-Length", 0)))
             seen.append(self.command)
+            self.wfile.write(answer)
             self.close_connection = True
 
         do_POST = do_GET
@@ -131,7 +133,7 @@ def silent_nodes(tmp_path):
     with (
         silent() as (one, to_one),
         silent() as (other, to_other),
-        balancer(tmp_path / "nginx", one, other) as front,
+        balancer(tmp_path / "nginx", [one, other]) as front,
     ):
         yield front, to_one, to_other
 
@@ -155,8 +157,21 @@ def test_a_read_is_sent_to_each_node_until_one_answers(silent_nodes):
     assert (to_one, to_other) == (["GET"], ["GET"])
 
 
+def test_a_blob_comes_from_another_node_if_one_is_gone_without_a_word(tmp_path):
+    sooner = ("proxy_read_timeout 40s;", "proxy_read_timeout 1s;")
+    with (
+        socket.create_server(("127.0.0.1", 0)) as gone,
+        silent(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nblob") as (port, _),
+        balancer(tmp_path / "nginx", [gone.getsockname()[1], port], sooner) as front,
+    ):
+        answers = [front.get(f"{GET_BLOB}?cid=any") for _ in range(2)]
+
+    assert [answer.data for answer in answers] == [b"blob", b"blob"]
+    assert "upstream timed out" in front.log
+
+
 def test_an_upload_goes_to_another_node_if_one_cannot_be_reached(tmp_path):
-    with silent() as (port, seen), balancer(tmp_path / "nginx", free_port(), port) as front:
+    with silent() as (port, seen), balancer(tmp_path / "nginx", [free_port(), port]) as front:
         for _ in range(2):
             front.post(UPLOAD, data=PNG, headers={"Content-Type": "image/png"})
 

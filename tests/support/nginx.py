@@ -59,10 +59,10 @@ def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]
     )
 
 
-def balancer(folder: Path, *ports: int) -> Nginx:
+def balancer(folder: Path, ports: list[int], *changes: tuple[str, str]) -> Nginx:
     """nginx with deploy/nginx-balancer.conf, in front of two nodes at *ports* of this machine."""
     nodes = [(f"10.0.0.1{n}:2583", f"127.0.0.1:{port}") for n, port in enumerate(ports, start=1)]
-    return _shipped(folder, "nginx-balancer.conf", ("user www-data;", _USER), *nodes)
+    return _shipped(folder, "nginx-balancer.conf", ("user www-data;", _USER), *nodes, *changes)
 
 
 def _shipped(folder: Path, name: str, *changes: tuple[str, str]) -> Nginx:

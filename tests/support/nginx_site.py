@@ -48,6 +48,10 @@ _NEXT = """\
 """
 _GET_BLOB = """\
         location = /xrpc/com.atproto.sync.getBlob {
+            # A machine that is gone without a word takes what is sent on old connections. Another
+            # one is asked then, later than a node gives up the store (30 s).
+            proxy_read_timeout 40s;
+            proxy_next_upstream_timeout 45s;
             proxy_pass http://aurora_blobs;
         }
 """
