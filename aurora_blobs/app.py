@@ -50,8 +50,6 @@ from aurora_blobs.errors import (
 from aurora_blobs.intake.spool_budget import SpoolBudget
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
-from aurora_blobs.mirror.network import Network
-from aurora_blobs.mirror.room import Room
 from aurora_blobs.protocol.lexicons import open_lexicons
 from aurora_blobs.purges import Purges, noting
 from aurora_blobs.rate_limits import Limits
@@ -263,6 +261,9 @@ def _assemble(
     leases = Leases(database, node if is_postgresql(config.database) else None)
     network = None
     if config.mirror == "network":
+        from aurora_blobs.mirror.network import Network
+        from aurora_blobs.mirror.room import Room
+
         fetched = mirrored_blobs(config, backend, database, clock)
         room = Room(
             database,

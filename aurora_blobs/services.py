@@ -20,8 +20,6 @@ from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.leases import Leases
 from aurora_blobs.maintenance.job_log import JobLog
-from aurora_blobs.mirror.keeper import Keeper
-from aurora_blobs.mirror.network import Network
 from aurora_blobs.protocol.lexicons import Lexicons
 from aurora_blobs.purges import Purges
 from aurora_blobs.rate_limits import Limits
@@ -32,6 +30,8 @@ from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 
 if TYPE_CHECKING:
+    from aurora_blobs.mirror.keeper import Keeper
+    from aurora_blobs.mirror.network import Network
     from aurora_blobs.object_api.objects import Objects
 
 
@@ -64,7 +64,7 @@ class Services:
     limits: Limits
     leases: Leases
     job_log: JobLog
-    network: Network | None = None
+    network: "Network | None" = None
 
     def delete_account(self, did: str) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
@@ -103,8 +103,10 @@ class Services:
         database = database or self.database
         return mirrored_blobs(self.config, self.blobs.backend, database, self.clock)
 
-    def keeper(self) -> Keeper:
+    def keeper(self) -> "Keeper":
         """What keeps a mirror of the network true."""
+        from aurora_blobs.mirror.keeper import Keeper
+
         return Keeper(
             self.config,
             self.database,
