@@ -168,5 +168,6 @@ def parse_value(name: str, text: str) -> bytes:
     except (Base64Error, ValueError):
         value = b""
     if len(value) != size:
-        raise Refusal("InvalidRequest", f"Value for {name} header is invalid.")
+        code = "InvalidDigest" if name == "content-md5" else "InvalidRequest"
+        raise Refusal(code, f"Value for {name} header is invalid.")
     return value

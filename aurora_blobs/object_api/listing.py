@@ -61,6 +61,8 @@ def result(objects: Objects, bucket: str, query: Mapping[str, str]) -> list[tupl
         found.append(("KeyCount", str(len(rows))))
         if token is not None:
             found.append(("ContinuationToken", token))
+        if "start-after" in query:
+            found.append(("StartAfter", encoded(query["start-after"])))
     if is_more and is_second:
         found.append(("NextContinuationToken", rows[-1].position))
     elif is_more:
