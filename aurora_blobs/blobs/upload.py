@@ -263,10 +263,13 @@ class Upload:
         self.blob.name = self.name
         self.pinned = None
         if not self.backend.stat_is_cheap or self._is_name_in_doubt():
-            with self.database.write(keys=(blob_key(self.blob.cid),)) as tx:
-                self.pinned = blobs.pin(
-                    tx, self.blob.cid, self.blob.size, removals.new_number(), self.clock()
-                )
+            self.pinned = blobs.pin(
+                self.database.one_change(keys=(blob_key(self.blob.cid),)),
+                self.blob.cid,
+                self.blob.size,
+                removals.new_number(),
+                self.clock(),
+            )
             self.blob.name = object_name(self.blob.cid, self.pinned[1])
             if self.pinned != self.state.row:
                 # The row that said "stored" was collected, and the bytes with it.

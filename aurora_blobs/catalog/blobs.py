@@ -162,18 +162,20 @@ def pin(tx: Transaction, cid: str, size: int, number: int, now: int) -> tuple[in
 
     *number* is that of a new row. Returns the row's created_at and number.
     """
-    tx.run(
+    # The update changes nothing: without one, no row is returned.
+    [(created_at, number)] = tx.all(
         """
         INSERT INTO blob (cid, size, created_at, number)
         VALUES (?, ?, ?, ?)
-            ON CONFLICT (cid) DO NOTHING
+            ON CONFLICT (cid) DO UPDATE
+           SET size = blob.size
+        RETURNING created_at, number
         """,
         cid,
         size,
         now,
         number,
     )
-    [(created_at, number)] = tx.all("SELECT created_at, number FROM blob WHERE cid = ?", cid)
     return created_at, number
 
 
@@ -248,32 +250,22 @@ def has_name(tx: Transaction, name: str) -> bool:
 
 def add_owner(tx: Transaction, entry: Entry) -> None:
     """Give the account of *entry* the blob, whose header was read; its counters follow."""
-    tx.run(
-        """
+    owned = """
         INSERT INTO blob_metadata (creator_did, cid, mime_type, size, created_at,
                                    unreferenced_since, width, height, duration_ms, probed_at)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-        """,
-        entry.did,
-        entry.cid,
-        entry.mime_type,
-        entry.size,
-        entry.created_at,
-        entry.unreferenced_since,
-        entry.width,
-        entry.height,
-        entry.duration_ms,
-        entry.created_at,
-    )
-    tx.run(
         """
+    counted = """
         UPDATE account
            SET blob_count = blob_count + 1,
                blob_bytes = blob_bytes + ?
          WHERE did = ?
-        """,
-        entry.size,
-        entry.did,
+        """
+    facts = (entry.width, entry.height, entry.duration_ms)
+    times = (entry.created_at, entry.unreferenced_since, *facts, entry.created_at)
+    tx.run_all(
+        (owned, (entry.did, entry.cid, entry.mime_type, entry.size, *times)),
+        (counted, (entry.size, entry.did)),
     )
 
 

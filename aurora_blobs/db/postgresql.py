@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import re
+import select
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -121,20 +122,69 @@ class _Session:
     def execute(self, sql: str, values: Sequence[object]) -> PGresult:
         """Run a statement with ``?`` for each of *values*."""
         parameters: list[Any] = [_parameter(value) for value in values]
-        # Else a number's size decides about its type, and so about the statement's plan.
-        types = tuple(_INT8 if isinstance(value, int) else 0 for value in values)
+        types = _types(values)
+        name = self._prepared(sql, types)
+        if name:
+            return self._checked(self._server.exec_prepared(name, parameters))
+        return self._checked(self._server.exec_params(_numbered(sql), parameters, types))
+
+    def _prepared(self, sql: str, types: tuple[int, ...]) -> bytes:
+        """The name of the statement, prepared if it comes for the second time; else empty."""
         name = self._names.get((sql, types))
         if name is None:
             if self._prepares:
                 self._names[sql, types] = b""
-            return self._checked(self._server.exec_params(_numbered(sql), parameters, types))
+            return b""
         if not name:
             name = b"aurora%d" % next(self._numbers)
             self._checked(self._server.prepare(name, _numbered(sql), types))
             self._names[sql, types] = name
-        return self._checked(self._server.exec_prepared(name, parameters))
+        return name
 
-    def _checked(self, result: PGresult) -> PGresult:
+    def at_once(self, statements: Sequence[tuple[str, Sequence[object]]]) -> list[PGresult]:
+        """Run *statements* in one round trip: all are sent before any answer is waited for.
+
+        After one that fails, none of those behind it is run.
+        """
+        server = self._server
+        names = [self._prepared(sql, _types(values)) for sql, values in statements]
+        server.enter_pipeline_mode()
+        try:
+            for name, (sql, values) in zip(names, statements, strict=True):
+                parameters: list[Any] = [_parameter(value) for value in values]
+                if name:
+                    server.send_query_prepared(name, parameters)
+                else:
+                    server.send_query_params(_numbered(sql), parameters, _types(values))
+            server.pipeline_sync()
+            while server.flush():
+                self._wait(select.POLLIN | select.POLLOUT)
+            results = []
+            for _ in statements:
+                results.append(self._next_result())
+                self._next_result()  # the end of one statement's results
+            self._next_result()  # that of all
+        finally:
+            if not self.is_lost:
+                server.exit_pipeline_mode()
+        return [self._checked(result) for result in results]
+
+    def _next_result(self) -> PGresult | None:
+        # Waiting inside get_result would stop all threads of the process.
+        while self._server.is_busy():
+            self._wait(select.POLLIN)
+        return self._server.get_result()
+
+    def _wait(self, events: int) -> None:
+        poll = select.poll()
+        poll.register(self._server.socket, events)
+        poll.poll()
+        self._server.consume_input()
+
+    def _checked(self, result: PGresult | None) -> PGresult:
+        if result is None:
+            self._is_of_no_use = True
+            raise psycopg.OperationalError("the connection was lost")
         if result.status not in _DONE:
             state = result.error_field(DiagnosticField.SQLSTATE)
             self._is_of_no_use = state in (None, _READ_ONLY)
@@ -142,6 +192,11 @@ class _Session:
                 raise psycopg.OperationalError(result.get_error_message())
             raise psycopg.errors.error_from_result(result)
         return result
+
+
+def _types(values: Sequence[object]) -> tuple[int, ...]:
+    # Else a number's size decides about its type, and so about the statement's plan.
+    return tuple(_INT8 if isinstance(value, int) else 0 for value in values)
 
 
 def _parameter(value: object) -> bytes | None:
@@ -212,6 +267,9 @@ class _Transaction(Transaction):
         with self._session.connection.cursor() as cursor:  # sends all before it waits
             cursor.executemany(_numbered(sql), rows)
             return cursor.rowcount
+
+    def run_all(self, *statements: tuple[str, Row]) -> None:
+        self._session.at_once(statements)
 
     def now(self) -> int:
         return _now(self)
@@ -303,6 +361,22 @@ class PostgresqlDatabase(Database):
             self.space.make_room(spend)
         with self._committed(keys) as (_, tx):
             yield tx
+
+    def _change(self, keys: tuple[Key, ...], sql: str, values: Row) -> list[Row]:
+        self.space.require()
+        self._refuse_nesting()
+        deadline = time.monotonic() + self._busy_seconds
+
+        def change(session: _Session) -> list[Row]:
+            begin = _beginning(keys, deadline)
+            *_, result, _ = session.at_once([*begin, (sql, values), ("COMMIT", ())])
+            return _rows(result)
+
+        with (
+            self._turn(self._writers, deadline),
+            self._borrowed(change, deadline) as (_, rows),
+        ):
+            return rows
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:
@@ -505,16 +579,39 @@ def _begin_snapshot(session: _Session) -> None:
 
 def _begin(keys: tuple[Key, ...], deadline: float, session: _Session) -> None:
     """Begin a transaction that has the locks of *keys*, waited for until *deadline*."""
-    # In order of their numbers, so that no two transactions wait for each other.
-    numbers = sorted({_number(key) for key in keys})
+    numbers = _numbers(keys)
     if numbers:
         locks = f"pg_advisory_xact_lock_shared({_EVERYTHING})"
         locks += "".join(f", pg_advisory_xact_lock({number})" for number in numbers)
     else:
         locks = f"pg_advisory_xact_lock({_EVERYTHING})"
-    milliseconds = max(1, int(1000 * (deadline - time.monotonic())))
-    script = f"BEGIN; SET LOCAL lock_timeout = {milliseconds}; SELECT {locks}"
+    script = f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(deadline)}; SELECT {locks}"
     session.script(script.encode())
+
+
+def _beginning(keys: tuple[Key, ...], deadline: float) -> list[tuple[str, Row]]:
+    """What `_begin` does, as statements with values: those are prepared, so they are few."""
+    numbers = _numbers(keys)
+    if numbers:
+        locks = "SELECT pg_advisory_xact_lock_shared(?)" + ", pg_advisory_xact_lock(?)" * len(
+            numbers
+        )
+    else:
+        locks = "SELECT pg_advisory_xact_lock(?)"
+    return [
+        ("BEGIN", ()),
+        ("SELECT set_config('lock_timeout', ?, TRUE)", (f"{_milliseconds(deadline)}ms",)),
+        (locks, (_EVERYTHING, *numbers)),
+    ]
+
+
+def _numbers(keys: tuple[Key, ...]) -> list[int]:
+    """Those of the locks of *keys*, in order: no two transactions wait for each other."""
+    return sorted({_number(key) for key in keys})
+
+
+def _milliseconds(deadline: float) -> int:
+    return max(1, int(1000 * (deadline - time.monotonic())))
 
 
 def _number(key: Key) -> int:

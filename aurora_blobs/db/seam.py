@@ -4,6 +4,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -71,6 +72,11 @@ class Transaction(ABC):
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         """`run` the statement with the values of each of *rows*; how many rows were changed."""
 
+    def run_all(self, *statements: tuple[str, Row]) -> None:
+        """`run` each of *statements* with its values; on a network in one round trip."""
+        for sql, values in statements:
+            self.run(sql, *values)
+
     @abstractmethod
     def now(self) -> int:
         """The database's clock, which all nodes share: microseconds since the epoch, UTC.
@@ -95,6 +101,32 @@ class Transaction(ABC):
         failure may undo a commit that is not on the disk.
         """
         self.keeps_others_out = True
+
+
+class OneChange(Transaction):
+    """Each statement that gives rows is a transaction of its own, by *run*."""
+
+    def __init__(self, run: Callable[[str, Row], list[Row]]) -> None:
+        super().__init__()
+        self._run = run
+
+    def one(self, sql: str, *values: object) -> Row | None:
+        return next(iter(self.all(sql, *values)), None)
+
+    def all(self, sql: str, *values: object) -> list[Row]:
+        return self._run(sql, values)
+
+    def each(self, sql: str, *values: object) -> Iterator[Row]:
+        return iter(self.all(sql, *values))
+
+    def run(self, sql: str, *values: object) -> int:
+        raise RuntimeError("it says what it changed: RETURNING")
+
+    def run_each(self, sql: str, rows: Sequence[Row]) -> int:
+        return self.run(sql)
+
+    def now(self) -> int:
+        raise RuntimeError("it has no time of its own")
 
 
 # Gets the transaction that is about to be committed. The commit happens inside its block.
@@ -177,6 +209,18 @@ class Database(ABC):
             time.sleep(_RETRY_PAUSE)
         with self.write(spend, keys=keys) as tx:
             return work(tx)
+
+    def one_change(self, *, keys: tuple[Key, ...]) -> Transaction:
+        """Changes rows by one statement, with RETURNING, which is a transaction as of `write`.
+
+        On a network it is one round trip. The statement is run again if the connection was lost,
+        so a second time it changes nothing. It hides nothing.
+        """
+        return OneChange(partial(self._change, keys))
+
+    def _change(self, keys: tuple[Key, ...], sql: str, values: Row) -> list[Row]:
+        with self.write(keys=keys) as tx:
+            return tx.all(sql, *values)
 
     @abstractmethod
     def alone(self) -> AbstractContextManager[Transaction]:

@@ -205,6 +205,26 @@ def test_connections_that_were_lost_are_replaced_without_a_failure(tally, url, l
 
 
 @lost
+def test_a_change_by_one_statement_is_made_although_the_connection_was_lost(tally, url, lose):
+    lose(url)
+
+    changed = tally.one_change(keys=()).one("UPDATE tally SET value = 7 RETURNING value")
+
+    assert changed == (7,)
+    assert value(tally) == 7
+
+
+def test_a_change_by_one_statement_waits_for_others_and_stops_no_thread(tally, impatient):
+    other = impatient()
+    with busy(tally.write(keys=KEYS["alice"])):
+        with pytest.raises(ServiceBusy):
+            other.one_change(keys=KEYS["alice"]).one("UPDATE tally SET value = 7 RETURNING value")
+        assert other.one_change(keys=KEYS["bob"]).one("SELECT value FROM tally") == (0,)
+
+    assert value(other) == 0
+
+
+@lost
 def test_a_transaction_whose_connection_is_lost_is_worth_another_try(tally, url, lose):
     with pytest.raises(ServiceBusy) as refusal, tally.write() as tx:
         tx.run("UPDATE tally SET value = 7")

@@ -34,6 +34,31 @@ def test_a_transaction_that_may_be_begun_again_gives_what_its_work_does(tally):
     assert value(tally) == 7
 
 
+def test_statements_that_are_run_together_are_all_run_or_none(tally):
+    add_one = "UPDATE tally SET value = value + ?"
+    with tally.write() as tx:
+        tx.run_all((add_one, (1,)), (add_one, (2,)))
+        assert tx.one("SELECT value FROM tally") == (3,)
+    with pytest.raises(DatabaseError), tally.write() as tx:
+        tx.run_all((add_one, (1,)), (add_one, (-9,)), (add_one, (20,)))
+
+    assert value(tally) == 3
+    add(tally)
+    assert value(tally) == 4
+
+
+def test_a_change_by_one_statement_is_there_at_once(tally):
+    add_one = "UPDATE tally SET value = value + ? WHERE name = ? RETURNING value"
+
+    found = [tally.one_change(keys=()).one(add_one, 1, "n") for _ in range(2)]
+    with pytest.raises(DatabaseError):
+        tally.one_change(keys=()).one(add_one, -9, "n")
+
+    assert found == [(1,), (2,)]
+    assert tally.one_change(keys=()).all(add_one, 1, "another") == []
+    assert value(tally) == 2
+
+
 def test_who_has_the_database_alone_changes_it_or_nothing(tally):
     called = []
     with pytest.raises(ZeroDivisionError), tally.alone() as tx:
