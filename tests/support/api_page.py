@@ -6,15 +6,17 @@ documentation of what it uses.
 """
 
 import ast
-import importlib
+import importlib.util
 import inspect
 import pkgutil
 import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from textwrap import dedent
+from typing import Any
 
 from support.pages import write_generated
 from support.project import DOCS
@@ -228,7 +230,7 @@ class _Scope:
     def __init__(self, function: types.FunctionType, tree: ast.FunctionDef) -> None:
         self._globals = function.__globals__
         self._locals: dict[str, Classes] = {
-            name: _classes(hint) for name, hint in typing.get_type_hints(function).items()
+            name: _classes(hint) for name, hint in _hints(function).items()
         }
         for node in ast.walk(tree):
             if isinstance(node, ast.Assign):
@@ -260,11 +262,25 @@ class _Scope:
         if isinstance(node, ast.Name):
             return self._locals.get(node.id, ())
         if isinstance(node, ast.Call):
-            hints = [typing.get_type_hints(one).get("return") for one in self.functions(node.func)]
+            hints = [_hints(one).get("return") for one in self.functions(node.func)]
         elif isinstance(node, ast.Attribute):
             owners = self._types(node.value)
-            hints = [typing.get_type_hints(owner).get(node.attr) for owner in owners]
+            hints = [_hints(owner).get(node.attr) for owner in owners]
         return tuple(found for hint in hints for found in _classes(hint))
+
+
+def _hints(annotated: Any) -> dict[str, Any]:
+    """The annotations of *annotated*, also of what its module imports for them alone."""
+    module = sys.modules[annotated.__module__]
+    names = {
+        name.name: getattr(importlib.import_module(str(imported.module)), name.name)
+        for guard in ast.parse(inspect.getsource(module)).body
+        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING"
+        for imported in guard.body
+        if isinstance(imported, ast.ImportFrom) and importlib.util.find_spec(str(imported.module))
+        for name in imported.names
+    }
+    return typing.get_type_hints(annotated, localns=names)
 
 
 def _classes(hint: object) -> Classes:
