@@ -109,8 +109,10 @@ def _rows(objects: Objects, prefix: str, has_folders: bool, after: str) -> Itera
 def _rows_of(
     objects: Objects, kind: Kind, prefix: str, has_folders: bool, position: Key
 ) -> Iterator[Row]:
+    # Of an account that is a folder the first row is enough, and a page may have 1,000 of them.
+    rows = 1 if has_folders and prefix.count("/") < 2 else MAX_ROWS
     while True:
-        for key, listed in objects.listed(position, kind):
+        for key, listed in objects.listed(position, kind, rows=rows):
             name = str(key)
             if not name.startswith(prefix):
                 return

@@ -141,11 +141,16 @@ class Objects:
             self._database.in_steps(delete_some, Spend.ALL, keys=tuple(owners))
             self._database.flush_log()  # as in `put`
 
-    def listed(self, after: Key | None, kind: Kind) -> Iterator[tuple[Key, Listed]]:
-        """The objects of *kind* by DID and name, after *after* or from the first."""
+    def listed(
+        self, after: Key | None, kind: Kind, *, rows: int = _PAGE
+    ) -> Iterator[tuple[Key, Listed]]:
+        """The objects of *kind* by DID and name, after *after* or from the first.
+
+        They are read *rows* at a time.
+        """
         position = ("", "") if after is None else (after.did, after.name)
         found = self._database.in_pages(
-            partial(self._page, kind), position, lambda last: (last.did, last.name), limit=_PAGE
+            partial(self._page, kind), position, lambda last: (last.did, last.name), limit=rows
         )
         return ((Key(kind, row.did, row.name), row) for row in found)
 

@@ -7,6 +7,7 @@ from support.accounts import ALICE, BOB, CAROL
 from support.cids import cid_of
 
 from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.catalog import objects as catalog_objects
 from aurora_blobs.catalog import takedowns
 from aurora_blobs.errors import (
     BlobNotFound,
@@ -15,6 +16,7 @@ from aurora_blobs.errors import (
     QuotaExceeded,
     WrongBytes,
 )
+from aurora_blobs.object_api import listing
 from aurora_blobs.object_api.layout import Key, Kind
 from aurora_blobs.object_api.objects import Body, Objects
 from aurora_blobs.object_api.refusals import Refusal
@@ -325,3 +327,20 @@ def test_lost_bytes_are_not_promoted(core, objects):
     objects.put(STAGED, body(DATA))
     objects.copy(STAGED, STORED)
     assert core.read(objects.find(STORED)) == DATA
+
+
+def test_a_list_of_folders_reads_a_row_of_each(core, objects, monkeypatch):
+    for number in range(3):
+        did = f"did:web:a{number}.test"
+        for data in (b"1", b"2", b"3"):
+            objects.put(Key(Kind.STORED, did, cid_of(data)), body(data))
+    read = []
+    page = catalog_objects.page_of_stored
+    monkeypatch.setattr(
+        catalog_objects, "page_of_stored", lambda *given: read.extend(page(*given)) or page(*given)
+    )
+
+    found = listing.result(objects, "pds", {"prefix": "blocks/", "delimiter": "/"})
+
+    assert sum(name == "CommonPrefixes" for name, _ in found) == 3
+    assert len(read) == 3
