@@ -12,8 +12,9 @@ import pytest
 from boto3.s3.transfer import TransferConfig
 from botocore.exceptions import BotoCoreError, ClientError
 from support.accounts import CAROL, blob_path
+from support.certificates import certificate
 from support.cids import cid_of
-from support.nginx import shipped
+from support.nginx import own, shipped
 from support.object_api import BUCKET, object_service, s3_client
 from support.process_watch import forget_peak, peak_bytes
 
@@ -84,6 +85,28 @@ def test_calls_of_the_bucket_itself_arrive(s3):
     assert {found["Key"] for found in listed} == set(keys)
     assert {found["Key"] for found in deleted["Deleted"]} == set(keys)
     assert "Contents" not in s3.list_objects_v2(Bucket=BUCKET)
+
+
+def test_over_https_the_body_comes_as_the_sdk_sends_it_there(tmp_path):
+    socket, pem = tmp_path / "gunicorn.sock", certificate("localhost", tmp_path)
+    nginx = own(
+        tmp_path / "nginx",
+        f"server {{ listen 127.0.0.1:PORT ssl; ssl_certificate {pem}; ssl_certificate_key {pem};"
+        " client_max_body_size 0; location / { proxy_pass http://unix:"
+        f"{socket}; proxy_http_version 1.1; proxy_set_header Host $http_host;"
+        " proxy_request_buffering off; }}",
+    )
+    data = some(12 * 2**20, "https")
+    settings = {"AURORA_BLOBS_BIND": f"unix:{socket}", "AURORA_BLOBS_PROXY_HOPS": "1"}
+    with object_service(tmp_path / "service", **settings), nginx:
+        s3 = s3_client(f"https://localhost:{nginx.port}", verify=str(pem))
+        s3.upload_fileobj(io.BytesIO(data), BUCKET, f"tmp/{CAROL}/large", Config=PARTS)
+        promote(s3, "large", cid_of(data))
+        s3.put_object(Bucket=BUCKET, Key=f"tmp/{CAROL}/small", Body=io.BytesIO(b"small"))
+        sent = s3.get_object(Bucket=BUCKET, Key=f"blocks/{CAROL}/{cid_of(data)}")["Body"].read()
+        small = s3.get_object(Bucket=BUCKET, Key=f"tmp/{CAROL}/small")["Body"].read()
+
+        assert (sent, small) == (data, b"small")
 
 
 @pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])

@@ -45,11 +45,15 @@ def pds_settings(url: str) -> dict[str, str]:
     }
 
 
-def s3_client(url: str, *, secret: str = SECRET, **options: Any) -> Any:
-    """boto3's client for the bucket at *url*, which tries everything once."""
+def s3_client(url: str, *, secret: str = SECRET, verify: str | None = None, **options: Any) -> Any:
+    """boto3's client for the bucket at *url*, which tries everything once.
+
+    *verify* is the path of a certificate that it trusts.
+    """
     return boto3.client(
         "s3",
         endpoint_url=url,
+        verify=verify,
         region_name="eu-west-1",
         aws_access_key_id=KEY_ID,
         aws_secret_access_key=secret,
