@@ -34,12 +34,19 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
-from aurora_blobs.blobs.store_marks import guard_stores
+from aurora_blobs.blobs.store_marks import check_unclaimed, guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import SharedClock, system_clock
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
 from aurora_blobs.database_health import DatabaseHealth
-from aurora_blobs.db import SCHEMA, Database, SqliteDatabase, disk_space, open_database
+from aurora_blobs.db import (
+    SCHEMA,
+    Database,
+    SqliteDatabase,
+    disk_space,
+    is_there,
+    open_database,
+)
 from aurora_blobs.errors import (
     STORE_AWAY,
     DatabaseError,
@@ -58,7 +65,7 @@ from aurora_blobs.records.index import Records
 from aurora_blobs.records.repo_import import RepoImporter
 from aurora_blobs.server.front import Front
 from aurora_blobs.server.slow_clients import SlowClients
-from aurora_blobs.services import Services, mirrored_blobs, open_services
+from aurora_blobs.services import Services, database_place, mirrored_blobs, open_services
 from aurora_blobs.storage import open_backend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
@@ -158,6 +165,8 @@ def check_stores(app: Flask) -> None:
 
 
 def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
+    if makes:
+        _check_unclaimed(config)
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
     with ExitStack() as undo:
         database = _open_database(config, public_links, clock)
@@ -176,6 +185,16 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
             raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
         undo.pop_all()
     return services
+
+
+def _check_unclaimed(config: Config) -> None:
+    url = config.database
+    try:
+        check_unclaimed(open_backend(config), database_place(url), partial(is_there, url))
+    except StoreNotOurs:
+        raise
+    except (OSError, DatabaseError, ServiceBusy) as error:
+        raise _no_database(config, error.__cause__ or error) from error
 
 
 def _thumbnail_rows(config: Config, database: Database) -> Database:

@@ -1,6 +1,7 @@
 """The blob store as a library: one data folder, no server, nothing from the environment."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -9,13 +10,13 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.blobs.deletion import delete_unowned
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
-from aurora_blobs.blobs.store_marks import guard_stores
+from aurora_blobs.blobs.store_marks import check_unclaimed, guard_stores
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, references, takedowns
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.clock import system_clock
 from aurora_blobs.data_folder import DataFolder
-from aurora_blobs.db import SCHEMA, open_database
+from aurora_blobs.db import SCHEMA, is_there, open_database
 from aurora_blobs.errors import StoreNotOurs
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -36,11 +37,11 @@ class BlobStore:
     def __init__(self, path: str | Path, *, rules: UploadRules, durable: bool) -> None:
         folder = DataFolder(Path(path))
         links = PublicLinks(folder.public_links, durable=durable)
-        self._database = open_database(
-            f"sqlite:{folder.database}", durable=durable, before_commit=links.before_commit
-        )
-        self._database.upgrade(SCHEMA.read_text())
+        url = f"sqlite:{folder.database}"
         self._backend = DiskBackend(folder.blobs, durable=durable)
+        check_unclaimed(self._backend, str(folder.database), partial(is_there, url))
+        self._database = open_database(url, durable=durable, before_commit=links.before_commit)
+        self._database.upgrade(SCHEMA.read_text())
         try:
             guard_stores(self._database, self._backend, system_clock)
             self._backend.confirm()

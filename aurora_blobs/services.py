@@ -152,6 +152,11 @@ def services() -> Services:
     return found
 
 
+def database_place(url: str) -> str:
+    """Where the database at *url* is, for the operator: without its password."""
+    return masked(url).removeprefix("sqlite:")
+
+
 def open_services(app: Flask, *, makes: bool = False) -> Services:
     """The services of *app*, opened unless they are. Raises ConfigError, OSError, NoDatabase.
 
@@ -161,7 +166,7 @@ def open_services(app: Flask, *, makes: bool = False) -> Services:
     if "aurora_blobs" not in app.extensions:
         database = app.extensions["aurora_blobs.config"].database
         if not makes and not is_there(database):
-            raise NoDatabase(f"no database at {masked(database).removeprefix('sqlite:')}")
+            raise NoDatabase(f"no database at {database_place(database)}")
         app.extensions["aurora_blobs"] = app.extensions["aurora_blobs.open"](makes=makes)
     found: Services = app.extensions["aurora_blobs"]
     return found

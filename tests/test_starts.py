@@ -222,6 +222,61 @@ def test_nothing_is_called_ready_that_does_not_start(filled, change):
     assert (done.stdout, done.stderr.count("\n")) == ("", 1)
 
 
+COMMANDS = [("flask", "--app", "wsgi", "init-db"), ("aurora_blobs", "run"), SERVER]
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize("command", COMMANDS, ids=["init-db", "run", "gunicorn"])
+def test_no_database_takes_the_place_of_one_that_was_lost(filled, command):
+    (filled / "aurora.sqlite3").rename(filled / "lost")
+    before = sorted(filled.rglob("*"))
+
+    done = started(*command, DATA_DIR=str(filled), BIND=f"unix:{filled}/socket")
+
+    assert done.returncode == 1
+    assert re.fullmatch(
+        f"(aurora_blobs|Error): no database at {filled}/aurora.sqlite3, but the folder "
+        f"{filled}/blobs .* has a {MARK}. If a database was lost, `backup restore .* brings it "
+        "back; .* settings .* stray then\n",
+        done.stderr,
+    )
+    assert (done.stdout, sorted(filled.rglob("*"))) == ("", before)
+
+
+@pytest.mark.sqlite
+def test_a_library_makes_no_database_beside_the_store_of_one_that_was_lost(filled):
+    (filled / "aurora.sqlite3").unlink()
+
+    with pytest.raises(StoreNotOurs, match="backup restore"):
+        open_store(filled)
+
+    assert not (filled / "aurora.sqlite3").exists()
+
+
+@pytest.mark.sqlite
+def test_who_removes_the_mark_begins_anew(filled):
+    (filled / "aurora.sqlite3").unlink()
+    (filled / "blobs" / MARK).unlink()
+
+    made = started("aurora_blobs", "init-db", DATA_DIR=str(filled))
+    checked = started("aurora_blobs", "blobs", "fsck", DATA_DIR=str(filled))
+
+    assert (made.returncode, made.stderr) == (0, "")
+    assert checked.stdout.startswith("stray: ")
+
+
+def test_a_database_is_not_called_ready_whose_store_is_another_one_s(tmp_path):
+    with open_store(tmp_path, durable=False):
+        pass
+    another_s(tmp_path / "blobs")
+
+    done = started("aurora_blobs", "init-db", DATA_DIR=str(tmp_path))
+
+    assert done.returncode == 1
+    assert re.search(r"another database: .* `backup restore .* settings .* --adopt`", done.stderr)
+    assert (done.stdout, done.stderr.count("\n")) == ("", 1)
+
+
 @pytest.mark.parametrize("change", [away, emptied, another_s])
 def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled, change):
     change(filled / "blobs")
@@ -239,7 +294,7 @@ def test_a_command_starts_whatever_the_store_is_and_one_of_them_adopts_it(filled
     assert (listed.returncode, listed.stdout.count("\n")) == (0, 2)  # with its header
     assert (checked.returncode, checked.stdout) == (1, "")
     # What to look at comes first, what may lose something last.
-    assert re.search(r"(?i)look at the .* first\. .* --adopt` .* count as missing", checked.stderr)
+    assert re.search(r"(?i)look at the .* first\. .* --adopt` .* stray .* missing", checked.stderr)
     assert (refused.returncode, refused.stdout) == (1, "")
     assert refused.stderr == (
         f"Error: the folder {filled}/blobs (AURORA_BLOBS_DATA_DIR) has 0 of 1 blobs that were "

@@ -16,7 +16,7 @@ from aurora_blobs.catalog.stores import StoreRow
 from aurora_blobs.config import ConfigError
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
-from aurora_blobs.errors import BlobServiceError, DatabaseError, StoreNotOurs
+from aurora_blobs.errors import STORE_AWAY, BlobServiceError, DatabaseError, StoreNotOurs
 from aurora_blobs.protocol.cid import cid_of_digest, cid_of_name
 from aurora_blobs.storage.base import MARK, BlobBackend, Store
 
@@ -26,10 +26,35 @@ log = logging.getLogger(__name__)
 # twentieth of all blobs lies elsewhere, 128 of them tell that with 99.9 per cent.
 _STARTS = sorted(cid_of_digest(bytes([number]) + bytes(31))[:9] for number in range(0, 256, 2))
 _LOOK = "is it mounted, is it the right one? Look at the mount, the path or the bucket first"
+_RESTORE = "If a database was lost, `backup restore FOLDER` brings it back"
 _ADOPT = (
-    "If it is to be this database's as it is, `blobs fsck --adopt` makes it so: blobs that are not "
-    "there count as missing then"
+    "If it is to be this database's as it is, `blobs fsck --adopt` makes it so: blobs in it that "
+    "the database does not know count as stray then, those it knows and that are not there as "
+    "missing"
 )
+
+
+def check_unclaimed(backend: BlobBackend, place: str, is_there: Callable[[], bool]) -> None:
+    """Make sure that a database may be made at *place*, unless *is_there* says that there is one.
+
+    A new one beside a store that has a mark would take the place of one that was lost. A store that
+    does not answer is no reason against it: it is not believed before its mark was seen.
+
+    Raises StoreNotOurs, whose message is a line for the operator.
+    """
+    if is_there():
+        return
+    for store in backend.stores:
+        mark = None
+        with suppress(*STORE_AWAY):
+            mark = store.read_mark()
+        # Others start too: one of them may have made the database by now, and then the mark.
+        if mark is not None and not is_there():
+            raise StoreNotOurs(
+                f"no database at {place}, but {store.place} is the store of one: it has a {MARK}. "
+                f"{_RESTORE}; else look at the settings of both. To begin anew, remove that file: "
+                "all blobs in the store count as stray then"
+            )
 
 
 def guard_stores(database: Database, backend: BlobBackend, clock: Callable[[], int]) -> None:
@@ -161,8 +186,7 @@ class _Keeper:
             return row.mark
         try:
             return self._claim(store, may_be_new=True)
-        except BlobServiceError as error:
-            log.warning("a store cannot be used: %s", error.message)
+        except BlobServiceError:  # `confirm` says why
             return None
 
     def claim(self, store: Store) -> str:
@@ -280,7 +304,7 @@ def _another_s(store: Store, found: str, expected: str) -> StoreNotOurs:
     whose = f"{found[:8]}…" if found else "that cannot be read"
     return StoreNotOurs(
         f"{store.place} is the store of another database: its {MARK} has the id {whose}, "
-        f"not {expected[:8]}…; look at the settings and the database first. {_ADOPT}"
+        f"not {expected[:8]}…. {_RESTORE}; else look at the settings first. {_ADOPT}"
     )
 
 

@@ -29,7 +29,7 @@ from aurora_blobs.cli.takedowns import takedown
 from aurora_blobs.config import effective, masked
 from aurora_blobs.db import SCHEMA_VERSION, open_database
 from aurora_blobs.maintenance.backup import Backup
-from aurora_blobs.services import current_config, open_services
+from aurora_blobs.services import current_config, open_services, services
 
 backup_option: Callable[[Any], Any] = click.option(
     "--backup", type=FOLDER, help="First copy an older database into this folder, a backup."
@@ -42,6 +42,8 @@ backup_option: Callable[[Any], Any] = click.option(
 def init_db(backup: Path | None) -> None:
     """Create the database, or bring it to the newest schema; does nothing to one that is."""
     make_database(backup)
+    with errors_in_one_line():
+        services().blobs.backend.confirm()
     click.echo(f"{masked(current_config().database)} is ready")
 
 
