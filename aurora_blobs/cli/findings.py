@@ -66,8 +66,12 @@ class Findings:
         return f"{len(wrong)} findings, {repaired} repaired{tail}"
 
 
-def may_lose_many(agreed: bool, as_json: bool) -> Callable[[int, int], bool]:
-    """What a repair asks that is about to count many blobs as missing.
+def may_lose_many(
+    agreed: bool,
+    as_json: bool,
+    what: str = "{} or more of {} blobs would count as missing. Is it the right store?",
+) -> Callable[[int, int], bool]:
+    """What a repair asks that is about to count many blobs as missing, or to do *what*.
 
     *agreed* is the option. Without it a person at a terminal is asked, and nobody else may.
     """
@@ -77,8 +81,7 @@ def may_lose_many(agreed: bool, as_json: bool) -> Callable[[int, int], bool]:
             return True
         if as_json or not sys.stdin.isatty():
             return False
-        question = f"{lost} or more of {total} blobs would count as missing. Is it the right store?"
-        return click.confirm(question, err=True)
+        return click.confirm(what.format(lost, total), err=True)
 
     return ask
 
@@ -110,5 +113,6 @@ lose_many_option: Callable[[Any], Any] = click.option(
     "--yes-lose-many",
     "lose_many",
     is_flag=True,
-    help="Also count many blobs as missing, more than 20 and 5 in 100, without a question.",
+    help="Without a question, count many blobs as missing, more than 20 and 5 in 100, and delete "
+    "strays that are most of the store.",
 )

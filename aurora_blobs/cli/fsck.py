@@ -18,6 +18,12 @@ from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.services import services
 
+_WHY = (
+    "they are most of the store, so a database may have been lost, which `backup restore FOLDER` "
+    "brings back"
+)
+_MOST = f"{{}} of {{}} blobs in the store are strays: {_WHY}. Delete them?"
+
 
 @click.command("fsck")
 @click.option("--repair", is_flag=True, help="Mend what can be mended without losing anything.")
@@ -76,11 +82,18 @@ def fsck(
         )
         if delete:
             strays = [finding.subject for finding in findings.all if finding.kind == "stray"]
-            gone = strays if dry_run else delete_strays(database, backend, strays, clock)
+            verb, tail, gone = "deleted", "", []
+            if dry_run:
+                verb, gone = "would delete", strays
+            elif 2 * len(strays) <= check.seen or may_lose_many(lose_many, as_json, _MOST)(
+                len(strays), check.seen
+            ):
+                gone = delete_strays(database, backend, strays, clock)
+            else:
+                tail = f": {_WHY}; --yes-lose-many deletes them"
             summary["deleted"] = gone
             if not as_json:
-                verb = "would delete" if dry_run else "deleted"
-                click.echo(f"{verb} {len(gone)} of {len(strays)} strays")
+                click.echo(f"{verb} {len(gone)} of {len(strays)} strays{tail}")
         if origin is not None:
             heal = Heal(
                 database,

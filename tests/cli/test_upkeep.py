@@ -91,7 +91,7 @@ def test_a_repair_of_everything_is_told_by_the_status_once(run, services, alice,
     assert statuses == [1, 1, 0]
 
 
-def test_strays_are_listed_before_they_are_removed(run, backend, store):
+def test_strays_are_listed_before_they_are_removed(run, backend, store, cid):
     stray = store(backend, b"nobody's")
 
     named = run("blobs", "fsck", "--delete-strays", "--dry-run", "--json")
@@ -101,6 +101,25 @@ def test_strays_are_listed_before_they_are_removed(run, backend, store):
     gone = run("blobs", "fsck", "--delete-strays")
     assert "deleted 1 of 1 strays" in gone.output
     assert run("blobs", "fsck").exit_code == 0
+
+
+def test_strays_that_are_most_of_a_store_are_not_removed_without_a_question(
+    run, backend, store, cid
+):
+    strays = [store(backend, data) for data in (b"of another", b"database")]
+
+    refused = run("blobs", "fsck", "--delete-strays")
+    refused_in_json = run("blobs", "fsck", "--delete-strays", "--json")
+    kept = [backend.size(stray) for stray in strays]
+    agreed = run("blobs", "fsck", "--delete-strays", "--yes-lose-many")
+
+    assert [done.exit_code for done in (refused, refused_in_json)] == [1, 1]
+    assert "deleted 0 of 2 strays: they are most of the store" in refused.output
+    assert "`backup restore FOLDER`" in refused.output
+    assert json.loads(refused_in_json.output)["deleted"] == []
+    assert kept == [10, 8]
+    assert "deleted 2 of 2 strays" in agreed.output
+    assert [backend.size(name) for name in (*strays, cid)] == [None, None, SIZE]
 
 
 @pytest.fixture
