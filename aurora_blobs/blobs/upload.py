@@ -67,7 +67,8 @@ class Incoming:
     a day, None for the settings' default. With `expected_cid`, other bytes are refused.
     `upstream_type` is the media type that the blob has where it is copied from: it counts in place
     of the one that a record states.
-    `also_write` gets the account's entry, in the transaction that writes it.
+    `also_write` gets the account's entry, in the transaction that writes it. With `writes_alone`
+    that transaction has no keys: it may change a takedown.
     """
 
     stream: Reader
@@ -82,6 +83,7 @@ class Incoming:
     expected_cid: str | None = None
     upstream_type: str | None = None
     also_write: Callable[[Transaction, Entry], None] | None = None
+    writes_alone: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -305,6 +307,8 @@ class Upload:
         return entry
 
     def _keys(self) -> tuple[Key, ...]:
+        if self.incoming.writes_alone:
+            return ()
         return account_key(self.incoming.did), blob_key(self.blob.cid)
 
     def _is_still_stored(self) -> bool:

@@ -101,6 +101,7 @@ class Objects:
             declared_size=body.size,
             expected_cid=expected,
             also_write=partial(self._name, key),
+            writes_alone=key.kind is Kind.QUARANTINED,
         )
         try:
             entry = self._blobs.upload(incoming)

@@ -16,6 +16,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts, blobs, records, references
 from aurora_blobs.db import SCHEMA, no_hook, open_database
+from aurora_blobs.leases import Guarded
 from aurora_blobs.maintenance.collect import Collector
 from aurora_blobs.records.index import Records, Write
 from aurora_blobs.records.repo_import import RepoImporter
@@ -153,14 +154,10 @@ def interrupted(core, meanwhile):
     """
     calls = chain.from_iterable((call, nothing) for call in meanwhile)
 
-    @contextmanager
-    def before_commit(tx):
-        yield
+    def interrupt(tx):
         tx.after_commit.append(next(calls, nothing))
 
-    with closing(
-        open_database(core.database_url, durable=False, before_commit=before_commit)
-    ) as database:
+    with closing(Guarded(open_database(core.database_url, durable=False), interrupt)) as database:
         yield BlobManager(
             core.backend, database, spool=core.spool, rules=UploadRules(), clock=core.clock
         )
