@@ -162,6 +162,26 @@ def test_an_address_in_use_is_left_for_gunicorn_to_retry(odd):
     assert [(done.returncode, done.stderr) for done in checked] == [(0, ""), (0, "")]
 
 
+WITHOUT_BOTO3 = "import sys; sys.modules['boto3'] = None; import aurora_blobs.wsgi"
+
+
+def test_a_store_in_s3_without_its_extra_ends_the_start_with_one_line(tmp_path):
+    settings = {"DATA_DIR": str(tmp_path), "STORAGE": "s3", "S3_BUCKET": "blobs"}
+
+    done = subprocess.run(
+        [sys.executable, "-c", WITHOUT_BOTO3],
+        cwd=ROOT,
+        env={f"AURORA_BLOBS_{name}": text for name, text in settings.items()},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+
+    assert done.returncode == 1
+    assert done.stderr.startswith("aurora_blobs: S3 needs boto3: install the extra s3 of")
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.fixture
 def filled(tmp_path):
     """A data folder with a blob in it."""

@@ -40,7 +40,7 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
     What was derived of blobs that are gone or taken down goes with them.
 
     Safe while the service runs, and more than once at a time. Ends with status 1 where something
-    could not go.
+    could not be done.
     """
     if dry_run and watch:
         raise click.UsageError("--dry-run lists once: it does not go with --watch")
@@ -131,5 +131,5 @@ def _row(step: Collected, as_json: bool) -> dict[str, object]:
 
 def _sentence(dry_run: bool, tally: dict[str, int]) -> str:
     done = "would collect" if dry_run else "collected"
-    failed = f", {tally['failed']} could not go" if tally["failed"] else ""
+    failed = f", {tally['failed']} could not be done" if tally["failed"] else ""
     return f"{done} {tally['blobs']} blobs, {tally['bytes']} bytes{failed}"

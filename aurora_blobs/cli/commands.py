@@ -59,6 +59,11 @@ def _copy_older_database(backup: Backup) -> None:
     with closing(open_database(current_config().database, durable=True)) as database:
         if database.version() not in (None, SCHEMA_VERSION):
             backup.copy_database(database)
+            return
+    click.echo(
+        "no upgrade is due, so nothing was copied; `backup make` copies a database at any time",
+        err=True,
+    )
 
 
 @click.command("config")

@@ -53,7 +53,7 @@ def open_database(
         from aurora_blobs.db.postgresql import PostgresqlDatabase
     except ImportError as error:
         raise ConfigError(
-            f"PostgreSQL needs psycopg: pip install 'aurora_blobs[postgresql]' ({error})"
+            f"PostgreSQL needs psycopg: install the extra postgresql of aurora_blobs ({error})"
         ) from error
     return PostgresqlDatabase(
         url,

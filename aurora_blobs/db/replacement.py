@@ -178,7 +178,8 @@ def _check_version(source: Path, connection: sqlite3.Connection) -> None:
         raise DatabaseRefused(f"{source} does not say which version its schema has")
     if version > SCHEMA_VERSION:
         raise DatabaseRefused(
-            f"{source} has schema version {version}, this program knows up to {SCHEMA_VERSION}"
+            f"{source} has schema version {version}, this program knows up to {SCHEMA_VERSION}: "
+            "restore it by the newer program, or take a backup of before"
         )
 
 

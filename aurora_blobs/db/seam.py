@@ -332,6 +332,8 @@ def known_version(version: int | None, tables: Container[str]) -> int:
         raise ConfigError("the database is none of this program: it does not say its version")
     if version > SCHEMA_VERSION:
         raise ConfigError(
-            f"the database has schema version {version}, this program knows up to {SCHEMA_VERSION}"
+            f"the database has schema version {version}, this program knows up to "
+            f"{SCHEMA_VERSION}: install the newer program that made it so, or put a backup of "
+            "before in its place by `backup restore FOLDER`, on PostgreSQL into an empty database"
         )
     return version

@@ -367,7 +367,7 @@ class Collector:
                     )
                     yield found, left.remove
             except STORE_AWAY as error:
-                reason = "the store was to be asked for uploads that broke off"
+                reason = "the store could not be asked what uploads have left there"
                 yield Collected("unfinished", reason, failure=error.message), lambda: True
 
     def _expired_rows(self, now: int) -> Iterator[_Candidate]:

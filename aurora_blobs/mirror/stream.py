@@ -66,6 +66,6 @@ def _library() -> tuple[Any, type[Exception], Any]:
         from websockets.sync.client import connect
     except ImportError:
         raise MethodNotImplemented(
-            "Following a PDS needs the package websockets: pip install 'aurora_blobs[mirror]'"
+            "Following a PDS needs websockets: install the extra mirror of aurora_blobs"
         ) from None
     return connect, WebSocketException, State

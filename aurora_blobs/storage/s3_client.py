@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import (
     BackendTimeout,
     BackendUnavailable,
@@ -179,8 +180,13 @@ class S3Client:
 
     def _make(self, timeouts: Timeouts) -> Any:
         # Imported here: it costs 0.2 s and 40 MB, which a service that stores on disk must not pay.
-        import boto3
-        from botocore.config import Config
+        try:
+            import boto3
+            from botocore.config import Config
+        except ImportError as error:
+            raise ConfigError(
+                f"S3 needs boto3: install the extra s3 of aurora_blobs ({error})"
+            ) from error
 
         # Signed bytes: some stores check the digest in the signature, some the checksum.
         s3: Any = {"addressing_style": self._addressing_style, "payload_signing_enabled": True}

@@ -75,10 +75,12 @@ class WorkerPool:
 
     def _answer(self, source: BinaryIO, mime_type: str, preset: Preset, form: str) -> bytes:
         if importlib.util.find_spec("PIL") is None:
-            raise MethodNotImplemented("pictures need Pillow: pip install 'aurora_blobs[images]'")
+            raise MethodNotImplemented(
+                "pictures need Pillow: install the extra images of aurora_blobs"
+            )
         if READABLE[mime_type] == "HEIF" and importlib.util.find_spec("pillow_heif") is None:
             raise MethodNotImplemented(
-                "pictures of HEIC need pillow-heif: pip install 'aurora_blobs[heic]'"
+                "pictures of HEIC need pillow-heif: install the extra heic of aurora_blobs"
             )
         asked = {
             "mime_type": mime_type,

@@ -114,7 +114,7 @@ def test_a_failed_removal_exits_with_status_1(run, services, alice, clock):
     result = run()
 
     assert result.exit_code == 1
-    assert result.output.splitlines()[-1] == "collected 0 blobs, 0 bytes, 1 could not go"
+    assert result.output.splitlines()[-1] == "collected 0 blobs, 0 bytes, 1 could not be done"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

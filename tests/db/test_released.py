@@ -204,3 +204,5 @@ def test_an_upgrade_may_keep_the_older_database_in_a_backup(commands, folder, tm
     assert (upgraded.exit_code, again.exit_code) == (0, 0)
     assert schema_of(tmp_path / "kept" / "aurora.sqlite3") == old
     assert not (tmp_path / "kept again").exists()
+    assert "no upgrade is due" not in upgraded.output
+    assert "no upgrade is due, so nothing was copied" in again.output

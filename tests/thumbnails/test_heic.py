@@ -92,4 +92,4 @@ def test_without_pillow_heif_the_answer_says_what_is_missing():
         [sys.executable, "-c", WITHOUT_HEIF], capture_output=True, text=True, check=True
     )
 
-    assert "pip install 'aurora_blobs[heic]'" in run.stdout
+    assert "install the extra heic of aurora_blobs" in run.stdout
