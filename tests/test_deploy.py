@@ -166,9 +166,64 @@ def test_root_s_command_has_the_settings_of_the_unit():
     unit = (DEPLOY / "aurora-blobs.service").read_text()
     command = (DEPLOY / "aurora-blobs.sh").read_text()
 
-    assert re.findall(r"^ +(AURORA_BLOBS_\w+=.*)$", command, re.MULTILINE) == re.findall(
+    assert re.findall(r"^export (AURORA_BLOBS_\w+=.*)$", command, re.MULTILINE) == re.findall(
         r"^Environment=(.*)$", unit, re.MULTILINE
     )
+
+
+URL = "postgresql://aurora:a$b`c@db/aurora?sslmode=verify-full&connect_timeout=5"
+
+
+def root_s_command(folder) -> subprocess.CompletedProcess[str]:
+    """What `env` prints in place of the program, by the settings in the file `env` of *folder*.
+
+    Without the step from root to the service's user.
+    """
+    text = (DEPLOY / "aurora-blobs.sh").read_text()
+    for printed, here in (
+        ('"$(id -u)" = 0', "1 = 0"),
+        ("/etc/aurora-blobs.env", f"{folder}/env"),
+        ("/opt/aurora-blobs/bin/aurora-blobs", "env --null"),
+    ):
+        assert printed in text
+        text = text.replace(printed, here)
+    return subprocess.run(
+        ["sh", "-c", text], capture_output=True, text=True, timeout=60, cwd=folder, env={}
+    )
+
+
+@pytest.mark.parametrize(
+    "line, name, value",
+    [
+        (f"AURORA_BLOBS_DATABASE_URL={URL}", "AURORA_BLOBS_DATABASE_URL", URL),
+        (f"AURORA_BLOBS_DATABASE_URL='{URL}'", "AURORA_BLOBS_DATABASE_URL", URL),
+        ('AURORA_BLOBS_JWT_SECRET="of many words"', "AURORA_BLOBS_JWT_SECRET", "of many words"),
+        ("AURORA_BLOBS_JWT_SECRET=of many words", "AURORA_BLOBS_JWT_SECRET", "of many words"),
+        ("  AURORA_BLOBS_QUOTA=5GB  ", "AURORA_BLOBS_QUOTA", "5GB"),
+        ("AURORA_BLOBS_SIGNUPS=invite\nAURORA_BLOBS_SIGNUPS=open", "AURORA_BLOBS_SIGNUPS", "open"),
+        ("AURORA_BLOBS_ACCEL_REDIRECT=", "AURORA_BLOBS_ACCEL_REDIRECT", ""),
+        ("AURORA_BLOBS_SIGNUPS=$(touch made)", "AURORA_BLOBS_SIGNUPS", "$(touch made)"),
+    ],
+)
+@pytest.mark.parametrize("end", ["\n", ""], ids=["with a last line feed", "without one"])
+def test_root_s_command_reads_settings_as_systemd_does(tmp_path, line, name, value, end):
+    (tmp_path / "env").write_text(f"# of this service\n;\n\n#AURORA_BLOBS_QUOTA=\n{line}{end}")
+
+    done = root_s_command(tmp_path)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    environ = dict(entry.split("=", 1) for entry in done.stdout.split("\0") if entry)
+    assert environ[name] == value
+    assert not (tmp_path / "made").exists()
+    assert {name for name in environ if name.startswith("#")} == set()
+
+
+def test_root_s_command_ends_without_its_settings(tmp_path):
+    ended = root_s_command(tmp_path)
+
+    assert ended.returncode != 0
+    assert ended.stdout == ""
+    assert f"{tmp_path}/env" in ended.stderr
 
 
 def test_a_timer_is_for_each_unit_that_does_one_job():
