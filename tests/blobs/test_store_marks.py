@@ -9,9 +9,14 @@ from support.backends import MemoryBackend
 from support.cids import cid_of
 from support.service_core import ServiceCore
 
-from aurora_blobs.blobs.store_marks import adopt_stores, guard_stores, hand_over_stores
+from aurora_blobs.blobs.store_marks import (
+    adopt_stores,
+    check_unclaimed,
+    guard_stores,
+    hand_over_stores,
+)
 from aurora_blobs.catalog import stores
-from aurora_blobs.errors import StoreNotOurs
+from aurora_blobs.errors import BackendUnavailable, StoreNotOurs
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.pair import PairBackend
 
@@ -189,6 +194,39 @@ def test_another_database_s_store_is_not_taken(core, stranger, held):
     with pytest.raises(StoreNotOurs, match="is the store of another database"):
         backend.confirm()
     assert stranger.backend.read_mark() == before
+
+
+@pytest.mark.parametrize("pair", [False, True], ids=["alone", "as a fallback"])
+def test_a_store_with_a_mark_wants_its_database(stranger, tmp_path, pair):
+    marked = DiskBackend(stranger.backend.root, durable=False)
+    new = DiskBackend(tmp_path / "new", durable=False)
+
+    with pytest.raises(StoreNotOurs, match=r"no database at HERE, .* `backup restore FOLDER`"):
+        check_unclaimed(PairBackend(new, marked) if pair else marked, "HERE", lambda: False)
+
+    assert not new.root.exists()
+
+
+def test_a_store_without_a_mark_wants_no_database(tmp_path):
+    check_unclaimed(DiskBackend(tmp_path / "new", durable=False), "HERE", lambda: False)
+
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_database_that_another_process_makes_meanwhile_is_not_missed(stranger):
+    answers = iter([False, True])
+
+    check_unclaimed(DiskBackend(stranger.backend.root, durable=False), "HERE", answers.__next__)
+
+    assert next(answers, None) is None
+
+
+def test_a_store_that_does_not_answer_is_no_reason_against_a_database(tmp_path):
+    class Away(DiskBackend):
+        def read_mark_bytes(self):
+            raise BackendUnavailable("the store is away")
+
+    check_unclaimed(Away(tmp_path, durable=False), "HERE", lambda: False)
 
 
 adopt = partial(adopt_stores, may_lack=lambda lack: True)
