@@ -256,7 +256,7 @@ def test_no_database_takes_the_place_of_one_that_was_lost(filled, command):
     assert done.returncode == 1
     assert re.fullmatch(
         f"(aurora_blobs|Error): no database at {filled}/aurora.sqlite3, but the folder "
-        f"{filled}/blobs .* has a {MARK}. If a database was lost, `backup restore .* brings it "
+        f"{filled}/blobs .* carries {MARK}. If a database was lost, `backup restore .* brings it "
         "back; .* settings .* stray then\n",
         done.stderr,
     )

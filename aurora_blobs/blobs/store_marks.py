@@ -51,9 +51,9 @@ def check_unclaimed(backend: BlobBackend, place: str, is_there: Callable[[], boo
         # Others start too: one of them may have made the database by now, and then the mark.
         if mark is not None and not is_there():
             raise StoreNotOurs(
-                f"no database at {place}, but {store.place} is the store of one: it has a {MARK}. "
-                f"{_RESTORE}; else look at the settings of both. To begin anew, remove that file: "
-                "all blobs in the store count as stray then"
+                f"no database at {place}, but {store.place} is the store of one: it carries "
+                f"{MARK}. {_RESTORE}; else look at the settings of both. To begin anew, remove "
+                "that file: all blobs in the store count as stray then"
             )
 
 

@@ -20,6 +20,7 @@ from support.services import close, services_of
 from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
+from aurora_blobs import open_store
 from aurora_blobs.app import create_app, create_command_app
 from aurora_blobs.clock import SharedClock
 from aurora_blobs.config import Config, ConfigError
@@ -27,12 +28,13 @@ from aurora_blobs.db import (
     SCHEMA_VERSION,
     account_key,
     blob_key,
+    is_there,
     open_database,
     postgresql,
     row_key,
     seam,
 )
-from aurora_blobs.errors import DatabaseError, ServiceBusy
+from aurora_blobs.errors import DatabaseError, ServiceBusy, StoreNotOurs
 
 pytestmark = pytest.mark.postgresql
 
@@ -457,6 +459,23 @@ def test_a_command_that_only_looks_makes_no_table_and_no_folder(url, tmp_path):
     assert made.exit_code == 0
     assert made.output.endswith("is ready\n")
     assert "geheim" not in looked.output + made.output
+
+
+def test_no_tables_are_made_beside_the_store_of_another_database(url, tmp_path):
+    with open_store(tmp_path, durable=False):
+        pass
+    settings = {
+        "AURORA_BLOBS_DATABASE_URL": f"{url}&password=geheim",
+        "AURORA_BLOBS_JWT_SECRET": "a secret of all processes",
+        "AURORA_BLOBS_DATA_DIR": str(tmp_path),
+    }
+
+    with pytest.raises(StoreNotOurs) as refusal:
+        create_app(Config.from_environ(settings))
+
+    assert refusal.value.message.startswith("no database at postgresql:///")
+    assert "geheim" not in refusal.value.message
+    assert not is_there(url)
 
 
 def test_a_server_that_is_away_ends_the_start_with_one_line(tmp_path):
