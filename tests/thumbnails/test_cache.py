@@ -206,7 +206,7 @@ def test_without_pillow_the_answer_says_so(service, monkeypatch):
     response = service.get(cid)
 
     assert (response.status_code, response.json["error"]) == (501, "MethodNotImplemented")
-    assert "aurora_blobs[images]" in response.json["message"]
+    assert "the extra images" in response.json["message"]
 
 
 def test_a_temporary_blob_is_its_owners_alone(service):
