@@ -20,7 +20,6 @@ from aurora_blobs.errors import (
     ServiceBusy,
 )
 from aurora_blobs.rate_limits import RateLimitState
-from aurora_blobs.server import bodies
 from aurora_blobs.services import services
 
 log = logging.getLogger("aurora_blobs")
@@ -53,11 +52,6 @@ def show_rate_limit(state: RateLimitState | None) -> None:
     """Tell the client the state of a limit; None is no limit."""
     if state is not None:
         g.headers.extend(state.headers())
-
-
-def announces_body() -> bool:
-    """Whether the request's headers announce a body."""
-    return bodies.announces_body(request.environ)
 
 
 def error_response(error: BlobServiceError) -> Response:

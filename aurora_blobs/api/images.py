@@ -4,8 +4,8 @@ from flask import Blueprint, Response, g, request
 from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.api.ranges import is_listed, parse_accept
-from aurora_blobs.api.serving import PUBLIC, SMALL, unknown_is_said, visible_blob
-from aurora_blobs.errors import InvalidRequest
+from aurora_blobs.api.serving import PUBLIC, SMALL, say_if_unknown, visible_blob
+from aurora_blobs.errors import BlobNotFound, InvalidRequest, RepoNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
@@ -24,8 +24,11 @@ def image(preset: str, did: str, picture: str) -> Response:
     if preset not in sizes:
         raise InvalidRequest(f"there is no preset {shown(preset)}: there are {', '.join(sizes)}")
     cid, form = _parse_path(did, picture)
-    with unknown_is_said(did, cid):
+    try:
         entry, public = visible_blob(did, cid)
+    except (BlobNotFound, RepoNotFound) as error:
+        say_if_unknown(error, did, cid)
+        raise
     if entry.mime_type not in READABLE:
         raise InvalidRequest(f"the blob is not a picture: {shown(entry.mime_type)}")
     chosen = form or _negotiated_format(entry.mime_type)

@@ -1,8 +1,6 @@
 """A blob's bytes as an HTTP answer: the whole blob, a part of it, or 304."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from urllib.parse import urlsplit
@@ -13,12 +11,13 @@ from werkzeug.wsgi import wrap_file
 from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.ranges import content_range, is_listed, wanted_part
 from aurora_blobs.auth import Administrator, Person
+from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import BlobNotFound, PreconditionFailed, RepoNotFound
 from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.protocol.syntax import stated_mime_type
-from aurora_blobs.services import services
+from aurora_blobs.services import Services, services
 
 PUBLIC = "public, max-age=300, must-revalidate"  # a takedown reaches caches within 5 minutes
 # What a mirror says with its error where it has nothing against a blob: deploy/mirror.conf then has
@@ -32,15 +31,10 @@ _BLOCK = 256 * 1024  # bytes per read from a store on the network, where sendfil
 Part = tuple[int, int]  # the bytes [start, stop)
 
 
-@contextmanager
-def unknown_is_said(did: str, cid: str) -> Iterator[None]:
-    """An error of the block says `UNKNOWN_HERE` where that is so."""
-    try:
-        yield
-    except (BlobNotFound, RepoNotFound) as error:
-        if services().config.mirror == "pds" and services().blobs.is_unknown(did, cid):
-            error.headers = UNKNOWN_HERE
-        raise
+def say_if_unknown(error: BlobNotFound | RepoNotFound, did: str, cid: str) -> None:
+    """Have *error*, about a blob, say `UNKNOWN_HERE` where that is so."""
+    if services().config.mirror == "pds" and services().blobs.is_unknown(did, cid):
+        error.headers = UNKNOWN_HERE
 
 
 def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
@@ -49,16 +43,16 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
     A mirror of the network fetches it first, if it has to. Raises as `BlobManager.describe` and
     `Network.fetch`.
     """
-    requester = optional_requester()
+    requester, parts = optional_requester(), services()
     describe = partial(
-        services().blobs.describe,
+        parts.blobs.describe,
         did,
         cid,
         viewer=requester.did if isinstance(requester, Person) else None,
         admin=isinstance(requester, Administrator),
         look_again=True,
     )
-    network = services().network
+    network = parts.network
     try:
         entry = describe()
         if network is not None:
@@ -85,7 +79,7 @@ def blob_response(
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
-    environ = request.environ
+    environ, parts = request.environ, services()
     etag = etag or f'"{entry.cid}"'
     if "HTTP_IF_MATCH" in environ and not is_listed(environ["HTTP_IF_MATCH"], etag):
         raise PreconditionFailed()
@@ -96,29 +90,29 @@ def blob_response(
     }
     if public:
         headers["Cache-Control"] = PUBLIC
-    if is_listed(environ.get("HTTP_IF_NONE_MATCH", ""), etag):
+    if "HTTP_IF_NONE_MATCH" in environ and is_listed(environ["HTTP_IF_NONE_MATCH"], etag):
         return Response(status=304, headers=headers, mimetype=entry.mime_type)
-    name = shown_cid(entry.cid, services().config.cid_format)
-    headers["Content-Type"] = services().blobs.content_type(entry)
+    name = shown_cid(entry.cid, parts.config.cid_format)
+    headers["Content-Type"] = parts.blobs.content_type(entry)
     headers["Content-Disposition"] = f'attachment; filename="{name}"'
     part = None
     if request.method == "GET":
         if_range = environ.get("HTTP_IF_RANGE")
         part = wanted_part(environ.get("HTTP_RANGE"), size=entry.size, etag=etag, if_range=if_range)
-    response = _response_of_nginx(entry, headers, part, public=public)
+    response = _response_of_nginx(parts, entry, headers, part, public=public)
     if response is None:
         headers["Accept-Ranges"] = "bytes"
-        response = _response_of_store(entry, headers, part, may_redirect=may_redirect)
+        response = _response_of_store(parts, entry, headers, part, may_redirect=may_redirect)
     if response is None:
-        response = _response_with_bytes(entry, headers, part)
+        response = _response_with_bytes(parts.blobs, entry, headers, part)
     return response
 
 
 def _response_of_nginx(
-    entry: Entry, headers: dict[str, str], part: Part | None, *, public: bool
+    parts: Services, entry: Entry, headers: dict[str, str], part: Part | None, *, public: bool
 ) -> Response | None:
     """The answer that makes nginx send the file; None if the settings or the store have none."""
-    config, blobs = services().config, services().blobs
+    config, blobs = parts.config, parts.blobs
     if config.accel_redirect is None:
         return None
     path = blobs.backend.path(entry.name)
@@ -127,7 +121,7 @@ def _response_of_nginx(
     blobs.check_stored(entry)
     # nginx finds links by the CID in its atproto form.
     if public and config.may_link and config.cid_format == "atproto":
-        services().public_links.add(
+        parts.public_links.add(
             entry.did,
             entry.cid,
             entry.mime_type,
@@ -151,31 +145,31 @@ def _nginx_agrees(part: Part | None) -> bool:
 
 
 def _response_of_store(
-    entry: Entry, headers: dict[str, str], part: Part | None, *, may_redirect: bool
+    parts: Services, entry: Entry, headers: dict[str, str], part: Part | None, *, may_redirect: bool
 ) -> Response | None:
     """The answer that makes the store send the bytes, through nginx or by a redirect.
 
     None if the settings or the store have no such way.
     """
-    config = services().config
+    config = parts.config
     goes_elsewhere = config.s3_redirect is not None and may_redirect
     if (config.accel_redirect is None and not goes_elsewhere) or request.method != "GET":
         return None
     if part is None and "HTTP_RANGE" in request.environ:
         return None  # we ignore this Range; the store would obey it
-    link = services().blobs.backend.url(
+    link = parts.blobs.backend.url(
         entry.name,
         content_type=headers["Content-Type"],
         disposition=headers["Content-Disposition"],
     )
     if link is None:
         return None
-    services().blobs.check_stored(entry)
+    parts.blobs.check_stored(entry)
     if config.accel_redirect is not None:
         # nginx knows the store's address and sends it this path and query.
-        parts = urlsplit(link)
+        split = urlsplit(link)
         headers["X-Accel-Redirect"] = (
-            f"{config.accel_redirect.rstrip('/')}{parts.path}?{parts.query}"
+            f"{config.accel_redirect.rstrip('/')}{split.path}?{split.query}"
         )
         return Response(headers=headers)
     # The link is valid for minutes, and the headers about the blob are not about this answer.
@@ -187,24 +181,25 @@ def _response_of_store(
     return response
 
 
-def _response_with_bytes(entry: Entry, headers: dict[str, str], part: Part | None) -> Response:
+def _response_with_bytes(
+    blobs: BlobManager, entry: Entry, headers: dict[str, str], part: Part | None
+) -> Response:
     start, stop = (0, entry.size) if part is None else part
     if part is not None:
         headers["Content-Range"] = content_range(start, stop, entry.size)
     headers["Content-Length"] = str(stop - start)
-    blobs = services().blobs
     is_get = request.method == "GET"
     if blobs.backend.stat_is_cheap or not is_get:
         blobs.check_stored(entry)
     response = Response(status=200 if part is None else 206, headers=headers)
     if is_get:
-        _attach(response, entry, start, stop)
+        _attach(response, blobs, entry, start, stop)
     return response
 
 
-def _attach(response: Response, entry: Entry, start: int, stop: int) -> None:
+def _attach(response: Response, blobs: BlobManager, entry: Entry, start: int, stop: int) -> None:
     # Opened last: nothing between here and the server's close of the file may fail.
-    file = services().blobs.open(entry, start, stop)
+    file = blobs.open(entry, start, stop)
     response.direct_passthrough = True
     if stop - start <= SMALL:
         with file:

@@ -6,9 +6,10 @@ from flask import Blueprint, Response
 
 from aurora_blobs.api.callers import optional_requester
 from aurora_blobs.api.serializers import bare_cid
-from aurora_blobs.api.serving import blob_response, unknown_is_said, visible_blob
+from aurora_blobs.api.serving import blob_response, say_if_unknown, visible_blob
 from aurora_blobs.api.xrpc import query
 from aurora_blobs.auth import Administrator, Person
+from aurora_blobs.errors import BlobNotFound, RepoNotFound
 from aurora_blobs.protocol.cid import parse_cid, shown_cid
 from aurora_blobs.protocol.lexicon_params import limit, optional, required
 from aurora_blobs.protocol.syntax import parse_did, parse_tid
@@ -22,9 +23,12 @@ _DID = required(parse_did)
 @query(bp, "com.atproto.sync.getBlob", did=_DID, cid=required(parse_cid))
 def get_blob(did: str, cid: str) -> Response:
     """The bytes of a blob that is public, or the caller's own."""
-    with unknown_is_said(did, cid):
+    try:
         entry, public = visible_blob(did, cid)
         return blob_response(entry, public=public)
+    except (BlobNotFound, RepoNotFound) as error:
+        say_if_unknown(error, did, cid)
+        raise
 
 
 @query(

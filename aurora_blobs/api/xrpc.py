@@ -10,17 +10,17 @@ from urllib.parse import unquote_to_bytes
 
 from flask import Blueprint, g, request
 
-from aurora_blobs.api.envelope import announces_body
 from aurora_blobs.errors import BlobTooLarge, InvalidRequest
 from aurora_blobs.intake.body import BodyReader
 from aurora_blobs.intake.decoding import decoded, parse_encodings
 from aurora_blobs.protocol.lexicon_params import Param, from_json, from_query
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.strict_json import parse_json
+from aurora_blobs.server.bodies import announces_body
 
 MAX_JSON_BYTES = 1_000_000  # as on the reference PDS
-# An escaped NUL, and what is not ASCII, escaped or as it stands.
-_UNUSUAL = re.compile(r"%(?:00|[89a-fA-F][0-9a-fA-F])|[^\x01-\x7f]")
+# An escaped NUL, and what is escaped and not ASCII.
+_UNUSUAL = re.compile(r"%(?:00|[89a-fA-F][0-9a-fA-F])")
 # All of them, so that a wrong verb is refused in the words of the reference PDS.
 _VERBS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "TRACE"]
 View = Callable[..., Any]
@@ -64,7 +64,8 @@ def _route(
 ) -> Callable[[View], View]:
     def decorate(view: View) -> View:
         def answer() -> Any:
-            _check_verb(verbs)
+            if request.method not in verbs:
+                raise _wrong_verb(verbs)
             g.nsid = nsid
             arguments = _parse_query(nsid, params) if params else {}
             if verbs[0] == "GET" and _has_body():
@@ -83,13 +84,10 @@ def _route(
     return decorate
 
 
-def _check_verb(verbs: tuple[str, ...]) -> None:
-    verb = request.method
-    if verb in verbs:
-        return
-    if verb in ("GET", "HEAD", "POST"):
-        raise InvalidRequest(f"Incorrect HTTP method ({verb}) expected {verbs[0]}")
-    raise InvalidRequest("XRPC requests only supports GET and POST")
+def _wrong_verb(verbs: tuple[str, ...]) -> InvalidRequest:
+    if request.method in ("GET", "HEAD", "POST"):
+        return InvalidRequest(f"Incorrect HTTP method ({request.method}) expected {verbs[0]}")
+    return InvalidRequest("XRPC requests only supports GET and POST")
 
 
 def _parse_query(nsid: str, params: dict[str, Param]) -> dict[str, Any]:
@@ -102,7 +100,7 @@ def _parse_query(nsid: str, params: dict[str, Param]) -> dict[str, Any]:
 
 def _check_characters(query: str) -> None:
     """Raise InvalidRequest unless *query*, as it was sent, is UTF-8 without U+0000."""
-    if _UNUSUAL.search(query) is None:
+    if query.isascii() and "\0" not in query and _UNUSUAL.search(query) is None:
         return
     data = unquote_to_bytes(query.encode("latin-1"))
     if b"\0" in data:
@@ -114,7 +112,7 @@ def _check_characters(query: str) -> None:
 
 
 def _has_body() -> bool:
-    if not announces_body():
+    if not announces_body(request.environ):
         return False
     # A chunked body may be empty.
     return bool(request.content_length) or _first_byte() != b""

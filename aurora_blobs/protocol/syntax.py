@@ -7,6 +7,7 @@ of the reference PDS.
 import re
 import secrets
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NoReturn
 
 from aurora_blobs.protocol.quoting import shown_json
@@ -150,9 +151,14 @@ def stated_mime_type(text: str | None) -> str | None:
 
     A record is written elsewhere, and what it states becomes the header of an answer.
     """
-    if text is None or len(text) > MAX_MIME_TYPE or not _BARE_MIME_TYPE.fullmatch(text):
+    if text is None or len(text) > MAX_MIME_TYPE or not _is_bare_mime_type(text):
         return None
     return text
+
+
+@lru_cache(256)  # blobs are of few types, and each answer asks
+def _is_bare_mime_type(text: str) -> bool:
+    return _BARE_MIME_TYPE.fullmatch(text) is not None
 
 
 def _tid_value(tid: str) -> int:
