@@ -67,6 +67,7 @@ from aurora_blobs.server.front import Front
 from aurora_blobs.server.slow_clients import SlowClients
 from aurora_blobs.services import Services, database_place, mirrored_blobs, open_services
 from aurora_blobs.storage import open_backend
+from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
@@ -165,8 +166,9 @@ def check_stores(app: Flask) -> None:
 
 
 def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
+    backend = open_backend(config)
     if makes:
-        _check_unclaimed(config)
+        _check_unclaimed(config, backend)
     public_links = PublicLinks(config.data_folder.public_links, durable=config.durability == "full")
     with ExitStack() as undo:
         database = _open_database(config, public_links, clock)
@@ -175,7 +177,7 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
         if clock is system_clock and is_postgresql(config.database):
             clock = SharedClock(database.one_shot().now)
         try:
-            services = _assemble(config, clock, database, public_links)
+            services = _assemble(config, clock, database, backend, public_links)
             database.space.prepare()
             services.blobs.recover_or_leave()
             public_links.purge()
@@ -187,10 +189,10 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
     return services
 
 
-def _check_unclaimed(config: Config) -> None:
+def _check_unclaimed(config: Config, backend: BlobBackend) -> None:
     url = config.database
     try:
-        check_unclaimed(open_backend(config), database_place(url), partial(is_there, url))
+        check_unclaimed(backend, database_place(url), partial(is_there, url))
     except StoreNotOurs:
         raise
     except (OSError, DatabaseError, ServiceBusy) as error:
@@ -244,10 +246,13 @@ def _no_database(config: Config, error: BaseException) -> ConfigError:
 
 
 def _assemble(
-    config: Config, clock: Callable[[], int], database: Database, public_links: PublicLinks
+    config: Config,
+    clock: Callable[[], int],
+    database: Database,
+    backend: BlobBackend,
+    public_links: PublicLinks,
 ) -> Services:
     spool = config.data_folder.spool
-    backend = open_backend(config)
     guard_stores(database, backend, clock)
     blobs = BlobManager(
         backend,
