@@ -22,7 +22,7 @@ from aurora_blobs.maintenance.blob_import import (
 )
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.services import current_config, open_services, services
-from aurora_blobs.storage import open_bucket
+from aurora_blobs.storage import bucket_at
 
 
 @click.command("import")
@@ -137,9 +137,9 @@ def _take_over(origin: str, *, dry_run: bool, deletes: bool, as_json: bool) -> N
 
 
 def _found(origin: str, read: Read[Place]) -> Iterator[Found[Place]]:
-    if origin.startswith("s3://"):
-        bucket, _, prefix = origin.removeprefix("s3://").partition("/")
-        return in_bucket(open_bucket(current_config(), bucket), prefix, read)
+    bucket = bucket_at(current_config(), origin)
+    if bucket is not None:
+        return in_bucket(*bucket, read)
     if not Path(origin).is_dir():
         raise click.ClickException(f"{origin}: no such folder")
     return in_folder(Path(origin), read)

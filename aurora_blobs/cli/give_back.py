@@ -14,7 +14,7 @@ from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.give_back import Folder, GiveBack, NotGiven, Objects, Target, Uploads
 from aurora_blobs.services import current_config, services
-from aurora_blobs.storage import open_bucket
+from aurora_blobs.storage import bucket_at
 
 
 @click.command("give-back")
@@ -65,9 +65,9 @@ def _lacking(entry: Entry) -> dict[str, Any]:
 
 
 def _target(target: str, did: str | None, token: str | None) -> Target:
-    if target.startswith("s3://"):
-        bucket, _, prefix = target.removeprefix("s3://").partition("/")
-        return Objects(open_bucket(current_config(), bucket), prefix)
+    bucket = bucket_at(current_config(), target)
+    if bucket is not None:
+        return Objects(*bucket)
     if urlsplit(target).scheme in ("http", "https"):
         if did is None:
             raise click.UsageError("--to a PDS goes with --did: its owner uploads")

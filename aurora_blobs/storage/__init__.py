@@ -44,3 +44,14 @@ def open_bucket(config: Config, name: str) -> Bucket:
         addressing_style=config.s3_addressing_style,
     )
     return Bucket(name, client)
+
+
+def bucket_at(config: Config, url: str) -> tuple[Bucket, str] | None:
+    """The bucket and the prefix that *url*, ``s3://bucket/prefix``, names in the store of *config*.
+
+    None if *url* is none of that form.
+    """
+    if not url.startswith("s3://"):
+        return None
+    name, _, prefix = url.removeprefix("s3://").partition("/")
+    return open_bucket(config, name), prefix
