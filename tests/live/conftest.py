@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 from support.faulty_link import FaultyLink
+from support.followed_pds import Upstream, following
 from support.nginx import shipped
 from support.project import ROOT
+from support.reference_pds import ReferencePds
 from support.s3_access import BUCKET, KEYS
 from support.s3_stores import running_store
 
@@ -79,3 +81,21 @@ def nginx(tmp_path, service):
     blobs = service.folder / "data" / "blobs"
     with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
         yield nginx
+
+
+@pytest.fixture
+def pds(tmp_path):
+    """A reference PDS that is followed."""
+    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
+        yield pds
+
+
+@pytest.fixture
+def upstream(pds):
+    return Upstream(pds)
+
+
+@pytest.fixture
+def mirror(pds, tmp_path):
+    with following(pds, tmp_path) as mirror:
+        yield mirror

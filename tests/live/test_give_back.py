@@ -19,23 +19,6 @@ PHOTOS = [os.urandom(1000 * (number + 1)) for number in range(5)]
 
 
 @pytest.fixture
-def pds(tmp_path):
-    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
-        yield pds
-
-
-@pytest.fixture
-def upstream(pds):
-    return Upstream(pds)
-
-
-@pytest.fixture
-def mirror(pds, tmp_path):
-    with following(pds, tmp_path) as mirror:
-        yield mirror
-
-
-@pytest.fixture
 def alice(upstream, mirror):
     """Has published the photos, which are here."""
     alice = Member(upstream, "alice.test")

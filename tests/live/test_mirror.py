@@ -15,23 +15,6 @@ from support.reference_pds import ReferencePds
 pytestmark = pytest.mark.live
 
 
-@pytest.fixture
-def pds(tmp_path):
-    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
-        yield pds
-
-
-@pytest.fixture
-def upstream(pds):
-    return Upstream(pds)
-
-
-@pytest.fixture
-def mirror(pds, tmp_path):
-    with following(pds, tmp_path) as mirror:
-        yield mirror
-
-
 def is_same(mirror, upstream, members):
     return all(
         lists(mirror.service, one.did) == lists(upstream, one.did) for one in members
