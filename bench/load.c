@@ -323,6 +323,7 @@ int main(int argc, char **argv)
         {"target", 1, 0, 't'}, {"connections", 1, 0, 'c'}, {"seconds", 1, 0, 's'}, {"least", 1, 0, 'l'},
         {"header", 1, 0, 'h'}, {"upload", 1, 0, 'u'}, {"size", 1, 0, 'b'}, {"same", 0, 0, 'e'},
         {"get", 1, 0, 'g'}, {0, 0, 0, 0}};
+    signal(SIGPIPE, SIG_IGN);  /* a server that closes in the middle of a body: sendfile has no flag for it */
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
         size_t used = strlen(headers);
         switch (option) {

@@ -199,7 +199,11 @@ def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
     environ = {
         key: value for key, value in os.environ.items() if not key.startswith("AURORA_BLOBS_")
     }
-    own = {"DATA_DIR": str(folder), "MAX_BLOB_SIZE": str(LARGEST)} | settings
+    own = {
+        "DATA_DIR": str(folder),
+        "MAX_BLOB_SIZE": str(LARGEST),
+        "UPLOADS_AT_ONCE_PER_ACCOUNT": "0",  # one account is all clients
+    } | settings
     return environ | {f"AURORA_BLOBS_{setting}": value for setting, value in own.items()}
 
 
