@@ -96,7 +96,7 @@ class Fetcher:
             except Empty:
                 continue
             with self._places:
-                is_done = self._try(wanted, stop)
+                is_done = not self._source.is_resting and self._try(wanted, stop)
             with self._changed:
                 key = (wanted.did, wanted.cid)
                 if is_done:

@@ -283,6 +283,7 @@ def test_a_pds_that_asks_for_a_pause_gets_it(pds, followed):
 
     def busy(handler):
         asked.append(time.monotonic())
+        time.sleep(0.3)  # long enough for the next ones to be waiting behind these
         send(handler, {"error": "RateLimitExceeded"}, 429, **{"Retry-After": "2"})
 
     pds.answers["com.atproto.sync.getBlob"] = busy
