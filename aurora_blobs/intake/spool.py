@@ -48,7 +48,7 @@ class _File:
         self.path = path
         self._space = space
         self._early_writeback = early_writeback
-        self._written = self._written_back = 0
+        self._allocated = self._written = self._written_back = 0
         with disk_errors():
             while True:
                 self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
@@ -61,10 +61,12 @@ class _File:
         self._space.require()
         with disk_errors():
             os.posix_fallocate(self._fd, 0, size)
+        self._allocated = size
 
     def write(self, data: bytes) -> None:
-        # Each time: a body may arrive for hours, and the reserve be given up meanwhile.
-        self._space.require()
+        if self._written + len(data) > self._allocated:
+            # Each time: a body may arrive for hours, and the reserve be given up meanwhile.
+            self._space.require()
         with disk_errors():
             view = memoryview(data)
             while view:
