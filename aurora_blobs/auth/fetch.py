@@ -8,12 +8,13 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
+from aurora_blobs.auth.connections import Connection, Connections, Origin
 from aurora_blobs.auth.resolver import Resolver
 
 # For a whole request, the name's look-up included. A guess: PLC answers in a tenth of it.
@@ -77,11 +78,13 @@ def fetch(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     resolver: Resolver = SHARED_RESOLVER,
+    connections: Connections | None = None,
     timeout_seconds: float = TIMEOUT_SECONDS,
 ) -> bytes:
     """The body of the answer to a GET of *url*, or to a POST of *body*. No redirect is followed.
 
-    *allowed* as in `opened`. It all ends after *timeout_seconds*. Raises FetchFailed.
+    *allowed* and *connections* as in `opened`. It all ends after *timeout_seconds*. Raises
+    FetchFailed.
     """
     with opened(
         url,
@@ -89,6 +92,7 @@ def fetch(
         body=body,
         headers=headers,
         resolver=resolver,
+        connections=connections,
         timeout_seconds=timeout_seconds,
         max_received=_MAX_RECEIVED,
     ) as answer:
@@ -111,11 +115,13 @@ def opened(
     body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     resolver: Resolver = SHARED_RESOLVER,
+    connections: Connections | None = None,
 ) -> Iterator[http.client.HTTPResponse]:
     """The answer to a GET of *url*, or to a POST of *body*, whatever its status.
 
     *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
-    operator configured. Up to *redirects* are followed, over https to public addresses alone.
+    operator configured. Up to *redirects* are followed, over https to public addresses alone. A GET
+    goes over one of *connections*, where one fits, and leaves its own there.
 
     It all ends after *timeout_seconds*, after *silence_seconds* without a byte or a connection, and
     when after *slow_seconds* it comes slower than at the slowest that is borne.
@@ -128,10 +134,10 @@ def opened(
     limits = _Limits(now + timeout_seconds, silence_seconds, max_received, now + slow_seconds)
     while True:
         try:
-            connected, answer = _asked(url, allowed, body, headers, resolver, limits)
+            connection, answer = _asked(url, allowed, body, headers, resolver, limits, connections)
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise FetchFailed(f"{url}: {error}") from error
-        with connected, answer:
+        with _used(connection, answer, connections):
             target = answer.headers.get("Location")
             if answer.status not in _REDIRECTS or target is None or not redirects:
                 yield answer
@@ -149,6 +155,7 @@ def opened_body(
     silence_seconds: float | None = None,
     redirects: int = 0,
     resolver: Resolver = SHARED_RESOLVER,
+    connections: Connections | None = None,
 ) -> AbstractContextManager[http.client.HTTPResponse]:
     """`opened` for a GET of *url*, with a body of up to *max_bytes*.
 
@@ -165,6 +172,7 @@ def opened_body(
         redirects=redirects,
         headers={"Accept": "*/*"},
         resolver=resolver,
+        connections=connections,
     )
 
 
@@ -251,6 +259,23 @@ class _TimedReader(io.RawIOBase):
         return size
 
 
+@contextmanager
+def _used(
+    connection: Connection, answer: http.client.HTTPResponse, connections: Connections | None
+) -> Iterator[None]:
+    """Close *answer* after the block, and its connection unless another request may have it."""
+    try:
+        yield
+    finally:
+        # Where the answer has an end of its own, and was read up to it.
+        is_over = answer.isclosed() and not answer.will_close
+        answer.close()
+        if is_over and connections is not None:
+            connections.give(connection)
+        else:
+            connection.socket.close()
+
+
 def _asked(
     url: str,
     allowed: Callable[[str], bool] | None,
@@ -258,29 +283,48 @@ def _asked(
     headers: Mapping[str, str] | None,
     resolver: Resolver,
     limits: _Limits,
-) -> tuple[socket.socket, http.client.HTTPResponse]:
+    connections: Connections | None,
+) -> tuple[Connection, http.client.HTTPResponse]:
     """The answer to one request, and its connection, both open."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
         raise ValueError("not an http:// or https:// URL")
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = parts.hostname or ""
-    addresses = resolver.addresses(host, port, limits.deadline)
-    connected = _connected(addresses, host if parts.scheme == "https" else None, allowed, limits)
+    origin = Origin(parts.scheme, parts.hostname or "", port)
+    sent = {
+        "Host": parts.netloc.rpartition("@")[2],
+        "Accept": "application/json",
+        "Accept-Encoding": "identity",
+    } | dict(headers or {})
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    if connections is None or body is not None:
+        sent["Connection"] = "close"
+    else:
+        kept = connections.take(origin, allowed)
+        if kept is not None:
+            # The server may close it just now. Whoever asks for something may ask twice.
+            with suppress(ConnectionError, ssl.SSLError):
+                return kept, _answered(kept, target, None, sent, limits)
+    addresses = resolver.addresses(origin.host, port, limits.deadline)
+    connection = _connected(addresses, origin, allowed, limits)
+    return connection, _answered(connection, target, body, sent, limits)
+
+
+def _answered(
+    connection: Connection,
+    target: str,
+    body: bytes | None,
+    headers: Mapping[str, str],
+    limits: _Limits,
+) -> http.client.HTTPResponse:
+    """The answer, which begins here; without one *connection* is closed."""
+    client = http.client.HTTPConnection(connection.origin.host, connection.origin.port)
+    client.sock = cast(socket.socket, _Timed(connection.socket, limits))
     try:
-        client = http.client.HTTPConnection(host, port)
-        client.sock = cast(socket.socket, _Timed(connected, limits))
-        sent = {
-            "Host": parts.netloc.rpartition("@")[2],
-            "Accept": "application/json",
-            "Accept-Encoding": "identity",
-            "Connection": "close",
-        }
-        target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-        client.request("GET" if body is None else "POST", target, body, sent | dict(headers or {}))
-        return connected, client.getresponse()
+        client.request("GET" if body is None else "POST", target, body, headers)
+        return client.getresponse()
     except BaseException:
-        connected.close()
+        connection.socket.close()
         raise
 
 
@@ -298,10 +342,10 @@ def _followed(url: str, target: str) -> str:
 
 def _connected(
     addresses: list[Any],
-    tls_name: str | None,
+    origin: Origin,
     allowed: Callable[[str], bool] | None,
     limits: _Limits,
-) -> socket.socket:
+) -> Connection:
     # The checked address is the connected one: a second look-up could give another.
     usable = [entry for entry in addresses if allowed is None or allowed(entry[4][0])]
     if not usable:
@@ -312,10 +356,10 @@ def _connected(
         try:
             limits.arm(connected)
             connected.connect(address)
-            if tls_name is not None:
+            if origin.scheme == "https":
                 limits.arm(connected)
-                connected = tls_context().wrap_socket(connected, server_hostname=tls_name)
-            return connected
+                connected = tls_context().wrap_socket(connected, server_hostname=origin.host)
+            return Connection(origin, address[0], connected, time.monotonic())
         except OSError as error:
             connected.close()
             failure = error

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, unquote
 
+from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public, is_public_or_loopback
 from aurora_blobs.auth.flights import Flights
 from aurora_blobs.auth.jwts import Key
@@ -74,6 +75,7 @@ class Identities:
         self._clock = clock
         self._fetch = fetch_url
         self._moderation_did = config.moderation_did
+        self._plc_connections = Connections()
         # A slow host holds up the others of its queue. Nobody chooses the PLC directory.
         self._plc_queue = _Queue(_ACCOUNTS_AT_ONCE)
         self._web_queue = _Queue(_ACCOUNTS_AT_ONCE)
@@ -152,7 +154,12 @@ class Identities:
 
     def _fetched(self, did: str, place: _Place, resolver: Resolver) -> str | None:
         try:
-            body = self._fetch(place.url, allowed=place.allowed, resolver=resolver)
+            body = self._fetch(
+                place.url,
+                allowed=place.allowed,
+                resolver=resolver,
+                connections=self._plc_connections if did.startswith("did:plc:") else None,
+            )
             document = json.loads(body)
             if not isinstance(document, dict) or document.get("id") != did:
                 raise ValueError("not the document of this DID")

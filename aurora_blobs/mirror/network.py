@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import FetchFailed, is_public
 from aurora_blobs.auth.flights import Flights
 from aurora_blobs.auth.identity import Identities
@@ -245,7 +246,8 @@ class Sources:
 
     def __init__(self, config: Config, identities: Identities) -> None:
         self._allow = config.mirror_allow
-        self._ours = {url: Upstream(url) for url in config.follow}
+        self._connections = Connections()
+        self._ours = {url: Upstream(url, connections=self._connections) for url in config.follow}
         self._named: set[str] = set()  # of ours, those whose names are known
         self._identities = identities
         # Of its own: a name whose look-up hangs holds up no other part. A look-up may outlive its
@@ -292,7 +294,12 @@ class Sources:
         with self._lock:
             source = self._known.pop(url, None)
             if source is None:
-                source = Upstream(url, allowed=is_public, resolver=self._resolver)
+                source = Upstream(
+                    url,
+                    allowed=is_public,
+                    resolver=self._resolver,
+                    connections=self._connections,
+                )
             self._known[url] = source
             if len(self._known) > _MAX_HOSTS:
                 self._known.popitem(last=False)

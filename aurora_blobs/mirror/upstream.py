@@ -11,6 +11,7 @@ from email.message import Message
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
+from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import SHARED_RESOLVER, FetchFailed, opened_body
 from aurora_blobs.auth.resolver import Resolver
 from aurora_blobs.config_values import is_loopback
@@ -68,10 +69,13 @@ class Upstream:
         *,
         allowed: Callable[[str], bool] | None = None,
         resolver: Resolver = SHARED_RESOLVER,
+        connections: Connections | None = None,
     ) -> None:
+        """*connections* are kept for others as well; None: for this PDS alone."""
         self.url = url
         self._allowed = allowed
         self._resolver = resolver
+        self._connections = connections or Connections()
         host = urlsplit(url).hostname or ""
         self.names = frozenset({host})
         self.is_stopped: Callable[[], bool] = lambda: False
@@ -178,6 +182,7 @@ class Upstream:
             silence_seconds=_SILENCE_SECONDS,
             redirects=_REDIRECTS,
             resolver=self._resolver,
+            connections=self._connections,
         ) as answer:
             if answer.status != 200:
                 raise _refusal(answer)

@@ -1,12 +1,15 @@
 """An answer that is read piece by piece is bounded in time, in size and in where it comes from."""
 
+import socket
 import threading
 import time
 
 import pytest
 from support.document_server import send, serving
 
+from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import FetchFailed, opened
+from aurora_blobs.auth.resolver import Resolver
 
 
 def read(address, **changed):
@@ -82,3 +85,223 @@ def test_a_redirect_leads_to_public_addresses_over_https_alone(target):
 def test_a_redirect_that_nobody_follows_is_an_answer():
     with serving(lambda handler: send(handler, b"", 302, Location="/elsewhere")) as address:
         assert read(address, redirects=0) == (302, b"")
+
+
+class Keeper:
+    """A server that keeps connections. `asked` has the connection of each request, by its port.
+
+    *answer* is called with the request handler and the number of the request on its connection.
+    """
+
+    def __init__(self, answer=lambda handler, number: send(handler, b"some bytes")):
+        self.asked = []
+        self._answer = answer
+
+    def __call__(self, handler):
+        port = handler.client_address[1]
+        self.asked.append(port)
+        self._answer(handler, self.asked.count(port))
+
+    @property
+    def connections(self):
+        return len(set(self.asked))
+
+    def serving(self):
+        return serving(self, version="HTTP/1.1")
+
+
+def test_requests_one_after_the_other_go_over_one_connection():
+    server, kept = Keeper(), Connections()
+    with server.serving() as address:
+        answers = [read(address, connections=kept) for _ in range(5)]
+
+    assert answers == [(200, b"some bytes")] * 5
+    assert (server.connections, len(server.asked)) == (1, 5)
+
+
+def test_without_connections_each_request_has_its_own():
+    server = Keeper()
+    with server.serving() as address:
+        for _ in range(3):
+            read(address)
+
+    assert server.connections == 3
+
+
+def leave(handler, number):
+    """Answer the first request, and close without a word when a second one has come."""
+    handler.close_connection = number == 2
+    if number == 1:
+        send(handler, b"some bytes")
+
+
+def close(handler, number):
+    """Answer, and close without having said so."""
+    send(handler, b"some bytes")
+    handler.close_connection = True
+
+
+@pytest.mark.parametrize("answer", [leave, close])
+def test_where_a_kept_connection_was_closed_the_request_is_made_again(answer):
+    server, kept = Keeper(answer), Connections()
+    with server.serving() as address:
+        answers = [read(address, connections=kept) for _ in range(4)]
+
+    assert answers == [(200, b"some bytes")] * 4
+
+
+def test_a_request_that_fails_on_a_new_connection_is_not_made_again():
+    def answer(handler, number):
+        handler.close_connection = True
+
+    server, kept = Keeper(answer), Connections()
+    with server.serving() as address, pytest.raises(FetchFailed):
+        read(address, connections=kept)
+
+    assert len(server.asked) == 1
+
+
+def test_a_post_goes_over_a_connection_of_its_own():
+    server, kept = Keeper(), Connections()
+    with server.serving() as address:
+        read(address, connections=kept)
+        read(address, connections=kept, body=b"{}")
+        read(address, connections=kept)
+
+    first, posted, third = server.asked
+    assert first == third != posted
+
+
+def test_a_connection_whose_answer_was_not_read_is_not_used_again():
+    server, kept = Keeper(), Connections()
+    with server.serving() as address:
+        limits = {"allowed": None, "timeout_seconds": 30, "max_received": 100_000}
+        for _ in range(2):
+            with opened(f"http://{address}/", connections=kept, **limits) as answer:
+                answer.read(3)
+
+    assert server.connections == 2
+
+
+@pytest.mark.parametrize(
+    "surplus", [b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nbad", b"x"], ids=["answer", "byte"]
+)
+def test_what_comes_unasked_is_not_taken_for_an_answer(surplus):
+    sent = threading.Event()
+
+    def answer(handler, number):
+        send(handler, b"some bytes")
+        handler.wfile.flush()
+        time.sleep(0.05)
+        handler.wfile.write(surplus)
+        sent.set()
+
+    server, kept = Keeper(answer), Connections()
+    with server.serving() as address:
+        answers = []
+        for _ in range(3):
+            sent.clear()
+            answers.append(read(address, connections=kept))
+            assert sent.wait(10)
+            time.sleep(0.05)
+
+    assert answers == [(200, b"some bytes")] * 3
+    assert server.connections == 3
+
+
+def test_a_kept_connection_is_for_an_address_that_is_allowed_now():
+    server, kept = Keeper(), Connections()
+    with server.serving() as address:
+        read(address, connections=kept)
+        with pytest.raises(FetchFailed, match="no address that may be connected to"):
+            read(address, connections=kept, allowed=lambda address: False)
+
+    assert len(server.asked) == 1
+
+
+def test_a_kept_connection_is_for_its_own_host():
+    server, kept = Keeper(), Connections()
+
+    def here(host, port, **_):
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with server.serving() as address:
+        port = address.rpartition(":")[2]
+        for name in ("a.example.com", "b.example.com", "a.example.com", "b.example.com"):
+            read(f"{name}:{port}", connections=kept, resolver=Resolver(lookup=here))
+
+    a, b, *again = server.asked
+    assert a != b
+    assert again == [a, b]
+
+
+def test_a_name_is_looked_up_again_when_its_connection_is_old():
+    server, kept = Keeper(), Connections(seconds=0.2)
+    looked_up = []
+
+    def here(host, port, **_):
+        looked_up.append(host)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    with server.serving() as address:
+        port = address.rpartition(":")[2]
+        for pause in (0, 0, 0.3):
+            time.sleep(pause)
+            read(f"a.example.com:{port}", connections=kept, resolver=Resolver(lookup=here))
+
+    assert len(looked_up) == server.connections == 2
+
+
+def test_no_more_than_so_many_connections_are_kept():
+    server, kept = Keeper(), Connections(most=2)
+    with server.serving() as address:
+        together = threading.Barrier(5)
+
+        def ask():
+            with opened(
+                f"http://{address}/",
+                connections=kept,
+                allowed=None,
+                timeout_seconds=30,
+                max_received=100_000,
+            ) as answer:
+                together.wait(10)
+                answer.read()
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        before = server.connections
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert before == 5
+    assert server.connections == 8
+
+
+def test_a_deadline_holds_on_a_kept_connection():
+    done = threading.Event()
+
+    def answer(handler, number):
+        if number == 1:
+            send(handler, b"some bytes")
+        else:
+            handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n12345")
+            done.wait(30)
+
+    server, kept = Keeper(answer), Connections()
+    with server.serving() as address:
+        read(address, connections=kept)
+        began = time.monotonic()
+        with pytest.raises(TimeoutError):
+            read(address, connections=kept, timeout_seconds=0.3)
+        took = time.monotonic() - began
+        done.set()
+
+    assert took < 5
+    assert server.connections == 1

@@ -8,6 +8,7 @@ from support.certificates import certificate
 from support.document_server import send, serving
 
 from aurora_blobs.auth import fetch as fetching
+from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import FetchFailed, fetch, is_public_or_loopback
 from aurora_blobs.auth.resolver import Resolver
 
@@ -42,15 +43,18 @@ def ask(tmp_path):
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
 
     with serving(
-        lambda handler: send(handler, {"host": handler.headers["Host"]}), context
+        lambda handler: send(handler, {"host": handler.headers["Host"]}),
+        context,
+        version="HTTP/1.1",
     ) as address:
         port = address.rpartition(":")[2]
 
-        def ask(name):
+        def ask(name, connections=None):
             return fetch(
                 f"https://{name}:{port}/",
                 allowed=is_public_or_loopback,
                 resolver=Resolver(lookup=here),
+                connections=connections,
             ), names
 
         yield ask
@@ -77,3 +81,16 @@ def test_an_untrusted_certificate_is_refused(ask, trust, tmp_path):
 
     with pytest.raises(FetchFailed, match="certificate verify failed"):
         ask(NAME)
+
+
+def test_a_connection_that_is_kept_is_for_the_name_of_its_certificate(ask, trust, tmp_path):
+    trust(tmp_path / f"{NAME}.pem")
+    kept = Connections()
+
+    for _ in range(3):
+        ask(NAME, kept)
+    with pytest.raises(FetchFailed, match="certificate is not valid for 'bob.example.com'"):
+        ask("bob.example.com", kept)
+    _, names = ask(NAME, kept)
+
+    assert names == [NAME, "bob.example.com"]

@@ -2,19 +2,28 @@
 
 import json
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 
 @contextmanager
-def serving(answer, tls=None, host="127.0.0.1"):
-    """Run a server that calls *answer* with each request handler; its ``host:port``."""
+def serving(answer, tls=None, host="127.0.0.1", version="HTTP/1.0"):
+    """Run a server that calls *answer* with each request handler; its ``host:port``.
+
+    From *version* ``HTTP/1.1`` on it keeps connections.
+    """
 
     class Handler(BaseHTTPRequestHandler):
+        protocol_version = version
+
         def do_GET(self):
             answer(self)
 
         do_POST = do_GET
+
+        def handle(self):
+            with suppress(ConnectionResetError):
+                super().handle()
 
         def log_message(self, *_):
             pass
