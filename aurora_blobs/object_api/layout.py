@@ -33,7 +33,8 @@ class Layout:
 # The folders of the reference PDS's store on a disk. What is stored has none.
 ON_DISK = {Kind.STAGED: "tempt/", Kind.STORED: "", Kind.QUARANTINED: "quarantine/"}
 
-# Whose keys are read. Of those with one meaning the first is shown in a list.
+# Whose keys are read. Of those with one meaning the first is shown in a list. rsky has these too.
+# docs/beside-a-pds.md says of which other PDSes a key does not tell what has to be known.
 REFERENCE = Layout({kind.value: kind for kind in Kind})
 LAYOUTS = (REFERENCE,)
 

@@ -109,8 +109,13 @@ class SignedClient:
     def delete(self, key: str) -> Any:
         return self.open("DELETE", key)
 
-    def copy(self, source: str, target: str) -> Any:
-        return self.open("PUT", target, x_amz_copy_source=f"{BUCKET}/{source}")
+    def copy(self, source: str, target: str, **headers: str) -> Any:
+        return self.open("PUT", target, x_amz_copy_source=f"{BUCKET}/{source}", **headers)
+
+    def delete_many(self, keys: Iterable[str]) -> Any:
+        """Delete all of *keys* by one call."""
+        rows = "".join(f"<Object><Key>{key}</Key></Object>" for key in keys)
+        return self.open("POST", "", f"<Delete>{rows}</Delete>".encode(), query="delete")
 
 
 def code_of(answer: Any) -> tuple[int, str | None]:
