@@ -37,13 +37,16 @@ def find_staged(tx: Transaction, did: str, name: str, now: int) -> str | None:
     return None if row is None else row[0]
 
 
-def unstage(tx: Transaction, did: str, name: str) -> None:
-    """Let *name* mean nothing."""
-    tx.run("DELETE FROM staged_object WHERE did = ? AND name = ?", did, name)
+def unstage(tx: Transaction, did: str, name: str) -> bool:
+    """Let *name* mean nothing; False if it did not mean anything."""
+    return bool(tx.run("DELETE FROM staged_object WHERE did = ? AND name = ?", did, name))
 
 
-def release(tx: Transaction, did: str, cid: str, now: int) -> None:
-    """Make a public blob temporary from *now* on, whatever records name it: its PDS knows."""
+def release(tx: Transaction, did: str, cid: str, now: int) -> bool:
+    """Make a public blob temporary from *now* on, whatever records name it: its PDS knows.
+
+    False if it was not public.
+    """
     released = tx.run(
         """
         UPDATE blob_metadata
@@ -56,6 +59,7 @@ def release(tx: Transaction, did: str, cid: str, now: int) -> None:
     )
     if released:
         tx.hide(did, cid)
+    return bool(released)
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,8 @@ class MultipartUploads:
     def put(self, upload_id: str, key: Key, number: int, body: Payload) -> Part:
         """Take the part *number*; one with that number that came before is gone then.
 
+        The SHA-256 of *body* is compared here.
+
         Raises Refusal, BlobTooLarge, UploadIncomplete, InsufficientStorage.
         """
         place = self._place(upload_id, key)
@@ -130,8 +132,9 @@ class MultipartUploads:
             raise BlobTooLarge()
         incoming = place / f"incoming.{secrets.token_hex(8)}"
         try:
-            tag = self._write(incoming, body)
-            part = Part(number, body.size, tag)
+            digest = self._write(incoming, body)
+            body.check_sha256(digest)
+            part = Part(number, body.size, digest.hex())
             with self._locked(place):
                 for old in self._files(place):
                     if old.number == number and old != part:
@@ -205,7 +208,8 @@ class MultipartUploads:
             raise Refusal("EntityTooSmall", "Only the last part may be smaller than 5 MiB")
         return parts
 
-    def _write(self, path: Path, body: Payload) -> str:
+    def _write(self, path: Path, body: Payload) -> bytes:
+        """Write *body* to *path*; its SHA-256."""
         digest = sha256()
         with disk_errors(), open(path, "xb", buffering=0, opener=_open_private) as file:
             while data := body.read(_CHUNK):
@@ -214,7 +218,7 @@ class MultipartUploads:
                 view = memoryview(data)
                 while view:
                     view = view[file.write(view) :]
-        return digest.hexdigest()
+        return digest.digest()
 
     def _files(self, place: Path) -> list[Part]:
         try:

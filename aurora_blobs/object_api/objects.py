@@ -130,17 +130,20 @@ class Objects:
     def delete(self, keys: Sequence[Key]) -> None:
         """Let *keys* be no objects any more. They need not be any."""
         left = list(keys)
+        rests_on_others = False  # on deletions that may not be on the disk yet
 
         def delete_some(tx: Transaction) -> bool:
+            nonlocal rests_on_others
             for key in left[:_STEP]:
-                self._delete(tx, key)
+                rests_on_others |= not self._delete(tx, key)
             del left[:_STEP]
             return bool(left)
 
         if left:
             owners = {account_key(key.did) for key in keys}
             self._database.in_steps(delete_some, Spend.ALL, keys=tuple(owners))
-            self._database.flush_log()  # as in `put`
+        if rests_on_others:
+            self._database.flush_log()
 
     def listed(
         self, after: Key | None, kind: Kind, *, rows: int = _PAGE
@@ -231,11 +234,12 @@ class Objects:
         except Refusal:
             return None
 
-    def _delete(self, tx: Transaction, key: Key) -> None:
+    def _delete(self, tx: Transaction, key: Key) -> bool:
+        """Let *key* be no object any more; False if it was none."""
         if key.kind is Kind.STAGED:
-            objects.unstage(tx, key.did, key.name)
-        elif self._entry_or_none(tx, key) is not None:
-            objects.release(tx, key.did, key.name, self._clock())
+            return objects.unstage(tx, key.did, key.name)
+        is_there = self._entry_or_none(tx, key) is not None
+        return is_there and objects.release(tx, key.did, key.name, self._clock())
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,11 @@ class Payload:
             pieces.append(data)
         return b"".join(pieces)
 
+    def check_sha256(self, digest: bytes) -> None:
+        """Compare *digest*, the SHA-256 of all that was read. Raises Refusal."""
+        if self._expected_sha256 not in (None, digest):
+            raise wrong_sha256()
+
     @property
     def is_checked(self) -> bool:
         """Whether a signature or a checksum says which bytes have to come."""
@@ -102,8 +107,8 @@ class Payload:
         for name, found, value in self._checks:
             if not compare_digest(found.digest(), value):
                 raise Refusal("BadDigest", f"The body is not the one of {name}")
-        if self._sha256 is not None and self._sha256.digest() != self._expected_sha256:
-            raise wrong_sha256()
+        if self._sha256 is not None:
+            self.check_sha256(self._sha256.digest())
 
 
 def wrong_sha256() -> Refusal:

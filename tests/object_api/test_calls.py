@@ -14,6 +14,7 @@ from support.object_api import BUCKET, SETTINGS, SignedClient, code_of
 from support.services import services_of
 
 from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.storage import group_fsync
 
 DATA = b"bytes of a PDS"
 CID = cid_of(DATA)
@@ -438,3 +439,26 @@ def test_clients_upload_to_the_pds_and_not_here(objects_app):
     }
     assert client.get("/xrpc/com.atproto.server.describeServer").status_code == 200
     assert list(services_of(objects_app).config.data_folder.spool.iterdir()) == []
+
+
+@pytest.mark.sqlite
+def test_each_answer_waits_for_one_flush_of_the_log(open_objects, monkeypatch):
+    """Also that of a deletion which somebody else has done, who may have died before his."""
+    pds = SignedClient(open_objects(DURABILITY="full").test_client())
+    pds.put(STAGED, DATA)
+    flushed, counts = [], []
+    monkeypatch.setattr(group_fsync, "sync_file", flushed.append)
+
+    for call in (
+        lambda: pds.copy(STAGED, STORED),
+        lambda: pds.copy(STAGED, STORED),
+        lambda: pds.delete(STAGED),
+        lambda: pds.delete(STAGED),
+        lambda: pds.delete_many([STORED]),
+        lambda: pds.delete_many([STORED]),
+    ):
+        assert call().status_code in (200, 204)
+        counts.append(len(flushed))
+        flushed.clear()
+
+    assert counts == [1] * 6

@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from hashlib import sha256
 
 import pytest
 from support.accounts import ALICE
@@ -12,6 +13,7 @@ from aurora_blobs.disk_space import DiskSpace
 from aurora_blobs.object_api.layout import Key, Kind
 from aurora_blobs.object_api.multipart import IDLE_SECONDS, MultipartUploads, idle_uploads
 from aurora_blobs.object_api.payload import Payload
+from aurora_blobs.object_api.refusals import Refusal
 from aurora_blobs.object_api.signature import Signed
 
 KEY = Key(Kind.STAGED, ALICE, "abc")
@@ -22,10 +24,10 @@ def uploads(tmp_path):
     return MultipartUploads(tmp_path / "parts", max_bytes=100, space=DiskSpace())
 
 
-def payload(data):
-    signed = Signed("UNSIGNED-PAYLOAD", "", "", b"", "")
+def payload(data, stated="UNSIGNED-PAYLOAD"):
+    signed = Signed(stated, "", "", b"", "")
     headers = {"content-length": str(len(data))}
-    return Payload(io.BytesIO(data), headers, signed, skips_sha256=False)
+    return Payload(io.BytesIO(data), headers, signed, skips_sha256=True)
 
 
 def age(folder, seconds):
@@ -91,3 +93,14 @@ def test_a_part_that_breaks_off_leaves_nothing(uploads, tmp_path):
 
     assert uploads.parts(upload_id, KEY) == []
     assert [path.name for path in (tmp_path / "parts" / upload_id).iterdir()] == ["target"]
+
+
+def test_a_part_is_the_one_that_its_request_was_signed_with(uploads, tmp_path):
+    upload_id = uploads.create(KEY, None, "one")
+    digest = sha256(b"part").hexdigest()
+
+    with pytest.raises(Refusal, match="x-amz-content-sha256"):
+        uploads.put(upload_id, KEY, 1, payload(b"trap", digest))
+
+    assert [path.name for path in (tmp_path / "parts" / upload_id).iterdir()] == ["target"]
+    assert uploads.put(upload_id, KEY, 1, payload(b"part", digest)).tag == digest
