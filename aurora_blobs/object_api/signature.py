@@ -5,8 +5,10 @@ https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.h
 
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
+from functools import lru_cache
 from hashlib import sha256
 from hmac import compare_digest, digest
 from urllib.parse import quote, unquote_to_bytes
@@ -19,7 +21,6 @@ STREAMING_UNSIGNED = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
 STREAMING = ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
 SKEW_SECONDS = 15 * 60
 _MAX_EXPIRES = 7 * 86_400  # seconds
-_TIME = "%Y%m%dT%H%M%SZ"
 _AUTHORIZATION = re.compile(
     rf"{ALGORITHM} +Credential=([^, ]+), *SignedHeaders=([^, ]+), *Signature=([0-9a-f]{{64}})"
 )
@@ -199,13 +200,10 @@ def _check_time(claim: _Claim, day: str, now: float) -> None:
 
 
 def _seconds(time: str) -> float:
-    refusal = Refusal("AccessDenied", "The time has to be in X-Amz-Date, like 20130524T000000Z")
-    if not _MOMENT.fullmatch(time):
-        raise refusal
-    try:
-        return datetime.strptime(time, _TIME).replace(tzinfo=UTC).timestamp()
-    except ValueError:
-        raise refusal from None
+    with suppress(ValueError):
+        if _MOMENT.fullmatch(time):
+            return datetime.fromisoformat(time).timestamp()  # a tenth of the time of strptime
+    raise Refusal("AccessDenied", "The time has to be in X-Amz-Date, like 20130524T000000Z")
 
 
 def _check_signed_headers(request: Request, signed: list[str]) -> None:
@@ -243,6 +241,7 @@ def _sha256_hex(text: str) -> str:
     return sha256(text.encode("latin-1")).hexdigest()
 
 
+@lru_cache(maxsize=8)  # of a day and a region: a PDS has one
 def _signing_key(secret: str, day: str, region: str) -> bytes:
     key = b"AWS4" + secret.encode()
     for part in (day, region, "s3", "aws4_request"):
