@@ -97,7 +97,8 @@ class Campaign:
         """Look at what is left when all clients have gone."""
         check = self.service.run("blobs", "fsck")
         if check.returncode != 0:
-            self._note(f"fsck: {check.stdout.decode()[-300:]}", "at the end", -1, b"")
+            said = (check.stdout + check.stderr).decode()
+            self._note(f"fsck: {said[-2000:]}", "at the end", -1, b"")
         for what in self._honest.complaints:
             self._note(what, "an honest client", -1, b"")
         for what in self._leftovers():
