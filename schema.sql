@@ -263,15 +263,18 @@ CREATE TABLE usage_counter (
 CREATE INDEX usage_counter_by_end ON usage_counter (window_end);
 
 -- One row per derived picture in the cache folder, or per blob of which none can be made.
--- name is the file below images/, size is that file's. Of a failure, name is the blob's place
--- without a preset, failure is the message and size is 0. Rows and files can be deleted at any time.
+-- name is the file below images/, size is that file's, checksum is the CRC-32 of name and file.
+-- Of a failure, name is the blob's place without a preset, failure is the message, size is 0 and
+-- checksum is NULL. It is NULL too of a file of 0.1.0, which begins with it.
+-- Rows and files can be deleted at any time.
 -- On PostgreSQL it is empty: each node has a SQLite file with its own rows.
 CREATE TABLE derivative (
-    name    TEXT   PRIMARY KEY,
-    cid     TEXT   NOT NULL,
-    size    BIGINT NOT NULL CHECK (size >= 0),
-    failure TEXT,
-    used_at BIGINT NOT NULL
+    name     TEXT   PRIMARY KEY,
+    cid      TEXT   NOT NULL,
+    size     BIGINT NOT NULL CHECK (size >= 0),
+    failure  TEXT,
+    used_at  BIGINT NOT NULL,
+    checksum BIGINT
 );
 CREATE INDEX derivative_kept ON derivative (used_at, name) WHERE failure IS NULL;
 CREATE INDEX derivative_failed ON derivative (used_at) WHERE failure IS NOT NULL;

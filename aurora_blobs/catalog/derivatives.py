@@ -10,12 +10,14 @@ from aurora_blobs.db import Transaction
 class Derivative:
     """A derived picture whose file has *size* bytes, last used at *used_at* (microseconds).
 
-    `failure` says why it could not be made, None where it was.
+    `failure` says why it could not be made, None where it was. `checksum` is the file's, None of
+    one that 0.1.0 has written.
     """
 
     size: int
     failure: str | None
     used_at: int
+    checksum: int | None
 
 
 class Use(NamedTuple):
@@ -30,7 +32,7 @@ def find(tx: Transaction, name: str) -> Derivative | None:
     """The row of the derivative *name*."""
     row = tx.one(
         """
-        SELECT size, failure, used_at
+        SELECT size, failure, used_at, checksum
           FROM derivative
          WHERE name = ?
         """,
@@ -43,7 +45,7 @@ def find_either(tx: Transaction, name: str, other: str) -> Derivative | None:
     """The row of *name* or of *other*: one of a picture that was made, else the newest failure."""
     row = tx.one(
         """
-        SELECT size, failure, used_at
+        SELECT size, failure, used_at, checksum
           FROM derivative
          WHERE name IN (?, ?)
          ORDER BY failure IS NOT NULL, used_at DESC
@@ -55,23 +57,34 @@ def find_either(tx: Transaction, name: str, other: str) -> Derivative | None:
     return None if row is None else Derivative(*row)
 
 
-def put(tx: Transaction, name: str, cid: str, size: int, failure: str | None, now: int) -> None:
+def put(
+    tx: Transaction,
+    name: str,
+    cid: str,
+    size: int,
+    failure: str | None,
+    now: int,
+    *,
+    checksum: int | None = None,
+) -> None:
     """Note that *name*, derived from *cid*, has a file of *size* bytes or could not be made."""
     replaced = find(tx, name)
     tx.run(
         """
-        INSERT INTO derivative (name, cid, size, failure, used_at)
-        VALUES (?, ?, ?, ?, ?)
+        INSERT INTO derivative (name, cid, size, failure, used_at, checksum)
+        VALUES (?, ?, ?, ?, ?, ?)
             ON CONFLICT (name) DO UPDATE
            SET size = excluded.size,
                failure = excluded.failure,
-               used_at = excluded.used_at
+               used_at = excluded.used_at,
+               checksum = excluded.checksum
         """,
         name,
         cid,
         size,
         failure,
         now,
+        checksum,
     )
     _add(tx, size - (0 if replaced is None else replaced.size))
 

@@ -1,13 +1,15 @@
 """Thumbnails: made once, kept in a folder of bounded size, the least recently used evicted first.
 
 A file is written after its row and removed before it. A row may therefore lack its file, but a file
-never its row, and all files together are never larger than the rows say. A file begins with a
-checksum; one that a crash or a bad disk changed is made again. Everything in the folder can be
-deleted. If the disk is full or the database busy, the thumbnail is served and not kept.
+never its row, and all files together are never larger than the rows say. The row has a checksum; a
+file that a crash or a bad disk changed is made again. Under its name a file is whole and on the
+disk, because nginx may serve it by a link. Everything in the folder can be deleted. If the disk is
+full or the database busy, the thumbnail is served and not kept.
 """
 
 import io
 import logging
+import os
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -18,7 +20,7 @@ from typing import BinaryIO, cast
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.catalog import derivatives
 from aurora_blobs.catalog.blobs import Entry
-from aurora_blobs.catalog.derivatives import Use
+from aurora_blobs.catalog.derivatives import Derivative, Use
 from aurora_blobs.db import Database, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
@@ -45,10 +47,8 @@ _TIMEOUT_LASTS = 60 * _SECOND
 _TIMED_OUT = ThumbnailTimeout().message
 # Uses within this time of a noted one are not noted, because a read should not write.
 _USE_INTERVAL = 600 * _SECOND
-# Bytes of CRC-32 at the beginning of a file. It is for accidents: nobody else writes here. It is
-# compared at each use, which takes 2 us for a thumbnail of 6 KB and 33 us for 100 KB; SHA-256
-# would take 57 us.
-_CHECKSUM = 4
+# Bytes of CRC-32 at the beginning of a file that 0.1.0 has written.
+_OLD_CHECKSUM = 4
 _BLOCK = 256 * 1024  # bytes of a file per read
 _EVICTION_STEP = 100  # thumbnails considered at once for eviction
 _SWEEP_STEP = 1000  # rows per statement
@@ -56,10 +56,11 @@ _SWEEP_STEP = 1000  # rows per statement
 
 @dataclass(frozen=True, slots=True)
 class Thumbnail:
-    """`file` has `size` bytes and is the caller's to close."""
+    """`file` has `size` bytes and is the caller's to close. `is_kept`: others may find it too."""
 
     file: BinaryIO
     size: int
+    is_kept: bool
 
 
 class ThumbnailCache:
@@ -114,18 +115,12 @@ class ThumbnailCache:
                 return found
             if not is_locked:
                 raise ServiceBusy("The picture is being derived for others, please try again.")
-            try:
-                # Verified, because a thumbnail or a failure that comes from wrong bytes would
-                # outlive their healing.
-                source = self._blobs.open(entry, verify=True)
-                content = self._workers.derive(source, entry.mime_type, preset, form)
-            except (UnusableImage, ThumbnailTimeout) as error:
-                with _best_effort():
-                    self._note_failure(entry.cid, error.message)
-                raise
+            content = self._of_earlier_version(name)
+            if content is None:
+                content = self._derived(entry, preset, form)
             with _best_effort():
                 self._keep(name, entry.cid, content)
-        return Thumbnail(io.BytesIO(content), len(content))
+        return Thumbnail(io.BytesIO(content), len(content), is_kept=False)
 
     def sweep(self) -> int:
         """Evict the thumbnails of blobs that are gone or taken down; returns how many.
@@ -179,28 +174,53 @@ class ThumbnailCache:
             if 0 <= age < _FAILURE_LASTS:
                 raise UnusableImage(row.failure)
             return None
-        file = _open_checked(self._folder / name, name, row.size)
+        file = _open_checked(self._folder / name, name, row)
         if file is None:
             return None
         if not 0 <= age < _USE_INTERVAL:
             with _best_effort(), self.rows.write(keys=_KEYS) as tx:
                 derivatives.touch(tx, name, self._clock())
-        return Thumbnail(file, row.size - _CHECKSUM)
+        return Thumbnail(file, row.size, is_kept=True)
+
+    def _derived(self, entry: Entry, preset: Preset, form: str) -> bytes:
+        try:
+            # Verified, because a thumbnail or a failure that comes from wrong bytes would outlive
+            # their healing.
+            source = self._blobs.open(entry, verify=True)
+            return self._workers.derive(source, entry.mime_type, preset, form)
+        except (UnusableImage, ThumbnailTimeout) as error:
+            with _best_effort():
+                self._note_failure(entry.cid, error.message)
+            raise
+
+    def _of_earlier_version(self, name: str) -> bytes | None:
+        """The thumbnail *name* that 0.1.0 has kept, in a file that begins with its checksum."""
+        try:
+            data = (self._folder / name).read_bytes()
+        except OSError:
+            return None
+        checksum, content = data[:_OLD_CHECKSUM], data[_OLD_CHECKSUM:]
+        return content if checksum == _checksum(name, content).to_bytes(_OLD_CHECKSUM) else None
 
     def _is_known(self, name: str) -> bool:
         return derivatives.find(self.rows.one_shot(), name) is not None
 
     def _keep(self, name: str, cid: str, content: bytes) -> None:
         """Write the row and the file of *name*, whose lock we hold, if there is room."""
-        if not self._reserve(name, cid, _CHECKSUM + len(content)):
+        if not self._reserve(name, cid, len(content), _checksum(name, content)):
             return
         path = self._folder / name
+        aside = path.with_name(f"{path.name}~")  # `sweep` finds what a crash leaves of it
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.unlink(missing_ok=True)  # not overwritten: somebody may be reading it
+        path.unlink(missing_ok=True)  # the row has room for one of them
         try:
-            path.write_bytes(_checksum(name, content).to_bytes(_CHECKSUM) + content)
+            with open(aside, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fdatasync(file.fileno())
+            os.replace(aside, path)
         except OSError:
-            path.unlink(missing_ok=True)
+            aside.unlink(missing_ok=True)
             raise
 
     def _note_failure(self, cid: str, message: str) -> None:
@@ -209,7 +229,7 @@ class ThumbnailCache:
             derivatives.delete_failures(tx, now - _FAILURE_LASTS, now)
             derivatives.put(tx, place_of(cid), cid, 0, message, now)
 
-    def _reserve(self, name: str, cid: str, size: int) -> bool:
+    def _reserve(self, name: str, cid: str, size: int, checksum: int) -> bool:
         """Evict others until *size* bytes are free, then write the row of *name*.
 
         We hold its lock. False if the bytes cannot be freed.
@@ -220,7 +240,8 @@ class ThumbnailCache:
                 derivatives.delete(tx, gone)
                 excess = derivatives.total_bytes(tx) + size - self._max_bytes
                 if excess <= 0:
-                    derivatives.put(tx, name, cid, size, None, self._clock())
+                    now = self._clock()
+                    derivatives.put(tx, name, cid, size, None, now, checksum=checksum)
                     return True
                 oldest = derivatives.least_used(tx, _EVICTION_STEP)
             gone = self._remove_files(oldest, enough=excess, held=_lock_name(name))
@@ -277,24 +298,28 @@ class ThumbnailCache:
 def name_of(cid: str, preset: Preset, form: str) -> str:
     """The path of a thumbnail in the cache's folder, made of all that the thumbnail depends on.
 
-    It may therefore serve as its ETag.
+    The last part may therefore serve as its ETag.
     """
-    return f"{place_of(cid)}.{preset.fit}-{preset.width}x{preset.height}.{form}"
+    return f"{place_of(cid)}.{preset}.{form}"
 
 
-def _open_checked(path: Path, name: str, size: int) -> BinaryIO | None:
-    """The file *path* of *size* bytes, past its checksum; None if it is not what was written."""
+def _open_checked(path: Path, name: str, row: Derivative) -> BinaryIO | None:
+    """The file *path* of *row*; None if it is not what this version has written.
+
+    The checksum is for accidents: nobody else writes here. It takes 2 us for a thumbnail of 6 KB
+    and 33 us for 100 KB; SHA-256 would take 57 us.
+    """
     try:
         file = io.FileIO(path)
     except OSError:
         return None
     try:
-        expected, checksum, length = file.read(_CHECKSUM), _checksum(name), _CHECKSUM
+        checksum, length = _checksum(name), 0
         while piece := file.read(_BLOCK):
             checksum = zlib.crc32(piece, checksum)
             length += len(piece)
-        if length == size and expected == checksum.to_bytes(_CHECKSUM):
-            file.seek(_CHECKSUM)
+        if length == row.size and checksum == row.checksum:
+            file.seek(0)
             return cast(BinaryIO, file)
     except OSError as error:
         log.warning("could not read a derived picture: %s", error)

@@ -27,6 +27,9 @@ class Preset:
     width: int
     height: int
 
+    def __str__(self) -> str:
+        return f"{self.fit}-{self.width}x{self.height}"
+
     def plan(self, width: int, height: int) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
         """What to take of an image of *width* and *height*, and the size to make of it, in pixels.
 

@@ -4,6 +4,7 @@ import json
 import os
 import sys
 import threading
+import zlib
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -316,6 +317,25 @@ def test_a_changed_file_is_made_again(service, tmp_path, damage):
     assert path.read_bytes() == kept
 
 
+def test_a_picture_of_0_1_0_is_kept_and_not_made_again(service, tmp_path):
+    cid = service.upload(photo())
+    whole = service.get(cid).data
+    (path,) = (tmp_path / "images").glob("??/*.jpeg")
+    name = f"{path.parent.name}/{path.name}"
+    # As it would not be made: what is kept is served.
+    content = whole + b"as 0.1.0 made it"
+    path.write_bytes(zlib.crc32(content, zlib.crc32(name.encode())).to_bytes(4) + content)
+    with service.inside.thumbnails.rows.write() as tx:
+        tx.run("UPDATE derivative SET size = ?, checksum = NULL", 4 + len(content))
+        derivatives.recount(tx)
+
+    assert [service.get(cid).data for _ in range(2)] == [content] * 2
+
+    assert path.read_bytes() == content
+    with service.inside.thumbnails.rows.read() as tx:
+        assert derivatives.total_bytes(tx) == len(content)
+
+
 def test_a_file_under_anothers_name_is_made_again(service, tmp_path):
     one, other = (service.upload(photo(colour=(level, 0, 0))) for level in (20, 90))
     whole = service.get(one).data
@@ -415,6 +435,8 @@ def test_a_sweep_finds_what_the_database_does_not_know(service, tmp_path):
         service.get(cid)
     with service.inside.thumbnails.rows.write() as tx:
         tx.run("DELETE FROM derivative WHERE cid = ?", lost)
+    (path,) = (tmp_path / "images").glob(f"??/{kept}.*")
+    path.with_name(f"{path.name}~").write_bytes(b"half of one, when its process died")
 
     service.inside.thumbnails.sweep()
 

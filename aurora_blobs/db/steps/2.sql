@@ -2,6 +2,8 @@
 
 ALTER TABLE blob ADD COLUMN number BIGINT NOT NULL DEFAULT 0;
 
+ALTER TABLE derivative ADD COLUMN checksum BIGINT;
+
 CREATE TABLE IF NOT EXISTS removal (
     id       BIGINT PRIMARY KEY,
     cid      TEXT   NOT NULL,
