@@ -183,10 +183,19 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
             public_links.purge()
             if not config.may_link:
                 public_links.clear()  # made when the database was another one
+            elif makes:  # other commands may lack settings of the service
+                public_links.settle(_link_settings(config))
         except OSError as error:
             raise config.refusal("data_dir", f"a folder that can be written: {error}") from error
         undo.pop_all()
     return services
+
+
+def _link_settings(config: Config) -> str:
+    """What links to thumbnails depend on; '' where none is made."""
+    if config.accel_redirect is None:
+        return ""
+    return "\n".join(f"{name} {size}" for name, size in presets(config.image_presets).items())
 
 
 def _check_unclaimed(config: Config, backend: BlobBackend) -> None:

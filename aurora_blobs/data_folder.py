@@ -42,7 +42,7 @@ class DataFolder:
 
     @property
     def public_links(self) -> Path:
-        """Links to blobs that nginx may serve without asking."""
+        """Links to blobs and thumbnails that nginx may serve without asking."""
         return self.path / "public"
 
     def link_target(self, place: str) -> str:
@@ -51,8 +51,12 @@ class DataFolder:
 
     @property
     def thumbnails(self) -> Path:
-        """The cache of derived pictures."""
+        """The cache of derived pictures. nginx sends some, by the links in `public_links`."""
         return self.path / "images"
+
+    def thumbnail_target(self, name: str) -> str:
+        """The file *name* in `thumbnails`, as seen from `public_links`."""
+        return f"../images/{name}"
 
     @property
     def thumbnail_rows(self) -> Path:

@@ -26,7 +26,8 @@ class Line:
 
 
 def required(bench: Bench) -> list[Line]:
-    return [*_uploads(bench), *_downloads(bench), *_on_postgresql(bench), *_facts(bench)]
+    parts = (_uploads, _downloads, _thumbnails, _on_postgresql, _facts)
+    return [line for part in parts for line in part(bench)]
 
 
 def _at_least(what: str, bound: float, measured: float | None, unit: str = "x") -> Line:
@@ -115,6 +116,13 @@ def _downloads(bench: Bench) -> Iterator[Line]:
             yield _at_least(
                 f"{where}: a range, times the whole", 0.9, part / whole if part and whole else None
             )
+
+
+def _thumbnails(bench: Bench) -> Iterator[Line]:
+    work = "kept thumbnail"
+    size = next((row["size"] for row in bench.rows if row["work"] == work), 0)
+    measured = ratio(bench, work, size, 8, "ours behind nginx, tcp", "nginx, tcp")
+    yield _at_least(f"{work}, 8 at once, behind nginx: times nginx serving it", 0.5, measured)
 
 
 def _on_postgresql(bench: Bench) -> Iterator[Line]:

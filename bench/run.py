@@ -51,7 +51,7 @@ _NEEDS = {
     "uploads": ["ours behind nginx", "sink", "reference"],
     "duplicates": ["ours behind nginx", "reference"],
     "downloads": ["ours behind nginx", "nginx", "reference"],
-    "images": ["nginx"],
+    "images": ["ours behind nginx", "nginx"],
     "memory": ["reference"],
     "slow": ["ours behind nginx"],
     "postgresql": ["ours on PostgreSQL"],

@@ -29,3 +29,11 @@ def test_a_link_to_a_blob_leads_from_the_folder_of_links_to_that_of_blobs():
     target = os.path.normpath(folder.public_links / folder.link_target("0f/bafkrei"))
 
     assert Path(target) == folder.blobs / "0f" / "bafkrei"
+
+
+def test_a_link_to_a_thumbnail_leads_to_the_folder_of_thumbnails():
+    folder = DataFolder(Path("/srv"))
+
+    target = os.path.normpath(folder.public_links / folder.thumbnail_target("0f/x.webp"))
+
+    assert Path(target) == folder.thumbnails / "0f" / "x.webp"

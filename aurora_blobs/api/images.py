@@ -1,10 +1,13 @@
 """``/img/<preset>/plain/<did>/<cid>@<format>``: thumbnails, with the paths of Bluesky's CDN."""
 
+from contextlib import ExitStack
+
 from flask import Blueprint, Response, g, request
 from werkzeug.wsgi import wrap_file
 
 from aurora_blobs.api.ranges import is_listed, parse_accept
 from aurora_blobs.api.serving import PUBLIC, SMALL, say_if_unknown, visible_blob
+from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import BlobNotFound, InvalidRequest, RepoNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.quoting import shown
@@ -39,22 +42,42 @@ def image(preset: str, did: str, picture: str) -> Response:
         response.headers["Cache-Control"] = PUBLIC
     if form is None:
         response.vary.add("Accept")
-    # Weak: another version of the encoder may make other bytes.
-    response.set_etag(name_of(cid, sizes[preset], chosen), weak=True)
+    place = name_of(cid, sizes[preset], chosen)
+    # Weak: another version of the encoder may make other bytes. As in deploy/nginx.conf.
+    response.set_etag(place.rpartition("/")[2], weak=True)
     if is_listed(
         request.headers.get("If-None-Match", ""), response.headers["ETag"].removeprefix("W/")
     ):
         response.status_code = 304
         return response
     derived = services().thumbnails.open(entry, sizes[preset], chosen)
-    response.content_length = derived.size
-    if derived.size <= SMALL:
-        with derived.file as file:
+    with ExitStack() as unsent:
+        file = unsent.enter_context(derived.file)
+        if derived.is_kept and public and form is not None:
+            _link(entry, f"{preset}.{sizes[preset]}.{form}", place)
+        response.content_length = derived.size
+        if derived.size <= SMALL:
             response.response = [file.read()]
-    else:
-        response.response = wrap_file(request.environ, derived.file)
-        response.direct_passthrough = True
+        else:
+            response.response = wrap_file(request.environ, file)
+            response.direct_passthrough = True
+            unsent.pop_all()
     return response
+
+
+def _link(entry: Entry, name: str, place: str) -> None:
+    """Have nginx serve *place* as the thumbnail *name* of *entry* without asking, if it may."""
+    parts = services()
+    config, blobs = parts.config, parts.blobs
+    if config.accel_redirect is not None and config.may_link:
+        parts.public_links.add_picture(
+            entry.did,
+            entry.cid,
+            name,
+            config.data_folder.thumbnail_target(place),
+            is_public=lambda: blobs.describe(entry.did, entry.cid) == entry,
+            now=parts.clock(),
+        )
 
 
 def _parse_path(did: str, picture: str) -> tuple[str, str | None]:

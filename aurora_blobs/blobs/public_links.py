@@ -1,15 +1,20 @@
-"""Links to public blobs, from which nginx serves them without asking the service.
+"""Links to public blobs and their thumbnails, from which nginx serves them without asking.
 
 ``<folder>/<did>/<cid>.<extension>`` is a symbolic link to the bytes. The extension tells nginx
 their media type. The service adds a link when it has found a blob to be public. It removes the link
 before it commits a transaction that hides the blob: a takedown holds from its answer on, whatever
 crashes in between. Links may be deleted at any time.
+
+``<folder>/pictures/<period>/<did>/<cid>/<preset>.<size>.<form>`` is one to a thumbnail, and goes in
+the same way. nginx looks into the period that its clock says. So it asks again for each thumbnail
+in each period, and the cache learns that it is used and looks whether the file is what was written.
 """
 
 import fcntl
 import os
 import secrets
 import shutil
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -30,6 +35,14 @@ EXTENSIONS = {
     "video/webm": "webm",
     "application/octet-stream": "bin",
 }
+# Seconds since the epoch of one period. nginx.conf takes three digits off them.
+PERIOD_SECONDS = 1000
+# Links to thumbnails that a process makes in a period. On ext4 each may take three inodes and
+# 12 KB; a guess at what is worth it.
+MOST_PICTURES = 20_000
+_PICTURES = "pictures"
+# By what settings the links in `_PICTURES` were made. A process that goes by others makes none.
+_SETTINGS = ".settings"
 # An account's links are moved here at once, and deleted after the commit.
 _GONE = ".gone"
 # The folders from which links are being removed, one a line, until they are synced.
@@ -45,14 +58,20 @@ class PublicLinks:
         *,
         durable: bool,
         sync: Callable[[Path], None] = sync_folder,
+        most_pictures: int = MOST_PICTURES,
     ) -> None:
         """*durable*: a link that was removed does not come back after a power failure.
 
-        *sync* puts the names in a folder on the disk.
+        *sync* puts the names in a folder on the disk. *most_pictures* are the links to thumbnails
+        that this process makes in a period.
         """
         self._folder = folder
         self._durable = durable
         self._sync = sync
+        self._most_pictures = most_pictures
+        self._settings: str | None = None
+        self._period = ""
+        self._made = 0  # links to thumbnails in the period
 
     def add(
         self, did: str, cid: str, mime_type: str, target: str, is_public: Callable[[], bool]
@@ -62,16 +81,56 @@ class PublicLinks:
         Does nothing if that cannot be done at once: nginx asks again.
         """
         extension = EXTENSIONS.get(mime_type)
-        if extension is None:
+        if extension is not None:
+            self._link(self._folder / did / f"{cid}.{extension}", f"../{target}", is_public)
+
+    def settle(self, settings: str) -> None:
+        """Make links to thumbnails by *settings*, and remove those that were made by others.
+
+        A process that began before with others makes none from now on.
+        """
+        self._settings = settings
+        pictures = self._folder / _PICTURES
+        if self._settings_there() == settings or not (settings or os.path.isdir(pictures)):
             return
-        account = self._folder / did
-        link = account / f"{cid}.{extension}"
+        with self._locked(fcntl.LOCK_EX):
+            self._take_away([self._folder / _SETTINGS, pictures])
+            with suppress(OSError):  # of a full disk: the first link tries again
+                self._write_settings(settings)
+        self.purge()
+
+    def add_picture(
+        self,
+        did: str,
+        cid: str,
+        name: str,
+        target: str,
+        is_public: Callable[[], bool],
+        *,
+        now: int,
+    ) -> None:
+        """Link to *target*, the thumbnail *name* of a blob, as `add` does. *now*: microseconds."""
+        period = str(now // 1_000_000 // PERIOD_SECONDS)
+        if period != self._period:
+            self._period, self._made = period, 0
+            past = [path for path in self._periods() if path.name != period]
+            if past:
+                threading.Thread(target=self._drop, args=(past,), daemon=True).start()
+        link = self._folder / _PICTURES / period / did / cid / name
+        if self._made < self._most_pictures and self._link(
+            link, f"../../../../{target}", lambda: self._is_settled() and is_public()
+        ):
+            self._made += 1
+
+    def _link(self, link: Path, target: str, is_public: Callable[[], bool]) -> bool:
         if os.path.lexists(link):
-            return
+            return False
         with suppress(OSError), self._locked(fcntl.LOCK_SH | fcntl.LOCK_NB):
             if is_public():
-                account.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(f"../{target}")
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(target)
+                return True
+        return False
 
     def before_commit(self, tx: Transaction) -> AbstractContextManager[None]:
         """The database's hook: revoke the links to what *tx* hides before it is committed."""
@@ -90,15 +149,8 @@ class PublicLinks:
         A CID of None is every link of the account.
         """
         with self._locked(fcntl.LOCK_EX):
-            # A process that died here may have removed links without a sync, and we find none.
-            self._sync_folders(self._noted())
-            found = [path for did, cid in hidden for path in self._found(did, cid)]
-            if found:
-                folders = {path.parent for path in found}
-                self._note(folders)
-                for path in found:
-                    self._remove(path)
-                self._sync_folders(folders)
+            periods = self._periods() if hidden else []
+            self._take_away([path for of in hidden for path in self._found(*of, periods)])
             yield
 
     def clear(self) -> None:
@@ -109,28 +161,76 @@ class PublicLinks:
                 self._sync(self._folder.parent)
 
     def links(self) -> Iterator[tuple[str, str]]:
-        """DID and CID of each link."""
+        """DID and CID of each link, and of each blob that has links to thumbnails."""
+        pictures = {
+            (blob.parent.name, blob.name) for blob in self._folder.glob(f"{_PICTURES}/*/did:*/*")
+        }
+        yield from pictures
         for link in self._folder.glob("did:*/*"):
-            yield link.parent.name, link.stem
+            if (link.parent.name, link.stem) not in pictures:
+                yield link.parent.name, link.stem
 
     def purge(self) -> None:
-        """Delete the links that `revoked` has moved away."""
+        """Delete the links that were moved away."""
         with suppress(FileNotFoundError):
             for path in (self._folder / _GONE).iterdir():
                 shutil.rmtree(path, ignore_errors=True)
 
-    def _found(self, did: str, cid: str | None) -> list[Path]:
-        account = self._folder / did
-        if not os.path.isdir(account):
+    def _periods(self) -> list[Path]:
+        """The folders of links to thumbnails, whatever the clock says by now."""
+        try:
+            return [*(self._folder / _PICTURES).iterdir()]
+        except FileNotFoundError:
             return []
+
+    def _drop(self, past: list[Path]) -> None:
+        """Remove *past*, of earlier periods, for good: the clock may be set back."""
+        with suppress(OSError), self._locked(fcntl.LOCK_EX):
+            self._take_away(past)
+        self.purge()
+
+    def _settings_there(self) -> str | None:
+        try:
+            return (self._folder / _SETTINGS).read_text()
+        except OSError:
+            return None
+
+    def _write_settings(self, settings: str) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        (self._folder / _SETTINGS).write_text(settings)
+
+    def _is_settled(self) -> bool:
+        """Whether links to thumbnails are by our settings, and not by those of a later start."""
+        there = self._settings_there()
+        if there is None and self._settings is not None:
+            self._write_settings(self._settings)
+            return True
+        return there == self._settings
+
+    def _found(self, did: str, cid: str | None, periods: list[Path]) -> list[Path]:
+        account = self._folder / did
+        accounts = [account, *(period / did for period in periods)]
         if cid is None:
-            return [account]
-        links = [account / f"{cid}.{extension}" for extension in EXTENSIONS.values()]
-        return [link for link in links if os.path.lexists(link)]
+            return [path for path in accounts if os.path.isdir(path)]
+        paths = [path / cid for path in accounts]
+        if os.path.isdir(account):
+            paths += [account / f"{cid}.{extension}" for extension in EXTENSIONS.values()]
+        return [path for path in paths if os.path.lexists(path)]
+
+    def _take_away(self, found: list[Path]) -> None:
+        """Remove *found*, and have it gone from the disk. Whoever calls holds off new links."""
+        # A process that died here may have removed links without a sync, and we find none.
+        self._sync_folders(self._noted())
+        if found:
+            folders = {path.parent for path in found}
+            self._note(folders)
+            for path in found:
+                self._remove(path)
+            self._sync_folders(folders)
 
     def _remove(self, path: Path) -> None:
-        """Remove a link, or move an account's links away."""
-        if path.parent != self._folder:
+        """Remove a link, or move a folder of links away."""
+        if not os.path.isdir(path) or os.path.islink(path):
             path.unlink(missing_ok=True)
             return
         gone = self._folder / _GONE

@@ -1,4 +1,4 @@
-"""Public links exist for blobs that everybody may fetch, and for no others."""
+"""Public links exist for what everybody may fetch, and for nothing else."""
 
 import os
 import random
@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 import pytest
 from support.accounts import ADMIN, ALICE, BOB, GET_BLOB, sign_up
 from support.cids import cid_in, cid_of
-from support.media_samples import jpeg
+from support.media_samples import jpeg, picture
 from support.project import DEPLOY
 from support.service_core import ServiceCore, blob_of
 from support.services import services_of
@@ -53,6 +53,23 @@ def links(services):
         }
 
     return links
+
+
+@pytest.fixture
+def pictures(services):
+    """``pictures()`` are the current links to thumbnails: DID, CID and name of each."""
+    folder = services.config.data_dir / "public" / "pictures"
+    return lambda: {(*path.parts[-3:],) for path in folder.glob("*/did:*/*/*")}
+
+
+AVATAR = "avatar.cover-1000x1000.webp"
+
+
+def fetch_picture(member, cid):
+    """Fetch a thumbnail until it is kept and has a link."""
+    for _ in range(2):
+        answer = member.client.get(f"/img/avatar/plain/{member.did}/{cid}@webp", buffered=True)
+        assert answer.status_code == 200, answer.text
 
 
 def update(member, subject, **given):
@@ -187,6 +204,25 @@ def test_hiding_a_blob_removes_its_public_link(alice, bob, links, hide):
     assert links() == {(bob.did, other, jpeg("dog"))}
     assert alice.fetch(cid_in(blob)).status_code == 400
     assert links() == {(bob.did, other, jpeg("dog"))}
+
+
+@pytest.mark.parametrize("hide", HIDING.values(), ids=HIDING)
+def test_hiding_a_blob_removes_the_links_to_its_thumbnails(alice, bob, pictures, clock, hide):
+    published = alice.publish(picture("JPEG"))
+    cid = published.cid
+    other = bob.publish(picture("PNG"), "image/png").cid
+    fetch_picture(alice, cid)
+    clock.advance(1000)
+    fetch_picture(alice, cid)
+    fetch_picture(bob, other)
+    assert pictures() >= {(alice.did, cid, AVATAR), (bob.did, other, AVATAR)}
+
+    hide(alice, cid, published.rkey)
+
+    assert alice.fetch(cid).status_code == 400
+    assert pictures() == {(bob.did, other, AVATAR)}
+    assert alice.client.get(f"/img/avatar/plain/{alice.did}/{cid}@webp").status_code == 400
+    assert pictures() == {(bob.did, other, AVATAR)}
 
 
 def test_hiding_a_blob_of_one_account_keeps_the_links_of_others(alice, bob, links):
@@ -334,6 +370,7 @@ def test_links_that_a_death_has_moved_away_are_gone_after_a_start(open_app, tmp_
 
 def test_links_that_a_death_has_removed_are_synced_by_the_next_revocation(tmp_path):
     public, synced = tmp_path / "public", []
+    pictures = public / "pictures" / "0"
 
     class Death(BaseException):
         pass
@@ -344,33 +381,37 @@ def test_links_that_a_death_has_removed_are_synced_by_the_next_revocation(tmp_pa
     dying, links = (PublicLinks(public, durable=True, sync=sync) for sync in (die, synced.append))
     for did in ("did:web:a", "did:web:b"):
         links.add(did, "cid", "image/png", "../blobs/x", lambda: True)
+        links.add_picture(did, "cid", AVATAR, "../images/x", lambda: True, now=0)
+    of_a, of_b = ({public / did, pictures / did} for did in ("did:web:a", "did:web:b"))
 
     with pytest.raises(Death), dying.revoked([("did:web:a", "cid")]):
         pass
     with links.revoked([("did:web:b", "cid")]):
-        assert synced == [public / "did:web:a", public / "did:web:b"]
+        assert (set(synced[:2]), set(synced[2:])) == (of_a, of_b)
     with links.revoked([("did:web:b", "cid")]):
         pass
 
-    assert synced == [public / "did:web:a", public / "did:web:b"]
+    assert len(synced) == 4
     assert list(links.links()) == []
 
 
-def test_fsck_finds_links_that_should_not_exist(app, services, alice, bob, links):
-    cid = cid_in(alice.publish(jpeg("cat"))[0])
-    bob.publish(jpeg("cat"))
-    alice.fetch(cid)
-    bob.fetch(cid)
+def test_fsck_finds_links_that_should_not_exist(app, services, alice, bob, links, pictures):
+    cid = alice.publish(picture("JPEG")).cid
+    bob.publish(picture("JPEG"))
+    for member in (alice, bob):
+        member.fetch(cid)
+        fetch_picture(member, cid)
     with services.database.write() as tx:
         tx.run("UPDATE account SET takedown_at = 1 WHERE did = ?", alice.did)
     fsck = app.test_cli_runner().invoke
 
     found = fsck(args=["blobs", "fsck"])
     assert (found.exit_code, len(links())) == (1, 2)
-    assert f"exposed: {alice.did} {cid}: nginx serves it, and should not" in found.output
+    assert found.output.count(f"exposed: {alice.did} {cid}: nginx serves it, and should not") == 1
     assert fsck(args=["blobs", "fsck", "--repair"]).exit_code == 1
 
-    assert links() == {(bob.did, cid, jpeg("cat"))}
+    assert links() == {(bob.did, cid, picture("JPEG"))}
+    assert pictures() == {(bob.did, cid, AVATAR)}
     assert fsck(args=["blobs", "fsck"]).exit_code == 0
 
 
@@ -494,7 +535,8 @@ def test_everything_a_transaction_hides_reaches_the_hook_before_commit(tmp_path)
 
 
 def test_nginx_looks_for_the_same_types():
-    text = (DEPLOY / "nginx.conf").read_text()
+    _, text = (DEPLOY / "nginx.conf").read_text().split("location = /xrpc/com.atproto.sync.getBlob")
+    text, _ = text.split("location @service")
     types = dict(re.findall(r"^ +(\w+/[\w-]+) +(\w+);$", text, re.MULTILINE))
     tried = re.findall(r"/\$aurora_open_blob\.(\w+)", text)
 

@@ -103,6 +103,10 @@ def _exposed(site, app, hidden):
         did, cid = link.parent.name, link.stem
         if (did, cid) in {(did, cid_of(data)) for did, data in hidden}:
             yield f"{cid} of {did} is served by nginx"
+    for blob in (site.data / "public" / "pictures").glob("*/did:*/*"):
+        did, cid = blob.parent.name, blob.name
+        if (did, cid) in {(did, cid_of(data)) for did, data in hidden}:
+            yield f"a thumbnail of {cid} of {did} is served by nginx"
 
 
 def _findings(app, allowed, when):

@@ -117,9 +117,13 @@ class Scene:
         self.damaged.append(data)
 
     def publish(self, member, data):
-        """A public blob that nginx may serve by itself."""
+        """A public blob that nginx may serve by itself, and a thumbnail of it."""
         published = member.publish(data)
         assert member.fetch(published.cid).status_code == 200
+        services, name = member.services, "avatar.cover-1000x1000.webp"
+        services.public_links.add_picture(
+            member.did, published.cid, name, f"../{name}", lambda: True, now=services.clock()
+        )
         return published
 
 

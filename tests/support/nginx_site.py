@@ -55,6 +55,11 @@ _GET_BLOB = """\
             proxy_pass http://aurora_blobs;
         }
 """
+_PICTURES = """\
+        location /img/ {
+            proxy_pass http://aurora_blobs;
+        }
+"""
 
 
 def nginx_site() -> str:
@@ -77,6 +82,7 @@ def nginx_balancer() -> str:
         ("        proxy_next_upstream off;\n", "        proxy_buffers", _NEXT),
         ("        # The open shelf", "        # The store of a PDS", _GET_BLOB),
         ("        # The store of a PDS", "        location = /xrpc/com.atproto.sync.listBlobs", ""),
+        ("        # Thumbnails that", "        location ~ ^/\\.well-known/(did", _PICTURES),
         ("        # Where the service sends", "        # The same for a store", ""),
         ("        # The same for a store", " that speaks S3", "        # A store"),
     ):
