@@ -370,7 +370,7 @@ CREATE INDEX upstream_blob_due ON upstream_blob (due_at, did, cid);
 -- One row per PDS that is followed: how far it was asked again for what is held of it. The round
 -- began at began_at; asked blobs were asked for in it, the last one cid of did.
 -- alarm is why nothing more of it is hidden or collected, NULL if all is well. What was refused up
--- to accepted_at raises none.
+-- to accepted_at raises none. due_at is when a mirror of the network goes on, NULL in another one.
 CREATE TABLE upstream_round (
     host        TEXT   PRIMARY KEY,
     began_at    BIGINT NOT NULL,
@@ -378,8 +378,10 @@ CREATE TABLE upstream_round (
     did         TEXT   NOT NULL,
     cid         TEXT   NOT NULL,
     alarm       TEXT,
-    accepted_at BIGINT NOT NULL
+    accepted_at BIGINT NOT NULL,
+    due_at      BIGINT
 );
+CREATE INDEX upstream_round_due ON upstream_round (due_at) WHERE due_at IS NOT NULL;
 
 -- One row per blob that is held and that its PDS refuses: tries times, first at refused_at. It is
 -- asked for again at due_at. hidden_at is since when it is hidden for it, NULL while it is served.

@@ -273,6 +273,13 @@ class Config:
         "comma list of PDS addresses, like `https://pds.example.com`; with `MIRROR=network` those "
         "that may be asked over http and on private addresses",
     )
+    follow_admin_password: str | None = _setting(
+        parse_any_text,
+        None,
+        "admin password of the PDS in `FOLLOW`, which is asked then what it has taken down; unset: "
+        "what it refuses twice is hidden",
+        secret=True,
+    )
     mirror_allow: tuple[str, ...] = _setting(
         parse_allow,
         (),
@@ -531,6 +538,11 @@ def _check_mirror(config: Config) -> None:
     if config.accounts == "local":
         raise ConfigError(
             f"{PREFIX}ACCOUNTS='local': accepted is external, since {PREFIX}MIRROR={config.mirror}"
+        )
+    if config.follow_admin_password is not None and len(config.follow) != 1:
+        raise ConfigError(
+            f"{PREFIX}FOLLOW has {len(config.follow)} addresses: accepted is one, since "
+            f"{PREFIX}FOLLOW_ADMIN_PASSWORD is set"
         )
 
 

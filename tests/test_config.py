@@ -252,6 +252,11 @@ def test_a_mirror_keeps_what_others_have_published_unless_told_otherwise():
             {"MIRROR": "pds", "FOLLOW": FOLLOW, "ACCOUNTS": "local"},
             "AURORA_BLOBS_ACCOUNTS='local': accepted is external, since AURORA_BLOBS_MIRROR=pds",
         ),
+        (
+            {"MIRROR": "network", "FOLLOW_ADMIN_PASSWORD": "secret"},
+            "AURORA_BLOBS_FOLLOW has 0 addresses: accepted is one, since "
+            "AURORA_BLOBS_FOLLOW_ADMIN_PASSWORD is set",
+        ),
     ],
 )
 def test_a_mirror_has_to_know_whom_to_follow(settings, message):

@@ -156,6 +156,7 @@ def opened_body(
     redirects: int = 0,
     resolver: Resolver = SHARED_RESOLVER,
     connections: Connections | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> AbstractContextManager[http.client.HTTPResponse]:
     """`opened` for a GET of *url*, with a body of up to *max_bytes*.
 
@@ -170,7 +171,7 @@ def opened_body(
         silence_seconds=silence_seconds,
         slow_seconds=answer_seconds,
         redirects=redirects,
-        headers={"Accept": "*/*"},
+        headers={"Accept": "*/*"} | dict(headers or {}),
         resolver=resolver,
         connections=connections,
     )

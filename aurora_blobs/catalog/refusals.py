@@ -22,6 +22,7 @@ class Round:
     cid: str
     alarm: str | None
     accepted_at: int
+    due_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +58,56 @@ def find_round(tx: Transaction, host: str) -> Round | None:
     """How far *host* was asked; None if it never was."""
     row = tx.one(
         """
-        SELECT host, began_at, asked, did, cid, alarm, accepted_at
+        SELECT host, began_at, asked, did, cid, alarm, accepted_at, due_at
           FROM upstream_round
          WHERE host = ?
         """,
         host,
     )
     return None if row is None else Round(*row)
+
+
+def set_due(tx: Transaction, host: str, due_at: int) -> None:
+    """Ask *host* at *due_at*."""
+    tx.run("UPDATE upstream_round SET due_at = ? WHERE host = ?", due_at, host)
+
+
+def due_hosts(tx: Transaction, now: int, limit: int) -> list[str]:
+    """Up to *limit* PDSes that are to be asked, the longest due first."""
+    rows = tx.all(
+        "SELECT host FROM upstream_round WHERE due_at <= ? ORDER BY due_at LIMIT ?", now, limit
+    )
+    return [host for (host,) in rows]
+
+
+def claim(tx: Transaction, host: str, now: int, until: int) -> bool:
+    """Let nobody else ask *host* before *until*; False if it is not due at *now* any more."""
+    return bool(
+        tx.run(
+            "UPDATE upstream_round SET due_at = ? WHERE host = ? AND due_at <= ?", until, host, now
+        )
+    )
+
+
+def forget_round(tx: Transaction, host: str) -> None:
+    """Ask *host* no more, unless there is an alarm."""
+    tx.run("DELETE FROM upstream_round WHERE host = ? AND alarm IS NULL", host)
+
+
+def alarmed(tx: Transaction, after: str, limit: int) -> list[str]:
+    """Up to *limit* PDSes of which there is an alarm, after *after*."""
+    rows = tx.all(
+        """
+        SELECT host
+          FROM upstream_round
+         WHERE alarm IS NOT NULL AND host > ?
+         ORDER BY host
+         LIMIT ?
+        """,
+        after,
+        limit,
+    )
+    return [host for (host,) in rows]
 
 
 def set_asked(tx: Transaction, host: str, asked: int, did: str, cid: str) -> None:
@@ -136,18 +180,19 @@ def held(tx: Transaction, host: str, after: tuple[str, str], limit: int) -> list
     return [(did, cid) for did, cid in rows]
 
 
-def is_asked_for(tx: Transaction, did: str, cid: str) -> bool:
-    """Whether a refusal means anything: the blob is public, and nothing newer is to be fetched."""
+def is_asked_for(tx: Transaction, did: str, cid: str, now: int) -> bool:
+    """Whether a refusal means anything: the blob is public, and nothing newer is to be had now."""
     row = tx.one(
         """
         SELECT 1
           FROM blob_metadata m
                JOIN upstream_account a ON a.did = m.creator_did
          WHERE m.creator_did = ? AND m.cid = ? AND m.unreferenced_since IS NULL
-           AND a.status IS NULL AND a.due_at IS NULL
+           AND a.status IS NULL AND (a.due_at IS NULL OR (a.due_at > ? AND a.tries = 0))
         """,
         did,
         cid,
+        now,
     )
     return row is not None
 

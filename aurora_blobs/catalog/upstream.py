@@ -258,6 +258,15 @@ def due(tx: Transaction, host: str, now: int, limit: int) -> list[str]:
     return [did for (did,) in rows]
 
 
+def next_host(tx: Transaction, after: str) -> str | None:
+    """The first PDS after *after* that accounts are of; None after the last one."""
+    row = tx.one(
+        "SELECT host FROM upstream_account WHERE host > ? ORDER BY host LIMIT 1",
+        after,
+    )
+    return None if row is None else str(row[0])
+
+
 def unlisted(tx: Transaction, host: str, before: int, limit: int) -> list[str]:
     """Up to *limit* accounts of *host* that it has not listed since *before*."""
     rows = tx.all(

@@ -10,7 +10,7 @@ from aurora_blobs.cli.output import Group, errors_in_one_line, show_all
 from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.mirror.follower import follow as follow_all
 from aurora_blobs.mirror.recheck import accept as accept_refusals
-from aurora_blobs.mirror.status import statuses
+from aurora_blobs.mirror.status import statuses, with_alarmed
 from aurora_blobs.mirror.stream import check_library
 from aurora_blobs.services import current_config, services
 
@@ -55,14 +55,13 @@ def mirror() -> None:
 @json_option
 def status(as_json: bool) -> None:
     """For each PDS: where its stream is, what is here of it, and what is missing."""
-    urls = current_config().follow
-    show_all(statuses(services().database, urls), as_json)
+    show_all(statuses(services().database, current_config().follow), as_json)
 
 
 @mirror.command("accept")
 def accept() -> None:
     """End the alarms: what a PDS has refused twice is hidden, and what is over is collected."""
     found = services()
-    for url in found.config.follow:
+    for url in list(with_alarmed(found.database, found.config.follow)):
         count = accept_refusals(found.database, url, found.clock())
         click.echo(f"{url}: {count} blobs are hidden now")

@@ -75,7 +75,7 @@ class Follower:
         self._config = config
         self._database = database
         self._clock = clock
-        self._upstream = Upstream(url)
+        self._upstream = Upstream(url, admin_password=config.follow_admin_password)
         authority = Authority(self._upstream, identities)
         limits = RecordLimits.of(config)
         self._writer = Writer(url, authority, database, clock, limits)

@@ -1,31 +1,38 @@
-"""Keeps true what a mirror of the network has: each account is listed again every hour."""
+"""Keeps true what a mirror of the network has: each account is listed again every hour.
+
+And each blob is asked for within a day, as `recheck` says.
+"""
 
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.deletion import delete_account
-from aurora_blobs.catalog import accounts
+from aurora_blobs.catalog import accounts, refusals
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.config import Config
-from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key
+from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.mirror.follower import run_together
 from aurora_blobs.mirror.listed import Listings, Unlisted
 from aurora_blobs.mirror.network import Sources
-from aurora_blobs.mirror.upstream import Refused
+from aurora_blobs.mirror.recheck import Recheck
+from aurora_blobs.mirror.upstream import Refused, Upstream
 from aurora_blobs.storage.base import BlobBackend
 
 log = logging.getLogger("aurora_blobs")
 
-_AT_ONCE = 4  # accounts
+_AT_ONCE = 4  # accounts, and PDSes that are asked for their blobs
+_ASK_SECONDS = 60.0  # between two steps of one PDS, in which some blobs of it are asked for
 _POLL_SECONDS = 1.0
 _SWEEP_SECONDS = 600.0
-_CLAIM = 300 * 1_000_000  # µs in which an account is listed, or another process does it again
+# µs in which an account is listed or a step is done, or another process does it again.
+_CLAIM = 300 * 1_000_000
 _UNUSED = 86_400 * 1_000_000  # µs after which an account goes of which nothing is here
 
 
@@ -44,6 +51,7 @@ class Keeper:
         clock: Callable[[], int],
         on_gone: Callable[[list[str]], None],
     ) -> None:
+        self._max_bytes = config.max_blob_size
         self._database = database
         self._backend = backend
         self._clock = clock
@@ -53,7 +61,7 @@ class Keeper:
 
     def run(self, stop: threading.Event) -> None:
         """Keep all accounts until *stop*."""
-        run_together([*[self._list] * _AT_ONCE, self._sweep], stop)
+        run_together([*[self._list] * _AT_ONCE, *[self._ask] * _AT_ONCE, self._sweep], stop)
 
     def keep_next(self) -> bool:
         """List one account that is due, or forget it if it is of no use; False if none is due."""
@@ -64,8 +72,40 @@ class Keeper:
             self._refresh(did)
         return True
 
+    def ask_next(self, stop: threading.Event) -> bool:
+        """Ask one PDS that is due for some of its blobs, until *stop*; False if none is due."""
+        host = self._claimed_host()
+        if host is None:
+            return False
+        source = self._sources.at(host)
+        if source is not None:
+            Recheck(
+                source,
+                self._database,
+                clock=self._clock,
+                max_bytes=self._max_bytes,
+                every_seconds=_ASK_SECONDS,
+                update=partial(self._update, source, self._clock()),
+            ).step(stop)
+        with self._round(host) as tx:
+            if catalog.page(tx, host, "", 1):
+                refusals.set_due(tx, host, self._clock() + int(_ASK_SECONDS * 1_000_000))
+            else:
+                refusals.forget_round(tx, host)
+        return True
+
     def sweep(self) -> None:
-        """Forget what was not to be had, and nobody has asked for since."""
+        """Have each PDS asked for its blobs, of which accounts are here.
+
+        And forget what was not to be had, and nobody has asked for since.
+        """
+        host: str | None = ""
+        while (host := catalog.next_host(self._database.one_shot(), host or "")) is not None:
+            found = refusals.find_round(self._database.one_shot(), host)
+            if found is None or found.due_at is None:
+                with self._round(host) as tx:
+                    refusals.begin_round(tx, host, self._clock())
+                    refusals.set_due(tx, host, self._clock())
         before = self._clock() - _UNUSED
         for forget in (catalog.forget_refused, catalog.forget_unlisted):
             self._database.in_steps(partial(_is_full_step, forget, before), Spend.HALF)
@@ -79,12 +119,22 @@ class Keeper:
                 log.warning("accounts cannot be listed now: %s", error.message)
                 stop.wait(_POLL_SECONDS)
 
+    def _ask(self, stop: threading.Event) -> None:
+        while not stop.is_set():
+            try:
+                if not self.ask_next(stop):
+                    stop.wait(_POLL_SECONDS)
+            except BlobServiceError as error:
+                log.warning("blobs cannot be asked for again now: %s", error.message)
+                stop.wait(_POLL_SECONDS)
+
     def _sweep(self, stop: threading.Event) -> None:
-        while not stop.wait(_SWEEP_SECONDS):
+        while not stop.is_set():
             try:
                 self.sweep()
             except BlobServiceError as error:
                 log.warning("what was not to be had is not forgotten now: %s", error.message)
+            stop.wait(_SWEEP_SECONDS)
 
     def _claimed(self) -> str | None:
         now = self._clock()
@@ -95,6 +145,36 @@ class Keeper:
                 if catalog.claim(tx, did, now, now + _CLAIM):
                     return did
         return None
+
+    def _claimed_host(self) -> str | None:
+        now = self._clock()
+        with self._database.read() as tx:
+            due = refusals.due_hosts(tx, now, _AT_ONCE)
+        for host in due:
+            with self._round(host) as tx:
+                if refusals.claim(tx, host, now, now + _CLAIM):
+                    return host
+        return None
+
+    def _round(self, host: str) -> AbstractContextManager[Transaction]:
+        return self._database.write(keys=(row_key("upstream_round", host),))
+
+    def _update(self, source: Upstream, began_at: int, did: str) -> bool:
+        """Have *did* listed since *began_at*; whether it is active, and still at *source*.
+
+        A record may be gone that has named the blob.
+        """
+        known = catalog.find(self._database.one_shot(), did)
+        if known is None or known.host != source.url:
+            return False
+        if known.listed_at >= began_at:
+            return known.status is None
+        try:
+            self._listings.refresh(source, did)
+        except Unlisted as error:
+            log.info("%s: %s", did, error)
+            return False
+        return True
 
     def _refresh(self, did: str) -> None:
         known = catalog.find(self._database.one_shot(), did)

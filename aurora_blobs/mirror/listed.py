@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from aurora_blobs.catalog import accounts, record_usage, references
+from aurora_blobs.catalog import accounts, record_usage, references, refusals
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.catalog.upstream import MISSING, RETURNING, UpstreamAccount
 from aurora_blobs.db import Database, Transaction, account_key
@@ -140,6 +140,8 @@ class Listings:
             changes.refer(uri, Reference(cid, None, None))
             if changes.rows == rows:
                 references.touch(tx, did, uri, cid, changes.rev)
+            else:  # whoever names it again may have it again
+                refusals.put_off(tx, did, cid, self._clock())
             references.publish(tx, did, cid)
         changes.finish()
 

@@ -247,7 +247,14 @@ class Sources:
     def __init__(self, config: Config, identities: Identities) -> None:
         self._allow = config.mirror_allow
         self._connections = Connections()
-        self._ours = {url: Upstream(url, connections=self._connections) for url in config.follow}
+        self._ours = {
+            url: Upstream(
+                url,
+                connections=self._connections,
+                admin_password=config.follow_admin_password,
+            )
+            for url in config.follow
+        }
         self._named: set[str] = set()  # of ours, those whose names are known
         self._identities = identities
         # Of its own: a name whose look-up hangs holds up no other part. A look-up may outlive its
@@ -271,7 +278,11 @@ class Sources:
             return None
         if not self._is_allowed(did, url):
             return None
-        source = self._ours.get(url) or self._ours_by_name(document or {})
+        return self._ours.get(url) or self._ours_by_name(document or {}) or self.at(url)
+
+    def at(self, url: str) -> Upstream | None:
+        """The PDS at *url*; None if it may not be asked."""
+        source = self._ours.get(url)
         if source is not None:
             return source
         return self._other(url) if url.startswith("https://") else None

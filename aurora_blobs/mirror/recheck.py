@@ -30,11 +30,17 @@ _REFUSALS = frozenset({400, 404, 410, 451})
 _OF_ACCOUNT = "Repo"
 
 
+def _is_up_to_date(did: str) -> bool:
+    """A PDS that is followed tells of what its accounts publish."""
+    return True
+
+
 class Recheck:
     """Asks *source* for each blob that is held of it, within a day, the whole day long.
 
     The answer is not read but for its head. One that is refused is asked for 10 minutes later, and
-    then hidden. When many are, nothing is, until somebody has looked at it.
+    then hidden. When many are, nothing is, until somebody has looked at it. Of a PDS whose
+    administrator's password is known it is asked whether the blob is taken down, and that is it.
     """
 
     def __init__(
@@ -44,26 +50,39 @@ class Recheck:
         *,
         clock: Callable[[], int],
         max_bytes: int,
+        every_seconds: float = _POLL_SECONDS,
+        update: Callable[[str], bool] = _is_up_to_date,
     ) -> None:
+        """*max_bytes* are those of a blob; `step` is called *every_seconds*.
+
+        *update* has what an account publishes known as it is now, and whether it has; it may raise
+        FetchFailed, Refused.
+        """
         self._source = source
         self._host = source.url
         self._database = database
         self._clock = clock
         self._max_bytes = max_bytes
+        self._every_seconds = every_seconds
+        self._update = update
         self._blobs = self._counted_at = 0
 
     def run(self, stop: threading.Event) -> None:
         """Ask, until *stop*."""
-        while not stop.wait(_POLL_SECONDS):
-            if self._source.is_resting:
-                continue
-            try:
-                self._ask_refused(stop)
-                self._ask_held(stop)
-            except (FetchFailed, Refused) as error:
-                self._source.rest(error.retry_seconds if isinstance(error, Refused) else None)
-            except BlobServiceError as error:
-                log.warning("blobs cannot be asked for again now: %s", error.message)
+        while not stop.wait(self._every_seconds):
+            self.step(stop)
+
+    def step(self, stop: threading.Event) -> None:
+        """Ask for what is to be asked for by now."""
+        if self._source.is_resting:
+            return
+        try:
+            self._ask_refused(stop)
+            self._ask_held(stop)
+        except (FetchFailed, Refused) as error:
+            self._source.rest(error.retry_seconds if isinstance(error, Refused) else None)
+        except BlobServiceError as error:
+            log.warning("blobs cannot be asked for again now: %s", error.message)
 
     def _ask_held(self, stop: threading.Event) -> None:
         """Ask for as many blobs as it takes to be through with them in time."""
@@ -71,7 +90,7 @@ class Recheck:
         assert found is not None
         now = self._clock()
         blobs = self._count(now)
-        at_once = _AT_LEAST + 2 * blobs * 1_000_000 // _ROUND
+        at_once = self._at_least + int(2 * blobs * self._every_seconds * 1_000_000 / _ROUND)
         is_late = not 0 <= now - found.began_at < _ROUND
         if not is_late:
             owed = blobs * (now - found.began_at) // _ROUND - found.asked
@@ -83,8 +102,7 @@ class Recheck:
             for did, cid in page:
                 if stop.is_set():
                     break
-                if self._is_refused(did, cid):
-                    self._refuse(did, cid)
+                self._ask(did, cid)
                 last, asked = (did, cid), asked + 1
         finally:
             if asked:
@@ -93,6 +111,10 @@ class Recheck:
         if is_late and not page:
             with self._round() as tx:
                 refusals.begin_round(tx, self._host, now)
+
+    @property
+    def _at_least(self) -> int:
+        return int(_AT_LEAST * self._every_seconds)
 
     def _count(self, now: int) -> int:
         """How many blobs are held, or were a while ago."""
@@ -106,20 +128,30 @@ class Recheck:
 
     def _ask_refused(self, stop: threading.Event) -> None:
         with self._database.read() as tx:
-            due = refusals.due(tx, self._host, self._clock(), _AT_LEAST)
+            due = refusals.due(tx, self._host, self._clock(), self._at_least)
         for refusal in due:
             if stop.is_set():
                 return
-            if not refusals.is_asked_for(self._database.one_shot(), refusal.did, refusal.cid):
+            now = self._clock()
+            if not refusals.is_asked_for(self._database.one_shot(), refusal.did, refusal.cid, now):
                 with self._database.write() as tx:
-                    refusals.put_off(tx, refusal.did, refusal.cid, self._clock() + _CONFIRM)
-            elif self._is_refused(refusal.did, refusal.cid):
-                self._refuse(refusal.did, refusal.cid)
-            else:
+                    refusals.put_off(tx, refusal.did, refusal.cid, now + _CONFIRM)
+            elif not self._ask(refusal.did, refusal.cid):
                 with self._database.write() as tx:
                     refusals.drop(tx, refusal.did, refusal.cid)
                     self._end_alarm(tx)
                 log.info("%s of %s is given out again", refusal.cid, refusal.did)
+
+    def _ask(self, did: str, cid: str) -> bool:
+        """Ask for the blob, and note a refusal; whether it is refused.
+
+        Raises FetchFailed, Refused if the PDS does not say.
+        """
+        is_taken_down = self._source.takes_down(did, cid)
+        is_refused = self._is_refused(did, cid) if is_taken_down is None else is_taken_down
+        if is_refused and self._update(did):
+            self._refuse(did, cid, is_sure=is_taken_down is True)
+        return is_refused
 
     def _is_refused(self, did: str, cid: str) -> bool:
         """Whether the PDS refuses the blob. Raises FetchFailed, Refused if it does not say."""
@@ -131,22 +163,19 @@ class Recheck:
                 raise
             return error.status in _REFUSALS and not error.name.startswith(_OF_ACCOUNT)
 
-    def _refuse(self, did: str, cid: str) -> None:
-        """Note that the PDS refuses the blob; hide it if it has done so before."""
+    def _refuse(self, did: str, cid: str, *, is_sure: bool) -> None:
+        """Note that the PDS refuses the blob; hide it if it has done so before, or *is_sure*."""
         now = self._clock()
         with self._database.write(Spend.HALF) as tx:
-            if not refusals.is_asked_for(tx, did, cid):
+            if not refusals.is_asked_for(tx, did, cid, now):
                 return
             known = refusals.find(tx, did, cid)
             pause = pause_seconds(BLOB, 0 if known is None else known.tries)
             refusals.note(tx, did, cid, now, now + pause * 1_000_000)
-            alarm = self._alarm(tx, did, now)
-            hides = (
-                alarm is None
-                and known is not None
-                and known.hidden_at is None
-                and now - known.refused_at >= _CONFIRM
-            )
+            alarm = None if is_sure else self._alarm(tx, did, now)
+            is_confirmed = known is not None and now - known.refused_at >= _CONFIRM
+            is_hidden = known is not None and known.hidden_at is not None
+            hides = alarm is None and not is_hidden and (is_sure or is_confirmed)
             if hides:
                 refusals.hide(tx, did, cid, now)
         log.log(

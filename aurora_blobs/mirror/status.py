@@ -9,14 +9,24 @@ from aurora_blobs.catalog.upstream import Host
 from aurora_blobs.clock import moment
 from aurora_blobs.db import Database
 
+_PAGE = 1000  # PDSes of which there is an alarm, in a statement
 
-def statuses(database: Database, urls: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """The status of each PDS of *urls*, as JSON.
+
+def with_alarmed(database: Database, follow: tuple[str, ...]) -> Iterator[str]:
+    """The PDSes of *follow*, and then those of which there is an alarm."""
+    yield from follow
+    for host in database.in_pages(refusals.alarmed, "", lambda host: host, limit=_PAGE):
+        if host not in follow:
+            yield host
+
+
+def statuses(database: Database, follow: tuple[str, ...]) -> Iterator[dict[str, Any]]:
+    """The status of each PDS of *follow* and of each of which there is an alarm, as JSON.
 
     ``lagSeconds`` is what the last event took until it was handled here. Without one it is None, as
     are times before anything has happened.
     """
-    for url in urls:
+    for url in with_alarmed(database, follow):
         with database.read() as tx:
             host = upstream.find_host(tx, url) or Host(url, None, None, None, None, None)
             tally = upstream.tally(tx, url)

@@ -2,9 +2,11 @@
 
 import http.client
 import json
+import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from email.message import Message
@@ -19,6 +21,8 @@ from aurora_blobs.mirror.frames import parse_status
 from aurora_blobs.mirror.pauses import HOST, pause_seconds
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.syntax import parse_did, parse_tid
+
+log = logging.getLogger("aurora_blobs")
 
 BLOBS_PAGE = 1000  # the most that the lexicon allows
 PAGE = 500  # accounts; a listing of them has some 150 bytes for each
@@ -70,12 +74,17 @@ class Upstream:
         allowed: Callable[[str], bool] | None = None,
         resolver: Resolver = SHARED_RESOLVER,
         connections: Connections | None = None,
+        admin_password: str | None = None,
     ) -> None:
-        """*connections* are kept for others as well; None: for this PDS alone."""
+        """*connections* are kept for others as well; None: for this PDS alone.
+
+        With *admin_password*, that of the PDS, `takes_down` is answered.
+        """
         self.url = url
         self._allowed = allowed
         self._resolver = resolver
         self._connections = connections or Connections()
+        self._admin_password = admin_password
         host = urlsplit(url).hostname or ""
         self.names = frozenset({host})
         self.is_stopped: Callable[[], bool] = lambda: False
@@ -144,7 +153,12 @@ class Upstream:
 
         And the cursor of the next page; '' at the end. Raises FetchFailed, Refused.
         """
-        given = {"did": did, "limit": BLOBS_PAGE, "cursor": cursor, "since": since}
+        given: dict[str, Any] = {
+            "did": did,
+            "limit": BLOBS_PAGE,
+            "cursor": cursor,
+            "since": since,
+        }
         answer = self._json(
             "com.atproto.sync.listBlobs", **{name: value for name, value in given.items() if value}
         )
@@ -165,24 +179,58 @@ class Upstream:
         with self._answer("com.atproto.sync.getBlob", max_bytes, did=did, cid=cid) as answer:
             yield answer
 
-    def _json(self, method: str, **given: Any) -> dict[str, Any]:
-        with self._answer(method, _MAX_ANSWER, **given) as answer:
+    def takes_down(self, did: str, cid: str) -> bool | None:
+        """Whether the PDS has taken the blob down; None where it does not tell us.
+
+        Raises FetchFailed, Refused where that is about us.
+        """
+        if self._admin_password is None:
+            return None
+        credentials = b64encode(f"admin:{self._admin_password}".encode()).decode()
+        try:
+            found = self._json(
+                "com.atproto.admin.getSubjectStatus",
+                {"Authorization": f"Basic {credentials}"},
+                did=did,
+                blob=cid,
+            ).get("takedown")
+        except Refused as error:
+            if error.is_about_us:
+                raise
+            if error.status in (401, 403):
+                log.warning("%s does not take AURORA_BLOBS_FOLLOW_ADMIN_PASSWORD", self.url)
+            return None
+        applied = found.get("applied") if isinstance(found, dict) else None
+        return applied if isinstance(applied, bool) else None
+
+    def _json(
+        self, method: str, headers: Mapping[str, str] | None = None, **given: Any
+    ) -> dict[str, Any]:
+        with self._answer(method, _MAX_ANSWER, headers, **given) as answer:
             found = _parsed(answer)
         if found is None:
             raise FetchFailed(f"{self.url}: {method} is not answered with a JSON object")
         return found
 
     @contextmanager
-    def _answer(self, method: str, max_bytes: int, **given: Any) -> Iterator["Body"]:
+    def _answer(
+        self,
+        method: str,
+        max_bytes: int,
+        headers: Mapping[str, str] | None = None,
+        **given: Any,
+    ) -> Iterator["Body"]:
         query = f"?{urlencode(given)}" if given else ""
         with opened_body(
             f"{self.url}/xrpc/{method}{query}",
             max_bytes=max_bytes,
             allowed=self._allowed,
             silence_seconds=_SILENCE_SECONDS,
-            redirects=_REDIRECTS,
+            # What is said in headers is for this PDS alone.
+            redirects=0 if headers else _REDIRECTS,
             resolver=self._resolver,
             connections=self._connections,
+            headers=headers,
         ) as answer:
             if answer.status != 200:
                 raise _refusal(answer)

@@ -3,6 +3,7 @@
 import threading
 
 import pytest
+from support.accounts import ADMIN
 from support.fake_pds import FakePds
 from support.mirror import Mirror
 
@@ -33,3 +34,19 @@ def open_mirror(open_app, pds):
 def mirror(open_mirror):
     """A mirror that follows `pds`."""
     return open_mirror().start()
+
+
+@pytest.fixture
+def open_network(open_app, pds):
+    """``open_network(NAME=value, …)`` is a mirror of the network in which `pds` is."""
+
+    def open_network(**settings):
+        settings = {"FOLLOW": pds.url, "PLC_URL": pds.url, "ADMIN_PASSWORD": ADMIN[1], **settings}
+        return Mirror(open_app(MIRROR="network", **settings))
+
+    return open_network
+
+
+@pytest.fixture
+def network(open_network):
+    return open_network()

@@ -7,12 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from PIL import Image
-from support.accounts import ADMIN, CAROL, blob_path, take_down
+from support.accounts import CAROL, blob_path, take_down
 from support.cids import cid_of
 from support.document_server import send, serving
 from support.fake_pds import FakePds
 from support.live_service import becomes
-from support.mirror import Mirror
 
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
 PHOTO, OTHER = b"a photo", b"another photo"
@@ -35,22 +34,6 @@ def unpublish(pds, data, did=CAROL):
 
 def asked(pds, method):
     return len([path for path in pds.asked if f"/{method}?" in path])
-
-
-@pytest.fixture
-def open_network(open_app, pds):
-    """``open_network(NAME=value, …)`` is a mirror of the network in which `pds` is."""
-
-    def open_network(**settings):
-        settings = {"FOLLOW": pds.url, "PLC_URL": pds.url, "ADMIN_PASSWORD": ADMIN[1], **settings}
-        return Mirror(open_app(MIRROR="network", **settings))
-
-    return open_network
-
-
-@pytest.fixture
-def network(open_network):
-    return open_network()
 
 
 def test_a_blob_is_fetched_when_it_is_asked_for_and_then_is_here(pds, network):

@@ -266,3 +266,22 @@ def test_a_mirror_that_was_stopped_goes_on_asking_where_it_was(pds, mirror):
 
     assert becomes(lambda: asked(pds) == 20)
     assert all(asked(pds, photo) == 1 for photo in PHOTOS[:20])
+
+
+def test_of_a_pds_whose_password_is_known_takedowns_are_hidden_at_once(pds, open_mirror):
+    mirror = open_mirror(ADMIN_PASSWORD="open sesame", FOLLOW_ADMIN_PASSWORD=pds.password).start()
+    publish(pds, mirror, 6)
+    pds.taken_down |= {(CAROL, cid_of(photo)) for photo in PHOTOS[:3]}
+
+    mirror.services.clock.advance(DAY)
+
+    assert becomes(lambda: status(mirror) == (0, 3, None))
+    assert [mirror.get(CAROL, photo) for photo in PHOTOS[:3]] == ["BlobNotFound"] * 3
+    assert all(mirror.get(CAROL, photo) == photo for photo in PHOTOS[3:6])
+    assert asked(pds) == 0
+
+    pds.taken_down.clear()
+    mirror.services.clock.advance(HOUR)
+
+    assert becomes(lambda: status(mirror) == (0, 0, None))
+    assert mirror.get(CAROL, PHOTOS[0]) == PHOTOS[0]

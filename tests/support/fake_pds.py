@@ -90,7 +90,8 @@ class FakePds:
 
     `repos` are by DID. `blobs` are bytes, or a function that gets the request handler, by DID and
     CID. `documents` replace those of the directory. `asked` has the path of each request, `streams`
-    the cursor of each stream. `oldest` is the first event that is still there.
+    the cursor of each stream. `oldest` is the first event that is still there. `taken_down` are
+    blobs, by DID and CID, which whoever has the `password` of the administrator is told.
     """
 
     def __init__(self, clock):
@@ -104,6 +105,8 @@ class FakePds:
         self.seq = 0
         self.url = ""
         self.is_open = True
+        self.taken_down = set()
+        self.password = "the PDS's own"
         self.page = None  # blobs in a page, None as many as are asked for
         self._frames = []
         self._clock = clock
@@ -276,13 +279,22 @@ class FakePds:
     def _getBlob(self, handler, given):
         if self._refuses(handler, given["did"]):
             return
-        blob = self.blobs.get((given["did"], given["cid"]))
+        key = given["did"], given["cid"]
+        blob = None if key in self.taken_down else self.blobs.get(key)
         if blob is None:
             send(handler, {"error": "InvalidRequest", "message": "Blob not found"}, 400)
         elif callable(blob):
             blob(handler)
         else:
             send(handler, blob, **{"Content-Type": "image/jpeg"})
+
+    def _getSubjectStatus(self, handler, given):
+        if handler.headers["Authorization"] != basic("admin", self.password):
+            return send(handler, {"error": "AuthenticationRequired"}, 401)
+        key = given["did"], given["blob"]
+        if key not in self.blobs:
+            return send(handler, {"error": "InvalidRequest", "message": "Subject not found"}, 400)
+        return send(handler, {"subject": {}, "takedown": {"applied": key in self.taken_down}})
 
     def _refuses(self, handler, did):
         names = {"deactivated": "RepoDeactivated", "takendown": "RepoTakendown"}
@@ -333,6 +345,10 @@ class FakePds:
                 _write(handler, frame)
             if not frames and _has_left(handler):
                 return None
+
+
+def basic(user, password):
+    return f"Basic {b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
 def _references(value):

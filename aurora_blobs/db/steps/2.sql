@@ -150,8 +150,10 @@ CREATE TABLE IF NOT EXISTS upstream_round (
     did         TEXT   NOT NULL,
     cid         TEXT   NOT NULL,
     alarm       TEXT,
-    accepted_at BIGINT NOT NULL
+    accepted_at BIGINT NOT NULL,
+    due_at      BIGINT
 );
+CREATE INDEX IF NOT EXISTS upstream_round_due ON upstream_round (due_at) WHERE due_at IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS upstream_refusal (
     did        TEXT   NOT NULL,
