@@ -58,6 +58,69 @@ def test_of_the_reference_pds_what_is_public_is_served_and_kept_true(tmp_path):
             assert "Traceback" not in mirror.log
 
 
+@pytest.mark.parametrize("knows_password", [True, False])
+def test_what_the_reference_pds_takes_down_is_hidden_until_it_is_lifted(tmp_path, knows_password):
+    with ReferencePds(tmp_path / "pds", "http://localhost:2583") as pds:
+        password = pds.facts["adminPassword"]
+        upstream = Upstream(pds)
+        alice = Member(upstream, "alice.test")
+        photos = [os.urandom(1000) for _ in range(3)]
+        alice.put("one", *photos)
+        with Service(
+            tmp_path / "network",
+            AURORA_BLOBS_MIRROR="network",
+            AURORA_BLOBS_FOLLOW=pds.url,
+            AURORA_BLOBS_PLC_URL=pds.plc_url,
+            **({"AURORA_BLOBS_FOLLOW_ADMIN_PASSWORD": password} if knows_password else {}),
+        ) as service:
+            mirror = Mirror(service, tmp_path)
+            assert all(mirror.serves(alice, photo) for photo in photos)
+            mirror.start()
+            assert becomes(lambda: round_begun(service))
+
+            take_down_there(upstream, password, alice, photos[0], True)
+            assert becomes(lambda: ask_all(service) and mirror.hides(alice, photos[0]))
+            assert all(mirror.serves(alice, photo) for photo in photos[1:])
+            # By a password it is known at once.
+            assert (mirror.log.count("is refused by its PDS") == 1) == knows_password
+
+            take_down_there(upstream, password, alice, photos[0], False)
+            assert becomes(lambda: ask_all(service) and mirror.serves(alice, photos[0]))
+            assert mirror.end() == 0
+            assert "Traceback" not in mirror.log
+
+
+def take_down_there(upstream, password, member, data, applied):
+    answer = upstream.post(
+        "/xrpc/com.atproto.admin.updateSubjectStatus",
+        json={
+            "subject": {
+                "$type": "com.atproto.admin.defs#repoBlobRef",
+                "did": member.did,
+                "cid": cid_of(data),
+            },
+            "takedown": {"applied": applied},
+        },
+        auth=("admin", password),
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def round_begun(service):
+    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
+        return rows.execute("SELECT 1 FROM upstream_round").fetchone()
+
+
+def ask_all(service):
+    """Let each blob be asked for now that would be within the day, and a refusal be an old one."""
+    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
+        rows.execute("UPDATE upstream_round SET due_at = 0, began_at = 0")
+        rows.execute("UPDATE upstream_refusal SET due_at = 0, refused_at = refused_at - 600000000")
+        rows.commit()
+    time.sleep(1)
+    return True
+
+
 def make_due(service):
     """Let each account be listed now that would be within the hour."""
     with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
