@@ -330,7 +330,8 @@ CREATE TABLE upstream_host (
 
 -- One row per account that a followed PDS says to keep. It may precede the one in account, which is
 -- made when the PDS has proven it.
--- status is why the account is not active there, in the words of the protocol, NULL if it is;
+-- status is why the account is not active there, in the words of the protocol or of
+-- catalog/upstream.py, NULL if it is;
 -- status_at is when that was learned. It says nothing of takedowns and deactivations here.
 -- rev is the revision there whose records are here, tree the CID of its tree; both are NULL before
 -- the first. due_at is when its repository is to be fetched, NULL while the records are those of

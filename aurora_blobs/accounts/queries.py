@@ -5,7 +5,7 @@ from collections.abc import Callable
 from aurora_blobs.catalog import accounts, records, references
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.records import AFTER_EVERY_KEY, Record
-from aurora_blobs.catalog.upstream import DELETED, MISSING
+from aurora_blobs.catalog.upstream import BARRED, DELETED, MISSING
 from aurora_blobs.db import Database, account_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import (
@@ -31,7 +31,7 @@ def check_available(
     """
     if taken_down or upstream_status == "takendown":
         raise RepoTakendown(f"Repo has been takendown: {did}")
-    if upstream_status in (DELETED, MISSING):
+    if upstream_status in (DELETED, MISSING, BARRED):
         raise RepoNotFound(f"Could not find repo for DID: {did}")
     if upstream_status == "suspended":
         raise RepoSuspended(f"Repo has been suspended: {did}")

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from aurora_blobs.db import Transaction
 
 # Statuses that are ours; the others are those of the protocol. An account is missing if its PDS
-# lists it no more and never said why, moved if its identity names another PDS, and returns while
-# its repository is fetched after it was gone.
+# lists it no more and never said why, moved if its identity names another PDS, barred if the
+# settings do not allow it any more, and returns while its repository is fetched after it was gone.
 DELETED, MISSING, MOVED, RETURNING = "deleted", "missing", "moved", "returning"
+BARRED = "barred"
 GONE = frozenset({DELETED, MISSING, MOVED})
 
 
@@ -309,10 +310,26 @@ def page(tx: Transaction, host: str, after: str, limit: int) -> list[str]:
     return [did for (did,) in rows]
 
 
-def deleted(
-    tx: Transaction, before: int, after: tuple[int, str], limit: int
+def accounts(tx: Transaction, after: str, limit: int) -> list[UpstreamAccount]:
+    """Up to *limit* accounts of any PDS, by DID, after *after*."""
+    rows = tx.all(
+        """
+        SELECT did, host, status, status_at, listed_at, rev, tree, due_at, tries, failure
+          FROM upstream_account
+         WHERE did > ?
+         ORDER BY did
+         LIMIT ?
+        """,
+        after,
+        limit,
+    )
+    return [UpstreamAccount(*row) for row in rows]
+
+
+def gone(
+    tx: Transaction, status: str, before: int, after: tuple[int, str], limit: int
 ) -> list[tuple[int, str]]:
-    """Up to *limit* accounts that were deleted at their PDS before *before*: since when, and DID.
+    """Up to *limit* accounts that are as *status* says since before *before*: since when, and DID.
 
     In that order, after the pair *after*. Those of a PDS that may have lost something are left out.
     """
@@ -320,12 +337,13 @@ def deleted(
         """
         SELECT status_at, did
           FROM upstream_account u
-         WHERE status = 'deleted' AND status_at < ? AND (status_at, did) > (?, ?)
+         WHERE status = ? AND status_at < ? AND (status_at, did) > (?, ?)
            AND NOT EXISTS (SELECT 1 FROM upstream_round o
                             WHERE o.host = u.host AND o.alarm IS NOT NULL)
          ORDER BY status_at, did
          LIMIT ?
         """,
+        status,
         before,
         *after,
         limit,
@@ -333,17 +351,18 @@ def deleted(
     return [(since, did) for since, did in rows]
 
 
-def forget_deleted(tx: Transaction, did: str, before: int) -> bool:
-    """Follow *did* no more, if it was deleted at its PDS before *before*; whether it was."""
+def forget_gone(tx: Transaction, did: str, status: str, before: int) -> bool:
+    """Follow *did* no more, if it is as *status* says since before *before*; whether it is."""
     return bool(
         tx.run(
             """
             DELETE FROM upstream_account
-             WHERE did = ? AND status = 'deleted' AND status_at < ?
+             WHERE did = ? AND status = ? AND status_at < ?
                AND NOT EXISTS (SELECT 1 FROM upstream_round o
                                 WHERE o.host = upstream_account.host AND o.alarm IS NOT NULL)
             """,
             did,
+            status,
             before,
         )
     )
@@ -446,6 +465,12 @@ def due_to_list(tx: Transaction, now: int, limit: int) -> list[str]:
         limit,
     )
     return [did for (did,) in rows]
+
+
+def list_anew(tx: Transaction, did: str, now: int) -> None:
+    """*did* is visible again when its PDS has listed its blobs, which is due at *now*."""
+    set_status(tx, did, RETURNING, now)
+    tx.run("UPDATE upstream_account SET due_at = ? WHERE did = ?", now, did)
 
 
 def claim(tx: Transaction, did: str, now: int, until: int) -> bool:

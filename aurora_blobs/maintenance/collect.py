@@ -33,6 +33,11 @@ from aurora_blobs.protocol.cid import cid_of_name
 from aurora_blobs.storage.base import BlobBackend, Unfinished
 
 _STEP = 500  # rows per statement
+# Accounts of a mirror that go like what they own, and why.
+_GONE = (
+    (upstream.DELETED, "its PDS has deleted it"),
+    (upstream.BARRED, "the settings do not allow it any more"),
+)
 _MAX_FAILURES = 3  # in a row; then the store is away, and the rest can wait
 
 # The operator's words in `blobs gc`.
@@ -214,7 +219,8 @@ class Collector:
         before = now - self._grace
         yield from shared.once("removals", self._removals())
         yield from shared.once("accounts", self._deleted_accounts())
-        yield from shared.once("upstream", self._deleted_upstream(before))
+        for status, reason in _GONE:
+            yield from shared.once(f"upstream {status}", self._gone(status, reason, before))
         for shard in shared.shards():
             with suppress(LeaseLost):
                 for candidate in chain(
@@ -243,24 +249,24 @@ class Collector:
             self._database, self._backend, did, self._clock, on_gone=lambda cids: None
         )
 
-    def _deleted_upstream(self, before: int) -> Iterator[_Candidate]:
+    def _gone(self, status: str, reason: str, before: int) -> Iterator[_Candidate]:
         for since, did in self._database.in_pages(
-            lambda tx, after, limit: upstream.deleted(tx, before, after, limit),
+            lambda tx, after, limit: upstream.gone(tx, status, before, after, limit),
             (0, ""),
             lambda last: last,
             limit=_STEP,
         ):
-            found = Collected("account", "its PDS has deleted it", did=did, since=since)
-            yield found, partial(self._delete_account, did, before)
+            found = Collected("account", reason, did=did, since=since)
+            yield found, partial(self._delete_account, did, status, before)
 
-    def _delete_account(self, did: str, before: int) -> bool:
+    def _delete_account(self, did: str, status: str, before: int) -> bool:
         return delete_account(
             self._database,
             self._backend,
             did,
             self._clock,
             on_gone=lambda cids: None,
-            check=lambda tx: upstream.forget_deleted(tx, did, before),
+            check=lambda tx: upstream.forget_gone(tx, did, status, before),
         )
 
     def _temporary(self, before: int, shard: Shard) -> Iterator[_Candidate]:

@@ -14,6 +14,7 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.deletion import delete_account
 from aurora_blobs.catalog import accounts, refusals
 from aurora_blobs.catalog import upstream as catalog
+from aurora_blobs.catalog.upstream import BARRED, UpstreamAccount
 from aurora_blobs.config import Config
 from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key, row_key
 from aurora_blobs.disk_space import Spend
@@ -62,6 +63,17 @@ class Keeper:
     def run(self, stop: threading.Event) -> None:
         """Keep all accounts until *stop*."""
         run_together([*[self._list] * _AT_ONCE, *[self._ask] * _AT_ONCE, self._sweep], stop)
+
+    def apply_settings(self) -> None:
+        """Hide the accounts that the settings do not allow any more, and show those that they do.
+
+        What is hidden is collected as what its PDS has deleted is.
+        """
+        for known in self._database.in_pages(
+            catalog.accounts, "", lambda last: last.did, limit=STEP_ROWS
+        ):
+            if known.rev is not None or known.status is not None:
+                self._bar(known)
 
     def keep_next(self) -> bool:
         """List one account that is due, or forget it if it is of no use; False if none is due."""
@@ -129,8 +141,12 @@ class Keeper:
                 stop.wait(_POLL_SECONDS)
 
     def _sweep(self, stop: threading.Event) -> None:
+        is_applied = False
         while not stop.is_set():
             try:
+                if not is_applied:
+                    self.apply_settings()
+                    is_applied = True
                 self.sweep()
             except BlobServiceError as error:
                 log.warning("what was not to be had is not forgotten now: %s", error.message)
@@ -178,9 +194,9 @@ class Keeper:
 
     def _refresh(self, did: str) -> None:
         known = catalog.find(self._database.one_shot(), did)
-        source = self._sources.find(did)
         if known is None:
             return
+        source = None if self._bar(known) else self._sources.find(did)
         if source is None:
             self._fail(did, known.host, "its identity names no PDS that may be asked")
             return
@@ -197,6 +213,23 @@ class Keeper:
         except FetchFailed as error:
             source.rest()
             self._fail(did, source.url, str(error))
+
+    def _bar(self, known: UpstreamAccount) -> bool:
+        """Hide the account if the settings do not allow it; whether they do not.
+
+        One that they allow again is shown when it was listed.
+        """
+        bars, is_barred = self._sources.bars(known.did, known.host), known.status == BARRED
+        if bars != is_barred:
+            now = self._clock()
+            with self._database.write(Spend.HALF, keys=(account_key(known.did),)) as tx:
+                if bars:
+                    catalog.set_status(tx, known.did, BARRED, now)
+                else:
+                    catalog.list_anew(tx, known.did, now)
+            if bars:
+                log.info("%s is hidden: the settings do not allow it any more", known.did)
+        return bars
 
     def _fail(self, did: str, host: str, reason: str) -> None:
         log.info("%s cannot be listed, what is here of it is served: %s", did, reason)

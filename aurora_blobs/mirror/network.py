@@ -280,6 +280,13 @@ class Sources:
             return None
         return self._ours.get(url) or self._ours_by_name(document or {}) or self.at(url)
 
+    def bars(self, did: str, host: str) -> bool:
+        """Whether the settings do not allow *did*, which is here and whose PDS is *host*."""
+        source = self._ours.get(host)
+        if self._is_allowed(did, host) or (source is not None and not self._has_named(source)):
+            return False
+        return source is None or not source.names & {*self._allow}
+
     def at(self, url: str) -> Upstream | None:
         """The PDS at *url*; None if it may not be asked."""
         source = self._ours.get(url)
@@ -289,17 +296,22 @@ class Sources:
 
     def _ours_by_name(self, document: dict[str, Any]) -> Upstream | None:
         """The PDS of the settings that *document* calls by its public name."""
-        for url, source in self._ours.items():
-            if url not in self._named and not source.is_resting:
-                try:
-                    source.learn_name()
-                    self._named.add(url)
-                except (FetchFailed, Refused) as error:
-                    log.warning("%s does not say its name: %s", url, error)
-                    source.rest()
+        for source in self._ours.values():
+            self._has_named(source)
             if any(names_host(document, name) for name in source.names):
                 return source
         return None
+
+    def _has_named(self, source: Upstream) -> bool:
+        """Whether *source*, one of ours, has said by which name the world knows it."""
+        if source.url not in self._named and not source.is_resting:
+            try:
+                source.learn_name()
+                self._named.add(source.url)
+            except (FetchFailed, Refused) as error:
+                log.warning("%s does not say its name: %s", source.url, error)
+                source.rest()
+        return source.url in self._named
 
     def _other(self, url: str) -> Upstream:
         with self._lock:

@@ -13,6 +13,8 @@ from support.document_server import send, serving
 from support.fake_pds import FakePds
 from support.live_service import becomes
 
+from aurora_blobs.maintenance.collect import Collector
+
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
 PHOTO, OTHER = b"a photo", b"another photo"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -398,6 +400,97 @@ def test_who_is_not_allowed_is_not_served_and_a_did_alone_asks_nobody(pds, open_
 
     assert open_network(MIRROR_ALLOW=allow).get(CAROL, PHOTO) == "RepoNotFound"
     assert [path for path in pds.asked if "atproto.sync" in path] == []
+
+
+def restarted(open_network, before, **settings):
+    """The mirror *before* with other settings, and its keeper at its start."""
+    network = open_network(DATA_DIR=before.services.config.data_dir, **settings)
+    network.services.keeper().apply_settings()
+    return network
+
+
+@pytest.mark.parametrize("allow", [DAVE, "pds.example.com"], ids=["by DID", "by host"])
+def test_who_is_not_allowed_any_more_is_hidden_and_kept_for_the_grace_time(
+    pds, open_network, allow
+):
+    network = open_network(PURGE_URL="http://127.0.0.1:9/")
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    before = len(pds.asked)
+
+    network = restarted(open_network, network, MIRROR_ALLOW=allow, PURGE_URL="http://127.0.0.1:9/")
+
+    assert network.get(CAROL, PHOTO) == "RepoNotFound"
+    assert network.listed(CAROL) == "RepoNotFound"
+    assert [one for one in pds.asked[before:] if ".sync." in one] == []
+    with network.services.database.read() as tx:
+        assert tx.all("SELECT did, cid FROM purge") == [(CAROL, "")]
+    kept(network)
+    network.services.clock.advance(30 * DAY - HOUR - 1)
+    assert collected(network) == []
+    network.services.clock.advance(2)
+    assert collected(network) == [("account", CAROL)]
+    assert list(network.services.blobs.backend.scan()) == []
+    assert network.account(CAROL) is None
+
+
+def collected(network):
+    parts = network.services
+    collector = Collector(
+        parts.blobs.backend,
+        parts.database,
+        spool=parts.config.data_folder.spool,
+        grace_seconds=parts.config.unreferenced_grace,
+        clock=parts.clock,
+    )
+    return [(found.kind, found.did) for found in collector.run()]
+
+
+@pytest.mark.parametrize("allow", ["", CAROL, "localhost"], ids=["everybody", "by DID", "by host"])
+def test_who_is_allowed_again_is_shown_as_the_pds_lists_it_and_fetched_once(
+    pds, open_network, allow
+):
+    network = open_network()
+    publish(pds, PHOTO, OTHER)
+    assert [network.get(CAROL, PHOTO), network.get(CAROL, OTHER)] == [PHOTO, OTHER]
+    network = restarted(open_network, network, MIRROR_ALLOW=DAVE)
+    kept(network)
+    assert network.get(CAROL, PHOTO) == "RepoNotFound"
+    unpublish(pds, OTHER)
+
+    network = restarted(open_network, network, **({"MIRROR_ALLOW": allow} if allow else {}))
+    before = network.get(CAROL, PHOTO)
+    kept(network, 0)
+
+    assert before == "RepoDeactivated"
+    assert network.get(CAROL, PHOTO) == PHOTO
+    assert network.get(CAROL, OTHER) == "BlobNotFound"
+    assert asked(pds, "com.atproto.sync.getBlob") == 2
+
+
+def test_who_calls_a_pds_of_the_settings_by_its_public_name_stays(pds, open_network):
+    pds.answers["com.atproto.server.describeServer"] = lambda handler: send(
+        handler, {"did": "did:web:pds.example.com"}
+    )
+    publish(pds, PHOTO)
+    pds.documents[CAROL] = pds.document(CAROL, endpoint="https://pds.example.com")
+    network = open_network(MIRROR_ALLOW="pds.example.com")
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+    network = restarted(open_network, network, MIRROR_ALLOW="pds.example.com")
+
+    assert network.get(CAROL, PHOTO) == PHOTO
+
+
+def test_nobody_is_hidden_before_a_pds_has_said_its_name(pds, open_network):
+    network = open_network()
+    publish(pds, PHOTO)
+    assert network.get(CAROL, PHOTO) == PHOTO
+    pds.answers["com.atproto.server.describeServer"] = lambda handler: send(handler, {}, 503)
+
+    network = restarted(open_network, network, MIRROR_ALLOW="pds.example.com")
+
+    assert network.get(CAROL, PHOTO) == PHOTO
 
 
 @pytest.mark.parametrize(
