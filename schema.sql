@@ -250,6 +250,7 @@ CREATE TABLE identity (
     fetched_at BIGINT NOT NULL
 );
 CREATE INDEX identity_by_age ON identity (fetched_at);
+CREATE INDEX identity_not_had ON identity (fetched_at) WHERE document IS NULL;
 
 -- One row per counter of a rate limit: uploads per account and day, sign-ups per address.
 -- used is the count in the window of time that ends at window_end.

@@ -172,6 +172,7 @@ class Identities:
         def remember(tx: Transaction) -> None:
             identity.forget_before(tx, now - _STALE, expiry.HANDFUL)
             if text is None:
+                identity.forget_failures(tx, now - _RETRY, expiry.HANDFUL)
                 identity.remember_failure(tx, did, now - _STALE, now)
             else:
                 identity.remember(tx, did, text, now)

@@ -63,6 +63,17 @@ def remember_failure(tx: Transaction, did: str, then: int, now: int) -> None:
     )
 
 
+def forget_failures(tx: Transaction, then: int, limit: int) -> int:
+    """Forget up to *limit* DIDs that could not be resolved before *then*; how many it forgot."""
+    over = tx.all(
+        "SELECT did FROM identity WHERE fetched_at < ? AND document IS NULL LIMIT ?", then, limit
+    )
+    return tx.run_each(
+        "DELETE FROM identity WHERE did = ? AND document IS NULL AND fetched_at < ?",
+        [(*key, then) for key in over],
+    )
+
+
 def forget_before(tx: Transaction, then: int, limit: int) -> int:
     """Forget up to *limit* DIDs that were last resolved before *then*; how many it forgot."""
     over = tx.all("SELECT did FROM identity WHERE fetched_at < ? LIMIT ?", then, limit)

@@ -482,6 +482,33 @@ def claim(tx: Transaction, did: str, now: int, until: int) -> bool:
     )
 
 
+def nth_unlisted(tx: Transaction, number: int) -> int | None:
+    """When that account is due that could never be listed, and *number* of them later.
+
+    None if they are no more than that.
+    """
+    row = tx.one(
+        """
+        SELECT due_at
+          FROM upstream_account
+         WHERE due_at IS NOT NULL AND rev IS NULL AND status IS NULL
+         ORDER BY due_at DESC
+         LIMIT 1 OFFSET ?
+        """,
+        number,
+    )
+    return None if row is None else int(row[0])
+
+
+def nth_refused(tx: Transaction, number: int) -> int | None:
+    """As `nth_unlisted`, of blobs that were not to be had."""
+    row = tx.one(
+        "SELECT due_at FROM upstream_blob WHERE due_at > 0 ORDER BY due_at DESC LIMIT 1 OFFSET ?",
+        number,
+    )
+    return None if row is None else int(row[0])
+
+
 def forget_unlisted(tx: Transaction, before: int, limit: int) -> int:
     """Forget up to *limit* accounts that could never be listed, last due before *before*.
 

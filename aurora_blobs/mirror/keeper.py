@@ -34,6 +34,7 @@ _POLL_SECONDS = 1.0
 _SWEEP_SECONDS = 600.0
 # µs in which an account is listed or a step is done, or another process does it again.
 _CLAIM = 300 * 1_000_000
+_MOST_MISSES = 100_000  # blobs, and accounts, that were not to be had and are remembered; a guess
 _UNUSED = 86_400 * 1_000_000  # µs after which an account goes of which nothing is here
 
 
@@ -118,8 +119,12 @@ class Keeper:
                 with self._round(host) as tx:
                     refusals.begin_round(tx, host, self._clock())
                     refusals.set_due(tx, host, self._clock())
-        before = self._clock() - _UNUSED
-        for forget in (catalog.forget_refused, catalog.forget_unlisted):
+        for forget, nth in (
+            (catalog.forget_refused, catalog.nth_refused),
+            (catalog.forget_unlisted, catalog.nth_unlisted),
+        ):
+            excess = nth(self._database.one_shot(), _MOST_MISSES)
+            before = max(self._clock() - _UNUSED, 0 if excess is None else excess + 1)
             self._database.in_steps(partial(_is_full_step, forget, before), Spend.HALF)
 
     def _list(self, stop: threading.Event) -> None:

@@ -107,6 +107,8 @@ CREATE INDEX IF NOT EXISTS staged_object_by_expiry ON staged_object (expires_at)
 
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
+CREATE INDEX IF NOT EXISTS identity_not_had ON identity (fetched_at) WHERE document IS NULL;
+
 CREATE TABLE IF NOT EXISTS upstream_host (
     host       TEXT   PRIMARY KEY,
     cursor     BIGINT,
