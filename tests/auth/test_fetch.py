@@ -3,12 +3,13 @@
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 from support.document_server import send, serving
 
 from aurora_blobs.auth.connections import Connections
-from aurora_blobs.auth.fetch import FetchFailed, opened
+from aurora_blobs.auth.fetch import FetchFailed, opened, opened_body
 from aurora_blobs.auth.resolver import Resolver
 
 
@@ -49,6 +50,39 @@ def test_a_server_that_falls_silent_is_left():
         done.set()
 
     assert took < 5
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 " + b"x" * 1000,
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 90,
+        b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + bytes(1000),
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\nx\r\n" * 200,
+    ],
+    ids=["the status line", "headers", "a body", "pieces of a body"],
+)
+def test_a_server_that_trickles_is_left(answer):
+    gone = threading.Event()
+
+    def trickle(handler):
+        with suppress(OSError):
+            for byte in answer:
+                handler.wfile.write(bytes([byte]))
+                time.sleep(0.02)
+        gone.set()
+
+    with serving(trickle) as address:
+        began = time.monotonic()
+        with (
+            pytest.raises((OSError, FetchFailed), match="slowly"),
+            opened_body(f"http://{address}/", max_bytes=1_000_000, answer_seconds=0.3) as found,
+        ):
+            found.read()
+        took = time.monotonic() - began
+        assert gone.wait(10)
+
+    assert took < 3
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ def open_mirror(open_app, pds):
     opened = []
 
     def open_mirror(**settings):
-        app = open_app(MIRROR="pds", FOLLOW=pds.url, PLC_URL=pds.url, **settings)
-        opened.append(Mirror(app))
+        settings = {"FOLLOW": pds.url, "PLC_URL": pds.url, **settings}
+        opened.append(Mirror(open_app(MIRROR="pds", **settings)))
         return opened[-1]
 
     yield open_mirror

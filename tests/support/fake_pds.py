@@ -305,13 +305,7 @@ class FakePds:
         return status is not None
 
     def _subscribeRepos(self, handler, given):
-        key = handler.headers["Sec-WebSocket-Key"].encode()
-        accept = b64encode(sha1(key + _GUID).digest()).decode()
-        handler.wfile.write(
-            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
-            b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept.encode()
-        )
-        handler.close_connection = True
+        shake_hands(handler)
         self._stream(handler, given.get("cursor"))
 
     def _stream(self, handler, cursor):
@@ -345,6 +339,17 @@ class FakePds:
                 _write(handler, frame)
             if not frames and _has_left(handler):
                 return None
+
+
+def shake_hands(handler):
+    """Make a WebSocket of the connection."""
+    key = handler.headers["Sec-WebSocket-Key"].encode()
+    accept = b64encode(sha1(key + _GUID).digest()).decode()
+    handler.wfile.write(
+        b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        b"Sec-WebSocket-Accept: %s\r\n\r\n" % accept.encode()
+    )
+    handler.close_connection = True
 
 
 def basic(user, password):
