@@ -410,6 +410,31 @@ CREATE TABLE upstream_read (
 );
 CREATE INDEX upstream_read_by_age ON upstream_read (used_at);
 
+-- One row per act of the administrator, a moderator, an owner, a command or a PDS, in the transaction
+-- that it is of. number is random.
+-- actor is admin, a DID, user:NAME of the machine, pds or program. via is the method or command.
+-- did and cid are whom and what it is about, each '' where that is nothing or every account.
+-- reason is NULL if none was given. old_value is what the act has replaced, new_value what it has put
+-- there: the reference of a takedown, a time, a limit, a place; NULL where there was or is nothing.
+CREATE TABLE audit (
+    acted_at  BIGINT NOT NULL,
+    number    BIGINT NOT NULL,
+    actor     TEXT   NOT NULL,
+    via       TEXT   NOT NULL,
+    action    TEXT   NOT NULL,
+    did       TEXT   NOT NULL,
+    cid       TEXT   NOT NULL,
+    reason    TEXT,
+    old_value TEXT,
+    new_value TEXT,
+    PRIMARY KEY (acted_at, number)
+);
+CREATE INDEX audit_by_did ON audit (did, acted_at, number);
+CREATE INDEX audit_by_cid ON audit (cid, acted_at, number);
+CREATE INDEX audit_by_action ON audit (action, acted_at, number);
+CREATE INDEX audit_by_actor ON audit (actor, acted_at, number);
+CREATE INDEX audit_by_actor_and_action ON audit (actor, action, acted_at, number);
+
 -- One row per blob that was hidden and of which caches are to be told at due_at; tries have begun.
 -- An empty cid is every blob of the account.
 CREATE TABLE purge (

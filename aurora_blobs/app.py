@@ -13,6 +13,7 @@ from flask.sessions import NullSession, SessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from aurora_blobs import cli
+from aurora_blobs.accounts.audit import AuditTrail
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
@@ -25,6 +26,7 @@ from aurora_blobs.api import (
     identity,
     images,
     mirror,
+    operator,
     repo,
     server,
     sync,
@@ -131,7 +133,7 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         app.before_request(repo.refuse_writes)
     elif config.object_api_bucket is not None:
         app.before_request(repo.refuse_uploads)
-    for view in (admin, blob, health, identity, images, mirror, repo, server, sync):
+    for view in (admin, blob, health, identity, images, mirror, operator, repo, server, sync):
         app.register_blueprint(view.bp)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)
@@ -335,6 +337,7 @@ def _assemble(
         accounts=AccountManager(config, database, tokens, clock),
         sign_ups=SignUps(config, database, limits, clock),
         moderation=Moderation(database, repos, clock),
+        audit=AuditTrail(database),
         identities=identities,
         authenticator=Authenticator(
             config, database, clock, tokens, identities=identities, limits=limits

@@ -24,6 +24,15 @@ def moment(microseconds: int | None) -> str | None:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
+def parse_datetime(text: str) -> int:
+    """Microseconds since the epoch of *text*, ISO 8601, UTC unless it says. Raises ValueError."""
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise ValueError("a time like 2026-11-30T12:00:00Z, or a day") from None
+    return int((found if found.tzinfo else found.replace(tzinfo=UTC)).timestamp() * 1_000_000)
+
+
 class SharedClock:
     """The clock that *ask* reads, without asking each time: all nodes have that of the database.
 

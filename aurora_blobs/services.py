@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
 
+from aurora_blobs.accounts.audit import AuditTrail
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
 from aurora_blobs.accounts.queries import RepoQueries
@@ -15,6 +16,7 @@ from aurora_blobs.auth.identity import Identities
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
+from aurora_blobs.catalog.audit import PDS, PROGRAM, Author
 from aurora_blobs.config import MAX_S3_OBJECT, Config, masked
 from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
@@ -59,6 +61,7 @@ class Services:
     accounts: AccountManager
     sign_ups: SignUps
     moderation: Moderation
+    audit: AuditTrail
     identities: Identities
     authenticator: Authenticator
     limits: Limits
@@ -66,9 +69,9 @@ class Services:
     job_log: JobLog
     network: "Network | None" = None
 
-    def delete_account(self, did: str) -> None:
+    def delete_account(self, did: str, by: Author = PROGRAM) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""
-        self.blobs.delete_account(did, self.thumbnails.forget)
+        self.blobs.delete_account(did, self.thumbnails.forget, by)
 
     def unlimited_blobs(self) -> BlobManager:
         """`blobs` for what the operator brings in: any type, and any size that S3 takes.
@@ -83,8 +86,8 @@ class Services:
             clock=self.clock,
         )
 
-    def objects(self, blobs: BlobManager) -> "Objects":
-        """The objects of PDSes, whose bytes go through *blobs*."""
+    def objects(self, blobs: BlobManager, by: Author = PDS) -> "Objects":
+        """The objects of PDSes, whose bytes go through *blobs*. *by* takes them down and lifts."""
         from aurora_blobs.object_api.objects import Objects  # few have a PDS, and all would wait
 
         return Objects(
@@ -93,6 +96,7 @@ class Services:
             self.repos,
             grace_seconds=self.config.unreferenced_grace,
             clock=self.clock,
+            by=by,
         )
 
     def mirrored_blobs(self, database: Database | None = None) -> BlobManager:

@@ -12,6 +12,7 @@ from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshC
 from aurora_blobs.catalog import accounts as catalog
 from aurora_blobs.catalog import invites, records, sessions
 from aurora_blobs.catalog.accounts import Account, Counts
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
 from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key
@@ -203,7 +204,7 @@ class AccountManager:
         if not is_password(password, self.require(did).password_hash):
             raise AuthenticationRequired("Invalid did or password")
 
-    def set_password(self, did: str, password: str) -> None:
+    def set_password(self, did: str, password: str, by: Author = PROGRAM) -> None:
         """Give *did* a new password, and end its sessions.
 
         Raises InvalidPassword, and InvalidRequest for no account.
@@ -211,34 +212,35 @@ class AccountManager:
         password_hash = hash_password(password)  # before the transaction: it is slow
 
         def step(tx: Transaction) -> bool:
-            catalog.set_password(tx, _require(tx, did).did, password_hash)
+            if _require(tx, did).password_hash != password_hash:  # in the first step
+                catalog.set_password(tx, did, password_hash, by)
             return sessions.end_some(tx, did, STEP_ROWS) == STEP_ROWS
 
         self._database.in_steps(step, Spend.ALL, keys=(account_key(did),))
 
-    def deactivate(self, did: str) -> None:
+    def deactivate(self, did: str, by: Author = PROGRAM) -> None:
         """Serve and change nothing of *did* until `activate`. A second call keeps the first time.
 
         Raises InvalidRequest for no account.
         """
         with self._database.write(Spend.HALF, keys=(account_key(did),)) as tx:
             if _require(tx, did).deactivated_at is None:
-                catalog.set_deactivated(tx, did, self._clock())
+                catalog.set_deactivated(tx, did, self._clock(), by)
 
-    def activate(self, did: str) -> None:
+    def activate(self, did: str, by: Author = PROGRAM) -> None:
         """Undo `deactivate`. Raises InvalidRequest for no account."""
         with self._database.write(Spend.HALF, keys=(account_key(did),)) as tx:
-            catalog.set_deactivated(tx, _require(tx, did).did, None)
+            catalog.set_deactivated(tx, _require(tx, did).did, None, by)
 
-    def set_quota(self, did: str, quota_bytes: int | None) -> None:
+    def set_quota(self, did: str, quota_bytes: int | None, by: Author = PROGRAM) -> None:
         """Let *did* hold up to *quota_bytes*; 0 is no limit, None the settings' default."""
         with self._database.write(Spend.ALL, keys=(account_key(did),)) as tx:
-            catalog.set_quota(tx, did, quota_bytes)
+            catalog.set_quota(tx, did, quota_bytes, by)
 
-    def set_uploads_per_day(self, did: str, uploads: int | None) -> None:
+    def set_uploads_per_day(self, did: str, uploads: int | None, by: Author = PROGRAM) -> None:
         """Let *did* upload *uploads* times a day; 0 is no limit, None the settings' default."""
         with self._database.write(Spend.ALL, keys=(account_key(did),)) as tx:
-            catalog.set_uploads_per_day(tx, did, uploads)
+            catalog.set_uploads_per_day(tx, did, uploads, by)
 
     def _tokens_of(self, account: Account, session_id: str, jti: str) -> LogIn:
         return LogIn(

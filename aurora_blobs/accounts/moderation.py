@@ -8,6 +8,7 @@ from typing import Any
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.takedowns import Takedown
 from aurora_blobs.db import Database
 from aurora_blobs.disk_space import Spend
@@ -52,7 +53,11 @@ class Moderation:
         self._clock = clock
 
     def update(
-        self, subject: Subject, takedown: dict[str, Any] | None, deactivated: dict[str, Any] | None
+        self,
+        subject: Subject,
+        takedown: dict[str, Any] | None,
+        deactivated: dict[str, Any] | None,
+        by: Author = PROGRAM,
     ) -> None:
         """Apply or lift each given ``{"applied": bool}``; a takedown may have a ``ref`` as well.
 
@@ -64,7 +69,7 @@ class Moderation:
             raise InvalidRequest("Only an account can be deactivated or activated")
         if take_down and deactivate is False:
             raise InvalidRequest("Cannot activate and takedown an account at the same time")
-        lifted = take_down is False and self.lift(subject)
+        lifted = take_down is False and self.lift(subject, by)
         if lifted and deactivate is None:
             return  # of an account that may be deleted by now
         try:
@@ -72,43 +77,49 @@ class Moderation:
         except RepoNotFound:
             raise SubjectNotFound("Repo not found") from None
         if take_down:
-            self.take_down(subject, _ref(takedown))
+            self.take_down(subject, _ref(takedown), by)
         if deactivate is not None:
+            since = self._clock() if deactivate else None
             with self._database.write(Spend.ALL) as tx:
-                accounts.set_deactivated(tx, subject.did, self._clock() if deactivate else None)
+                accounts.set_deactivated(tx, subject.did, since, by)
 
-    def take_down(self, subject: Subject, ref: str | None) -> None:
+    def take_down(self, subject: Subject, ref: str | None, by: Author = PROGRAM) -> None:
         """Take *subject* down under *ref*; None stands for the time.
 
         The bytes of a blob need not be here. Its DID may be `takedowns.EVERY_ACCOUNT`.
         """
         now = self._clock()
-        if ref is not None and not _is_utf8(ref):
+        if ref is not None and not is_utf8(ref):
             raise InvalidRequest("takedown.ref has to be UTF-8 without U+0000")
         if ref is None:
             ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
         with self._database.write(Spend.ALL) as tx:
             if subject.cid is None:
-                accounts.take_down(tx, subject.did, now, ref)
+                accounts.take_down(tx, subject.did, now, ref, by)
             else:
-                takedowns.apply(tx, subject.cid, subject.did, ref, now)
+                takedowns.apply(tx, subject.cid, subject.did, ref, now, by)
         finish_hiding(self._database)
 
-    def lift(self, subject: Subject) -> bool:
+    def lift(self, subject: Subject, by: Author = PROGRAM) -> bool:
         """Undo `take_down`; False if nothing was taken down. Bytes still here are served again.
 
         The account may be deleted by now: a takedown outlives it.
         """
         with self._database.write(Spend.ALL) as tx:
             if subject.cid is not None:
-                return takedowns.lift(tx, subject.cid, subject.did)
-            return accounts.lift_takedown(tx, subject.did)
+                return takedowns.lift(tx, subject.cid, subject.did, by)
+            return accounts.lift_takedown(tx, subject.did, by)
 
     def takedowns(self) -> Iterator[Takedown]:
         """Every takedown that holds, of accounts first. An account may be deleted by now."""
         return self._database.in_pages(
             takedowns.page, ("", ""), lambda last: (last.cid, last.did), limit=_PAGE
         )
+
+    def takedown_page(self, after: tuple[str, str], limit: int) -> list[Takedown]:
+        """A page of `takedowns`: up to *limit* after *after*, CID and DID of the last one seen."""
+        with self._database.read() as tx:
+            return takedowns.page(tx, after, limit)
 
     def status(self, subject: Subject) -> dict[str, Any]:
         """The status of *subject* in the shape of getSubjectStatus. Raises SubjectNotFound."""
@@ -156,8 +167,11 @@ def _ref(change: dict[str, Any] | None) -> str | None:
     return ref
 
 
-def _is_utf8(text: str) -> bool:
-    # A command's arguments have halves of surrogate pairs where they are not UTF-8.
+def is_utf8(text: str) -> bool:
+    """Whether a database takes *text*.
+
+    A command's arguments have halves of surrogate pairs where they are not UTF-8.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:

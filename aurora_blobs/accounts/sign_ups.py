@@ -5,7 +5,8 @@ import secrets
 from base64 import b32encode
 from collections.abc import Callable, Iterator
 
-from aurora_blobs.catalog import invites
+from aurora_blobs.catalog import audit, invites
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.config import Config
 from aurora_blobs.db import Database
@@ -52,7 +53,12 @@ class SignUps:
             return self._good_code(text)
 
     def invite(
-        self, *, uses: int, seconds: int | None = None, for_account: str | None = None
+        self,
+        *,
+        uses: int,
+        seconds: int | None = None,
+        for_account: str | None = None,
+        by: Author = PROGRAM,
     ) -> str:
         """Make a code for *uses* accounts, which expires after *seconds*; None: it does not."""
         text = b32encode(secrets.token_bytes(_CODE_BYTES)).decode().lower()
@@ -60,6 +66,7 @@ class SignUps:
         now = self._clock()
         ends_at = None if seconds is None else now + seconds * 1_000_000
         with self._database.write() as tx:
+            audit.add(tx, by, "invite", did=for_account or "", new=f"{uses} uses")
             invites.add(tx, Invite(code, for_account, uses, uses, now, ends_at))
         return code
 

@@ -20,12 +20,12 @@ bp = Blueprint("admin", __name__)
 @procedure(bp, "com.atproto.admin.updateSubjectStatus")
 def update_subject_status() -> dict[str, Any]:
     """Take down an account or a blob, deactivate an account, or undo either."""
-    require_admin()
+    by = require_admin()
     given = json_input(
         subject=required(kind=dict), takedown=optional(kind=dict), deactivated=optional(kind=dict)
     )
     services().moderation.update(
-        parse_subject(given["subject"]), given["takedown"], given["deactivated"]
+        parse_subject(given["subject"]), given["takedown"], given["deactivated"], by
     )
     shown = {"subject": given["subject"]}
     return shown if given["takedown"] is None else {**shown, "takedown": given["takedown"]}
@@ -52,16 +52,16 @@ def get_subject_status(did: str | None, uri: object, blob: str | None) -> dict[s
 def update_account_password() -> Response:
     """Give an account a new password, and end its sessions."""
     accounts = local_accounts()
-    require_admin()
+    by = require_admin()
     given = json_input(did=required(parse_did), password=required())
-    accounts.set_password(given["did"], given["password"])
+    accounts.set_password(given["did"], given["password"], by)
     return nothing()
 
 
 @procedure(bp, "com.atproto.admin.deleteAccount")
 def delete_account() -> dict[str, Any]:
     """Delete an account and all that it has."""
-    require_admin()
+    by = require_admin()
     given = json_input(did=required(parse_did))
-    services().delete_account(services().repos.find(given["did"]).did)
+    services().delete_account(services().repos.find(given["did"]).did, by)
     return {}

@@ -6,6 +6,7 @@ from aurora_blobs.api.serializers import own_url
 from aurora_blobs.auth import Credentials, Person, Requester
 from aurora_blobs.auth.authenticator import Kind
 from aurora_blobs.auth.session import ACCESS_SCOPES
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.server.slow_clients import ACCOUNT
 from aurora_blobs.services import services
 
@@ -39,9 +40,14 @@ def require_person_or_admin(*, scopes: frozenset[str] = ACCESS_SCOPES) -> Reques
     return requester
 
 
-def require_admin() -> None:
-    """Let the administrator alone call. Raises as `Authenticator.administrator`."""
-    services().authenticator.administrator(_personal_credentials(), g.nsid)
+def require_admin() -> Author:
+    """The administrator, who alone may call. Raises as `Authenticator.administrator`."""
+    return author(services().authenticator.administrator(_personal_credentials(), g.nsid).name)
+
+
+def author(name: str) -> Author:
+    """Who acts by this method, for the audit trail."""
+    return Author(name, g.nsid)
 
 
 def optional_requester() -> Requester | None:

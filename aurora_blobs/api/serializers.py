@@ -6,7 +6,10 @@ from flask import Response, request
 
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.catalog.audit import Act
 from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.catalog.takedowns import Takedown
+from aurora_blobs.clock import moment
 from aurora_blobs.config import Config
 from aurora_blobs.errors import MethodNotImplemented
 from aurora_blobs.protocol import did_document
@@ -24,6 +27,37 @@ def reference(entry: Entry, config: Config) -> dict[str, Any]:
         "mimeType": entry.mime_type,
         "size": entry.size,
     }
+
+
+def takedown_row(found: Takedown, config: Config) -> dict[str, Any]:
+    """A takedown in a list: `cid` is None of an account, `did` of a blob for every account."""
+    return {
+        "kind": "blob" if found.cid else "account",
+        "did": found.did or None,
+        "cid": shown_cid(found.cid, config.cid_format) if found.cid else None,
+        "ref": found.ref,
+        "createdAt": moment(found.created_at),
+    }
+
+
+def act_row(act: Act, config: Config) -> dict[str, Any]:
+    """A row of the audit trail in a list."""
+    return {
+        "actedAt": moment(act.acted_at),
+        "actor": act.actor,
+        "via": act.via or None,
+        "action": act.action,
+        "did": act.did or None,
+        "cid": shown_cid(act.cid, config.cid_format) if act.cid else None,
+        "reason": act.reason,
+        "oldValue": act.old_value,
+        "newValue": act.new_value,
+    }
+
+
+def without_nulls(row: dict[str, Any]) -> dict[str, Any]:
+    """*row* as the lexicons have it: what is not known is not there."""
+    return {name: value for name, value in row.items() if value is not None}
 
 
 def nothing() -> Response:

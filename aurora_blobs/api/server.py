@@ -6,7 +6,13 @@ from flask import Blueprint, Response, g, request
 
 from aurora_blobs.accounts.manager import LogIn
 from aurora_blobs.accounts.sign_ups import MAX_USES
-from aurora_blobs.api.callers import credentials, require_admin, require_owner, require_person
+from aurora_blobs.api.callers import (
+    author,
+    credentials,
+    require_admin,
+    require_owner,
+    require_person,
+)
 from aurora_blobs.api.envelope import show_rate_limit
 from aurora_blobs.api.serializers import (
     INVALID_HANDLE,
@@ -69,11 +75,13 @@ def create_account() -> dict[str, Any]:
 def create_invite_code() -> dict[str, Any]:
     """Make a code with which so many accounts can be created."""
     local_accounts()
-    require_admin()
+    by = require_admin()
     given = json_input(
         useCount=Param(int, required=True, low=1, high=MAX_USES), forAccount=optional(parse_did)
     )
-    code = services().sign_ups.invite(uses=given["useCount"], for_account=given["forAccount"])
+    code = services().sign_ups.invite(
+        uses=given["useCount"], for_account=given["forAccount"], by=by
+    )
     return {"code": code}
 
 
@@ -122,7 +130,7 @@ def deactivate_account() -> Response:
     accounts = local_accounts()
     requester = require_person("session", scopes=_FULL)
     json_input(deleteAfter=optional())
-    accounts.deactivate(requester.did)
+    accounts.deactivate(requester.did, author(requester.did))
     return nothing()
 
 
@@ -131,7 +139,7 @@ def activate_account() -> Response:
     """Undo deactivateAccount."""
     accounts = local_accounts()
     requester = require_person("session", scopes=_FULL)
-    accounts.activate(requester.did)
+    accounts.activate(requester.did, author(requester.did))
     return nothing()
 
 
@@ -150,7 +158,7 @@ def delete_account() -> Response:
     given = json_input(did=required(parse_did), password=required(), token=required())
     with services().limits.password_attempt(request.remote_addr or ""):
         accounts.check_password(given["did"], given["password"])
-    services().delete_account(given["did"])
+    services().delete_account(given["did"], author(given["did"]))
     return nothing()
 
 

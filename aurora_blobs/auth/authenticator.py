@@ -223,7 +223,7 @@ class Authenticator:
             raise BadJwt("poorly formatted jwt") from None
         claims = self._service_tokens.read(token, nsid)
         self._service_tokens.verify(token, claims, self._moderators)
-        return Administrator()
+        return Administrator(claims.issuer)
 
     def _status(self, did: str, session_id: str | None) -> AccountStatus | None:
         return find_account_status(self._database.one_shot(), did, session_id)

@@ -63,7 +63,12 @@ class Person:
 
 @dataclass(frozen=True, slots=True)
 class Administrator:
-    """The operator, or the moderation service: no scope limits what it may do."""
+    """The operator, or the moderation service: no scope limits what it may do.
+
+    `name` is ``admin``, or the DID of the service.
+    """
+
+    name: str = "admin"
 
     def require_write(self, collection: str, action: str) -> None:
         """Every record may be written."""

@@ -7,6 +7,7 @@ from functools import partial
 
 from aurora_blobs.auth.session import MAX_ACCESS_SECONDS, SKEW_SECONDS
 from aurora_blobs.catalog import accounts, blobs, records, references, removals, sessions
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.removals import Removal
 from aurora_blobs.db import (
     STEP_BYTES,
@@ -116,6 +117,7 @@ def delete_account(
     clock: Callable[[], int],
     on_gone: Callable[[list[str]], None],
     check: Callable[[Transaction], bool] = lambda tx: True,
+    by: Author | None = None,
 ) -> bool:
     """Remove *did* and the bytes that no other account holds; *on_gone* gets their CIDs, in steps.
 
@@ -126,13 +128,13 @@ def delete_account(
 
     Bytes in quarantine go too. Takedowns of its blobs stay, and keep their bytes. The collector
     removes later what a store that is away has kept. *clock* gives microseconds since the epoch,
-    UTC.
+    UTC. *by* is None where nobody ordered it.
     """
     with database.write(Spend.ALL, keys=(account_key(did),)) as tx:
         if not check(tx):
             return False
         now = clock()
-        if accounts.begin_deletion(tx, did, now):
+        if accounts.begin_deletion(tx, did, now, by):
             lifetime = (MAX_ACCESS_SECONDS + SKEW_SECONDS) * 1_000_000
             accounts.remember_deletion(tx, did, now, now + lifetime)
     try:

@@ -21,6 +21,7 @@ from aurora_blobs.blobs.deletion import delete_account, delete_unowned
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules
 from aurora_blobs.blobs.verify import VerifyingReader, find_again, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, Holding
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.catalog.references import Named
@@ -364,7 +365,10 @@ class BlobManager:
         )
 
     def delete_account(
-        self, did: str, on_gone: Callable[[list[str]], None] = lambda cids: None
+        self,
+        did: str,
+        on_gone: Callable[[list[str]], None] = lambda cids: None,
+        by: Author = PROGRAM,
     ) -> None:
         """Remove *did* and what it holds; *on_gone* gets the CIDs of bytes that go with it."""
-        delete_account(self._database, self.backend, did, self._clock, on_gone)
+        delete_account(self._database, self.backend, did, self._clock, on_gone, by=by)

@@ -11,7 +11,8 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from aurora_blobs.catalog import inventory, stores
+from aurora_blobs.catalog import audit, inventory, stores
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.stores import StoreRow
 from aurora_blobs.config import ConfigError
 from aurora_blobs.db import Database
@@ -78,6 +79,7 @@ def adopt_stores(
     clock: Callable[[], int],
     *,
     may_lack: Callable[[str], bool],
+    by: Author = PROGRAM,
 ) -> list[str]:
     """Make each store of *backend* that *database* does not believe its own; their places.
 
@@ -92,7 +94,7 @@ def adopt_stores(
         except StoreNotOurs:
             lack = keeper.lack(store)
             if lack is None or may_lack(lack):
-                keeper.adopt(store)
+                keeper.adopt(store, by)
                 adopted.append(store.place)
     return adopted
 
@@ -224,10 +226,11 @@ class _Keeper:
             f"{total} that the database knows: those that are not there would count as missing"
         )
 
-    def adopt(self, store: Store) -> None:
+    def adopt(self, store: Store, by: Author) -> None:
         """Give *store* a new mark, and have it expected."""
         mark = _new_mark()
         with self._database.write(Spend.ALL) as tx:
+            audit.add(tx, by, "adopt", new=store.place)
             stores.replace(tx, store.kind, mark, None)
         self._mark(store, mark)
         store.guard(self.claim, mark)

@@ -2,7 +2,9 @@
 
 from dataclasses import dataclass, field
 
-from aurora_blobs.catalog import migrations
+from aurora_blobs.catalog import audit, migrations
+from aurora_blobs.catalog.audit import PROGRAM, Author
+from aurora_blobs.clock import moment
 from aurora_blobs.db import Transaction
 from aurora_blobs.errors import ServiceBusy
 
@@ -168,7 +170,7 @@ def counts(tx: Transaction, did: str) -> Counts:
     return Counts(recorded, expected, owned - lost)
 
 
-def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
+def set_deactivated(tx: Transaction, did: str, since: int | None, by: Author = PROGRAM) -> bool:
     """Deactivate *did* as of *since*, or activate it with None; False without such an account.
 
     An account that was moving in has done so when it is activated.
@@ -178,40 +180,67 @@ def set_deactivated(tx: Transaction, did: str, since: int | None) -> bool:
         migrations.close(tx, did)
     else:
         tx.hide(did)
-    return bool(
-        tx.run(
-            """
-            UPDATE account
-               SET deactivated_at = ?
-             WHERE did = ?
-            """,
-            since,
-            did,
-        )
+    account = find(tx, did)
+    if account is None:
+        return False
+    old = account.deactivated_at
+    if old != since:
+        action: audit.Action = "activate" if since is None else "deactivate"
+        audit.add(tx, by, action, did=did, old=moment(old), new=moment(since))
+    tx.run(
+        """
+        UPDATE account
+           SET deactivated_at = ?
+         WHERE did = ?
+        """,
+        since,
+        did,
     )
+    return True
 
 
-def take_down(tx: Transaction, did: str, since: int, ref: str) -> bool:
+def take_down(tx: Transaction, did: str, since: int, ref: str, by: Author = PROGRAM) -> bool:
     """Take *did* down as of *since*. *ref* is the admin's. False if there is no such account."""
     tx.hide(did)
-    return bool(
-        tx.run(
-            """
-            UPDATE account
-               SET takedown_at = ?, takedown_ref = ?
-             WHERE did = ?
-            """,
-            since,
-            ref,
-            did,
-        )
+    # Also of one that is being deleted: it is remembered then.
+    row = tx.one("SELECT takedown_ref FROM account WHERE did = ?", did)
+    if row is None:
+        return False
+    audit.add(tx, by, "takedown", did=did, old=row[0], new=ref)
+    tx.run(
+        """
+        UPDATE account
+           SET takedown_at = ?, takedown_ref = ?
+         WHERE did = ?
+        """,
+        since,
+        ref,
+        did,
     )
+    return True
 
 
-def lift_takedown(tx: Transaction, did: str) -> bool:
+def lift_takedown(tx: Transaction, did: str, by: Author = PROGRAM) -> bool:
     """Lift the takedown of *did*, which may be deleted by now; False if there is none."""
     tx.keep_others_out()
-    lifted = tx.run(
+    row = tx.one(
+        """
+        SELECT COALESCE(takedown_ref, '') AS ref
+          FROM account
+         WHERE did = ? AND takedown_at IS NOT NULL
+         UNION ALL
+        SELECT ref
+          FROM taken_down_account
+         WHERE did = ?
+         LIMIT 1
+        """,
+        did,
+        did,
+    )
+    if row is None:
+        return False
+    audit.add(tx, by, "lift", did=did, old=row[0])
+    tx.run(
         """
         UPDATE account
            SET takedown_at = NULL, takedown_ref = NULL
@@ -219,8 +248,8 @@ def lift_takedown(tx: Transaction, did: str) -> bool:
         """,
         did,
     )
-    remembered = tx.run("DELETE FROM taken_down_account WHERE did = ?", did)
-    return lifted + remembered > 0
+    tx.run("DELETE FROM taken_down_account WHERE did = ?", did)
+    return True
 
 
 def find_takedown_ref(tx: Transaction, did: str) -> str | None:
@@ -229,8 +258,9 @@ def find_takedown_ref(tx: Transaction, did: str) -> str | None:
     return None if row is None else row[0]
 
 
-def set_password(tx: Transaction, did: str, password_hash: str) -> None:
+def set_password(tx: Transaction, did: str, password_hash: str, by: Author = PROGRAM) -> None:
     """Let *did* log in with another password."""
+    audit.add(tx, by, "password", did=did)
     tx.run(
         """
         UPDATE account
@@ -242,50 +272,70 @@ def set_password(tx: Transaction, did: str, password_hash: str) -> None:
     )
 
 
-def set_quota(tx: Transaction, did: str, quota_bytes: int | None) -> bool:
+def set_quota(tx: Transaction, did: str, quota_bytes: int | None, by: Author = PROGRAM) -> bool:
     """Let *did* own *quota_bytes*: 0 is no limit, None the service's default.
 
     False if there is no such account.
     """
-    return bool(
-        tx.run(
-            """
-            UPDATE account
-               SET quota_bytes = ?
-             WHERE did = ?
-            """,
-            quota_bytes,
-            did,
-        )
+    account = find(tx, did)
+    if account is None:
+        return False
+    _note_limit(tx, by, "quota", did, account.quota_bytes, quota_bytes)
+    tx.run(
+        """
+        UPDATE account
+           SET quota_bytes = ?
+         WHERE did = ?
+        """,
+        quota_bytes,
+        did,
     )
+    return True
 
 
-def set_uploads_per_day(tx: Transaction, did: str, uploads: int | None) -> bool:
+def set_uploads_per_day(
+    tx: Transaction, did: str, uploads: int | None, by: Author = PROGRAM
+) -> bool:
     """Let *did* make *uploads* a day: 0 is no limit, None the service's default.
 
     False if there is no such account.
     """
-    return bool(
-        tx.run(
-            """
-            UPDATE account
-               SET uploads_per_day = ?
-             WHERE did = ?
-            """,
-            uploads,
-            did,
-        )
+    account = find(tx, did)
+    if account is None:
+        return False
+    _note_limit(tx, by, "uploads per day", did, account.uploads_per_day, uploads)
+    tx.run(
+        """
+        UPDATE account
+           SET uploads_per_day = ?
+         WHERE did = ?
+        """,
+        uploads,
+        did,
     )
+    return True
 
 
-def begin_deletion(tx: Transaction, did: str, now: int) -> bool:
+def _note_limit(
+    tx: Transaction, by: Author, action: audit.Action, did: str, old: int | None, new: int | None
+) -> None:
+    if old != new:
+        texts = ["default" if limit is None else str(limit) for limit in (old, new)]
+        audit.add(tx, by, action, did=did, old=texts[0], new=texts[1])
+
+
+def begin_deletion(tx: Transaction, did: str, now: int, by: Author | None = PROGRAM) -> bool:
     """Take *did* out of everybody's sight; its handle and email are free. False without it.
 
     The account's rows stay. No function that looks for an account finds it any more. A takedown of
-    the account is remembered.
+    the account is remembered. *by* is None where nobody ordered it.
     """
-    if find(tx, did) is None:
+    account = find(tx, did)
+    if account is None:
         return False
+    if by is not None:
+        held = f"{account.blob_count} blobs, {account.blob_bytes} bytes"
+        audit.add(tx, by, "delete", did=did, old=held)
     tx.keep_others_out()
     tx.hide(did)
     _remember_takedown(tx, did)

@@ -5,6 +5,8 @@
 
 from dataclasses import dataclass
 
+from aurora_blobs.catalog import audit
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.hiding import hide_from_all
 from aurora_blobs.db import Transaction
 
@@ -24,11 +26,14 @@ class Takedown:
     created_at: int
 
 
-def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
+def apply(tx: Transaction, cid: str, did: str, ref: str, now: int, by: Author = PROGRAM) -> None:
     """Take *cid* down for *did*, or for `EVERY_ACCOUNT`. A second call replaces the *ref*.
 
     `finish_hiding` has to follow the commit: of very many owners not all are hidden by it.
     """
+    old = _find_own_ref(tx, cid, did)
+    if old != ref:
+        audit.add(tx, by, "takedown", did=did, cid=cid, old=old, new=ref)
     tx.run(
         """
         INSERT INTO takedown (cid, did, ref, created_at)
@@ -47,10 +52,20 @@ def apply(tx: Transaction, cid: str, did: str, ref: str, now: int) -> None:
         tx.hide(did, cid)
 
 
-def lift(tx: Transaction, cid: str, did: str) -> bool:
+def lift(tx: Transaction, cid: str, did: str, by: Author = PROGRAM) -> bool:
     """Lift exactly this takedown; False if there is none."""
     tx.keep_others_out()
-    return bool(tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did))
+    old = _find_own_ref(tx, cid, did)
+    if old is None:
+        return False
+    audit.add(tx, by, "lift", did=did, cid=cid, old=old)
+    tx.run("DELETE FROM takedown WHERE cid = ? AND did = ?", cid, did)
+    return True
+
+
+def _find_own_ref(tx: Transaction, cid: str, did: str) -> str | None:
+    row = tx.one("SELECT ref FROM takedown WHERE cid = ? AND did = ?", cid, did)
+    return None if row is None else row[0]
 
 
 def find_ref(tx: Transaction, cid: str, did: str) -> str | None:

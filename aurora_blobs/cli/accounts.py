@@ -9,8 +9,9 @@ from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.accounts.sign_ups import MAX_USES
 from aurora_blobs.catalog.accounts import Account
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.invites import Invite
-from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.options import by_option, json_option
 from aurora_blobs.cli.output import Group, show, show_all
 from aurora_blobs.clock import moment
 from aurora_blobs.config_values import parse_seconds, parse_size
@@ -51,11 +52,12 @@ def create(handle: str, email: str, password: str | None, as_json: bool) -> None
 @click.option(
     "--expires", metavar="TIME", help="Like 12h or 7d. Without it, the code does not expire."
 )
-def invite(uses: int, expires: str | None) -> None:
+@by_option
+def invite(uses: int, expires: str | None, by: Author) -> None:
     """Print a new invite code, for createAccount."""
     _local_accounts()
     seconds = None if expires is None else _parse_lifetime(expires)
-    click.echo(services().sign_ups.invite(uses=uses, seconds=seconds))
+    click.echo(services().sign_ups.invite(uses=uses, seconds=seconds, by=by))
 
 
 @account.command("invites")
@@ -108,23 +110,25 @@ def token(name: str) -> None:
 @account.command()
 @_NAME
 @_PASSWORD
-def password(name: str, password: str | None) -> None:
+@by_option
+def password(name: str, password: str | None, by: Author) -> None:
     """Give an account a new password, and end its sessions."""
     accounts, found = _local_accounts(), _find_account(name)
-    accounts.set_password(found.did, _given_or_asked(password))
+    accounts.set_password(found.did, _given_or_asked(password), by)
     click.echo(f"{found.did} has a new password, and its sessions have ended")
 
 
 @account.command()
 @_NAME
 @click.option("--yes", is_flag=True, help="Do not ask.")
-def delete(name: str, yes: bool) -> None:
+@by_option
+def delete(name: str, yes: bool, by: Author) -> None:
     """Delete an account, its records, and the bytes that nobody else holds."""
     found = _find_account(name)
     what = f"{found.did}, {found.blob_count} blobs, {found.blob_bytes} bytes"
     if not yes:
         click.confirm(f"Delete {what}?", abort=True)
-    services().delete_account(found.did)
+    services().delete_account(found.did, by)
     click.echo(f"deleted {what}")
 
 
@@ -132,8 +136,11 @@ def delete(name: str, yes: bool) -> None:
 @_NAME
 @click.argument("size", required=False)
 @click.option("--uploads-per-day", metavar="NUMBER", help="0: no limit, default: the service's.")
+@by_option
 @json_option
-def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: bool) -> None:
+def quota(
+    name: str, size: str | None, uploads_per_day: str | None, by: Author, as_json: bool
+) -> None:
     """Let an account hold SIZE: bytes, or like 500MB or 2GiB; 0: no limit, default: the
     service's."""
     if size is None and uploads_per_day is None:
@@ -143,9 +150,9 @@ def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: boo
     quota_bytes = _parse_limit("SIZE", size, parse_size)
     uploads = _parse_limit("--uploads-per-day", uploads_per_day, _parse_count)
     if size is not None:
-        accounts.set_quota(found.did, quota_bytes)
+        accounts.set_quota(found.did, quota_bytes, by)
     if uploads_per_day is not None:
-        accounts.set_uploads_per_day(found.did, uploads)
+        accounts.set_uploads_per_day(found.did, uploads, by)
     show({"did": found.did, **_limits(accounts.require(found.did))}, as_json)
 
 
@@ -153,15 +160,16 @@ def quota(name: str, size: str | None, uploads_per_day: str | None, as_json: boo
 @_NAME
 @click.option("--ref", help="What to remember it by; the time, if not given.")
 @click.option("--lift", is_flag=True, help="Undo it.")
-def takedown(name: str, ref: str | None, lift: bool) -> None:
+@by_option
+def takedown(name: str, ref: str | None, lift: bool, by: Author) -> None:
     """Take an account down: not served, not let in until it is lifted."""
     # A takedown outlives its account, so a DID that is lifted need not be of one.
     is_lifted_did = lift and name.startswith("did:")
     subject = Subject(name if is_lifted_did else _find_account(name).did, None)
     if not lift:
-        services().moderation.take_down(subject, ref)
+        services().moderation.take_down(subject, ref, by)
         click.echo(f"{subject.did} is taken down")
-    elif services().moderation.lift(subject):
+    elif services().moderation.lift(subject, by):
         click.echo(f"{subject.did} is not taken down any more")
     else:
         click.echo(f"{subject.did} was not taken down")

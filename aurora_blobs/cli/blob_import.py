@@ -7,8 +7,9 @@ import click
 from flask import current_app
 from flask.cli import with_appcontext
 
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import FOLDER, json_option
+from aurora_blobs.cli.options import FOLDER, by_option, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import (
@@ -46,6 +47,7 @@ from aurora_blobs.storage import bucket_at
     help="pds: as the store of a PDS that keeps its blobs here from now on.",
 )
 @click.option("--delete", is_flag=True, help="With --layout pds: also delete what is not there.")
+@by_option
 @json_option
 @with_appcontext
 def import_blobs(
@@ -55,6 +57,7 @@ def import_blobs(
     dry_run: bool,
     layout: str | None,
     delete: bool,
+    by: Author,
     as_json: bool,
 ) -> None:
     """Take over blobs from the folder, or s3://bucket/prefix, of a reference PDS. Run it again to
@@ -69,7 +72,7 @@ def import_blobs(
     if layout == "pds":
         if did is not None or databases is not None:
             raise click.UsageError("--layout pds knows of no --did and no --db")
-        _take_over(origin, dry_run=dry_run, deletes=delete, as_json=as_json)
+        _take_over(origin, dry_run=dry_run, deletes=delete, by=by, as_json=as_json)
         return
     if delete:
         raise click.UsageError("--delete goes with --layout pds")
@@ -96,7 +99,9 @@ def import_blobs(
         services().clock,
         did=did,
         databases=databases,
+        by=by,
     )
+    services().audit.note(by, "import", did=did or "", new=origin)
     findings = Findings(as_json)
     with meter("import", len(sizes), sum(sizes)) as shown:
         findings.take(job.run(_found(origin, read_name), shown.add))
@@ -104,7 +109,7 @@ def import_blobs(
     findings.finish({"imported": job.imported, "present": job.present}, words)
 
 
-def _take_over(origin: str, *, dry_run: bool, deletes: bool, as_json: bool) -> None:
+def _take_over(origin: str, *, dry_run: bool, deletes: bool, by: Author, as_json: bool) -> None:
     # Here, so that no other command waits for it.
     from aurora_blobs.maintenance.pds_store import Takeover
     from aurora_blobs.object_api.layout import parse_place
@@ -124,11 +129,12 @@ def _take_over(origin: str, *, dry_run: bool, deletes: bool, as_json: bool) -> N
     open_services(current_app, makes=True)
     job = Takeover(
         services().database,
-        services().objects(services().unlimited_blobs()),
+        services().objects(services().unlimited_blobs(), by),
         services().clock,
         grace_seconds=current_config().unreferenced_grace,
         releases=deletes,
     )
+    services().audit.note(by, "import", new=origin)
     findings = Findings(as_json)
     with meter("import", len(sizes), sum(sizes)) as shown:
         findings.take(job.run(_found(origin, parse_place), shown.add))

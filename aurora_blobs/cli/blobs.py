@@ -5,9 +5,10 @@ from typing import Any
 import click
 
 from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.blobs import Entry, Holding
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
-from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.options import by_option, json_option
 from aurora_blobs.cli.output import Group, camel_case, printable, show, show_all
 from aurora_blobs.clock import moment
 from aurora_blobs.maintenance.backfill import backfill
@@ -108,16 +109,17 @@ def backfill_blobs(as_json: bool) -> None:
 @click.option("--did", help="For this account (DID or handle) alone, not for every one.")
 @click.option("--ref", help="What to remember it by; the time, if not given.")
 @click.option("--lift", is_flag=True, help="Undo it.")
-def take_down(cid: str, did: str | None, ref: str | None, lift: bool) -> None:
+@by_option
+def take_down(cid: str, did: str | None, ref: str | None, lift: bool, by: Author) -> None:
     """Take a blob down, also one that was never seen: not served, stored or referenced until it is
     lifted."""
     subject = Subject(EVERY_ACCOUNT if did is None else _subject_did(did, lift=lift), cid)
     whom = did or "every account"
     if not lift:
-        services().moderation.take_down(subject, ref)
+        services().moderation.take_down(subject, ref, by)
         click.echo(f"{cid} is taken down for {whom}")
         return
-    if services().moderation.lift(subject):
+    if services().moderation.lift(subject, by):
         click.echo(f"{cid} is not taken down for {whom} any more")
     else:
         click.echo(f"{cid} was not taken down for {whom}")

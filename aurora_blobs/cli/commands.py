@@ -11,6 +11,7 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from aurora_blobs.cli.accounts import account
+from aurora_blobs.cli.audit import audit
 from aurora_blobs.cli.backup import backup as backup_group
 from aurora_blobs.cli.blob_import import import_blobs
 from aurora_blobs.cli.blobs import blobs
@@ -87,6 +88,6 @@ def show_config(as_json: bool) -> None:
 for command in (gc, fsck, scrub, migrate, import_blobs, export_blobs, give_back):
     blobs.add_command(command)
 COMMANDS = (
-    *(init_db, show_config, files, account, blobs, takedown, backup_group),
+    *(init_db, show_config, files, account, blobs, takedown, audit, backup_group),
     *(database_group, follow, mirror),
 )

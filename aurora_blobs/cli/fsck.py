@@ -4,6 +4,7 @@ import click
 from flask.cli import with_appcontext
 
 from aurora_blobs.blobs.store_marks import adopt_stores
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.cli.findings import (
     Findings,
     lose_many_option,
@@ -12,7 +13,7 @@ from aurora_blobs.cli.findings import (
     share,
     share_in_words,
 )
-from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.options import by_option, json_option
 from aurora_blobs.cli.progress import amount
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
@@ -41,6 +42,7 @@ _MOST = f"{{}} of {{}} blobs in the store are strays: {_WHY}. Delete them?"
     "--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows."
 )
 @click.option("--dry-run", is_flag=True, help="With --delete-strays: only say what would go.")
+@by_option
 @json_option
 @with_appcontext
 def fsck(
@@ -50,6 +52,7 @@ def fsck(
     origin: str | None,
     delete: bool,
     dry_run: bool,
+    by: Author,
     as_json: bool,
 ) -> None:
     """Compare the rows with the store, both ways, without reading bytes. Status 1 if anything is
@@ -59,7 +62,7 @@ def fsck(
     summary: dict[str, object] = {}
     if adopt:
         adopted = adopt_stores(
-            database, backend, clock, may_lack=may_lack_blobs(lose_many, as_json)
+            database, backend, clock, may_lack=may_lack_blobs(lose_many, as_json), by=by
         )
         summary["adopted"] = adopted
         for place in () if as_json else adopted:

@@ -7,11 +7,13 @@ from urllib.parse import urlsplit
 import click
 from flask.cli import with_appcontext
 
+from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import json_option
+from aurora_blobs.cli.options import by_option, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
+from aurora_blobs.config import masked
 from aurora_blobs.maintenance.give_back import Folder, GiveBack, NotGiven, Objects, Target, Uploads
 from aurora_blobs.services import current_config, services
 from aurora_blobs.storage import bucket_at
@@ -28,10 +30,11 @@ from aurora_blobs.storage import bucket_at
 )
 @click.option("--token", help="An access token of the account at a PDS. Asked for if it is needed.")
 @click.option("--dry-run", is_flag=True, help="Only list what would be given.")
+@by_option
 @json_option
 @with_appcontext
 def give_back(
-    did: str | None, target: str, token: str | None, dry_run: bool, as_json: bool
+    did: str | None, target: str, token: str | None, dry_run: bool, by: Author, as_json: bool
 ) -> None:
     """Give a PDS what it lacks of the public blobs that are here: into its store, or by uploads.
 
@@ -39,10 +42,9 @@ def give_back(
     give its folder or bucket. Status 1 if anything could not be given.
     """
     account = None if did is None else services().repos.find(did)
-    place = _target(target, None if account is None else account.did, token)
-    job = GiveBack(
-        services().database, services().blobs, place, None if account is None else account.did
-    )
+    owner = None if account is None else account.did
+    place = _target(target, owner, token)
+    job = GiveBack(services().database, services().blobs, place, owner)
     if dry_run:
         show_all(map(_lacking, job.lacking(lambda size: None)), as_json)
         return
@@ -51,6 +53,7 @@ def give_back(
         blobs, size = totals.blobs, totals.bytes
     else:
         blobs, size = account.blob_count, account.blob_bytes
+    services().audit.note(by, "give-back", did=owner or "", new=masked(target))
     findings = Findings(as_json)
     with meter("give back", blobs, size) as shown:
         findings.take(job.run(shown.add))

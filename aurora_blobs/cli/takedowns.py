@@ -4,11 +4,10 @@ from typing import Any
 
 import click
 
-from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT, Takedown
+from aurora_blobs.api.serializers import takedown_row
+from aurora_blobs.catalog.takedowns import Takedown
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import Group, show_all
-from aurora_blobs.clock import moment
-from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.services import services
 
 
@@ -29,11 +28,5 @@ def list_takedowns(as_json: bool) -> None:
 
 
 def _row(found: Takedown, as_json: bool) -> dict[str, Any]:
-    everybody = None if as_json else "every account"
-    return {
-        "kind": "blob" if found.cid else "account",
-        "did": everybody if found.did == EVERY_ACCOUNT else found.did,
-        "cid": shown_cid(found.cid, services().config.cid_format) if found.cid else None,
-        "ref": found.ref,
-        "createdAt": moment(found.created_at),
-    }
+    row = takedown_row(found, services().config)
+    return row if as_json or row["did"] else {**row, "did": "every account"}

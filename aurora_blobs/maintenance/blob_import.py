@@ -22,6 +22,7 @@ from aurora_blobs.catalog import (
     references,
     takedowns,
 )
+from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.reference_pds import KeptBlob
 from aurora_blobs.db import STEP_ROWS, Database
 from aurora_blobs.db.foreign import ForeignDatabase, ForeignDatabaseError
@@ -137,8 +138,9 @@ class BlobImporter:
         *,
         did: str | None,
         databases: Path | None,
+        by: Author = PROGRAM,
     ) -> None:
-        """*did* is the owner of blobs whose place does not say it.
+        """*did* is the owner of blobs whose place does not say it. *by* takes down what was.
 
         *databases* is a folder with the accounts' ``store.sqlite``. *clock* gives microseconds
         since the epoch, UTC. Raises ValueError for a folder that cannot be read.
@@ -147,6 +149,7 @@ class BlobImporter:
         self._blobs = blobs
         self._clock = clock
         self._did = did
+        self._by = by
         paths = () if databases is None else _files_below(databases)
         self._account_databases = {
             path.parent.name: path for path in paths if path.name == "store.sqlite"
@@ -209,7 +212,8 @@ class BlobImporter:
         if takedown_ref is not None:
             # Of a present blob too: an earlier run may have ended between blob and takedown.
             with self._database.write() as tx:
-                takedowns.apply(tx, blob.place[1], did, takedown_ref, self._clock())
+                now = self._clock()
+                takedowns.apply(tx, blob.place[1], did, takedown_ref, now, self._by)
         if is_present:
             self.present += 1
         else:

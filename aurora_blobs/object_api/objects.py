@@ -9,6 +9,7 @@ from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import accounts, blobs, objects, references, takedowns
+from aurora_blobs.catalog.audit import PDS, Author
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.objects import Listed
 from aurora_blobs.db import Database, Transaction
@@ -43,7 +44,7 @@ class Objects:
     """The objects of all accounts. *clock* gives microseconds since the epoch, UTC.
 
     What is staged is a temporary blob and a name for it, for *grace_seconds*. What is stored is a
-    public blob. What is quarantined is one that is taken down.
+    public blob. What is quarantined is one that is taken down, by *by*.
     """
 
     def __init__(
@@ -54,12 +55,14 @@ class Objects:
         *,
         grace_seconds: int,
         clock: Callable[[], int],
+        by: Author = PDS,
     ) -> None:
         self._blobs = manager
         self._database = database
         self._repos = repos
         self._grace = grace_seconds * 1_000_000
         self._clock = clock
+        self._by = by
 
     def find(self, key: Key) -> Entry:
         """The blob that is the object *key*; its bytes are here. Raises Refusal."""
@@ -182,7 +185,7 @@ class Objects:
         else:
             references.publish(tx, key.did, entry.cid)
         if key.kind is Kind.QUARANTINED:
-            takedowns.apply(tx, entry.cid, key.did, QUARANTINE_REF, self._clock())
+            takedowns.apply(tx, entry.cid, key.did, QUARANTINE_REF, self._clock(), self._by)
 
     def _find(self, tx: Transaction, key: Key) -> tuple[Entry, bool]:
         """The blob of *key*, and whether its bytes are here, as far as is known."""
@@ -215,7 +218,8 @@ class Objects:
         entry = self._entry_or_none(tx, target)
         if entry is None:
             entry, _ = self._find(tx, source)
-            takedowns.apply(tx, target.name, target.did, QUARANTINE_REF, self._clock())
+            now = self._clock()
+            takedowns.apply(tx, target.name, target.did, QUARANTINE_REF, now, self._by)
         return entry
 
     def _lift(self, tx: Transaction, source: Key, target: Key) -> Entry:
@@ -223,7 +227,7 @@ class Objects:
         entry = self._entry_or_none(tx, source)
         if entry is None:
             return self._find(tx, target)[0]
-        takedowns.lift(tx, source.name, source.did)
+        takedowns.lift(tx, source.name, source.did, self._by)
         if takedowns.find_ref(tx, source.name, source.did) is not None:
             raise Refusal("AccessDenied", "The blob is taken down here, for every account")
         return entry

@@ -62,7 +62,7 @@ def test_a_takedown_for_everybody_hides_in_steps_and_is_over_when_it_returns(cor
 
     assert hidden(commits) == everybody()
     assert max(map(len, commits.hidden)) <= MOST
-    assert max(commits.rows) <= 2
+    assert max(commits.rows) <= 3  # the takedown, its row in the audit trail, how far it is
     with core.database.read() as tx:
         assert not hiding.is_unfinished(tx)
 

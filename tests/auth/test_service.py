@@ -483,7 +483,7 @@ MODERATE = "com.atproto.admin.updateSubjectStatus"
 def test_the_moderation_service_may_do_what_the_administrator_may(moderate, web, issuer, fragment):
     web.documents["did:web:mod.test"] = SIGNER.document("did:web:mod.test", fragment=fragment)
 
-    assert moderate(SIGNER.token(iss=issuer, lxm=MODERATE)) == Administrator()
+    assert moderate(SIGNER.token(iss=issuer, lxm=MODERATE)) == Administrator(issuer)
 
 
 def test_only_the_moderation_service_may_moderate(moderate, tokens):

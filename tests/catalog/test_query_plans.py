@@ -101,6 +101,15 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
         ("accounts.page", "did>?"),
         ("takedowns._of_blobs", "(cid,did)>(?,?)"),
         ("invites.page", "(created_at,code)>(?,?)"),
+        ("audit._all", "acted_at>? AND (acted_at,number)<(?,?)"),
+        ("audit._of_account", "did=? AND acted_at>? AND (acted_at,number)<(?,?)"),
+        ("audit._of_blob", "cid=? AND acted_at>? AND (acted_at,number)<(?,?)"),
+        ("audit._of_actor", "actor=? AND acted_at>? AND (acted_at,number)<(?,?)"),
+        ("audit._of_action", "action=? AND acted_at>? AND (acted_at,number)<(?,?)"),
+        (
+            "audit._of_actor_and_action",
+            "actor=? AND action=? AND acted_at>? AND (acted_at,number)<(?,?)",
+        ),
         ("expiry.expired", "(unreferenced_since,creator_did,cid)>(?,?,?) AND unreferenced_since<?"),
     ],
 )

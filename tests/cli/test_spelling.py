@@ -53,6 +53,7 @@ def keys(value):
         ("blobs", "list"),
         ("blobs", "stats"),
         ("takedown", "list"),
+        ("audit", "list"),
         ("blobs", "gc"),
         ("blobs", "fsck"),
         ("blobs", "scrub"),

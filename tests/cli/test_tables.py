@@ -69,6 +69,7 @@ def in_columns(lines):
         ("blobs", "stats"),
         ("account", "list"),
         ("takedown", "list"),
+        ("audit", "list"),
         ("blobs", "import", "COPY", "--dry-run"),
     ],
     ids=" ".join,

@@ -31,6 +31,7 @@ def complaints(scene, death):
         for did, data in scene.kept_with_account:
             if services_of(app).accounts.find(did) is not None:
                 yield from _unkept(app, [(did, data)])
+        yield from _untold(app)
         for answer in answers:
             yield from scene.unknown(site, app, answer)
         yield from _findings(app, allowed, "at first")
@@ -107,6 +108,17 @@ def _exposed(site, app, hidden):
         did, cid = blob.parent.name, blob.name
         if (did, cid) in {(did, cid_of(data)) for did, data in hidden}:
             yield f"a thumbnail of {cid} of {did} is served by nginx"
+
+
+def _untold(app):
+    """What is taken down has to be what the audit trail says is."""
+    last = {}
+    for act in services_of(app).audit.acts():
+        if act.action in ("takedown", "lift"):
+            last.setdefault((act.did, act.cid), act.action)
+    told = {subject for subject, action in last.items() if action == "takedown"}
+    found = {(one.did, one.cid) for one in services_of(app).moderation.takedowns()}
+    yield from (f"{subject} is taken down and not told, or told" for subject in told ^ found)
 
 
 def _findings(app, allowed, when):

@@ -187,6 +187,25 @@ CREATE TABLE IF NOT EXISTS purge (
 );
 CREATE INDEX IF NOT EXISTS purge_due ON purge (due_at);
 
+CREATE TABLE IF NOT EXISTS audit (
+    acted_at  BIGINT NOT NULL,
+    number    BIGINT NOT NULL,
+    actor     TEXT   NOT NULL,
+    via       TEXT   NOT NULL,
+    action    TEXT   NOT NULL,
+    did       TEXT   NOT NULL,
+    cid       TEXT   NOT NULL,
+    reason    TEXT,
+    old_value TEXT,
+    new_value TEXT,
+    PRIMARY KEY (acted_at, number)
+);
+CREATE INDEX IF NOT EXISTS audit_by_did ON audit (did, acted_at, number);
+CREATE INDEX IF NOT EXISTS audit_by_cid ON audit (cid, acted_at, number);
+CREATE INDEX IF NOT EXISTS audit_by_action ON audit (action, acted_at, number);
+CREATE INDEX IF NOT EXISTS audit_by_actor ON audit (actor, acted_at, number);
+CREATE INDEX IF NOT EXISTS audit_by_actor_and_action ON audit (actor, action, acted_at, number);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
