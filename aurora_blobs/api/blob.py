@@ -5,6 +5,7 @@ from typing import Any
 from flask import Blueprint
 
 from aurora_blobs.api.callers import require_owner
+from aurora_blobs.api.serializers import usage_row, without_nulls
 from aurora_blobs.api.xrpc import query
 from aurora_blobs.protocol.cid import parse_cid
 from aurora_blobs.protocol.lexicon_params import limit, optional, required
@@ -29,13 +30,7 @@ def list_records(cid: str, limit: int, cursor: str | None) -> dict[str, Any]:
 
 
 @query(bp, "blue.aurora.blob.getUsage")
-def get_usage() -> dict[str, int]:
+def get_usage() -> dict[str, Any]:
     """The bytes that the caller holds, and its quota."""
     requester = require_owner()
-    usage = services().blobs.usage(requester.did)
-    shown = {
-        "blobCount": usage.blob_count,
-        "blobBytes": usage.blob_bytes,
-        "temporaryBytes": usage.temporary_bytes,
-    }
-    return {**shown, "quotaBytes": usage.quota_bytes} if usage.quota_bytes else shown
+    return without_nulls(usage_row(services().blobs.usage(requester.did)))

@@ -1,4 +1,4 @@
-"""blue.aurora.admin: what is taken down, and who ordered what."""
+"""blue.aurora.admin: what each account holds, what is taken down, and who ordered what."""
 
 import re
 from typing import Any
@@ -7,7 +7,7 @@ from flask import Blueprint
 
 from aurora_blobs.accounts.audit import parse_action, parse_did_or_cid
 from aurora_blobs.api.callers import require_admin
-from aurora_blobs.api.serializers import act_row, takedown_row, without_nulls
+from aurora_blobs.api.serializers import act_row, takedown_row, usage_row, without_nulls
 from aurora_blobs.api.xrpc import query
 from aurora_blobs.catalog.audit import FIRST
 from aurora_blobs.clock import parse_datetime
@@ -25,6 +25,19 @@ def parse_position(text: str) -> tuple[int, int]:
     if match is None or int(match[2]) > FIRST[1]:
         raise ValueError("accepted is the cursor of the page before")
     return int(match[1]), int(match[2])
+
+
+@query(bp, "blue.aurora.admin.listUsage", limit=_PAGE, cursor=optional())
+def list_usage(limit: int, cursor: str | None) -> dict[str, Any]:
+    """The bytes that each account holds, and its quota, by DID."""
+    require_admin()
+    found = services().blobs.usage_page(cursor or "", limit)
+    rows = [
+        without_nulls({"did": usage.did, "handle": usage.handle, **usage_row(usage)})
+        for usage in found
+    ]
+    shown: dict[str, Any] = {"accounts": rows}
+    return {"cursor": found[-1].did, **shown} if found else shown
 
 
 @query(bp, "blue.aurora.admin.listTakedowns", limit=_PAGE, cursor=optional())

@@ -7,7 +7,7 @@ from flask import Response, request
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.audit import Act
-from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.catalog.blobs import AccountUsage, Entry
 from aurora_blobs.catalog.takedowns import Takedown
 from aurora_blobs.clock import moment
 from aurora_blobs.config import Config
@@ -26,6 +26,16 @@ def reference(entry: Entry, config: Config) -> dict[str, Any]:
         "ref": {"$link": shown_cid(entry.cid, config.cid_format)},
         "mimeType": entry.mime_type,
         "size": entry.size,
+    }
+
+
+def usage_row(usage: AccountUsage) -> dict[str, Any]:
+    """What an account holds; `quotaBytes` is None where there is no quota."""
+    return {
+        "blobCount": usage.blob_count,
+        "blobBytes": usage.blob_bytes,
+        "temporaryBytes": usage.temporary_bytes,
+        "quotaBytes": usage.quota_bytes or None,
     }
 
 

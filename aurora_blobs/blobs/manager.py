@@ -42,6 +42,7 @@ from aurora_blobs.storage.base import BlobBackend
 log = logging.getLogger(__name__)
 
 _STEP = 1000  # rows per statement
+_USAGE_PAGE = 100  # accounts per statement, which sums up what is temporary of each
 # Lost bytes that a read looks for: more of them take long to hash (0.1 s, measured) and are left to
 # fsck. In a store on the network the reads of a process look once in so many µs. Both guessed.
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
@@ -326,9 +327,25 @@ class BlobManager:
             found = blobs.usage(tx, did)
         if found is None:
             raise AccountNotFound()
-        if found.quota_bytes is None:
-            return replace(found, quota_bytes=self._rules.quota_bytes)
-        return found
+        return self._in_force(found)
+
+    def usage_page(self, after: str, limit: int) -> list[AccountUsage]:
+        """The `usage` of up to *limit* accounts, by DID, those after the DID *after*."""
+        with self._database.read() as tx:
+            found = blobs.usage_page(tx, after, limit)
+        return list(map(self._in_force, found))
+
+    def usages(self) -> Iterator[AccountUsage]:
+        """The `usage` of every account, by DID."""
+        found = self._database.in_pages(
+            blobs.usage_page, "", lambda last: last.did, limit=_USAGE_PAGE
+        )
+        return map(self._in_force, found)
+
+    def _in_force(self, usage: AccountUsage) -> AccountUsage:
+        if usage.quota_bytes is None:
+            return replace(usage, quota_bytes=self._rules.quota_bytes)
+        return usage
 
     def holdings(self, did: str | None = None) -> Iterator[Holding]:
         """The entries of *did*, or of every account, by DID and CID, each with its state."""

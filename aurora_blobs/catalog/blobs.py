@@ -476,6 +476,8 @@ def is_unknown(tx: Transaction, did: str, cid: str) -> bool:
 class AccountUsage:
     """How many blobs and bytes an account owns; `quota_bytes` is None where it has no own quota."""
 
+    did: str
+    handle: str | None
     blob_count: int
     blob_bytes: int
     temporary_bytes: int
@@ -486,7 +488,7 @@ def usage(tx: Transaction, did: str) -> AccountUsage | None:
     """What *did* owns, in numbers; None if there is no such account."""
     row = tx.one(
         """
-        SELECT a.blob_count, a.blob_bytes,
+        SELECT a.did, a.handle, a.blob_count, a.blob_bytes,
                (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
                   FROM blob_metadata m
                  WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
@@ -498,6 +500,28 @@ def usage(tx: Transaction, did: str) -> AccountUsage | None:
         did,
     )
     return None if row is None else AccountUsage(*row)
+
+
+def usage_page(tx: Transaction, after_did: str, limit: int) -> list[AccountUsage]:
+    """What up to *limit* accounts own, by DID, those after *after_did*; '' is the beginning."""
+    rows = tx.all(
+        """
+        SELECT a.did, a.handle, a.blob_count, a.blob_bytes,
+               (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
+                  FROM blob_metadata m
+                 WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
+               AS temporary_bytes,
+               a.quota_bytes
+          FROM account a
+         WHERE a.did > ?
+           AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
+         ORDER BY a.did
+         LIMIT ?
+        """,
+        after_did,
+        limit,
+    )
+    return [AccountUsage(*row) for row in rows]
 
 
 def owners(tx: Transaction, cid: str) -> list[Holding]:

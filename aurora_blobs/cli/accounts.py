@@ -8,6 +8,7 @@ import click
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.accounts.sign_ups import MAX_USES
+from aurora_blobs.api.serializers import usage_row
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.invites import Invite
@@ -75,6 +76,19 @@ def list_invites(as_json: bool) -> None:
 def list_accounts(as_json: bool) -> None:
     """List accounts: DID, handle, state, blobs, bytes, time."""
     show_all(map(_row, services().accounts.all()), as_json)
+
+
+@account.command("usage")
+@json_option
+def list_usage(as_json: bool) -> None:
+    """List what accounts hold: DID, handle, blobs, bytes, bytes that are temporary, quota."""
+    show_all(
+        (
+            {"did": usage.did, "handle": usage.handle, **usage_row(usage)}
+            for usage in services().blobs.usages()
+        ),
+        as_json,
+    )
 
 
 @account.command("show")

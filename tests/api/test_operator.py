@@ -1,10 +1,12 @@
 """blue.aurora.admin: what the administrator lists over HTTP."""
 
 import pytest
-from support.accounts import ADMIN, ALICE, BOB, sign_up
+from support.accounts import ADMIN, ALICE, BOB, CAROL, sign_up
 from support.cids import cid_of
+from support.media_samples import jpeg
 
 from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.catalog import accounts
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 
 CID = cid_of(b"a cat")
@@ -34,6 +36,32 @@ def acted(app, services, alice):
     services.moderation.take_down(Subject(EVERY_ACCOUNT, CID), "case 8")
     services.moderation.take_down(Subject(BOB, None), "case 9")
     services.accounts.set_quota(BOB, 7)
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 4])
+def test_what_each_account_holds_is_listed_with_the_quota_in_force(
+    client, services, app, alice, limit
+):
+    bob = sign_up(app.test_client(), "bob.test")
+    cat, dog = (len(jpeg(name)) for name in ("cat", "dog"))
+    alice.publish(jpeg("cat"))
+    bob.publish(jpeg("cat"))
+    bob.blob(jpeg("dog"))
+    services.accounts.set_quota(bob.did, 10**6)
+    with services.database.write() as tx:
+        accounts.make_external(tx, CAROL, 1)
+
+    assert list(pages(client, "listUsage", "accounts", limit=limit)) == [
+        {"did": CAROL, "blobCount": 0, "blobBytes": 0, "temporaryBytes": 0},
+        {
+            **{"did": ALICE, "handle": "alice.test", "blobCount": 1, "blobBytes": cat},
+            "temporaryBytes": 0,
+        },
+        {
+            **{"did": BOB, "handle": "bob.test", "blobCount": 2, "blobBytes": cat + dog},
+            **{"temporaryBytes": dog, "quotaBytes": 10**6},
+        },
+    ]
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 4])
@@ -102,6 +130,6 @@ def test_what_makes_no_sense_is_refused(client, acted, parameters):
     assert (answer.status_code, answer.json["error"]) == (400, "InvalidRequest")
 
 
-@pytest.mark.parametrize("method", ["listTakedowns", "listAudit"])
+@pytest.mark.parametrize("method", ["listUsage", "listTakedowns", "listAudit"])
 def test_nobody_but_the_administrator_lists(client, acted, alice, method):
     assert alice.get(f"blue.aurora.admin.{method}").status_code == 401

@@ -99,6 +99,7 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
         ("references.record_uris", "did=? AND cid=?"),
         ("blobs.page", "(creator_did,cid)>(?,?)"),
         ("accounts.page", "did>?"),
+        ("blobs.usage_page", "did>?"),
         ("takedowns._of_blobs", "(cid,did)>(?,?)"),
         ("invites.page", "(created_at,code)>(?,?)"),
         ("audit._all", "acted_at>? AND (acted_at,number)<(?,?)"),

@@ -375,3 +375,19 @@ def test_beside_a_pds_no_account_can_be_created(open_app, arguments):
 
     line = "Error: AURORA_BLOBS_ACCOUNTS=external: the PDS keeps the accounts\n"
     assert (result.exit_code, result.output) == (1, line)
+
+
+def test_what_accounts_hold_is_listed_with_the_quota_of_the_settings(open_app):
+    app = open_app(QUOTA="1MB")
+    alice, bob = (sign_up(app.test_client(), name) for name in ("alice.test", "bob.test"))
+    alice.publish(jpeg("cat"))
+    bob.blob(jpeg("dog"))
+
+    done = app.test_cli_runner().invoke(args=["account", "usage"])
+
+    cat, dog = (len(jpeg(name)) for name in ("cat", "dog"))
+    assert done.output == (
+        "did\thandle\tblobCount\tblobBytes\ttemporaryBytes\tquotaBytes\n"
+        f"{ALICE}\talice.test\t1\t{cat}\t0\t1000000\n"
+        f"{BOB}\tbob.test\t1\t{dog}\t{dog}\t1000000\n"
+    )

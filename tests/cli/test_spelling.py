@@ -47,6 +47,7 @@ def keys(value):
     "words",
     [
         ("account", "list"),
+        ("account", "usage"),
         ("account", "show", "alice.test"),
         ("account", "quota", "alice.test", "1GB"),
         ("account", "invites"),
