@@ -29,6 +29,7 @@ from aurora_blobs.api import (
     operator,
     repo,
     server,
+    site,
     sync,
 )
 from aurora_blobs.auth import Authenticator
@@ -133,7 +134,7 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         app.before_request(repo.refuse_writes)
     elif config.object_api_bucket is not None:
         app.before_request(repo.refuse_uploads)
-    for view in (admin, blob, health, identity, images, mirror, operator, repo, server, sync):
+    for view in (admin, blob, health, identity, images, mirror, operator, repo, server, site, sync):
         app.register_blueprint(view.bp)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)

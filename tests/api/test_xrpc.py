@@ -75,7 +75,7 @@ def test_health_is_a_query(client):
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/_blobs/00/bafkrei", "/xrpc", "/img//plain", "/.well-known//did.json"]
+    "path", ["/nowhere", "/_blobs/00/bafkrei", "/xrpc", "/img//plain", "/.well-known//did.json"]
 )
 @pytest.mark.parametrize("verb", ["GET", "HEAD", "POST", "DELETE"])
 def test_an_unknown_path_is_not_found(client, path, verb):

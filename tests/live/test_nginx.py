@@ -443,7 +443,7 @@ def test_an_early_refusal_always_reaches_the_client(nginx, headers, mime_type):
 @pytest.mark.parametrize(
     "path, headers, status, error",
     [
-        ("/", {}, 404, "NotFound"),
+        ("/other", {}, 404, "NotFound"),
         ("/xrpc/app.bsky.feed.getTimeline", {}, 501, "MethodNotImplemented"),
         ("/_video", {}, 404, "NotFound"),
         ("/_error", {}, 404, "NotFound"),

@@ -350,7 +350,8 @@ def _index() -> str:
     lines = ["| method | verb | who may call |", "|---|---|---|"]
     for method in methods():
         anchor = re.sub(r"[^\w\-]", "", method.name.lower())
-        lines.append(f"| [`{method.name}`](#{anchor}) | {method.verb} | {method.who} |")
+        name = f"[`{method.name}`](#{anchor})" if anchor else f"`{method.name}`"
+        lines.append(f"| {name} | {method.verb} | {method.who} |")
     return "\n".join(lines)
 
 
