@@ -34,7 +34,7 @@ def statuses(database: Database, follow: tuple[str, ...]) -> Iterator[dict[str, 
             asked = refusals.find_round(tx, url)
         lag = None
         if host.event_at is not None and host.handled_at is not None:
-            lag = max(host.handled_at - host.event_at, 0) / 1_000_000
+            lag = max(host.handled_at - host.event_at, 0) // 1_000_000
         yield {
             "host": host.host,
             "cursor": host.cursor,

@@ -147,7 +147,7 @@ def test_the_status_says_how_far_it_is(pds, open_mirror):
     assert status(mirror) == {
         "host": pds.url,
         "cursor": 2,
-        "lagSeconds": 0.0,
+        "lagSeconds": 0,
         "lastEventAt": "2025-06-15T15:06:40+00:00",
         "seenAt": "2025-06-15T15:06:40+00:00",
         "listedAt": "2025-06-15T15:06:40+00:00",

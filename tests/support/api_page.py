@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from textwrap import dedent
 from typing import Any
 
+from support.lexicon_files import answer_fields, lexicons
 from support.pages import write_generated
 from support.project import DOCS
 from werkzeug.exceptions import default_exceptions
@@ -76,6 +77,7 @@ _WHO: dict[object, str] = {
     "token of that DID",
     inspect.unwrap(Limits.password_attempt): "whoever has the password",
 }
+_LEXICONS = lexicons()  # of this service's own methods
 _REQUIRING = (require_admin, require_owner, require_person, require_person_or_admin)
 _ERRORS = {
     name: value
@@ -366,6 +368,12 @@ def _section(method: Method) -> str:
         lines.append("- Body: the bytes.")
     if method.errors:
         lines.append(f"- Errors: {_shown_errors(method.errors)}.")
+    if method.name in _LEXICONS:
+        lines.append("- Answer, by its [lexicon](../aurora_blobs/lexicons):")
+        lines += [
+            f"  - `{place}` {kind}. {meaning}".rstrip()
+            for place, kind, meaning in answer_fields(_LEXICONS[method.name])
+        ]
     return "\n".join(lines)
 
 
