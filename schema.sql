@@ -435,6 +435,15 @@ CREATE INDEX audit_by_action ON audit (action, acted_at, number);
 CREATE INDEX audit_by_actor ON audit (actor, acted_at, number);
 CREATE INDEX audit_by_actor_and_action ON audit (actor, action, acted_at, number);
 
+-- One row per day on which clients uploaded, or tried. day is its beginning.
+-- bytes are those of the uploads that were answered, refusals the uploads that were not taken.
+CREATE TABLE daily_total (
+    day      BIGINT PRIMARY KEY,
+    uploads  BIGINT NOT NULL,
+    bytes    BIGINT NOT NULL,
+    refusals BIGINT NOT NULL
+);
+
 -- One row per blob that was hidden and of which caches are to be told at due_at; tries have begun.
 -- An empty cid is every blob of the account.
 CREATE TABLE purge (

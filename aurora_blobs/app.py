@@ -41,6 +41,7 @@ from aurora_blobs.blobs.store_marks import check_unclaimed, guard_stores
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.clock import SharedClock, system_clock
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError, is_postgresql
+from aurora_blobs.daily_totals import DailyTotals
 from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import (
     SCHEMA,
@@ -266,6 +267,7 @@ def _assemble(
 ) -> Services:
     spool = config.data_folder.spool
     guard_stores(database, backend, clock)
+    daily_totals = DailyTotals(database, clock)
     blobs = BlobManager(
         backend,
         database,
@@ -279,6 +281,7 @@ def _assemble(
             parts=_parts(config),
         ),
         verify=config.verify_on_read == "on",
+        count=daily_totals.count,
     )
     thumbnails = ThumbnailCache(
         blobs,
@@ -345,6 +348,7 @@ def _assemble(
         ),
         limits=limits,
         leases=leases,
+        daily_totals=daily_totals,
         job_log=JobLog(database, config.data_folder.jobs, clock),
         network=network,
     )

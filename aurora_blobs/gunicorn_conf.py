@@ -186,9 +186,16 @@ def post_worker_init(worker: Any) -> None:
     services.sign_ups.policy = _as_bound(worker.sockets).signup_policy
     until_it_works(services.blobs.recover, "undoing what a dead process has left")
     services.purges.start()
+    services.daily_totals.start()
     if worker.age == 1:
         # The log names a store that does not work, and what it refuses, before the first upload.
         threading.Thread(target=services.store_health.works, name="canary", daemon=True).start()
+
+
+def worker_exit(server: Any, worker: Any) -> None:
+    """Write down what the worker has counted since it last did."""
+    if worker.booted:
+        worker.wsgi.extensions["aurora_blobs"].daily_totals.write()
 
 
 def _without_quotes(record: Any) -> bool:

@@ -18,6 +18,7 @@ from aurora_blobs.blobs.public_links import PublicLinks
 from aurora_blobs.blobs.upload import UploadRules
 from aurora_blobs.catalog.audit import PDS, PROGRAM, Author
 from aurora_blobs.config import MAX_S3_OBJECT, Config, masked
+from aurora_blobs.daily_totals import DailyTotals
 from aurora_blobs.database_health import DatabaseHealth
 from aurora_blobs.db import Database, is_there
 from aurora_blobs.leases import Leases
@@ -66,6 +67,7 @@ class Services:
     authenticator: Authenticator
     limits: Limits
     leases: Leases
+    daily_totals: DailyTotals
     job_log: JobLog
     network: "Network | None" = None
 

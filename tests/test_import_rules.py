@@ -20,7 +20,7 @@ ROWS = [
     "storage",
     "db",
     "catalog",
-    "leases database_health",
+    "leases database_health daily_totals",
     "rate_limits",
     "auth",
     "accounts",

@@ -82,8 +82,12 @@ class BlobManager:
         clock: Callable[[], int],
         spool_budget: SpoolBudget | None = None,
         verify: bool = False,
+        count: Callable[[int | None], None] = lambda size: None,
     ) -> None:
-        """*verify*: a blob that is read whole is hashed on the way."""
+        """*verify*: a blob that is read whole is hashed on the way.
+
+        *count* gets the size of each upload, and None for one that is refused.
+        """
         self.backend = backend
         self._rules = rules
         self._database = database
@@ -91,6 +95,7 @@ class BlobManager:
         self._clock = clock
         self._spool_budget = spool_budget or no_budget()
         self._verify = verify
+        self._count = count
         self._looking = threading.Lock()
         self._looked_at = 0
         spool.mkdir(parents=True, exist_ok=True)
@@ -104,7 +109,7 @@ class BlobManager:
         LocationMetadata, AccountNotFound, InsufficientStorage, BackendUnavailable, ServiceBusy, and
         InvalidRequest for a blob that was taken down or is not the expected one.
         """
-        return Upload(
+        upload = Upload(
             incoming=incoming,
             backend=self.backend,
             database=self._database,
@@ -112,7 +117,15 @@ class BlobManager:
             rules=self._rules,
             clock=self._clock,
             share=self._spool_budget.share(incoming.did),
-        ).run()
+        )
+        try:
+            entry = upload.run()
+        except BlobServiceError as error:
+            if error.status < 500:
+                self._count(None)
+            raise
+        self._count(entry.size)
+        return entry
 
     def recover(self) -> int:
         """Undo what uploads that died have left behind; how many files they were.

@@ -7,14 +7,17 @@ import click
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.blobs import Entry, Holding
+from aurora_blobs.catalog.daily_totals import DailyTotal
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import by_option, json_option
-from aurora_blobs.cli.output import Group, camel_case, printable, show, show_all
+from aurora_blobs.cli.output import Group, camel_case, printable, properties, show, show_all
 from aurora_blobs.clock import moment
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.maintenance.job_log import JobStatus
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid
 from aurora_blobs.services import services
+
+_DAYS = 30  # of uploads that are shown
 
 
 @click.group(cls=Group)
@@ -73,7 +76,8 @@ def show_blob(cid: str, as_json: bool) -> None:
 @blobs.command("stats")
 @json_option
 def stats(as_json: bool) -> None:
-    """Count what the store holds, by the states of `blobs list`; tell how each job last ran."""
+    """Count what the store holds, by the states of `blobs list`, and the uploads of the last 30
+    days; tell how each job last ran."""
     totals = services().blobs.totals()
     values = {
         "blobs": totals.blobs,
@@ -85,12 +89,14 @@ def stats(as_json: bool) -> None:
         values |= {camel_case(state): number, camel_case(f"{state} bytes"): size}
     values["withoutBytes"] = totals.not_stored
     statuses = [_job(status) for status in services().job_log.statuses()]
+    days = list(map(_day, services().daily_totals.last(_DAYS)))
     if as_json:
-        show({**values, "jobs": statuses}, True)
+        show({**values, "days": days, "jobs": statuses}, True)
         return
     show(values, False)
-    click.echo()
-    show_all(statuses, False)
+    for table in filter(None, (days, statuses)):
+        click.echo()
+        show_all(table, False)
 
 
 @blobs.command("backfill")
@@ -176,6 +182,10 @@ def _job(status: JobStatus) -> dict[str, Any]:
         "completedAt": completed and moment(completed.ended_at),
         "failure": last and last.failure,
     }
+
+
+def _day(total: DailyTotal) -> dict[str, Any]:
+    return {**properties(total), "day": (moment(total.day) or "")[:10]}
 
 
 def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:

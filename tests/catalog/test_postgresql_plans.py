@@ -91,6 +91,7 @@ INSERT INTO upstream_round (host, began_at, asked, did, cid, accepted_at)
 SELECT 'h' || n, 0, 0, '', '', 0 FROM generate_series(1, 20) AS n;
 INSERT INTO upstream_refusal (did, cid, refused_at, due_at, tries)
 SELECT creator_did, cid, size, size, 1 FROM blob_metadata;
+INSERT INTO daily_total SELECT n, n, n, n FROM generate_series(1, {rows}) AS n;
 INSERT INTO audit (acted_at, number, actor, via, action, did, cid)
 SELECT n, n, 'a' || n % 50, 'v', 'c' || n % 10, 'did:' || n, 'c' || n
   FROM generate_series(1, {rows}) AS n;

@@ -241,6 +241,7 @@ BEGIN
         ['upstream_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_read', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_refusal', 'INSERT OR UPDATE OR DELETE', '1, did'],
+        ['daily_total', 'INSERT OR UPDATE OR DELETE', '3, daily_total'],
         ['audit', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_round', 'INSERT OR UPDATE OR DELETE', '3, upstream_round/host'],
         ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],

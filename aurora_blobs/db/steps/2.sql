@@ -206,6 +206,13 @@ CREATE INDEX IF NOT EXISTS audit_by_action ON audit (action, acted_at, number);
 CREATE INDEX IF NOT EXISTS audit_by_actor ON audit (actor, acted_at, number);
 CREATE INDEX IF NOT EXISTS audit_by_actor_and_action ON audit (actor, action, acted_at, number);
 
+CREATE TABLE IF NOT EXISTS daily_total (
+    day      BIGINT PRIMARY KEY,
+    uploads  BIGINT NOT NULL,
+    bytes    BIGINT NOT NULL,
+    refusals BIGINT NOT NULL
+);
+
 INSERT INTO record_usage (did, bytes)
 SELECT did, SUM(bytes)
   FROM (SELECT did, OCTET_LENGTH(value) + 7 + LENGTH(did) + LENGTH(collection) + LENGTH(rkey) AS bytes
