@@ -33,9 +33,13 @@ from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from aurora_blobs.maintenance.collect import Collector
     from aurora_blobs.mirror.keeper import Keeper
     from aurora_blobs.mirror.network import Network
     from aurora_blobs.object_api.objects import Objects
+    from aurora_blobs.storage.base import Unfinished
 
 
 class NoDatabase(ValueError):
@@ -108,6 +112,29 @@ class Services:
         """
         database = database or self.database
         return mirrored_blobs(self.config, self.blobs.backend, database, self.clock)
+
+    def collector(self) -> "Collector":
+        """What removes that which is over."""
+        from aurora_blobs.maintenance.collect import Collector
+
+        return Collector(
+            self.blobs.backend,
+            self.database,
+            spool=self.config.data_folder.spool,
+            grace_seconds=self.config.unreferenced_grace,
+            clock=self.clock,
+            sweep_pictures=self.thumbnails.sweep,
+            leases=self.leases,
+            idle_uploads=self._idle_uploads,
+        )
+
+    def _idle_uploads(self) -> "Iterator[Unfinished]":
+        folder = self.config.data_folder.parts
+        if not folder.is_dir():
+            return iter(())
+        from aurora_blobs.object_api.multipart import idle_uploads
+
+        return idle_uploads(folder)
 
     def keeper(self) -> "Keeper":
         """What keeps a mirror of the network true."""

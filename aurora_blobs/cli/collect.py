@@ -4,7 +4,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import nullcontext, suppress
-from importlib import import_module
 
 import click
 from flask.cli import with_appcontext
@@ -17,7 +16,6 @@ from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.clock import moment
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
-from aurora_blobs.storage.base import Unfinished
 
 _PAUSE_SECONDS = 300  # between two rounds of --watch; the grace time is an hour or more
 
@@ -44,32 +42,13 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
     """
     if dry_run and watch:
         raise click.UsageError("--dry-run lists once: it does not go with --watch")
-    found = services()
-    collector = Collector(
-        found.blobs.backend,
-        found.database,
-        spool=found.config.data_folder.spool,
-        grace_seconds=found.config.unreferenced_grace,
-        clock=found.clock,
-        sweep_pictures=found.thumbnails.sweep,
-        leases=found.leases,
-        idle_uploads=_idle_uploads,
-    )
+    collector = services().collector()
     stop = stop_on_signals() if watch else threading.Event()
     is_complete = _round(collector, dry_run, as_json, stop)
     while watch and not stop.wait(_PAUSE_SECONDS):
         is_complete = _round(collector, dry_run, as_json, stop)
     if not is_complete:
         sys.exit(1)
-
-
-def _idle_uploads() -> Iterator[Unfinished]:
-    folder = services().config.data_folder.parts
-    if not folder.is_dir():
-        return iter(())
-    multipart = import_module("aurora_blobs.object_api.multipart")
-    found: Iterator[Unfinished] = multipart.idle_uploads(folder)
-    return found
 
 
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
