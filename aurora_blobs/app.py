@@ -12,7 +12,7 @@ from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from aurora_blobs import cli
+from aurora_blobs import cli, console
 from aurora_blobs.accounts.audit import AuditTrail
 from aurora_blobs.accounts.manager import AccountManager
 from aurora_blobs.accounts.moderation import Moderation
@@ -137,6 +137,8 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         app.before_request(repo.refuse_uploads)
     for view in (admin, blob, health, identity, images, mirror, operator, repo, server, site, sync):
         app.register_blueprint(view.bp)
+    if config.admin_password is not None and config.console != "off":
+        console.install(app)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)
     hops = config.proxy_hops

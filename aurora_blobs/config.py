@@ -255,6 +255,12 @@ class Config:
         "HTTP Basic, user `admin`; unset: admin calls are refused",
         secret=True,
     )
+    console: str = _setting(
+        one_of("on", "read-only", "off"),
+        "on",
+        "pages for the administrator at `/console`, where there is an `ADMIN_PASSWORD`: "
+        "`read-only`: they show and change nothing; `off`: there are none",
+    )
     accounts: str = _setting(
         one_of("local", "external"),
         "local",

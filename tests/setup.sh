@@ -68,6 +68,13 @@ client_libraries() {
         fail "npm install @atproto/api @atproto/oauth-client-node failed, see .cache/npm.log"
 }
 
+# What finds faults of pages for who uses a keyboard or a screen reader, in .cache/axe.
+axe() {
+    [ ! -f .cache/axe/node_modules/axe-core/axe.min.js ] || return 0
+    npm install --prefix .cache/axe --no-audit --no-fund axe-core@4.10 > .cache/npm-axe.log 2>&1 ||
+        fail "npm install axe-core failed, see .cache/npm-axe.log"
+}
+
 # The reference PDS and the Node that it needs, in .cache/pds, unless there is an install of it already (bench/README.md).
 reference_pds() {
     [ -z "${ATPROTO_PDS_DIR:-}" ] && [ ! -f .cache/pds/installed ] || return 0
@@ -102,6 +109,7 @@ container_base() {
 # At once, for they wait for the network most of the time; media.sh has pictures and films to try.
 jobs=()
 client_libraries & jobs+=($!)
+axe & jobs+=($!)
 reference_pds & jobs+=($!)
 debian 12 bookworm & jobs+=($!)
 debian 13 trixie & jobs+=($!)

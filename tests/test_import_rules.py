@@ -32,6 +32,7 @@ ROWS = [
     "services",
     "api",
     "cli",
+    "console",
     "app",
     "wsgi gunicorn_conf __main__",
 ]
@@ -45,14 +46,15 @@ HOMES = {
     "click": "cli __main__",
     "cryptography": "auth",
     "filetype": "media.signatures",
-    "flask": "app services api cli __main__",
+    "flask": "app services api cli console __main__",
     "gunicorn": "server.worker",
+    "jinja2": "console.frame",
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",
     "pillow_heif": "thumbnails.derive",
     "psycopg": "db.postgresql",
     "websockets": "mirror.stream",
-    "werkzeug": "app api",
+    "werkzeug": "app api console",
 }
 
 SOURCES = {
@@ -158,7 +160,9 @@ def test_flask_is_at_the_rim_alone():
     ] == []
 
 
-@pytest.mark.parametrize("package", ["boto3", "botocore", "PIL", "psycopg", "websockets"])
+@pytest.mark.parametrize(
+    "package", ["boto3", "botocore", "PIL", "psycopg", "websockets", "aurora_blobs.console.frame"]
+)
 def test_slow_imports_wait_until_they_are_needed(package):
     program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"
 

@@ -11,7 +11,7 @@ from aurora_blobs.auth.passwords import hash_password, is_password
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
 from aurora_blobs.catalog import invites, records, sessions
-from aurora_blobs.catalog.accounts import Account, Counts
+from aurora_blobs.catalog.accounts import Account, Counts, Sums
 from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.sessions import Session
 from aurora_blobs.config import Config
@@ -184,6 +184,26 @@ class AccountManager:
     def all(self) -> Iterator[Account]:
         """Every account, in the order of DIDs."""
         return self._database.in_pages(catalog.page, "", lambda last: last.did, limit=_PAGE)
+
+    def page(self, after_did: str, limit: int) -> list[Account]:
+        """Up to *limit* accounts after *after_did*, in the order of DIDs."""
+        with self._database.read() as tx:
+            return catalog.page(tx, after_did, limit)
+
+    def largest(self, limit: int) -> list[Account]:
+        """The *limit* accounts that hold most bytes."""
+        with self._database.read() as tx:
+            return catalog.largest(tx, limit)
+
+    def sums(self) -> Sums:
+        """All accounts in numbers."""
+        with self._database.read() as tx:
+            return catalog.sums(tx)
+
+    def sessions(self, did: str, limit: int) -> list[Session]:
+        """Up to *limit* sessions of *did*, the newest first."""
+        with self._database.read() as tx:
+            return sessions.of_account(tx, did, limit)
 
     def profile(self, did: str) -> dict[str, Any]:
         """The value of the profile record of *did*, {} without one or for a huge one."""

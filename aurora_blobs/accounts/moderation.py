@@ -116,9 +116,14 @@ class Moderation:
             takedowns.page, ("", ""), lambda last: (last.cid, last.did), limit=_PAGE
         )
 
-    def takedown_page(self, after: tuple[str, str], limit: int) -> list[Takedown]:
-        """A page of `takedowns`: up to *limit* after *after*, CID and DID of the last one seen."""
+    def takedown_page(self, after: tuple[str, str], limit: int, text: str = "") -> list[Takedown]:
+        """A page of `takedowns`: up to *limit* after *after*, CID and DID of the last one seen.
+
+        Unless *text* is "", of those whose DID or reference it is.
+        """
         with self._database.read() as tx:
+            if text:
+                return takedowns.search(tx, text, after, limit)
             return takedowns.page(tx, after, limit)
 
     def status(self, subject: Subject) -> dict[str, Any]:

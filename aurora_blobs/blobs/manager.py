@@ -19,7 +19,7 @@ from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import PAGE_BYTES, check_available
 from aurora_blobs.blobs.deletion import delete_account, delete_unowned
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules
-from aurora_blobs.blobs.verify import VerifyingReader, find_again, quarantine
+from aurora_blobs.blobs.verify import VerifyingReader, find_again, is_intact, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
 from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.blobs import AccountUsage, Entry, Holding
@@ -31,6 +31,7 @@ from aurora_blobs.errors import (
     AccountNotFound,
     BlobNotFound,
     BlobServiceError,
+    BlobTooLarge,
     InsufficientStorage,
     RepoNotFound,
 )
@@ -47,6 +48,8 @@ _USAGE_PAGE = 100  # accounts per statement, which sums up what is temporary of 
 # fsck. In a store on the network the reads of a process look once in so many µs. Both guessed.
 _MAX_LOOK_BYTES = 64 * 1024 * 1024
 _LOOK_PAUSE = 1_000_000
+# Of a blob that is read because the administrator wants it at once; a guess, some seconds.
+_MAX_CHECKED_BYTES = 2**30
 _MISSING_STEPS = 10  # in one page of missing blobs; a guess, a step takes some 10 ms on disk
 
 
@@ -193,6 +196,16 @@ class BlobManager:
             raise BlobNotFound()
         return entry
 
+    def held(self, did: str, cid: str) -> Entry:
+        """The blob of *did* as it is held, for the administrator: whatever hides it from others.
+
+        Raises BlobNotFound where *did* does not own it.
+        """
+        found = blobs.find_availability(self._database.one_shot(), did, cid)
+        if found is None or found.entry is None:
+            raise BlobNotFound()
+        return found.entry
+
     def is_unknown(self, did: str, cid: str) -> bool:
         """Whether a blob that `describe` does not find is not here yet, or lost, and not hidden."""
         return blobs.is_unknown(self._database.one_shot(), did, cid)
@@ -249,6 +262,29 @@ class BlobManager:
         ):
             if inventory.find_row(tx, cid) == row:
                 blobs.mark_lost(tx, cid, self._clock())
+
+    def check_bytes(self, cid: str) -> bool | None:
+        """Whether the bytes of *cid*, which are read and hashed, are right; None if there are none.
+
+        The blob counts as what was found: wrong bytes are set aside, right ones are there again.
+        Raises BlobNotFound for a blob that nobody knows, and BlobTooLarge.
+        """
+        row = inventory.find_row(self._database.one_shot(), cid)
+        if row is None:
+            raise BlobNotFound(f"There is no blob {cid}")
+        if row.size > _MAX_CHECKED_BYTES:
+            raise BlobTooLarge(f"It has {row.size} bytes: `blobs scrub` reads blobs as large")
+        right = is_intact(self.backend, row.name)
+        if right is None:
+            self.mark_lost(cid)
+        elif not right:
+            self._quarantine(cid)
+        elif row.stored_at is None:
+            find_again(self._database, self.backend, row, self._clock)
+        else:
+            with self._database.write(Spend.ALL, keys=(blob_key(cid),)) as tx:
+                inventory.mark_verified(tx, [cid], self._clock())
+        return right
 
     def _is_here_again(self, entry: Entry) -> bool:
         """Whether the bytes of *entry*, which count as lost, are here and right.
@@ -377,10 +413,12 @@ class BlobManager:
         with self._database.read() as tx:
             return inventory.totals(tx)
 
-    def inspect(self, cid: str) -> Inspection | None:
-        """All that is known of *cid*; None if that is nothing."""
+    def inspect(
+        self, cid: str, *, after_did: str = "", limit: int = blobs.EVERY_ONE
+    ) -> Inspection | None:
+        """All that is known of *cid*, up to *limit* holders after *after_did*; None for nothing."""
         with self._database.read() as tx:
-            holders = blobs.owners(tx, cid)
+            holders = blobs.owners(tx, cid, after_did, limit)
             taken_down = takedowns.of_blob(tx, cid)
             records = references.of_blob(tx, cid, _STEP)
             row = inventory.find_row(tx, cid)

@@ -151,6 +151,46 @@ def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
     return [Account(*row) for row in rows]
 
 
+def largest(tx: Transaction, limit: int) -> list[Account]:
+    """The *limit* accounts that own most bytes; reads all accounts."""
+    rows = tx.all(
+        """
+        SELECT a.did, a.handle, a.email, a.password_hash, a.created_at, a.deactivated_at,
+               a.takedown_at, a.takedown_ref, a.rev, a.quota_bytes, a.uploads_per_day,
+               a.blob_count, a.blob_bytes, u.status AS upstream_status
+          FROM account a LEFT JOIN upstream_account u ON u.did = a.did
+         WHERE NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
+         ORDER BY a.blob_bytes DESC, a.did
+         LIMIT ?
+        """,
+        limit,
+    )
+    return [Account(*row) for row in rows]
+
+
+@dataclass(frozen=True, slots=True)
+class Sums:
+    """All accounts in numbers, by their counters: sizes in bytes."""
+
+    accounts: int
+    blob_count: int
+    blob_bytes: int
+
+
+def sums(tx: Transaction) -> Sums:
+    """The sums over all accounts; reads all of them."""
+    [row] = tx.all(
+        """
+        SELECT COUNT(*) AS accounts,
+               CAST(COALESCE(SUM(blob_count), 0) AS BIGINT) AS blob_count,
+               CAST(COALESCE(SUM(blob_bytes), 0) AS BIGINT) AS blob_bytes
+          FROM account a
+         WHERE NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
+        """
+    )
+    return Sums(*row)
+
+
 def counts(tx: Transaction, did: str) -> Counts:
     """The records of *did*, the different blobs that they name, and its blobs that are stored."""
     [(recorded, expected, owned, lost)] = tx.all(

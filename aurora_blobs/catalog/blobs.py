@@ -85,6 +85,12 @@ def state_of(
     return "temporary" if temporary else "public"
 
 
+EVERY_ONE = 2**31 - 1  # a limit of rows beyond what there is
+
+# Time (microseconds since the epoch), DID and CID of an entry, by which the newest come first.
+Place = tuple[int, str, str]
+
+
 @dataclass(frozen=True, slots=True)
 class UploadState:
     """What an upload of a blob by an account has to know, in one snapshot.
@@ -524,8 +530,8 @@ def usage_page(tx: Transaction, after_did: str, limit: int) -> list[AccountUsage
     return [AccountUsage(*row) for row in rows]
 
 
-def owners(tx: Transaction, cid: str) -> list[Holding]:
-    """Each account's entry of *cid*, by DID."""
+def owners(tx: Transaction, cid: str, after_did: str = "", limit: int = EVERY_ONE) -> list[Holding]:
+    """Up to *limit* accounts' entries of *cid*, by DID, after *after_did*."""
     rows = tx.all(
         """
         SELECT EXISTS (SELECT 1 FROM takedown t
@@ -539,10 +545,13 @@ def owners(tx: Transaction, cid: str) -> list[Holding]:
           FROM blob_metadata m
                JOIN account a ON a.did = m.creator_did
                JOIN blob b ON b.cid = m.cid
-         WHERE m.cid = ?
+         WHERE m.cid = ? AND m.creator_did > ?
          ORDER BY m.creator_did
+         LIMIT ?
         """,
         cid,
+        after_did,
+        limit,
     )
     return [_holding(*row) for row in rows]
 
@@ -566,6 +575,115 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
          ORDER BY m.creator_did, m.cid
          LIMIT ?
         """,
+        *after,
+        limit,
+    )
+    return [_holding(*row) for row in rows]
+
+
+def newest(tx: Transaction, before: Place, limit: int) -> list[Holding]:
+    """Up to *limit* entries of all accounts, newest first, that come before *before*."""
+    rows = tx.all(
+        """
+        SELECT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms, b.number
+          FROM blob_metadata m
+               JOIN account a ON a.did = m.creator_did
+               JOIN blob b ON b.cid = m.cid
+         WHERE (m.created_at, m.creator_did, m.cid) < (?, ?, ?)
+         ORDER BY m.created_at DESC, m.creator_did DESC, m.cid DESC
+         LIMIT ?
+        """,
+        *before,
+        limit,
+    )
+    return [_holding(*row) for row in rows]
+
+
+def newest_of(tx: Transaction, did: str, before: Place, limit: int) -> list[Holding]:
+    """As `newest`, of *did* alone; reads all of its entries."""
+    # As an expression: else SQLite goes by time, through the entries of all accounts.
+    rows = tx.all(
+        """
+        SELECT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms, b.number
+          FROM blob_metadata m
+               JOIN account a ON a.did = m.creator_did
+               JOIN blob b ON b.cid = m.cid
+         WHERE m.creator_did = ? AND (m.created_at + 0, m.creator_did, m.cid) < (?, ?, ?)
+         ORDER BY m.created_at + 0 DESC, m.cid DESC
+         LIMIT ?
+        """,
+        did,
+        *before,
+        limit,
+    )
+    return [_holding(*row) for row in rows]
+
+
+def lost(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
+    """Up to *limit* entries whose bytes are not here, by CID and DID, after that pair."""
+    # Expressions, and a bound of the time: else SQLite goes by CID, through all entries.
+    rows = tx.all(
+        """
+        SELECT EXISTS (SELECT 1 FROM takedown t
+                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms, b.number
+          FROM blob b
+               JOIN blob_metadata m ON m.cid = b.cid
+               JOIN account a ON a.did = m.creator_did
+         WHERE b.stored_at IS NULL AND b.created_at > -1
+           AND (m.cid || '', m.creator_did || '') > (?, ?)
+         ORDER BY m.cid || '', m.creator_did || ''
+         LIMIT ?
+        """,
+        *after,
+        limit,
+    )
+    return [_holding(*row) for row in rows]
+
+
+def taken_down(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
+    """Up to *limit* entries that are taken down, by CID and DID, after that pair."""
+    rows = tx.all(
+        """
+        SELECT TRUE AS down,
+               a.takedown_at IS NOT NULL AS account_down,
+               a.deactivated_at IS NOT NULL AS deactivated,
+               b.stored_at IS NULL AS missing,
+               m.unreferenced_since IS NOT NULL AS temporary,
+               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+               m.width, m.height, m.duration_ms, b.number
+          FROM blob_metadata m
+               JOIN account a ON a.did = m.creator_did
+               JOIN blob b ON b.cid = m.cid
+         WHERE (m.creator_did, m.cid) IN (
+                   SELECT DISTINCT o.creator_did, o.cid
+                     FROM takedown t
+                          JOIN blob_metadata o ON o.cid = t.cid AND t.did IN (o.creator_did, '')
+                    WHERE t.cid >= ? AND (o.cid, o.creator_did) > (?, ?)
+                    ORDER BY o.cid, o.creator_did
+                    LIMIT ?)
+         ORDER BY m.cid, m.creator_did
+        """,
+        after[0],
         *after,
         limit,
     )

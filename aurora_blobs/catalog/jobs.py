@@ -161,6 +161,18 @@ def find_last_completed(tx: Transaction, job: Job) -> JobRun | None:
     return None if row is None else JobRun(*row)
 
 
+def runs(tx: Transaction) -> list[tuple[Job, JobRun]]:
+    """Every run that is remembered, the newest first."""
+    rows = tx.all(
+        """
+        SELECT job, number, started_at, ended_at, failure, blobs, bytes, findings, repaired
+          FROM job_run
+         ORDER BY started_at DESC, job, number DESC
+        """
+    )
+    return [(job, JobRun(*columns)) for job, *columns in rows]
+
+
 def forget_unended(tx: Transaction) -> None:
     """Forget the runs that have no end: of a copy of the database, which was made meanwhile."""
     tx.run("DELETE FROM job_run WHERE ended_at IS NULL")

@@ -31,6 +31,22 @@ def add(tx: Transaction, session: Session) -> None:
     )
 
 
+def of_account(tx: Transaction, did: str, limit: int) -> list[Session]:
+    """Up to *limit* log-ins of *did*, the newest first."""
+    rows = tx.all(
+        """
+        SELECT id, did, refresh_jti, created_at, expires_at
+          FROM session
+         WHERE did = ?
+         ORDER BY created_at DESC
+         LIMIT ?
+        """,
+        did,
+        limit,
+    )
+    return [Session(*row) for row in rows]
+
+
 def rotate(tx: Transaction, session_id: str, old_jti: str, new_jti: str, expires_at: int) -> bool:
     """Make *new_jti* the one good refresh token of a log-in.
 

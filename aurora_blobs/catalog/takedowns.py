@@ -103,6 +103,35 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Takedown]:
     return found
 
 
+def search(tx: Transaction, text: str, after: tuple[str, str], limit: int) -> list[Takedown]:
+    """As `page`, of those whose DID or reference is *text*; reads all of them."""
+    rows = tx.all(
+        """
+        SELECT cid, did, ref, created_at
+          FROM (SELECT '' AS cid, did, COALESCE(takedown_ref, '') AS ref, takedown_at AS created_at
+                  FROM account
+                 WHERE takedown_at IS NOT NULL AND (did = ? OR takedown_ref = ?)
+                 UNION ALL
+                SELECT '', t.did, t.ref, t.created_at
+                  FROM taken_down_account t
+                 WHERE (t.did = ? OR t.ref = ?)
+                   AND NOT EXISTS (SELECT 1 FROM account a
+                                    WHERE a.did = t.did AND a.takedown_at IS NOT NULL)
+                 UNION ALL
+                SELECT cid, did, ref, created_at
+                  FROM takedown
+                 WHERE did = ? OR ref = ?) AS found
+         WHERE (cid, did) > (?, ?)
+         ORDER BY cid, did
+         LIMIT ?
+        """,
+        *(text,) * 6,
+        *after,
+        limit,
+    )
+    return [Takedown(*row) for row in rows]
+
+
 def _of_accounts(tx: Transaction, after: str, limit: int) -> list[Takedown]:
     rows = tx.all(
         """

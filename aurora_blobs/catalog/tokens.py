@@ -32,3 +32,8 @@ def use_token(tx: Transaction, issuer: str, jti: str, expires_at: int, now: int)
             now - SKEW,
         )
     )
+
+
+def is_used(tx: Transaction, issuer: str, jti: str) -> bool:
+    """Whether the token *jti* of *issuer* was used."""
+    return tx.one("SELECT 1 FROM seen_token WHERE issuer = ? AND jti = ?", issuer, jti) is not None

@@ -17,6 +17,13 @@ from aurora_blobs.intake.stale_files import exclusive, is_locked, stale_files
 log = logging.getLogger(__name__)
 
 _Noted = TypeVar("_Noted")
+# Microseconds after the end of the last whole run. The shipped timers start gc each hour, backup
+# each night and scrub each month; a run may take as long again. fsck is for who wants it.
+_LATE_AFTER: dict[Job, int] = {
+    "gc": 3 * 3_600_000_000,
+    "backup": 48 * 3_600_000_000,
+    "scrub": 62 * 24 * 3_600_000_000,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +34,16 @@ class JobStatus:
     state: Literal["never", "running", "died", "failed", "findings", "ok"]
     last: JobRun | None
     completed: JobRun | None
+
+    def is_late(self, now: int) -> bool:
+        """Whether a timer should have brought the job to its end since the last time it was.
+
+        *now* is in microseconds since the epoch.
+        """
+        if self.job not in _LATE_AFTER:
+            return False
+        ended_at = None if self.completed is None else self.completed.ended_at
+        return ended_at is None or now - ended_at > _LATE_AFTER[self.job]
 
 
 class JobLog:
@@ -66,6 +83,11 @@ class JobLog:
     def statuses(self) -> list[JobStatus]:
         """How each job is."""
         return [self._status(job) for job in get_args(Job)]
+
+    def runs(self) -> list[tuple[Job, JobRun]]:
+        """The runs that are remembered, the newest first: some ten of each job."""
+        with self._database.read() as tx:
+            return jobs.runs(tx)
 
     def _status(self, job: Job) -> JobStatus:
         with self._database.read() as tx:

@@ -98,6 +98,7 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
         ("references.named", "did=? AND cid>?"),
         ("references.record_uris", "did=? AND cid=?"),
         ("blobs.page", "(creator_did,cid)>(?,?)"),
+        ("blobs.newest", "created_at<?"),
         ("accounts.page", "did>?"),
         ("blobs.usage_page", "did>?"),
         ("takedowns._of_blobs", "(cid,did)>(?,?)"),

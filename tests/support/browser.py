@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
-_FLAGS = [
+FLAGS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -94,7 +94,7 @@ def _report(
         address = f"http://127.0.0.1:{server.server_address[1]}/?{urlencode(query)}"
         with (profile.parent / "chromium.log").open("wb") as log:
             process = subprocess.Popen(
-                [chromium, *_FLAGS, f"--user-data-dir={profile}", address],
+                [chromium, *FLAGS, f"--user-data-dir={profile}", address],
                 stdout=log,
                 stderr=log,
                 env=os.environ | {"TMPDIR": short},

@@ -25,6 +25,7 @@ WHOLE = {
     "record_usage.miscounts",
     *("inventory.totals", "inventory._holdings", "inventory.miscounts"),
     *("inventory.wrong_sizes", "inventory.missing"),
+    *("accounts.largest", "accounts.sums", "jobs.runs", "takedowns.search"),
     "reads.total",
     "purges.add",  # up to 10,000 rows
     *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),

@@ -205,6 +205,7 @@ CREATE INDEX IF NOT EXISTS audit_by_cid ON audit (cid, acted_at, number);
 CREATE INDEX IF NOT EXISTS audit_by_action ON audit (action, acted_at, number);
 CREATE INDEX IF NOT EXISTS audit_by_actor ON audit (actor, acted_at, number);
 CREATE INDEX IF NOT EXISTS audit_by_actor_and_action ON audit (actor, action, acted_at, number);
+CREATE INDEX IF NOT EXISTS blob_metadata_by_age ON blob_metadata (created_at);
 
 CREATE TABLE IF NOT EXISTS daily_total (
     day      BIGINT PRIMARY KEY,
