@@ -141,6 +141,14 @@ def test_many_threads_at_once_leave_few_connections_open(tally, path):
     assert len(logs) <= IDLE_CONNECTIONS
 
 
+def test_hundreds_of_threads_at_once_need_few_connections(path, tally):
+    assert in_threads(lambda: value(tally), 250) == []
+
+    # SQLite keeps a descriptor of the file for each connection that there was at one time.
+    files = [file for file in open_files(path.parent) if file == str(path)]
+    assert len(files) <= 2 * IDLE_CONNECTIONS
+
+
 def test_a_file_that_is_no_database_is_not_left_open(tmp_path):
     path = tmp_path / "broken.sqlite3"
     path.write_bytes(b"not a database at all" * 100)

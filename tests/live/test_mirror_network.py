@@ -167,10 +167,10 @@ def test_a_thousand_who_ask_for_one_blob_cause_one_request_and_are_served(tmp_pa
         assert {answer.split(b" ", 2)[1] for answer in answers} == {b"206"}
         assert {answer[-1000:] for answer in answers} == {data[19_999_000:]}
         assert len([path for path in pds.asked if "getBlob?" in path]) == 1
-        # A thread for each client that waits is most of it.
+        # A thread for each client that waits, 256 in a worker: 17 to 19 MiB were measured.
         used = [resident_bytes(worker) - before[worker] for worker in workers]
         print(*(f"{size / 2**20:.0f} MiB more" for size in used))
-        assert max(used) < 64 * 2**20
+        assert max(used) < 32 * 2**20
 
 
 def received(client):
