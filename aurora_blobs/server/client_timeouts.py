@@ -62,6 +62,7 @@ class TimeoutSocket(socket.socket):
         family, kind, protocol = accepted.family, accepted.type, accepted.proto
         super().__init__(family, kind, protocol, accepted.detach())
         super().settimeout(IDLE_SECONDS)
+        self.head = b""  # read ahead of the request that is answered, its head and perhaps more
         self.begin_request()
 
     def setblocking(self, flag: bool, /) -> None:

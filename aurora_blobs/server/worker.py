@@ -6,7 +6,7 @@ of them, tests/server/test_gunicorn_parts.py fails and names it.
 - ThreadWorker, overridden: init_process, accept, enqueue_req, handle, handle_request,
   finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log, sockets,
   nr_conns, pending_conns, poller.
-- TConn: sock, client, parser, data_ready, timeout, close. It takes an attribute of ours, head.
+- TConn: sock, client, parser, data_ready, timeout, close.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
   ChunkedReader, which has parse_chunk_size. body.failed is asked before the next request is read.
@@ -19,6 +19,7 @@ of them, tests/server/test_gunicorn_parts.py fails and names it.
 import errno
 import json
 import os
+import re
 import select
 import socket
 import sys
@@ -37,7 +38,13 @@ from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
 from aurora_blobs.server import cross_origin
-from aurora_blobs.server.bodies import DRAIN_BYTES, AwaitedBody, ChunkedBody, DirectBody
+from aurora_blobs.server.bodies import (
+    DRAIN_BYTES,
+    DRAIN_IDLE_SECONDS,
+    AwaitedBody,
+    ChunkedBody,
+    DirectBody,
+)
 from aurora_blobs.server.client_timeouts import TimeoutSocket
 
 HEAD_SECONDS = 10  # for the request line and all headers together
@@ -47,6 +54,8 @@ _HEAD_CHUNK = 16 * 1024  # more than the usual head: a small body comes along in
 _MAX_MESSAGE = 200  # characters of what is said about a head that is refused; a guess
 _LINGER_SECONDS = 2  # as gunicorn's own
 _HEAD_END = b"\r\n\r\n"
+# Where a head that gunicorn refuses says that a body follows, and how long it is.
+_BODY = re.compile(rb"\n(?:content-length[ \t]*:[ \t]*([0-9]{1,18})\s|transfer-encoding)", re.I)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # A thread waits this long for the next request of its connection: through the poller and another
 # thread that request costs a fifth more CPU. It stays with the connection no longer than
@@ -109,8 +118,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             conn.sock = TimeoutSocket(conn.sock)
             conn.parser = http.get_parser(self.cfg, conn.sock, conn.client)
             conn.data_ready = True
-        conn.head = conn.parser.unreader.take_buffered()
-        if _HEAD_END in conn.head or self._is_head_read(conn):
+        conn.sock.head = conn.parser.unreader.take_buffered()
+        if _HEAD_END in conn.sock.head or self._is_head_read(conn):
             self._begin(conn)
         else:
             conn.timeout = time.monotonic() + HEAD_SECONDS
@@ -124,9 +133,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             self._begin(conn)
 
     def _is_head_read(self, conn: TConn) -> bool:
-        """Read what is here into ``conn.head``; whether that is a whole head.
+        """Read what is here into ``conn.sock.head``; whether that is a whole head.
 
-        True also when the client has gone: then ``conn.head`` is empty.
+        True also when the client has gone: then ``conn.sock.head`` is empty.
         """
         try:
             data = conn.sock.recv_now(_HEAD_CHUNK)
@@ -134,14 +143,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             return False
         except OSError:
             data = b""
-        conn.head = conn.head + data if data else b""
+        conn.sock.head = conn.sock.head + data if data else b""
         # Its end may lie across two reads.
-        start = max(0, len(conn.head) - len(data) - len(_HEAD_END))
-        return not data or conn.head.find(_HEAD_END, start) >= 0 or len(conn.head) > _MAX_HEAD
+        head = conn.sock.head
+        start = max(0, len(head) - len(data) - len(_HEAD_END))
+        return not data or head.find(_HEAD_END, start) >= 0 or len(head) > _MAX_HEAD
 
     def _begin(self, conn: TConn) -> None:
-        if conn.head:
-            conn.parser.unreader.unread(conn.head)
+        if conn.sock.head:
+            conn.parser.unreader.unread(conn.sock.head)
             super().enqueue_req(conn)
         else:
             self.nr_conns -= 1
@@ -187,11 +197,11 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         if not self.alive or not isinstance(conn.sock, TimeoutSocket):
             return False
         unreader = conn.parser.unreader
-        conn.head = unreader.take_buffered()
-        is_whole = _HEAD_END in conn.head
+        conn.sock.head = unreader.take_buffered()
+        is_whole = _HEAD_END in conn.sock.head
         if not is_whole and conn.sock.is_ready(select.POLLIN, _NEXT_SECONDS):
-            is_whole = self._is_head_read(conn) and bool(conn.head)
-        unreader.unread(conn.head)
+            is_whole = self._is_head_read(conn) and bool(conn.sock.head)
+        unreader.unread(conn.sock.head)
         return is_whole
 
     def finish_request(self, conn: TConn, future: "Future[Any]") -> None:
@@ -228,14 +238,35 @@ def _close(conn: TConn) -> None:
         return
     with conn.sock, suppress(OSError):
         conn.sock.shutdown(socket.SHUT_WR)
-        conn.sock.set_deadline(_LINGER_SECONDS)
-        left = DRAIN_BYTES
-        while left > 0 and (data := conn.sock.recv(_HEAD_CHUNK)):
-            left -= len(data)
+        _throw_away(conn.sock, DRAIN_BYTES)
+
+
+def _throw_away(sock: TimeoutSocket, size: int) -> None:
+    """Read up to *size* bytes for `_LINGER_SECONDS`. Raises OSError."""
+    sock.set_deadline(_LINGER_SECONDS)
+    while size > 0 and (data := sock.recv(min(size, _HEAD_CHUNK))):
+        size -= len(data)
+
+
+def _throw_body_away(sock: TimeoutSocket) -> None:
+    """Read the body behind a head that is refused, or give it up.
+
+    A proxy that passes it on as it comes has told its client that the connection stays. While it
+    has not sent all, it closes that without a word.
+    """
+    head, _, start = sock.head.partition(_HEAD_END)
+    found = _BODY.search(head + b"\n")
+    if found is not None:
+        size = min(int(found[1] or DRAIN_BYTES), DRAIN_BYTES)
+        sock.settimeout(DRAIN_IDLE_SECONDS)
+        with suppress(OSError):
+            _throw_away(sock, size - len(start))
 
 
 def _write_error(client: Any, status: int, reason: str, message: str) -> None:
     """Answer a request that never reached the service: its head is broken or too long."""
+    if isinstance(client, TimeoutSocket):
+        _throw_body_away(client)
     phrase = HTTPStatus(status).phrase  # gunicorn's *reason* for a 501 is "Bad Request"
     name = "InternalServerError" if status == 500 else "InvalidRequest"
     if len(message) > _MAX_MESSAGE:  # gunicorn quotes the whole line

@@ -1,7 +1,9 @@
 """Answers given before the body was read: the rest of the body breaks no other request."""
 
+import select
 import subprocess
 import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -47,7 +49,7 @@ def service(folder):
 @pytest.fixture(scope="module")
 def nginx(folder, service):
     blobs = folder / "service" / "data" / "blobs"
-    with shipped(folder / "nginx", folder / "gunicorn.sock", blobs) as nginx:
+    with shipped(folder / "nginx", folder / "gunicorn.sock", blobs, ("#pds ", "")) as nginx:
         yield nginx
 
 
@@ -75,8 +77,7 @@ def test_an_early_answer_keeps_the_connection_usable_or_closes_it(
         closes = b"\r\nConnection: close\r\n" in answer
         if not closes:
             sender.join(20)
-            content = int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0] or b"0")
-            read_exactly(connection, content)
+            read_exactly(connection, length_of(answer))
             following = call(connection, "GET", SESSION)
     sender.join(20)
 
@@ -126,13 +127,55 @@ def test_a_refused_head_is_answered_through_nginx_whatever_body_follows(
         assert answer.startswith(b"HTTP/1.1 %d" % status), answer
 
 
+# The first goes through a file of nginx's, the second as it comes.
+@pytest.mark.parametrize("path", ["/xrpc/com.atproto.server.createSession", "/pds-blobs/x"])
+@pytest.mark.parametrize("target, headers, status", HEADS.values(), ids=HEADS)
+def test_behind_a_refused_head_nginx_keeps_the_connection(nginx, path, target, headers, status):
+    target = target.replace("/xrpc/com.atproto.server.createSession", path)
+    lines = [f"PUT {target} HTTP/1.1", "Host: x", "Content-Length: 900000", *headers, "", ""]
+
+    for _ in range(20):
+        with nginx.connect() as connection:
+            send(connection, "\r\n".join(lines).encode() + bytes(900_000))
+            answer = read_head(connection)
+            read_exactly(connection, length_of(answer))
+            following = call(connection, "GET", SESSION)
+
+        assert answer.startswith(b"HTTP/1.1 %d" % status), answer
+        assert following.status_code == 200
+
+
+@pytest.mark.parametrize("size", [10, 900_000])
+def test_a_refused_head_is_answered_when_its_body_has_come(service, size):
+    lines = ["PUT /" + "x" * 5000 + " HTTP/1.1", "Host: x", f"Content-Length: {size}", "", ""]
+    with service.connect() as connection:
+        connection.sendall("\r\n".join(lines).encode() + bytes(size - 1))
+        early = select.select([connection], [], [], 0.3)[0]
+        connection.sendall(b"x")
+        answer = read_head(connection)
+
+    assert early == []
+    assert answer.startswith(b"HTTP/1.1 414 "), answer
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 9", "Transfer-Encoding: chunked", "A: b"])
+def test_a_refused_head_is_answered_soon_whatever_does_not_come(service, framing):
+    lines = ["PUT /" + "x" * 5000 + " HTTP/1.1", "Host: x", framing, "", ""]
+    began = time.monotonic()
+    with service.connect() as connection:
+        connection.sendall("\r\n".join(lines).encode())
+        answer = read_head(connection)
+
+    assert answer.startswith(b"HTTP/1.1 414 "), answer
+    assert time.monotonic() - began < 5
+
+
 def test_a_refused_head_is_not_quoted_at_length(service):
     with service.connect() as connection:
         connection.sendall(b"GET " + b"x" * 4000 + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         answer = read_head(connection)
 
-    length = int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0])
-    assert answer.startswith(b"HTTP/1.1 400 ") and length < 300
+    assert answer.startswith(b"HTTP/1.1 400 ") and 0 < length_of(answer) < 300
 
 
 # A sender that waits to be asked for its body: headers, status.
@@ -185,7 +228,7 @@ def test_a_body_that_is_accepted_is_asked_for_once_and_the_connection_stays(
         asked = read_head(connection)
         connection.sendall(body)
         answer = read_head(connection)
-        read_exactly(connection, int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0]))
+        read_exactly(connection, length_of(answer))
         following = call(connection, "GET", SESSION)
 
     assert asked == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -240,6 +283,10 @@ def read_head(connection):
     while not head.endswith(b"\r\n\r\n") and (byte := connection.recv(1)):
         head += byte
     return head
+
+
+def length_of(answer):
+    return int(answer.partition(b"Content-Length: ")[2].split(b"\r")[0] or b"0")
 
 
 def read_exactly(connection, size):

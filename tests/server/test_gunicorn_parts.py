@@ -164,7 +164,7 @@ def test_the_worker_says_at_its_top_what_it_leans_on(name):
     [
         ("self", {*vars(worker.Worker), "_is_tls", "_warns_at"}),
         ("self.cfg", {"__dict__"}),
-        ("conn", {"head"}),
+        ("conn", set()),
         ("conn.parser", {"unreader"}),
         ("conn.parser.unreader", set()),
         ("unreader", set()),
@@ -202,12 +202,6 @@ def test_one_read_without_a_size_takes_what_is_held_before_it_asks_the_connectio
 
 def test_header_names_are_upper_case(parts):
     assert ("A", "b") in parts.req.headers
-
-
-def test_a_connection_takes_an_attribute_of_ours(parts):
-    parts.conn.head = b"POST"
-
-    assert parts.conn.head == b"POST"
 
 
 def test_bytes_read_ahead_can_be_taken_and_put_back(parts):
