@@ -97,7 +97,8 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Takedown]:
     be deleted by now.
     """
     cid, did = after
-    found = [] if cid else _of_accounts(tx, did, limit)
+    found = [] if cid else [*_of_accounts(tx, did, limit), *_of_deleted(tx, did, limit)]
+    found = sorted(found, key=lambda one: one.did)[:limit]
     if len(found) < limit:
         found += _of_blobs(tx, after if cid else ("", ""), limit - len(found))
     return found
@@ -138,16 +139,26 @@ def _of_accounts(tx: Transaction, after: str, limit: int) -> list[Takedown]:
         SELECT '' AS cid, did, COALESCE(takedown_ref, '') AS ref, takedown_at AS created_at
           FROM account
          WHERE takedown_at IS NOT NULL AND did > ?
-         UNION ALL
-        SELECT '', t.did, t.ref, t.created_at
-          FROM taken_down_account t
-         WHERE t.did > ?
-           AND NOT EXISTS (SELECT 1 FROM account a
-                            WHERE a.did = t.did AND a.takedown_at IS NOT NULL)
          ORDER BY did
          LIMIT ?
         """,
         after,
+        limit,
+    )
+    return [Takedown(*row) for row in rows]
+
+
+def _of_deleted(tx: Transaction, after: str, limit: int) -> list[Takedown]:
+    rows = tx.all(
+        """
+        SELECT '' AS cid, t.did, t.ref, t.created_at
+          FROM taken_down_account t
+         WHERE t.did > ?
+           AND NOT EXISTS (SELECT 1 FROM account a
+                            WHERE a.did = t.did AND a.takedown_at IS NOT NULL)
+         ORDER BY t.did
+         LIMIT ?
+        """,
         after,
         limit,
     )

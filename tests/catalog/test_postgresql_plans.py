@@ -41,7 +41,6 @@ SLOW_HERE = {
         "blobs.lost",
         "blobs.taken_down",
         "accounts.page",
-        "takedowns._of_accounts",
         "objects.page_of_staged",
         "objects.page_of_taken_down",
         "upstream.nth_unlisted",
