@@ -137,7 +137,7 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         app.before_request(repo.refuse_uploads)
     for view in (admin, blob, health, identity, images, mirror, operator, repo, server, site, sync):
         app.register_blueprint(view.bp)
-    if config.admin_password is not None and config.console != "off":
+    if config.has_console:
         console.install(app)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)

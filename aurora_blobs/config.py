@@ -482,6 +482,11 @@ class Config:
         return self.signups or ("open" if is_local else "invite")
 
     @property
+    def has_console(self) -> bool:
+        """Whether there are pages for the administrator."""
+        return self.admin_password is not None and self.console != "off"
+
+    @property
     def may_link(self) -> bool:
         """Whether links for nginx may be made.
 

@@ -34,15 +34,18 @@ It is <code>%s</code>.
 <li><a href="/xrpc/_health">Health</a>
 <li><a href="/xrpc/com.atproto.server.describeServer">Limits and handle domains</a>
 <li><a href="https://atproto.com/specs/blob">Blobs in AT Protocol</a>
-</ul>
+%s</ul>
 """
+_CONSOLE = '<li><a href="/console">Console, for the administrator</a>\n'
 _DAY = "public, max-age=86400"
 
 
 @bp.get("/")
 def front_page() -> Response:
-    """A page that says what this is, with its version, and leads to health and limits."""
-    response = Response(_PAGE % escape(services().config.service_did))
+    """A page that says what this is, with its version, and leads to health, limits and console."""
+    config = services().config
+    console = _CONSOLE if config.has_console else ""
+    response = Response(_PAGE % (escape(config.service_did), console))
     response.headers["Content-Security-Policy"] = _POLICY
     response.headers["X-Content-Type-Options"] = "nosniff"
     response.headers["Referrer-Policy"] = "no-referrer"

@@ -39,8 +39,13 @@ def test_each_link_of_the_page_to_the_service_leads_somewhere(front, client):
     links = [attributes["href"] for tag, attributes in Page(front.text).tags if tag == "a"]
     own = [link for link in links if link.startswith("/")]
 
-    assert "/xrpc/_health" in own
-    assert [client.get(link).status_code for link in own] == [200] * len(own)
+    assert own[0] == "/xrpc/_health"
+    assert [client.get(link, follow_redirects=True).status_code for link in own] == [200] * 3
+
+
+def test_the_page_leads_to_the_console_where_there_is_one(front, open_app):
+    assert 'href="/console"' in front.text
+    assert "/console" not in open_app().test_client().get("/").text
 
 
 def test_the_page_loads_nothing_and_runs_nothing(front):
