@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import math
 import os
 import re
 import select
@@ -54,13 +55,17 @@ _SESSION = {
 _CLIENT = {
     "application_name": "aurora_blobs",
     "client_encoding": "UTF8",
-    "connect_timeout": 5,  # seconds
     "target_session_attrs": "read-write",
-    "keepalives_idle": 10,  # seconds, as the next one
+    "keepalives_idle": 5,  # seconds, as the next one; so who waits for an answer knows in 10, too
     "keepalives_interval": 5,
     "keepalives_count": 2,
     "tcp_user_timeout": 10_000,  # milliseconds
 }
+# Seconds. A statement is waited for longer than statement_timeout, a beginning a little longer than
+# its lock_timeout, so that the server's own word comes first.
+_STATEMENT_SECONDS = 40
+_GRACE_SECONDS = 1
+_MOMENT_SECONDS = 2
 # Every TEXT is compared by its bytes: other collations put the ends of our ranges, "~" and "\x7f",
 # before letters. SQLite does not know this one's name.
 _COLLATED = 'TEXT COLLATE "C"'
@@ -92,15 +97,21 @@ class _Session:
 
     psycopg's cursors take 60 to 90 us of a processor for each statement, these 10 (measured): an
     upload has eight of them. If it *prepares*, it does when a statement comes for the second time.
+
+    `deadline`, by `time.monotonic`, is that of all answers; None gives each _STATEMENT_SECONDS.
     """
 
     def __init__(self, connection: psycopg.Connection[Row], *, prepares: bool) -> None:
         self.connection = connection
+        self.deadline: float | None = None
         self._prepares = prepares
         self._server = connection.pgconn
+        self._answers = select.poll()
+        self._answers.register(self._server.socket, select.POLLIN)
         # Of each statement that came, and its types: its name once it is prepared, else b"".
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._numbers = count()
+        self._until = 0.0  # when the present answer has to be there
         self._is_of_no_use = False
 
     @property
@@ -117,16 +128,26 @@ class _Session:
 
     def script(self, script: bytes) -> PGresult:
         """Run statements without values at once; the result of the last one."""
-        return self._checked(self._server.exec_(script))
+        self._server.send_query(script)
+        return self._answer()
+
+    def take_long(self) -> None:
+        """Let the present transaction take as long as it does."""
+        self.deadline = math.inf
+        self.script(_LASTING)
 
     def execute(self, sql: str, values: Sequence[object]) -> PGresult:
         """Run a statement with ``?`` for each of *values*."""
         parameters: list[Any] = [_parameter(value) for value in values]
         types = _types(values)
-        name = self._prepared(sql, types)
+        self._send(self._prepared(sql, types), sql, parameters, types)
+        return self._answer()
+
+    def _send(self, name: bytes, sql: str, parameters: list[Any], types: tuple[int, ...]) -> None:
         if name:
-            return self._checked(self._server.exec_prepared(name, parameters))
-        return self._checked(self._server.exec_params(_numbered(sql), parameters, types))
+            self._server.send_query_prepared(name, parameters)
+        else:
+            self._server.send_query_params(_numbered(sql), parameters, types)
 
     def _prepared(self, sql: str, types: tuple[int, ...]) -> bytes:
         """The name of the statement, prepared if it comes for the second time; else empty."""
@@ -137,7 +158,8 @@ class _Session:
             return b""
         if not name:
             name = b"aurora%d" % next(self._numbers)
-            self._checked(self._server.prepare(name, _numbered(sql), types))
+            self._server.send_prepare(name, _numbered(sql), types)
+            self._answer()
             self._names[sql, types] = name
         return name
 
@@ -147,38 +169,56 @@ class _Session:
         After one that fails, none of those behind it is run.
         """
         server = self._server
-        names = [self._prepared(sql, _types(values)) for sql, values in statements]
+        sent = []
+        for sql, values in statements:
+            parameters: list[Any] = [_parameter(value) for value in values]
+            types = _types(values)
+            sent.append((self._prepared(sql, types), sql, parameters, types))
         server.enter_pipeline_mode()
         try:
-            for name, (sql, values) in zip(names, statements, strict=True):
-                parameters: list[Any] = [_parameter(value) for value in values]
-                if name:
-                    server.send_query_prepared(name, parameters)
-                else:
-                    server.send_query_params(_numbered(sql), parameters, _types(values))
+            for statement in sent:
+                self._send(*statement)
             server.pipeline_sync()
-            while server.flush():
-                self._wait(select.POLLIN | select.POLLOUT)
+            self._flush()
             results = []
             for _ in statements:
                 results.append(self._next_result())
                 self._next_result()  # the end of one statement's results
             self._next_result()  # that of all
-        finally:
-            if not self.is_lost:
-                server.exit_pipeline_mode()
+            server.exit_pipeline_mode()
+        except BaseException:
+            self._is_of_no_use = True
+            raise
         return [self._checked(result) for result in results]
+
+    def _answer(self) -> PGresult:
+        """The last result of what was sent, which is the first one that failed."""
+        self._flush()
+        last = None
+        while (result := self._next_result()) is not None:
+            last = result
+        return self._checked(last)
+
+    def _flush(self) -> None:
+        """Send what is not sent yet. The time for its answer begins."""
+        deadline = self.deadline
+        self._until = time.monotonic() + _STATEMENT_SECONDS if deadline is None else deadline
+        while self._server.flush():
+            poll = select.poll()
+            poll.register(self._server.socket, select.POLLIN | select.POLLOUT)
+            self._wait(poll)
 
     def _next_result(self) -> PGresult | None:
         # Waiting inside get_result would stop all threads of the process.
         while self._server.is_busy():
-            self._wait(select.POLLIN)
+            self._wait(self._answers)
         return self._server.get_result()
 
-    def _wait(self, events: int) -> None:
-        poll = select.poll()
-        poll.register(self._server.socket, events)
-        poll.poll()
+    def _wait(self, poll: select.poll) -> None:
+        seconds = max(0, self._until - time.monotonic())
+        if not poll.poll(None if seconds == math.inf else 1000 * seconds):
+            self._is_of_no_use = True
+            raise psycopg.OperationalError("a statement was not answered in time")
         self._server.consume_input()
 
     def _checked(self, result: PGresult | None) -> PGresult:
@@ -264,9 +304,8 @@ class _Transaction(Transaction):
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
         if not rows:
             return 0
-        with self._session.connection.cursor() as cursor:  # sends all before it waits
-            cursor.executemany(_numbered(sql), rows)
-            return cursor.rowcount
+        results = self._session.at_once([(sql, row) for row in rows])
+        return sum(result.command_tuples or 0 for result in results)
 
     def run_all(self, *statements: tuple[str, Row]) -> None:
         self._session.at_once(statements)
@@ -372,17 +411,14 @@ class PostgresqlDatabase(Database):
             *_, result, _ = session.at_once([*begin, (sql, values), ("COMMIT", ())])
             return _rows(result)
 
-        with (
-            self._turn(self._writers, deadline),
-            self._borrowed(change, deadline) as (_, rows),
-        ):
+        with self._borrowed(change, deadline, writes=True) as (_, rows):
             return rows
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:
         self.space.require()
         with self._committed(()) as (session, tx):
-            session.script(_LASTING)
+            session.take_long()
             # Programs of others are kept out as well: so all statements see one state.
             for (name,) in _rows(session.script(_TABLES)):
                 session.script(b'LOCK TABLE "%b" IN SHARE MODE' % name.encode())
@@ -418,6 +454,7 @@ class PostgresqlDatabase(Database):
         # for everybody who writes, and deadlocks with them were seen.
         while self.version() != SCHEMA_VERSION:
             with self._locked(()) as session:
+                session.take_long()
                 found = _version(session)  # again: another process may have been first
                 if found is None:
                     session.script(_collated(schema))
@@ -440,7 +477,7 @@ class PostgresqlDatabase(Database):
                 f"the database has schema version {found}, not {SCHEMA_VERSION}: pg_dump copies it"
             )
         with self._borrowed(_begin_snapshot) as (session, _):
-            session.script(_LASTING)
+            session.take_long()
             copy_to_file(_Transaction(session), path)
 
     @contextmanager
@@ -448,15 +485,17 @@ class PostgresqlDatabase(Database):
         """Lend a session that is in a transaction which has the locks of *keys*."""
         self._refuse_nesting()
         deadline = time.monotonic() + self._busy_seconds
-        with (
-            self._turn(self._writers, deadline),
-            self._borrowed(partial(_begin, keys, deadline), deadline) as (session, _),
-        ):
+        first = partial(_begin, keys, deadline)
+        with self._borrowed(first, deadline, writes=True) as (session, _):
             yield session
 
     @contextmanager
     def _borrowed(
-        self, first: Callable[[_Session], _Result], deadline: float | None = None
+        self,
+        first: Callable[[_Session], _Result],
+        deadline: float | None = None,
+        *,
+        writes: bool = False,
     ) -> Iterator[tuple[_Session, _Result]]:
         """Lend a session and what *first* gave in it. What is not committed is rolled back.
 
@@ -465,18 +504,31 @@ class PostgresqlDatabase(Database):
         self._refuse_nesting()
         began = time.monotonic()
         deadline = began + self._busy_seconds if deadline is None else deadline
-        with _translated(), self._turn(self._slots, deadline):
-            idle = self._idle
-            session, result = self._began(first, began, deadline)
-            self._inside.transaction = True
+        turns: list[threading.Semaphore] = []
+        with _translated():
             try:
-                yield session, result
+                self._take_turns(turns, deadline, writes)
+                session, result = self._began(first, began, deadline)
+                self._inside.transaction = True
+                idle = self._idle
+                try:
+                    yield session, result
+                finally:
+                    self._inside.transaction = False
+                    if idle is self._idle:
+                        self._take_back(session)
+                    else:  # after a fork inside the block, the connection is not the child's
+                        _inherited.append(session)
             finally:
-                self._inside.transaction = False
-                if idle is self._idle:
-                    self._take_back(session)
-                else:  # after a fork inside the block, the connection is not the child's
-                    _inherited.append(session)
+                for turn in turns:
+                    turn.release()
+
+    def _take_turns(self, turns: list[threading.Semaphore], deadline: float, writes: bool) -> None:
+        """Wait until a session is free, and put what holds it into *turns*."""
+        for turn in (self._writers, self._slots) if writes else (self._slots,):
+            if not turn.acquire(timeout=max(0, deadline - time.monotonic())):
+                raise ServiceBusy(BUSY)
+            turns.append(turn)
 
     def _began(
         self, first: Callable[[_Session], _Result], began: float, deadline: float
@@ -485,18 +537,24 @@ class PostgresqlDatabase(Database):
             try:
                 session, is_new = self._idle.pop(), False
             except IndexError:
-                session, is_new = self._connect(began), True
+                session, is_new = self._connect(began, deadline), True
+            session.deadline = deadline + _GRACE_SECONDS
             try:
-                return session, first(session)
+                result = first(session)
             except BaseException:
                 is_lost = session.is_lost
                 self._take_back(session)
-                if is_new or not is_lost or time.monotonic() > deadline:
+                # A new connection needs a moment.
+                if is_new or not is_lost or time.monotonic() > deadline - _MOMENT_SECONDS:
                     raise
+            else:
+                session.deadline = None
+                return session, result
 
     def _take_back(self, session: _Session) -> None:
         try:
             if session.status in _OPEN and not session.is_lost:
+                session.deadline = time.monotonic() + _MOMENT_SECONDS
                 session.script(b"ROLLBACK")
         except psycopg.Error as error:
             log.info("a connection to the database was lost: %s", _first_line(error))
@@ -505,30 +563,26 @@ class PostgresqlDatabase(Database):
         else:
             session.close()
 
-    def _connect(self, began: float) -> _Session:
+    def _connect(self, began: float, deadline: float) -> _Session:
         # Whoever has waited for one that could not connect does not wait again for the same.
         if self._failed_at > began:
             raise ServiceBusy(_AWAY)
         try:
             connection = psycopg.connect(
-                **self._parameters,
+                **{"connect_timeout": self._connect_seconds(deadline), **self._parameters},
                 autocommit=True,
-                cursor_factory=psycopg.RawCursor,
-                prepare_threshold=5 if self._prepares else None,  # of `run_each`; 5 is psycopg's
             )
         except psycopg.OperationalError:
             self._failed_at = time.monotonic()
             raise
         return _Session(connection, prepares=self._prepares)
 
-    @contextmanager
-    def _turn(self, semaphore: threading.Semaphore, deadline: float) -> Iterator[None]:
-        if not semaphore.acquire(timeout=max(0, deadline - time.monotonic())):
-            raise ServiceBusy(BUSY)
-        try:
-            yield
-        finally:
-            semaphore.release()
+    def _connect_seconds(self, deadline: float) -> int:
+        """What each address of the server has, so that all have had their turn by *deadline*."""
+        # A name often has two, of IPv6 and of IPv4.
+        addresses = max(2, str(self._parameters.get("host", "")).count(",") + 1)
+        # psycopg does not take less than two seconds.
+        return max(2, int((deadline - time.monotonic()) / addresses))
 
     def _refuse_nesting(self) -> None:
         if getattr(self._inside, "transaction", False):
