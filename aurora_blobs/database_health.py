@@ -1,4 +1,4 @@
-"""Database health: whether it answers within two seconds, with a version that is served."""
+"""Database health: whether it answers in two seconds, takes writes, and has our version."""
 
 import threading
 from collections.abc import Callable
@@ -29,7 +29,7 @@ class DatabaseHealth:
         self._asked: Future[bool] | None = None
 
     def works(self) -> bool:
-        """Whether it answers, and has a version that this program serves."""
+        """Whether it answers, ends its commits, and has a version that this program serves."""
         try:
             return self._question().result(_PATIENCE_SECONDS)
         except (TimeoutError, DatabaseError, ServiceBusy):
@@ -45,10 +45,10 @@ class DatabaseHealth:
     def _ask(self, answer: Future[bool]) -> None:
         try:
             with self._database.read() as tx:
-                version = schema.version(tx)
+                version, hangs = schema.version(tx), tx.commits_hang()
             if isinstance(self._clock, SharedClock):
                 self._clock.set()
         except BaseException as error:
             answer.set_exception(error)
         else:
-            answer.set_result(version in _VERSIONS)
+            answer.set_result(version in _VERSIONS and not hangs)

@@ -290,6 +290,10 @@ class Upload:
         try:
             # The counters' rows have no keys.
             return self.database.transact(partial(self._write, now), keys=self._keys())
+        except ServiceBusy as error:
+            # The database has made wait long enough, and the rows may be there.
+            self._leave(error, "failed, and is undone later")
+            raise
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
             self._undo()
@@ -378,7 +382,7 @@ class Upload:
         self._remove([self.blob.cid], self.put, "failed, and cannot be undone now")
 
     def _remove(self, cids: list[str], leftovers: set[str], what: str) -> None:
-        """`delete_unowned`; where that cannot be now, leave it to `BlobManager.recover`."""
+        """`delete_unowned`, or `_leave` where that cannot be now."""
         remove = partial(
             delete_unowned, self.database, self.backend, cids, self.clock, leftovers=leftovers
         )
@@ -388,8 +392,12 @@ class Upload:
             except InsufficientStorage:
                 remove(Spend.HALF)  # full: better nobody gets this far than that something is left
         except BlobServiceError as error:
-            log.warning("an upload of %s %s: %s", self.blob.cid, what, error.message)
-            self.blob.keep_for_recovery()
+            self._leave(error, what)
+
+    def _leave(self, error: BlobServiceError, what: str) -> None:
+        """Leave what was stored to `BlobManager.recover`, which removes it if nobody owns it."""
+        log.warning("an upload of %s %s: %s", self.blob.cid, what, error.message)
+        self.blob.keep_for_recovery()
 
 
 def _facts_of(blob: Spooled) -> Facts:

@@ -62,7 +62,8 @@ _CLIENT = {
     "tcp_user_timeout": 10_000,  # milliseconds
 }
 # Seconds. A statement is waited for longer than statement_timeout, a beginning a little longer than
-# its lock_timeout, so that the server's own word comes first.
+# its lock_timeout, so that the server's own word comes first. A commit gets what its beginning has
+# left of its time, and at least a moment: the wait for a standby has no time limit on the server.
 _STATEMENT_SECONDS = 40
 _GRACE_SECONDS = 1
 _MOMENT_SECONDS = 2
@@ -84,12 +85,24 @@ _TABLES = b"""
       FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
      WHERE n.nspname = current_schema() AND c.relkind IN ('r', 'p')
 """
+_WARNING = "01000"
+# Who has no rights to look at others sees the sessions of the same user, which are those of nodes.
+_HANGING = """
+    SELECT EXISTS (SELECT 1
+                     FROM pg_stat_activity
+                    WHERE datname = current_database() AND wait_event = 'SyncRep'
+                      AND state_change < clock_timestamp() - INTERVAL '5 seconds')
+"""
 # One that lasts ends with its client, and if that is not heard of for long.
 _LASTING = (
     b"SET LOCAL statement_timeout = 0; SET LOCAL idle_in_transaction_session_timeout = '10min'"
 )
 
 _Result = TypeVar("_Result")
+
+
+class _NoAnswer(psycopg.OperationalError):
+    """No answer came in time. What was asked for may be done all the same."""
 
 
 class _Session:
@@ -99,11 +112,13 @@ class _Session:
     upload has eight of them. If it *prepares*, it does when a statement comes for the second time.
 
     `deadline`, by `time.monotonic`, is that of all answers; None gives each _STATEMENT_SECONDS.
+    `is_undecided` when it was told to commit, and no answer has come in time.
     """
 
     def __init__(self, connection: psycopg.Connection[Row], *, prepares: bool) -> None:
         self.connection = connection
         self.deadline: float | None = None
+        self.is_undecided = False
         self._prepares = prepares
         self._server = connection.pgconn
         self._answers = select.poll()
@@ -112,7 +127,10 @@ class _Session:
         self._names: dict[tuple[str, tuple[int, ...]], bytes] = {}
         self._numbers = count()
         self._until = 0.0  # when the present answer has to be there
+        self._is_committing = False
+        self._was_warned = False
         self._is_of_no_use = False
+        connection.add_notice_handler(self._take_notice)
 
     @property
     def status(self) -> int:
@@ -122,6 +140,18 @@ class _Session:
     def is_lost(self) -> bool:
         """Whether the server is known to be gone, or to take no changes any more."""
         return self._is_of_no_use or self._server.status != ConnStatus.OK
+
+    def is_over(self) -> bool:
+        """Whether all that was asked for is answered by now, or the connection is lost."""
+        server = self._server
+        ends = 0  # in a row: one is that of a statement's results
+        try:
+            server.consume_input()
+            while ends < 2 and not server.is_busy():
+                ends = ends + 1 if server.get_result() is None else 0
+        except psycopg.OperationalError:
+            return True
+        return ends == 2
 
     def close(self) -> None:
         self.connection.close()
@@ -142,6 +172,25 @@ class _Session:
         types = _types(values)
         self._send(self._prepared(sql, types), sql, parameters, types)
         return self._answer()
+
+    @contextmanager
+    def committing(self) -> Iterator[None]:
+        """Around what ends with COMMIT.
+
+        Raises psycopg.OperationalError, as for an answer that was lost, if the server has stopped
+        waiting for a standby: it says so by a warning whose text is in its own language.
+        """
+        self._is_committing = True
+        self._was_warned = False
+        try:
+            yield
+        finally:
+            self._is_committing = False
+        if self._was_warned:
+            raise psycopg.OperationalError("a commit was not waited for until a standby had it")
+
+    def _take_notice(self, notice: psycopg.errors.Diagnostic) -> None:
+        self._was_warned = self._was_warned or notice.sqlstate == _WARNING
 
     def _send(self, name: bytes, sql: str, parameters: list[Any], types: tuple[int, ...]) -> None:
         if name:
@@ -218,7 +267,9 @@ class _Session:
         seconds = max(0, self._until - time.monotonic())
         if not poll.poll(None if seconds == math.inf else 1000 * seconds):
             self._is_of_no_use = True
-            raise psycopg.OperationalError("a statement was not answered in time")
+            self.is_undecided = self._is_committing
+            what = "commit (is a synchronous standby away?)" if self.is_undecided else "statement"
+            raise _NoAnswer(f"a {what} was not answered in time")
         self._server.consume_input()
 
     def _checked(self, result: PGresult | None) -> PGresult:
@@ -313,6 +364,10 @@ class _Transaction(Transaction):
     def now(self) -> int:
         return _now(self)
 
+    def commits_hang(self) -> bool:
+        [(hang,)] = self.all(_HANGING)
+        return bool(hang)
+
 
 class _OneShot(Transaction):
     """Runs each statement by itself, on any idle connection."""
@@ -377,9 +432,11 @@ class PostgresqlDatabase(Database):
 
     def _make_pool(self) -> None:
         self._idle: list[_Session] = []
+        self._undecided: list[tuple[_Session, list[threading.Semaphore]]] = []
         self._inside = threading.local()  # .transaction is True in a thread that is in one
         self._slots = threading.Semaphore(self._connections)
-        self._writers = threading.Semaphore(max(1, self._connections * 3 // 4))
+        self._most_writers = max(1, self._connections * 3 // 4)
+        self._writers = threading.Semaphore(self._most_writers)
         self._failed_at = -self._busy_seconds  # when no connection could be made, by monotonic()
 
     @contextmanager
@@ -408,7 +465,8 @@ class PostgresqlDatabase(Database):
 
         def change(session: _Session) -> list[Row]:
             begin = _beginning(keys, deadline)
-            *_, result, _ = session.at_once([*begin, (sql, values), ("COMMIT", ())])
+            with session.committing():
+                *_, result, _ = session.at_once([*begin, (sql, values), ("COMMIT", ())])
             return _rows(result)
 
         with self._borrowed(change, deadline, writes=True) as (_, rows):
@@ -427,11 +485,11 @@ class PostgresqlDatabase(Database):
     @contextmanager
     def _committed(self, keys: tuple[Key, ...]) -> Iterator[tuple[_Session, Transaction]]:
         """A transaction that has the locks of *keys*, and its session; committed at the end."""
-        with self._locked(keys) as session:
+        with self._locked(keys) as (session, patience_seconds):
             tx = _Transaction(session)
             yield session, tx
             with self._before_commit(tx):
-                _commit(session)
+                _commit(session, patience_seconds)
         for call in tx.after_commit:
             call()
 
@@ -441,6 +499,7 @@ class PostgresqlDatabase(Database):
     def close(self) -> None:
         while self._idle:
             self._idle.pop().close()
+        self._end_undecided(is_over=lambda _: True)
 
     def version(self) -> int | None:
         with self._borrowed(_version) as (session, found):
@@ -453,7 +512,7 @@ class PostgresqlDatabase(Database):
         # A database that is right is left alone: even a statement that changes nothing would wait
         # for everybody who writes, and deadlocks with them were seen.
         while self.version() != SCHEMA_VERSION:
-            with self._locked(()) as session:
+            with self._locked(()) as (session, patience_seconds):
                 session.take_long()
                 found = _version(session)  # again: another process may have been first
                 if found is None:
@@ -468,7 +527,7 @@ class PostgresqlDatabase(Database):
                         raise UpgradeFailed(found, error) from error
                     session.script(b"UPDATE schema_version SET version = %d" % (found + 1))
                     log.warning("the database goes from version %s to %s", found, found + 1)
-                _commit(session)
+                _commit(session, patience_seconds)
 
     def copy_to(self, path: Path) -> None:
         found = self.version()
@@ -481,13 +540,15 @@ class PostgresqlDatabase(Database):
             copy_to_file(_Transaction(session), path)
 
     @contextmanager
-    def _locked(self, keys: tuple[Key, ...]) -> Iterator[_Session]:
-        """Lend a session that is in a transaction which has the locks of *keys*."""
+    def _locked(self, keys: tuple[Key, ...]) -> Iterator[tuple[_Session, float]]:
+        """Lend a session that is in a transaction which has the locks of *keys*.
+
+        With it come the seconds that its commit may take.
+        """
         self._refuse_nesting()
         deadline = time.monotonic() + self._busy_seconds
-        first = partial(_begin, keys, deadline)
-        with self._borrowed(first, deadline, writes=True) as (session, _):
-            yield session
+        with self._borrowed(partial(_begin, keys, deadline), deadline, writes=True) as lent:
+            yield lent
 
     @contextmanager
     def _borrowed(
@@ -508,7 +569,7 @@ class PostgresqlDatabase(Database):
         with _translated():
             try:
                 self._take_turns(turns, deadline, writes)
-                session, result = self._began(first, began, deadline)
+                session, result = self._began(first, began, deadline, turns)
                 self._inside.transaction = True
                 idle = self._idle
                 try:
@@ -516,7 +577,7 @@ class PostgresqlDatabase(Database):
                 finally:
                     self._inside.transaction = False
                     if idle is self._idle:
-                        self._take_back(session)
+                        self._take_back(session, turns)
                     else:  # after a fork inside the block, the connection is not the child's
                         _inherited.append(session)
             finally:
@@ -525,13 +586,21 @@ class PostgresqlDatabase(Database):
 
     def _take_turns(self, turns: list[threading.Semaphore], deadline: float, writes: bool) -> None:
         """Wait until a session is free, and put what holds it into *turns*."""
+        if self._undecided:
+            self._end_undecided(is_over=_Session.is_over)
+            if writes and len(self._undecided) >= self._most_writers:
+                raise ServiceBusy(_AWAY)
         for turn in (self._writers, self._slots) if writes else (self._slots,):
             if not turn.acquire(timeout=max(0, deadline - time.monotonic())):
                 raise ServiceBusy(BUSY)
             turns.append(turn)
 
     def _began(
-        self, first: Callable[[_Session], _Result], began: float, deadline: float
+        self,
+        first: Callable[[_Session], _Result],
+        began: float,
+        deadline: float,
+        turns: list[threading.Semaphore],
     ) -> tuple[_Session, _Result]:
         while True:
             try:
@@ -543,7 +612,7 @@ class PostgresqlDatabase(Database):
                 result = first(session)
             except BaseException:
                 is_lost = session.is_lost
-                self._take_back(session)
+                self._take_back(session, turns)
                 # A new connection needs a moment.
                 if is_new or not is_lost or time.monotonic() > deadline - _MOMENT_SECONDS:
                     raise
@@ -551,7 +620,16 @@ class PostgresqlDatabase(Database):
                 session.deadline = None
                 return session, result
 
-    def _take_back(self, session: _Session) -> None:
+    def _take_back(self, session: _Session, turns: list[threading.Semaphore]) -> None:
+        """Make *session* idle, or end it.
+
+        One that is undecided keeps its *turns*: it is one of the server's for as long as that waits
+        for the standby, also if we close it, and the number of those is bounded.
+        """
+        if session.is_undecided:
+            self._undecided.append((session, turns.copy()))
+            turns.clear()
+            return
         try:
             if session.status in _OPEN and not session.is_lost:
                 session.deadline = time.monotonic() + _MOMENT_SECONDS
@@ -562,6 +640,20 @@ class PostgresqlDatabase(Database):
             self._idle.append(session)
         else:
             session.close()
+
+    def _end_undecided(self, *, is_over: Callable[[_Session], bool]) -> None:
+        """Close the undecided sessions that are over, and give back their turns."""
+        for _ in range(len(self._undecided)):
+            try:
+                session, turns = self._undecided.pop(0)
+            except IndexError:  # another thread has it
+                return
+            if not is_over(session):
+                self._undecided.append((session, turns))
+                continue
+            session.close()
+            for turn in turns:
+                turn.release()
 
     def _connect(self, began: float, deadline: float) -> _Session:
         # Whoever has waited for one that could not connect does not wait again for the same.
@@ -590,7 +682,7 @@ class PostgresqlDatabase(Database):
 
     def _forget_inherited(self) -> None:
         # A forked child must neither use nor close a connection.
-        _inherited.append(self._idle)
+        _inherited.extend((self._idle, self._undecided))
         self._make_pool()
 
 
@@ -631,8 +723,11 @@ def _begin_snapshot(session: _Session) -> None:
     session.script(b"BEGIN ISOLATION LEVEL REPEATABLE READ")
 
 
-def _begin(keys: tuple[Key, ...], deadline: float, session: _Session) -> None:
-    """Begin a transaction that has the locks of *keys*, waited for until *deadline*."""
+def _begin(keys: tuple[Key, ...], deadline: float, session: _Session) -> float:
+    """Begin a transaction that has the locks of *keys*, waited for until *deadline*.
+
+    The seconds that its commit may take.
+    """
     numbers = _numbers(keys)
     if numbers:
         locks = f"pg_advisory_xact_lock_shared({_EVERYTHING})"
@@ -641,6 +736,7 @@ def _begin(keys: tuple[Key, ...], deadline: float, session: _Session) -> None:
         locks = f"pg_advisory_xact_lock({_EVERYTHING})"
     script = f"BEGIN; SET LOCAL lock_timeout = {_milliseconds(deadline)}; SELECT {locks}"
     session.script(script.encode())
+    return max(_MOMENT_SECONDS, deadline - time.monotonic())
 
 
 def _beginning(keys: tuple[Key, ...], deadline: float) -> list[tuple[str, Row]]:
@@ -674,9 +770,12 @@ def _number(key: Key) -> int:
     return kind << 56 | int.from_bytes(hashlib.sha256(name.encode()).digest()[:7])
 
 
-def _commit(session: _Session) -> None:
+def _commit(session: _Session, patience_seconds: float) -> None:
+    session.deadline = time.monotonic() + patience_seconds
+    with session.committing():
+        result = session.script(b"COMMIT")
     # After a statement that failed, COMMIT rolls back, and says so without an error.
-    if session.script(b"COMMIT").command_status != b"COMMIT":
+    if result.command_status != b"COMMIT":
         raise DatabaseError("a statement had failed, so nothing was committed")
 
 

@@ -84,6 +84,10 @@ class Transaction(ABC):
         It goes on within the transaction. A file's clock is that of its machine.
         """
 
+    def commits_hang(self) -> bool:
+        """Whether commits of any node wait for a standby server that does not answer."""
+        return False
+
     def hide(self, did: str, cid: str | None = None, *, was_public: bool = True) -> None:
         """Tell the before-commit hook that this transaction hides *cid* of *did* from the public.
 
