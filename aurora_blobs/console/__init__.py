@@ -32,6 +32,7 @@ PAGES = (
     ("/moderation", _GET, "moderation.moderation"),
     ("/moderation/lift", _POST, "moderation.lift"),
     ("/moderation/list", _POST, "moderation.take_down_listed"),
+    ("/audit", _GET, "audit.audit"),
     ("/jobs", _GET, "jobs.jobs"),
     ("/picture/<did>/<cid>", _GET, "gallery.picture"),
     ("/content/<did>/<cid>", _GET, "gallery.content"),

@@ -59,6 +59,7 @@ _NAVIGATION = (  # views and their names
     ("gallery_gallery", "Gallery"),
     ("account_accounts", "Accounts"),
     ("moderation_moderation", "Moderation"),
+    ("audit_audit", "Audit"),
     ("jobs_jobs", "Jobs"),
 )
 # Endpoints that are there before there is a session, and those that a console which only shows has.

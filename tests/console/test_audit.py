@@ -1,4 +1,4 @@
-"""Each order of the console leaves a row of who, when and why."""
+"""Each order of the console leaves a row of who, when and why, which a page shows."""
 
 import io
 import json
@@ -78,3 +78,54 @@ def test_a_reason_that_is_too_long_is_refused(console, alice, acts):
     assert answer.status_code == 400
     assert "500 characters are accepted" in answer.text
     assert acts() == []
+
+
+def page_of(console, query=""):
+    """The page of the audit, and the orders on it."""
+    page = console.page(f"/audit{query}")
+    return page, [name for name in page.rows if "/" in name]
+
+
+@pytest.fixture
+def many(console, alice):
+    """70 orders about alice, and one about a blob."""
+    for number in range(70):
+        console.post(f"/account/{alice.did}/quota", quota=str(number))
+    console.post(f"/blob/{alice.publish(jpeg('cat')).cid}/take-down", did="", reason="<i>spam</i>")
+
+
+def test_orders_are_shown_in_pages_as_audit_list_has_them(app, console, many):
+    output = app.test_cli_runner().invoke(args=["audit", "list", "--json"]).output
+
+    first, found = page_of(console)
+    [following] = [tag["href"] for _, tag in first.tags if tag.get("rel") == "next"]
+    second, more = page_of(console, following.removeprefix("/console/audit"))
+
+    assert len(found) == 50
+    assert len({*found, *more}) == len(output.splitlines()) == 71
+    assert "spam" in first.text
+    assert "<i>spam" not in console.get("/audit").text
+
+
+@pytest.mark.parametrize(
+    "query, number",
+    [
+        ("?action=takedown", 1),
+        ("?actor=nobody", 0),
+        ("?actor=admin&action=takedown", 1),
+        ("?subject=did:web:alice.test&action=lift", 0),
+        ("?subject=did:web:alice.test", 50),
+    ],
+)
+def test_orders_are_found_by_what_when_and_who(console, many, query, number):
+    assert len(page_of(console, query)[1]) == number
+
+
+@pytest.mark.parametrize(
+    "query", ["?subject=x", "?action=x", "?after=x", "?after=1/2/3", f"?after={2**63}/1"]
+)
+def test_a_filter_that_makes_no_sense_is_told(console, query):
+    answer = console.client.get(f"/console/audit{query}")
+
+    assert answer.status_code == 400
+    assert 'role="alert"' in answer.text

@@ -32,7 +32,8 @@ def paths(alice, cid):
         *("/console/gallery", "/console/gallery?clear=1&type=image/", "/console/gallery?state=x"),
         *(f"/console/blob/{cid}", "/console/blob/none", "/console/accounts", account),
         *(f"{account}?collection=com.example.file", "/console/account/nobody.test"),
-        *("/console/moderation", "/console/jobs", "/console/jobs?gc"),
+        *("/console/moderation", "/console/audit", "/console/audit?subject=x"),
+        *("/console/jobs", "/console/jobs?gc"),
     ]
 
 

@@ -93,6 +93,7 @@ def paths(alice):
         "accounts": "/console/accounts",
         "account": f"/console/account/{quote(alice.did)}?collection=com.example.file",
         "moderation": "/console/moderation",
+        "audit": "/console/audit",
         "jobs": "/console/jobs?gc",
         "nowhere": "/console/nowhere",
     }

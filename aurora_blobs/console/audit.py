@@ -1,0 +1,60 @@
+"""Who ordered what, when and why."""
+
+from flask import Response, request, url_for
+
+from aurora_blobs.accounts.audit import ACTIONS, parse_action, parse_did_or_cid
+from aurora_blobs.catalog.audit import FIRST
+from aurora_blobs.console.frame import MAX_DID, page, parameter
+from aurora_blobs.services import services
+
+_ACTS = 50  # on a page
+_LONGEST = {"subject": MAX_DID, "action": 40, "actor": MAX_DID}  # characters of each filter
+_MAX_CURSOR = 40
+
+
+def audit() -> Response:
+    """A page of acts, the newest first, as the filters in the query say."""
+    given = {name: parameter(name, longest) for name, longest in _LONGEST.items()}
+    acts, problem = [], None
+    try:
+        after = _parse_place(parameter("after", _MAX_CURSOR))
+        acts = services().audit.page(
+            after,
+            _ACTS + 1,
+            subject=parse_did_or_cid(given["subject"]) if given["subject"] else None,
+            action=parse_action(given["action"]) if given["action"] else None,
+            actor=given["actor"] or None,
+        )
+    except ValueError as error:
+        problem = str(error)
+    last = acts[_ACTS - 1] if len(acts) > _ACTS else None
+    kept = {name: text for name, text in given.items() if text}
+    return page(
+        "audit.html",
+        200 if problem is None else 400,
+        given=given,
+        actions=ACTIONS,
+        problem=problem,
+        acts=acts[:_ACTS],
+        is_later="after" in request.args,
+        first=_url(kept),
+        next=None if last is None else _url(kept | {"after": f"{last.acted_at}/{last.number}"}),
+    )
+
+
+def _url(query: dict[str, str]) -> str:
+    return url_for("console.audit_audit", **query)  # type: ignore[arg-type]
+
+
+def _parse_place(text: str) -> tuple[int, int]:
+    if not text:
+        return FIRST
+    numbers = text.split("/")
+    if len(numbers) != 2 or not all(
+        part.isascii() and part.isdigit() and len(part) <= 19 for part in numbers
+    ):
+        raise ValueError("This page is not there: begin with the first one")
+    time, number = map(int, numbers)
+    if max(time, number) >= 2**63:
+        raise ValueError("This page is not there: begin with the first one")
+    return time, number
