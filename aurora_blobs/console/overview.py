@@ -7,6 +7,7 @@ from flask import Response, current_app, request
 
 from aurora_blobs.catalog.inventory import Totals
 from aurora_blobs.console.frame import page
+from aurora_blobs.console.plots import DAYS, HEIGHT, WIDTH, plot
 from aurora_blobs.maintenance.job_log import JobStatus
 from aurora_blobs.mirror.status import statuses
 from aurora_blobs.services import Services, services
@@ -33,6 +34,7 @@ def overview() -> Response:
     counted = _counted(parts, is_new="new" in request.args)
     jobs = parts.job_log.statuses()
     mirrors = list(statuses(parts.database, parts.config.follow))
+    now, days = parts.clock(), parts.daily_totals.last(DAYS)
     return page(
         "overview.html",
         counted=counted,
@@ -40,7 +42,15 @@ def overview() -> Response:
         largest=parts.accounts.largest(_LARGEST),
         accounts=parts.accounts.sums(),
         jobs=jobs,
-        now=parts.clock(),
+        now=now,
+        days=days,
+        plots={
+            "uploads": plot(days, now, lambda day: day.uploads),
+            "bytes": plot(days, now, lambda day: day.bytes),
+            "refusals": plot(days, now, lambda day: day.refusals),
+        },
+        width=WIDTH,
+        height=HEIGHT,
         disk=shutil.disk_usage(parts.config.data_dir),
         data_dir=parts.config.data_dir,
         quota=parts.config.quota,

@@ -98,6 +98,42 @@ def test_every_number_of_a_job_is_that_of_blobs_stats(app, console):
     assert rows["scrub"] == [7, 80, 2, 1]
 
 
+def test_every_number_of_a_day_is_that_of_blobs_stats(app, console, alice, clock):
+    totals = services_of(app).daily_totals
+    for number in range(40):
+        totals.count(100 + number)
+        totals.count(None)
+        clock.advance(number % 3 * 12 * HOUR)
+    totals.write()
+    console.sign_in()
+
+    [stats] = command(app, "blobs", "stats")
+    rows = console.page().rows
+
+    assert len(stats["days"]) > 10
+    assert {day["day"]: rows[day["day"]] for day in stats["days"]} == {
+        day["day"]: [day["uploads"], day["bytes"], day["refusals"]] for day in stats["days"]
+    }
+
+
+def test_a_plot_has_a_bar_for_each_day_on_which_something_was_uploaded(app, console, clock):
+    totals = services_of(app).daily_totals
+    for uploads, days_later in ((1, 1), (4, 27), (2, 0)):
+        for _ in range(uploads):
+            totals.count(100)
+        clock.advance(days_later * 24 * HOUR)
+    totals.write()
+    console.sign_in()
+
+    bars = [given for tag, given in console.page().tags if given.get("class") == "bar uploads"]
+
+    assert [(bar["x"], bar["height"]) for bar in bars] == [
+        ("10", "15.0"),
+        ("20", "60.0"),
+        ("290", "30.0"),
+    ]
+
+
 def test_the_largest_accounts_come_first(client, console):
     for number in range(12):
         account = sign_up(client, f"person{number:02}.test")
