@@ -25,7 +25,7 @@ from aurora_blobs.server.addresses import is_local
 from aurora_blobs.server.config_warnings import config_warnings
 from aurora_blobs.server.malloc_tuning import keep_freed_memory
 from aurora_blobs.server.restarts import until_it_works
-from aurora_blobs.server.shared_tally import join_all
+from aurora_blobs.server.shared_memory import join_all
 
 
 def _check_address(config: Config) -> None:

@@ -5,17 +5,16 @@ a worker for as long as that lives, and is empty when the next one gets it.
 """
 
 import mmap
-import os
 import sys
 import threading
-from weakref import WeakSet
+
+from aurora_blobs.server.shared_memory import Shared
 
 _WORD = 8  # bytes; a store of a word is never seen half done
 _MASK = 2**64 - 1
-_tallies: "WeakSet[SharedTally]" = WeakSet()
 
 
-class SharedTally:
+class SharedTally(Shared):
     """Amounts under names, at most *places* of them in one process.
 
     Processes that are forked from this one, at most *parts* of them at once, share it from
@@ -23,12 +22,10 @@ class SharedTally:
     """
 
     def __init__(self, *, places: int, parts: int) -> None:
-        self.parts = parts
         self._places = places
         # First the names of all parts, then their amounts, then the sum of each part.
         self._shared = mmap.mmap(-1, parts * (2 * places + 1) * _WORD)
-        self.leave()
-        _tallies.add(self)
+        super().__init__(parts)
 
     def join(self, part: int) -> None:
         """Count in *part* of the shared memory, which belongs to this process alone."""
@@ -93,21 +90,6 @@ class SharedTally:
         self._free = list(range(self._places))
 
 
-def join_all(part: int) -> None:
-    """Let every tally of this process be shared, if there are as many parts."""
-    for tally in list(_tallies):
-        if part < tally.parts:
-            tally.join(part)
-
-
 def _key(name: str) -> int:
     # The hash is the same in all forks of a process, and nobody outside can choose it.
     return hash(name) & _MASK or 1
-
-
-def _after_fork() -> None:
-    for tally in list(_tallies):
-        tally.leave()
-
-
-os.register_at_fork(after_in_child=_after_fork)

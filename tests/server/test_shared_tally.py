@@ -11,7 +11,8 @@ from aurora_blobs.server.shared_tally import SharedTally
 
 FORKED = """
 import os
-from aurora_blobs.server.shared_tally import SharedTally, join_all
+from aurora_blobs.server.shared_memory import join_all
+from aurora_blobs.server.shared_tally import SharedTally
 
 tally = SharedTally(places=3, parts=2)
 alone = SharedTally(places=3, parts=1)
