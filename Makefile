@@ -69,7 +69,7 @@ lint: .venv/developed ## ruff (lint and format check) and mypy --strict
 	$(BIN)/mypy
 
 docs: .venv/developed ## write what is made from the code: settings, methods, nginx for other places
-	@cd tests && for part in settings_table api_page nginx_site; do ../$(BIN)/python -m support.$$part || exit; done
+	@cd tests && for part in settings_table api_page metrics_table nginx_site; do ../$(BIN)/python -m support.$$part || exit; done
 
 bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where; bench/README.md says how
 	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) \

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
@@ -76,6 +76,9 @@ from aurora_blobs.storage.health import StoreHealth
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
 
+if TYPE_CHECKING:
+    from aurora_blobs.metrics.metering import Metering
+
 log = logging.getLogger(__name__)
 
 
@@ -91,7 +94,7 @@ def create_app(config: Config, *, clock: Callable[[], int] = system_clock) -> Fl
 
     Makes the data folder, upgrades the database and cleans up after a crash. Raises ConfigError.
     """
-    app = _build(config, clock)
+    app = _build(config, clock, is_measured=config.metrics_token is not None)
     open_services(app, makes=True)
     return app
 
@@ -126,10 +129,9 @@ class _Synchronous(Flask):
         return func
 
 
-def _build(config: Config, clock: Callable[[], int]) -> Flask:
+def _build(config: Config, clock: Callable[[], int], *, is_measured: bool = False) -> Flask:
     app = _Synchronous("aurora_blobs", static_folder=None)
     app.extensions["aurora_blobs.config"] = config
-    app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock)
     envelope.install(app)
     if config.mirror != "off":
         app.before_request(repo.refuse_writes)
@@ -141,6 +143,8 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         console.install(app)
     if config.object_api_bucket is not None:
         import_module("aurora_blobs.api.objects").install(app, config.object_api_bucket)
+    metering = _metering(app, config) if is_measured else None
+    app.extensions["aurora_blobs.open"] = partial(_open_services, config, clock, metering)
     hops = config.proxy_hops
     slow_clients = SlowClients(
         per_account=config.uploads_at_once_per_account,
@@ -149,12 +153,27 @@ def _build(config: Config, clock: Callable[[], int]) -> Flask:
         parts=_parts(config),
     )
     app.wsgi_app = Front(  # type: ignore[method-assign]
-        app.wsgi_app, proxy_hops=hops, slow_clients=slow_clients
+        app.wsgi_app,
+        proxy_hops=hops,
+        slow_clients=slow_clients,
+        measure=None if metering is None else metering.requests,
     )
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]
     cli.install(app)
     return app
+
+
+def _metering(app: Flask, config: Config) -> "Metering":
+    try:
+        metrics = import_module("aurora_blobs.api.metrics")
+    except ImportError as error:
+        raise ConfigError(
+            f"METRICS_TOKEN needs prometheus-client: install the extra metrics of aurora_blobs "
+            f"({error})"
+        ) from error
+    found: Metering = metrics.install(app, config, parts=_parts(config))
+    return found
 
 
 def check_stores(app: Flask) -> None:
@@ -171,7 +190,13 @@ def check_stores(app: Flask) -> None:
         log.warning("the store does not answer: %s", error.message)
 
 
-def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> Services:
+def _open_services(
+    config: Config,
+    clock: Callable[[], int],
+    metering: "Metering | None" = None,
+    *,
+    makes: bool,
+) -> Services:
     backend = open_backend(config)
     if makes:
         _check_unclaimed(config, backend)
@@ -183,7 +208,7 @@ def _open_services(config: Config, clock: Callable[[], int], *, makes: bool) -> 
         if clock is system_clock and is_postgresql(config.database):
             clock = SharedClock(database.one_shot().now)
         try:
-            services = _assemble(config, clock, database, backend, public_links)
+            services = _assemble(config, clock, database, backend, public_links, metering)
             database.space.prepare()
             services.blobs.recover_or_leave()
             public_links.purge()
@@ -266,11 +291,18 @@ def _assemble(
     database: Database,
     backend: BlobBackend,
     public_links: PublicLinks,
+    metering: "Metering | None",
 ) -> Services:
+    plain_database, plain_backend = database, backend
+    open_blobs: Callable[..., BlobManager] = BlobManager
+    open_thumbnails: Callable[..., ThumbnailCache] = ThumbnailCache
+    if metering is not None:
+        database, backend = metering.database(database), metering.backend(backend)
+        open_blobs, open_thumbnails = metering.open_blobs, metering.open_thumbnails
     spool = config.data_folder.spool
     guard_stores(database, backend, clock)
     daily_totals = DailyTotals(database, clock)
-    blobs = BlobManager(
+    blobs = open_blobs(
         backend,
         database,
         spool=spool,
@@ -285,7 +317,7 @@ def _assemble(
         verify=config.verify_on_read == "on",
         count=daily_totals.count,
     )
-    thumbnails = ThumbnailCache(
+    thumbnails = open_thumbnails(
         blobs,
         database,
         folder=config.data_folder.thumbnails,
@@ -317,13 +349,25 @@ def _assemble(
         network = Network(
             config, database, fetched, identities, clock, room=room, parts=_parts(config)
         )
+    database_health, store_health = DatabaseHealth(database, clock), StoreHealth(backend)
+    job_log = JobLog(database, config.data_folder.jobs, clock)
+    if metering is not None:
+        metering.take_stock(
+            database=plain_database,
+            backend=plain_backend,
+            thumbnail_rows=thumbnails.rows,
+            database_health=database_health,
+            store_health=store_health,
+            job_log=job_log,
+            clock=clock,
+        )
     repos = RepoQueries(database, clock, open_to_reports=config.accounts == "external")
     return Services(
         config=config,
         clock=clock,
         database=database,
-        database_health=DatabaseHealth(database, clock),
-        store_health=StoreHealth(backend),
+        database_health=database_health,
+        store_health=store_health,
         blobs=blobs,
         public_links=public_links,
         purges=Purges(config, database, clock),
@@ -351,6 +395,7 @@ def _assemble(
         limits=limits,
         leases=leases,
         daily_totals=daily_totals,
-        job_log=JobLog(database, config.data_folder.jobs, clock),
+        job_log=job_log,
         network=network,
+        metering=metering,
     )

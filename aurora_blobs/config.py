@@ -31,6 +31,7 @@ from aurora_blobs.config_values import (
     parse_positive_size,
     parse_secrets,
     parse_size,
+    parse_token,
     parse_url,
     whole_number,
 )
@@ -420,6 +421,13 @@ class Config:
         matching(r"[!-~]{16,128}", "16 to 128 printable characters without spaces"),
         None,
         "what the PDS has as its store's secret access key",
+        secret=True,
+    )
+    metrics_token: str | None = _setting(
+        parse_token,
+        None,
+        "`GET /metrics` with `Authorization: Bearer TOKEN` is answered, by the extra `metrics` "
+        "([metrics.md](metrics.md)); unset: there is no `/metrics`",
         secret=True,
     )
     lexicon_dir: Path | None = _setting(

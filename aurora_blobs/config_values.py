@@ -74,6 +74,11 @@ def parse_object_bucket(text: str) -> str:
     return text
 
 
+parse_token = matching(
+    r"[A-Za-z0-9._~+/-]{16,512}=*", "16 to 512 letters, digits and ._~+/-"
+)  # RFC 6750, 2.1
+
+
 _DID = r"did:[a-z]+:[a-zA-Z0-9._:%-]*[a-zA-Z0-9._-]"
 parse_did = matching(_DID, "a DID, like did:web:pds.example.com")
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from aurora_blobs.maintenance.collect import Collector
+    from aurora_blobs.metrics.metering import Metering
     from aurora_blobs.mirror.keeper import Keeper
     from aurora_blobs.mirror.network import Network
     from aurora_blobs.object_api.objects import Objects
@@ -74,6 +75,7 @@ class Services:
     daily_totals: DailyTotals
     job_log: JobLog
     network: "Network | None" = None
+    metering: "Metering | None" = None
 
     def delete_account(self, did: str, by: Author = PROGRAM) -> None:
         """Delete *did*, its rows, the bytes that nobody else holds, and their thumbnails."""

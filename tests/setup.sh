@@ -32,6 +32,7 @@ need mmdebstrap mmdebstrap
 need gpg gpg
 need ip iproute2
 need openssl openssl
+need promtool prometheus
 need systemd-analyze systemd
 need chromium chromium
 need mmdebstrap mmdebstrap

@@ -28,6 +28,7 @@ ROWS = [
     "object_api",
     "thumbnails maintenance mirror",
     "embedding purges",
+    "metrics",
     # Flask begins here.
     "services",
     "api",
@@ -52,6 +53,7 @@ HOMES = {
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",
     "pillow_heif": "thumbnails.derive",
+    "prometheus_client": "metrics.exposition",
     "psycopg": "db.postgresql",
     "websockets": "mirror.stream",
     "werkzeug": "app api console",
@@ -161,7 +163,11 @@ def test_flask_is_at_the_rim_alone():
 
 
 @pytest.mark.parametrize(
-    "package", ["boto3", "botocore", "PIL", "psycopg", "websockets", "aurora_blobs.console.frame"]
+    "package",
+    [
+        *("boto3", "botocore", "PIL", "prometheus_client", "psycopg", "websockets"),
+        "aurora_blobs.console.frame",
+    ],
 )
 def test_slow_imports_wait_until_they_are_needed(package):
     program = f"import sys, aurora_blobs.app; assert {package!r} not in sys.modules"

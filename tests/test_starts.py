@@ -162,23 +162,42 @@ def test_an_address_in_use_is_left_for_gunicorn_to_retry(odd):
     assert [(done.returncode, done.stderr) for done in checked] == [(0, ""), (0, "")]
 
 
-WITHOUT_BOTO3 = "import sys; sys.modules['boto3'] = None; import aurora_blobs.wsgi"
+WITHOUT = "import sys; sys.modules['PACKAGE'] = None; import aurora_blobs.wsgi"
 
 
-def test_a_store_in_s3_without_its_extra_ends_the_start_with_one_line(tmp_path):
-    settings = {"DATA_DIR": str(tmp_path), "STORAGE": "s3", "S3_BUCKET": "blobs"}
-
+@pytest.mark.parametrize(
+    "settings, package, line",
+    [
+        (
+            {"STORAGE": "s3", "S3_BUCKET": "blobs"},
+            "boto3",
+            "S3 needs boto3: install the extra s3 of",
+        ),
+        (
+            {"METRICS_TOKEN": "a-token-that-nobody-guesses"},
+            "prometheus_client",
+            "METRICS_TOKEN needs prometheus-client: install the extra metrics of",
+        ),
+    ],
+    ids=["a store in S3", "metrics"],
+)
+def test_what_wants_an_extra_that_is_missing_ends_the_start_with_one_line(
+    tmp_path, settings, package, line
+):
     done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_BOTO3],
+        [sys.executable, "-c", WITHOUT.replace("PACKAGE", package)],
         cwd=ROOT,
-        env={f"AURORA_BLOBS_{name}": text for name, text in settings.items()},
+        env={
+            f"AURORA_BLOBS_{name}": text
+            for name, text in ({"DATA_DIR": str(tmp_path)} | settings).items()
+        },
         capture_output=True,
         text=True,
         timeout=120,
     )
 
     assert done.returncode == 1
-    assert done.stderr.startswith("aurora_blobs: S3 needs boto3: install the extra s3 of")
+    assert done.stderr.startswith(f"aurora_blobs: {line}")
     assert done.stderr.count("\n") == 1
 
 

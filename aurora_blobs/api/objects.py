@@ -41,6 +41,7 @@ from aurora_blobs.object_api.signature import (
 from aurora_blobs.object_api.signature import Key as SigningKey
 from aurora_blobs.protocol.cid import digest_of
 from aurora_blobs.protocol.quoting import shown
+from aurora_blobs.server.front import METHOD
 from aurora_blobs.services import services
 
 log = logging.getLogger("aurora_blobs")
@@ -132,6 +133,7 @@ def _answer(key: str = "") -> Response:
         verb, _, needed = wanted.partition(" ")
         needs = set(needed.split())
         if request.method == verb and needs <= names <= needs | set(others.split()):
+            request.environ[METHOD] = _NAMES[handle]
             return handle(call)
     raise Refusal("NotImplemented", "A header you provided implies functionality that is not here")
 
@@ -216,6 +218,7 @@ def _put(call: Call) -> Response:
 
 
 def _copy(call: Call) -> Response:
+    request.environ[METHOD] = _COPY
     for name in call.headers:
         if name.startswith("x-amz-copy-source-"):
             raise Refusal("NotImplemented", f"{name} is not known here")
@@ -354,6 +357,23 @@ _OBJECT_CALLS: tuple[tuple[str, str, Handler], ...] = (
     ("DELETE uploadId", "", _abort_upload),
     ("DELETE", "", _delete),
 )
+_COPY = "CopyObject"
+# What S3 calls them.
+_NAMES: dict[Handler, str] = {
+    _delete_many: "DeleteObjects",
+    _head_bucket: "HeadBucket",
+    _location: "GetBucketLocation",
+    _list: "ListObjects",
+    _list_parts: "ListParts",
+    _get: "GetObject",
+    _put_part: "UploadPart",
+    _put: "PutObject",
+    _create_upload: "CreateMultipartUpload",
+    _complete_upload: "CompleteMultipartUpload",
+    _abort_upload: "AbortMultipartUpload",
+    _delete: "DeleteObject",
+}
+CALL_NAMES = (*_NAMES.values(), _COPY)
 
 
 def _refuse_conditions(call: Call) -> None:

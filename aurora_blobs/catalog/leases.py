@@ -82,6 +82,17 @@ def held(tx: Transaction, family: str) -> list[Lease]:
     return [Lease(*row) for row in rows]
 
 
+def all_held(tx: Transaction) -> list[Lease]:
+    """The leases that are not over."""
+    now = tx.now()
+    rows = tx.all(
+        "SELECT name, holder, expires_at FROM lease WHERE expires_at BETWEEN ? AND ?",
+        now,
+        now + _LENGTH,
+    )
+    return [Lease(*row) for row in rows]
+
+
 def revoke(tx: Transaction, family: str) -> None:
     """Take the leases ``<family>/…`` from whoever has them."""
     tx.run("DELETE FROM lease WHERE name > ? AND name < ?", f"{family}/", f"{family}0")

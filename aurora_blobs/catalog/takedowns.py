@@ -90,6 +90,18 @@ def of_blob(tx: Transaction, cid: str) -> list[tuple[str, str, int]]:
     return [(did, ref, created_at) for did, ref, created_at in rows]
 
 
+def count(tx: Transaction) -> tuple[int, int]:
+    """How many takedowns of blobs there are, and how many of accounts, deleted ones included."""
+    [(blobs, accounts, deleted)] = tx.all(
+        """
+        SELECT (SELECT COUNT(*) FROM takedown),
+               (SELECT COUNT(*) FROM account WHERE takedown_at IS NOT NULL),
+               (SELECT COUNT(*) FROM taken_down_account)
+        """
+    )
+    return int(blobs), int(accounts) + int(deleted)
+
+
 def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Takedown]:
     """Up to *limit* takedowns, of accounts by DID, then of blobs by CID and DID.
 

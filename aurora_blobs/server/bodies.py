@@ -72,6 +72,10 @@ class DirectBody(_Body):
         self._left -= len(data)
         return data
 
+    def received(self, announced: int) -> int:
+        """How many of *announced* bytes, its length, were read."""
+        return announced - self._left
+
 
 class ChunkedBody(_Body):
     """A request body in chunks. A read waits for its first byte alone, and gives what is here.
@@ -109,6 +113,10 @@ class ChunkedBody(_Body):
         data = self._read(size)
         self.failed = False
         return data
+
+    def received(self, announced: int) -> int:
+        """How many bytes were read, whatever was *announced*."""
+        return self._given
 
     def _read(self, size: int) -> bytes:
         pieces: list[bytes] = []
@@ -192,10 +200,27 @@ class AwaitedBody(_Body):
         self.failed = self._body.failed
         return data
 
+    def received(self, announced: int) -> int:
+        """As that of the body, once it is asked for."""
+        return _received(self._body, announced) if self._is_asked else 0
+
 
 def announces_body(environ: dict[str, Any]) -> bool:
     """Whether the headers of the request say that it has a body."""
     return "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "") not in ("", "0")
+
+
+def received_bytes(environ: dict[str, Any]) -> int:
+    """How many bytes of its body a request has brought; by its head where the server is another."""
+    length = environ.get("CONTENT_LENGTH", "")
+    announced = int(length) if length.isdecimal() else 0
+    return _received(environ["wsgi.input"], announced)
+
+
+def _received(body: Any, announced: int) -> int:
+    if isinstance(body, (DirectBody, ChunkedBody, AwaitedBody)):
+        return body.received(announced)
+    return announced
 
 
 def drain(environ: dict[str, Any]) -> bool:

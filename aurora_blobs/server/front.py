@@ -15,7 +15,11 @@ from aurora_blobs.server.slow_clients import SlowClients
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
+    Measure = Callable[[dict[str, Any], StartResponse], StartResponse]
+
 log = logging.getLogger(__name__)
+
+METHOD = "aurora_blobs.method"  # in a WSGI environment: what is called, where no route tells it
 
 _FORWARDING_HEADERS = ("HTTP_X_FORWARDED_FOR", "HTTP_FORWARDED", "HTTP_X_REAL_IP")
 # A process warns of them so often, and after so many seconds again: of a service without a proxy
@@ -36,12 +40,16 @@ class Front:
         *,
         proxy_hops: int,
         slow_clients: SlowClients,
+        measure: "Measure | None" = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*seconds* is a monotonic clock."""
+        """*measure* gets each request, and each answer before the server. *seconds* is a monotonic
+        clock.
+        """
         self._app = app
         self._hops = proxy_hops
         self._slow_clients = slow_clients
+        self._measure = measure
         self._seconds = seconds
         self._warnings = 0
         self._warns_at = seconds()
@@ -56,6 +64,8 @@ class Front:
         connection = environ.get("gunicorn.socket")
         if isinstance(connection, TimeoutSocket):
             connection.watch(self._slow_clients, environ)
+        if self._measure is not None:
+            start_response = self._measure(environ, start_response)
         return self._app(environ, partial(start_answer, environ, start_response))
 
     def _look_for_a_proxy(self, environ: dict[str, Any]) -> None:

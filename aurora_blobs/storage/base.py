@@ -236,6 +236,10 @@ class Store(BlobBackend):
     def purge_quarantine(self, cids: Collection[str]) -> None:
         """Remove what the quarantine has of *cids*."""
 
+    @abstractmethod
+    def count_quarantined(self) -> int:
+        """How many copies the quarantine has."""
+
     def unfinished(self, before: int) -> Iterator[Unfinished]:
         """What broke off and got nothing since *before*, as in `Unfinished.since`.
 

@@ -156,6 +156,14 @@ class DiskBackend(Store):
             if path.name.partition(".")[0] in cids:
                 path.unlink(missing_ok=True)
 
+    def count_quarantined(self) -> int:
+        self.check_ours(recently=True)
+        try:
+            with os.scandir(self.root / _QUARANTINE) as copies:
+                return sum(1 for _ in copies)
+        except FileNotFoundError:
+            return 0
+
     def scan(
         self,
         skipped: Callable[[str], None] | None = None,

@@ -161,6 +161,10 @@ class S3Backend(Store):
             if listed.key.removeprefix(aside).partition(".")[0] in cids:
                 self.bucket.call("delete_object", Key=listed.key)
 
+    def count_quarantined(self) -> int:
+        self.check_ours(recently=True)
+        return sum(1 for _ in self.bucket.objects(f"{self._prefix}{_QUARANTINE}"))
+
     def url(self, name: str, *, content_type: str, disposition: str) -> str | None:
         parameters = {
             "Bucket": self.bucket.name,

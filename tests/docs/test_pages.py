@@ -11,7 +11,7 @@ from aurora_blobs.cli.commands import COMMANDS
 from aurora_blobs.cli.run import run
 
 # Run by the tests as printed, typed by a person (with a prompt), or something else.
-LANGUAGES = {"sh", "console", "python", "json", "nginx", "ini", "text"}
+LANGUAGES = {"sh", "console", "python", "json", "nginx", "ini", "text", "yaml"}
 
 
 def leaves(command, name):

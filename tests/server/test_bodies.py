@@ -12,8 +12,10 @@ from gunicorn.http.unreader import IterUnreader
 from aurora_blobs.server.bodies import (
     AwaitedBody,
     ChunkedBody,
+    DirectBody,
     announces_body,
     drain,
+    received_bytes,
 )
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -226,3 +228,26 @@ def test_a_body_that_has_failed_is_not_read_again():
 
     assert not drain({"wsgi.input": body})
     assert wire.waited == before
+
+
+def received_of(body, length=""):
+    return received_bytes({"wsgi.input": body, "CONTENT_LENGTH": length})
+
+
+def test_what_was_read_of_a_body_is_known():
+    direct = DirectBody(None, b"hello", 10)
+    chunks, _ = body_of(chunked(b"hello", b"world"), b"0\r\n\r\n")
+    awaited = AwaitedBody(chunks, lambda: None)
+    before = [received_of(direct, "10"), received_of(chunks), received_of(awaited)]
+
+    direct.read(3)
+    awaited.read(7)
+
+    assert before == [0, 0, 0]
+    assert [received_of(direct, "10"), received_of(chunks), received_of(awaited)] == [3, 7, 7]
+
+
+@pytest.mark.parametrize("length, received", [("10", 10), ("", 0), ("²", 0), ("-1", 0)])
+def test_of_another_server_s_body_the_announced_length_is_known(length, received):
+    assert received_of(io.BytesIO(b"hello"), length) == received
+    assert received_of(AwaitedBody(io.BytesIO(b"hello"), lambda: None), length) == 0

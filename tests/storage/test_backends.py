@@ -5,6 +5,8 @@ from support.backend_contract import SMALL, BackendContract, StoreContract, nobo
 
 from aurora_blobs.config import STORES
 from aurora_blobs.errors import StoreNotOurs
+from aurora_blobs.metrics.backend import MeteredBackend
+from aurora_blobs.metrics.meter import Meter
 from aurora_blobs.storage import OPENERS
 from aurora_blobs.storage.base import Store
 from aurora_blobs.storage.pair import PairBackend
@@ -20,6 +22,12 @@ class TestPair(BackendContract):
     @pytest.fixture
     def backend(self, pair):
         return pair
+
+
+class TestMeteredBackend(BackendContract):
+    @pytest.fixture(params=["memory", "disk", "pair"])
+    def backend(self, request):
+        return MeteredBackend(request.getfixturevalue(request.param), Meter([], parts=1))
 
 
 def test_a_pair_removes_nothing_if_one_of_its_stores_lacks_its_mark(memory, disk, store):

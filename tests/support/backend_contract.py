@@ -222,6 +222,18 @@ class StoreContract(BackendContract):
 
         assert held(backend) == {cid: len(SMALL), other: len(LARGE)}
 
+    def test_the_copies_in_the_quarantine_are_counted(self, backend, store):
+        cid, other = store(backend, SMALL), store(backend, LARGE)
+        counts = [backend.count_quarantined()]
+
+        backend.quarantine(cid)
+        backend.quarantine(other)
+        counts.append(backend.count_quarantined())
+        backend.purge_quarantine({cid})
+        counts.append(backend.count_quarantined())
+
+        assert counts == [0, 2, 1]
+
     def test_a_version_lasts_as_long_as_the_bytes(self, backend, store):
         cid = store(backend, SMALL)
         version = backend.version(cid)
@@ -257,6 +269,7 @@ class StoreContract(BackendContract):
             pytest.param(lambda backend: backend.open(ABSENT), id="open"),
             pytest.param(lambda backend: backend.quarantine(ABSENT), id="quarantine"),
             pytest.param(lambda backend: backend.purge_quarantine({ABSENT}), id="purge"),
+            pytest.param(lambda backend: backend.count_quarantined(), id="count"),
             pytest.param(lambda backend: next(backend.scan(), None), id="scan"),
             pytest.param(lambda backend: backend.delete(ABSENT), id="delete"),
             pytest.param(lambda backend: backend.delete_many([ABSENT]), id="delete one"),

@@ -27,7 +27,14 @@ class OutsideTransactions:
 
 _CALLS = (
     *("put", "open", "size", "delete", "delete_many", "scan", "version", "quarantine", "probe"),
-    *("purge_quarantine", "confirm", "check_ours", "read_mark_bytes", "write_mark_bytes"),
+    *(
+        "purge_quarantine",
+        "count_quarantined",
+        "confirm",
+        "check_ours",
+        "read_mark_bytes",
+        "write_mark_bytes",
+    ),
 )
 
 
@@ -87,6 +94,10 @@ class MemoryBackend(Store):
     def purge_quarantine(self, cids):
         self.check_ours(recently=True)
         self.aside = [(cid, data) for cid, data in self.aside if cid not in cids]
+
+    def count_quarantined(self):
+        self.check_ours(recently=True)
+        return len(self.aside)
 
     def scan(self, skipped=None, start="", stop=None):
         self.check_ours()

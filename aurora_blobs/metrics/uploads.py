@@ -1,0 +1,32 @@
+"""Counts uploads by how they end."""
+
+from typing import Any
+
+from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.upload import Incoming
+from aurora_blobs.catalog.blobs import Entry
+from aurora_blobs.errors import BlobServiceError
+from aurora_blobs.metrics.meter import Meter
+
+
+class MeteredBlobs(BlobManager):
+    """A `BlobManager` whose uploads *meter* counts."""
+
+    def __init__(self, meter: Meter, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._meter = meter
+
+    def upload(self, incoming: Incoming) -> Entry:
+        """As `BlobManager.upload`."""
+        error = entry = None
+        try:
+            entry = super().upload(incoming)
+        except BlobServiceError as found:
+            error = found
+            raise
+        finally:
+            if entry is None:
+                self._meter.not_stored(error)
+            else:
+                self._meter.stored(entry.size)
+        return entry
