@@ -57,14 +57,14 @@ def locked_file(path: Path, *, wait_seconds: float = 0) -> Iterator[bool]:
 
 
 @contextmanager
-def exclusive(folder: Path, name: str) -> Iterator[bool]:
+def exclusive(folder: Path, name: str, *, waits: bool = True) -> Iterator[bool]:
     """Lock the file *name* in *folder* and remove it when the block ends.
 
-    Yields False where another process or thread has the lock. A crash leaves the file, stale.
+    Yields False where another process or thread has the lock. `stale_files` has each lock for a
+    moment too: unless it *waits* that long, False may be for that. A crash leaves the file, stale.
     """
     path = folder / name
-    # `stale_files` has each lock for a moment too.
-    with locked_file(path, wait_seconds=_MOMENT) as is_locked:
+    with locked_file(path, wait_seconds=_MOMENT if waits else 0) as is_locked:
         try:
             yield is_locked
         finally:

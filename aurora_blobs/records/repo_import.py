@@ -171,9 +171,11 @@ class RepoImporter:
             return self._run(repository, by_admin, turn)
 
     def _take_place(self, held: ExitStack) -> None:
-        for number in range(self._at_once):
-            if self._is_locked(held, f"import.place{number}"):
-                return
+        # A place is not waited for while another may be free.
+        for waits in (False, True):
+            for number in range(self._at_once):
+                if self._is_locked(held, f"import.place{number}", waits=waits):
+                    return
         raise ServiceBusy(
             f"{self._at_once} repositories are being imported, no more at once are accepted:"
             " please try again."
@@ -185,9 +187,9 @@ class RepoImporter:
         if not (is_ours and held.enter_context(turn.having(digest))):
             raise ServiceBusy("Another import of this repository is under way, please try again.")
 
-    def _is_locked(self, held: ExitStack, name: str) -> bool:
+    def _is_locked(self, held: ExitStack, name: str, *, waits: bool = True) -> bool:
         with disk_errors():
-            return held.enter_context(exclusive(self._spool, name))
+            return held.enter_context(exclusive(self._spool, name, waits=waits))
 
     def _run(self, repository: Repository, by_admin: bool, turn: Holder) -> Imported:
         did = repository.did

@@ -1,11 +1,15 @@
 """What an import may take: it is looked at while it comes, and there are few at once."""
 
 import io
+import time
+from contextlib import ExitStack
 
 import pytest
 from support.accounts import ADMIN, sign_up
 from support.car_files import CAR, IMPORT, Car, car_of, reference
 from support.services import services_of
+
+from aurora_blobs.intake.stale_files import exclusive
 
 
 class Body(io.BytesIO):
@@ -150,6 +154,22 @@ def test_there_are_few_imports_at_once(open_app):
     )
     assert answers[1].status_code == 200
     assert send(carol.client, Body(third.getvalue()), headers=carol.headers).status_code == 200
+
+
+def test_a_free_place_is_found_without_waiting_for_those_that_are_taken(open_app):
+    app = open_app(IMPORTS_AT_ONCE="8")
+    alice = sign_up(app.test_client(), "alice.test")
+    spool = services_of(app).config.data_folder.spool
+
+    with ExitStack() as held:
+        for number in range(7):
+            assert held.enter_context(exclusive(spool, f"import.place{number}"))
+        began = time.monotonic()
+        answer = send(alice.client, Body(repository(alice.did)), headers=alice.headers)
+        took = time.monotonic() - began
+
+    assert answer.status_code == 200
+    assert took < 2  # each one is waited for half a second
 
 
 def test_an_import_that_was_refused_leaves_its_place(open_app):
