@@ -2,16 +2,29 @@
 
 import io
 import os
+import secrets
 import sqlite3
 import time
 from contextlib import closing, contextmanager
 from pathlib import Path
+from xml.etree.ElementTree import fromstring
 
-from support.accounts import ADMIN, Account, set_takedown, sign_up, take_down
+from support.accounts import (
+    ADMIN,
+    ALICE,
+    CAROL,
+    Account,
+    blob_path,
+    set_takedown,
+    sign_up,
+    take_down,
+)
 from support.car_files import car_of, reference
 from support.cids import cid_of
 from support.clock import Clock
 from support.media_samples import jpeg
+from support.object_api import SETTINGS as OBJECT_SETTINGS
+from support.object_api import SignedClient
 from support.services import close, services_of
 from support.tracer import Child, refuse_hard_links
 
@@ -20,7 +33,7 @@ from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.config import Config
 
 DAY = 86_400
-CAROL = {"handle": "carol.test", "email": "carol@example.com", "password": "correct horse"}
+NEWCOMER = {"handle": "carol.test", "email": "carol@example.com", "password": "correct horse"}
 
 
 class Ticking(Clock):
@@ -37,10 +50,11 @@ class Ticking(Clock):
 class Site:
     """A service with its data in *folder*, which dies and starts again."""
 
-    def __init__(self, folder: Path, clock=None):
+    def __init__(self, folder: Path, clock=None, settings=None):
         self.folder = folder
         self.data = folder / "data"
         self.clock = clock or Ticking()
+        self.settings = settings or {}
 
     def open(self):
         return create_app(
@@ -50,6 +64,7 @@ class Site:
                     "AURORA_BLOBS_ADMIN_PASSWORD": ADMIN[1],
                     "AURORA_BLOBS_ACCEL_REDIRECT": "/_blobs/",
                     "AURORA_BLOBS_DISK_RESERVE": "64KiB",  # 16 MiB are copied for each death
+                    **self.settings,
                 }
             ),
             clock=self.clock,
@@ -67,7 +82,7 @@ class Site:
         """A site in another place, at the same time."""
         clock = Ticking()
         clock.now = self.clock.now
-        return Site(folder, clock)
+        return Site(folder, clock, self.settings)
 
 
 def run(app, *words):
@@ -89,6 +104,7 @@ class Scene:
     opens_itself = False
     has_hard_links = True
     findings: frozenset[str] = frozenset()
+    settings: dict[str, str] = {}  # of the service, beside those of a site
 
     def __init__(self):
         self.kept, self.hidden, self.gained, self.hides = [], [], [], []
@@ -200,9 +216,9 @@ class SignUp(Scene):
 
     def act(self, site, app):
         client = app.test_client()
-        answer = client.post("/xrpc/com.atproto.server.createAccount", json=CAROL)
+        answer = client.post("/xrpc/com.atproto.server.createAccount", json=NEWCOMER)
         if answer.status_code == 400 and answer.json["error"] == "HandleNotAvailable":
-            again = {"identifier": CAROL["handle"], "password": CAROL["password"]}
+            again = {"identifier": NEWCOMER["handle"], "password": NEWCOMER["password"]}
             answer = client.post("/xrpc/com.atproto.server.createSession", json=again)
         assert answer.status_code == 200, answer.text
         carol = Account(answer.json["did"], answer.json["accessJwt"], client)
@@ -430,6 +446,131 @@ class ScrubbingWithoutLinks(Scrubbing):
     has_hard_links = False
 
 
+class Object(Scene):
+    """A PDS puts, copies and deletes objects. What it has not heard of it does again."""
+
+    settings = OBJECT_SETTINGS
+    data = jpeg("cat")
+    staged = f"tmp/{CAROL}/cat"
+    stored = f"blocks/{CAROL}/{cid_of(jpeg('cat'))}"
+    aside = f"quarantine/{CAROL}/{cid_of(jpeg('cat'))}"
+
+    def prepare(self, site):
+        with site.opened() as app:
+            self.setting(site, app)
+
+    def is_there(self, app, key):
+        """Whether the object *key* has the bytes of `data`."""
+        return cid_of(self.data) in pds_of(app).head(key).headers.get("ETag", "")
+
+
+def pds_of(app):
+    return SignedClient(app.test_client())
+
+
+def done(answer):
+    assert answer.status_code in (200, 204), answer.text
+    return answer
+
+
+class ObjectUpload(Object):
+    def setting(self, site, app):
+        self.gained = [(CAROL, self.data)]
+
+    def act(self, site, app):
+        done(pds_of(app).put(self.staged, self.data))
+
+    def unknown(self, site, app, answer):
+        if not self.is_there(app, self.staged):
+            yield "the upload has no name any more"
+
+
+class ObjectUploadInParts(ObjectUpload):
+    def act(self, site, app):
+        pds = pds_of(app)
+        # Within a second, the same request begins the same upload.
+        begun = done(pds.open("POST", self.staged, query=f"uploads&x-id={secrets.token_hex(4)}"))
+        upload = f"uploadId={text_of(begun, 'UploadId')}"
+        part = done(pds.put(self.staged, self.data, query=f"partNumber=1&{upload}"))
+        row = f"<Part><PartNumber>1</PartNumber><ETag>{part.headers['ETag']}</ETag></Part>"
+        whole = f"<CompleteMultipartUpload>{row}</CompleteMultipartUpload>".encode()
+        done(pds.open("POST", self.staged, whole, query=upload))
+
+
+class ObjectPromotion(Object):
+    """And the end of its upload."""
+
+    def setting(self, site, app):
+        done(pds_of(app).put(self.staged, self.data))
+        self.kept = [(CAROL, self.data)]
+
+    def act(self, site, app):
+        pds = pds_of(app)
+        if pds.copy(self.staged, self.stored).status_code == 404:
+            done(pds.head(self.stored))  # it had died after the deletion
+        done(pds.delete(self.staged))
+
+    def unknown(self, site, app, answer):
+        if not self.is_there(app, self.stored):
+            yield "the blob is not public any more"
+
+
+class ObjectDeletion(Object):
+    """Of two at once, one of which another account has too."""
+
+    def setting(self, site, app):
+        pds, dog = pds_of(app), cid_of(jpeg("dog"))
+        done(pds.put(self.stored, self.data))
+        for did in (ALICE, CAROL):
+            done(pds.put(f"blocks/{did}/{dog}", jpeg("dog")))
+            assert app.test_client().get(blob_path(did, dog)).status_code == 200
+        self.keys = [self.stored, f"blocks/{CAROL}/{dog}"]
+        self.kept = [(ALICE, jpeg("dog"))]
+        self.hides = [(CAROL, self.data), (CAROL, jpeg("dog"))]
+
+    def act(self, site, app):
+        done(pds_of(app).delete_many(self.keys))
+
+
+class ObjectPutAside(Object):
+    """A takedown at the PDS: a copy, and the end of what it was copied from."""
+
+    def setting(self, site, app):
+        done(pds_of(app).put(self.stored, self.data))
+        assert app.test_client().get(blob_path(CAROL, cid_of(self.data))).status_code == 200
+        self.hides = [(CAROL, self.data)]
+
+    def act(self, site, app):
+        pds = pds_of(app)
+        done(pds.copy(self.stored, self.aside))
+        done(pds.delete(self.stored))
+
+    def unknown(self, site, app, answer):
+        if not self.is_there(app, self.aside):
+            yield "what was put aside is gone"
+
+
+class ObjectLifting(ObjectPutAside):
+    def setting(self, site, app):
+        super().setting(site, app)
+        super().act(site, app)
+        self.hides, self.gained = [], [(CAROL, self.data)]
+
+    def act(self, site, app):
+        pds = pds_of(app)
+        done(pds.copy(self.aside, self.stored))
+        done(pds.delete(self.aside))
+
+    def unknown(self, site, app, answer):
+        if not self.is_there(app, self.stored):
+            yield "the blob is not public again"
+
+
+def text_of(answer, name):
+    """The text of the element *name* of the document that *answer* is."""
+    return next(it.text for it in fromstring(answer.data).iter() if it.tag.endswith(name))
+
+
 class Probe(Scene):
     def act(self, site, app):
         services_of(app).blobs.backend.probe()
@@ -574,7 +715,8 @@ PAIRS = [
 ]
 
 
-# They hide something. What a first try has half done must be as safe as what it has not begun.
+# They hide something, or the PDS asks again. What a first try has half done must be as safe as what
+# it has not begun.
 REPEATED = [
     RecordWrite,
     RecordDeletion,
@@ -582,6 +724,10 @@ REPEATED = [
     TakedownForAll,
     AccountTakedown,
     AccountDeletion,
+    ObjectUpload,
+    ObjectPromotion,
+    ObjectDeletion,
+    ObjectPutAside,
 ]
 
 SCENES = [
@@ -607,6 +753,12 @@ SCENES = [
     Scrubbing,
     ScrubbingWithoutLinks,
     Probe,
+    ObjectUpload,
+    ObjectUploadInParts,
+    ObjectPromotion,
+    ObjectDeletion,
+    ObjectPutAside,
+    ObjectLifting,
 ]
 
 

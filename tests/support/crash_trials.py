@@ -56,7 +56,7 @@ class Trial:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        self._before = Site(self.folder / "before")
+        self._before = Site(self.folder / "before", settings=self.scene.settings)
         self.scene.prepare(self._before)
 
     @cached_property
