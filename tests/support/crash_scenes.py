@@ -5,7 +5,7 @@ import os
 import secrets
 import sqlite3
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from xml.etree.ElementTree import fromstring
 
@@ -31,6 +31,7 @@ from support.tracer import Child, refuse_hard_links
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.config import Config
+from aurora_blobs.errors import BlobNotFound
 
 DAY = 86_400
 NEWCOMER = {"handle": "carol.test", "email": "carol@example.com", "password": "correct horse"}
@@ -136,15 +137,26 @@ class Scene:
         """A public blob that nginx may serve by itself, and a thumbnail of it."""
         published = member.publish(data)
         assert member.fetch(published.cid).status_code == 200
-        services, name = member.services, "avatar.cover-1000x1000.webp"
-        services.public_links.add_picture(
-            member.did, published.cid, name, f"../{name}", lambda: True, now=services.clock()
-        )
+        link_thumbnail(member.client.application, member.did, published.cid)
         return published
 
 
 def damaged(data):
     return b"!" * len(data)
+
+
+def link_thumbnail(app, did, cid):
+    """What the answer with a kept thumbnail does, if everybody may see it."""
+    services, name = services_of(app), "avatar.cover-1000x1000.webp"
+    with suppress(BlobNotFound):
+        services.public_links.add_picture(
+            did,
+            cid,
+            name,
+            f"../images/{name}",
+            lambda: services.blobs.describe(did, cid) is not None,
+            now=services.clock(),
+        )
 
 
 def as_in(app, member):
@@ -594,6 +606,7 @@ class FetchDuringLifting(Pair):
 
     def act(self, site, app):
         as_in(app, self.alice).fetch(self.cid)
+        link_thumbnail(app, self.alice.did, self.cid)
 
 
 class FetchDuringPublication(Pair):
@@ -698,6 +711,7 @@ class TakedownDuringFetch(Pair):
 
     def other(self, site, app):
         as_in(app, self.alice).fetch(self.cid)
+        link_thumbnail(app, self.alice.did, self.cid)
 
     def act(self, site, app):
         take_down(app.test_client(), self.alice.did, self.cid)
