@@ -174,14 +174,14 @@ def test_what_nginx_serves_all_the_time_is_forgotten_last(open_again, clock):
     """It asks once in a period. There is room for three."""
     alice = sign_up(open_again(IMAGE_CACHE_SIZE="200").test_client())
     cids = [alice.publish(square(shade), "image/png").cid for shade in range(6)]
+    folder = alice.services.config.data_folder.thumbnails
     ask(alice, cids[0])
-    for cid in cids[1:]:
+    for number, cid in enumerate(cids[1:], start=1):
         ask(alice, cid)
+        kept = {path.name.partition(".")[0] for path in folder.glob("??/*")}
+        assert kept == {cids[0], *cids[1 : number + 1][-2:]}
         clock.advance(PERIOD_SECONDS)
         ask(alice, cids[0], times=1)
-
-    kept = alice.services.config.data_folder.thumbnails.glob("??/*")
-    assert {path.name.partition(".")[0] for path in kept} == {cids[0], *cids[-2:]}
 
 
 def square(shade):
