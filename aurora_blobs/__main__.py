@@ -8,6 +8,7 @@ from flask import Flask
 from flask.cli import ScriptInfo
 
 import aurora_blobs
+from aurora_blobs import logs
 from aurora_blobs.app import create_command_app
 from aurora_blobs.cli import Commands
 from aurora_blobs.cli.run import run
@@ -16,7 +17,9 @@ from aurora_blobs.config import Config, ConfigError
 
 def _create_app() -> Flask:
     try:
-        return create_command_app(Config.from_environ(os.environ))
+        config = Config.from_environ(os.environ)
+        logs.configure(config.log_format, config.log_level)
+        return create_command_app(config)
     except ConfigError as error:
         sys.exit(f"aurora_blobs: {error}")
 

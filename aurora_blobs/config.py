@@ -36,6 +36,7 @@ from aurora_blobs.config_values import (
     whole_number,
 )
 from aurora_blobs.data_folder import DataFolder
+from aurora_blobs.logs import FORMATS, LEVELS
 
 PREFIX = "AURORA_BLOBS_"
 STORES = ("disk", "s3")  # each has an opener in storage/
@@ -429,6 +430,15 @@ class Config:
         "`GET /metrics` with `Authorization: Bearer TOKEN` is answered, by the extra `metrics` "
         "([metrics.md](metrics.md)); unset: there is no `/metrics`",
         secret=True,
+    )
+    log_format: str = _setting(
+        one_of(*FORMATS), "text", "lines for people, or `json`: an object a line"
+    )
+    log_level: str = _setting(
+        one_of(*LEVELS),
+        "info",
+        "the least of `debug`, `info`, `warning` and `error` that is logged; "
+        "[operate.md](operate.md#logs) says what is which",
     )
     lexicon_dir: Path | None = _setting(
         Path,

@@ -172,6 +172,14 @@ class AuthenticationRequired(BlobServiceError):
         super().__init__(message)
 
 
+class WrongPassword(AuthenticationRequired):
+    """A log-in that failed: of *did*, None where it is nobody's, or the administrator's."""
+
+    def __init__(self, message: str = "Authentication Required", did: str | None = None) -> None:
+        super().__init__(message)
+        self.did = did
+
+
 class InvalidInviteCode(AuthenticationRequired):
     """A code of createAccount. Like a password it can be guessed at, and wrong ones are counted."""
 

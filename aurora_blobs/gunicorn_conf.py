@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aurora_blobs
+from aurora_blobs import logs
 from aurora_blobs.config import MOST_USUAL_WORKERS, Config, ConfigError
 from aurora_blobs.server.addresses import is_local
 from aurora_blobs.server.config_warnings import config_warnings
@@ -66,6 +67,8 @@ try:
 except ConfigError as error:
     raise SystemExit(f"aurora_blobs: {error}") from None
 
+logs.configure(_config.log_format, _config.log_level)
+
 bind = _config.bind
 
 # Only hashing and reading release the interpreter lock, so there is a process per core. At least
@@ -104,9 +107,11 @@ worker_tmp_dir = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 # is upgraded, and cleaning up after a crash is done, before there is a worker.
 preload_app = True
 
-# Used with an access log. gunicorn's default format has the query and the referrer, which can hold
-# secrets.
-access_log_format = '%(h)s - - %(t)s "%(m)s %(U)s %(H)s" %(s)s %(b)s "-" "%(a)s"'
+# The access log has fields, as all lines have. gunicorn's own format has the query and the
+# referrer, which can hold secrets.
+logger_class = "aurora_blobs.server.gunicorn_log.GunicornLog"
+loglevel = _config.log_level
+access_log_format = ""
 
 # AURORA_BLOBS_PROXY_HOPS says which proxies are trusted. By default gunicorn takes the scheme and
 # the path from the headers of any client on this machine or at a Unix socket.
@@ -121,7 +126,6 @@ def on_starting(server: Any) -> None:
 
     A connection, an upload and a database take a file each.
     """
-    server.log.error_log.addFilter(_without_quotes)
     server.manage_workers = partial(_manage_workers, server, server.manage_workers)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
@@ -160,11 +164,13 @@ def when_ready(server: Any) -> None:
     curl = f"curl {address}"
     if address.startswith("unix:"):
         curl = f"curl --unix-socket {address.removeprefix('unix:')} http://localhost"
-    print(
+    # Nobody reads an object a line to try something.
+    say = server.log.info if _config.log_format == "json" else partial(print, flush=True)
+    say(
         f"aurora_blobs {aurora_blobs.__version__} listens on {address}, "
         f"its data in {_config.data_dir}. Try:"
     )
-    print(f"  {curl}/xrpc/_health", flush=True)
+    say(f"  {curl}/xrpc/_health")
 
 
 def pre_fork(server: Any, worker: Any) -> None:
@@ -196,10 +202,3 @@ def worker_exit(server: Any, worker: Any) -> None:
     """Write down what the worker has counted since it last did."""
     if worker.booted:
         worker.wsgi.extensions["aurora_blobs"].daily_totals.write()
-
-
-def _without_quotes(record: Any) -> bool:
-    """Cut the quotation from a warning: gunicorn quotes what it cannot parse, maybe a token."""
-    if str(record.msg).startswith("Invalid request from "):
-        record.msg = record.msg.partition("'")[0]
-    return True

@@ -3,12 +3,14 @@
 import os
 import sys
 
+from aurora_blobs import logs
 from aurora_blobs.app import check_stores, create_app, create_command_app
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.errors import StoreNotOurs
 
 try:
     _config = Config.from_environ(os.environ)
+    logs.configure(_config.log_format, _config.log_level)
     if os.environ.get("FLASK_RUN_FROM_CLI") == "true":
         app = create_command_app(_config)
     else:

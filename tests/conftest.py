@@ -1,6 +1,7 @@
 """Fixtures of all tests: a clock, a database, a spool, an application, a core."""
 
 import io
+import logging
 
 import pytest
 from support.accounts import ALICE, BOB, sign_up
@@ -10,6 +11,7 @@ from support.open_files import open_files
 from support.service_core import ServiceCore
 from support.services import close, services_of
 
+from aurora_blobs import logs
 from aurora_blobs.app import create_app
 from aurora_blobs.config import Config
 from aurora_blobs.db import SCHEMA, open_database
@@ -124,6 +126,19 @@ def client(app):
 def alice(client):
     """A local account, which calls `client`."""
     return sign_up(client)
+
+
+@pytest.fixture
+def log_lines():
+    """``log_lines()`` gives the lines of the service's log, as text, down to debug."""
+    stream, log = io.StringIO(), logging.getLogger("aurora_blobs")
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.formatter())
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    yield lambda: stream.getvalue().splitlines()
+    log.removeHandler(handler)
+    log.setLevel(logging.NOTSET)
 
 
 @pytest.fixture

@@ -284,3 +284,17 @@ def test_the_name_of_the_service_is_told_to_caddy_and_no_secret():
 def test_no_unit_starts_without_its_settings():
     for unit in sorted(DEPLOY.glob("*.service")):
         assert "\nEnvironmentFile=/etc/aurora-blobs.env\n" in unit.read_text()
+
+
+@pytest.mark.parametrize("name", ["nginx.conf", "nginx-balancer.conf", "mirror.conf"])
+def test_every_answer_of_nginx_says_the_id_of_its_request(name):
+    # What a location adds replaces what the server adds.
+    text = (DEPLOY / name).read_text().replace("#s3 ", "")
+    adding = [
+        block
+        for block in re.split(r"^ *(?:location|server) ", text, flags=re.MULTILINE)[1:]
+        if "add_header" in block
+    ]
+
+    assert len(adding) > 1
+    assert [block for block in adding if "add_header X-Request-Id $" not in block] == []

@@ -11,7 +11,7 @@ from support.project import PACKAGE, TESTS
 # A folder or module imports from rows above its own, and within its own folder. A new one needs a
 # place in a row.
 ROWS = [
-    "clock errors config_values data_folder regular_files",
+    "clock errors logs config_values data_folder regular_files",
     "disk_space",
     "config",
     "protocol server",
@@ -48,7 +48,7 @@ HOMES = {
     "cryptography": "auth",
     "filetype": "media.signatures",
     "flask": "app services api cli console __main__",
-    "gunicorn": "server.worker",
+    "gunicorn": "server.worker server.gunicorn_log",
     "jinja2": "console.frame",
     "jwt": "auth",
     "libipld": "protocol.dag_cbor",

@@ -24,7 +24,9 @@ from aurora_blobs.errors import (
     HandleNotAvailable,
     InvalidInviteCode,
     InvalidRequest,
+    WrongPassword,
 )
+from aurora_blobs.protocol.quoting import shown
 
 # Characters of a profile's JSON that anybody can have parsed; a guess. The lexicon has room for
 # 4,000.
@@ -126,7 +128,8 @@ class AccountManager:
         # Checked without an account too, so that the time does not tell whether there is one.
         is_right = is_password(password, None if account is None else account.password_hash)
         if account is None or not is_right:
-            raise AuthenticationRequired("Invalid identifier or password")
+            did = None if account is None else account.did
+            raise WrongPassword("Invalid identifier or password", did)
         return account
 
     def log_in(self, account: Account, *, allow_taken_down: bool = False) -> LogIn:
@@ -222,7 +225,7 @@ class AccountManager:
     def check_password(self, did: str, password: str) -> None:
         """Raises AuthenticationRequired for a wrong *password*, InvalidRequest for no account."""
         if not is_password(password, self.require(did).password_hash):
-            raise AuthenticationRequired("Invalid did or password")
+            raise WrongPassword("Invalid did or password", did)
 
     def set_password(self, did: str, password: str, by: Author = PROGRAM) -> None:
         """Give *did* a new password, and end its sessions.
@@ -283,7 +286,7 @@ def _conflict(
     if catalog.find_by_handle(tx, handle) is not None:
         return HandleNotAvailable(f"Handle already taken: {handle}")
     if catalog.find_by_email(tx, email) is not None:
-        return InvalidRequest(f"Email already taken: {email}")
+        return InvalidRequest(f"Email already taken: {shown(email)}")
     return InvalidRequest(f"Account already exists: {did}")
 
 

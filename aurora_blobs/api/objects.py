@@ -3,7 +3,6 @@
 https://docs.aws.amazon.com/AmazonS3/latest/API/
 """
 
-import logging
 from base64 import b64encode
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from wsgiref.handlers import format_date_time
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from aurora_blobs.api.envelope import failed
+from aurora_blobs.api.envelope import failed, log_refusal, log_upload
 from aurora_blobs.api.serving import blob_response
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.body import Reader
@@ -43,8 +42,6 @@ from aurora_blobs.protocol.cid import digest_of
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.server.front import METHOD
 from aurora_blobs.services import services
-
-log = logging.getLogger("aurora_blobs")
 
 bp = Blueprint("objects", __name__)
 
@@ -108,8 +105,7 @@ def _refuse_other_buckets() -> Response | None:
 @bp.errorhandler(BlobServiceError)
 def _refused(error: BlobServiceError) -> Response:
     refusal = refusal_of(error)
-    if refusal.status >= 500 and refusal.error != "NotImplemented":
-        log.warning("%s %s: %s", request.method, request.path, error.message)
+    log_refusal(refusal, error)
     return _error_response(refusal)
 
 
@@ -120,9 +116,8 @@ def _failed(error: Exception) -> Response:
     said = failed(error)
     code = "ServiceUnavailable" if said.status_code == 503 else "InternalError"
     response = _error_response(Refusal(code, "We encountered an internal error."))
-    response.headers.extend(
-        (name, value) for name, value in said.headers if name in ("X-Request-Id", "Retry-After")
-    )
+    if "Retry-After" in said.headers:
+        response.headers["Retry-After"] = said.headers["Retry-After"]
     return response
 
 
@@ -214,6 +209,7 @@ def _put(call: Call) -> Response:
     entry = _objects().put(
         key, Body(payload, payload.size, _declared_type(call), call.signed.payload_digest)
     )
+    log_upload(entry)
     return _empty(200, ETag=etag_of(entry.cid))
 
 
@@ -309,7 +305,9 @@ def _complete_upload(call: Call) -> Response:
     declared_type = uploads.media_type(upload_id, key)
 
     def store(stream: Reader, size: int) -> str:
-        return _objects().put(key, Body(stream, size, declared_type)).cid
+        entry = _objects().put(key, Body(stream, size, declared_type))
+        log_upload(entry)
+        return entry.cid
 
     cid = uploads.complete(upload_id, key, wanted, store)
     return _xml("CompleteMultipartUploadResult", [*_target(call), ("ETag", etag_of(cid))])

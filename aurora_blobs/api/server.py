@@ -1,9 +1,11 @@
 """com.atproto.server: local accounts, their sessions and states, and the service itself."""
 
+import logging
 from typing import Any
 
 from flask import Blueprint, Response, g, request
 
+from aurora_blobs import logs
 from aurora_blobs.accounts.manager import LogIn
 from aurora_blobs.accounts.sign_ups import MAX_USES
 from aurora_blobs.api.callers import (
@@ -31,6 +33,8 @@ from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.protocol.syntax import parse_did
 from aurora_blobs.records.data_model import record_cid
 from aurora_blobs.services import services
+
+log = logging.getLogger("aurora_blobs.requests")
 
 bp = Blueprint("server", __name__)
 
@@ -68,6 +72,7 @@ def create_account() -> dict[str, Any]:
         did=given["did"],
         invite_code=invite_code,
     )
+    logs.event(log, logging.INFO, "signed up", did=account.did, address=address)
     return {**_names(account), **_tokens(accounts.open_session(account))}
 
 
@@ -97,6 +102,7 @@ def create_session() -> dict[str, Any]:
     with services().limits.password_attempt(request.remote_addr or ""):
         account = accounts.with_password(given["identifier"], given["password"])
     log_in = accounts.log_in(account, allow_taken_down=given["allowTakendown"] is True)
+    logs.event(log, logging.INFO, "logged in", did=account.did, address=request.remote_addr)
     return {**_tokens(log_in), **_session(log_in.account)}
 
 

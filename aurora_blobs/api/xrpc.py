@@ -53,6 +53,7 @@ def json_input(**params: Param) -> dict[str, Any]:
         value = parse_json(text)
     except ValueError as error:
         raise InvalidRequest(f"The request body {error}") from None
+    g.input = value
     try:
         return from_json(params, value)
     except ValueError as error:

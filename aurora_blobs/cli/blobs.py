@@ -10,8 +10,9 @@ from aurora_blobs.catalog.blobs import Entry, Holding
 from aurora_blobs.catalog.daily_totals import DailyTotal
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import by_option, json_option
-from aurora_blobs.cli.output import Group, camel_case, printable, properties, show, show_all
+from aurora_blobs.cli.output import Group, camel_case, properties, show, show_all
 from aurora_blobs.clock import moment
+from aurora_blobs.logs import printable
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.maintenance.job_log import JobStatus
 from aurora_blobs.protocol.cid import parse_blob_cid, shown_cid

@@ -10,10 +10,11 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.cli.options import json_option
-from aurora_blobs.cli.output import printable, show, show_all
+from aurora_blobs.cli.output import show, show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.cli.signals import stop_on_signals
 from aurora_blobs.clock import moment
+from aurora_blobs.logs import printable
 from aurora_blobs.maintenance.collect import Collected, Collector
 from aurora_blobs.services import services
 

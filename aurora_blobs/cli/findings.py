@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from aurora_blobs.catalog.jobs import Counts
-from aurora_blobs.cli.output import printable, show
+from aurora_blobs.cli.output import show
+from aurora_blobs.logs import printable
 from aurora_blobs.maintenance.shards import SHARDS, SharedPass
 from aurora_blobs.maintenance.walk import Finding
 

@@ -1,7 +1,5 @@
 """``aurora-blobs follow`` keeps what PDSes publish, ``aurora-blobs mirror status`` says how far."""
 
-import logging
-
 import click
 from flask.cli import with_appcontext
 
@@ -30,7 +28,6 @@ def follow() -> None:
         if not is_network:
             check_library()
         found = services()
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.INFO)
     stop = stop_on_signals()
     with errors_in_one_line():
         if is_network:

@@ -14,21 +14,10 @@ from flask.cli import AppGroup
 
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import BlobServiceError, DatabaseError
+from aurora_blobs.logs import printable
 from aurora_blobs.services import NoDatabase
 
 _PAGE = 200  # lines that are held back to make columns of them
-
-
-def printable(text: str) -> str:
-    r"""*text* with escapes, like ``\u001b``, for what a terminal would obey or could not show.
-
-    JSON with them says the same as before.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else json.dumps(character)[1:-1] for character in text
-    )
 
 
 class Group(AppGroup):

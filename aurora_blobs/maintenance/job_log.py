@@ -1,12 +1,15 @@
 """Remembers each run of a job: that it began, how it ended, or that its process died."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
+from aurora_blobs import logs
 from aurora_blobs.catalog import jobs
 from aurora_blobs.catalog.jobs import Counts, Job, JobRun
 from aurora_blobs.db import Database, Transaction
@@ -60,16 +63,15 @@ class JobLog:
 
     @contextmanager
     def run(self, job: Job, counts: Callable[[], Counts]) -> Iterator[None]:
-        """Note the block as a run of *job*. *counts* is called when it ends, however it does.
+        """Note and log the block as a run of *job*. *counts* is called at its end, whatever it is.
 
-        Where the database cannot be written, the run goes on and is not noted.
+        Where the database cannot be written, the run goes on and is only logged.
         """
+        began = time.monotonic()
+        logs.event(log, logging.DEBUG, "a job begins", job=job)
         number = self._note(lambda tx: jobs.begin_run(tx, job, self._clock()))
-        if number is None:
-            yield
-            return
         failure: str | None = "broken off"
-        with self._sign_of_life(job, number):
+        with nullcontext() if number is None else self._sign_of_life(job, number):
             try:
                 yield
                 failure = None
@@ -77,8 +79,19 @@ class JobLog:
                 failure = str(error)
                 raise
             finally:
-                now, found = self._clock(), counts()
-                self._note(lambda tx: jobs.end_run(tx, job, number, now, failure, found))
+                found, milliseconds = counts(), round(1000 * (time.monotonic() - began))
+                if number is not None:
+                    self._note(
+                        partial(
+                            jobs.end_run,
+                            job=job,
+                            number=number,
+                            now=self._clock(),
+                            failure=failure,
+                            counts=found,
+                        )
+                    )
+                _log_end(job, failure, found, milliseconds)
 
     def statuses(self) -> list[JobStatus]:
         """How each job is."""
@@ -124,3 +137,21 @@ class JobLog:
                     path.unlink(missing_ok=True)
                 held.enter_context(exclusive(self._folder, f"{job}.{number}"))
             yield
+
+
+def _log_end(job: Job, failure: str | None, counts: Counts, milliseconds: int) -> None:
+    result = "failed" if failure is not None else "findings" if counts.findings else "ok"
+    level = logging.INFO if result == "ok" else logging.WARNING
+    logs.event(
+        log,
+        level,
+        "a job has ended",
+        job=job,
+        result=result,
+        reason=failure,
+        blobs=counts.blobs,
+        bytes=counts.bytes,
+        findings=counts.findings,
+        repaired=counts.repaired,
+        ms=milliseconds,
+    )

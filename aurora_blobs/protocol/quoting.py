@@ -2,11 +2,16 @@
 
 import json
 import re
+import threading
+from collections import deque
 from itertools import islice
 from typing import Any, TypeAlias
 
+from aurora_blobs import logs
+
 SHOWN = 100  # characters of a text; a guess, a DID of did:plc and a CID fit
 _SHOWN_ENTRIES = 2  # of an object
+_MIN_SECRET = 4  # characters; what is shorter is none, and would be cut out of words
 _PLAIN_KEY = re.compile(r"[a-zA-Z_$][a-zA-Z0-9_]*")
 _ENCODER = json.JSONEncoder(ensure_ascii=False)
 
@@ -15,15 +20,41 @@ _ENCODER = json.JSONEncoder(ensure_ascii=False)
 Place: TypeAlias = "tuple[Place, str | int] | None"
 
 
+class _Quoted(threading.local):
+    """What this thread has quoted lately, more than one message holds, and for which request."""
+
+    def __init__(self) -> None:
+        self.texts: deque[tuple[str | None, str]] = deque(maxlen=32)
+
+
+_quoted = _Quoted()
+
+
+def unquoted(message: str) -> str:
+    """*message*, of an error, for a log: without what it quotes, which may be a secret."""
+    request = logs.request_id()
+    # What earlier requests have quoted is not in it, and would be cut out of its own words.
+    quotes = [text for asker, text in _quoted.texts if asker == request]
+    for text in sorted(quotes, key=len, reverse=True):
+        if len(text) >= _MIN_SECRET:
+            message = message.replace(text, "…")
+    return message
+
+
+def _noted(quote: str) -> str:
+    _quoted.texts.append((logs.request_id(), quote))
+    return quote
+
+
 def shown(text: str) -> str:
     """The beginning of *text*, at most `SHOWN` characters."""
-    return text if len(text) <= SHOWN else text[: SHOWN - 1] + "…"
+    return _noted(text if len(text) <= SHOWN else text[: SHOWN - 1] + "…")
 
 
 def shown_json(value: object) -> str:
     """The beginning of *value* as JSON, written no further than it is shown."""
     if isinstance(value, str):
-        return json.dumps(shown(value), ensure_ascii=False)
+        return _noted(json.dumps(shown(value), ensure_ascii=False))
     text = ""
     for part in _ENCODER.iterencode(value):
         text += part
@@ -51,7 +82,7 @@ def path_of(place: Place) -> str:
         place, segment = place
         segments.append(_shown_segment(segment))
     path = "$.record" + "".join(reversed(segments))
-    return path if len(path) <= 2 * SHOWN else f"{path[:SHOWN]}…{path[-SHOWN:]}"
+    return _noted(path if len(path) <= 2 * SHOWN else f"{path[:SHOWN]}…{path[-SHOWN:]}")
 
 
 def _shown_segment(segment: str | int) -> str:

@@ -91,6 +91,7 @@ class TimeoutSocket(socket.socket):
         self._place: Any = None
         self._environ: Any = None
         self._longest: float = IDLE_SECONDS  # that a read waits, whatever `settimeout` says
+        self.sent_of_files = 0  # bytes, for the access log
         self.settimeout(IDLE_SECONDS)
 
     def watch(self, guard: Guard, environ: dict[str, Any]) -> None:
@@ -105,6 +106,7 @@ class TimeoutSocket(socket.socket):
         if self._guard is not None and self._place is not None:
             self._guard.leave(self._place)
         self._guard = self._place = self._environ = None  # the environment refers to this socket
+        self.sent_of_files = 0
 
     def set_deadline(self, seconds: float) -> None:
         """Let no read of this request last beyond *seconds* from now."""
@@ -153,6 +155,7 @@ class TimeoutSocket(socket.socket):
                 break  # the file has become shorter
             self._note_sent(piece)
             sent += piece
+            self.sent_of_files += piece
         return sent
 
     def is_ready(self, event: int, seconds: float) -> bool:

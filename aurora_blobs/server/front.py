@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from aurora_blobs import logs
 from aurora_blobs.server import cross_origin
 from aurora_blobs.server.addresses import UNKNOWN, is_forwarded
 from aurora_blobs.server.bodies import announces_body, drain
@@ -31,6 +32,8 @@ _WARN_SECONDS = 3600
 class Front:
     """*app*, whose answers begin after the request's body, and which knows who is counted.
 
+    Each request has an id, which a trusted proxy may give it.
+
     *proxy_hops* is the number of trusted proxies. It belongs inside of what reads their headers.
     """
 
@@ -55,18 +58,22 @@ class Front:
         self._warns_at = seconds()
 
     def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> Iterable[bytes]:
+        given = None
         if self._hops:
-            if not is_forwarded(environ.get("HTTP_X_FORWARDED_FOR", ""), self._hops):
+            if is_forwarded(environ.get("HTTP_X_FORWARDED_FOR", ""), self._hops):
+                given = environ.get("HTTP_X_REQUEST_ID")
+            else:
                 # Its address is that of a proxy, which might count as this machine's.
                 environ["REMOTE_ADDR"] = UNKNOWN
         elif self._warnings < _WARNINGS:
             self._look_for_a_proxy(environ)
+        request_id = logs.begin_request(given)
         connection = environ.get("gunicorn.socket")
         if isinstance(connection, TimeoutSocket):
             connection.watch(self._slow_clients, environ)
         if self._measure is not None:
             start_response = self._measure(environ, start_response)
-        return self._app(environ, partial(start_answer, environ, start_response))
+        return self._app(environ, partial(start_answer, environ, start_response, request_id))
 
     def _look_for_a_proxy(self, environ: dict[str, Any]) -> None:
         for name in _FORWARDING_HEADERS:
@@ -83,6 +90,7 @@ class Front:
 def start_answer(
     environ: dict[str, Any],
     start_response: "StartResponse",
+    request_id: str,
     status: str,
     headers: list[tuple[str, str]],
     exc_info: Any = None,
@@ -94,7 +102,7 @@ def start_answer(
     fail: so a body that was not read to its end is followed by ``Connection: close``.
     """
     # Here, since werkzeug looks for line breaks in each value: 1 % of a small upload.
-    headers = [*headers, *cross_origin.HEADERS]
+    headers = [*headers, *cross_origin.HEADERS, ("X-Request-Id", request_id)]
     if announces_body(environ) and not drain(environ):
         headers.append(("Connection", "close"))
     return start_response(status, headers, exc_info)

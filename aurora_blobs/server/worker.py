@@ -4,8 +4,8 @@ It leans on these parts of gunicorn 27.0.1, few of them documented. Where a new 
 of them, tests/server/test_gunicorn_parts.py fails and names it.
 
 - ThreadWorker, overridden: init_process, accept, enqueue_req, handle, handle_request,
-  finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log, sockets,
-  nr_conns, pending_conns, poller.
+  handle_error, finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log,
+  sockets, nr_conns, pending_conns, poller.
 - TConn: sock, client, parser, data_ready, timeout, close.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
@@ -37,6 +37,7 @@ from gunicorn.http.body import ChunkedReader, LengthReader
 from gunicorn.http.errors import UnsupportedTransferCoding
 from gunicorn.workers.gthread import TConn, ThreadWorker
 
+from aurora_blobs import logs
 from aurora_blobs.server import cross_origin
 from aurora_blobs.server.bodies import (
     DRAIN_BYTES,
@@ -182,15 +183,27 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def handle(self, conn: TConn) -> Any:
         """Answer a request, and those that follow at once, in a thread; close what is not kept."""
-        kept = super().handle(conn)
+        kept = self._handle_one(conn)
         leave_at = time.monotonic() + _STAY_SECONDS
         while kept and time.monotonic() < leave_at and self._is_next_here(conn):
-            kept = super().handle(conn)
+            kept = self._handle_one(conn)
         if not kept:
             # Not in `finish_request`: closing waits for the client, and that runs in the main
             # thread.
             _close(conn)
         return kept
+
+    def _handle_one(self, conn: TConn) -> Any:
+        try:
+            return super().handle(conn)
+        finally:
+            logs.end_request()
+
+    def handle_error(self, req: Any, client: Any, addr: Any, exc: BaseException) -> None:
+        """Answer a request that the service has not got, or has failed with."""
+        if logs.request_id() is None:
+            logs.begin_request()
+        super().handle_error(req, client, addr, exc)
 
     def _is_next_here(self, conn: TConn) -> bool:
         """Whether another complete head is here, or comes within `_NEXT_SECONDS`."""
@@ -275,6 +288,7 @@ def _write_error(client: Any, status: int, reason: str, message: str) -> None:
     shared = "".join(f"{name}: {value}\r\n" for name, value in cross_origin.HEADERS)
     head = (
         f"HTTP/1.1 {status} {phrase}\r\nConnection: close\r\n{shared}"
+        f"X-Request-Id: {logs.request_id()}\r\n"
         f"Content-Type: application/json; charset=utf-8\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     util.write_nonblock(client, head.encode("latin1") + body)

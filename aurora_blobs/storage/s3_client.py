@@ -280,7 +280,8 @@ def _error_answer(response: Any) -> _Failure:
         # A clock that is being set passes: each attempt is signed anew. One that is wrong stays.
         return _Failure(BackendUnavailable(_AWAY), reason, attempts=2)
     if 300 <= status < 400:
-        elsewhere = metadata.get("HTTPHeaders", {}).get("location", "elsewhere")
+        location = metadata.get("HTTPHeaders", {}).get("location", "elsewhere")
+        elsewhere = location.partition("?")[0]  # it may be signed
         reason = f"{reason}: it sends us to {elsewhere}; is AURORA_BLOBS_S3_ENDPOINT_URL right?"
         return _Failure(BackendUnavailable(_AWAY), reason)
     if code == "AccessDenied":

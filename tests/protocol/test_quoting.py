@@ -4,8 +4,16 @@ import tracemalloc
 
 import pytest
 
+from aurora_blobs import logs
 from aurora_blobs.errors import InvalidRequest
-from aurora_blobs.protocol.quoting import SHOWN, outlined, path_of, shown, shown_json
+from aurora_blobs.protocol.quoting import (
+    SHOWN,
+    outlined,
+    path_of,
+    shown,
+    shown_json,
+    unquoted,
+)
 
 
 @pytest.mark.parametrize("length", [0, 1, SHOWN])
@@ -61,3 +69,28 @@ def test_a_long_path_shows_both_ends():
 
 def test_no_message_is_long_whoever_wrote_it():
     assert len(InvalidRequest("x" * 1_000_000).message) == 2000
+
+
+@pytest.mark.parametrize(
+    "quote",
+    [shown, shown_json, lambda text: outlined([{text: text}]), lambda text: outlined({text: 1})],
+    ids=["text", "JSON", "list", "key"],
+)
+@pytest.mark.parametrize("text", ["a secret", 'a "quoted" secret', "a secret" * 100])
+def test_a_log_has_a_message_without_what_it_quotes(quote, text):
+    message = f"Expected a string (got {quote(text)}) at {path_of((None, text))}"
+
+    told = unquoted(message)
+
+    assert told.startswith("Expected a string (got ")
+    assert "secret" not in told
+
+
+def test_words_that_an_earlier_request_has_quoted_stay_in_messages():
+    logs.begin_request()
+    shown("Expected a string")
+    logs.begin_request()
+    told = unquoted("Expected a string")
+    logs.end_request()
+
+    assert told == "Expected a string"

@@ -4,6 +4,7 @@ import io
 
 import pytest
 
+from aurora_blobs import logs
 from aurora_blobs.server.addresses import UNKNOWN
 from aurora_blobs.server.cross_origin import HEADERS
 from aurora_blobs.server.front import Front
@@ -35,11 +36,12 @@ def front(**options):
 
 
 def answer(front, **environ):
-    """The headers of the answer to a request with *environ*."""
+    """The headers of the answer to a request with *environ*, without its id."""
     started = []
     environ = {"REMOTE_ADDR": "127.0.0.1", "wsgi.input": io.BytesIO(), **environ}
     list(front(environ, lambda status, headers, exc_info=None: started.append(headers)))
-    return started[0]
+    answer.request_id = dict(started[0])["X-Request-Id"]
+    return [(name, value) for name, value in started[0] if name != "X-Request-Id"]
 
 
 @pytest.mark.parametrize(
@@ -81,6 +83,27 @@ def test_with_proxies_a_request_that_names_no_client_comes_from_no_known_address
     answer(front(proxy_hops=hops), **({"HTTP_X_FORWARDED_FOR": header} if header else {}))
 
     assert app.environ["REMOTE_ADDR"] == address
+
+
+@pytest.mark.parametrize(
+    "hops, forwarded_for, is_taken",
+    [(0, None, False), (0, "192.0.2.1", False), (1, None, False), (1, "192.0.2.1", True)],
+)
+def test_the_id_of_a_request_is_that_of_a_trusted_proxy_or_a_new_one(hops, forwarded_for, is_taken):
+    proxy = {"HTTP_X_FORWARDED_FOR": forwarded_for} if forwarded_for else {}
+
+    answer(front(proxy_hops=hops), HTTP_X_REQUEST_ID="given", **proxy)
+
+    assert (answer.request_id == "given") == is_taken
+    assert logs.request_id() == answer.request_id
+
+
+@pytest.mark.parametrize("given", ["x" * 65, "a b", "a\x1bb", ""])
+def test_an_id_of_a_proxy_that_is_long_or_odd_is_not_taken(given):
+    answer(front(proxy_hops=1), HTTP_X_FORWARDED_FOR="192.0.2.1", HTTP_X_REQUEST_ID=given)
+
+    assert answer.request_id != given
+    assert len(answer.request_id) == 32
 
 
 @pytest.mark.parametrize("name", ["X_FORWARDED_FOR", "FORWARDED", "X_REAL_IP"])

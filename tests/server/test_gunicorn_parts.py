@@ -28,6 +28,7 @@ FUNCTIONS = {
     "gunicorn.workers.gthread:ThreadWorker.enqueue_req": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle_request": "(self, req, conn)",
+    "gunicorn.workers.gthread:ThreadWorker.handle_error": "(self, req, client, addr, exc)",
     "gunicorn.workers.gthread:ThreadWorker.finish_request": "(self, conn, fs)",
     "gunicorn.workers.gthread:ThreadWorker._cap_keepalive": "(self, deadline)",
     "gunicorn.workers.gthread:ThreadWorker.handle_quit": "(self, sig, frame)",
