@@ -152,6 +152,17 @@ def test_a_blob_comes_back_whole_and_in_part(machine, photo):
     assert machine.run("find /var/lib/aurora-blobs/public -type l").stdout != ""
 
 
+def test_a_thumbnail_that_is_kept_is_sent_by_nginx_itself(machine, alice, photo):
+    url = f"https://{NAME}/img/avatar_thumbnail/plain/{alice[0]}/{photo[1]}@webp"
+
+    assert [machine.status(url) for _ in range(3)] == ["200"] * 3
+
+    machine.run("sleep 2")  # the log is written once a second
+    *_, last = machine.run("grep /img/ /var/log/nginx/access.log").stdout.splitlines()
+    upstream_seconds = last.rpartition(' "')[0].split()[-1]
+    assert upstream_seconds == "-"
+
+
 def test_an_account_is_found_at_its_own_name(machine, alice):
     found = machine.curl(f"-k --connect-to ::{NAME}: https://alice.{NAME}/.well-known/did.json")
 
