@@ -31,6 +31,7 @@ log = logging.getLogger("aurora_blobs.requests")
 # Of a kind each, so that refusals hide no failure.
 REFUSALS = logs.Sparing(logs.LINES_PER_SECOND)
 FAILURES = logs.Sparing(logs.LINES_PER_SECOND)
+UPLOADS = logs.Sparing(logs.LINES_PER_SECOND)
 _MIN_SECRET = 6  # characters of what is cut out of a traceback
 _MAX_SECRETS = 200  # of one request; a guess
 
@@ -146,17 +147,24 @@ def log_refusal(told: BlobServiceError, error: BlobServiceError) -> None:
 
 
 def log_upload(entry: Entry) -> None:
-    """Log that *entry* was uploaded. For debugging: the line takes 4 % of a small upload."""
-    if log.isEnabledFor(logging.DEBUG):
+    """Log that *entry* was uploaded.
+
+    A line takes 4 % of a small upload. So above some lines a second they are for debugging.
+    """
+    if not log.isEnabledFor(logging.INFO):
+        return
+    left_out = 0 if log.isEnabledFor(logging.DEBUG) else UPLOADS.left_out()
+    if left_out is not None:
         logs.event(
             log,
-            logging.DEBUG,
+            logging.INFO,
             "stored",
             did=entry.did,
             cid=entry.cid,
             bytes=entry.size,
             type=entry.mime_type,
             ms=logs.request_milliseconds(),
+            left_out=left_out or None,
         )
 
 

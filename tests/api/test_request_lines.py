@@ -1,6 +1,7 @@
 """The lines in the log about requests: uploads, refusals, log-ins, failures; without secrets."""
 
 import json
+import logging
 import re
 from base64 import b64encode
 from collections import defaultdict
@@ -31,7 +32,7 @@ FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[!#-<>-~]+)')
 @pytest.fixture(autouse=True)
 def one_second(monkeypatch):
     """What may be logged in a second is not used up by another test."""
-    for name in ("REFUSALS", "FAILURES"):
+    for name in ("REFUSALS", "FAILURES", "UPLOADS"):
         monkeypatch.setattr(envelope, name, logs.Sparing(logs.LINES_PER_SECOND, lambda: 1.0))
 
 
@@ -59,7 +60,7 @@ def test_an_upload_is_a_line(alice, lines):
 
     cid = answer.json["blob"]["ref"]["$link"]
     ((level, fields),) = lines("stored")
-    assert level == "DEBUG"
+    assert level == "INFO"
     assert int(fields.pop("ms")) < 60_000
     assert fields == {
         "request": answer.headers["X-Request-Id"],
@@ -68,6 +69,18 @@ def test_an_upload_is_a_line(alice, lines):
         "bytes": str(len(JPEG)),
         "type": "image/jpeg",
     }
+
+
+def test_above_so_many_in_a_second_uploads_are_lines_for_debugging_alone(alice, lines):
+    log = logging.getLogger("aurora_blobs")
+    log.setLevel(logging.INFO)
+    for _ in range(logs.LINES_PER_SECOND + 3):
+        alice.upload(JPEG)
+    assert len(lines("stored")) == logs.LINES_PER_SECOND
+
+    log.setLevel(logging.DEBUG)
+    alice.upload(JPEG)
+    assert len(lines("stored")) == logs.LINES_PER_SECOND + 1
 
 
 def test_a_refused_upload_is_a_line_that_says_why(alice, lines):
