@@ -6,8 +6,8 @@ of the other; one without keys runs alone. SQLite has one writer at a time, what
 Keys have to cover every row that a transaction changes, and every row on which it decides and that
 another one with keys may change:
 
-- an account's: its row, its entries, records, references, sessions, and what is known of its move
-  and deletion;
+- an account's: its row, its entries, records, references, sessions, what is known of its move and
+  deletion, and what was ordered about it (`audit`);
 - a content's: its rows, and who owns it. An entry that is made or goes needs both;
 - a row's, where nothing else is decided by it.
 
