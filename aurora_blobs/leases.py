@@ -93,7 +93,8 @@ class Holder:
     def guarded(self, name: str) -> "Guarded":
         """The database for who has ``<family>/<name>``; who has lost it, changes nothing there.
 
-        Each of its write transactions raises LeaseLost then.
+        Each of its write transactions raises LeaseLost then. The keys of one cover what it changes,
+        so whoever takes the lease after its look changes that after its commit.
         """
 
         def check(tx: Transaction) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from aurora_blobs.accounts.handle_policy import parse_email, parse_local_handle
+from aurora_blobs.accounts.sign_ups import invite_key
 from aurora_blobs.auth.passwords import hash_password, is_password
 from aurora_blobs.auth.session import REFRESH_SECONDS, TAKENDOWN_SCOPE, RefreshClaims, SessionTokens
 from aurora_blobs.catalog import accounts as catalog
@@ -84,7 +85,8 @@ class AccountManager:
         password_hash = hash_password(password)  # before the transaction: it is slow
         now = self._clock()
         new_did = f"did:web:{handle}" if did is None else did
-        with self._database.write() as tx:
+        keys = () if invite_code is None else (invite_key(invite_code),)
+        with self._database.write(keys=(account_key(new_did), *keys)) as tx:
             if invite_code is not None and not invites.use(tx, invite_code, now):
                 raise InvalidInviteCode()
             if not catalog.create(

@@ -10,7 +10,7 @@ from aurora_blobs.accounts.queries import RepoQueries
 from aurora_blobs.catalog import accounts, blobs, takedowns
 from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.takedowns import Takedown
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, Key, account_key, blob_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import InvalidRequest, RepoNotFound, SubjectNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -28,6 +28,14 @@ class Subject:
 
     did: str
     cid: str | None
+
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Those of its takedown; none for a blob of every account, whose keys nobody can name."""
+        if self.did == takedowns.EVERY_ACCOUNT:
+            return ()
+        account = account_key(self.did)
+        return (account,) if self.cid is None else (account, blob_key(self.cid))
 
 
 def parse_subject(value: dict[str, Any]) -> Subject:
@@ -80,7 +88,7 @@ class Moderation:
             self.take_down(subject, _ref(takedown), by)
         if deactivate is not None:
             since = self._clock() if deactivate else None
-            with self._database.write(Spend.ALL) as tx:
+            with self._database.write(Spend.ALL, keys=(account_key(subject.did),)) as tx:
                 accounts.set_deactivated(tx, subject.did, since, by)
 
     def take_down(self, subject: Subject, ref: str | None, by: Author = PROGRAM) -> None:
@@ -93,7 +101,7 @@ class Moderation:
             raise InvalidRequest("takedown.ref has to be UTF-8 without U+0000")
         if ref is None:
             ref = datetime.fromtimestamp(now / 1_000_000, UTC).isoformat(timespec="milliseconds")
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=subject.keys) as tx:
             if subject.cid is None:
                 accounts.take_down(tx, subject.did, now, ref, by)
             else:
@@ -105,7 +113,7 @@ class Moderation:
 
         The account may be deleted by now: a takedown outlives it.
         """
-        with self._database.write(Spend.ALL) as tx:
+        with self._database.write(Spend.ALL, keys=subject.keys) as tx:
             if subject.cid is not None:
                 return takedowns.lift(tx, subject.cid, subject.did, by)
             return accounts.lift_takedown(tx, subject.did, by)

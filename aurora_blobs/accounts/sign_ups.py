@@ -9,7 +9,7 @@ from aurora_blobs.catalog import audit, invites
 from aurora_blobs.catalog.audit import PROGRAM, Author
 from aurora_blobs.catalog.invites import Invite
 from aurora_blobs.config import Config
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, Key, account_key, row_key
 from aurora_blobs.errors import InvalidInviteCode, InvalidRequest
 from aurora_blobs.rate_limits import Limits
 
@@ -18,6 +18,11 @@ _CODE_BYTES = 10  # 80 bits: with 30 guesses in 5 minutes nobody finds one
 _CODE = re.compile(r"[a-z2-7]{4}(-[a-z2-7]{4}){3}")
 _MAX_TEXT = 64  # characters of what is read as a code; blanks around it are forgiven
 _PAGE = 500  # codes per statement when all are listed
+
+
+def invite_key(code: str) -> Key:
+    """That of the invite *code*."""
+    return row_key("invite_code", code)
 
 
 class SignUps:
@@ -65,7 +70,8 @@ class SignUps:
         code = "-".join(text[start : start + 4] for start in range(0, len(text), 4))
         now = self._clock()
         ends_at = None if seconds is None else now + seconds * 1_000_000
-        with self._database.write() as tx:
+        of_audit = account_key(for_account or "")
+        with self._database.write(keys=(invite_key(code), of_audit)) as tx:
             audit.add(tx, by, "invite", did=for_account or "", new=f"{uses} uses")
             invites.add(tx, Invite(code, for_account, uses, uses, now, ends_at))
         return code

@@ -160,7 +160,7 @@ def finish_deletion(
         )
     _delete_records(database, did)
     _delete_entries(database, backend, did, clock, on_gone)
-    with database.write(Spend.ALL) as tx:
+    with database.write(Spend.ALL, keys=(account_key(did),)) as tx:
         if accounts.is_being_deleted(tx, did):  # or another process was faster, and it came anew
             accounts.delete(tx, did)
     return True

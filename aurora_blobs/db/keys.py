@@ -11,7 +11,8 @@ another one with keys may change:
 - a content's: its rows, and who owns it. An entry that is made or goes needs both;
 - a row's, where nothing else is decided by it.
 
-Takedowns change without keys alone. A counter needs none: one statement adds to it and reads it.
+A takedown of a blob for all accounts changes without keys: whoever writes a record decides on it,
+and has that of its account alone. A counter needs none: one statement adds to it and reads it.
 """
 
 Key = tuple[int, str]

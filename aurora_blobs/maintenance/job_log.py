@@ -12,7 +12,7 @@ from typing import Literal, TypeVar, get_args
 from aurora_blobs import logs
 from aurora_blobs.catalog import jobs
 from aurora_blobs.catalog.jobs import Counts, Job, JobRun
-from aurora_blobs.db import Database, Transaction
+from aurora_blobs.db import Database, Transaction, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError, InsufficientStorage, ServiceBusy
 from aurora_blobs.intake.stale_files import exclusive, is_locked, stale_files
@@ -69,7 +69,7 @@ class JobLog:
         """
         began = time.monotonic()
         logs.event(log, logging.DEBUG, "a job begins", job=job)
-        number = self._note(lambda tx: jobs.begin_run(tx, job, self._clock()))
+        number = self._note(job, lambda tx: jobs.begin_run(tx, job, self._clock()))
         failure: str | None = "broken off"
         with nullcontext() if number is None else self._sign_of_life(job, number):
             try:
@@ -82,6 +82,7 @@ class JobLog:
                 found, milliseconds = counts(), round(1000 * (time.monotonic() - began))
                 if number is not None:
                     self._note(
+                        job,
                         partial(
                             jobs.end_run,
                             job=job,
@@ -89,7 +90,7 @@ class JobLog:
                             now=self._clock(),
                             failure=failure,
                             counts=found,
-                        )
+                        ),
                     )
                 _log_end(job, failure, found, milliseconds)
 
@@ -119,10 +120,10 @@ class JobLog:
             return is_locked(self._folder / f"{job}.{number}")
         return False
 
-    def _note(self, change: Callable[[Transaction], _Noted]) -> _Noted | None:
+    def _note(self, job: Job, change: Callable[[Transaction], _Noted]) -> _Noted | None:
         # What frees a full disk must not end because it cannot be noted.
         try:
-            with self._database.write(Spend.ALL) as tx:
+            with self._database.write(Spend.ALL, keys=(row_key("job_run", job),)) as tx:
                 return change(tx)
         except (InsufficientStorage, ServiceBusy) as error:
             log.warning("a run is not noted: %s", error.message)

@@ -13,7 +13,7 @@ from aurora_blobs.catalog import blobs as catalog
 from aurora_blobs.catalog import upstream
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.upstream import WantedBlob
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, account_key
 from aurora_blobs.errors import STORE_AWAY, BlobServiceError, BlobTooLarge, InsufficientStorage
 from aurora_blobs.intake.decoding import parse_encodings
 from aurora_blobs.mirror.pauses import BLOB, SILENT_BLOB, pause_seconds
@@ -133,7 +133,7 @@ class Fetcher:
         if not done:
             return
         try:
-            with self._database.write() as tx:
+            with self._database.write(keys=tuple({account_key(did) for did, _ in done})) as tx:
                 for did, cid in done:
                     upstream.drop_wanted(tx, did, cid)
         finally:
@@ -185,7 +185,7 @@ class Fetcher:
             failure,
         )
         due_at = self._clock() + failure.pause * 1_000_000
-        with self._database.write() as tx:
+        with self._database.write(keys=(account_key(wanted.did),)) as tx:
             upstream.set_blob_failed(tx, wanted.did, wanted.cid, due_at, str(failure)[:300])
 
 

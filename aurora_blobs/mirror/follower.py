@@ -35,10 +35,10 @@ from aurora_blobs.mirror.frames import (
     parse_frame,
 )
 from aurora_blobs.mirror.listing import Listing
-from aurora_blobs.mirror.recheck import Recheck
+from aurora_blobs.mirror.recheck import Recheck, round_key
 from aurora_blobs.mirror.stream import StreamBroken, frames
 from aurora_blobs.mirror.upstream import Refused, Upstream
-from aurora_blobs.mirror.writer import Position, Writer
+from aurora_blobs.mirror.writer import Position, Writer, host_key
 from aurora_blobs.records.changes import RecordLimits
 from aurora_blobs.records.repo_import import RepoImporter
 
@@ -120,7 +120,7 @@ class Follower:
         """Follow until *stop*, or until *keep*, which is called each second, raises LeaseLost."""
         over = threading.Event()
         self._upstream.is_stopped = over.is_set
-        with self._database.write() as tx:
+        with self._database.write(keys=(host_key(self._url), round_key(self._url))) as tx:
             catalog.add_host(tx, self._url)
             if refusals.find_round(tx, self._url) is None:
                 refusals.begin_round(tx, self._url, self._clock())
@@ -191,7 +191,7 @@ class Follower:
         self._note(now=True)
 
     def _begin_anew(self) -> None:
-        with self._database.write() as tx:
+        with self._database.write(keys=(host_key(self._url),)) as tx:
             catalog.forget_cursor(tx, self._url)
 
     def _handle(self, event: Event) -> None:
@@ -232,7 +232,7 @@ class Follower:
             self._writer.note(self._lazy)
             self._lazy = None
         elif elapsed > _NOTE_SECONDS:
-            with self._database.write() as tx:
+            with self._database.write(keys=(host_key(self._url),)) as tx:
                 catalog.set_seen(tx, self._url, self._clock())
         else:
             return

@@ -10,8 +10,9 @@ from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.db import Database, Transaction
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.mirror.pauses import HOST, pause_seconds
+from aurora_blobs.mirror.recheck import round_key
 from aurora_blobs.mirror.upstream import PAGE, Listed, Refused, Upstream
-from aurora_blobs.mirror.writer import Writer
+from aurora_blobs.mirror.writer import Writer, host_key
 
 log = logging.getLogger("aurora_blobs")
 
@@ -90,11 +91,11 @@ class Listing:
         self._want_again(stop)
         if stop.is_set():
             return
-        with self._database.write() as tx:
+        with self._database.write(keys=(host_key(self._upstream.url),)) as tx:
             catalog.set_listed(tx, self._upstream.url, began)
         log.info("%s lists %d accounts", self._upstream.url, count)
         if missing > _MANY and missing * _MANY_PART > count:
-            with self._database.write() as tx:
+            with self._database.write(keys=(round_key(self._upstream.url),)) as tx:
                 refusals.set_alarm(
                     tx, self._upstream.url, f"{missing} accounts are gone without a word"
                 )

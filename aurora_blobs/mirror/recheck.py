@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.catalog import refusals, upstream
-from aurora_blobs.db import STEP_ROWS, Database, Transaction, row_key
+from aurora_blobs.db import STEP_ROWS, Database, Key, Transaction, account_key, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.mirror.pauses import BLOB, pause_seconds
@@ -124,7 +124,11 @@ class Recheck:
         return self._blobs
 
     def _round(self) -> AbstractContextManager[Transaction]:
-        return self._database.write(keys=(row_key("upstream_round", self._host),))
+        return self._database.write(keys=(round_key(self._host),))
+
+    def _keys(self, did: str) -> tuple[Key, ...]:
+        """Those of a transaction that changes a refusal of *did*, and decides on the alarm."""
+        return (account_key(did), round_key(self._host))
 
     def _ask_refused(self, stop: threading.Event) -> None:
         with self._database.read() as tx:
@@ -134,10 +138,10 @@ class Recheck:
                 return
             now = self._clock()
             if not refusals.is_asked_for(self._database.one_shot(), refusal.did, refusal.cid, now):
-                with self._database.write() as tx:
+                with self._database.write(keys=(account_key(refusal.did),)) as tx:
                     refusals.put_off(tx, refusal.did, refusal.cid, now + _CONFIRM)
             elif not self._ask(refusal.did, refusal.cid):
-                with self._database.write() as tx:
+                with self._database.write(keys=self._keys(refusal.did)) as tx:
                     refusals.drop(tx, refusal.did, refusal.cid)
                     self._end_alarm(tx)
                 log.info("%s of %s is given out again", refusal.cid, refusal.did)
@@ -166,7 +170,7 @@ class Recheck:
     def _refuse(self, did: str, cid: str, *, is_sure: bool) -> None:
         """Note that the PDS refuses the blob; hide it if it has done so before, or *is_sure*."""
         now = self._clock()
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=self._keys(did)) as tx:
             if not refusals.is_asked_for(tx, did, cid, now):
                 return
             known = refusals.find(tx, did, cid)
@@ -221,6 +225,11 @@ class Recheck:
         if found.alarm and not served and not upstream.has_missing(tx, self._host):
             refusals.end_alarm(tx, self._host, self._clock())
             log.warning("%s gives out again what it has refused: the alarm has ended", self._host)
+
+
+def round_key(host: str) -> Key:
+    """That of the round, and the alarm, of the PDS *host*."""
+    return row_key("upstream_round", host)
 
 
 def accept(database: Database, host: str, now: int) -> int:

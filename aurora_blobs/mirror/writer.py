@@ -1,11 +1,20 @@
 """What the events of a PDS change here: each is one transaction, with the cursor in it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
 
 from aurora_blobs.catalog import accounts, references, refusals, upstream
-from aurora_blobs.db import STEP_BYTES, STEP_ROWS, Database, Transaction
+from aurora_blobs.db import (
+    STEP_BYTES,
+    STEP_ROWS,
+    Database,
+    Key,
+    Transaction,
+    account_key,
+    row_key,
+)
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import InvalidRequest, QuotaExceeded, RepoNotFound
 from aurora_blobs.mirror.authority import Authority, Doubted
@@ -84,7 +93,7 @@ class Writer:
         self._authority.check_signature(checked.signed)
         changes = checked.changes(event)
         try:
-            with self._database.write() as tx:
+            with self._writing(known.did, at) as tx:
                 wanted = self._write(tx, known.did, changes)
                 self._set_rev(tx, checked.signed)
                 self._advance(tx, at)
@@ -101,7 +110,7 @@ class Writer:
             self._authority.check_signature(signed)
             if cid_text(signed.data) != known.tree:
                 raise BadCommit("the repository was set to another state")
-            with self._database.write() as tx:
+            with self._writing(known.did, at) as tx:
                 self._set_rev(tx, signed)
                 self._advance(tx, at)
 
@@ -118,14 +127,14 @@ class Writer:
         if known is None or (event.status is None and known.status is not None):
             self._authority.check_known(did)
         now = self._clock()
-        with self._database.write(Spend.HALF) as tx:
+        with self._writing(did, at, Spend.HALF) as tx:
             upstream.add(tx, did, self._host, event.status, now)
             upstream.learn_status(tx, did, event.status, now)
             self._advance(tx, at)
 
     def learn_status(self, did: str, status: str | None, known_at: int) -> None:
         """The PDS has answered, to a question of *known_at*, that *did* is as *status* says."""
-        with self._database.write(Spend.HALF) as tx:
+        with self._writing(did, spend=Spend.HALF) as tx:
             upstream.learn_status(tx, did, status, known_at)
 
     def doubt(self, event: Event, at: Position) -> None:
@@ -134,7 +143,7 @@ class Writer:
         One that says to be active again is so when its repository has been fetched.
         """
         did, now = _did_of(event), self._clock()
-        with self._database.write(Spend.HALF) as tx:
+        with self._writing(did, at, Spend.HALF) as tx:
             known = upstream.find(tx, did)
             if known is None:
                 upstream.add(tx, did, self._host, None, now)
@@ -147,7 +156,7 @@ class Writer:
     def disown(self, did: str) -> None:
         """The identity of *did* names another PDS, so what ours says of it counts no more."""
         now = self._clock()
-        with self._database.write(Spend.HALF) as tx:
+        with self._writing(did, spend=Spend.HALF) as tx:
             known = upstream.find(tx, did)
             if known is None or known.host != self._host:
                 return
@@ -159,27 +168,27 @@ class Writer:
 
     def failed(self, did: str, pause_seconds: float, reason: str) -> None:
         """The repository of *did* could not be fetched, and will be asked for after the pause."""
-        with self._database.write() as tx:
+        with self._writing(did) as tx:
             upstream.set_failed(
                 tx, did, self._clock() + int(pause_seconds * 1_000_000), reason[:_MAX_REASON]
             )
 
     def current(self, did: str) -> None:
         """What is here of *did* is what its PDS has."""
-        with self._database.write() as tx:
+        with self._writing(did) as tx:
             upstream.set_current(tx, did)
 
     def welcome(self, commit: SignedCommit) -> None:
         """Make the account whose repository has come, with *commit*. Raises BadCommit, Doubted."""
         self.check_rev(commit.rev)
         self._authority.check_signature(commit)
-        with self._database.write() as tx:
+        with self._writing(commit.did) as tx:
             accounts.make_external(tx, commit.did, self._clock())
 
     def imported(self, commit: SignedCommit) -> None:
         """The records of the account are those of *commit*; fetch the blobs that are not here."""
         self.want_missing(commit.did)
-        with self._database.write() as tx:
+        with self._writing(commit.did) as tx:
             self._set_rev(tx, commit)
             known = upstream.find(tx, commit.did)
             if known is not None and known.status == upstream.RETURNING:
@@ -204,13 +213,20 @@ class Writer:
 
     def note(self, at: Position) -> None:
         """An event was handled and changed nothing."""
-        with self._database.write(Spend.HALF) as tx:
+        with self._database.write(Spend.HALF, keys=(host_key(self._host),)) as tx:
             self._advance(tx, at)
 
     def check_rev(self, rev: str) -> None:
         """Raise BadCommit if *rev* lies in the future."""
         if rev > new_tid(self._clock() + _AHEAD, None):
             raise BadCommit(f"its revision {rev} lies in the future")
+
+    def _writing(
+        self, did: str, at: Position | None = None, spend: Spend = Spend.NOTHING
+    ) -> AbstractContextManager[Transaction]:
+        """A transaction that changes what is here of *did*, and notes *at* if that is given."""
+        keys = (account_key(did),) if at is None else (account_key(did), host_key(self._host))
+        return self._database.write(spend, keys=keys)
 
     def _followed(self, event: Event) -> upstream.UpstreamAccount:
         known = upstream.find(self._database.one_shot(), _did_of(event))
@@ -247,7 +263,7 @@ class Writer:
         return made.put(change.collection, change.rkey, change.cid, text, change.references, before)
 
     def _want(self, did: str, cids: list[str]) -> None:
-        with self._database.write() as tx:
+        with self._writing(did) as tx:
             self._want_some(tx, did, cids)
 
     def _want_some(self, tx: Transaction, did: str, cids: list[str]) -> None:
@@ -262,6 +278,11 @@ class Writer:
     def _advance(self, tx: Transaction, at: Position | None) -> None:
         if at is not None:
             upstream.set_cursor(tx, self._host, at.cursor, at.event_at, self._clock())
+
+
+def host_key(host: str) -> Key:
+    """That of what is noted of the PDS *host*, and of its stream."""
+    return row_key("upstream_host", host)
 
 
 def _did_of(event: Event) -> str:

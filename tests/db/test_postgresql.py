@@ -21,7 +21,9 @@ from support.tally import SCHEMA, add, value
 from support.threads import in_threads
 
 from aurora_blobs import open_store
+from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.app import create_app, create_command_app
+from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.clock import SharedClock
 from aurora_blobs.config import Config, ConfigError
 from aurora_blobs.db import (
@@ -638,6 +640,23 @@ def test_an_account_does_not_wait_for_another_one(core):
         core.write("com.example.a", "1", {"a": 1}, did=BOB)
 
     assert time.monotonic() - began < 5
+
+
+def test_sign_ups_takedowns_and_jobs_do_not_wait_for_another_account(services, client):
+    counts = Counts(blobs=0, bytes=0, findings=0, repaired=0)
+    with busy(services.database.write(keys=KEYS["alice"])):
+        began = time.monotonic()
+        services.sign_ups.invite(uses=1)
+        bob = sign_up(client, "bob.test")
+        cid = cid_in(bob.publish(jpeg("of bob")).blob)
+        for subject in (Subject(bob.did, cid), Subject(bob.did, None)):
+            services.moderation.take_down(subject, None)
+            assert services.moderation.lift(subject)
+        with services.job_log.run("gc", lambda: counts):
+            pass
+
+    assert time.monotonic() - began < 5
+    assert services.job_log.statuses()[0].state == "ok"
 
 
 def test_no_links_for_nginx_are_made_and_those_of_before_go(open_app, tmp_path):

@@ -235,8 +235,7 @@ BEGIN
         ['identity', 'INSERT OR UPDATE', '3, identity/did'],
         ['derivative', 'INSERT OR UPDATE OR DELETE', '3, derivative'],
         ['total', 'INSERT OR UPDATE OR DELETE', '3, derivative'],
-        -- Only without keys.
-        ['upstream_host', 'INSERT OR UPDATE OR DELETE', '0, host'],
+        ['upstream_host', 'INSERT OR UPDATE OR DELETE', '3, upstream_host/host'],
         ['upstream_account', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_blob', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_read', 'INSERT OR UPDATE OR DELETE', '1, did'],
@@ -244,10 +243,11 @@ BEGIN
         ['daily_total', 'INSERT OR UPDATE OR DELETE', '3, daily_total'],
         ['audit', 'INSERT OR UPDATE OR DELETE', '1, did'],
         ['upstream_round', 'INSERT OR UPDATE OR DELETE', '3, upstream_round/host'],
-        ['takedown', 'INSERT OR UPDATE OR DELETE', '0, cid'],
-        ['store', 'INSERT OR UPDATE OR DELETE', '0, kind'],
-        ['job_run', 'INSERT OR UPDATE OR DELETE', '0, job'],
-        ['invite_code', 'INSERT OR UPDATE OR DELETE', '0, code']
+        ['takedown', 'INSERT OR UPDATE OR DELETE', '1, did, 2, cid'],
+        ['job_run', 'INSERT OR UPDATE OR DELETE', '3, job_run/job'],
+        ['invite_code', 'INSERT OR UPDATE OR DELETE', '3, invite_code/code'],
+        -- Only without keys.
+        ['store', 'INSERT OR UPDATE OR DELETE', '0, kind']
     ] LOOP
         EXECUTE format(
             'CREATE TRIGGER %I AFTER %s ON %I FOR EACH ROW EXECUTE FUNCTION assert_keys(''%s'')',
