@@ -3,8 +3,15 @@
 from datetime import UTC, datetime
 
 from aurora_blobs.cli.progress import amount
+from aurora_blobs.protocol.cid import shown_cid
+from aurora_blobs.services import services
 
-__all__ = ["amount", "count", "lasting", "minute", "plural"]
+__all__ = ["amount", "cid_text", "count", "lasting", "minute", "plural"]
+
+
+def cid_text(cid: str) -> str:
+    """*cid*, a blob's, in the form of the settings."""
+    return shown_cid(cid, services().config.cid_format)
 
 
 def count(number: int) -> str:

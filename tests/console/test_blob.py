@@ -2,10 +2,12 @@
 
 import pytest
 from support.accounts import sign_up, take_down
+from support.console import Console
 from support.media_samples import jpeg
 from support.services import services_of
 
 from aurora_blobs.console.frame import MAX_REF
+from aurora_blobs.protocol.cid import parse_blob_cid
 
 
 @pytest.fixture
@@ -136,3 +138,22 @@ def test_a_record_s_text_is_text(app, console, alice):
 
     assert "<script>alert" not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt;.jpg" in page
+
+
+def test_cids_are_in_the_form_of_the_settings_and_either_is_read(open_app):
+    app = open_app(ADMIN_PASSWORD="open sesame", CID_FORMAT="aurora")
+    console = Console(app.test_client())
+    console.sign_in()
+    alice = sign_up(app.test_client())
+    cid = alice.publish(jpeg("cat")).cid
+    console.post(f"/blob/{cid}/take-down", did="")
+
+    assert cid.startswith("bafyrei")
+    for path in (
+        "/gallery",
+        f"/blob/{cid}",
+        f"/blob/{parse_blob_cid(cid)}",
+        "/moderation",
+        "/audit",
+    ):
+        assert cid in console.page(path).text, path
