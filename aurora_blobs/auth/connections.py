@@ -74,7 +74,10 @@ class Connections:
             fits[-1].socket.close()
 
     def give(self, connection: Connection) -> None:
-        """Keep *connection*, whose last answer was read to its end."""
+        """Keep *connection*, whose last answer was read to its end, unless it is over."""
+        if not connection.is_silent:
+            connection.socket.close()
+            return
         with self._lock:
             self._kept.append(connection)
             self._forget_old()

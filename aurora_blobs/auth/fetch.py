@@ -130,6 +130,8 @@ def opened(
 
     Raises FetchFailed. Reads of the body raise OSError, HTTPException.
     """
+    if body is not None:
+        connections = None  # its connection is not for others: it says that it will be closed
     now = time.monotonic()
     limits = _Limits(now + timeout_seconds, silence_seconds, max_received, now + slow_seconds)
     while True:
@@ -298,7 +300,7 @@ def _asked(
         "Accept-Encoding": "identity",
     } | dict(headers or {})
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-    if connections is None or body is not None:
+    if connections is None:
         sent["Connection"] = "close"
     else:
         kept = connections.take(origin, allowed)
