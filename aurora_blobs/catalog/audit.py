@@ -4,11 +4,16 @@ The function that changes a state writes the row of it, in the same transaction:
 without the other. What changes nothing has no row. What the service does by itself has none either.
 """
 
+import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, TypedDict, Unpack
 
+from aurora_blobs import logs
 from aurora_blobs.catalog.removals import new_number
 from aurora_blobs.db import Transaction
+
+log = logging.getLogger("aurora_blobs.audit")
 
 Action = Literal[
     "takedown",
@@ -84,7 +89,10 @@ def add(
     old: str | None = None,
     new: str | None = None,
 ) -> None:
-    """Note that *by* acts on the account *did*, or the blob *cid*; *old* becomes *new*."""
+    """Note that *by* acts on the account *did*, or the blob *cid*; *old* becomes *new*.
+
+    When it is committed, it is logged.
+    """
     tx.run(
         """
         INSERT INTO audit (acted_at, number, actor, via, action, did, cid, reason, old_value,
@@ -104,6 +112,20 @@ def add(
     )
     if by.name == did:
         _forget_own(tx, did)
+    tx.after_commit.append(partial(_log, by, action, did or None, cid or None))
+
+
+def _log(by: Author, action: Action, did: str | None, cid: str | None) -> None:
+    logs.event(
+        log,
+        logging.INFO,
+        action,
+        actor=by.name,
+        via=by.via or None,
+        did=did,
+        cid=cid,
+        reason=by.reason,
+    )
 
 
 def page(

@@ -9,11 +9,12 @@ from urllib.parse import quote
 
 import pytest
 from flask import request
-from support.accounts import ALICE, UPLOAD, sign_up
+from support.accounts import ALICE, UPLOAD, set_takedown, sign_up
 from support.routes import all_routes
 
 from aurora_blobs import logs
 from aurora_blobs.api import envelope
+from aurora_blobs.catalog import audit
 from aurora_blobs.errors import BackendUnavailable
 
 JPEG = b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(1000)
@@ -227,3 +228,27 @@ def test_no_traceback_holds_what_came_with_the_request(client, alice, log_lines,
     assert answer.status_code == 500
     assert "Traceback" in text and "RuntimeError: …" in text
     assert "hush" not in text
+
+
+def test_an_act_of_moderation_is_a_line(client, alice, log_lines):
+    def line_of(applied):
+        answer = set_takedown(client, alice.did, SAMPLES["cid"], applied)
+        named = f" aurora_blobs.audit {'takedown' if applied else 'lift'} request="
+        (line,) = [
+            line for line in log_lines() if f"{named}{answer.headers['X-Request-Id']}" in line
+        ]
+        return line
+
+    taken_down, lifted = line_of(True), line_of(False)
+
+    for line in (taken_down, lifted):
+        assert f" actor=admin via=com.atproto.admin.updateSubjectStatus did={alice.did}" in line
+        assert f" cid={SAMPLES['cid']}" in line
+
+
+def test_an_act_that_is_not_committed_is_no_line(services, alice, log_lines):
+    with pytest.raises(RuntimeError), services.database.write() as tx:
+        audit.add(tx, audit.PROGRAM, "takedown", did=alice.did)
+        raise RuntimeError
+
+    assert [line for line in log_lines() if " aurora_blobs.audit " in line] == []
