@@ -125,9 +125,9 @@ class CatchUp:
                 self._keep(held, event)
 
     def wake(self) -> None:
-        """There may be an account that is due."""
+        """There may be an account that is due, or an end."""
         with self._changed:
-            self._changed.notify()
+            self._changed.notify_all()
 
     def run(self, stop: threading.Event) -> None:
         """Let one account after the other catch up, until *stop*. For any number of threads."""

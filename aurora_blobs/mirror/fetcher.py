@@ -4,7 +4,7 @@ import logging
 import threading
 from collections.abc import Callable
 from contextlib import suppress
-from queue import Empty, Full, Queue
+from queue import Full, Queue
 
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.blobs.manager import BlobManager
@@ -66,7 +66,7 @@ class Fetcher:
         self._is_woken = False
         self._under_way: set[tuple[str, str]] = set()
         self._done: list[tuple[str, str]] = []
-        self._queue: Queue[WantedBlob] = Queue(AT_ONCE)
+        self._queue: Queue[WantedBlob | None] = Queue(AT_ONCE)
 
     def wake(self) -> None:
         """There may be something to fetch."""
@@ -76,6 +76,15 @@ class Fetcher:
 
     def feed(self, stop: threading.Event) -> None:
         """Give the threads of `run` what is due, until *stop*."""
+        try:
+            self._feed(stop)
+        finally:
+            # Who waits for something waits at an empty queue.
+            with suppress(Full):
+                for _ in range(AT_ONCE):
+                    self._queue.put_nowait(None)
+
+    def _feed(self, stop: threading.Event) -> None:
         while not stop.is_set():
             with self._changed:
                 if not self._is_woken:
@@ -91,10 +100,9 @@ class Fetcher:
     def run(self, stop: threading.Event) -> None:
         """Fetch one blob after the other, until *stop*. For `AT_ONCE` threads."""
         while not stop.is_set():
-            try:
-                wanted = self._queue.get(timeout=_POLL_SECONDS)
-            except Empty:
-                continue
+            wanted = self._queue.get()
+            if wanted is None:
+                return
             with self._places:
                 is_done = not self._source.is_resting and self._try(wanted, stop)
             with self._changed:

@@ -127,6 +127,7 @@ class Follower:
         run_together(
             [
                 partial(_keep, keep, stop),
+                self._end,
                 self._stream,
                 partial(self._listing.run, self._is_open),
                 self._recheck.run,
@@ -136,6 +137,12 @@ class Follower:
             ],
             over,
         )
+
+    def _end(self, over: threading.Event) -> None:
+        """Let nobody wait when it is *over*."""
+        over.wait()
+        self._fetcher.wake()
+        self._catch_up.wake()
 
     def _stream(self, stop: threading.Event) -> None:
         failures = breaks = 0

@@ -326,7 +326,7 @@ class FakePds:
         while True:
             with self._changed:
                 if at == len(self._frames):
-                    self._changed.wait(0.2)
+                    self._changed.wait(0.02)
                 if not self.is_open:
                     return _end(handler)
                 frames = self._frames[at:]
@@ -388,7 +388,10 @@ def _has_left(handler):
     """Whether the client has closed; what it says else is thrown away."""
     handler.connection.settimeout(0.001)
     try:
-        return handler.connection.recv(4096) == b""
+        said = handler.connection.recv(4096)
+        if said[:1] == bytes([_CLOSE]):
+            _write(handler, b"", _CLOSE)
+        return said[:1] in (b"", bytes([_CLOSE]))
     except TimeoutError:
         return False
     finally:
