@@ -25,7 +25,8 @@ class Asked(Counter):
 
     def append(self, path):
         parts = urlsplit(path)
-        self[parts.path if "cursor=" not in parts.query else "a next page"] += 1
+        what = "a document" if parts.path.startswith("/did:") else parts.path
+        self[what if "cursor=" not in parts.query else "a next page"] += 1
 
 
 def miss(network, pds, count, what):
