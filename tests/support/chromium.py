@@ -125,6 +125,8 @@ class Chromium:
 
     def type(self, text: str, *, enter: bool = False) -> None:
         """Type *text* where the focus is; with *enter*, wait for the page to which that leads."""
+        # A page may be loaded before its field has the focus.
+        assert self.becomes("document.activeElement.matches('input')")
         self.call("Input.insertText", text=text)
         if enter:
             before = self._loads
