@@ -12,7 +12,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from werkzeug.exceptions import Forbidden, HTTPException, NotFound
 from werkzeug.wrappers import Response as AnyResponse
 
-from aurora_blobs import __version__
+from aurora_blobs import __version__, logs
 from aurora_blobs.api import envelope
 from aurora_blobs.api.callers import credentials
 from aurora_blobs.api.ranges import is_listed
@@ -237,10 +237,9 @@ def not_routed(error: HTTPException) -> Response:
 def failed(error: Exception) -> Response:
     """What nobody expected. The operator finds it in the log, under the number that is shown."""
     answer = envelope.failed(error)
-    number = answer.headers.get("X-Request-Id")
     message = "The service is not available, please try again."
-    if number is not None:
-        message = f"Internal Server Error. The log has it under {number}."
+    if answer.status_code == 500:
+        message = f"Internal Server Error. The log has it under {logs.request_id()}."
     return _as_page(answer, message)
 
 
