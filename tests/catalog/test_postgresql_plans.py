@@ -44,7 +44,6 @@ SLOW_HERE = {
         "objects.page_of_staged",
         "objects.page_of_taken_down",
         "upstream.nth_unlisted",
-        "takedowns.count",
     ),
 }
 EXPECTED = (

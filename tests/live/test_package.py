@@ -167,7 +167,17 @@ def test_the_list_of_commands_has_none_of_flask(run):
     words = re.findall(r"^  ([a-z-]+) ", listed, re.MULTILINE)
 
     assert words == [
-        *("account", "backup", "blobs", "config", "database", "files", "follow", "init-db"),
+        *(
+            "account",
+            "audit",
+            "backup",
+            "blobs",
+            "config",
+            "database",
+            "files",
+            "follow",
+            "init-db",
+        ),
         *("mirror", "run", "takedown"),
     ]
 

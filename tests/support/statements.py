@@ -26,6 +26,7 @@ WHOLE = {
     *("inventory.totals", "inventory._holdings", "inventory.miscounts"),
     *("inventory.wrong_sizes", "inventory.missing"),
     *("accounts.largest", "accounts.sums", "jobs.runs", "takedowns.search"),
+    "takedowns.count",  # by an index in SQLite
     "reads.total",
     "purges.add",  # up to 10,000 rows
     *("derivatives.recount", "schema.version", "stores.marked", "jobs.forget_unended"),
