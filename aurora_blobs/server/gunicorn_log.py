@@ -43,7 +43,7 @@ class GunicornLog(Logger):  # type: ignore[misc]  # gunicorn has no types
             return
         left_out = _BROKEN_REQUESTS.left_out()
         if left_out is not None:
-            told = msg.partition("'")[0].rstrip()
+            told = re.split("['\"]", msg, maxsplit=1)[0].rstrip()  # repr takes either
             logs.event(self.error_log, logging.WARNING, told, left_out=left_out or None)
 
     def exception(self, msg: str, *args: Any, **kwargs: Any) -> None:

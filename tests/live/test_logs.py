@@ -29,6 +29,7 @@ BROKEN = [
     b"GET /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\0\r\n\r\n",
     b"GET /?t=in-a-head HTTP/1.1\r\nAuthorization:\r\n Bearer in-a-head\r\n\r\n",
     b"GET /?t=in-a-head HTTP/nine\r\n\r\n",
+    b"GET /\t?t=in-a-head&x=' HTTP/1.1\r\n\r\n",
     b"Bearer in-a-head\r\n\r\n",
     b"POST /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\r\nContent-Length: x\r\n\r\n",
     b"POST /?t=in-a-head HTTP/1.1\r\nAuthorization: Bearer in-a-head\r\nTransfer-Encoding: "
