@@ -35,6 +35,11 @@ def _system_user() -> str:
         uid = _NO_LOG_IN
     if uid == _NO_LOG_IN:
         uid = os.getuid()
+    return user_name(uid)
+
+
+def user_name(uid: int) -> str:
+    """The name of the system's user *uid*; the number, if it has none."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
@@ -55,4 +60,5 @@ jobs_option: Callable[[Any], Any] = click.option(
     show_default=True,
     help="Blobs copied at a time.",
 )
-FOLDER = click.Path(file_okay=False, path_type=Path)
+# Not `readable`: click would say so in three lines, and only of a folder that can be reached.
+FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)

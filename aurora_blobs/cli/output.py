@@ -1,6 +1,7 @@
 """How commands print: text for people, JSON for programs, one line for an error."""
 
 import json
+import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any
 import click
 from flask.cli import AppGroup
 
+from aurora_blobs.cli.options import user_name
 from aurora_blobs.config import ConfigError
 from aurora_blobs.errors import BlobServiceError, DatabaseError
 from aurora_blobs.logs import printable
@@ -21,7 +23,7 @@ _PAGE = 200  # lines that are held back to make columns of them
 
 
 class Group(AppGroup):
-    """A group whose commands end with one line and status 1 on an error of the service."""
+    """A group whose commands end as `errors_in_one_line` says."""
 
     def invoke(self, ctx: click.Context) -> Any:
         with errors_in_one_line():
@@ -30,7 +32,7 @@ class Group(AppGroup):
 
 @contextmanager
 def errors_in_one_line() -> Iterator[None]:
-    """End the command with one line and status 1 on an error of the service."""
+    """End the command with one line and status 1 on an error of the service, or of a file."""
     try:
         yield
     except (ConfigError, NoDatabase) as error:
@@ -39,6 +41,18 @@ def errors_in_one_line() -> Iterator[None]:
         raise click.ClickException(printable(error.message)) from None
     except (ValueError, DatabaseError) as error:
         raise click.ClickException(printable(str(error))) from None
+    except OSError as error:
+        if error.filename is None:  # no file: a socket, a pipe
+            raise
+        raise click.ClickException(printable(_of_file(error))) from None
+
+
+def _of_file(error: OSError) -> str:
+    said = f"{error.filename}: {error.strerror}"
+    if not isinstance(error, PermissionError):
+        return said
+    user = user_name(os.geteuid())
+    return f"{said}: the user {user}, who runs this, needs access to it and to its folder"
 
 
 def show(values: Mapping[str, object], as_json: bool) -> None:
