@@ -17,7 +17,7 @@ def test_every_folder_and_module_of_the_package_is_in_the_tree():
     entries = {
         f"{path.name}/" if path.is_dir() else path.name
         for path in PACKAGE.iterdir()
-        if path.name not in ("__init__.py", "__pycache__", "py.typed", "deploy")
+        if path.name not in ("__init__.py", "__pycache__", "py.typed", "deploy", "CHANGELOG.md")
     }
 
     assert named - {"aurora_blobs/"} == entries

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from support.accounts import sign_up
 from support.live_service import Server
-from support.project import DEPLOY, PHOTO
+from support.project import DEPLOY, PHOTO, ROOT
 
 pytestmark = pytest.mark.live
 
@@ -146,12 +146,13 @@ def test_the_settings_can_be_shown_where_there_is_nothing(run, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_deploy_files_come_along(run):
+def test_the_deploy_files_and_the_changelog_come_along(run):
     listed = run("files").stdout.split()
 
-    assert listed == sorted(path.name for path in DEPLOY.iterdir())
+    paths = [ROOT / "CHANGELOG.md", *DEPLOY.iterdir()]
+    assert listed == sorted(path.name for path in paths)
     assert {name: run("files", name).stdout for name in listed} == {
-        path.name: path.read_text() for path in DEPLOY.iterdir()
+        path.name: path.read_text() for path in paths
     }
 
 
@@ -159,7 +160,9 @@ def test_a_file_that_is_none_is_refused(run):
     done = run("files", "../schema.sql")
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("Error: ../schema.sql: no such file; there are Caddyfile, ")
+    assert done.stderr.startswith(
+        "Error: ../schema.sql: no such file; there are CHANGELOG.md, Caddyfile, "
+    )
 
 
 def test_the_list_of_commands_has_none_of_flask(run):
