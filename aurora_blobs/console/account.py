@@ -24,14 +24,14 @@ _DONE = {
 }
 
 
-def accounts() -> Response:
+def accounts() -> AnyResponse:
     """A page of accounts, by DID; or the one that is searched for."""
     name = parameter("account", MAX_DID)
     problem = None
     if name:
         found = services().accounts.find(name)
         if found is not None:
-            return _to(found.did)  # type: ignore[return-value]
+            return _to(found.did)
         problem = f"There is no account {name}"
     rows = services().accounts.page(parameter("after", MAX_DID), _ACCOUNTS + 1)
     return page(
@@ -62,7 +62,6 @@ def account(name: str) -> Response:
         account=found,
         counts=parts.accounts.counts(did),
         usage=parts.blobs.usage(did),
-        own_quota=found.quota_bytes,
         sessions=parts.accounts.sessions(did, _SESSIONS),
         collections=parts.repos.collections(did),
         collection=collection,
