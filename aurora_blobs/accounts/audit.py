@@ -1,5 +1,6 @@
 """The audit trail: who ordered what, when and why."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from typing import Unpack, get_args
@@ -13,6 +14,7 @@ from aurora_blobs.protocol.syntax import parse_did
 
 ACTIONS: tuple[str, ...] = get_args(Action)
 _PAGE = 500  # acts per statement when all are listed
+_POSITION = re.compile(r"(\d{1,16})-(\d{1,19})", re.ASCII)
 
 
 def parse_did_or_cid(text: str) -> str:
@@ -25,6 +27,19 @@ def parse_action(text: str) -> str:
     if text not in ACTIONS:
         raise ValueError(f"accepted are {', '.join(ACTIONS)}")
     return text
+
+
+def position_of(act: Act) -> str:
+    """Where a list goes on after *act*: what `parse_position` reads."""
+    return f"{act.acted_at}-{act.number}"
+
+
+def parse_position(text: str) -> tuple[int, int]:
+    """The time and number of an act, of its `position_of`. Raises ValueError."""
+    match = _POSITION.fullmatch(text)
+    if match is None or int(match[2]) > FIRST[1]:
+        raise ValueError("accepted is the cursor of the page before")
+    return int(match[1]), int(match[2])
 
 
 class AuditTrail:

@@ -1,11 +1,15 @@
 """blue.aurora.admin: what each account holds, what is taken down, and who ordered what."""
 
-import re
 from typing import Any
 
 from flask import Blueprint
 
-from aurora_blobs.accounts.audit import parse_action, parse_did_or_cid
+from aurora_blobs.accounts.audit import (
+    parse_action,
+    parse_did_or_cid,
+    parse_position,
+    position_of,
+)
 from aurora_blobs.api.callers import require_admin
 from aurora_blobs.api.serializers import act_row, takedown_row, usage_row, without_nulls
 from aurora_blobs.api.xrpc import query
@@ -17,14 +21,6 @@ from aurora_blobs.services import services
 bp = Blueprint("operator", __name__)
 
 _PAGE = limit(1000, default=100)
-_POSITION = re.compile(r"(\d{1,16})-(\d{1,19})", re.ASCII)
-
-
-def parse_position(text: str) -> tuple[int, int]:
-    match = _POSITION.fullmatch(text)
-    if match is None or int(match[2]) > FIRST[1]:
-        raise ValueError("accepted is the cursor of the page before")
-    return int(match[1]), int(match[2])
 
 
 @query(bp, "blue.aurora.admin.listUsage", limit=_PAGE, cursor=optional())
@@ -77,4 +73,4 @@ def list_audit(
     shown: dict[str, Any] = {
         "acts": [without_nulls(act_row(act, services().config)) for act in found]
     }
-    return {"cursor": f"{found[-1].acted_at}-{found[-1].number}", **shown} if found else shown
+    return {"cursor": position_of(found[-1]), **shown} if found else shown

@@ -2,7 +2,13 @@
 
 from flask import Response, request, url_for
 
-from aurora_blobs.accounts.audit import ACTIONS, parse_action, parse_did_or_cid
+from aurora_blobs.accounts.audit import (
+    ACTIONS,
+    parse_action,
+    parse_did_or_cid,
+    parse_position,
+    position_of,
+)
 from aurora_blobs.catalog.audit import FIRST
 from aurora_blobs.console.frame import MAX_DID, page, parameter
 from aurora_blobs.services import services
@@ -17,9 +23,9 @@ def audit() -> Response:
     given = {name: parameter(name, longest) for name, longest in _LONGEST.items()}
     acts, problem = [], None
     try:
-        after = _parse_place(parameter("after", _MAX_CURSOR))
+        cursor = parameter("after", _MAX_CURSOR)
         acts = services().audit.page(
-            after,
+            parse_position(cursor) if cursor else FIRST,
             _ACTS + 1,
             subject=parse_did_or_cid(given["subject"]) if given["subject"] else None,
             action=parse_action(given["action"]) if given["action"] else None,
@@ -38,23 +44,9 @@ def audit() -> Response:
         acts=acts[:_ACTS],
         is_later="after" in request.args,
         first=_url(kept),
-        next=None if last is None else _url(kept | {"after": f"{last.acted_at}/{last.number}"}),
+        next=None if last is None else _url(kept | {"after": position_of(last)}),
     )
 
 
 def _url(query: dict[str, str]) -> str:
     return url_for("console.audit_audit", **query)  # type: ignore[arg-type]
-
-
-def _parse_place(text: str) -> tuple[int, int]:
-    if not text:
-        return FIRST
-    numbers = text.split("/")
-    if len(numbers) != 2 or not all(
-        part.isascii() and part.isdigit() and len(part) <= 19 for part in numbers
-    ):
-        raise ValueError("This page is not there: begin with the first one")
-    time, number = map(int, numbers)
-    if max(time, number) >= 2**63:
-        raise ValueError("This page is not there: begin with the first one")
-    return time, number
