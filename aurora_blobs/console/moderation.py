@@ -52,8 +52,11 @@ def take_down_listed() -> AnyResponse:
 
 def lift() -> AnyResponse:
     """Lift a takedown, also one of an account that is deleted by now."""
-    subject = Subject(field("did", MAX_DID), _cid_in(field("cid", 200)))
-    if not services().moderation.lift(subject, author()):
+    text = field("cid", 200)
+    cid = _cid_in(text)
+    if text and cid is None:
+        raise InvalidRequest(f"Nothing was lifted: this is no CID: {shown(text)}")
+    if not services().moderation.lift(Subject(field("did", MAX_DID), cid), author()):
         raise InvalidRequest("There is no such takedown: it may be lifted already")
     return redirect(url_for("console.moderation_moderation", lifted=1), 303)
 

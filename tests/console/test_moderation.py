@@ -91,6 +91,15 @@ def test_the_takedown_of_a_deleted_account_is_lifted_from_the_list(app, console,
     assert listed(app) == []
 
 
+def test_what_is_no_cid_lifts_nothing_from_the_list(app, console, alice):
+    app.test_cli_runner().invoke(args=["account", "takedown", alice.did])
+
+    answer = console.post("/moderation/lift", cid="no CID", did=alice.did)
+
+    assert answer.status_code == 400
+    assert listed(app) == [f"/{alice.did}"]
+
+
 def test_a_list_takes_down_each_of_its_blobs_for_everybody(app, console, alice):
     seen = alice.publish(jpeg("cat")).cid
     unseen = cid_of(b"never seen")
