@@ -7,7 +7,7 @@ from aurora_blobs.db import Transaction
 DAY = 86_400 * 1_000_000  # microseconds
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class DailyTotal:
     """A row of `daily_total`: `day` is its beginning, UTC, in microseconds since the epoch."""
 
