@@ -6,7 +6,15 @@ from werkzeug.wrappers import Response as AnyResponse
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.accounts import Account
 from aurora_blobs.config_values import parse_size
-from aurora_blobs.console.frame import MAX_DID, MAX_REF, author, field, page, parameter
+from aurora_blobs.console.frame import (
+    MAX_DID,
+    MAX_REF,
+    author,
+    field,
+    one_page,
+    page,
+    parameter,
+)
 from aurora_blobs.errors import InvalidRequest, RepoNotFound
 from aurora_blobs.services import services
 
@@ -34,16 +42,14 @@ def accounts() -> AnyResponse:
             return _to(found.did)
         problem = f"There is no account {name}"
     rows = services().accounts.page(parameter("after", MAX_DID), _ACCOUNTS + 1)
+    shown, last = one_page(rows, _ACCOUNTS)
     return page(
         "accounts.html",
         200 if problem is None else 404,
-        accounts=rows[:_ACCOUNTS],
+        accounts=shown,
         name=name,
         problem=problem,
-        is_later="after" in request.args,
-        next=url_for("console.account_accounts", after=rows[_ACCOUNTS - 1].did)
-        if len(rows) > _ACCOUNTS
-        else None,
+        next=None if last is None else url_for("console.account_accounts", after=last.did),
         done=_DONE.get(request.args.get("done", "")),
     )
 
@@ -53,10 +59,11 @@ def account(name: str) -> Response:
     found = _require(name)
     did, parts = found.did, services()
     collection = parameter("collection", 317)
-    records = []
+    rows = []
     if collection:
         cursor = parameter("after", 512)
-        records = parts.repos.records(did, collection, cursor, _RECORDS + 1, reverse=True)
+        rows = parts.repos.records(did, collection, cursor, _RECORDS + 1, reverse=True)
+    records, last = one_page(rows, _RECORDS)
     return page(
         "account.html",
         account=found,
@@ -65,15 +72,10 @@ def account(name: str) -> Response:
         sessions=parts.accounts.sessions(did, _SESSIONS),
         collections=parts.repos.collections(did),
         collection=collection,
-        records=records[:_RECORDS],
-        next=url_for(
-            "console.account_account",
-            name=did,
-            collection=collection,
-            after=records[_RECORDS - 1].rkey,
-        )
-        if len(records) > _RECORDS
-        else None,
+        records=records,
+        next=None
+        if last is None
+        else url_for("console.account_account", name=did, collection=collection, after=last.rkey),
         done=_DONE.get(request.args.get("done", "")),
     )
 

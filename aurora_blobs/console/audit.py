@@ -1,6 +1,6 @@
 """Who ordered what, when and why."""
 
-from flask import Response, request, url_for
+from flask import Response, url_for
 
 from aurora_blobs.accounts.audit import (
     ACTIONS,
@@ -10,7 +10,7 @@ from aurora_blobs.accounts.audit import (
     position_of,
 )
 from aurora_blobs.catalog.audit import FIRST
-from aurora_blobs.console.frame import MAX_DID, page, parameter
+from aurora_blobs.console.frame import MAX_DID, one_page, page, parameter
 from aurora_blobs.services import services
 
 _ACTS = 50  # on a page
@@ -21,10 +21,10 @@ _MAX_CURSOR = 40
 def audit() -> Response:
     """A page of acts, the newest first, as the filters in the query say."""
     given = {name: parameter(name, longest) for name, longest in _LONGEST.items()}
-    acts, problem = [], None
+    rows, problem = [], None
     try:
         cursor = parameter("after", _MAX_CURSOR)
-        acts = services().audit.page(
+        rows = services().audit.page(
             parse_position(cursor) if cursor else FIRST,
             _ACTS + 1,
             subject=parse_did_or_cid(given["subject"]) if given["subject"] else None,
@@ -33,7 +33,7 @@ def audit() -> Response:
         )
     except ValueError as error:
         problem = str(error)
-    last = acts[_ACTS - 1] if len(acts) > _ACTS else None
+    acts, last = one_page(rows, _ACTS)
     kept = {name: text for name, text in given.items() if text}
     return page(
         "audit.html",
@@ -41,8 +41,7 @@ def audit() -> Response:
         given=given,
         actions=ACTIONS,
         problem=problem,
-        acts=acts[:_ACTS],
-        is_later="after" in request.args,
+        acts=acts,
         first=_url(kept),
         next=None if last is None else _url(kept | {"after": position_of(last)}),
     )

@@ -5,7 +5,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Holding
-from aurora_blobs.console.frame import MAX_DID, MAX_REF, author, field, page, parameter
+from aurora_blobs.console.frame import (
+    MAX_DID,
+    MAX_REF,
+    author,
+    field,
+    one_page,
+    page,
+    parameter,
+)
 from aurora_blobs.console.gallery import kind_of
 from aurora_blobs.errors import BlobNotFound
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -30,7 +38,7 @@ def blob(cid: str) -> Response:
     found = services().blobs.inspect(cid, after_did=after_did, limit=_HOLDERS + 1)
     if found is None:
         raise BlobNotFound(f"No account holds {cid}, no record names it and nobody took it down")
-    holders = found.holders[:_HOLDERS]
+    holders, last = one_page(found.holders, _HOLDERS)
     return page(
         "blob.html",
         cid=cid,
@@ -40,9 +48,7 @@ def blob(cid: str) -> Response:
         kind_of=kind_of,
         records=found.records[:_HOLDERS],
         more_records=len(found.records) - _HOLDERS,
-        next=url_for("console.blob_blob", cid=cid, after=holders[-1].entry.did)
-        if len(found.holders) > _HOLDERS
-        else None,
+        next=None if last is None else url_for("console.blob_blob", cid=cid, after=last.entry.did),
         done=_DONE.get(request.args.get("done", "")),
     )
 

@@ -5,7 +5,7 @@ import re
 from base64 import b64encode
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from flask import Response, current_app, g, redirect, request, url_for
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -36,6 +36,7 @@ MAX_FIELDS = 20
 MAX_DID = 2048
 MAX_REF = 500
 _FOLDER = Path(__file__).parent
+_Row = TypeVar("_Row")
 _STATIC = {
     "console.css": "text/css; charset=utf-8",
     "console.js": "text/javascript; charset=utf-8",
@@ -116,12 +117,18 @@ def page(template: str, status: int = 200, **values: Any) -> Response:
         form_token=None if session is None else session.form_token,
         may_change=not is_read_only(),
         here=request.endpoint,
+        is_later="after" in request.args,
         pages=_NAVIGATION,
         max_ref=MAX_REF,
         max_reason=MAX_REASON,
         **values,
     )
     return Response(text, status, content_type="text/html; charset=utf-8")
+
+
+def one_page(rows: list[_Row], limit: int) -> tuple[list[_Row], _Row | None]:
+    """The first *limit* of *rows*, and the last of them if there are more, else None."""
+    return rows[:limit], rows[limit - 1] if len(rows) > limit else None
 
 
 def is_read_only() -> bool:

@@ -60,7 +60,6 @@ def gallery() -> Response:
         states=get_args(State),
         problem=problem,
         is_clear=is_clear,
-        is_later="after" in request.args,
         toggled=_url(kept if is_clear else kept | clear),
         first=_url(here),
         tiles=[] if found is None else [_tile(held.entry, held.state) for held in found.holdings],

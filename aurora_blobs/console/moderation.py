@@ -5,7 +5,15 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
-from aurora_blobs.console.frame import MAX_DID, MAX_REF, author, field, page, parameter
+from aurora_blobs.console.frame import (
+    MAX_DID,
+    MAX_REF,
+    author,
+    field,
+    one_page,
+    page,
+    parameter,
+)
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.protocol.cid import parse_blob_cid
 from aurora_blobs.protocol.quoting import shown
@@ -24,12 +32,11 @@ def moderation() -> AnyResponse:
     last_cid, _, last_did = parameter("after", MAX_DID).partition("/")
     after = (last_cid, last_did)
     rows = services().moderation.takedown_page(after, _TAKEDOWNS + 1, text)
-    last = rows[_TAKEDOWNS - 1] if len(rows) > _TAKEDOWNS else None
+    found, last = one_page(rows, _TAKEDOWNS)
     return page(
         "moderation.html",
         text=text,
-        takedowns=rows[:_TAKEDOWNS],
-        is_later="after" in request.args,
+        takedowns=found,
         next=None
         if last is None
         else url_for("console.moderation_moderation", text=text, after=f"{last.cid}/{last.did}"),
