@@ -7,13 +7,18 @@ import json
 import shutil
 
 import pytest
+from packaging.version import Version
 from support.debian_root import NAME, PYTHONS, DebianRoot
 from support.pages import blocks
 from support.project import DOCS, PHOTO
 
+import aurora_blobs
+
 pytestmark = pytest.mark.live
 
 PAGE = blocks(DOCS / "debian.md", "sh")
+# The file that the page names: before the release its version ends in ".dev0".
+RELEASE = f"aurora_blobs-{Version(aurora_blobs.__version__).base_version}-py3-none-any.whl"
 XRPC = f"https://{NAME}/xrpc"
 # What certbot would have fetched, where it puts it. curl trusts it.
 CERTIFICATE = f"""
@@ -24,7 +29,7 @@ openssl req -x509 -newkey rsa:2048 -nodes -days 2 \
     -out live/{NAME}/fullchain.pem -keyout live/{NAME}/privkey.pem
 echo 'cacert = "/etc/letsencrypt/live/{NAME}/fullchain.pem"' > ~/.curlrc
 """
-# A request from another machine: one at the other end of a cable.
+# Another machine, at the other end of a cable, runs what comes after it.
 FROM_OUTSIDE = """
 unshare --net sleep 60 &
 outside=$!
@@ -32,11 +37,45 @@ trap "ip link del inner; kill $outside" EXIT
 until [ "$(readlink /proc/$outside/ns/net)" != "$(readlink /proc/$$/ns/net)" ]; do sleep 0.1; done
 ip link add inner type veth peer name outer netns $outside
 ip addr add 192.0.2.1/24 dev inner
+ip -6 addr add fe80::1/64 dev inner nodad
+ip -6 addr add 2001:db8::1/64 dev inner nodad
 ip link set inner up
-nsenter --target $outside --net ip addr add 192.0.2.2/24 dev outer
-nsenter --target $outside --net ip link set outer up
-nsenter --target $outside --net curl -sS -o /dev/null -w '%{http_code}' --connect-timeout 3 \
+outside() { nsenter --target $outside --net "$@"; }
+outside ip addr add 192.0.2.2/24 dev outer
+outside ip -6 addr add fe80::2/64 dev outer nodad
+outside ip -6 addr add 2001:db8::2/64 dev outer nodad
+outside ip link set outer up
+"""
+REQUEST = """
+outside curl -sS -o /dev/null -w '%{http_code}' --connect-timeout 3 \
     --connect-to ::192.0.2.1: URL/xrpc/_health 2>&1 || true
+"""
+# What a DHCPv6 server says, from port 547 of each of its addresses; who is heard at port 546.
+DHCPV6 = """
+cat > listen.py <<END
+import socket
+listening = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+listening.bind(("::", 546))
+listening.settimeout(2)
+try:
+    while True:
+        print(listening.recvfrom(100)[1][0].partition("%")[0], flush=True)
+except TimeoutError:
+    pass
+END
+cat > send.py <<END
+import socket
+for source, target in [("2001:db8::2", "2001:db8::1"), ("fe80::2", "fe80::1")]:
+    link = socket.if_nametoindex("outer") if source[0] == "f" else 0
+    sending = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    sending.bind((source, 547, 0, link))
+    sending.sendto(b"reply", (target, 546, 0, link))
+END
+python3 listen.py &
+listening=$!
+sleep 0.5
+outside python3 send.py
+wait $listening
 """
 CHALLENGE = f"http://{NAME}/.well-known/acme-challenge/the-token_1"
 
@@ -44,6 +83,7 @@ CHALLENGE = f"http://{NAME}/.well-known/acme-challenge/the-token_1"
 class Machine(DebianRoot):
     """The fresh Debian on which the page has been read."""
 
+    wheel: str  # its file's name
     challenge_before_https: str
     invite_code: str
 
@@ -59,7 +99,7 @@ class Machine(DebianRoot):
         self.invite_code = said.split()[0]
 
     def follow(self, block: str) -> str:
-        return self.run(block, network="apt-get" in block).stdout
+        return self.run(block.replace(RELEASE, self.wheel), network="apt-get" in block).stdout
 
     def answer_to_challenge(self) -> str:
         self.write("srv/acme/.well-known/acme-challenge/the-token_1", "the-token_1.thumbprint")
@@ -84,6 +124,7 @@ class Machine(DebianRoot):
 def machine(wheel, tmp_path_factory, request):
     with Machine(tmp_path_factory.mktemp("debian") / "root", request.param) as machine:
         shutil.copy(wheel, machine.folder / "root")
+        machine.wheel = wheel.name
         machine.download(f"{wheel}[brotli,images,s3]")
         machine.read_page()
         yield machine
@@ -234,7 +275,22 @@ def test_secrets_are_read_by_nobody_else(machine):
     ids=["HTTP", "HTTPS", "SSH", "else nothing"],
 )
 def test_the_firewall_lets_in_what_the_page_says(machine, url, said):
-    assert said in machine.run(FROM_OUTSIDE.replace("URL", url)).stdout
+    assert said in machine.run(FROM_OUTSIDE + REQUEST.replace("URL", url)).stdout
+
+
+def test_the_firewall_lets_dhcpv6_in_from_the_link_alone(machine):
+    assert machine.run(FROM_OUTSIDE + DHCPV6).stdout.split() == ["fe80::2"]
+
+
+def test_what_is_changed_in_nginx_conf_may_be_changed_again(machine):
+    [block] = [block for block in PAGE if "worker_rlimit_nofile" in block]
+    conf = machine.folder / "etc" / "nginx" / "nginx.conf"
+    before = conf.read_text()
+
+    machine.run(block)
+
+    assert conf.read_text() == before
+    assert before.count("worker_rlimit_nofile 20000;") == 1
 
 
 def test_nothing_listens_but_nginx(machine):
