@@ -31,7 +31,8 @@ def overview() -> Response:
     """The page. Counts are up to a minute old, of a large store as old as the last time that
     somebody wanted them new."""
     parts = services()
-    counted = _counted(parts, is_new="new" in request.args)
+    accounts = parts.accounts.sums()
+    counted = _counted(parts, accounts.blob_count, is_new="new" in request.args)
     jobs = parts.job_log.statuses()
     mirrors = list(statuses(parts.database, parts.config.follow))
     now, days = parts.clock(), parts.daily_totals.last(DAYS)
@@ -40,7 +41,7 @@ def overview() -> Response:
         counted=counted,
         held=None if counted is None else _all(counted.totals),
         largest=parts.accounts.largest(_LARGEST),
-        accounts=parts.accounts.sums(),
+        accounts=accounts,
         jobs=jobs,
         now=now,
         days=days,
@@ -59,15 +60,15 @@ def overview() -> Response:
     )
 
 
-def _counted(parts: Services, *, is_new: bool) -> _Counted | None:
+def _counted(parts: Services, entries: int, *, is_new: bool) -> _Counted | None:
     """The last count of this process, or a new one; None where nobody has wanted that of a large
-    store."""
+    store, of so many *entries*."""
     found: _Counted | None = current_app.extensions.get(_COUNTED)
     now = parts.clock()
     if not is_new:
         if found is not None and 0 <= now - found.counted_at < _GOOD_FOR:
             return found
-        if parts.accounts.sums().blob_count > _COUNTED_AT_ONCE:
+        if entries > _COUNTED_AT_ONCE:
             return found
     found = _Counted(parts.blobs.totals(), now)
     current_app.extensions[_COUNTED] = found
