@@ -24,6 +24,11 @@ def moment(microseconds: int | None) -> str | None:
     return datetime.fromtimestamp(microseconds / 1_000_000, UTC).isoformat(timespec="seconds")
 
 
+def date(microseconds: int) -> str:
+    """The day of *microseconds* since the epoch, UTC, like ``2026-11-30``."""
+    return datetime.fromtimestamp(microseconds / 1_000_000, UTC).date().isoformat()
+
+
 def parse_datetime(text: str) -> int:
     """Microseconds since the epoch of *text*, ISO 8601, UTC unless it says. Raises ValueError."""
     try:

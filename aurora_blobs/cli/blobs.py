@@ -11,7 +11,7 @@ from aurora_blobs.catalog.daily_totals import DailyTotal
 from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.cli.options import by_option, json_option
 from aurora_blobs.cli.output import Group, camel_case, properties, show, show_all
-from aurora_blobs.clock import moment
+from aurora_blobs.clock import date, moment
 from aurora_blobs.logs import printable
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.maintenance.job_log import JobStatus
@@ -186,7 +186,7 @@ def _job(status: JobStatus) -> dict[str, Any]:
 
 
 def _day(total: DailyTotal) -> dict[str, Any]:
-    return {**properties(total), "day": (moment(total.day) or "")[:10]}
+    return {**properties(total), "day": date(total.day)}
 
 
 def _takedown(row: tuple[str, str, int]) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from aurora_blobs.api.ranges import is_listed
 from aurora_blobs.api.serving import blob_response
 from aurora_blobs.blobs.gallery import Wanted, look
 from aurora_blobs.catalog.blobs import Entry, Place, State
+from aurora_blobs.catalog.daily_totals import DAY
 from aurora_blobs.config_values import parse_size
-from aurora_blobs.console.frame import page, parameter
+from aurora_blobs.console.frame import MAX_DID, page, parameter
 from aurora_blobs.errors import BlobNotFound, InvalidRequest
 from aurora_blobs.media.signatures import UNKNOWN
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -22,9 +23,8 @@ from aurora_blobs.thumbnails.presets import READABLE, WRITABLE, Preset
 
 _TILE = Preset("inside", 480, 480)
 _FORM = "webp"
-_DAY = 86_400_000_000  # microseconds
 _FILTERS = {  # the longest text of each
-    "account": 2048,
+    "account": MAX_DID,
     "type": 100,
     "state": 40,
     "min": 30,
@@ -69,7 +69,7 @@ def gallery() -> Response:
 
 def picture(did: str, cid: str) -> Response:
     """A small picture of a blob."""
-    entry = held_entry(did, cid)
+    entry = _held_entry(did, cid)
     if entry.mime_type not in READABLE:
         raise InvalidRequest("the blob is not a picture")
     response = Response(mimetype=WRITABLE[_FORM])
@@ -89,12 +89,12 @@ def picture(did: str, cid: str) -> Response:
 
 def content(did: str, cid: str) -> Response:
     """The bytes of a blob, or a part of them."""
-    response = blob_response(held_entry(did, cid), public=False, may_redirect=False)
+    response = blob_response(_held_entry(did, cid), public=False, may_redirect=False)
     response.headers["Cache-Control"] = _CACHING
     return response
 
 
-def held_entry(did: str, cid: str) -> Entry:
+def _held_entry(did: str, cid: str) -> Entry:
     """The blob *cid* of *did*, also one that is temporary or taken down. Raises BlobNotFound."""
     try:
         found = services().blobs.held(parse_did(did), parse_blob_cid(cid))
@@ -141,7 +141,7 @@ def _wanted(given: dict[str, str]) -> Wanted:
         min_bytes=_parse_bytes("at least", given["min"]),
         max_bytes=_parse_bytes("at most", given["max"]),
         since=_parse_day("from", given["from"]),
-        until=None if until is None else until + _DAY,
+        until=None if until is None else until + DAY,
     )
 
 

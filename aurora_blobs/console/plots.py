@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from aurora_blobs.catalog.daily_totals import DAY, DailyTotal
-from aurora_blobs.clock import moment
+from aurora_blobs.clock import date
 
 DAYS = 30
 WIDTH, HEIGHT = 10 * DAYS, 60  # of a plot, in units of its own
@@ -49,5 +49,4 @@ def _bar(number: int, day: int, value: int, most: int) -> Bar:
     # What is not 0 can be seen.
     height = max(round(HEIGHT * value / most, 2), 1) if value else 0
     step = WIDTH // DAYS
-    text = (moment(day) or "")[:10]
-    return Bar(text, value, step * number, HEIGHT - height, step - _GAP, height)
+    return Bar(date(day), value, step * number, HEIGHT - height, step - _GAP, height)

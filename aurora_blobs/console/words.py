@@ -3,10 +3,11 @@
 from datetime import UTC, datetime
 
 from aurora_blobs.cli.progress import amount
+from aurora_blobs.clock import date
 from aurora_blobs.protocol.cid import shown_cid
 from aurora_blobs.services import services
 
-__all__ = ["amount", "cid_text", "count", "lasting", "minute", "plural"]
+__all__ = ["amount", "cid_text", "count", "date", "lasting", "minute", "plural"]
 
 
 def cid_text(cid: str) -> str:
