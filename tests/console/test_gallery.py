@@ -153,18 +153,27 @@ def test_a_filter_that_makes_no_sense_is_told(console, query, told):
     assert told in answer.text
 
 
-@pytest.mark.parametrize("state", ["public", "temporary", "taken down", "of an account taken down"])
+@pytest.mark.parametrize(
+    "publishes, commands",
+    [
+        (True, []),
+        (False, []),
+        (True, ["blobs takedown {cid} --did {did}"]),
+        (True, ["account takedown {did}"]),
+    ],
+    ids=["public", "temporary", "taken down", "of an account taken down"],
+)
 def test_the_administrator_sees_the_picture_and_the_bytes_of_every_blob(
-    app, client, console, alice, state
+    app, console, alice, publishes, commands
 ):
     data = photo()
-    found = cid(alice.blob(data, "image/png"))
-    if state != "temporary":
-        alice.record({"file": alice.blob(data, "image/png")})
-    if state == "taken down":
-        take_down(client, alice.did, found)
-    if state == "of an account taken down":
-        app.test_cli_runner().invoke(args=["account", "takedown", alice.did])
+    blob = alice.blob(data, "image/png")
+    found = cid(blob)
+    for file in [blob] * publishes:
+        alice.record({"file": file})
+    for command in commands:
+        words = command.format(cid=found, did=alice.did).split()
+        assert app.test_cli_runner().invoke(args=words).exit_code == 0
 
     picture = console.get(f"/picture/{alice.did}/{found}")
     content = console.get(f"/content/{alice.did}/{found}")
