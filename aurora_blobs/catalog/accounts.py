@@ -240,12 +240,17 @@ def set_deactivated(tx: Transaction, did: str, since: int | None, by: Author = P
 
 
 def take_down(tx: Transaction, did: str, since: int, ref: str, by: Author = PROGRAM) -> bool:
-    """Take *did* down as of *since*. *ref* is the admin's. False if there is no such account."""
+    """Take *did* down as of *since*. *ref* is the admin's. False if there is no such account.
+
+    One that is taken down under that *ref* stays so since it was.
+    """
     tx.hide(did)
     # Also of one that is being deleted: it is remembered then.
     row = tx.one("SELECT takedown_ref FROM account WHERE did = ?", did)
     if row is None:
         return False
+    if row[0] == ref:
+        return True
     audit.add(tx, by, "takedown", did=did, old=row[0], new=ref)
     tx.run(
         """

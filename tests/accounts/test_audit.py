@@ -178,6 +178,18 @@ def test_what_changes_nothing_is_no_act(client, services, alice, told):
     assert told() == before
 
 
+def test_a_takedown_of_an_account_that_is_ordered_again_changes_nothing(
+    services, alice, clock, told
+):
+    since = clock()
+    for _ in range(2):
+        services.moderation.take_down(Subject(ALICE, None), "case 7")
+        clock.advance(1)
+
+    assert told() == [("takedown", ALICE, "", None, "case 7")]
+    assert [down.created_at for down in services.moderation.takedowns()] == [since]
+
+
 def test_what_an_account_does_to_itself_keeps_a_hundred_rows_and_those_of_others(database):
     with database.write() as tx:
         accounts.make_external(tx, ALICE, 1)
