@@ -22,6 +22,8 @@ _ACCOUNTS = 50  # on a page
 _SESSIONS = 20
 _RECORDS = 20
 _MAX_SIZE = 30  # characters of a quota
+# https://atproto.com/specs/nsid#nsid-syntax, https://atproto.com/specs/record-key
+_MAX_NSID, _MAX_RECORD_KEY = 317, 512
 _DONE = {
     "quota": "The quota is set.",
     "deactivated": "The account is deactivated.",
@@ -58,10 +60,10 @@ def account(name: str) -> Response:
     """The page of an account, by DID or handle."""
     found = _require(name)
     did, parts = found.did, services()
-    collection = parameter("collection", 317)
+    collection = parameter("collection", _MAX_NSID)
     rows = []
     if collection:
-        cursor = parameter("after", 512)
+        cursor = parameter("after", _MAX_RECORD_KEY)
         rows = parts.repos.records(did, collection, cursor, _RECORDS + 1, reverse=True)
     records, last = one_page(rows, _RECORDS)
     return page(

@@ -5,6 +5,7 @@ from werkzeug.wrappers import Response as AnyResponse
 
 from aurora_blobs.accounts.moderation import Subject
 from aurora_blobs.catalog.blobs import Holding
+from aurora_blobs.catalog.takedowns import EVERY_ACCOUNT
 from aurora_blobs.console.frame import (
     MAX_DID,
     MAX_REF,
@@ -74,7 +75,10 @@ def verify(cid: str) -> AnyResponse:
 
 def _subject(cid: str) -> Subject:
     did = field("did", MAX_DID)
-    return Subject(_parse_did(did) if did else "", _parse(cid))
+    try:
+        return Subject(parse_did(did) if did else EVERY_ACCOUNT, parse_blob_cid(cid))
+    except ValueError as error:
+        raise BlobNotFound(str(error)) from None
 
 
 def _done(cid: str, what: str) -> AnyResponse:
@@ -84,13 +88,6 @@ def _done(cid: str, what: str) -> AnyResponse:
 def _parse(cid: str) -> str:
     try:
         return parse_blob_cid(cid)
-    except ValueError as error:
-        raise BlobNotFound(str(error)) from None
-
-
-def _parse_did(did: str) -> str:
-    try:
-        return parse_did(did)
     except ValueError as error:
         raise BlobNotFound(str(error)) from None
 
