@@ -96,7 +96,10 @@ def count(tx: Transaction) -> tuple[int, int]:
         """
         SELECT (SELECT COUNT(*) FROM takedown),
                (SELECT COUNT(*) FROM account WHERE takedown_at IS NOT NULL),
-               (SELECT COUNT(*) FROM taken_down_account)
+               (SELECT COUNT(*)
+                  FROM taken_down_account t
+                 WHERE NOT EXISTS (SELECT 1 FROM account a
+                                    WHERE a.did = t.did AND a.takedown_at IS NOT NULL))
         """
     )
     return int(blobs), int(accounts) + int(deleted)

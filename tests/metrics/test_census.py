@@ -6,7 +6,8 @@ from support.live_service import becomes
 from support.media_samples import jpeg, picture
 from support.metrics import TOKEN, Scrape
 
-from aurora_blobs.catalog import leases, upstream
+from aurora_blobs.accounts.moderation import Subject
+from aurora_blobs.catalog import accounts, leases, upstream
 from aurora_blobs.catalog.blobs import STATES
 from aurora_blobs.catalog.jobs import Counts
 from aurora_blobs.errors import BackendUnavailable
@@ -45,6 +46,17 @@ def test_blobs_are_counted_by_state(alice, client):
     assert found.value("blob_bytes") == sum(len(jpeg(name)) for name in ("cat", "dog", "cow"))
     assert found.value("blobs_without_bytes") == 0
     assert found.by("takedowns", "subject") == {("blob",): 1, ("account",): 0}
+
+
+def test_a_takedown_of_an_account_that_came_again_counts_once(alice, client):
+    services = alice.services
+    services.moderation.take_down(Subject(alice.did, None), "spam")
+    services.delete_account(alice.did)
+    with services.database.write() as tx:
+        accounts.make_external(tx, alice.did, 1)
+
+    assert len(list(services.moderation.takedowns())) == 1
+    assert counted(client).value("takedowns", subject="account") == 1
 
 
 def test_what_was_set_aside_is_counted(alice, client):
