@@ -8,11 +8,10 @@ and not know: nothing is safe because of a lease. What must not be done by two c
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager, suppress
 
 from aurora_blobs.catalog import leases
-from aurora_blobs.db import Database, Key, Transaction, row_key
+from aurora_blobs.db import Database, Key, Transaction, WrappedDatabase, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import DatabaseError, InsufficientStorage, LeaseLost, ServiceBusy
 
@@ -151,48 +150,26 @@ class Holder:
             self.give_back()
 
 
-class Guarded(Database):
+class Guarded(WrappedDatabase):
     """*database* for who does something alone: *check* is called in each of its transactions.
 
     It raises when another process does it by now, so that the transaction fails.
     """
 
     def __init__(self, database: Database, check: Callable[[Transaction], None]) -> None:
-        self._database = database
+        super().__init__(database)
         self._check = check
-        self.space = database.space
-
-    def read(self) -> AbstractContextManager[Transaction]:
-        return self._database.read()
-
-    def one_shot(self) -> Transaction:
-        return self._database.one_shot()
 
     @contextmanager
     def write(
         self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
     ) -> Iterator[Transaction]:
-        with self._database.write(spend, keys=keys) as tx:
+        with super().write(spend, keys=keys) as tx:
             self._check(tx)
             yield tx
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:
-        with self._database.alone() as tx:
+        with super().alone() as tx:
             self._check(tx)
             yield tx
-
-    def flush_log(self) -> None:
-        self._database.flush_log()
-
-    def close(self) -> None:
-        self._database.close()
-
-    def version(self) -> int | None:
-        return self._database.version()
-
-    def upgrade(self, schema: str) -> None:
-        self._database.upgrade(schema)
-
-    def copy_to(self, path: Path) -> None:
-        self._database.copy_to(path)

@@ -21,6 +21,7 @@ from aurora_blobs.db.seam import Row as Row
 from aurora_blobs.db.seam import Transaction as Transaction
 from aurora_blobs.db.seam import no_hook as no_hook
 from aurora_blobs.db.sqlite import SqliteDatabase as SqliteDatabase
+from aurora_blobs.db.wrapped import WrappedDatabase as WrappedDatabase
 from aurora_blobs.disk_space import DiskSpace
 from aurora_blobs.storage.group_fsync import make_folder
 

@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
-from pathlib import Path
 from time import perf_counter
 from types import TracebackType
 from typing import TypeVar
 
-from aurora_blobs.db import Database, Key, Transaction
+from aurora_blobs.db import Database, Key, Transaction, WrappedDatabase
 from aurora_blobs.db.seam import OneChange, Row
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import DatabaseError, InsufficientStorage, ServiceBusy
@@ -18,50 +17,31 @@ _Result = TypeVar("_Result")
 _ERRORS = (DatabaseError, InsufficientStorage, ServiceBusy)
 
 
-class MeteredDatabase(Database):
+class MeteredDatabase(WrappedDatabase):
     """*database*, whose transactions *meter* counts; reads of one statement if it *has_network*."""
 
     def __init__(self, database: Database, meter: Meter, *, has_network: bool) -> None:
-        self._database = database
+        super().__init__(database)
         self._meter = meter
         self._has_network = has_network
-        self.space = database.space
 
     def read(self) -> AbstractContextManager[Transaction]:
-        return _Timed(self._database.read(), self._meter, "read")
+        return _Timed(super().read(), self._meter, "read")
 
     def one_shot(self) -> Transaction:
-        found = self._database.one_shot()
+        found = super().one_shot()
         return _Statements(found, self._meter) if self._has_network else found
 
     def write(
         self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
     ) -> AbstractContextManager[Transaction]:
-        return _Timed(self._database.write(spend, keys=keys), self._meter, "write")
+        return _Timed(super().write(spend, keys=keys), self._meter, "write")
 
     def one_change(self, *, keys: tuple[Key, ...]) -> Transaction:
         change = self._database.one_change(keys=keys).all
         return OneChange(
             lambda sql, values: _timed(self._meter, "write", partial(change, sql, *values))
         )
-
-    def alone(self) -> AbstractContextManager[Transaction]:
-        return self._database.alone()
-
-    def flush_log(self) -> None:
-        self._database.flush_log()
-
-    def close(self) -> None:
-        self._database.close()
-
-    def version(self) -> int | None:
-        return self._database.version()
-
-    def upgrade(self, schema: str) -> None:
-        self._database.upgrade(schema)
-
-    def copy_to(self, path: Path) -> None:
-        self._database.copy_to(path)
 
 
 class _Timed(AbstractContextManager[Transaction]):
