@@ -1,6 +1,7 @@
 """What all pages share: who may see them, how they are made, their errors and headers."""
 
 import hmac
+import logging
 import re
 from base64 import b64encode
 from dataclasses import replace
@@ -28,6 +29,8 @@ from aurora_blobs.errors import (
 )
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.services import services
+
+log = logging.getLogger(__name__)
 
 MAX_FORM_BYTES = 16 * 1024
 MAX_LIST_BYTES = 256 * 1024  # of the one form with a file
@@ -177,12 +180,15 @@ def signed_in() -> AnyResponse:
     shown_credentials = replace(credentials(), authorization=basic)
     try:
         services().authenticator.administrator(shown_credentials, "console")
-    except AuthenticationRequired:
+    except AuthenticationRequired as error:
+        envelope.log_refusal(error, error)
         return page("sign_in.html", 401, then=_wanted_place(), failure="This password is wrong.")
+    cookie = _sessions().begin()
+    logs.event(log, logging.INFO, "logged in", address=request.remote_addr)
     response = redirect(_wanted_place(), 303)
     response.set_cookie(
         _cookie_name(),
-        _sessions().begin(),
+        cookie,
         max_age=SESSION_SECONDS,
         path="/",
         secure=request.is_secure,
@@ -226,6 +232,7 @@ def nowhere(rest: str) -> Response:
 
 def refused(error: BlobServiceError) -> Response:
     """*error* as a page, with the status and headers of the API's answer."""
+    envelope.log_refusal(error, error)
     answer = envelope.error_response(error)
     if error.status == 500:
         return _as_page(answer, "Internal Server Error")

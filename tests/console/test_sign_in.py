@@ -250,3 +250,23 @@ def test_an_error_of_the_service_is_a_page(app, console, monkeypatch):
     assert (answer.status_code, answer.mimetype) == (500, "text/html")
     assert answer.headers["X-Request-Id"] in answer.text
     assert "ZeroDivisionError" not in answer.text
+
+
+def test_who_signs_in_and_who_guesses_is_in_the_log(visitor, log_lines):
+    visitor.sign_in("open barley")
+    visitor.sign_in()
+
+    failed, signed_in = [line for line in log_lines() if " log" in line]
+    assert " INFO aurora_blobs.requests log-in failed request=" in failed
+    assert " address=127.0.0.1 verb=POST call=/console/sign-in status=401 " in failed
+    assert " INFO aurora_blobs.console.frame logged in request=" in signed_in
+    assert "open" not in "".join(log_lines())
+
+
+def test_a_form_that_is_refused_is_in_the_log(console, log_lines):
+    console.client.post("/console/sign-out", data={"token": "planted"})
+
+    (line,) = [line for line in log_lines() if " refused " in line]
+    assert " INFO aurora_blobs.requests refused request=" in line
+    assert " call=/console/sign-out status=400 error=InvalidRequest " in line
+    assert "planted" not in line
