@@ -16,8 +16,9 @@ _NAMES = {
     "allow", "cache-control", "connection", "content-disposition", "content-length",
     "content-range", "content-security-policy", "content-type", "date", "dpop-nonce", "etag",
     "last-modified", "location", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining",
-    "ratelimit-reset", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate",
-    "x-amz-checksum-sha256", "x-amz-checksum-type", "x-content-type-options", "x-request-id",
+    "ratelimit-reset", "referrer-policy", "retry-after", "server", "transfer-encoding", "vary",
+    "www-authenticate", "x-amz-checksum-sha256", "x-amz-checksum-type", "x-content-type-options",
+    "x-request-id",
 }  # fmt: skip
 _ONCE = {
     "content-length",
