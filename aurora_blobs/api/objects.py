@@ -12,7 +12,8 @@ from wsgiref.handlers import format_date_time
 from flask import Blueprint, Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from aurora_blobs.api.envelope import failed, log_refusal, log_upload
+from aurora_blobs.api.envelope import failed
+from aurora_blobs.api.request_log import log_refusal, log_upload
 from aurora_blobs.api.serving import blob_response
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.body import Reader

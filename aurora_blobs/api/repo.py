@@ -7,7 +7,8 @@ from typing import Any
 from flask import Blueprint, Response, request
 
 from aurora_blobs.api.callers import require_owner, require_person, require_person_or_admin
-from aurora_blobs.api.envelope import log_upload, show_rate_limit
+from aurora_blobs.api.envelope import show_rate_limit
+from aurora_blobs.api.request_log import log_upload
 from aurora_blobs.api.serializers import INVALID_HANDLE, account_document, bare_cid, reference
 from aurora_blobs.api.xrpc import json_input, procedure, query
 from aurora_blobs.auth import Administrator, Requester

@@ -17,6 +17,7 @@ from aurora_blobs import __version__, logs
 from aurora_blobs.api import envelope
 from aurora_blobs.api.callers import credentials
 from aurora_blobs.api.ranges import is_listed
+from aurora_blobs.api.request_log import log_refusal
 from aurora_blobs.auth.console import SESSION_SECONDS, ConsoleSession, ConsoleSessions
 from aurora_blobs.auth.session import open_session_tokens
 from aurora_blobs.catalog.audit import MAX_REASON, Author
@@ -181,7 +182,7 @@ def signed_in() -> AnyResponse:
     try:
         services().authenticator.administrator(shown_credentials, "console")
     except AuthenticationRequired as error:
-        envelope.log_refusal(error, error)
+        log_refusal(error, error)
         return page("sign_in.html", 401, then=_wanted_place(), failure="This password is wrong.")
     cookie = _sessions().begin()
     logs.event(log, logging.INFO, "logged in", address=request.remote_addr)
@@ -232,7 +233,7 @@ def nowhere(rest: str) -> Response:
 
 def refused(error: BlobServiceError) -> Response:
     """*error* as a page, with the status and headers of the API's answer."""
-    envelope.log_refusal(error, error)
+    log_refusal(error, error)
     answer = envelope.error_response(error)
     if error.status == 500:
         return _as_page(answer, "Internal Server Error")

@@ -13,7 +13,7 @@ from support.accounts import ALICE, UPLOAD, set_takedown, sign_up
 from support.routes import all_routes
 
 from aurora_blobs import logs
-from aurora_blobs.api import envelope
+from aurora_blobs.api import request_log
 from aurora_blobs.catalog import audit
 from aurora_blobs.errors import BackendUnavailable
 
@@ -34,7 +34,7 @@ FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[!#-<>-~]+)')
 def one_second(monkeypatch):
     """What may be logged in a second is not used up by another test."""
     for name in ("REFUSALS", "FAILURES", "UPLOADS"):
-        monkeypatch.setattr(envelope, name, logs.Sparing(logs.LINES_PER_SECOND, lambda: 1.0))
+        monkeypatch.setattr(request_log, name, logs.Sparing(logs.LINES_PER_SECOND, lambda: 1.0))
 
 
 @pytest.fixture
