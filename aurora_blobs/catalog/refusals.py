@@ -250,6 +250,13 @@ def put_off(tx: Transaction, did: str, cid: str, due_at: int) -> None:
     tx.run("UPDATE upstream_refusal SET due_at = ? WHERE did = ? AND cid = ?", due_at, did, cid)
 
 
+def ask_for_hidden(tx: Transaction, did: str, now: int) -> None:
+    """Ask for all that is hidden of *did* at *now*."""
+    tx.run(
+        "UPDATE upstream_refusal SET due_at = ? WHERE did = ? AND hidden_at IS NOT NULL", now, did
+    )
+
+
 def hide(tx: Transaction, did: str, cid: str, now: int) -> None:
     """Hide *cid* of *did* until its PDS gives it out again."""
     tx.run(

@@ -190,6 +190,8 @@ class Writer:
         self.want_missing(commit.did)
         with self._writing(commit.did) as tx:
             self._set_rev(tx, commit)
+            # Records may name it again, and nobody says which are new.
+            refusals.ask_for_hidden(tx, commit.did, self._clock())
             known = upstream.find(tx, commit.did)
             if known is not None and known.status == upstream.RETURNING:
                 upstream.set_status(tx, commit.did, None, self._clock())

@@ -113,6 +113,21 @@ def test_a_record_that_names_a_hidden_blob_again_has_it_asked_for_at_once(pds, m
     assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == PHOTOS[3])
 
 
+def test_a_repository_that_is_fetched_whole_has_its_hidden_blobs_asked_for_at_once(pds, mirror):
+    publish(pds, mirror, 6)
+    refuse(pds, PHOTOS[3])
+    ask_all(pds, mirror, 6)
+    confirm(pds, mirror)
+    assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == "BlobNotFound")
+    mirror.stop()
+
+    pds.write(CAROL, {"com.example.file/again": {"file": pds.blob(CAROL, PHOTOS[3])}})
+    pds.seq = pds.oldest = 100  # the event is not there any more
+    mirror.begin()
+
+    assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == PHOTOS[3])
+
+
 def test_blobs_are_asked_for_one_after_the_other_all_day_long(pds, mirror):
     publish(pds, mirror, 20)
     counts = []
