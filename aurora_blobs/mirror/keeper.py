@@ -29,7 +29,8 @@ from aurora_blobs.storage.base import BlobBackend
 log = logging.getLogger("aurora_blobs")
 
 _AT_ONCE = 4  # accounts, and PDSes that are asked for their blobs
-_ASK_SECONDS = 60.0  # between two steps of one PDS, in which some blobs of it are asked for
+# Between two steps of one PDS, in which some blobs of it are asked for, and of a step.
+_ASK_SECONDS = 60.0
 _POLL_SECONDS = 1.0
 _SWEEP_SECONDS = 600.0
 # µs in which an account is listed or a step is done, or another process does it again.
@@ -99,7 +100,7 @@ class Keeper:
                 max_bytes=self._max_bytes,
                 every_seconds=_ASK_SECONDS,
                 update=partial(self._update, source, self._clock()),
-            ).step(stop)
+            ).step(stop, _ASK_SECONDS)
         with self._round(host) as tx:
             if catalog.page(tx, host, "", 1):
                 refusals.set_due(tx, host, self._clock() + int(_ASK_SECONDS * 1_000_000))

@@ -1,7 +1,9 @@
 """Asks a PDS again for the blobs that are held of it: it tells nobody of those it takes down."""
 
 import logging
+import math
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
@@ -72,19 +74,24 @@ class Recheck:
         while not stop.wait(self._every_seconds):
             self.step(stop)
 
-    def step(self, stop: threading.Event) -> None:
-        """Ask for what is to be asked for by now."""
+    def step(self, stop: threading.Event, seconds: float = math.inf) -> None:
+        """Ask for what is to be asked for by now, and begin nothing after *seconds*."""
         if self._source.is_resting:
             return
+        end = time.monotonic() + seconds
+
+        def is_over() -> bool:
+            return stop.is_set() or time.monotonic() >= end
+
         try:
-            self._ask_refused(stop)
-            self._ask_held(stop)
+            self._ask_refused(is_over)
+            self._ask_held(is_over)
         except (FetchFailed, Refused) as error:
             self._source.rest(error.retry_seconds if isinstance(error, Refused) else None)
         except BlobServiceError as error:
             log.warning("blobs cannot be asked for again now: %s", error.message)
 
-    def _ask_held(self, stop: threading.Event) -> None:
+    def _ask_held(self, is_over: Callable[[], bool]) -> None:
         """Ask for as many blobs as it takes to be through with them in time."""
         found = refusals.find_round(self._database.one_shot(), self._host)
         assert found is not None
@@ -100,7 +107,7 @@ class Recheck:
             page = refusals.held(tx, self._host, last, at_once)
         try:
             for did, cid in page:
-                if stop.is_set():
+                if is_over():
                     break
                 self._ask(did, cid)
                 last, asked = (did, cid), asked + 1
@@ -130,11 +137,11 @@ class Recheck:
         """Those of a transaction that changes a refusal of *did*, and decides on the alarm."""
         return (account_key(did), round_key(self._host))
 
-    def _ask_refused(self, stop: threading.Event) -> None:
+    def _ask_refused(self, is_over: Callable[[], bool]) -> None:
         with self._database.read() as tx:
             due = refusals.due(tx, self._host, self._clock(), self._at_least)
         for refusal in due:
-            if stop.is_set():
+            if is_over():
                 return
             now = self._clock()
             if not refusals.is_asked_for(self._database.one_shot(), refusal.did, refusal.cid, now):

@@ -2,12 +2,16 @@
 
 import logging
 import threading
+import time
 
 from support.accounts import ADMIN, CAROL
 from support.cids import cid_of
 from support.document_server import send
 from support.fake_pds import FakePds
 from support.live_service import becomes
+
+from aurora_blobs.mirror.recheck import Recheck
+from aurora_blobs.mirror.upstream import Upstream
 
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
 HOUR, DAY = 3600, 86_400
@@ -178,6 +182,25 @@ def test_a_pds_that_fails_hides_nothing_and_holds_up_no_other(pds, clock, open_n
         assert network.get(DAVE, PHOTOS[0]) == "BlobNotFound"
         assert [network.get(CAROL, photo) for photo in PHOTOS] == PHOTOS
         assert statuses(network) == {pds.url: (0, 0, None), other.url: (0, 1, None)}
+
+
+def test_a_pds_that_is_slow_is_left_in_time_and_asked_for_the_rest_later(pds, network):
+    publish(pds, network)
+    services = network.services
+    services.clock.advance(DAY)
+    slow = Recheck(
+        Upstream(pds.url), services.database, clock=services.clock, max_bytes=10, every_seconds=60
+    )
+
+    def answer_slowly(handler):
+        time.sleep(0.2)
+        send(handler, b"photo")
+
+    pds.answers["com.atproto.sync.getBlob"] = answer_slowly
+    counts = [(slow.step(threading.Event(), seconds), asked(pds))[1] for seconds in (0.3, 60)]
+
+    assert counts[0] in (1, 2)
+    assert counts[1] == 6
 
 
 def test_a_record_that_names_a_hidden_blob_again_has_it_asked_for(pds, network):
