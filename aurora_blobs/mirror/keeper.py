@@ -16,13 +16,13 @@ from aurora_blobs.catalog import accounts, refusals
 from aurora_blobs.catalog import upstream as catalog
 from aurora_blobs.catalog.upstream import BARRED, UpstreamAccount
 from aurora_blobs.config import Config
-from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key, row_key
+from aurora_blobs.db import STEP_ROWS, Database, Transaction, account_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.mirror.follower import run_together
 from aurora_blobs.mirror.listed import Listings, Unlisted
 from aurora_blobs.mirror.network import Sources
-from aurora_blobs.mirror.recheck import Recheck
+from aurora_blobs.mirror.recheck import Recheck, round_key
 from aurora_blobs.mirror.upstream import Refused, Upstream
 from aurora_blobs.storage.base import BlobBackend
 
@@ -109,17 +109,22 @@ class Keeper:
         return True
 
     def sweep(self) -> None:
-        """Have each PDS asked for its blobs, of which accounts are here.
+        """Have each PDS asked for its blobs, of which accounts are here; forget old misses."""
+        self._begin_rounds()
+        self._forget_misses()
 
-        And forget what was not to be had, and nobody has asked for since.
-        """
-        host: str | None = ""
-        while (host := catalog.next_host(self._database.one_shot(), host or "")) is not None:
+    def _begin_rounds(self) -> None:
+        host = catalog.next_host(self._database.one_shot(), "")
+        while host is not None:
             found = refusals.find_round(self._database.one_shot(), host)
             if found is None or found.due_at is None:
                 with self._round(host) as tx:
                     refusals.begin_round(tx, host, self._clock())
                     refusals.set_due(tx, host, self._clock())
+            host = catalog.next_host(self._database.one_shot(), host)
+
+    def _forget_misses(self) -> None:
+        """Forget what was not to be had, and nobody has asked for since."""
         for forget, nth in (
             (catalog.forget_refused, catalog.nth_refused),
             (catalog.forget_unlisted, catalog.nth_unlisted),
@@ -155,7 +160,7 @@ class Keeper:
                     is_applied = True
                 self.sweep()
             except BlobServiceError as error:
-                log.warning("what was not to be had is not forgotten now: %s", error.message)
+                log.warning("the accounts cannot be looked through now: %s", error.message)
             stop.wait(_SWEEP_SECONDS)
 
     def _claimed(self) -> str | None:
@@ -179,7 +184,7 @@ class Keeper:
         return None
 
     def _round(self, host: str) -> AbstractContextManager[Transaction]:
-        return self._database.write(keys=(row_key("upstream_round", host),))
+        return self._database.write(keys=(round_key(host),))
 
     def _update(self, source: Upstream, began_at: int, did: str) -> bool:
         """Have *did* listed since *began_at*; whether it is active, and still at *source*.
@@ -202,7 +207,10 @@ class Keeper:
         known = catalog.find(self._database.one_shot(), did)
         if known is None:
             return
-        source = None if self._bar(known) else self._sources.find(did)
+        if self._bar(known):
+            self._listings.failed(did, known.host, "the settings do not allow it any more")
+            return
+        source = self._sources.find(did)
         if source is None:
             self._fail(did, known.host, "its identity names no PDS that may be asked")
             return
