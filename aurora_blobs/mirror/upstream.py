@@ -29,6 +29,7 @@ PAGE = 500  # accounts; a listing of them has some 150 bytes for each
 _MAX_ANSWER = 2**20  # bytes of JSON
 _SILENCE_SECONDS = 15.0  # a guess: an S3 store behind the PDS answers in a second
 _REDIRECTS = 3
+_PASSWORD_PAUSE = 3600.0  # seconds after which a password that was refused is tried again
 _MAX_PAUSE = 3600  # seconds; a PDS that asks for more is asked again nevertheless
 
 
@@ -85,6 +86,7 @@ class Upstream:
         self._resolver = resolver
         self._connections = connections or Connections()
         self._admin_password = admin_password
+        self._password_rests_until = 0.0
         host = urlsplit(url).hostname or ""
         self.names = frozenset({host})
         self.is_stopped: Callable[[], bool] = lambda: False
@@ -184,7 +186,7 @@ class Upstream:
 
         Raises FetchFailed, Refused where that is about us.
         """
-        if self._admin_password is None:
+        if self._admin_password is None or time.monotonic() < self._password_rests_until:
             return None
         credentials = b64encode(f"admin:{self._admin_password}".encode()).decode()
         try:
@@ -198,6 +200,7 @@ class Upstream:
             if error.is_about_us:
                 raise
             if error.status in (401, 403):
+                self._password_rests_until = time.monotonic() + _PASSWORD_PAUSE
                 log.warning("%s does not take AURORA_BLOBS_FOLLOW_ADMIN_PASSWORD", self.url)
             return None
         applied = found.get("applied") if isinstance(found, dict) else None
