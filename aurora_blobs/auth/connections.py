@@ -61,17 +61,18 @@ class Connections:
         while True:
             with self._lock:
                 self._forget_old()
-                fits = [
+                fits = (
                     kept
-                    for kept in self._kept
+                    for kept in reversed(self._kept)
                     if kept.origin == origin and (allowed is None or allowed(kept.address))
-                ]
-                if not fits:
+                )
+                connection = next(fits, None)
+                if connection is None:
                     return None
-                self._kept.remove(fits[-1])
-            if fits[-1].is_silent:
-                return fits[-1]
-            fits[-1].socket.close()
+                self._kept.remove(connection)
+            if connection.is_silent:
+                return connection
+            connection.socket.close()
 
     def give(self, connection: Connection) -> None:
         """Keep *connection*, whose last answer was read to its end, unless it is over."""
@@ -81,7 +82,7 @@ class Connections:
         with self._lock:
             self._kept.append(connection)
             self._forget_old()
-            while len(self._kept) > self._most:
+            if len(self._kept) > self._most:
                 self._kept.pop(0).socket.close()
 
     def __del__(self) -> None:
