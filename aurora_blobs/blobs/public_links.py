@@ -208,11 +208,10 @@ class PublicLinks:
         return there == self._settings
 
     def _found(self, did: str, cid: str | None, periods: list[Path]) -> list[Path]:
-        account = self._folder / did
-        accounts = [account, *(period / did for period in periods)]
+        account, pictures = self._folder / did, [period / did for period in periods]
         if cid is None:
-            return [path for path in accounts if os.path.isdir(path)]
-        paths = [path / cid for path in accounts]
+            return [path for path in (account, *pictures) if os.path.isdir(path)]
+        paths = [path / cid for path in pictures]
         if os.path.isdir(account):
             paths += [account / f"{cid}.{extension}" for extension in EXTENSIONS.values()]
         return [path for path in paths if os.path.lexists(path)]
