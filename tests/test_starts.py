@@ -92,6 +92,11 @@ def started(*command: str, **settings: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def complaints(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What it said to the standard error, but for what the log tells at its usual level."""
+    return [line for line in done.stderr.splitlines() if " INFO " not in line]
+
+
 @pytest.mark.parametrize(
     "command",
     [("gunicorn", "-c", "gunicorn.conf.py", "wsgi:app"), ("flask", "--app", "wsgi", "init-db")],
@@ -159,7 +164,7 @@ def test_an_address_in_use_is_left_for_gunicorn_to_retry(odd):
             for address in addresses
         ]
 
-    assert [(done.returncode, done.stderr) for done in checked] == [(0, ""), (0, "")]
+    assert [(done.returncode, complaints(done)) for done in checked] == [(0, []), (0, [])]
 
 
 WITHOUT = "import sys; sys.modules['PACKAGE'] = None; import aurora_blobs.wsgi"
@@ -300,7 +305,7 @@ def test_who_removes_the_mark_begins_anew(filled):
     made = started("aurora_blobs", "init-db", DATA_DIR=str(filled))
     checked = started("aurora_blobs", "blobs", "fsck", DATA_DIR=str(filled))
 
-    assert (made.returncode, made.stderr) == (0, "")
+    assert (made.returncode, complaints(made)) == (0, [])
     assert checked.stdout.startswith("stray: ")
 
 
@@ -351,7 +356,7 @@ def test_a_store_that_has_all_blobs_is_adopted_without_a_question(filled):
 
     adopted = started("aurora_blobs", "blobs", "fsck", "--adopt", DATA_DIR=str(filled))
 
-    assert (adopted.returncode, adopted.stderr) == (0, "")
+    assert (adopted.returncode, complaints(adopted)) == (0, [])
     assert "1 blobs, 4 bytes: nothing is wrong" in adopted.stdout
 
 
