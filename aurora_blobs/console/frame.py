@@ -31,7 +31,7 @@ from aurora_blobs.errors import (
 from aurora_blobs.protocol.quoting import shown
 from aurora_blobs.services import services
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("aurora_blobs.requests")
 
 MAX_FORM_BYTES = 16 * 1024
 MAX_LIST_BYTES = 256 * 1024  # of the one form with a file

@@ -259,7 +259,7 @@ def test_who_signs_in_and_who_guesses_is_in_the_log(visitor, log_lines):
     failed, signed_in = [line for line in log_lines() if " log" in line]
     assert " INFO aurora_blobs.requests log-in failed request=" in failed
     assert " address=127.0.0.1 verb=POST call=/console/sign-in status=401 " in failed
-    assert " INFO aurora_blobs.console.frame logged in request=" in signed_in
+    assert " INFO aurora_blobs.requests logged in request=" in signed_in
     assert "open" not in "".join(log_lines())
 
 
