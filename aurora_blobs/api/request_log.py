@@ -13,7 +13,8 @@ from aurora_blobs.server.slow_clients import ACCOUNT
 
 log = logging.getLogger("aurora_blobs.requests")
 
-# Of a kind each, so that refusals hide no failure.
+# Of a kind each, so that refusals hide no failure and no guess at a password.
+LOG_INS = logs.Sparing(logs.LINES_PER_SECOND)
 REFUSALS = logs.Sparing(logs.LINES_PER_SECOND)
 FAILURES = logs.Sparing(logs.LINES_PER_SECOND)
 UPLOADS = logs.Sparing(logs.LINES_PER_SECOND)
@@ -29,9 +30,11 @@ def log_refusal(told: BlobServiceError, error: BlobServiceError) -> None:
     is_log_in = isinstance(error, WrongPassword)
     if told.status >= 500 and told.status != HTTPStatus.NOT_IMPLEMENTED:
         level, spared = logging.WARNING, FAILURES
+    elif is_log_in:
+        level, spared = logging.INFO, LOG_INS
     else:
-        is_wanted = is_log_in or request.method not in ("GET", "HEAD")
-        level, spared = logging.INFO if is_wanted else logging.DEBUG, REFUSALS
+        is_read = request.method in ("GET", "HEAD")
+        level, spared = logging.DEBUG if is_read else logging.INFO, REFUSALS
     if not log.isEnabledFor(level):
         return
     left_out = spared.left_out()

@@ -33,7 +33,7 @@ FIELD = re.compile(r' (\w+)=("(?:[^"\\]|\\.)*"|[!#-<>-~]+)')
 @pytest.fixture(autouse=True)
 def one_second(monkeypatch):
     """What may be logged in a second is not used up by another test."""
-    for name in ("REFUSALS", "FAILURES", "UPLOADS"):
+    for name in ("LOG_INS", "REFUSALS", "FAILURES", "UPLOADS"):
         monkeypatch.setattr(request_log, name, logs.Sparing(logs.LINES_PER_SECOND, lambda: 1.0))
 
 
@@ -155,6 +155,14 @@ def test_strangers_cause_so_many_lines_in_a_second_and_no_more(client, lines):
         client.post(UPLOAD, data=JPEG)
 
     assert len(lines("refused")) == logs.LINES_PER_SECOND
+
+
+def test_no_number_of_refusals_hides_a_guess_at_a_password(client, lines):
+    for _ in range(logs.LINES_PER_SECOND + 1):
+        client.post(UPLOAD, data=JPEG)
+    client.post(CREATE_SESSION, json={"identifier": "nobody.test", "password": "a guess"})
+
+    assert len(lines("log-in failed")) == 1
 
 
 @pytest.mark.parametrize(
