@@ -48,7 +48,7 @@ def open_database(
     """
     if not is_postgresql(url):
         return SqliteDatabase(
-            _path_of(url), durable=durable, before_commit=before_commit, space=space
+            sqlite_path(url), durable=durable, before_commit=before_commit, space=space
         )
     try:
         from aurora_blobs.db.postgresql import PostgresqlDatabase
@@ -73,7 +73,7 @@ def disk_space(url: str, data_folder: DataFolder, size_bytes: int) -> DiskSpace:
     """
     wanted = [(data_folder.path, (data_folder.reserve, data_folder.spool))]
     if not is_postgresql(url):
-        database = _path_of(url)
+        database = sqlite_path(url)
         wanted.append((database.parent, (Path(f"{database}-reserve"), database)))
     places: dict[int, tuple[Path, Path]] = {}
     for folder, place in wanted:
@@ -86,7 +86,7 @@ def disk_space(url: str, data_folder: DataFolder, size_bytes: int) -> DiskSpace:
 def is_there(url: str) -> bool:
     """Whether there is a database at *url*. Raises as `open_database` and `Database` do."""
     if not is_postgresql(url):
-        return _path_of(url).exists()
+        return sqlite_path(url).exists()
     database = open_database(url, durable=True, connections=1)
     try:
         return database.version() is not None
@@ -94,5 +94,6 @@ def is_there(url: str) -> bool:
         database.close()
 
 
-def _path_of(url: str) -> Path:
+def sqlite_path(url: str) -> Path:
+    """The file of the database at *url*, ``sqlite:PATH``."""
     return Path(url.removeprefix("sqlite:"))

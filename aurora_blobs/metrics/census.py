@@ -10,7 +10,7 @@ from pathlib import Path
 from aurora_blobs.catalog import derivatives, inventory, leases, refusals, takedowns, upstream
 from aurora_blobs.config import Config, is_postgresql
 from aurora_blobs.database_health import DatabaseHealth
-from aurora_blobs.db import Database
+from aurora_blobs.db import Database, sqlite_path
 from aurora_blobs.errors import STORE_AWAY, DatabaseError
 from aurora_blobs.maintenance.job_log import JobLog
 from aurora_blobs.metrics import families
@@ -90,7 +90,7 @@ class Census:
     def _free(self) -> Iterator[Measured]:
         places = {"data": self._config.data_dir}
         if not is_postgresql(self._config.database):
-            places["database"] = Path(self._config.database.removeprefix("sqlite:")).parent
+            places["database"] = sqlite_path(self._config.database).parent
         for place, path in places.items():
             with suppress(OSError):
                 status = os.statvfs(path)
