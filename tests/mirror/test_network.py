@@ -13,8 +13,6 @@ from support.document_server import send, serving
 from support.fake_pds import FakePds
 from support.live_service import becomes
 
-from aurora_blobs.maintenance.collect import Collector
-
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
 PHOTO, OTHER = b"a photo", b"another photo"
 MINUTE, HOUR, DAY = 60, 3600, 86_400
@@ -435,15 +433,7 @@ def test_who_is_not_allowed_any_more_is_hidden_and_kept_for_the_grace_time(
 
 
 def collected(network):
-    parts = network.services
-    collector = Collector(
-        parts.blobs.backend,
-        parts.database,
-        spool=parts.config.data_folder.spool,
-        grace_seconds=parts.config.unreferenced_grace,
-        clock=parts.clock,
-    )
-    return [(found.kind, found.did) for found in collector.run()]
+    return [(found.kind, found.did) for found in network.services.collector().run()]
 
 
 @pytest.mark.parametrize("allow", ["", CAROL, "localhost"], ids=["everybody", "by DID", "by host"])

@@ -7,8 +7,6 @@ from support.accounts import ADMIN, blob_path, take_down
 from support.cids import cid_of
 from support.live_service import becomes
 
-from aurora_blobs.maintenance.collect import Collector
-
 CAROL = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 PHOTO = b"a photo"
 DAY = 86_400
@@ -73,14 +71,8 @@ def test_a_blob_that_is_lost_here_is_fetched_again(pds, mirror):
 
 
 def collected(mirror):
-    collector = Collector(
-        mirror.services.blobs.backend,
-        mirror.services.database,
-        spool=mirror.services.config.data_folder.spool,
-        grace_seconds=mirror.services.config.unreferenced_grace,
-        clock=mirror.services.clock,
-    )
-    return [(found.kind, found.did, found.reason) for found in collector.run()]
+    found = mirror.services.collector().run()
+    return [(one.kind, one.did, one.reason) for one in found]
 
 
 def test_what_was_deleted_there_goes_after_a_month(pds, mirror):

@@ -8,8 +8,6 @@ from support.cids import cid_of
 from support.document_server import send
 from support.live_service import becomes
 
-from aurora_blobs.maintenance.collect import Collector
-
 CAROL = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 HOUR, DAY = 3600, 86_400
 PHOTOS = [b"photo %d" % number for number in range(20)]
@@ -61,6 +59,15 @@ def confirm(pds, mirror, seconds=600):
     wait(mirror)
 
 
+def have_hidden(pds, mirror, photo):
+    """Publish photos, and have the PDS refuse *photo* until it is hidden."""
+    publish(pds, mirror, 6)
+    refuse(pds, photo)
+    ask_all(pds, mirror, 6)
+    confirm(pds, mirror)
+    assert becomes(lambda: mirror.get(CAROL, photo) == "BlobNotFound")
+
+
 def status(mirror):
     answer = mirror.client.get("/xrpc/blue.aurora.mirror.getStatus", auth=("admin", "open sesame"))
     [host] = answer.json["hosts"]
@@ -88,11 +95,7 @@ def test_what_is_refused_twice_is_hidden_and_its_bytes_are_kept(pds, mirror):
 
 
 def test_a_takedown_that_is_lifted_there_is_lifted_here(pds, mirror):
-    publish(pds, mirror, 6)
-    refuse(pds, PHOTOS[3])
-    ask_all(pds, mirror, 6)
-    confirm(pds, mirror)
-    assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == "BlobNotFound")
+    have_hidden(pds, mirror, PHOTOS[3])
     pds.blob(CAROL, PHOTOS[3])
 
     confirm(pds, mirror, DAY)
@@ -102,11 +105,7 @@ def test_a_takedown_that_is_lifted_there_is_lifted_here(pds, mirror):
 
 
 def test_a_record_that_names_a_hidden_blob_again_has_it_asked_for_at_once(pds, mirror):
-    publish(pds, mirror, 6)
-    refuse(pds, PHOTOS[3])
-    ask_all(pds, mirror, 6)
-    confirm(pds, mirror)
-    assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == "BlobNotFound")
+    have_hidden(pds, mirror, PHOTOS[3])
 
     pds.write(CAROL, {"com.example.file/again": {"file": pds.blob(CAROL, PHOTOS[3])}})
 
@@ -114,11 +113,7 @@ def test_a_record_that_names_a_hidden_blob_again_has_it_asked_for_at_once(pds, m
 
 
 def test_a_repository_that_is_fetched_whole_has_its_hidden_blobs_asked_for_at_once(pds, mirror):
-    publish(pds, mirror, 6)
-    refuse(pds, PHOTOS[3])
-    ask_all(pds, mirror, 6)
-    confirm(pds, mirror)
-    assert becomes(lambda: mirror.get(CAROL, PHOTOS[3]) == "BlobNotFound")
+    have_hidden(pds, mirror, PHOTOS[3])
     mirror.stop()
 
     pds.write(CAROL, {"com.example.file/again": {"file": pds.blob(CAROL, PHOTOS[3])}})
@@ -216,15 +211,7 @@ def test_while_an_alarm_lasts_nothing_is_collected(pds, mirror):
 
 
 def collected(mirror):
-    found = mirror.services
-    collector = Collector(
-        found.blobs.backend,
-        found.database,
-        spool=found.config.data_folder.spool,
-        grace_seconds=found.config.unreferenced_grace,
-        clock=found.clock,
-    )
-    return [one.kind for one in collector.run()]
+    return [one.kind for one in mirror.services.collector().run()]
 
 
 def accept(mirror):
