@@ -4,6 +4,7 @@ import select
 import socket
 import threading
 import time
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -52,6 +53,8 @@ class Connections:
         self._seconds = seconds
         self._kept: list[Connection] = []  # the last one used is the last
         self._lock = threading.Lock()
+        # Not __del__: in a cycle of garbage, the sockets may be finalized before their owner.
+        weakref.finalize(self, _close_all, self._kept)
 
     def take(self, origin: Origin, allowed: Callable[[str], bool] | None) -> Connection | None:
         """A connection to *origin*, which the caller gives back or closes; None if there is none.
@@ -85,12 +88,13 @@ class Connections:
             if len(self._kept) > self._most:
                 self._kept.pop(0).socket.close()
 
-    def __del__(self) -> None:
-        for kept in self._kept:
-            kept.socket.close()
-
     def _forget_old(self) -> None:
         before = time.monotonic() - self._seconds
         for kept in [kept for kept in self._kept if kept.made_at < before]:
             self._kept.remove(kept)
             kept.socket.close()
+
+
+def _close_all(connections: list[Connection]) -> None:
+    for connection in connections:
+        connection.socket.close()

@@ -1,5 +1,6 @@
 """An answer that is read piece by piece is bounded in time, in size and in where it comes from."""
 
+import gc
 import socket
 import threading
 import time
@@ -8,7 +9,7 @@ from contextlib import suppress
 import pytest
 from support.document_server import send, serving
 
-from aurora_blobs.auth.connections import Connections
+from aurora_blobs.auth.connections import Connection, Connections, Origin
 from aurora_blobs.auth.fetch import FetchFailed, opened, opened_body
 from aurora_blobs.auth.resolver import Resolver
 
@@ -339,3 +340,17 @@ def test_a_deadline_holds_on_a_kept_connection():
 
     assert took < 5
     assert server.connections == 1
+
+
+def test_what_is_kept_is_closed_with_its_owner_also_as_a_part_of_a_cycle():
+    ours, theirs = socket.socketpair()
+    owner = {"connections": Connections()}
+    owner["itself"] = owner
+    kept = Connection(Origin("https", "pds.test", 443), "1.1.1.1", ours, time.monotonic())
+    owner["connections"].give(kept)
+
+    del owner, kept, ours
+    gc.collect()  # warns of a socket that is finalized before its owner, which is an error
+
+    with theirs:
+        assert theirs.recv(1) == b""
