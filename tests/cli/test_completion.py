@@ -11,7 +11,7 @@ from support.project import DEPLOY
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("files ", {path.name for path in DEPLOY.iterdir()}),
+        ("files ", {"CHANGELOG.md", *(path.name for path in DEPLOY.iterdir())}),
         ("files ng", {path.name for path in DEPLOY.glob("ng*")}),
         ("files none-s", set()),
         ("blobs migrate --to ", {"disk", "s3"}),

@@ -32,7 +32,7 @@ def test_a_help_text_names_no_function_of_ours(command):
 def test_a_help_text_names_no_page_that_a_package_does_not_bring(command):
     text = command.get_help(click.Context(command))
 
-    assert re.findall(r"\S+\.md\b", text) == []
+    assert set(re.findall(r"\S+\.md\b", text)) <= {"CHANGELOG.md"}
 
 
 def keys(value):
