@@ -2,8 +2,10 @@
 
 import importlib
 import io
+import struct
 import time
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, BinaryIO
@@ -104,10 +106,12 @@ _DAMAGED = (
     KeyError,
     TypeError,
     EOFError,
-    OverflowError,
+    ArithmeticError,
     AssertionError,
     AttributeError,
     RuntimeError,  # of libavif
+    struct.error,
+    zlib.error,
 )
 _NO_MEMORY = "the picture needs more memory than is allowed"
 _OUT_OF_MEMORY = ("Out of memory", "Memory allocation error")  # of libavif, of libheif

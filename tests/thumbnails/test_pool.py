@@ -487,6 +487,16 @@ def test_an_animation_that_is_damaged_later_on_shows_its_first_frame(derive):
     assert (getattr(image, "n_frames", 1), image.size) == (1, (60, 60))
 
 
+@pytest.mark.parametrize("length", range(10))
+def test_an_animation_that_ends_in_the_head_of_a_frame_is_shown(derive, length):
+    data = animated("GIF", 3)
+    at = data.rindex(b"\x21\xf9\x04") + 8  # behind the control block of the last frame
+
+    image = derive(data[: at + length], "image/gif", form="webp")
+
+    assert image.size == (60, 60)
+
+
 def flat(form: str, width: int, height: int) -> bytes:
     if form == "PNG":
         return image_bombs.flat_png(width, height, 8, 4)
