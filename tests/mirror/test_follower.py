@@ -160,13 +160,18 @@ def test_a_deleted_account_that_comes_back_shows_nothing_of_before(pds, mirror):
     pds.add(CAROL).signer = signer
     pds.repos[CAROL].commit()
     pds.set_status(CAROL, None)
-    assert becomes(lambda: seen)
+    assert becomes(lambda: has_failed(mirror))
     del pds.answers["com.atproto.sync.getRepo"]
     mirror.services.clock.advance(60)
 
     assert becomes(lambda: mirror.get(CAROL, PHOTO) == "BlobNotFound")
     assert set(seen) == {"RepoDeactivated"}
     assert mirror.listed(CAROL) == []
+
+
+def has_failed(mirror):
+    with mirror.services.database.read() as tx:
+        return tx.all("SELECT did FROM upstream_account WHERE failure IS NOT NULL") != []
 
 
 def test_what_is_lifted_there_is_not_lifted_here(pds, open_mirror):
