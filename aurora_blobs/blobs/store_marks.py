@@ -171,7 +171,8 @@ class _Keeper:
             # Of before there were marks, as far as is known. Its blobs have to be there.
             self._check_new(store, is_known=is_known)
         if mark is None:
-            mark = _new_mark()
+            # Where there was nothing, that of the copy: what breaks off is repeated from the same.
+            mark = row.mark if before is None and row is not None else _new_mark()
             with _writing(store):
                 self._mark(store, mark)
         return mark

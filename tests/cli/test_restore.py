@@ -149,6 +149,22 @@ def test_everything_comes_back_on_a_machine_that_has_nothing(run, data, of_now):
     assert is_right(run, of_now)
 
 
+def test_a_restore_onto_nothing_that_broke_off_is_repeated(run, data, of_now):
+    shutil.rmtree(data)
+    assert run("backup", "restore", "backup", "--yes").returncode == 0
+    # As it is before the database comes, which is last.
+    for path in data.glob("aurora.sqlite3*"):
+        path.unlink()
+    (blob,) = data.glob(f"blobs/*/{cid_of(BLOBS[0])}")
+    blob.unlink()
+
+    restored = run("backup", "restore", "backup", "--yes")
+
+    assert (restored.returncode, restored.stderr) == (0, "")
+    assert "copied 1 blobs" in restored.stdout
+    assert is_right(run, of_now)
+
+
 @pytest.mark.parametrize("change", [newer, much_newer, damaged])
 def test_nothing_is_restored_into_a_store_that_is_away(run, data, blobs, change):
     change(data / "aurora.sqlite3")
