@@ -490,17 +490,22 @@ class AccountUsage:
     quota_bytes: int | None
 
 
+_USAGE = """
+SELECT a.did, a.handle, a.blob_count, a.blob_bytes,
+       (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
+          FROM blob_metadata m
+         WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
+       AS temporary_bytes,
+       a.quota_bytes
+  FROM account a
+"""
+
+
 def usage(tx: Transaction, did: str) -> AccountUsage | None:
     """What *did* owns, in numbers; None if there is no such account."""
     row = tx.one(
-        """
-        SELECT a.did, a.handle, a.blob_count, a.blob_bytes,
-               (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
-                  FROM blob_metadata m
-                 WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
-               AS temporary_bytes,
-               a.quota_bytes
-          FROM account a
+        _USAGE
+        + """
          WHERE a.did = ?
         """,
         did,
@@ -511,14 +516,8 @@ def usage(tx: Transaction, did: str) -> AccountUsage | None:
 def usage_page(tx: Transaction, after_did: str, limit: int) -> list[AccountUsage]:
     """What up to *limit* accounts own, by DID, those after *after_did*; '' is the beginning."""
     rows = tx.all(
-        """
-        SELECT a.did, a.handle, a.blob_count, a.blob_bytes,
-               (SELECT CAST(COALESCE(SUM(m.size), 0) AS BIGINT)
-                  FROM blob_metadata m
-                 WHERE m.creator_did = a.did AND m.unreferenced_since IS NOT NULL)
-               AS temporary_bytes,
-               a.quota_bytes
-          FROM account a
+        _USAGE
+        + """
          WHERE a.did > ?
            AND NOT EXISTS (SELECT 1 FROM account_deletion d WHERE d.did = a.did)
          ORDER BY a.did
@@ -530,21 +529,26 @@ def usage_page(tx: Transaction, after_did: str, limit: int) -> list[AccountUsage
     return [AccountUsage(*row) for row in rows]
 
 
+_HOLDINGS = """
+SELECT EXISTS (SELECT 1 FROM takedown t
+                WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
+       a.takedown_at IS NOT NULL AS account_down,
+       a.deactivated_at IS NOT NULL AS deactivated,
+       b.stored_at IS NULL AS missing,
+       m.unreferenced_since IS NOT NULL AS temporary,
+       m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+       m.width, m.height, m.duration_ms, b.number
+  FROM blob_metadata m
+       JOIN account a ON a.did = m.creator_did
+       JOIN blob b ON b.cid = m.cid
+"""
+
+
 def owners(tx: Transaction, cid: str, after_did: str = "", limit: int = EVERY_ONE) -> list[Holding]:
     """Up to *limit* accounts' entries of *cid*, by DID, after *after_did*."""
     rows = tx.all(
-        """
-        SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob_metadata m
-               JOIN account a ON a.did = m.creator_did
-               JOIN blob b ON b.cid = m.cid
+        _HOLDINGS
+        + """
          WHERE m.cid = ? AND m.creator_did > ?
          ORDER BY m.creator_did
          LIMIT ?
@@ -559,18 +563,8 @@ def owners(tx: Transaction, cid: str, after_did: str = "", limit: int = EVERY_ON
 def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries of all accounts, in (DID, CID) order, after the pair *after*."""
     rows = tx.all(
-        """
-        SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob_metadata m
-               JOIN account a ON a.did = m.creator_did
-               JOIN blob b ON b.cid = m.cid
+        _HOLDINGS
+        + """
          WHERE (m.creator_did, m.cid) > (?, ?)
          ORDER BY m.creator_did, m.cid
          LIMIT ?
@@ -584,18 +578,8 @@ def page(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
 def newest(tx: Transaction, before: Place, limit: int) -> list[Holding]:
     """Up to *limit* entries of all accounts, newest first, that come before *before*."""
     rows = tx.all(
-        """
-        SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob_metadata m
-               JOIN account a ON a.did = m.creator_did
-               JOIN blob b ON b.cid = m.cid
+        _HOLDINGS
+        + """
          WHERE (m.created_at, m.creator_did, m.cid) < (?, ?, ?)
          ORDER BY m.created_at DESC, m.creator_did DESC, m.cid DESC
          LIMIT ?
@@ -610,18 +594,8 @@ def newest_of(tx: Transaction, did: str, before: Place, limit: int) -> list[Hold
     """As `newest`, of *did* alone; reads all of its entries."""
     # As an expression: else SQLite goes by time, through the entries of all accounts.
     rows = tx.all(
-        """
-        SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob_metadata m
-               JOIN account a ON a.did = m.creator_did
-               JOIN blob b ON b.cid = m.cid
+        _HOLDINGS
+        + """
          WHERE m.creator_did = ? AND (m.created_at + 0, m.creator_did, m.cid) < (?, ?, ?)
          ORDER BY m.created_at + 0 DESC, m.cid DESC
          LIMIT ?
@@ -637,18 +611,8 @@ def lost(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries whose bytes are not here, by CID and DID, after that pair."""
     # Expressions, and a bound of the time: else SQLite goes by CID, through all entries.
     rows = tx.all(
-        """
-        SELECT EXISTS (SELECT 1 FROM takedown t
-                        WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob b
-               JOIN blob_metadata m ON m.cid = b.cid
-               JOIN account a ON a.did = m.creator_did
+        _HOLDINGS
+        + """
          WHERE b.stored_at IS NULL AND b.created_at > -1
            AND (m.cid || '', m.creator_did || '') > (?, ?)
          ORDER BY m.cid || '', m.creator_did || ''
@@ -663,17 +627,8 @@ def lost(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
 def taken_down(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries that are taken down, by CID and DID, after that pair."""
     rows = tx.all(
-        """
-        SELECT TRUE AS down,
-               a.takedown_at IS NOT NULL AS account_down,
-               a.deactivated_at IS NOT NULL AS deactivated,
-               b.stored_at IS NULL AS missing,
-               m.unreferenced_since IS NOT NULL AS temporary,
-               m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-               m.width, m.height, m.duration_ms, b.number
-          FROM blob_metadata m
-               JOIN account a ON a.did = m.creator_did
-               JOIN blob b ON b.cid = m.cid
+        _HOLDINGS
+        + """
          WHERE (m.creator_did, m.cid) IN (
                    SELECT DISTINCT o.creator_did, o.cid
                      FROM takedown t

@@ -3,20 +3,13 @@
 import ast
 import sqlite3
 from contextlib import closing
-from importlib import import_module, resources
+from importlib import import_module
 from inspect import getsource, signature
 
 import pytest
-from support.statements import statements_of_catalog
+from support.statements import TREES, statement, statements_of_catalog
 
 from aurora_blobs.db.sqlite import add_functions
-
-TREES = {
-    file.stem: ast.parse(file.read_text())
-    for file in sorted(resources.files("aurora_blobs").joinpath("catalog").iterdir())
-    # reference_pds reads another program's database.
-    if file.suffix == ".py" and file.stem != "reference_pds"
-}
 
 
 def fields_of(module, call):
@@ -41,7 +34,7 @@ def made_of_rows():
         for function in tree.body:
             calls = [node for node in ast.walk(function) if isinstance(node, ast.Call)]
             selects = [
-                ast.literal_eval(call.args[0])
+                statement(module, call.args[0])
                 for call in calls
                 if ast.unparse(call.func) in ("tx.one", "tx.all", "tx.each")
             ]
