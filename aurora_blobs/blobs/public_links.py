@@ -111,16 +111,17 @@ class PublicLinks:
     ) -> None:
         """Link to *target*, the thumbnail *name* of a blob, as `add` does. *now*: microseconds."""
         period = str(now // 1_000_000 // PERIOD_SECONDS)
+        past: list[Path] = []
         if period != self._period:
             self._period, self._made = period, 0
             past = [path for path in self._periods() if path.name != period]
-            if past:
-                threading.Thread(target=self._drop, args=(past,), daemon=True).start()
         link = self._folder / _PICTURES / period / did / cid / name
         if self._made < self._most_pictures and self._link(
             link, f"../../../../{target}", lambda: self._is_settled() and is_public()
         ):
             self._made += 1
+        if past:  # only now: it keeps new links away while it runs
+            threading.Thread(target=self._drop, args=(past,), daemon=True).start()
 
     def _link(self, link: Path, target: str, is_public: Callable[[], bool]) -> bool:
         if os.path.lexists(link):
