@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from support.faulty_link import FaultyLink
 from support.followed_pds import Upstream, following
-from support.nginx import shipped
+from support.nginx import in_front
 from support.project import ROOT
 from support.reference_pds import ReferencePds
 from support.s3_access import BUCKET, KEYS
@@ -77,9 +77,8 @@ def some_bytes():
 
 @pytest.fixture
 def nginx(tmp_path, service):
-    """The shipped nginx in front of *service*, which listens on ``gunicorn.sock``."""
-    blobs = service.folder / "data" / "blobs"
-    with shipped(tmp_path / "nginx", tmp_path / "gunicorn.sock", blobs) as nginx:
+    """The shipped nginx in front of *service*, which is behind one."""
+    with in_front(service, tmp_path / "nginx") as nginx:
         yield nginx
 
 

@@ -9,8 +9,7 @@ from PIL import Image, ImageDraw
 from support.accounts import blob_path, take_down
 from support.chromium import Chromium
 from support.corpus import corpus
-from support.live_service import Service
-from support.nginx import shipped
+from support.nginx import in_front, service_behind
 from support.project import ROOT
 
 pytestmark = pytest.mark.live
@@ -36,10 +35,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(folder):
-    with Service(
-        folder / "service",
-        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
+    with service_behind(
+        folder,
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_ADMIN_PASSWORD=PASSWORD,
         AURORA_BLOBS_UNREFERENCED_GRACE="1h",
@@ -49,8 +46,7 @@ def service(folder):
 
 @pytest.fixture(scope="module")
 def nginx(folder, service):
-    blobs = folder / "service" / "data" / "blobs"
-    with shipped(folder / "nginx", folder / "gunicorn.sock", blobs) as nginx:
+    with in_front(service, folder / "nginx") as nginx:
         yield nginx
 
 

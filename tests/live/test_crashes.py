@@ -13,7 +13,7 @@ from contextlib import contextmanager
 import pytest
 from support.crash_member import Member
 from support.impatient_collector import collect
-from support.live_service import Service
+from support.nginx import service_behind
 from support.project import TESTS
 from support.services import close, services_of
 
@@ -27,10 +27,8 @@ MEMBERS = 5
 
 @pytest.fixture
 def service(tmp_path):
-    with Service(
-        tmp_path / "service",
-        AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
+    with service_behind(
+        tmp_path,
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
         AURORA_BLOBS_WORKERS="2",

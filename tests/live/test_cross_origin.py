@@ -4,7 +4,7 @@ import pytest
 from support.accounts import UPLOAD, blob_path
 from support.browser import fetch
 from support.live_service import Service
-from support.nginx import shipped
+from support.nginx import in_front, service_behind
 
 pytestmark = pytest.mark.live
 
@@ -38,17 +38,10 @@ ANSWERS = {
 def served(request, tmp_path_factory):
     """The service, whatever stands before it, and the path of a blob."""
     folder = tmp_path_factory.mktemp("served")
-    settings = {
-        "AURORA_BLOBS_BIND": f"unix:{folder}/gunicorn.sock",
-        "AURORA_BLOBS_PROXY_HOPS": "1",
-        "AURORA_BLOBS_ACCEL_REDIRECT": "/_blobs/",
-    }
     with (
         Service(folder / "alone") as alone,
-        Service(folder / "service", **settings) as service,
-        shipped(
-            folder / "nginx", folder / "gunicorn.sock", folder / "service" / "data" / "blobs"
-        ) as nginx,
+        service_behind(folder, AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/") as service,
+        in_front(service, folder / "nginx") as nginx,
     ):
         rim, behind = {"alone": (alone, alone), "behind nginx": (nginx, service)}[request.param]
         account = behind.account()

@@ -9,8 +9,7 @@ from contextlib import suppress
 import pytest
 from support.accounts import UPLOAD
 from support.http_client import call
-from support.live_service import Service
-from support.nginx import shipped
+from support.nginx import in_front, service_behind
 
 pytestmark = pytest.mark.live
 
@@ -37,10 +36,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(folder):
-    with Service(
-        folder / "service",
-        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
+    with service_behind(
+        folder,
         AURORA_BLOBS_DURABILITY="os",
     ) as service:
         yield service
@@ -48,8 +45,7 @@ def service(folder):
 
 @pytest.fixture(scope="module")
 def nginx(folder, service):
-    blobs = folder / "service" / "data" / "blobs"
-    with shipped(folder / "nginx", folder / "gunicorn.sock", blobs, ("#pds ", "")) as nginx:
+    with in_front(service, folder / "nginx", ("#pds ", "")) as nginx:
         yield nginx
 
 

@@ -9,7 +9,7 @@ import pytest
 from support.accounts import ADMIN, GET_BLOB, UPLOAD, blob_path
 from support.http_client import call
 from support.live_service import Service, becomes
-from support.nginx import shipped
+from support.nginx import in_front, service_behind, without_service
 
 pytestmark = pytest.mark.live
 
@@ -165,12 +165,10 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def behind(folder):
     """The service that logs JSON, behind `front`."""
-    with Service(
-        folder / "service",
+    with service_behind(
+        folder,
         "--access-logfile",
         "-",
-        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_LOG_FORMAT="json",
         AURORA_BLOBS_LOG_LEVEL="debug",
@@ -181,9 +179,8 @@ def behind(folder):
 @pytest.fixture(scope="module", params=["aurora_blobs", "aurora_blobs_json"])
 def front(request, folder, behind):
     """The shipped nginx, in each of its formats."""
-    blobs = folder / "service" / "data" / "blobs"
     form = ("access.log aurora_blobs buffer=64k flush=1s", f"access.log {request.param}")
-    with shipped(folder / request.param, folder / "gunicorn.sock", blobs, form) as nginx:
+    with in_front(behind, folder / request.param, form) as nginx:
         yield nginx
 
 
@@ -295,8 +292,7 @@ def test_each_answer_has_its_id_and_is_in_nginx_s_log_as_it_was_asked(
 
 
 def test_what_nginx_says_alone_has_an_id(folder, behind):
-    blobs = folder / "service" / "data" / "blobs"
-    with shipped(folder / "alone", folder / "nobody.sock", blobs) as nginx:
+    with without_service(folder) as nginx:
         answer = nginx.get("/xrpc/_health")
 
     assert answer.status_code == 502

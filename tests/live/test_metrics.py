@@ -10,7 +10,7 @@ from support.cids import cid_of
 from support.live_service import Service, becomes
 from support.media_samples import jpeg
 from support.metrics import HEADERS, TOKEN, Scrape
-from support.nginx import shipped
+from support.nginx import in_front, service_behind
 from support.object_api import BUCKET, object_service, s3_client
 from support.prometheus import Prometheus, promtool
 
@@ -99,16 +99,9 @@ def test_workers_that_die_leave_nothing_behind(service):
 
 
 def test_the_shipped_nginx_passes_metrics_on_to_who_has_the_token(tmp_path):
-    settings = {
-        "AURORA_BLOBS_BIND": f"unix:{tmp_path}/gunicorn.sock",
-        "AURORA_BLOBS_PROXY_HOPS": "1",
-        "AURORA_BLOBS_METRICS_TOKEN": TOKEN,
-    }
     with (
-        Service(tmp_path, **settings) as service,
-        shipped(
-            tmp_path / "nginx", tmp_path / "gunicorn.sock", service.folder / "data/blobs"
-        ) as nginx,
+        service_behind(tmp_path, AURORA_BLOBS_METRICS_TOKEN=TOKEN) as service,
+        in_front(service, tmp_path / "nginx") as nginx,
     ):
         assert nginx.get("/metrics").status_code == 401
         assert nginx.get("/metrics", auth=ADMIN).status_code == 401

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, blob_path, take_down
 from support.http_client import call
-from support.live_service import Service, becomes
-from support.nginx import shipped
+from support.live_service import becomes
+from support.nginx import in_front, service_behind, shipped, without_service
 
 from aurora_blobs.app import create_app
 from aurora_blobs.blobs.public_links import EXTENSIONS
@@ -43,10 +43,8 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def service(folder):
-    with Service(
-        folder / "service",
-        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
+    with service_behind(
+        folder,
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
         AURORA_BLOBS_ALLOWED_MIME_TYPES="*/*",
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
@@ -56,20 +54,15 @@ def service(folder):
 
 @pytest.fixture(scope="module")
 def nginx(folder, service):
-    blobs = folder / "service" / "data" / "blobs"
     # Videos count as large from 100 KB on.
-    with shipped(
-        folder / "nginx", folder / "gunicorn.sock", blobs, ("[0-9]{8,}", "[0-9]{6,}")
-    ) as nginx:
+    with in_front(service, folder / "nginx", ("[0-9]{8,}", "[0-9]{6,}")) as nginx:
         yield nginx
 
 
 @pytest.fixture(scope="module")
 def alone(folder, nginx):
     """The same nginx without a service: it serves public links, and else answers 502."""
-    with shipped(
-        folder / "alone", folder / "nobody.sock", folder / "service" / "data" / "blobs"
-    ) as alone:
+    with without_service(folder) as alone:
         yield alone
 
 
@@ -495,8 +488,7 @@ def test_a_service_that_does_not_answer_is_reported_in_json(tmp_path):
 
 def test_an_address_over_its_rate_is_refused_with_json(tmp_path, folder, service):
     counted = ("127.0.0.0/8 0;", "127.0.0.0/8 1;")
-    blobs = service.folder / "data" / "blobs"
-    with shipped(tmp_path / "nginx", folder / "gunicorn.sock", blobs, counted) as nginx:
+    with in_front(service, tmp_path / "nginx", counted) as nginx:
         answers = [nginx.get("/xrpc/_health") for _ in range(1000)]
 
     refused = [answer for answer in answers if answer.status_code == 429]
@@ -557,11 +549,9 @@ def test_the_lines_for_tls_serve_https(tmp_path, folder, service):
         check=True,
         capture_output=True,
     )
-    blobs = service.folder / "data" / "blobs"
-    with shipped(
+    with in_front(
+        service,
         tmp_path / "nginx",
-        folder / "gunicorn.sock",
-        blobs,
         ("#tls listen [::]:443 ssl http2;\n", ""),
         ("#tls ", ""),
         ("listen 127.0.0.1:PORT;", ""),  # the free port of the test is for TLS

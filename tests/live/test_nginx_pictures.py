@@ -5,9 +5,8 @@ import threading
 
 import pytest
 from support.accounts import set_takedown, take_down
-from support.live_service import Service
 from support.media_samples import picture
-from support.nginx import shipped
+from support.nginx import in_front, service_behind, without_service
 from support.project import DEPLOY
 
 from aurora_blobs.thumbnails.presets import WRITABLE
@@ -30,10 +29,8 @@ def service(folder):
 
 
 def serving(folder, **more):
-    return Service(
-        folder / "service",
-        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
+    return service_behind(
+        folder,
         AURORA_BLOBS_ADMIN_PASSWORD="open sesame",
         **{"AURORA_BLOBS_ACCEL_REDIRECT": "/_blobs/"} | more,
     )
@@ -41,19 +38,15 @@ def serving(folder, **more):
 
 @pytest.fixture(scope="module")
 def nginx(folder, service):
-    with in_front(folder, "nginx", "gunicorn.sock") as nginx:
+    with in_front(service, folder / "nginx") as nginx:
         yield nginx
 
 
 @pytest.fixture(scope="module")
 def alone(folder):
     """nginx without a service: it serves what has a link, and else answers 502."""
-    with in_front(folder, "alone", "nobody.sock") as alone:
+    with without_service(folder) as alone:
         yield alone
-
-
-def in_front(folder, name, socket, *changes):
-    return shipped(folder / name, folder / socket, folder / "service/data/blobs", *changes)
 
 
 @pytest.fixture(scope="module")
@@ -216,15 +209,15 @@ def test_an_evicted_thumbnail_is_made_again(nginx, alone, service, account):
 
 
 def test_a_size_that_the_operator_changes_holds_at_the_first_request(tmp_path):
-    with in_front(tmp_path, "alone", "nobody.sock") as alone:
-        with serving(tmp_path) as service, in_front(tmp_path, "nginx", "gunicorn.sock") as nginx:
+    with without_service(tmp_path) as alone:
+        with serving(tmp_path) as service, in_front(service, tmp_path / "nginx") as nginx:
             account = service.account()
             path = path_of(account, account.publish(picture("JPEG")).cid)
             assert linked(nginx, alone, path).status_code == 200
         assert alone.get(path).status_code == 200
 
         changed = {"AURORA_BLOBS_IMAGE_PRESETS": "avatar=cover:8x8"}
-        with serving(tmp_path, **changed), in_front(tmp_path, "next", "gunicorn.sock") as nginx:
+        with serving(tmp_path, **changed) as service, in_front(service, tmp_path / "next") as nginx:
             answers = [nginx.get(path) for _ in range(3)]
             assert alone.get(path).status_code == 502
 
@@ -237,8 +230,8 @@ def test_a_preset_of_the_operator_is_found_with_a_line_for_it(tmp_path):
     own = {"AURORA_BLOBS_IMAGE_PRESETS": "card=inside:8x8"}
     with (
         serving(tmp_path, **own) as service,
-        in_front(tmp_path, "nginx", "gunicorn.sock") as nginx,
-        in_front(tmp_path, "alone", "nobody.sock", line) as alone,
+        in_front(service, tmp_path / "nginx") as nginx,
+        without_service(tmp_path, line) as alone,
     ):
         account = service.account()
         path = path_of(account, account.publish(picture("JPEG")).cid, "card")
@@ -255,7 +248,7 @@ def test_an_nginx_of_an_older_configuration_serves_thumbnails_through_the_servic
     older = (shelf, "        location /img/ { proxy_pass http://aurora_blobs; }\n")
     with (
         serving(tmp_path) as service,
-        in_front(tmp_path, "nginx", "gunicorn.sock", older) as nginx,
+        in_front(service, tmp_path / "nginx", older) as nginx,
     ):
         account = service.account()
         path = path_of(account, account.publish(picture("JPEG")).cid)
@@ -269,8 +262,8 @@ def test_an_nginx_of_an_older_configuration_serves_thumbnails_through_the_servic
 
 
 def test_a_killed_service_leaves_links_that_the_next_one_takes_back(tmp_path):
-    with in_front(tmp_path, "alone", "nobody.sock") as alone:
-        with serving(tmp_path) as service, in_front(tmp_path, "nginx", "gunicorn.sock") as nginx:
+    with without_service(tmp_path) as alone:
+        with serving(tmp_path) as service, in_front(service, tmp_path / "nginx") as nginx:
             account = service.account()
             cid = account.publish(picture("JPEG")).cid
             path = path_of(account, cid)

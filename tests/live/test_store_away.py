@@ -5,8 +5,9 @@ import shutil
 import signal
 
 import pytest
-from support.live_service import Service, becomes
+from support.live_service import becomes
 from support.media_samples import jpeg
+from support.nginx import service_behind
 
 from aurora_blobs.storage.health import FRESH_SECONDS
 
@@ -18,11 +19,9 @@ CAT, DOG, NEW = jpeg("cat"), jpeg("dog"), jpeg("new")
 
 @pytest.fixture
 def service(tmp_path):
-    with Service(
-        tmp_path / "service",
+    with service_behind(
+        tmp_path,
         AURORA_BLOBS_WORKERS="2",
-        AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock",
-        AURORA_BLOBS_PROXY_HOPS="1",
         AURORA_BLOBS_ACCEL_REDIRECT="/_blobs/",
     ) as service:
         yield service

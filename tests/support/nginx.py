@@ -6,7 +6,7 @@ import re
 import shutil
 from pathlib import Path
 
-from support.live_service import Server
+from support.live_service import Server, Service
 from support.project import DEPLOY
 
 NGINX = (
@@ -57,6 +57,29 @@ def shipped(folder: Path, upstream: Path, blobs: Path, *changes: tuple[str, str]
         ("/var/lib/aurora-blobs/public", f"{blobs.parent}/public"),
         *changes,
     )
+
+
+def service_behind(folder: Path, *arguments: str, **settings: str) -> Service:
+    """The service in ``service`` of *folder*, on a Unix socket, with nginx `in_front` of it."""
+    return Service(
+        folder / "service",
+        *arguments,
+        AURORA_BLOBS_BIND=f"unix:{folder}/gunicorn.sock",
+        AURORA_BLOBS_PROXY_HOPS="1",
+        **settings,
+    )
+
+
+def in_front(service: Service, folder: Path, *changes: tuple[str, str]) -> Nginx:
+    """nginx in *folder*, as `shipped`, in front of *service*."""
+    assert service.socket is not None
+    return shipped(folder, service.socket, service.folder / "data" / "blobs", *changes)
+
+
+def without_service(folder: Path, *changes: tuple[str, str]) -> Nginx:
+    """nginx that serves what the `service_behind` of *folder* has links for, and asks nobody."""
+    blobs = folder / "service" / "data" / "blobs"
+    return shipped(folder / "alone", folder / "nobody.sock", blobs, *changes)
 
 
 def balancer(folder: Path, ports: list[int], *changes: tuple[str, str]) -> Nginx:
