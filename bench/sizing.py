@@ -103,8 +103,10 @@ class Counter:
         for end in (source, target):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+        source.close()  # the other thread closes the other end
 
     def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # else it goes on waiting for a connection
         self._listener.close()
 
 

@@ -342,7 +342,6 @@ def test_a_deadline_holds_on_a_kept_connection():
     assert server.connections == 1
 
 
-@pytest.mark.filterwarnings("error:unclosed <socket:ResourceWarning")
 def test_what_is_kept_is_closed_with_its_owner_also_as_a_part_of_a_cycle():
     ours, theirs = socket.socketpair()
     owner = {"connections": Connections()}
