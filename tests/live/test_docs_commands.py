@@ -24,7 +24,7 @@ OTHERS = ("backup.md", "beside-a-pds.md", "debian.md", "pictures.md", "s3.md")
 def run(page: str, service: Service, **environment: str) -> str:
     """Run the commands of *page*, each block in its own shell; what they print.
 
-    Addresses and folders are replaced by those of *service*.
+    Addresses, folders and the user are replaced by those of *service*.
     """
     folder = service.folder
     output = ""
@@ -34,6 +34,7 @@ def run(page: str, service: Service, **environment: str) -> str:
             ("/mnt/", f"{folder}/"),
             ("127.0.0.1:2583", f"127.0.0.1:{service.port}"),
             ("/run/aurora-blobs/gunicorn.sock", str(service.socket)),
+            ("-o aurora-blobs -g aurora-blobs", f"-o {os.geteuid()} -g {os.getegid()}"),
         ):
             block = block.replace(printed, here)
         done = subprocess.run(
