@@ -35,7 +35,7 @@ async function freePort() {
   return port
 }
 
-process.env.LOG_ENABLED = 'false' // read while the modules load
+process.env.LOG_ENABLED ??= 'false' // read while the modules load
 
 const modules = join(install, 'node_modules')
 const pdsFolder = join(modules, '@atproto', 'pds')

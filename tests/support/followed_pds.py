@@ -17,6 +17,10 @@ COLLECTION = "com.example.file"
 PASSWORD = "correct horse"
 
 
+class PdsError(Exception):
+    """The PDS's own fault; whether it did what it was asked for is not known."""
+
+
 class Upstream(HttpClient):
     """Calls the PDS itself."""
 
@@ -29,6 +33,8 @@ class Upstream(HttpClient):
     def call(self, method, token=None, **given):
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         answer = self.post(f"/xrpc/{method}", json=given, headers=headers)
+        if answer.status_code >= 500:
+            raise PdsError(f"{answer.text} {self.pds.errors()}")
         assert answer.status_code == 200, answer.text
         return answer.json if answer.data else {}
 

@@ -40,13 +40,24 @@ class ReferencePds:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **self._settings},
+                env={**os.environ, **self._logs(), **self._settings},
             )
         assert self._process.stdout is not None
         line = self._process.stdout.readline()  # written when it is ready; empty if it has ended
         assert line, (self.folder / "log").read_text()
         self.facts = json.loads(line)
         return self
+
+    def _logs(self) -> dict[str, str]:
+        return {
+            "LOG_ENABLED": "true",
+            "LOG_LEVEL": "error",
+            "LOG_DESTINATION": str(self.folder / "errors"),
+        }
+
+    def errors(self) -> str:
+        """What the PDS has written of its own faults, the last of it."""
+        return (self.folder / "errors").read_text()[-5000:]
 
     def stop(self) -> None:
         """Stop the PDS, not the directory. What it has kept is in `folder`."""
