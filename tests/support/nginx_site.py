@@ -76,6 +76,7 @@ def nginx_balancer() -> str:
     text = (DEPLOY / "nginx.conf").read_text()
     for begin, end, instead in (
         ("# nginx in front", "worker_processes", _BALANCER_HEAD),
+        ("    # A blob of the open shelf (below)", "    map $status $aurora_status", ""),
         ("    # Ranges that nginx reads", "    upstream aurora_blobs", ""),
         ("    upstream aurora_blobs", "        keepalive_timeout 60s;", _UPSTREAM),
         ("        proxy_connect_timeout 5s;", "\n        proxy_read", _CONNECT),
@@ -87,7 +88,7 @@ def nginx_balancer() -> str:
         ("        # The same for a store", " that speaks S3", "        # A store"),
     ):
         text = _replaced(text, begin, end, instead)
-    return text
+    return text.replace("$aurora_asked_", "$aurora_")  # there is nothing that is known beforehand
 
 
 def _replaced(text: str, begin: str, end: str, instead: str) -> str:
