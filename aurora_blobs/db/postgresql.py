@@ -22,6 +22,7 @@ from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatu
 from psycopg.pq.abc import PGresult
 
 from aurora_blobs.config import ConfigError
+from aurora_blobs.db import patience
 from aurora_blobs.db.copying import copy_to_file
 from aurora_blobs.db.keys import Key
 from aurora_blobs.db.seam import (
@@ -45,21 +46,27 @@ from aurora_blobs.errors import Conflict, DatabaseError, InsufficientStorage, Se
 log = logging.getLogger(__name__)
 
 _AWAY = "The database does not answer, please try again."
-# Without these a client that is cut off, or that stops, keeps everybody's lock for hours.
+# Without these a client that is cut off, or that stops, keeps everybody's lock for hours. Of one
+# that is cut off both ends know in six seconds: the others, who wait for ten, go on, and who finds
+# his connection lost has the time to make a new one.
 _SESSION = {
     "lock_timeout": "10s",
     "statement_timeout": "30s",
     "idle_in_transaction_session_timeout": "30s",
     "client_connection_check_interval": "5s",
+    "tcp_keepalives_idle": "2",  # seconds, as the next one
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "6s",
 }
 _CLIENT = {
     "application_name": "aurora_blobs",
     "client_encoding": "UTF8",
     "target_session_attrs": "read-write",
-    "keepalives_idle": 5,  # seconds, as the next one; so who waits for an answer knows in 10, too
-    "keepalives_interval": 5,
-    "keepalives_count": 2,
-    "tcp_user_timeout": 10_000,  # milliseconds
+    "keepalives_idle": 2,  # seconds, as the next one
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 6000,  # milliseconds
 }
 # Seconds. A statement is waited for longer than statement_timeout, a beginning a little longer than
 # its lock_timeout, so that the server's own word comes first. A commit gets what its beginning has
@@ -461,7 +468,7 @@ class PostgresqlDatabase(Database):
     def _change(self, keys: tuple[Key, ...], sql: str, values: Row) -> list[Row]:
         self.space.require()
         self._refuse_nesting()
-        deadline = time.monotonic() + self._busy_seconds
+        deadline = self._deadline()
 
         def change(session: _Session) -> list[Row]:
             begin = _beginning(keys, deadline)
@@ -546,7 +553,7 @@ class PostgresqlDatabase(Database):
         With it come the seconds that its commit may take.
         """
         self._refuse_nesting()
-        deadline = time.monotonic() + self._busy_seconds
+        deadline = self._deadline()
         with self._borrowed(partial(_begin, keys, deadline), deadline, writes=True) as lent:
             yield lent
 
@@ -564,12 +571,13 @@ class PostgresqlDatabase(Database):
         """
         self._refuse_nesting()
         began = time.monotonic()
-        deadline = began + self._busy_seconds if deadline is None else deadline
+        deadline = self._deadline() if deadline is None else deadline
         turns: list[threading.Semaphore] = []
         with _translated():
             try:
-                self._take_turns(turns, deadline, writes)
-                session, result = self._began(first, began, deadline, turns)
+                with _waiting():
+                    self._take_turns(turns, deadline, writes)
+                    session, result = self._began(first, began, deadline, turns)
                 self._inside.transaction = True
                 idle = self._idle
                 try:
@@ -583,6 +591,10 @@ class PostgresqlDatabase(Database):
             finally:
                 for turn in turns:
                     turn.release()
+
+    def _deadline(self) -> float:
+        """Until when a transaction that begins now waits for its session and its locks."""
+        return time.monotonic() + patience.left_of(self._busy_seconds, at_least=_MOMENT_SECONDS)
 
     def _take_turns(self, turns: list[threading.Semaphore], deadline: float, writes: bool) -> None:
         """Wait until a session is free, and put what holds it into *turns*."""
@@ -772,7 +784,7 @@ def _number(key: Key) -> int:
 
 def _commit(session: _Session, patience_seconds: float) -> None:
     session.deadline = time.monotonic() + patience_seconds
-    with session.committing():
+    with _waiting(), session.committing():
         result = session.script(b"COMMIT")
     # After a statement that failed, COMMIT rolls back, and says so without an error.
     if result.command_status != b"COMMIT":
@@ -804,6 +816,15 @@ def _version(session: _Session) -> int | None:
     if "schema_version" in names:
         rows = _rows(session.script(b"SELECT version FROM schema_version LIMIT 2"))
     return known_version(version_in(rows), names)
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        patience.note_wait(time.monotonic() - began)
 
 
 @contextmanager

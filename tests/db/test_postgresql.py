@@ -36,6 +36,7 @@ from aurora_blobs.db import (
     row_key,
     seam,
 )
+from aurora_blobs.db.patience import one_request
 from aurora_blobs.errors import DatabaseError, ServiceBusy, StoreNotOurs
 
 pytestmark = pytest.mark.postgresql
@@ -355,6 +356,36 @@ def test_who_waits_too_long_for_a_connection_is_told_to_come_again(impatient):
 
     assert 0.2 < time.monotonic() - began < 5
     assert value(database) == 0
+
+
+def test_the_transactions_of_a_request_wait_no_longer_together_than_one(tally, url):
+    patient = postgresql.PostgresqlDatabase(url, durable=False, busy_seconds=4, connections=8)
+    with contextlib.closing(patient), one_request():
+        holder = threading.Thread(target=hold, args=(tally, KEYS["alice"], 1.5))
+        began = time.monotonic()
+        with busy(tally.write(keys=KEYS["bob"])):
+            holder.start()
+            time.sleep(0.2)
+            patient.one_change(keys=KEYS["alice"]).one("SELECT 1")
+            waited = time.monotonic() - began
+            with pytest.raises(ServiceBusy):
+                add_for(patient, KEYS["bob"])
+            together = time.monotonic() - began
+        holder.join()
+        add_for(patient, KEYS["bob"])
+
+    assert 1.2 < waited < together
+    assert 3.5 < together < 5
+
+
+def hold(database, keys, seconds):
+    with database.write(keys=keys):
+        time.sleep(seconds)
+
+
+def add_for(database, keys):
+    with database.write(keys=keys) as tx:
+        tx.run("UPDATE tally SET value = value + 1")
 
 
 def test_who_reads_has_a_connection_while_all_who_write_wait(tally, opened):

@@ -5,6 +5,7 @@ import io
 import pytest
 
 from aurora_blobs import logs
+from aurora_blobs.db import patience
 from aurora_blobs.server.addresses import UNKNOWN
 from aurora_blobs.server.cross_origin import HEADERS
 from aurora_blobs.server.front import Front
@@ -126,3 +127,25 @@ def test_nothing_is_logged_without_a_proxy_or_with_one_that_is_known(caplog, hop
     answer(front(proxy_hops=hops), **environ)
 
     assert caplog.messages == []
+
+
+def test_each_request_has_a_patience_of_its_own_for_the_database():
+    left = []
+
+    def waiting(environ, start_response):
+        for _ in range(3):
+            left.append(patience.left_of(10, at_least=2))
+            patience.note_wait(5)
+        return app(environ, start_response)
+
+    service = Front(
+        waiting,
+        proxy_hops=0,
+        slow_clients=SlowClients(per_account=1, per_address=1, threads=4, parts=1),
+    )
+    answer(service)
+    answer(service)
+    patience.note_wait(5)
+
+    assert left == [10, 5, 2] * 2
+    assert patience.left_of(10, at_least=2) == 10

@@ -22,8 +22,7 @@ _AT_MOST = 4  # records that a person has
 _TURN_SECONDS = 0.2
 _OF_THE_CROWD = 150_000  # bytes of each blob, of which QUOTA takes 20
 PATIENCE_SECONDS = 120  # after which whoever has asked again and again gives up
-# Of a refusal because the database is away. It says 10, after what the request has done before.
-_LATEST_SECONDS = 15
+_LATEST_SECONDS = 12  # of a refusal because the database is away; all waits for it together take 10
 _REFUSED = {"ServiceUnavailable", "UpstreamFailure", "UpstreamTimeout"}
 
 
