@@ -304,17 +304,19 @@ CREATE TABLE job (
 -- ended_at is NULL while the run lasts, and for good if its process died. So are the counts.
 -- failure says why an ended run did not come to its end, NULL if it did.
 -- blobs and bytes are what it has read, or looked at, or removed, or copied. findings is how much was wrong, and
--- repaired how much of that is right by now.
+-- repaired how much of that is right by now. first_findings has the first hundred of them, as a JSON array of arrays:
+-- kind, subject, detail, whether it is repaired. It is NULL where there are none.
 CREATE TABLE job_run (
-    job        TEXT   NOT NULL,
-    number     BIGINT NOT NULL,
-    started_at BIGINT NOT NULL,
-    ended_at   BIGINT,
-    failure    TEXT,
-    blobs      BIGINT,
-    bytes      BIGINT,
-    findings   BIGINT,
-    repaired   BIGINT,
+    job            TEXT   NOT NULL,
+    number         BIGINT NOT NULL,
+    started_at     BIGINT NOT NULL,
+    ended_at       BIGINT,
+    failure        TEXT,
+    blobs          BIGINT,
+    bytes          BIGINT,
+    findings       BIGINT,
+    repaired       BIGINT,
+    first_findings TEXT,
     PRIMARY KEY (job, number)
 );
 

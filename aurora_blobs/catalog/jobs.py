@@ -1,22 +1,39 @@
 """Jobs over the whole store: how far one has come, `job`, and what its runs did, `job_run`."""
 
+import json
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from aurora_blobs.db import Transaction
+from aurora_blobs.logs import printable
 
 Job = Literal["gc", "fsck", "scrub", "backup"]
 _KEPT = 10  # runs of a job
+MOST_FINDINGS = 100  # of a run that are kept, besides their number; a guess
+_MAX_TEXT = 500  # characters of a subject or detail: a name in a store may have 1,024
+
+
+class Found(NamedTuple):
+    """A finding of a run: `subject` is a CID, a DID or a file's name, `detail` words for people."""
+
+    kind: str
+    subject: str
+    detail: str
+    repaired: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a run did: the blobs and bytes that it went through, what was wrong, what was mended."""
+    """What a run did: the blobs and bytes that it went through, what was wrong, what was mended.
+
+    `found` are the findings, or the first of them.
+    """
 
     blobs: int
     bytes: int
     findings: int
     repaired: int
+    found: tuple[Found, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +134,8 @@ def end_run(
     tx.run(
         """
         UPDATE job_run
-           SET ended_at = ?, failure = ?, blobs = ?, bytes = ?, findings = ?, repaired = ?
+           SET ended_at = ?, failure = ?, blobs = ?, bytes = ?, findings = ?, repaired = ?,
+               first_findings = ?
          WHERE job = ? AND number = ?
         """,
         now,
@@ -126,6 +144,7 @@ def end_run(
         counts.bytes,
         counts.findings,
         counts.repaired,
+        _as_json(counts.found[:MOST_FINDINGS]),
         job,
         number,
     )
@@ -159,6 +178,30 @@ def find_last_completed(tx: Transaction, job: Job) -> JobRun | None:
         job,
     )
     return None if row is None else JobRun(*row)
+
+
+def last_found(tx: Transaction, job: Job) -> list[Found]:
+    """The first findings of the run of *job* that ended last."""
+    row = tx.one(
+        """
+        SELECT first_findings
+          FROM job_run
+         WHERE job = ? AND ended_at IS NOT NULL
+         ORDER BY number DESC
+         LIMIT 1
+        """,
+        job,
+    )
+    return [] if row is None or row[0] is None else [Found(*found) for found in json.loads(row[0])]
+
+
+def _as_json(found: tuple[Found, ...]) -> str | None:
+    # A file's name need not be UTF-8.
+    cut = [
+        (kind, printable(subject)[:_MAX_TEXT], printable(detail)[:_MAX_TEXT], repaired)
+        for kind, subject, detail, repaired in found
+    ]
+    return json.dumps(cut) if cut else None
 
 
 def runs(tx: Transaction) -> list[tuple[Job, JobRun]]:

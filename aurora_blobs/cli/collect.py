@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.catalog.jobs import Counts
+from aurora_blobs.catalog.jobs import Counts, Found
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import show, show_all
 from aurora_blobs.cli.progress import meter
@@ -55,11 +55,12 @@ def gc(dry_run: bool, watch: bool, as_json: bool) -> None:
 def _round(collector: Collector, dry_run: bool, as_json: bool, stop: threading.Event) -> bool:
     """Show one round while it runs; False if it did not do all that it should."""
     tally = {"blobs": 0, "bytes": 0, "failed": 0}
+    found: list[Found] = []
 
     def counts() -> Counts:
-        return Counts(tally["blobs"], tally["bytes"], findings=tally["failed"], repaired=0)
+        return Counts(tally["blobs"], tally["bytes"], tally["failed"], 0, tuple(found))
 
-    steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally)
+    steps = _counted(_until(stop, collector.run(dry_run=dry_run)), tally, found)
     with suppress(_BrokenOff), nullcontext() if dry_run else services().job_log.run("gc", counts):
         if dry_run or as_json or not sys.stdout.isatty():
             show_all((_row(step, as_json) for step in steps), as_json)
@@ -85,10 +86,13 @@ def _until(stop: threading.Event, steps: Iterator[Collected]) -> Iterator[Collec
             raise _BrokenOff("stopped by a signal")
 
 
-def _counted(steps: Iterator[Collected], tally: dict[str, int]) -> Iterator[Collected]:
+def _counted(
+    steps: Iterator[Collected], tally: dict[str, int], found: list[Found]
+) -> Iterator[Collected]:
     for step in steps:
         if step.failure is not None:
             tally["failed"] += 1
+            found.append(Found(step.kind, step.cid or step.did or "", step.failure, False))
         elif step.is_blob:
             tally["blobs"] += 1
             tally["bytes"] += step.size

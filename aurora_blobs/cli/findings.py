@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from aurora_blobs.catalog.jobs import Counts
+from aurora_blobs.catalog.jobs import Counts, Found
 from aurora_blobs.cli.output import show
 from aurora_blobs.logs import printable
 from aurora_blobs.maintenance.shards import SHARDS, SharedPass
@@ -51,8 +51,10 @@ class Findings:
 
     def counts(self, blobs: int, size: int) -> Counts:
         """What a run did that went through *blobs* blobs with *size* bytes together."""
-        wrong = self._wrong()
-        return Counts(blobs, size, len(wrong), len([found for found in wrong if found.repaired]))
+        found = tuple(
+            Found(one.kind, one.subject, one.detail, one.repaired) for one in self._wrong()
+        )
+        return Counts(blobs, size, len(found), len([one for one in found if one.repaired]), found)
 
     def _wrong(self) -> list[Finding]:
         return [finding for finding in self.all if not finding.leftover]

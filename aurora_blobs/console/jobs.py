@@ -1,9 +1,10 @@
-"""The jobs over the whole store: how each last ran, and what a collection would take now."""
+"""The jobs over the whole store: how each last ran, what it found, and what one would take now."""
 
 from itertools import islice
 
 from flask import Response, request
 
+from aurora_blobs.catalog.jobs import MOST_FINDINGS
 from aurora_blobs.console.frame import page
 from aurora_blobs.services import services
 
@@ -20,6 +21,8 @@ def jobs() -> Response:
         "jobs.html",
         jobs=parts.job_log.statuses(),
         runs=parts.job_log.runs(),
+        findings=parts.job_log.last_findings(),
+        most_findings=MOST_FINDINGS,
         now=parts.clock(),
         found=None if found is None else found[:_SHOWN],
         is_cut=found is not None and len(found) > _SHOWN,

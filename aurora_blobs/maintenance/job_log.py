@@ -11,7 +11,7 @@ from typing import Literal, TypeVar, get_args
 
 from aurora_blobs import logs
 from aurora_blobs.catalog import jobs
-from aurora_blobs.catalog.jobs import Counts, Job, JobRun
+from aurora_blobs.catalog.jobs import Counts, Found, Job, JobRun
 from aurora_blobs.db import Database, Transaction, row_key
 from aurora_blobs.disk_space import Spend
 from aurora_blobs.errors import BlobServiceError, InsufficientStorage, ServiceBusy
@@ -102,6 +102,11 @@ class JobLog:
         """The runs that are remembered, the newest first: some ten of each job."""
         with self._database.read() as tx:
             return jobs.runs(tx)
+
+    def last_findings(self) -> dict[Job, list[Found]]:
+        """What was wrong in the last run of each job that has ended: the first hundred of it."""
+        with self._database.read() as tx:
+            return {job: jobs.last_found(tx, job) for job in get_args(Job)}
 
     def _status(self, job: Job) -> JobStatus:
         with self._database.read() as tx:

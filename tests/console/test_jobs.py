@@ -2,10 +2,12 @@
 
 import json
 
+import pytest
+from support.cids import cid_in
 from support.media_samples import jpeg
 from support.services import services_of
 
-from aurora_blobs.catalog.jobs import Counts
+from aurora_blobs.catalog.jobs import Counts, Found
 from aurora_blobs.cli.collect import gc
 
 
@@ -36,6 +38,43 @@ def test_each_run_is_there_with_its_counts(app, console):
     assert {name: rows[name] for name in rows if name.startswith("scrub ")} == {
         f"scrub {number + 1}": [number, 10, 1, 0] for number in range(3)
     }
+
+
+@pytest.mark.parametrize("job", ["fsck", "scrub"])
+def test_each_finding_of_the_last_run_is_there(app, console, alice, job):
+    cids = [cid_in(alice.publish(jpeg(number))[0]) for number in range(3)]
+    backend = services_of(app).blobs.backend
+    for cid in cids[:2]:
+        (backend.root / backend.path(cid)).write_bytes(b"?")
+    run = app.test_cli_runner().invoke
+
+    run(args=["blobs", job])
+    found = console.page("/jobs")
+    run(args=["blobs", job, "--repair"])
+    for number in range(2):
+        alice.blob(jpeg(number))
+    run(args=["blobs", job])
+    mended = console.page("/jobs")
+
+    assert [name for name in found.rows if name.startswith("found ")] == [
+        f"found {job} 1",
+        f"found {job} 2",
+    ]
+    assert [cid in found.text for cid in cids] == [True, True, False]
+    assert [cid in mended.text for cid in cids] == [False] * 3
+
+
+def test_the_first_hundred_findings_of_a_job_are_listed_as_text(app, console):
+    found = tuple(Found("foreign", f"<b>{number}\udcff", "d" * 999, False) for number in range(150))
+    with services_of(app).job_log.run("fsck", lambda: Counts(0, 0, len(found), 0, found)):
+        pass
+
+    answer = console.get("/jobs").text
+
+    assert answer.count("data-finding=") == 100
+    assert "&lt;b&gt;99\\udcff" in answer
+    assert "d" * 501 not in answer
+    assert "These are the first 100" in answer
 
 
 def test_what_has_failed_is_told_as_text(app, console):

@@ -81,15 +81,16 @@ CREATE INDEX IF NOT EXISTS invite_code_by_age ON invite_code (created_at, code);
 CREATE INDEX IF NOT EXISTS invite_code_by_end ON invite_code (ends_at);
 
 CREATE TABLE IF NOT EXISTS job_run (
-    job        TEXT   NOT NULL,
-    number     BIGINT NOT NULL,
-    started_at BIGINT NOT NULL,
-    ended_at   BIGINT,
-    failure    TEXT,
-    blobs      BIGINT,
-    bytes      BIGINT,
-    findings   BIGINT,
-    repaired   BIGINT,
+    job            TEXT   NOT NULL,
+    number         BIGINT NOT NULL,
+    started_at     BIGINT NOT NULL,
+    ended_at       BIGINT,
+    failure        TEXT,
+    blobs          BIGINT,
+    bytes          BIGINT,
+    findings       BIGINT,
+    repaired       BIGINT,
+    first_findings TEXT,
     PRIMARY KEY (job, number)
 );
 
