@@ -28,6 +28,7 @@ Action = Literal[
     "import",
     "adopt",
     "give-back",
+    "run",
 ]
 MAX_REASON = 500  # characters; a guess
 _MAX_VALUE = 500  # characters of what was and is; a takedown itself keeps its whole reference

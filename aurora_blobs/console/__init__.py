@@ -34,6 +34,7 @@ PAGES = (
     ("/moderation/list", _POST, "moderation.take_down_listed"),
     ("/audit", _GET, "audit.audit"),
     ("/jobs", _GET, "jobs.jobs"),
+    ("/jobs/start", _POST, "jobs.start"),
     ("/picture/<did>/<cid>", _GET, "gallery.picture"),
     ("/content/<did>/<cid>", _GET, "gallery.content"),
     ("/", _GET, "frame.start"),

@@ -77,6 +77,16 @@ def test_the_first_hundred_findings_of_a_job_are_listed_as_text(app, console):
     assert "These are the first 100" in answer
 
 
+@pytest.mark.parametrize("job", ["gc", "backup", "x"])
+def test_nothing_is_started_that_the_page_does_not_start_or_with_other_settings(app, console, job):
+    # The settings of these tests are not in the environment, which the command has them from.
+    answer = console.post("/jobs/start", job=job)
+    acts = app.test_cli_runner().invoke(args=["audit", "list"]).output
+
+    assert answer.status_code == 400
+    assert acts == ""
+
+
 def test_what_has_failed_is_told_as_text(app, console):
     log = services_of(app).job_log
     try:

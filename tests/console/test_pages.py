@@ -128,7 +128,7 @@ def test_a_read_only_console_shows_everything_and_changes_nothing(open_app):
         for path, verbs, view in pages_of_console.PAGES
         if verbs == ["POST"] and not view.startswith("frame.")
     ]
-    shown = [f"/blob/{cid}", f"/account/{alice.did}", "/moderation", ""]
+    shown = [f"/blob/{cid}", f"/account/{alice.did}", "/moderation", "/jobs", ""]
 
     answers = {path: console.post(path, typed=alice.did, did="").status_code for path in orders}
 

@@ -3,6 +3,7 @@
 import re
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from urllib.parse import urlencode
 
 from flask.testing import FlaskClient
 
@@ -51,11 +52,31 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", "".join(self.texts))
 
 
+class Browser:
+    """Cookies and forms of a browser, for a `Console` of a real *server*."""
+
+    def __init__(self, server):
+        self._server = server
+        self._cookies = {}
+
+    def get(self, path):
+        return self._kept(self._server.get(path, headers=self._cookies))
+
+    def post(self, path, data):
+        headers = {**self._cookies, "Content-Type": "application/x-www-form-urlencoded"}
+        return self._kept(self._server.post(path, data=urlencode(data).encode(), headers=headers))
+
+    def _kept(self, answer):
+        for cookie in answer.headers.get_all("Set-Cookie", []):
+            self._cookies = {"Cookie": cookie.partition(";")[0]}
+        return answer
+
+
 @dataclass
 class Console:
     """The console of an application, by *client*, whose cookies are the browser's."""
 
-    client: FlaskClient
+    client: FlaskClient | Browser
 
     def sign_in(self, password=PASSWORD, **more):
         return self.client.post("/console/sign-in", data={"password": password}, **more)
