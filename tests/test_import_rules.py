@@ -12,7 +12,7 @@ from support.project import PACKAGE, TESTS
 # place in a row.
 ROWS = [
     "clock errors logs config_values data_folder regular_files",
-    "disk_space",
+    "disk_space patience",
     "config",
     "protocol server",
     "media",

@@ -192,7 +192,8 @@ def last_found(tx: Transaction, job: Job) -> list[Found]:
         """,
         job,
     )
-    return [] if row is None or row[0] is None else [Found(*found) for found in json.loads(row[0])]
+    kept = None if row is None else row[0]
+    return [] if kept is None else [Found._make(found) for found in json.loads(kept)]
 
 
 def _as_json(found: tuple[Found, ...]) -> str | None:

@@ -8,7 +8,7 @@ from contextlib import nullcontext, suppress
 import click
 from flask.cli import with_appcontext
 
-from aurora_blobs.catalog.jobs import Counts, Found
+from aurora_blobs.catalog.jobs import MOST_FINDINGS, Counts, Found
 from aurora_blobs.cli.options import json_option
 from aurora_blobs.cli.output import show, show_all
 from aurora_blobs.cli.progress import meter
@@ -92,7 +92,8 @@ def _counted(
     for step in steps:
         if step.failure is not None:
             tally["failed"] += 1
-            found.append(Found(step.kind, step.cid or step.did or "", step.failure, False))
+            if len(found) < MOST_FINDINGS:
+                found.append(Found(step.kind, step.cid or step.did or "", step.failure, False))
         elif step.is_blob:
             tally["blobs"] += 1
             tally["bytes"] += step.size

@@ -21,8 +21,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import ConnStatus, DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 
+from aurora_blobs import patience
 from aurora_blobs.config import ConfigError
-from aurora_blobs.db import patience
 from aurora_blobs.db.copying import copy_to_file
 from aurora_blobs.db.keys import Key
 from aurora_blobs.db.seam import (

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from aurora_blobs import logs
-from aurora_blobs.db.patience import one_request
+from aurora_blobs.patience import OneRequest
 from aurora_blobs.server import cross_origin
 from aurora_blobs.server.addresses import UNKNOWN, is_forwarded
 from aurora_blobs.server.bodies import announces_body, drain
@@ -74,7 +74,7 @@ class Front:
             connection.watch(self._slow_clients, environ)
         if self._measure is not None:
             start_response = self._measure(environ, start_response)
-        with one_request():
+        with OneRequest():
             return self._app(environ, partial(start_answer, environ, start_response, request_id))
 
     def _look_for_a_proxy(self, environ: dict[str, Any]) -> None:

@@ -36,8 +36,8 @@ from aurora_blobs.db import (
     row_key,
     seam,
 )
-from aurora_blobs.db.patience import one_request
 from aurora_blobs.errors import DatabaseError, ServiceBusy, StoreNotOurs
+from aurora_blobs.patience import OneRequest
 
 pytestmark = pytest.mark.postgresql
 
@@ -360,7 +360,7 @@ def test_who_waits_too_long_for_a_connection_is_told_to_come_again(impatient):
 
 def test_the_transactions_of_a_request_wait_no_longer_together_than_one(tally, url):
     patient = postgresql.PostgresqlDatabase(url, durable=False, busy_seconds=4, connections=8)
-    with contextlib.closing(patient), one_request():
+    with contextlib.closing(patient), OneRequest():
         holder = threading.Thread(target=hold, args=(tally, KEYS["alice"], 1.5))
         began = time.monotonic()
         with busy(tally.write(keys=KEYS["bob"])):

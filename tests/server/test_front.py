@@ -4,8 +4,7 @@ import io
 
 import pytest
 
-from aurora_blobs import logs
-from aurora_blobs.db import patience
+from aurora_blobs import logs, patience
 from aurora_blobs.server.addresses import UNKNOWN
 from aurora_blobs.server.cross_origin import HEADERS
 from aurora_blobs.server.front import Front

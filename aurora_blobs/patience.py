@@ -1,8 +1,6 @@
 """How long a request waits for the database, with all its transactions together."""
 
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 
 class _Thread(threading.local):
@@ -12,13 +10,13 @@ class _Thread(threading.local):
 _thread = _Thread()
 
 
-@contextmanager
-def one_request() -> Iterator[None]:
+class OneRequest:
     """Around a request: what one of its transactions has waited, the next ones have less."""
-    _thread.waited_seconds = 0.0
-    try:
-        yield
-    finally:
+
+    def __enter__(self) -> None:
+        _thread.waited_seconds = 0.0
+
+    def __exit__(self, *_: object) -> None:
         _thread.waited_seconds = None
 
 
