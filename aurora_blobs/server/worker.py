@@ -3,9 +3,10 @@
 It leans on these parts of gunicorn 27.0.1, few of them documented. Where a new gunicorn changes one
 of them, tests/server/test_gunicorn_parts.py fails and names it.
 
-- ThreadWorker, overridden: init_process, accept, enqueue_req, handle, handle_request,
-  handle_error, finish_request, _cap_keepalive, handle_quit. Used: age, alive, booted, cfg, log,
-  sockets, nr_conns, pending_conns, poller.
+- ThreadWorker, overridden: init_process, accept, set_accept_enabled, wait_for_and_dispatch_events,
+  enqueue_req, handle, handle_request, handle_error, finish_request, _cap_keepalive, handle_quit.
+  Used: age, alive, booted, cfg, log, sockets, nr_conns, pending_conns, poller. Its loop enables
+  accepting anew, where that is disabled, before it waits for events.
 - TConn: sock, client, parser, data_ready, timeout, close.
 - The parser, made by http.get_parser: unreader, with take_buffered, unread and read.
 - The request: headers, body, force_close. body.reader is a LengthReader, which has length, or a
@@ -47,6 +48,7 @@ from aurora_blobs.server.bodies import (
     DirectBody,
 )
 from aurora_blobs.server.client_timeouts import TimeoutSocket
+from aurora_blobs.server.shared_gauge import SharedGauge
 
 HEAD_SECONDS = 10  # for the request line and all headers together
 # More than gunicorn's parser accepts by default. A longer head is given to it to be refused.
@@ -63,9 +65,17 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 # _STAY_SECONDS, because other requests may be waiting for a thread.
 _NEXT_SECONDS = 0.002
 _STAY_SECONDS = 0.1
+# A new connection is left this long to a worker that has fewer, and half as long each time that it
+# takes none. An idle worker takes it at once; where 20 processes want two cores, 10 ms were too
+# short for it to wake up.
+_PATIENCE_SECONDS = 0.05
+_LOOK_SECONDS = 0.002  # between two looks at whether it has: by then this one may have fewer
 _ACCEPT_SECONDS = 0.05  # between a connection that could not be taken and the next try
 _WARN_SECONDS = 60  # between two lines in the log about that
 _RESTART_SECONDS = 1  # between a worker that could not start and the next one
+
+# The connections of each worker. Those beyond the 64th take what they get.
+_connections = SharedGauge(parts=64)
 
 
 class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
@@ -78,7 +88,9 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
 
     def init_process(self) -> None:
         self._is_tls = self.cfg.is_ssl  # gunicorn computes it at each access
-        self._warns_at = 0.0
+        self._warns_at = self._accepts_at = 0.0
+        self._awaited: tuple[int, int] | None = None
+        self._patience = self._gives_up_at = 0.0
         # Settings as plain attributes: gunicorn looks them up in Python, twenty times a request.
         self.cfg.__dict__.update(
             {name: setting.get() for name, setting in self.cfg.settings.items()}
@@ -97,9 +109,15 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
             sys.exit(1)
 
     def accept(self, listener: Any) -> None:
-        """Take a connection, or leave it in the backlog where no file or memory is left for it."""
+        """Take a connection, or leave it in the backlog for a worker that has fewer.
+
+        It stays there, too, where no file or memory is left for it.
+        """
+        if self._leaves_it_to_another():
+            return
         try:
             super().accept(listener)
+            _connections.set(self.nr_conns)
         except OSError as error:
             # gunicorn's worker would end, and with it all that it has under way.
             if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
@@ -109,6 +127,35 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
                 self.log.warning("connections have to wait: %s", error.strerror)
                 self._warns_at = now + _WARN_SECONDS
             time.sleep(_ACCEPT_SECONDS)
+
+    def _leaves_it_to_another(self) -> bool:
+        """Whether a worker has fewer connections and may still take this one.
+
+        A connection wakes all workers, and the one that is awake already would win most. A worker
+        that hangs or is full costs each of the others `_PATIENCE_SECONDS` twice in all.
+        """
+        least = _connections.least_other()
+        if least is None or self.nr_conns <= least[0]:
+            return False
+        now = time.monotonic()
+        if least != self._awaited:
+            self._awaited, self._patience = least, _PATIENCE_SECONDS
+            self._gives_up_at = now + self._patience
+        if now >= self._gives_up_at:
+            self._patience /= 2
+            self._gives_up_at = now + self._patience
+            return False
+        self._accepts_at = now + _LOOK_SECONDS
+        self.set_accept_enabled(False)
+        return True
+
+    def set_accept_enabled(self, enabled: bool) -> None:
+        super().set_accept_enabled(enabled and time.monotonic() >= self._accepts_at)
+
+    def wait_for_and_dispatch_events(self, timeout: float) -> None:
+        _connections.set(self.nr_conns if self.alive else None)
+        left = self._accepts_at - time.monotonic()
+        super().wait_for_and_dispatch_events(min(timeout, left) if left > 0 else timeout)
 
     def enqueue_req(self, conn: TConn) -> None:
         """Give *conn*, new or kept alive, to a thread if a head is here, else to the poller."""

@@ -25,6 +25,8 @@ from aurora_blobs.server import worker
 FUNCTIONS = {
     "gunicorn.workers.gthread:ThreadWorker.init_process": "(self)",
     "gunicorn.workers.gthread:ThreadWorker.accept": "(self, listener)",
+    "gunicorn.workers.gthread:ThreadWorker.set_accept_enabled": "(self, enabled)",
+    "gunicorn.workers.gthread:ThreadWorker.wait_for_and_dispatch_events": "(self, timeout)",
     "gunicorn.workers.gthread:ThreadWorker.enqueue_req": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle": "(self, conn)",
     "gunicorn.workers.gthread:ThreadWorker.handle_request": "(self, req, conn)",
@@ -163,7 +165,13 @@ def test_the_worker_says_at_its_top_what_it_leans_on(name):
 @pytest.mark.parametrize(
     "variable, ours",
     [
-        ("self", {*vars(worker.Worker), "_is_tls", "_warns_at"}),
+        (
+            "self",
+            {
+                *vars(worker.Worker),
+                *("_is_tls", "_warns_at", "_accepts_at", "_awaited", "_patience", "_gives_up_at"),
+            },
+        ),
         ("self.cfg", {"__dict__"}),
         ("conn", set()),
         ("conn.parser", {"unreader"}),
@@ -247,6 +255,25 @@ def test_an_accepted_connection_is_enqueued(parts):
     (conn,) = parts.self.given
     conn.close()
     assert parts.self.nr_conns == 1
+
+
+def test_accepting_is_enabled_anew_before_each_wait(parts):
+    enabled = []
+
+    class Brief(Silent):
+        def set_accept_enabled(self, wanted):
+            enabled.append(wanted)
+
+        def wait_for_and_dispatch_events(self, timeout):
+            self.alive = len(enabled) < 3
+
+    brief = Brief(Config())
+    brief.method_queue.init()
+    brief.tpool = SimpleNamespace(shutdown=lambda wait: None)
+    brief.run()
+
+    brief.tmp.close()
+    assert enabled == [True, True, True, False]
 
 
 def test_a_kept_connection_that_can_be_read_is_enqueued(parts):
