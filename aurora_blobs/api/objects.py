@@ -191,7 +191,7 @@ def _declared_type(call: Call) -> str | None:
 
 def _get(call: Call) -> Response:
     entry = _objects().find(call.meant())
-    response = blob_response(entry, public=False, etag=etag_of(entry.cid), may_redirect=False)
+    response = blob_response(entry, public=False, etag=etag_of(entry.cid), sender="nginx")
     response.headers["Last-Modified"] = format_date_time(entry.created_at / 1_000_000)
     asks_checksum = call.headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
     if asks_checksum and response.status_code == 200:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from functools import partial
+from typing import Literal
 from urllib.parse import urlsplit
 
 from flask import Response, request
@@ -29,6 +30,7 @@ SMALL = 64 * 1024
 _RANGE_FOR_NGINX = re.compile(r"bytes=([0-9]{1,18}-[0-9]{0,18}|-[0-9]{1,18})")
 _BLOCK = 256 * 1024  # bytes per read from a store on the network, where sendfile does not work
 Part = tuple[int, int]  # the bytes [start, stop)
+Sender = Literal["anybody", "nginx", "service"]
 
 
 def say_if_unknown(error: BlobNotFound | RepoNotFound, did: str, cid: str) -> None:
@@ -69,13 +71,14 @@ def visible_blob(did: str, cid: str) -> tuple[Entry, bool]:
 
 
 def blob_response(
-    entry: Entry, *, public: bool, etag: str | None = None, may_redirect: bool = True
+    entry: Entry, *, public: bool, etag: str | None = None, sender: Sender = "anybody"
 ) -> Response:
     """The answer to a GET or HEAD of *entry*, by the request's conditions and Range.
 
-    Shared caches may keep it if it is *public*. Its *etag* is that of the CID unless given. Unless
-    it *may_redirect*, the client is never sent elsewhere for the bytes. werkzeug's conditional
-    responses are not used: they read a part in Python, 8 KiB at a time.
+    Shared caches may keep it if it is *public*. Its *etag* is that of the CID unless given. The
+    bytes come from *sender*: "anybody" may be the store, to which the client is sent; "nginx" may
+    be the service. werkzeug's conditional responses are not used: they read a part in Python, 8 KiB
+    at a time.
 
     Raises BlobNotFound, PreconditionFailed, RangeNotSatisfiable.
     """
@@ -99,10 +102,14 @@ def blob_response(
     if request.method == "GET":
         if_range = environ.get("HTTP_IF_RANGE")
         part = wanted_part(environ.get("HTTP_RANGE"), size=entry.size, etag=etag, if_range=if_range)
-    response = _response_of_nginx(parts, entry, headers, part, public=public)
+    response = None
+    if sender != "service":
+        response = _response_of_nginx(parts, entry, headers, part, public=public)
     if response is None:
         headers["Accept-Ranges"] = "bytes"
-        response = _response_of_store(parts, entry, headers, part, may_redirect=may_redirect)
+        if sender != "service":
+            redirects = sender == "anybody"
+            response = _response_of_store(parts, entry, headers, part, may_redirect=redirects)
     if response is None:
         response = _response_with_bytes(parts.blobs, entry, headers, part)
     return response

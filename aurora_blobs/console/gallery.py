@@ -89,7 +89,8 @@ def picture(did: str, cid: str) -> Response:
 
 def content(did: str, cid: str) -> Response:
     """The bytes of a blob, or a part of them."""
-    response = blob_response(_held_entry(did, cid), public=False, may_redirect=False)
+    # Who opens the console by the service's own socket has no nginx.
+    response = blob_response(_held_entry(did, cid), public=False, sender="service")
     response.headers["Cache-Control"] = _CACHING
     return response
 

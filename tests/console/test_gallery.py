@@ -5,7 +5,7 @@ import io
 import pytest
 from PIL import Image
 from support.accounts import sign_up, take_down
-from support.console import Console
+from support.console import PASSWORD, Console
 from support.media_samples import jpeg
 from support.services import services_of
 
@@ -197,6 +197,18 @@ def test_a_part_of_a_film_is_given_to_who_asks_for_a_range(console, alice):
 
     assert (answer.status_code, answer.data) == (206, b"ftyp")
     assert answer.headers["Content-Range"] == f"bytes 4-7/{len(film)}"
+
+
+def test_who_has_no_nginx_before_the_service_gets_the_bytes_too(open_app):
+    app = open_app(ADMIN_PASSWORD=PASSWORD, ACCEL_REDIRECT="/_blobs/")
+    console, alice, data = Console(app.test_client()), sign_up(app.test_client()), photo()
+    found = cid(alice.blob(data, "image/png"))
+    console.sign_in()
+
+    answer = console.get(f"/content/{alice.did}/{found}")
+
+    assert "X-Accel-Redirect" not in answer.headers
+    assert answer.data == data
 
 
 def test_nobody_else_gets_pictures_or_bytes(visitor, alice):
