@@ -5,9 +5,10 @@ each row in the copy has its bytes, unless the collector has removed them since.
 so a second backup into the same folder copies only new ones.
 """
 
+import glob
 import secrets
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_stores
@@ -124,7 +125,16 @@ class Backup:
             self.kept = replace(database, copy, place if is_there else None)
         finally:
             remove(copy)
+        _remove_copies(place)
         guard_stores(database, backend, clock)
+
+
+def _remove_copies(place: Path) -> None:
+    """Remove what restores that were killed have left beside *place*."""
+    for left in place.parent.glob(f"{glob.escape(place.name)}.restore-" + "[0-9a-f]" * 16):
+        with suppress(DatabaseRefused):  # another restore has it
+            check_unused(left)
+            remove(left)
 
 
 def _make_folder(path: Path) -> None:

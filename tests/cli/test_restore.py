@@ -165,6 +165,19 @@ def test_a_restore_onto_nothing_that_broke_off_is_repeated(run, data, of_now):
     assert is_right(run, of_now)
 
 
+def test_a_restore_removes_what_one_that_was_killed_has_left(run, data, of_now):
+    left = data / "aurora.sqlite3.restore-0123456789abcdef"
+    shutil.copy(data / "aurora.sqlite3", left)
+    for suffix in ("-wal", "-shm", "-lock"):
+        left.with_name(f"{left.name}{suffix}").touch()
+
+    restored = run("backup", "restore", "backup", "--yes")
+
+    assert restored.returncode == 0, restored.stderr
+    assert list(data.glob("*.restore-*")) == []
+    assert is_right(run, of_now)
+
+
 @pytest.mark.parametrize("change", [newer, much_newer, damaged])
 def test_nothing_is_restored_into_a_store_that_is_away(run, data, blobs, change):
     change(data / "aurora.sqlite3")
