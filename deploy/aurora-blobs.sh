@@ -4,6 +4,7 @@ set -eu
 if [ "$(id -u)" = 0 ]; then
     exec runuser -u aurora-blobs -- "$0" "$@"
 fi
+[ -x . ] || cd /  # /root, where root types this, is not open to the service's user
 umask 0027
 export AURORA_BLOBS_BIND=unix:/run/aurora-blobs/gunicorn.sock
 export AURORA_BLOBS_DATA_DIR=/var/lib/aurora-blobs

@@ -1,5 +1,6 @@
 """The systemd units, checked by systemd, and all files for operators, checked against the code."""
 
+import os
 import re
 import shlex
 import subprocess
@@ -216,6 +217,22 @@ def test_root_s_command_reads_settings_as_systemd_does(tmp_path, line, name, val
     assert environ[name] == value
     assert not (tmp_path / "made").exists()
     assert {name for name in environ if name.startswith("#")} == set()
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")
+def test_root_s_command_runs_where_the_service_s_user_may_not_be(tmp_path):
+    (tmp_path / "env").touch()
+    (tmp_path / "closed").mkdir(mode=0o700)
+    text = (DEPLOY / "aurora-blobs.sh").read_text().replace("/etc/aurora-blobs.env", "/dev/null")
+    text = text.replace("/opt/aurora-blobs/bin/aurora-blobs", "pwd -P")
+    # As runuser leaves it.
+    other = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--", "sh", "-c", text]
+
+    done = subprocess.run(
+        other, capture_output=True, text=True, timeout=60, cwd=tmp_path / "closed"
+    )
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "/\n", "")
 
 
 def test_root_s_command_ends_without_its_settings(tmp_path):
