@@ -37,9 +37,9 @@ def find_staged(tx: Transaction, did: str, name: str, now: int) -> str | None:
     return None if row is None else row[0]
 
 
-def unstage(tx: Transaction, did: str, name: str) -> bool:
-    """Let *name* mean nothing; False if it did not mean anything."""
-    return bool(tx.run("DELETE FROM staged_object WHERE did = ? AND name = ?", did, name))
+def unstage(tx: Transaction, did: str, name: str) -> None:
+    """Let *name* mean nothing."""
+    tx.run("DELETE FROM staged_object WHERE did = ? AND name = ?", did, name)
 
 
 def release(tx: Transaction, did: str, cid: str, now: int) -> bool:

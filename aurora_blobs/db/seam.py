@@ -42,14 +42,15 @@ class Transaction(ABC):
     """One transaction. A statement has ``?`` placeholders, and its values follow it in order.
 
     `hidden` collects what `hide` was told, `withdrawn` what of it was public, `keeps_others_out`
-    whether `keep_others_out` was called. The functions in `after_commit` are called when the commit
-    is durable and the write lock is free.
+    whether `keep_others_out` was called, `left_to_kernel` whether `leave_to_kernel` was. The
+    functions in `after_commit` are called when the commit is durable and the write lock is free.
     """
 
     def __init__(self) -> None:
         self.hidden: list[tuple[str, str | None]] = []
         self.withdrawn: list[tuple[str, str | None]] = []
         self.keeps_others_out = False
+        self.left_to_kernel = False
         self.after_commit: list[Callable[[], None]] = []
 
     @abstractmethod
@@ -105,6 +106,14 @@ class Transaction(ABC):
         failure may undo a commit that is not on the disk.
         """
         self.keeps_others_out = True
+
+    def leave_to_kernel(self) -> None:
+        """Do not wait until the commit is on the disk: a power failure may undo it.
+
+        For what ends by itself if it comes back. Where others rely on each commit (PostgreSQL), it
+        is waited for all the same.
+        """
+        self.left_to_kernel = True
 
 
 class OneChange(Transaction):

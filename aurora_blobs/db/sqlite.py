@@ -205,7 +205,7 @@ class SqliteDatabase(Database):
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
             has_changed = connection.total_changes != changes_before
-        if has_changed and not tx.keeps_others_out:
+        if has_changed and not (tx.keeps_others_out or tx.left_to_kernel):
             self.flush_log()
         for call in tx.after_commit:
             call()

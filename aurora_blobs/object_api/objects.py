@@ -131,14 +131,20 @@ class Objects:
         return entry
 
     def delete(self, keys: Sequence[Key]) -> None:
-        """Let *keys* be no objects any more. They need not be any."""
+        """Let *keys* be no objects any more. They need not be any.
+
+        A power failure may bring uploads back, until their grace time is over.
+        """
         left = list(keys)
         rests_on_others = False  # on deletions that may not be on the disk yet
 
         def delete_some(tx: Transaction) -> bool:
             nonlocal rests_on_others
-            for key in left[:_STEP]:
+            some = left[:_STEP]
+            for key in some:
                 rests_on_others |= not self._delete(tx, key)
+            if all(key.kind is Kind.STAGED for key in some):
+                tx.leave_to_kernel()  # a PDS does it with each promotion, and waits
             del left[:_STEP]
             return bool(left)
 
@@ -239,9 +245,10 @@ class Objects:
             return None
 
     def _delete(self, tx: Transaction, key: Key) -> bool:
-        """Let *key* be no object any more; False if it was none."""
+        """Let *key* be no object any more; False if it was none that others may have deleted."""
         if key.kind is Kind.STAGED:
-            return objects.unstage(tx, key.did, key.name)
+            objects.unstage(tx, key.did, key.name)
+            return True
         is_there = self._entry_or_none(tx, key) is not None
         return is_there and objects.release(tx, key.did, key.name, self._clock())
 

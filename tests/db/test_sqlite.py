@@ -178,6 +178,20 @@ def test_a_commit_that_changed_something_is_flushed(tmp_path, monkeypatch, durab
     assert flushed == [tmp_path / "d.sqlite3-wal"] * flushes
 
 
+def test_a_commit_that_is_left_to_the_kernel_is_flushed_with_the_next_one(path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(group_fsync, "sync_file", flushed.append)
+    with contextlib.closing(open_database(f"sqlite:{path}", durable=True)) as database:
+        database.upgrade(SCHEMA)
+        with database.write() as tx:
+            tx.run("UPDATE tally SET value = 1")
+            tx.leave_to_kernel()
+        before = len(flushed)
+        add(database)
+
+        assert (before, len(flushed), value(database)) == (0, 1, 2)
+
+
 def test_a_commit_that_keeps_others_out_is_flushed_while_they_wait(path, monkeypatch):
     seen = []
     monkeypatch.setattr(group_fsync, "sync_file", lambda path: seen.append("flush"))
