@@ -23,6 +23,7 @@ KIB, MIB = 1 << 10, 1 << 20
 SIZES = (KIB, 100 * KIB, MIB, 5 * MIB, 100 * MIB)
 CONNECTIONS = (1, 8, 64)
 UPLOAD = "/xrpc/com.atproto.repo.uploadBlob"
+STORES = "upload at the PDS"
 _LEAST_FREE = 16 << 30  # bytes of disk; a run writes 7 GB at most
 _FILES = {KIB: 16, 100 * KIB: 16, MIB: 16, 5 * MIB: 4, 100 * MIB: 1}  # different ones per size
 
@@ -68,13 +69,22 @@ def load(
     if "--get" not in work:  # blobs are fetched without credentials
         for header in server.headers:
             command += ["--header", header]
+    return run_client(bench, server, command)
+
+
+def run_client(
+    bench: Bench, server: Server, command: list[str], words: str | None = None
+) -> dict[str, Any]:
+    """Run a client, which gets *words* and prints JSON; as `load`."""
     if shutil.disk_usage(bench.folder).free < _LEAST_FREE:
         raise SystemExit(
             f"bench: stopped: less than {_LEAST_FREE >> 30} GiB are free at {bench.folder}"
         )
     machine.warm()
     before = machine.cpu_seconds(server.pids)
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=900)
+    done = subprocess.run(
+        command, input=words, stdout=subprocess.PIPE, text=True, check=True, timeout=900
+    )
     counted: dict[str, Any] = json.loads(done.stdout)
     counted["server_cpu_seconds"] = machine.cpu_seconds(server.pids) - before
     for recycler in bench.recyclers:
@@ -190,6 +200,16 @@ def postgresql(bench: Bench) -> None:
     names = ("ours", "ours on PostgreSQL")
     _uploads(few, "upload, PostgreSQL", names)
     _downloads(few, "download, PostgreSQL", names, {})
+
+
+def stores(bench: Bench) -> None:
+    """New bodies through the reference PDS, which keeps them here, in SeaweedFS or on its disk."""
+    few = replace(
+        bench,
+        sizes=tuple(size for size in bench.sizes if size in (100 * KIB, 5 * MIB)),
+        connections=(1, 8),
+    )
+    _uploads(few, STORES, ("reference", "reference on ours", "reference on S3"))
 
 
 def _uploads(bench: Bench, work: str, names: tuple[str, ...], *options: str) -> None:

@@ -26,16 +26,21 @@ _FIRST = (
 
 def thumbnails(bench: Bench) -> None:
     """Thumbnails of a JPEG of 12 megapixels: each kind once, and the smallest repeatedly."""
-    try:
-        photo = (PROJECT / ".cache/media" / _PHOTO).read_bytes()
-    except FileNotFoundError:
-        raise Missing("a photo that tests/media.sh brings") from None
+    data = photo()
     ours = bench.servers["ours"]
     # The worker process starts here, and is not measured.
-    ours.fetch(_published(ours, photo, "avatar", "png"))
+    ours.fetch(_published(ours, data, "avatar", "png"))
     for preset, form, side in _FIRST:
-        _first(bench, ours, photo, preset, form, side)
-    _kept(bench, ours, photo)
+        _first(bench, ours, data, preset, form, side)
+    _kept(bench, ours, data)
+
+
+def photo() -> bytes:
+    """A JPEG of 12 megapixels. Raises Missing without the one that tests/media.sh brings."""
+    try:
+        return (PROJECT / ".cache/media" / _PHOTO).read_bytes()
+    except FileNotFoundError:
+        raise Missing("a photo that tests/media.sh brings") from None
 
 
 def _first(bench: Bench, ours: Server, photo: bytes, preset: str, form: str, side: int) -> None:

@@ -1,12 +1,12 @@
 """The figures as text, as Markdown and as JSON."""
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cases import MIB, Bench
+from cases import MIB, STORES, Bench
 from required import name_of, ratio, required
 from sizing import CORES, DATABASE_CORES, node_table, price_table
 
@@ -46,6 +46,7 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
         "or nginx sends; client is the cores that the load client used at most. Nodes are of "
         f"{CORES} cores, and the database of {DATABASE_CORES}.",
         table(*_figures(bench)),
+        table((STORES, "at once", "its blobs here", "SeaweedFS", "its own disk"), _stores(bench)),
         table(*price_table(bench.prices)),
         table(*node_table(bench.prices)),
         table(("required", "bound", "measured", ""), _required(bench)),
@@ -59,7 +60,8 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
 def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     rows: dict[tuple[str, int, int], dict[str, dict[str, Any]]] = {}
     for row in bench.rows:
-        rows.setdefault((row["work"], row["size"], row["connections"]), {})[row["who"]] = row
+        if row["work"] != STORES:
+            rows.setdefault((row["work"], row["size"], row["connections"]), {})[row["who"]] = row
     head = (
         *("work", "size", "at once", "TCP", "Unix socket", "behind nginx", "limit", "reference"),
         *("x reference", "PostgreSQL", "x SQLite", "p50 ms", "p99 ms", "CPU ms", "client"),
@@ -71,7 +73,9 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
         )
         unix = by_name.get("ours, unix") or by_name.get("ours on S3, unix")
         limits = [_rate(by_name[name], size) for name in _LIMITS if name in by_name]
-        times = ratio(bench, work, size, connections, "ours, tcp", "reference, tcp")
+        where = " behind nginx" if "reference behind nginx, tcp" in by_name else ""
+        reference = f"reference{where}, tcp"
+        times = ratio(bench, work, size, connections, f"ours{where}, tcp", reference)
         kept = ratio(bench, work, size, connections, "ours on PostgreSQL, tcp", "ours, tcp")
         lines.append(
             (
@@ -82,7 +86,7 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
                 _rate(unix, size),
                 _rate(by_name.get("ours behind nginx, tcp"), size),
                 " / ".join(limits) or _rate(by_name.get("discard, tcp"), size),
-                _rate(by_name.get("reference, tcp"), size),
+                _rate(by_name.get(reference), size),
                 f"{times:.1f}" if times else "",
                 _rate(by_name.get("ours on PostgreSQL, tcp"), size),
                 f"{kept:.2f}" if kept else "",
@@ -93,6 +97,17 @@ def _figures(bench: Bench) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
             )
         )
     return head, lines
+
+
+def _stores(bench: Bench) -> Iterator[tuple[str, ...]]:
+    cells: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
+    for row in bench.rows:
+        if row["work"] == STORES:
+            cells.setdefault((row["size"], row["connections"]), {})[row["who"]] = row
+    for (size, connections), by_name in cells.items():
+        names = ("reference on ours", "reference on S3", "reference")
+        rates = (_rate(by_name.get(f"{name}, tcp"), size) for name in names)
+        yield (name_of(size), str(connections), *rates)
 
 
 def _rate(row: dict[str, Any] | None, size: int) -> str:

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cases import KIB, MIB, Bench, median
+from cases import KIB, MIB, STORES, Bench, median
+from posts import PLAIN, POSTERS, SIZE, WORK
 from sizing import CHECKS
 
 
@@ -26,7 +27,7 @@ class Line:
 
 
 def required(bench: Bench) -> list[Line]:
-    parts = (_uploads, _downloads, _thumbnails, _on_postgresql, _facts)
+    parts = (_uploads, _downloads, _thumbnails, _at_a_pds, _on_postgresql, _facts)
     return [line for part in parts for line in part(bench)]
 
 
@@ -123,6 +124,20 @@ def _thumbnails(bench: Bench) -> Iterator[Line]:
     size = next((row["size"] for row in bench.rows if row["work"] == work), 0)
     measured = ratio(bench, work, size, 8, "ours behind nginx, tcp", "nginx, tcp")
     yield _at_least(f"{work}, 8 at once, behind nginx: times nginx serving it", 0.5, measured)
+
+
+def _at_a_pds(bench: Bench) -> Iterator[Line]:
+    ours, reference = "ours behind nginx, tcp", "reference behind nginx, tcp"
+    for work in (WORK, PLAIN):
+        measured = ratio(bench, work, SIZE, POSTERS, ours, reference)
+        yield _at_least(f"{work}, {POSTERS} at once: times the reference", 4, measured)
+    for size in (100 * KIB, 5 * MIB):
+        for connections in (1, 8):
+            measured = ratio(
+                bench, STORES, size, connections, "reference on ours, tcp", "reference on S3, tcp"
+            )
+            what = f"{STORES} {name_of(size)}, {connections} at once, its blobs here"
+            yield _at_least(f"{what}: times in SeaweedFS", 1, measured)
 
 
 def _on_postgresql(bench: Bench) -> Iterator[Line]:

@@ -23,6 +23,7 @@ import cases
 import images
 import machine
 import plot
+import posts
 import report
 import rows
 import servers
@@ -40,6 +41,8 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "cpu": cases.cpu,
     "images": images.thumbnails,
     "slow": cases.slow_clients,
+    "posts": posts.photo_posts,
+    "stores": cases.stores,
     "rows": rows.growth,
     "postgresql": cases.postgresql,
     "s3": cases.s3,
@@ -54,6 +57,8 @@ _NEEDS = {
     "images": ["ours behind nginx", "nginx"],
     "memory": ["reference"],
     "slow": ["ours behind nginx"],
+    "posts": ["ours behind nginx", "reference behind nginx"],
+    "stores": ["reference", "reference on ours", "reference on S3"],
     "postgresql": ["ours on PostgreSQL"],
     "s3": ["ours on S3"],
 }
@@ -112,6 +117,12 @@ class Everyone:
             )
         if name == "ours behind nginx":
             return servers.start_behind_nginx(folder, self._log)
+        if name == "reference behind nginx":
+            return servers.start_reference_behind_nginx(folder, self._log)
+        if name == "reference on ours":
+            return servers.start_reference_on_ours(folder, self._log)
+        if name == "reference on S3":
+            return servers.start_reference_on_s3(folder, self._log)
         if name == "ours on PostgreSQL":
             return servers.start_on_postgresql(folder, self._log)
         if name == "ours on S3":

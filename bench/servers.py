@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import importlib
 import itertools
 import json
 import os
@@ -11,7 +12,7 @@ import socket
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -22,6 +23,7 @@ PROJECT = HERE.parent
 MIB = 1 << 20
 LARGEST = 128 * MIB  # the size limit that each server is given, in bytes
 _START_SECONDS = 30
+_ANY = Path("/nowhere.sock")  # in a configuration of nginx, until it is known where a server is
 
 
 class Missing(Exception):
@@ -183,6 +185,11 @@ def start_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
 
 def make_account(server: Server) -> None:
     """A new account, which *server* uses from now on."""
+    server.use_account(new_account(server))
+
+
+def new_account(server: Server) -> dict[str, str]:
+    """A new account: its DID and a token are in it."""
     handle = f"bench-{secrets.token_hex(4)}.test"
     account = {
         "handle": handle,
@@ -190,9 +197,10 @@ def make_account(server: Server) -> None:
         "password": secrets.token_hex(16),
     }
     path = "/xrpc/com.atproto.server.createAccount"
-    server.use_account(
-        server.call("POST", path, json.dumps(account).encode(), Content_Type="application/json")
+    made: dict[str, str] = replace(server, headers=[]).call(
+        "POST", path, json.dumps(account).encode(), Content_Type="application/json"
     )
+    return made
 
 
 def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
@@ -215,25 +223,41 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
     """The service on a Unix socket behind the shipped nginx.conf; nginx sends the files itself."""
     if _nginx() is None:
         raise Missing("nginx (Debian: nginx)")
-    sys.path.append(str(PROJECT / "tests"))
-    from support import nginx  # knows which lines of the shipped file depend on the machine
-
     ours = start_ours(folder, log, ACCEL_REDIRECT="/_blobs/", PROXY_HOPS="1", SIGNUPS="open")
-    upstream = Path(ours.targets["unix"].removeprefix("unix:"))
-    front = nginx.shipped(
-        folder / "nginx", upstream, folder / "blobs", ("5200k", f"{LARGEST + MIB}")
+    return _behind_nginx(folder, ours, ours.targets["unix"])
+
+
+def _behind_nginx(folder: Path, server: Server, upstream: str) -> Server:
+    """*server*, which nginx asks at *upstream*, behind the shipped nginx.conf."""
+    # Knows which lines of the shipped file depend on the machine.
+    front = _support("nginx").shipped(
+        folder / "nginx",
+        _ANY,
+        folder / "blobs",
+        (f"unix:{_ANY}", upstream),
+        ("5200k", f"{LARGEST + MIB}"),
     )
     front.start()
-    target = {"tcp": f"127.0.0.1:{front.port}"}
     return Server(
-        "ours behind nginx",
-        target,
+        f"{server.name} behind nginx",
+        {"tcp": f"127.0.0.1:{front.port}"},
         front.process,
-        ours.headers,
-        ours.did,
-        ours.written,
-        also=[ours],
+        server.headers,
+        server.did,
+        server.written,
+        durable=server.durable,
+        also=[server],
     )
+
+
+def _support(name: str) -> Any:
+    """A module of tests/support. Raises Missing without what it needs."""
+    if str(PROJECT / "tests") not in sys.path:
+        sys.path.append(str(PROJECT / "tests"))
+    try:
+        return importlib.import_module(f"support.{name}")
+    except ImportError as error:
+        raise Missing(f"the test extra: {error}") from None
 
 
 def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
@@ -246,22 +270,18 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
 
 def start_seaweedfs(folder: Path) -> tuple[Server, dict[str, str]]:
     """SeaweedFS, and the settings of a service that has its blobs there."""
-    sys.path.append(str(PROJECT / "tests"))
-    try:
-        from support.s3_access import BUCKET, KEYS
-        from support.s3_seaweedfs import SeaweedFS
-    except ImportError as error:
-        raise Missing(f"the test extra: {error}") from None
-    store = SeaweedFS(folder)
+    access = _support("s3_access")
+    store = _support("s3_seaweedfs").SeaweedFS(folder)
     store.start()
-    os.environ.update(KEYS)
+    os.environ.update(access.KEYS)
     settings = {
         "STORAGE": "s3",
         "S3_ENDPOINT_URL": store.url,
-        "S3_BUCKET": BUCKET,
+        "S3_BUCKET": access.BUCKET,
         "S3_ADDRESSING_STYLE": "path",
     }
-    return Server("S3", {}, store.process), settings
+    target = {"tcp": store.url.removeprefix("http://")}
+    return Server("S3", target, store.process), settings
 
 
 def start_on_postgresql(folder: Path, log: IO[bytes]) -> Server:
@@ -327,8 +347,13 @@ def start_postgresql(folder: Path, log: IO[bytes]) -> Server:
             time.sleep(0.05)
 
 
-def start_reference(folder: Path, log: IO[bytes]) -> Server:
-    """The reference PDS from the install that ATPROTO_PDS_DIR names. Raises Missing without one."""
+def start_reference(
+    folder: Path, log: IO[bytes], *, name: str = "reference", **settings: str
+) -> Server:
+    """The reference PDS from the install that ATPROTO_PDS_DIR names. Raises Missing without one.
+
+    *settings* are environment variables of reference/run.mjs.
+    """
     install = os.environ.get("ATPROTO_PDS_DIR")
     if not install:
         raise Missing("the reference PDS: set ATPROTO_PDS_DIR to an install (bench/README.md)")
@@ -339,7 +364,7 @@ def start_reference(folder: Path, log: IO[bytes]) -> Server:
     folder.mkdir(parents=True)
     process = subprocess.Popen(
         [node, HERE / "reference/run.mjs", install, folder],
-        env=os.environ | {"BLOB_UPLOAD_LIMIT": str(LARGEST)},
+        env=os.environ | {"BLOB_UPLOAD_LIMIT": str(LARGEST)} | settings,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,
@@ -349,10 +374,56 @@ def start_reference(folder: Path, log: IO[bytes]) -> Server:
     if not line:
         raise Missing("a reference PDS that starts; its last words are in the log")
     facts = json.loads(line)
-    server = Server("reference", {"tcp": f"127.0.0.1:{facts['port']}"}, process, durable=False)
+    server = Server(name, {"tcp": f"127.0.0.1:{facts['port']}"}, process, durable=False)
     server.use_account(facts)
     server.publish(os.urandom(100))  # makes the folders
     server.written = [folder / "blobs" / "tempt" / server.did]
+    return server
+
+
+def start_reference_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
+    """The reference PDS behind the same nginx.conf as ours."""
+    if _nginx() is None:
+        raise Missing("nginx (Debian: nginx)")
+    reference = start_reference(folder, log)
+    return _behind_nginx(folder, reference, reference.targets["tcp"])
+
+
+def start_reference_on_ours(folder: Path, log: IO[bytes]) -> Server:
+    """The reference PDS with its blobs here, by the object API."""
+    api = _support("object_api")
+    settings = {name.removeprefix("AURORA_BLOBS_"): value for name, value in api.SETTINGS.items()}
+    store = spawn_ours(folder / "store", log, name="store", **settings)
+    _wait(store)
+    server = start_reference(
+        folder / "pds",
+        log,
+        name="reference on ours",
+        **api.pds_settings(f"http://{store.targets['tcp']}"),
+    )
+    server.written = sorted(path for path in (folder / "store/blobs").iterdir() if path.is_dir())
+    server.durable = True
+    server.also = [store]
+    return server
+
+
+def start_reference_on_s3(folder: Path, log: IO[bytes]) -> Server:
+    """The reference PDS with its blobs in SeaweedFS."""
+    store, _ = start_seaweedfs(folder / "s3")
+    access, api = _support("s3_access"), _support("object_api")
+    settings = {
+        "PDS_BLOBSTORE_S3_BUCKET": access.BUCKET,
+        "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": access.KEYS["AWS_ACCESS_KEY_ID"],
+        "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY": access.KEYS["AWS_SECRET_ACCESS_KEY"],
+    }
+    server = start_reference(
+        folder / "pds",
+        log,
+        name="reference on S3",
+        **(api.pds_settings(f"http://{store.targets['tcp']}") | settings),
+    )
+    server.written = []
+    server.also = [store]
     return server
 
 

@@ -14,20 +14,21 @@ from aurora_blobs.db import SCHEMA, open_database
 sys.path.append(str(BENCH))
 
 import plot
+import posts
 import report
 import rows
-from cases import MIB, Bench
+from cases import KIB, MIB, STORES, Bench
 from required import required
 from sizing import Counter, Price
 
 DID = "did:web:bench.test"
 
 
-def row(who, rates, work="upload"):
+def row(who, rates, work="upload", size=MIB):
     return {
         "work": work,
         "who": who,
-        "size": MIB,
+        "size": size,
         "connections": 8,
         "rate": rates[0],
         "megabytes": rates[0],
@@ -93,6 +94,35 @@ def test_postgresql_is_measured_against_sqlite(bench):
     what = "upload 1 MiB on PostgreSQL, 8 at once: times SQLite"
     assert marks[what] == (0.6, "met")
     assert "| 100        | 0.60     |" in report.as_markdown(bench, {"cpu": "2 x any"})
+
+
+def test_a_photo_post_is_measured_against_the_reference_behind_the_same_nginx(bench):
+    bench.rows = [
+        row("ours behind nginx, tcp", [40.0, 44.0, 50.0], posts.WORK, posts.SIZE),
+        row("reference behind nginx, tcp", [10.0, 10.0, 10.0], posts.WORK, posts.SIZE),
+    ]
+
+    marks = {line.what: (line.measured, line.mark) for line in required(bench)}
+
+    assert marks["photo post, 8 at once: times the reference"] == (4.4, "met")
+    text = report.as_markdown(bench, {"cpu": "2 x any"})
+    assert "| photo post | 500 KiB | 8       |     |             | 40           |" in text
+    assert "| 10        | 4.4         |" in text
+
+
+def test_the_stores_of_a_pds_are_compared_with_each_other(bench):
+    bench.rows = [
+        row("reference on ours, tcp", [60.0], STORES, 100 * KIB),
+        row("reference on S3, tcp", [50.0], STORES, 100 * KIB),
+        row("reference, tcp", [90.0], STORES, 100 * KIB),
+    ]
+
+    marks = {line.what: (line.measured, line.mark) for line in required(bench)}
+
+    what = "upload at the PDS 100 KiB, 8 at once, its blobs here: times in SeaweedFS"
+    assert marks[what] == (1.2, "met")
+    text = report.as_markdown(bench, {"cpu": "2 x any"})
+    assert "| 100 KiB           | 8       | 60             | 50        | 90           |" in text
 
 
 def test_nodes_are_the_limit_until_the_database_is_full(bench):
