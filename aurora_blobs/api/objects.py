@@ -303,9 +303,8 @@ def _complete_upload(call: Call) -> Response:
     }
     payload = Payload(request.environ["wsgi.input"], headers, call.signed, skips_sha256=False)
     wanted = parse_completion(payload.read_all(MAX_BYTES))
-    declared_type = uploads.media_type(upload_id, key)
 
-    def store(stream: Reader, size: int) -> str:
+    def store(stream: Reader, size: int, declared_type: str | None) -> str:
         entry = _objects().put(key, Body(stream, size, declared_type))
         log_upload(entry)
         return entry.cid

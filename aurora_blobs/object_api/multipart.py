@@ -1,7 +1,8 @@
 """Uploads that come in parts: files beside the spool, until they go through it as one body.
 
 A part is not promised to anybody, so it is not flushed to the disk. What a dead process has left
-is removed by the collector.
+is removed by the collector. Of an upload that was completed a file in ``done/`` is left, where
+nobody who begins another one has to look.
 """
 
 import json
@@ -99,7 +100,7 @@ class MultipartUploads:
         """
         upload_id = sha256(f"{signature} {key}".encode()).hexdigest()
         place = self._folder / upload_id
-        if place.is_dir():
+        if place.is_dir() or self._answer(upload_id, key) is not None:
             return upload_id
         if sum(key.did == found.did for _, found in self.pending()) >= MAX_UPLOADS:
             raise Refusal("SlowDown", f"{MAX_UPLOADS} uploads of {key.did} are under way")
@@ -151,42 +152,33 @@ class MultipartUploads:
         """The parts that have come, by number. Raises Refusal."""
         return sorted(self._files(self._place(upload_id, key)), key=lambda part: part.number)
 
-    def media_type(self, upload_id: str, key: Key) -> str | None:
-        """The type that was declared at the beginning. Raises Refusal."""
-        return _target(self._place(upload_id, key))[1]
-
     def complete(
         self,
         upload_id: str,
         key: Key,
         wanted: Sequence[tuple[int, str]],
-        store: Callable[[Reader, int], str],
+        store: Callable[[Reader, int, str | None], str],
     ) -> str:
         """Have *store* take the bytes of the parts *wanted*, number and ETag each; what it returns.
 
-        *store* gets a stream and its size in bytes. A second time the answer is that of the first.
-        Raises Refusal, and what *store* raises.
+        *store* gets a stream, its size in bytes, and the media type that was declared at the
+        beginning. A second time the answer is that of the first. Raises Refusal, and what *store*
+        raises.
         """
-        place = self._place(upload_id, key)
-        with self._locked(place):
-            done = place / _DONE
-            if done.exists():
-                return done.read_text()
-            parts = self._wanted(place, wanted)
-            stream = _Parts([place / part.file_name for part in parts])
+        answer = self._answer(upload_id, key)
+        if answer is None:
             try:
-                answer = store(stream, sum(part.size for part in parts))
-            finally:
-                stream.close()
-            with disk_errors():
-                (place / "done.new").write_text(answer)
-                (place / "done.new").rename(done)
-            for part in self._files(place):
-                (place / part.file_name).unlink(missing_ok=True)
-            return answer
+                answer = self._complete(upload_id, key, wanted, store)
+            except Refusal:
+                answer = self._answer(upload_id, key)  # somebody else was faster
+                if answer is None:
+                    raise
+        return answer
 
     def abort(self, upload_id: str, key: Key) -> None:
         """Forget an upload and its parts. Raises Refusal where there is none."""
+        if self._answer(upload_id, key) is not None:
+            return
         place = self._place(upload_id, key)
         with self._locked(place):
             shutil.rmtree(place, ignore_errors=True)
@@ -195,8 +187,40 @@ class MultipartUploads:
         """ID and object of each upload that is under way."""
         for path in _uploads(self._folder):
             with suppress(OSError, ValueError):
-                if _ID.fullmatch(path.name) and not _is_idle(path) and not (path / _DONE).exists():
+                if _ID.fullmatch(path.name) and not _is_idle(path):
                     yield path.name, _target(path)[0]
+
+    def _complete(
+        self,
+        upload_id: str,
+        key: Key,
+        wanted: Sequence[tuple[int, str]],
+        store: Callable[[Reader, int, str | None], str],
+    ) -> str:
+        place = self._place(upload_id, key)
+        with self._locked(place):
+            parts = self._wanted(place, wanted)
+            stream = _Parts([place / part.file_name for part in parts])
+            try:
+                answer = store(stream, sum(part.size for part in parts), _target(place)[1])
+            finally:
+                stream.close()
+            with disk_errors():
+                (place / _DONE).write_text(json.dumps([str(key), answer]))
+                (self._folder / _DONE).mkdir(exist_ok=True)
+                (place / _DONE).rename(self._folder / _DONE / upload_id)
+            shutil.rmtree(place, ignore_errors=True)
+            return answer
+
+    def _answer(self, upload_id: str, key: Key) -> str | None:
+        """What `complete` has returned for an upload that is over; None for another one."""
+        if not _ID.fullmatch(upload_id):
+            return None
+        try:
+            name, answer = json.loads((self._folder / _DONE / upload_id).read_text())
+        except FileNotFoundError:
+            return None
+        return str(answer) if name == str(key) else None
 
     def _wanted(self, place: Path, wanted: Sequence[tuple[int, str]]) -> list[Part]:
         here = {(part.number, part.etag): part for part in self._files(place)}
@@ -250,15 +274,19 @@ class MultipartUploads:
 
 def idle_uploads(folder: Path) -> Iterator[Unfinished]:
     """The uploads in *folder* that are over, completed or not."""
-    for path in _uploads(folder):
+    for path in (*_uploads(folder), *_files_in(folder / _DONE)):
         with suppress(FileNotFoundError):
             if _is_idle(path):
-                size = sum(found.stat().st_size for found in path.iterdir())
+                size = sum(found.stat().st_size for found in _files_in(path))
                 since = path.stat().st_mtime_ns // 1000
                 yield Unfinished(None, size, since, partial(_remove, path))
 
 
 def _uploads(folder: Path) -> Iterator[Path]:
+    return (path for path in _files_in(folder) if path.name != _DONE)
+
+
+def _files_in(folder: Path) -> Iterator[Path]:
     return folder.iterdir() if folder.is_dir() else iter(())
 
 
@@ -276,12 +304,15 @@ def _open_private(path: str, flags: int) -> int:
 
 
 def _is_idle(place: Path) -> bool:
-    # A folder's time is that of its last new file.
+    # A folder's time is that of its last new file, that of an answer when it was given.
     return time.time() - place.stat().st_mtime > IDLE_SECONDS
 
 
-def _remove(place: Path) -> bool:
-    shutil.rmtree(place, ignore_errors=True)
+def _remove(path: Path) -> bool:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
     return True
 
 

@@ -3,6 +3,7 @@
 import io
 import os
 import time
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 
 import pytest
@@ -64,19 +65,54 @@ def test_an_end_that_failed_may_be_tried_again_and_one_that_did_not_is_told_agai
     part = uploads.put(upload_id, KEY, 1, payload(b"part"))
     wanted = [(1, part.etag)]
 
-    def fail(stream, size):
+    def fail(stream, size, media_type):
         raise BlockingIOError
+
+    def take(stream, size, media_type):
+        return f"{media_type}: {stream.read(size).decode()}"
 
     with pytest.raises(BlockingIOError):
         uploads.complete(upload_id, KEY, wanted, fail)
-    first = uploads.complete(
-        upload_id, KEY, wanted, lambda stream, size: stream.read(size).decode()
-    )
+    first = uploads.complete(upload_id, KEY, wanted, take)
     second = uploads.complete(upload_id, KEY, wanted, fail)
+    uploads.abort(upload_id, KEY)
 
-    assert (first, second) == ("part", "part")
-    assert uploads.media_type(upload_id, KEY) == "text/plain"
-    assert [one for one, _ in uploads.pending()] == []
+    assert first == second == uploads.complete(upload_id, KEY, wanted, fail) == "text/plain: part"
+    assert uploads.create(KEY, "text/plain", "one") == upload_id
+    with pytest.raises(Refusal, match="does not exist"):
+        uploads.complete(upload_id, Key(Kind.STAGED, ALICE, "another"), wanted, fail)
+
+
+def test_one_that_ends_while_another_waits_for_it_is_told_to_both(uploads):
+    upload_id = uploads.create(KEY, None, "one")
+    wanted = [(1, uploads.put(upload_id, KEY, 1, payload(b"part")).etag)]
+    taken = []
+
+    def take(stream, size, media_type):
+        taken.append(stream.read(size))
+        time.sleep(0.2)
+        return "told"
+
+    with ThreadPoolExecutor(4) as threads:
+        told = list(threads.map(lambda _: uploads.complete(upload_id, KEY, wanted, take), range(4)))
+
+    assert told == ["told"] * 4
+    assert taken == [b"part"]
+
+
+def test_what_has_ended_is_no_work_for_the_next_upload_and_is_collected(uploads, tmp_path):
+    folder = tmp_path / "parts"
+    upload_id = uploads.create(KEY, None, "one")
+    wanted = [(1, uploads.put(upload_id, KEY, 1, payload(b"part")).etag)]
+    uploads.complete(upload_id, KEY, wanted, lambda *given: "told")
+
+    assert [path.name for path in folder.iterdir()] == ["done"]
+    assert list(uploads.pending()) == list(idle_uploads(folder)) == []
+    age(folder / "done" / upload_id, IDLE_SECONDS + 1)
+    age(folder / "done", IDLE_SECONDS + 1)
+    [found] = idle_uploads(folder)
+    assert found.remove()
+    assert list((folder / "done").iterdir()) == []
 
 
 def test_a_part_that_breaks_off_leaves_nothing(uploads, tmp_path):
