@@ -40,6 +40,7 @@ need podman podman
 need /usr/lib/postgresql postgresql
 need /usr/sbin/pgbouncer pgbouncer
 need setpriv util-linux
+need /usr/share/doc/libfaketime libfaketime
 need podman-compose podman-compose
 need runc runc  # crun takes no mixture of both kinds of cgroups
 need /usr/lib/podman/netavark netavark

@@ -39,6 +39,10 @@ def test_a_synchronous_standby_takes_over_without_a_loss_or_a_restart(tmp_path):
     assert run(tmp_path, 2, 20, "synchronous") == 0, f"CLUSTER_SEED={SEED}"
 
 
+def test_what_was_answered_holds_whatever_the_clocks_of_two_nodes_say(tmp_path):
+    assert run(tmp_path, 2, SECONDS // 2, "clocks") == 0, f"CLUSTER_SEED={SEED}"
+
+
 @pytest.mark.parametrize("trouble", ["cut", "deafen"])
 def test_others_have_the_locks_of_a_node_that_lost_its_database(trouble, tmp_path):
     command = [*ALONE, sys.executable, "-m", "support.cluster.lost_holder", tmp_path, trouble]

@@ -5,7 +5,8 @@ prints figures of each trouble, and exits with status 1 if a promise was broken.
 
 ``python -m support.cluster FOLDER NODES SECONDS SEED STANDBY``: the database has a standby, which
 is ``synchronous`` or ``asynchronous``, and takes its place when it crashes. With ``upgrade`` in
-place of STANDBY one node after the other gets the next version.
+place of STANDBY one node after the other gets the next version; with ``clocks`` the clock of the
+first node is ten minutes ahead, and that of the second one ten minutes behind.
 """
 
 import random
@@ -28,7 +29,12 @@ from support.cluster.load import (
 )
 from support.cluster.network import Machine, ip
 from support.cluster.nodes import Node, let_everybody_in, postgresql, standby_of
-from support.cluster.promises import DatabaseWatch, HealthWatch, complaints
+from support.cluster.promises import (
+    DatabaseWatch,
+    HealthWatch,
+    clock_complaints,
+    complaints,
+)
 from support.cluster.troubles import (
     TROUBLES,
     Cluster,
@@ -45,10 +51,12 @@ from support.s3_seaweedfs import SeaweedFS
 _PEOPLE, _CROWD = 6, 4
 _LONGEST_SECONDS = 75  # of a trouble
 _RECOVERY_SECONDS = 60
+_STANDBYS = ("synchronous", "asynchronous")
+_OFF_SECONDS = 600  # of a clock
 
 
 @contextmanager
-def running(folder: Path, count: int, standby_kind: str = "") -> Iterator[tuple[Cluster, str]]:
+def running(folder: Path, count: int, scene: str = "") -> Iterator[tuple[Cluster, str]]:
     """A cluster of *count* nodes, and the URL of its database."""
     ip("link", "set", "lo", "up")
     with ExitStack() as stack:
@@ -62,11 +70,11 @@ def running(folder: Path, count: int, standby_kind: str = "") -> Iterator[tuple[
         stack.callback(store.stop)
         store.start()
         servers = [database]
-        if standby_kind:
+        if scene in _STANDBYS:
             standby = standby_of(database, folder / "standby", free_port())
             stack.callback(standby.stop)
             servers.append(standby)
-        if standby_kind == "synchronous":
+        if scene == "synchronous":
             execute(database.url, "ALTER SYSTEM SET synchronous_standby_names = '*'")
             execute(database.url, "SELECT pg_reload_conf()")
         ports = [int(str(server.settings["port"])) for server in servers]
@@ -74,6 +82,9 @@ def running(folder: Path, count: int, standby_kind: str = "") -> Iterator[tuple[
             Node(folder / f"node{number}", Machine(number), ports, store.ports[0], QUOTA)
             for number in range(1, count + 1)
         ]
+        if scene == "clocks":
+            nodes[0].clock_ahead_seconds = _OFF_SECONDS
+            nodes[1].clock_ahead_seconds = -_OFF_SECONDS
         for node in nodes:
             stack.enter_context(node)
         hosts = ",".join(f"127.0.0.1:{port}" for port in ports)
@@ -185,15 +196,14 @@ def one_after_the_other(run: Run, seconds: float) -> None:
 
 
 def main(folder: Path, count: int, seconds: float, seed: str, scene: str = "") -> int:
-    has_standby = scene in ("synchronous", "asynchronous")
-    with running(folder, count, scene if has_standby else "") as (cluster, url):
+    with running(folder, count, scene) as (cluster, url):
         run = Run(cluster, url, seed)
         print(f"{count} nodes, CLUSTER_SEED={seed}", scene, flush=True)
         run.start()
         if scene == "upgrade":
             for node in cluster.nodes:
                 run.go_through(node_upgraded, node, seconds / count)
-        elif has_standby:
+        elif scene in _STANDBYS:
             run.go_through(none, cluster.nodes[0], seconds / 2)
             run.go_through(standby_takes_over, cluster.nodes[0], 0)
             run.go_through(none, cluster.nodes[0], seconds / 2)
@@ -201,6 +211,8 @@ def main(folder: Path, count: int, seconds: float, seed: str, scene: str = "") -
             run.go_through(none, cluster.nodes[0], 3)
             one_after_the_other(run, seconds)
         wrong = run.finish()
+        if scene == "clocks":
+            wrong.extend(clock_complaints(*cluster.nodes))
         print(f"{len(run.report.lost)} lost, {len(wrong)} complaints", *wrong[:30], sep="\n")
         return bool(wrong)
 

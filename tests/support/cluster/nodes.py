@@ -70,7 +70,8 @@ def standby_of(primary: PostgresqlServer, folder: Path, port: int) -> Postgresql
 class Node(Service):
     """The service on *machine*.
 
-    `is_troubled` while its clients have to expect connections that break.
+    `is_troubled` while its clients have to expect connections that break. Its programs see a clock
+    that is `clock_ahead_seconds` ahead.
     """
 
     def __init__(
@@ -92,12 +93,21 @@ class Node(Service):
         self.machine = machine
         self.prefix = machine.prefix
         self.is_troubled = False
+        self.clock_ahead_seconds = 0
         self._recovered_at = 0.0
         self._went_on_at = 0.0
         self._collector: subprocess.Popen[bytes] | None = None
 
     def environ(self) -> dict[str, str]:
-        return super().environ() | {"PYTHONPATH": f"{self.root}:{TESTS}"}
+        environ = super().environ() | {"PYTHONPATH": f"{self.root}:{TESTS}"}
+        if self.clock_ahead_seconds:
+            [library] = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
+            environ |= {
+                "LD_PRELOAD": str(library),
+                "FAKETIME": f"{self.clock_ahead_seconds:+}s",
+                "FAKETIME_DONT_FAKE_MONOTONIC": "1",  # who sets a clock does not change that
+            }
+        return environ
 
     def connect(self) -> socket.socket:
         return socket.create_connection(

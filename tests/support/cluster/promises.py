@@ -5,12 +5,16 @@ import threading
 import time
 from collections.abc import Iterator
 
+from support.accounts import sign_up
 from support.cids import cid_of
 from support.cluster.load import QUOTA, Follower, Writer
 from support.cluster.nodes import Node
 from support.cluster.troubles import Cluster
 from support.databases import execute
+from support.http_client import Answer
 
+_UPLOADS = 4  # that an account may make in a day
+_SERVER = "/xrpc/com.atproto.server"
 _IDLE_SECONDS = 35  # of a transaction; sessions say 30
 
 _UNTRUE = {
@@ -60,6 +64,37 @@ def complaints(
     kept = {cid_of(data) for writer in follower.writers for data in writer.kept.values()}
     if kept - follower.seen:
         yield f"who follows was not told of {kept - follower.seen}"
+
+
+def clock_complaints(ahead: Node, behind: Node) -> Iterator[str]:
+    """What is wrong with two nodes, whose clocks are wrong, that nobody uses any more."""
+    for node in (ahead, behind):
+        if "seconds ahead of the database's, which counts" not in node.log:
+            yield f"{node.name} does not say that its clock is wrong"
+    for one, other in ((ahead, behind), (behind, ahead)):
+        made = sign_up(one, f"{one.name}-made.test")
+        words = {"identifier": made.did, "password": "correct horse"}
+        first = one.post(f"{_SERVER}.createSession", json=words).json["refreshJwt"]
+        tokens = _refreshed(other, first).json
+        found = (
+            made.at(other).get("com.atproto.server.getSession").status_code,
+            _refreshed(one, first).status_code,
+            _refreshed(one, tokens.get("refreshJwt", "")).status_code,
+        )
+        if found != (200, 400, 200):
+            yield f"a session of {one.name}, used at {other.name}: {found}"
+        one.run("account", "quota", made.did, "--uploads-per-day", str(_UPLOADS))
+        statuses = [
+            made.at(node).upload(b"%d" % number, "text/plain").status_code
+            for number, node in enumerate((one, other) * _UPLOADS)
+        ]
+        if statuses != [200] * _UPLOADS + [429] * _UPLOADS:
+            yield f"uploads of a day, {_UPLOADS} of which are allowed: {statuses}"
+
+
+def _refreshed(node: Node, token: str) -> Answer:
+    path = f"{_SERVER}.refreshSession"
+    return node.post(path, headers={"Authorization": f"Bearer {token}"})
 
 
 class HealthWatch(threading.Thread):
