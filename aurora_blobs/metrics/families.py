@@ -11,6 +11,8 @@ FAMILIES: "list[Family]" = []
 class Family:
     """One metric, in Prometheus' terms. A label's values are a closed set, or set by the operator.
 
+    No label is `job` or `instance`: Prometheus has these itself, and would rename ours.
+
     https://prometheus.io/docs/concepts/metric_types/
     """
 
@@ -160,12 +162,14 @@ LEASES = _family(
 JOB_SUCCESS = _family(
     "job_success_timestamp_seconds",
     "gauge",
-    "job",
+    "name",
     "when `gc`, `fsck`, `scrub` and `backup` last came to their end, with findings or without",
 )
-JOB_FINDINGS = _family("job_findings", "gauge", "job", "what that run found wrong and did not mend")
+JOB_FINDINGS = _family(
+    "job_findings", "gauge", "name", "what that run found wrong and did not mend"
+)
 JOB_FAILED = _family(
-    "job_failed", "gauge", "job", "1 if the last run failed or died, 0 if it did not"
+    "job_failed", "gauge", "name", "1 if the last run failed or died, 0 if it did not"
 )
 ENTRIES = _family(
     "entries",

@@ -93,11 +93,13 @@ def test_jobs_are_told_as_blobs_stats_tells_them(app, scrape):
 
     found = scrape()
 
-    assert found.value("job_success_timestamp_seconds", job="gc") == pytest.approx(
+    assert found.value("job_success_timestamp_seconds", name="gc") == pytest.approx(
         app.extensions["aurora_blobs"].clock() / 1_000_000
     )
-    assert found.value("job_findings", job="gc") == 0
-    assert found.by("job_failed", "job") == {(job,): 0 for job in ("gc", "fsck", "scrub", "backup")}
+    assert found.value("job_findings", name="gc") == 0
+    assert found.by("job_failed", "name") == {
+        (job,): 0 for job in ("gc", "fsck", "scrub", "backup")
+    }
 
 
 def test_a_job_that_failed_is_told(app, scrape):
@@ -105,7 +107,7 @@ def test_a_job_that_failed_is_told(app, scrape):
     with pytest.raises(BackendUnavailable), job_log.run("scrub", lambda: Counts(0, 0, 0, 0)):
         raise BackendUnavailable("the store is away")
 
-    assert scrape().value("job_failed", job="scrub") == 1
+    assert scrape().value("job_failed", name="scrub") == 1
 
 
 def test_leases_are_told_by_family_and_node(app, scrape):

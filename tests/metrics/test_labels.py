@@ -8,6 +8,8 @@ from support.media_samples import jpeg
 from support.metrics import Scrape
 from support.routes import all_routes
 
+from aurora_blobs.metrics.families import FAMILIES
+
 DID = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 CID = "bafkreigc3ug6prjy36grchshsym3ckkgjubgtufol7iyzki5got737vjlq"
 ADDRESS = "203.0.113.77"
@@ -54,3 +56,8 @@ def test_a_status_that_nobody_answers_with_counts_as_another(app, client, scrape
     client.get("/odd")
 
     assert scrape().value("request_seconds_count", method="other", status="other") == 1
+
+
+def test_no_label_is_one_that_prometheus_gives_itself():
+    # It would rename ours: https://prometheus.io/docs/prometheus/latest/configuration/configuration/
+    assert [family for family in FAMILIES if {"job", "instance"} & {*family.labels}] == []

@@ -16,7 +16,7 @@ class Scrape:
         self.families = list(text_string_to_metric_families(self.text))
         self.samples = [sample for family in self.families for sample in family.samples]
 
-    def value(self, name, **labels):
+    def value(self, name, /, **labels):
         """The one value of *name* with these labels and any others; 0 where there is none."""
         values = [
             sample.value
