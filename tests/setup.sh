@@ -41,6 +41,7 @@ need /usr/lib/postgresql postgresql
 need /usr/sbin/pgbouncer pgbouncer
 need setpriv util-linux
 need /usr/share/doc/libfaketime libfaketime
+need strace strace
 need podman-compose podman-compose
 need runc runc  # crun takes no mixture of both kinds of cgroups
 need /usr/lib/podman/netavark netavark

@@ -8,7 +8,7 @@ from support.cids import cid_of
 from support.followed_pds import Member, Upstream, answer_of, following
 from support.live_service import becomes
 from support.reference_pds import ReferencePds
-from support.s3_access import BUCKET, KEYS
+from support.s3_access import BUCKET, pds_settings
 
 from aurora_blobs.storage.s3_bucket import Bucket
 from aurora_blobs.storage.s3_client import S3Client
@@ -138,14 +138,7 @@ def test_a_pds_gets_what_it_misses_by_uploads_of_the_account(mirror, upstream, p
 
 
 def test_objects_that_a_pds_has_lost_are_given_back_into_its_bucket(s3_server, s3_keys, tmp_path):
-    settings = {
-        "PDS_BLOBSTORE_S3_BUCKET": BUCKET,
-        "PDS_BLOBSTORE_S3_REGION": "auto",
-        "PDS_BLOBSTORE_S3_ENDPOINT": s3_server.url,
-        "PDS_BLOBSTORE_S3_FORCE_PATH_STYLE": "true",
-        "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": KEYS["AWS_ACCESS_KEY_ID"],
-        "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
-    }
+    settings = pds_settings(s3_server.url)
     own = {
         "AURORA_BLOBS_S3_ENDPOINT_URL": s3_server.url,
         "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",

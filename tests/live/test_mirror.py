@@ -19,6 +19,7 @@ from support.followed_pds import (
 )
 from support.live_service import becomes
 from support.reference_pds import ReferencePds
+from support.s3_access import pds_settings
 
 pytestmark = pytest.mark.live
 
@@ -93,25 +94,67 @@ def test_a_deleted_account_is_hidden(mirror, upstream, pds):
 
 @pytest.mark.parametrize("seed", [random.randrange(10**6)])
 def test_whatever_happens_the_mirror_has_in_the_end_what_the_pds_has(tmp_path, seed):
+    live_through(seed, tmp_path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [random.randrange(10**6) for _ in range(10)])
+@pytest.mark.parametrize("keeps_objects", [False, True], ids=["disk", "S3"])
+def test_wherever_the_follower_dies_the_mirror_has_in_the_end_what_the_pds_has(
+    tmp_path, s3_server, keeps_objects, seed
+):
+    settings = pds_settings(s3_server.url) if keeps_objects else {}
+
+    live_through(seed, tmp_path, CALLS, **settings)
+
+
+# Before each of them something is not yet sent, read, on the disk, or known by its name.
+CALLS = ["sendto", "recvfrom", "pwrite64", "fsync", "fdatasync", "link", "unlink", "ftruncate"]
+
+
+def live_through(seed, folder, calls=(), **settings):
+    """300 changes at a PDS with *settings*, whose follower is killed now and then.
+
+    Where there are *calls*, it also dies before one of them, each time that it was started.
+    """
     print(f"{seed=}")
     chosen = random.Random(seed)
     # A window of two seconds and a buffer of five events: the cursor is often too old.
-    settings = {"REPO_BACKFILL_LIMIT_MS": "2000", "MAX_SUBSCRIPTION_BUFFER": "5"}
-    with ReferencePds(tmp_path / "pds", "http://localhost:2583", **settings) as pds:
+    settings |= {"REPO_BACKFILL_LIMIT_MS": "2000", "MAX_SUBSCRIPTION_BUFFER": "5"}
+    with ReferencePds(folder / "pds", "http://localhost:2583", **settings) as pds:
         upstream = Upstream(pds)
         members = [Member(upstream, f"member{number}.test") for number in range(14)]
-        with following(pds, tmp_path) as mirror:
-            faults = []
+        with following(pds, folder) as mirror:
+            if calls:
+                mirror.prefix = lambda: dying(chosen.choice(calls), chosen.randint(1, 15))
+                mirror.end(signal.SIGKILL)
+            faults, deaths = [], 0
             for step in range(300):
+                if mirror.has_ended:
+                    deaths += 1
+                    mirror.start()
                 try:
                     change(chosen, chosen.choice(members), pds, mirror, step)
                 except PdsError as error:
                     faults.append(error)
+            if calls:
+                mirror.prefix = list
+                mirror.end(signal.SIGKILL)
+                mirror.start()
             assert len(faults) <= 3, faults
             assert becomes(lambda: is_same(mirror, upstream, members), 60), mirror.log[-5000:]
             counted = ("OutdatedCursor", "ConsumerTooSlow", "fetched the repository", "has ended")
             print({text: mirror.log.count(text) for text in counted}, mirror.status())
+            print(f"{deaths} deaths, {len(faults)} faults of the PDS: {faults}")
             assert sum(len(one.published) for one in members) > 20
+
+
+def dying(call, number):
+    """What a command begins with that is killed before a thread of it makes *call* that often."""
+    return [
+        *("strace", "-D", "-f", "-qqq", "-o", "/dev/null"),
+        *("-e", f"trace={call}", "-e", f"inject={call}:signal=KILL:when={number}"),
+    ]
 
 
 def change(chosen, member, pds, mirror, step):

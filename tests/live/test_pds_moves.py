@@ -4,13 +4,13 @@ import random
 import socket
 
 import pytest
+from support import s3_access
 from support.accounts import Account, blob_path
 from support.cids import cid_in
 from support.http_client import HttpClient
 from support.live_service import becomes
 from support.object_api import BUCKET, object_service, pds_settings, s3_client
 from support.reference_pds import ReferencePds
-from support.s3_access import KEYS
 
 pytestmark = pytest.mark.live
 
@@ -46,11 +46,7 @@ class Bucket:
     def __init__(self, server):
         self._s3 = server.client()
         self._s3.create_bucket(Bucket=OLD_BUCKET)
-        self.settings = pds_settings(server.url) | {
-            "PDS_BLOBSTORE_S3_BUCKET": OLD_BUCKET,
-            "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": KEYS["AWS_ACCESS_KEY_ID"],
-            "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
-        }
+        self.settings = s3_access.pds_settings(server.url, OLD_BUCKET)
         self.service_settings = {
             "AURORA_BLOBS_S3_ENDPOINT_URL": server.url,
             "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
@@ -69,7 +65,7 @@ def before(request, tmp_path, monkeypatch):
     """Where the PDS keeps its blobs at first."""
     if request.param == "disk":
         return Disk(tmp_path)
-    for name, value in KEYS.items():
+    for name, value in s3_access.KEYS.items():
         monkeypatch.setenv(name, value)
     return Bucket(request.getfixturevalue("s3_server"))
 

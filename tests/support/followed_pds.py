@@ -31,12 +31,17 @@ class Upstream(HttpClient):
         return socket.create_connection(("127.0.0.1", self.pds.facts["port"]), timeout=60)
 
     def call(self, method, token=None, **given):
-        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
-        answer = self.post(f"/xrpc/{method}", json=given, headers=headers)
-        if answer.status_code >= 500:
-            raise PdsError(f"{answer.text} {self.pds.errors()}")
-        assert answer.status_code == 200, answer.text
+        answer = self.done(f"/xrpc/{method}", token, json=given)
         return answer.json if answer.data else {}
+
+    def done(self, path, token=None, headers=None, **given):
+        """The answer to a POST, which has to be 200. Raises PdsError."""
+        own = {} if token is None else {"Authorization": f"Bearer {token}"}
+        answer = self.post(path, headers={**own, **(headers or {})}, **given)
+        if answer.status_code >= 500:
+            raise PdsError(f"{path}: {answer.text} {self.pds.errors()}")
+        assert answer.status_code == 200, answer.text
+        return answer
 
 
 class Member:
@@ -55,13 +60,12 @@ class Member:
         self.published = {}
 
     def upload(self, data):
-        answer = self.upstream.post(
+        return self.upstream.done(
             "/xrpc/com.atproto.repo.uploadBlob",
+            self.token,
             data=data,
-            headers={"Authorization": f"Bearer {self.token}", "Content-Type": "image/jpeg"},
-        )
-        assert answer.status_code == 200, answer.text
-        return answer.json["blob"]
+            headers={"Content-Type": "image/jpeg"},
+        ).json["blob"]
 
     def put(self, rkey, *files):
         blobs = [self.upload(data) for data in files]
@@ -82,27 +86,31 @@ class Member:
         return self.upstream.call(f"com.atproto.{method}", self.token, **given)
 
     def set_active(self, is_active):
-        answer = self.upstream.post(
+        self.is_active = False  # for all that is known if the PDS fails
+        self.upstream.done(
             f"/xrpc/com.atproto.server.{'activate' if is_active else 'deactivate'}Account",
-            headers={"Authorization": f"Bearer {self.token}"},
+            self.token,
             **({} if is_active else {"json": {}}),
         )
-        assert answer.status_code == 200, answer.text
         self.is_active = is_active
 
 
 class Mirror:
-    """The service and its follower, as two processes."""
+    """The service and its follower, as two processes.
+
+    `prefix` gives what the follower's command begins with.
+    """
 
     def __init__(self, service, folder):
         self.service = service
+        self.prefix = list
         self._folder = folder
         self._process = None
 
     def start(self):
         with (self._folder / "follow.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "aurora_blobs", "follow"],
+                [*self.prefix(), sys.executable, "-m", "aurora_blobs", "follow"],
                 cwd=ROOT,
                 env=self.service.environ(),
                 stdout=log,
@@ -112,6 +120,10 @@ class Mirror:
     @property
     def pid(self):
         return self._process.pid
+
+    @property
+    def has_ended(self):
+        return self._process.poll() is not None
 
     def end(self, number=signal.SIGTERM):
         self._process.send_signal(number)

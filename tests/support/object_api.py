@@ -33,15 +33,17 @@ def object_service(folder: Path, **settings: str) -> Service:
     return Service(folder, **(SETTINGS | settings))
 
 
-def pds_settings(url: str) -> dict[str, str]:
+def pds_settings(
+    url: str, *, bucket: str = BUCKET, key_id: str = KEY_ID, secret: str = SECRET
+) -> dict[str, str]:
     """What a PDS has in its environment to keep its blobs at *url*: docs/beside-a-pds.md."""
     return {
-        "PDS_BLOBSTORE_S3_BUCKET": BUCKET,
+        "PDS_BLOBSTORE_S3_BUCKET": bucket,
         "PDS_BLOBSTORE_S3_REGION": "auto",
         "PDS_BLOBSTORE_S3_ENDPOINT": url,
         "PDS_BLOBSTORE_S3_FORCE_PATH_STYLE": "true",
-        "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": KEY_ID,
-        "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY": SECRET,
+        "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": key_id,
+        "PDS_BLOBSTORE_S3_SECRET_ACCESS_KEY": secret,
     }
 
 

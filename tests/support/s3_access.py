@@ -2,6 +2,7 @@
 
 import boto3
 from botocore.config import Config
+from support import object_api
 
 BUCKET = "blobs"
 KEYS = {
@@ -9,6 +10,16 @@ KEYS = {
     "AWS_SECRET_ACCESS_KEY": "testsecret123",
     "AWS_DEFAULT_REGION": "us-east-1",
 }
+
+
+def pds_settings(url: str, bucket: str = BUCKET) -> dict[str, str]:
+    """What a PDS has in its environment to keep its blobs in *bucket* of the store at *url*."""
+    return object_api.pds_settings(
+        url,
+        bucket=bucket,
+        key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        secret=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
 
 
 def store_client(url: str):
