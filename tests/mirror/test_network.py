@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from support.accounts import CAROL, blob_path, take_down
 from support.cids import cid_of
+from support.databases import database_settings
 from support.document_server import send, serving
 from support.fake_pds import FakePds
 from support.live_service import becomes
@@ -606,6 +607,33 @@ def test_many_who_ask_for_one_blob_wait_for_one_request(pds, network):
         assert all(answer.result() == data for answer in answers)
     assert asked(pds, "com.atproto.sync.getBlob") == 1
     assert asked(pds, "com.atproto.sync.listBlobs") == 2
+
+
+@pytest.mark.postgresql
+def test_each_node_asks_once_for_a_blob_that_is_asked_for_at_all_of_them(
+    pds, open_network, network, tmp_path
+):
+    publish(pds, PHOTO)
+    folder = network.services.config.data_folder
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "blobs").symlink_to(folder.blobs)
+    settings = database_settings(folder.path / "aurora.sqlite3")
+    node = open_network(
+        DATA_DIR=str(tmp_path / "node"),
+        **{name.removeprefix("AURORA_BLOBS_"): value for name, value in settings.items()},
+    )
+    both = threading.Barrier(2)
+
+    def slow(handler):
+        both.wait(10)
+        send(handler, PHOTO)
+
+    pds.blobs[CAROL, cid_of(PHOTO)] = slow
+    with ThreadPoolExecutor(20) as threads:
+        got = list(threads.map(lambda one: fetched(one, PHOTO), [network, node] * 10))
+
+    assert got == [PHOTO] * 20
+    assert asked(pds, "com.atproto.sync.getBlob") == 2
 
 
 def test_no_more_than_four_blobs_are_fetched_from_a_pds_at_once(pds, network):
