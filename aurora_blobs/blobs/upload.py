@@ -353,7 +353,9 @@ class Upload:
         Rows of earlier versions may have a text that is no media type.
         """
         expected = stated_mime_type(self.incoming.upstream_type or self.state.expected_type)
-        if expected is None or not is_consistent(expected, self.blob.head, self.rules.mime_policy):
+        if expected is None or expected == self.blob.mime_type:
+            return self.blob.mime_type  # without another look at the bytes
+        if not is_consistent(expected, self.blob.head, self.rules.mime_policy):
             return self.blob.mime_type
         return expected
 
