@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from queue import Full, Queue
 
 from aurora_blobs.auth.fetch import FetchFailed
@@ -23,6 +23,8 @@ from aurora_blobs.protocol.syntax import parse_mime_type
 log = logging.getLogger("aurora_blobs")
 
 AT_ONCE = 4  # from one PDS
+# Of one PDS: while some of them wait for it, the others wait for the disk.
+THREADS = 12
 FETCHES_AT_ONCE = 32  # from all PDSes
 _PAGE = 200  # blobs per statement
 _POLL_SECONDS = 1.0
@@ -41,8 +43,9 @@ class _Failed(Exception):
 class Fetcher:
     """Fetches from *source* what is due, `AT_ONCE` blobs at a time.
 
-    *places* bounds the fetches of all PDSes together. What is to be fetched stands in the database,
-    so nothing is forgotten whatever dies.
+    *places* bounds the fetches of all PDSes together. A blob that has come leaves its place before
+    it is stored. What is to be fetched stands in the database, so nothing is forgotten whatever
+    dies.
     """
 
     def __init__(
@@ -61,12 +64,12 @@ class Fetcher:
         self._database = database
         self._clock = clock
         self._max_bytes = max_bytes
-        self._places = places
+        self._places = places, threading.BoundedSemaphore(AT_ONCE)
         self._changed = threading.Condition()
         self._is_woken = False
         self._under_way: set[tuple[str, str]] = set()
         self._done: list[tuple[str, str]] = []
-        self._queue: Queue[WantedBlob | None] = Queue(AT_ONCE)
+        self._queue: Queue[WantedBlob | None] = Queue(THREADS)
 
     def wake(self) -> None:
         """There may be something to fetch."""
@@ -81,7 +84,7 @@ class Fetcher:
         finally:
             # Who waits for something waits at an empty queue.
             with suppress(Full):
-                for _ in range(AT_ONCE):
+                for _ in range(THREADS):
                     self._queue.put_nowait(None)
 
     def _feed(self, stop: threading.Event) -> None:
@@ -98,13 +101,15 @@ class Fetcher:
                 stop.wait(_OWN_PAUSE_SECONDS)
 
     def run(self, stop: threading.Event) -> None:
-        """Fetch one blob after the other, until *stop*. For `AT_ONCE` threads."""
+        """Fetch one blob after the other, until *stop*. For `THREADS` threads."""
         while not stop.is_set():
             wanted = self._queue.get()
             if wanted is None:
                 return
-            with self._places:
-                is_done = not self._source.is_resting and self._try(wanted, stop)
+            with ExitStack() as place:
+                for bound in self._places:
+                    place.enter_context(bound)
+                is_done = not self._source.is_resting and self._try(wanted, stop, place.close)
             with self._changed:
                 key = (wanted.did, wanted.cid)
                 if is_done:
@@ -148,11 +153,11 @@ class Fetcher:
             with self._changed:
                 self._under_way.difference_update(done)
 
-    def _try(self, wanted: WantedBlob, stop: threading.Event) -> bool:
+    def _try(self, wanted: WantedBlob, stop: threading.Event, has_come: Callable[[], None]) -> bool:
         """Fetch *wanted*; False if it stays due."""
         try:
             try:
-                self._fetch(wanted)
+                self._fetch(wanted, has_come)
             except _Failed as failure:
                 self._note(wanted, failure)
                 return False
@@ -162,7 +167,7 @@ class Fetcher:
             return False
         return True
 
-    def _fetch(self, wanted: WantedBlob) -> None:
+    def _fetch(self, wanted: WantedBlob, has_come: Callable[[], None]) -> None:
         """Store the blob if it is still wanted. Raises _Failed, and errors of our own store."""
         state = catalog.find_upload_state(self._database.one_shot(), wanted.did, wanted.cid)
         if state is None or not state.expected_by_record or (state.entry and state.stored):
@@ -170,7 +175,7 @@ class Fetcher:
         if state.taken_down:
             raise _Failed("it is taken down here", pause_seconds(BLOB, _FAR))
         try:
-            fetch_blob(self._source, self._blobs, wanted.did, wanted.cid, self._max_bytes)
+            fetch_blob(self._source, self._blobs, wanted.did, wanted.cid, self._max_bytes, has_come)
         except Refused as error:
             if error.is_about_us:
                 self._source.rest(error.retry_seconds)
@@ -197,14 +202,23 @@ class Fetcher:
             upstream.set_blob_failed(tx, wanted.did, wanted.cid, due_at, str(failure)[:300])
 
 
-def fetch_blob(source: Upstream, blobs: BlobManager, did: str, cid: str, max_bytes: int) -> Entry:
+def fetch_blob(
+    source: Upstream,
+    blobs: BlobManager,
+    did: str,
+    cid: str,
+    max_bytes: int,
+    has_come: Callable[[], None] = lambda: None,
+) -> Entry:
     """Store the blob, of up to *max_bytes*, as *source* has it; the entry.
 
-    Raises Refused, FetchFailed, and what `BlobManager.upload` raises.
+    *has_come* is called when the last byte is here. Raises Refused, FetchFailed, and what
+    `BlobManager.upload` raises.
     """
     with source.blob(did, cid, max_bytes) as answer:
         if answer.length is not None and answer.length > max_bytes:
             raise BlobTooLarge(f"it has {answer.length} bytes")
+        answer.has_come = has_come
         declared_type, bare_type = _types(answer.headers.get("Content-Type"))
         return blobs.upload(
             Incoming(

@@ -23,7 +23,7 @@ from aurora_blobs.leases import Leases
 from aurora_blobs.mirror.authority import Authority, Doubted
 from aurora_blobs.mirror.catch_up import CatchUp
 from aurora_blobs.mirror.commits import BadCommit
-from aurora_blobs.mirror.fetcher import AT_ONCE, FETCHES_AT_ONCE, Fetcher
+from aurora_blobs.mirror.fetcher import FETCHES_AT_ONCE, THREADS, Fetcher
 from aurora_blobs.mirror.frames import (
     BadFrame,
     Commit,
@@ -133,7 +133,7 @@ class Follower:
                 self._recheck.run,
                 self._fetcher.feed,
                 *[self._catch_up.run] * _CATCH_UPS_AT_ONCE,
-                *[self._fetcher.run] * AT_ONCE,
+                *[self._fetcher.run] * THREADS,
             ],
             over,
         )

@@ -242,18 +242,25 @@ class Upstream:
 
 
 class Body:
-    """The body of an answer, of *length* bytes if it says so, until *is_stopped*."""
+    """The body of an answer, of `length` bytes if it says so, until *is_stopped*.
+
+    `has_come` is called when its last byte was read.
+    """
 
     def __init__(self, answer: http.client.HTTPResponse, is_stopped: Callable[[], bool]) -> None:
         self.headers = answer.headers
         self.length = answer.length
+        self.has_come: Callable[[], None] = lambda: None
         self._answer = answer
         self._is_stopped = is_stopped
 
     def read(self, size: int, /) -> bytes:
         if self._is_stopped():
             raise OSError("the follower is stopped")
-        return self._answer.read(size)
+        data = self._answer.read(size)
+        if self._answer.isclosed():
+            self.has_come()
+        return data
 
 
 def _listed(found: Any) -> Listed | None:

@@ -1,7 +1,9 @@
 """What a PDS may send is bounded, and what is over a bound is found another way or left."""
 
 import threading
+import time
 
+import pytest
 from support.cids import cid_of
 from support.document_server import send
 from support.live_service import becomes
@@ -87,3 +89,59 @@ def test_accounts_that_are_none_hold_up_no_other_and_are_no_accounts_here(pds, m
 
     assert mirror.serves(CAROL, b"a photo", 5)
     assert [account.did for account in mirror.services.accounts.all()] == [CAROL]
+
+
+def publish_many(pds, answer):
+    """Have CAROL publish 20 blobs in one record, which are sent by *answer*; the blobs."""
+    pds.add(CAROL)
+    many = [b"%d" % number for number in range(20)]
+    value = {"$type": "com.example.file", "files": [pds.blob(CAROL, data) for data in many]}
+    for data in many:
+        pds.blobs[CAROL, cid_of(data)] = lambda handler, data=data: answer(handler, data)
+    pds.write(CAROL, {"com.example.file/1": value})
+    return many
+
+
+def are_here(mirror, many):
+    return becomes(lambda: set(mirror.listed(CAROL)) == set(map(cid_of, many)), 20)
+
+
+def asked(pds):
+    return len([path for path in pds.asked if "getBlob?" in path])
+
+
+def test_no_more_than_four_blobs_are_fetched_from_a_pds_at_once(pds, mirror):
+    under_way, most, goes_on = set(), [], threading.Event()
+
+    def slow(handler, data):
+        under_way.add(data)
+        most.append(len(under_way))
+        goes_on.wait(30)
+        time.sleep(0.02)
+        under_way.remove(data)
+        send(handler, data)
+
+    many = publish_many(pds, slow)
+    assert becomes(lambda: asked(pds) == 4)
+    assert not becomes(lambda: asked(pds) > 4, 0.5)
+    goes_on.set()
+
+    assert are_here(mirror, many)
+    assert max(most) == 4
+
+
+@pytest.mark.sqlite
+def test_a_blob_that_has_come_makes_room_for_the_next_before_it_is_stored(pds, mirror):
+    goes_on = threading.Event()
+
+    def slow(handler, data):
+        goes_on.wait(30)
+        send(handler, data)
+
+    many = publish_many(pds, slow)
+    assert becomes(lambda: asked(pds) == 4)
+    with mirror.services.database.write():  # nothing can be stored
+        goes_on.set()
+
+        assert becomes(lambda: asked(pds) > 8, 5)
+    assert are_here(mirror, many)
