@@ -164,6 +164,11 @@ def _facts(bench: Bench) -> Iterator[Line]:
             f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured
         )
     yield _at_most("start to first answer", 0.6, facts.get("start to first answer, s"), "s")
+    yield _at_least(
+        "a mirror's first sync: times curl --parallel of the same list",
+        0.7,
+        facts.get("first sync: times curl"),
+    )
     for limit, what, *_ in CHECKS:
         name = f"two nodes, {limit} first, {what}: times predicted"
         yield _at_least(name, 0.8, facts.get(name))

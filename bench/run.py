@@ -22,6 +22,7 @@ from typing import IO
 import cases
 import images
 import machine
+import mirror
 import plot
 import posts
 import report
@@ -46,6 +47,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "rows": rows.growth,
     "postgresql": cases.postgresql,
     "s3": cases.s3,
+    "mirror": mirror.first_sync,
     "sizing": sizing.sizing,
 }
 # The servers that a group needs beside ours; each is started for the first group that needs it.
