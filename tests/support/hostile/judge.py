@@ -14,10 +14,11 @@ _NAMES = {
     "accept-ranges", "access-control-allow-headers", "access-control-allow-methods",
     "access-control-allow-origin", "access-control-expose-headers", "access-control-max-age",
     "allow", "cache-control", "connection", "content-disposition", "content-length",
-    "content-range", "content-security-policy", "content-type", "date", "dpop-nonce", "etag",
-    "last-modified", "location", "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining",
-    "ratelimit-reset", "referrer-policy", "retry-after", "server", "transfer-encoding", "vary",
-    "www-authenticate", "x-amz-checksum-sha256", "x-amz-checksum-type", "x-content-type-options",
+    "content-range", "content-security-policy", "content-type", "cross-origin-opener-policy",
+    "cross-origin-resource-policy", "date", "dpop-nonce", "etag", "last-modified", "location",
+    "ratelimit-limit", "ratelimit-policy", "ratelimit-remaining", "ratelimit-reset",
+    "referrer-policy", "retry-after", "server", "transfer-encoding", "vary", "www-authenticate",
+    "x-amz-checksum-sha256", "x-amz-checksum-type", "x-content-type-options", "x-frame-options",
     "x-request-id",
 }  # fmt: skip
 _ONCE = {
