@@ -1,6 +1,7 @@
 """Debian's Prometheus on a free port, which scrapes a service once a second."""
 
 import subprocess
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from support.metrics import TOKEN
 
 _CONFIG = """\
 global: {{scrape_interval: 1s, evaluation_interval: 1s}}
+rule_files: [{rules}]
 scrape_configs:
   - job_name: aurora-blobs
     authorization: {{credentials_file: {folder}/token}}
@@ -17,12 +19,13 @@ scrape_configs:
 
 
 class Prometheus(Server):
-    """Prometheus, which scrapes the service at *port* of this machine."""
+    """Prometheus, which scrapes the service at *port* of this machine; *rules* are its alerts."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, rules: Path | str = "") -> None:
         super().__init__(folder)
         (folder / "token").write_text(TOKEN)
-        (folder / "prometheus.yml").write_text(_CONFIG.format(folder=folder, port=port))
+        config = _CONFIG.format(folder=folder, port=port, rules=rules)
+        (folder / "prometheus.yml").write_text(config)
 
     @property
     def log(self) -> str:
@@ -37,6 +40,13 @@ class Prometheus(Server):
         ]
         self._begin(command, "prometheus.log")
         return self
+
+    def is_answering(self) -> bool:
+        """Whether it answers questions, which is some time after it accepts connections."""
+        try:
+            return self.get("/-/ready").status_code == 200
+        except (OSError, HTTPException):
+            return False
 
     def ask(self, expression: str) -> list[dict[str, Any]]:
         """The series that *expression* gives now."""
