@@ -1,5 +1,6 @@
 """The only way in: a stream becomes counted and hashed bytes, in memory or in a temporary file."""
 
+import io
 import mmap
 import os
 import secrets
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from aurora_blobs.disk_space import DiskSpace, disk_errors
-from aurora_blobs.errors import BlobTooLarge
+from aurora_blobs.errors import BlobTooLarge, InsufficientStorage
 from aurora_blobs.intake.body import BodyReader, Reader
 from aurora_blobs.intake.decoding import decoded
 from aurora_blobs.intake.digest import hashing
@@ -193,12 +194,19 @@ class Spooled:
         return self._named_file().map()
 
     def open(self) -> BinaryIO:
-        """The bytes, from their start."""
+        """The bytes, from their start. No file is made for few."""
+        if self.size <= IN_MEMORY:
+            return io.BytesIO(b"".join(self._content.pieces))
         return open(self._named_file().path, "rb")
 
     def keep_for_recovery(self) -> None:
-        """Keep the file after the block, as a stale file: what was stored cannot be undone now."""
-        self._content.is_kept = True
+        """Keep the file after the block, as a stale file: what was stored cannot be undone now.
+
+        On a full disk none can be made; what a row names is found without.
+        """
+        with suppress(InsufficientStorage):
+            self._named_file()
+            self._content.is_kept = True
 
     def _named_file(self) -> _File:
         if self._file is None:

@@ -110,7 +110,8 @@ def test_a_materialized_file_holds_the_bytes_and_is_named_after_the_cid(spool, s
 
 @pytest.mark.parametrize("size", [0, 1000, IN_MEMORY])
 def test_a_small_body_touches_no_file_before_it_is_materialized(spool, spool_folder, size):
-    with spool(BODY[:size]):
+    with spool(BODY[:size]) as blob, blob.open() as file, blob.view() as view:
+        assert file.read() == view == BODY[:size]
         assert list(spool_folder.iterdir()) == []
 
 
@@ -407,15 +408,25 @@ def test_the_files_of_a_living_upload_are_not_stale(spool, spool_folder, size):
 
 
 @pytest.mark.parametrize("size", [1000, IN_MEMORY + 1])
-def test_a_file_kept_for_recovery_is_stale_after_the_block(spool, spool_folder, size):
+@pytest.mark.parametrize("times", [0, 1], ids=["where it is", "in a file"])
+def test_a_body_kept_for_recovery_is_a_stale_file_after_the_block(spool, spool_folder, size, times):
     with spool(BODY[:size]) as blob:
-        path = Path(blob.materialize(durable=False))
+        for _ in range(times):
+            blob.materialize(durable=False)
         blob.keep_for_recovery()
 
-    found = list(stale_files(spool_folder))
+    [(path, cid)] = stale_files(spool_folder)
+    kept = path.read_bytes()
     path.unlink()
 
-    assert found == [(path, blob.cid)]
+    assert (cid, kept) == (blob.cid, BODY[:size])
+
+
+def test_a_body_that_a_full_disk_cannot_keep_is_given_up(spool, spool_folder):
+    with spool(BODY[:1000]) as blob, max_file_size(500):
+        blob.keep_for_recovery()
+
+    assert list(spool_folder.iterdir()) == []
 
 
 DYING = """
