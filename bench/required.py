@@ -27,7 +27,7 @@ class Line:
 
 
 def required(bench: Bench) -> list[Line]:
-    parts = (_uploads, _downloads, _thumbnails, _at_a_pds, _on_postgresql, _facts)
+    parts = (_uploads, _downloads, _thumbnails, _at_a_pds, _on_postgresql, _on_s3, _facts)
     return [line for part in parts for line in part(bench)]
 
 
@@ -150,6 +150,15 @@ def _on_postgresql(bench: Bench) -> Iterator[Line]:
             yield _at_least(line, bound, measured)
 
 
+def _on_s3(bench: Bench) -> Iterator[Line]:
+    for work, bound in (("upload to S3", 2.2), ("download from S3", 1.2)):
+        for connections in (1, 8):
+            used = _value(bench, work, KIB, connections, "ours on S3, tcp", "cpu_ms")
+            yield _at_most(
+                f"server CPU of a 1 KiB {work}, {connections} at once", bound, used, "ms"
+            )
+
+
 def _facts(bench: Bench) -> Iterator[Line]:
     facts = bench.facts
     yield _at_most(
@@ -164,6 +173,8 @@ def _facts(bench: Bench) -> Iterator[Line]:
             f"a fast upload's p50 among 64 slow ones, {what}: times its usual", bound, measured
         )
     yield _at_most("start to first answer", 0.6, facts.get("start to first answer, s"), "s")
+    name = "slowest of 20 starts: times the median"
+    yield _at_least(f"getBlob 1 KiB, 8 at once, {name}", 0.85, facts.get(name))
     yield _at_least(
         "a mirror's first sync: times curl --parallel of the same list",
         0.7,

@@ -1,4 +1,4 @@
-"""How fast the service starts, and what a million blobs cost it instead of a thousand."""
+"""How fast and how evenly the service starts; what a million blobs cost instead of a thousand."""
 
 import hashlib
 import sqlite3
@@ -33,6 +33,22 @@ def start_time(bench: Bench) -> None:
             finally:
                 server.stop()
     bench.facts["start to first answer, s"] = median(seconds[1:])
+
+
+def evenness(bench: Bench) -> None:
+    """Small downloads by 8 clients after each of 20 starts: one is as fast as another."""
+    rates = []
+    with (bench.folder / "log").open("ab") as log:
+        for _ in range(20):
+            server = servers.start_ours(bench.folder / "evenness", log)
+            try:
+                time.sleep(1)  # until each of its processes is up
+                paths = listed(bench, "evenness", [server.publish(image(KIB, 0))], "")
+                counted = load(bench, server, "tcp", 8, bench.seconds, "--get", str(paths))
+            finally:
+                server.stop()
+            rates.append(counted["requests"] / counted["seconds"])
+    bench.facts["slowest of 20 starts: times the median"] = min(rates) / median(rates)
 
 
 def _wait_for_health(target: str) -> None:

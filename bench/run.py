@@ -34,6 +34,7 @@ from servers import HERE, PROJECT, Missing, Server
 
 GROUPS: dict[str, Callable[[Bench], None]] = {
     "start": rows.start_time,
+    "even": rows.evenness,
     "memory": cases.memory,  # before the others leave memory behind in the servers
     "client": cases.client,
     "uploads": cases.uploads,
