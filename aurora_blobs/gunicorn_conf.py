@@ -41,7 +41,7 @@ def _check_address(config: Config) -> None:
 def _check_socket_path(config: Config, path: Path) -> None:
     fits = len(os.fsencode(path)) < 108  # sockaddr_un, with its final NUL
     if fits and path.is_socket():
-        return  # left by another process; gunicorn replaces it
+        return  # gunicorn replaces it; `run` has looked whether somebody listens
     folder = path.parent
     can_be_made = folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)
     if not fits or path.exists() or not can_be_made:

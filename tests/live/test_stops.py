@@ -4,12 +4,15 @@ import hashlib
 import os
 import resource
 import signal
+import subprocess
+import sys
 import threading
 import time
 from contextlib import ExitStack, suppress
 
 import pytest
 from support.live_service import Service, becomes
+from support.project import ROOT
 
 from aurora_blobs.storage.base import MARK
 
@@ -23,6 +26,23 @@ BODY = PNG + os.urandom(9_000_000)  # too large to be in memory
 def service(tmp_path):
     with Service(tmp_path, AURORA_BLOBS_MAX_BLOB_SIZE="10MB") as service:
         yield service
+
+
+def test_run_takes_no_socket_from_a_service(tmp_path):
+    with Service(tmp_path, AURORA_BLOBS_BIND=f"unix:{tmp_path}/gunicorn.sock") as service:
+        command = [sys.executable, "-m", "aurora_blobs", "run"]
+        refused = subprocess.run(
+            command, cwd=ROOT, env=service.environ(), capture_output=True, text=True, timeout=60
+        )
+
+        assert (refused.returncode, refused.stdout) == (1, "")
+        assert refused.stderr == (
+            f"Error: a service listens at unix:{service.socket} already: stop it first\n"
+        )
+        assert service.is_answering()
+        service.kill()
+        assert service.socket.exists()
+        service.start()  # a socket that nobody listens at is replaced
 
 
 def stored(service):
