@@ -41,6 +41,12 @@ def expect(tx: Transaction, kind: str, mark: str) -> None:
     )
 
 
+def first_marked_at(tx: Transaction) -> int | None:
+    """When the first of the stores in use was marked, in microseconds; None without one."""
+    row = tx.one("SELECT MIN(marked_at) FROM store")
+    return None if row is None else row[0]
+
+
 def replace(tx: Transaction, kind: str, mark: str, marked_at: int | None) -> None:
     """Expect *mark* in the store of *kind* from now on."""
     tx.run(

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, TypeVar, get_args
 
 from aurora_blobs import logs
-from aurora_blobs.catalog import jobs
+from aurora_blobs.catalog import jobs, stores
 from aurora_blobs.catalog.jobs import Counts, Found, Job, JobRun
 from aurora_blobs.db import Database, Transaction, row_key
 from aurora_blobs.disk_space import Spend
@@ -19,6 +19,7 @@ from aurora_blobs.intake.stale_files import exclusive, is_locked, stale_files
 
 log = logging.getLogger(__name__)
 
+State = Literal["never", "running", "died", "failed", "findings", "ok"]
 _Noted = TypeVar("_Noted")
 # Microseconds after the end of the last whole run. The shipped timers start gc each hour, backup
 # each night and scrub each month; a run may take as long again. fsck is for who wants it.
@@ -31,12 +32,16 @@ _LATE_AFTER: dict[Job, int] = {
 
 @dataclass(frozen=True, slots=True)
 class JobStatus:
-    """The last run of *job*, and the last that came to its end; None where there was none."""
+    """The last run of *job*, and the last that came to its end; None where there was none.
+
+    *has_store_since* is when there began to be something to do, in microseconds since the epoch.
+    """
 
     job: Job
-    state: Literal["never", "running", "died", "failed", "findings", "ok"]
+    state: State
     last: JobRun | None
     completed: JobRun | None
+    has_store_since: int | None
 
     def is_late(self, now: int) -> bool:
         """Whether a timer should have brought the job to its end since the last time it was.
@@ -45,8 +50,8 @@ class JobStatus:
         """
         if self.job not in _LATE_AFTER:
             return False
-        ended_at = None if self.completed is None else self.completed.ended_at
-        return ended_at is None or now - ended_at > _LATE_AFTER[self.job]
+        since = self.has_store_since if self.completed is None else self.completed.ended_at
+        return since is not None and now - since > _LATE_AFTER[self.job]
 
 
 class JobLog:
@@ -111,14 +116,17 @@ class JobLog:
     def _status(self, job: Job) -> JobStatus:
         with self._database.read() as tx:
             last, completed = jobs.find_last_run(tx, job), jobs.find_last_completed(tx, job)
+            since = stores.first_marked_at(tx)
+        return JobStatus(job, self._state(job, last), last, completed, since)
+
+    def _state(self, job: Job, last: JobRun | None) -> State:
         if last is None:
-            return JobStatus(job, "never", None, None)
+            return "never"
         if last.ended_at is None:
-            is_alive = self._is_alive(job, last.number)
-            return JobStatus(job, "running" if is_alive else "died", last, completed)
+            return "running" if self._is_alive(job, last.number) else "died"
         if last.failure is not None:
-            return JobStatus(job, "failed", last, completed)
-        return JobStatus(job, "findings" if last.findings else "ok", last, completed)
+            return "failed"
+        return "findings" if last.findings else "ok"
 
     def _is_alive(self, job: Job, number: int) -> bool:
         with suppress(OSError):
