@@ -66,7 +66,7 @@ class SharedClock:
         elif not self._is_told:
             self._is_told = True
             log.warning(
-                "this machine's clock is %d seconds ahead of the database's, which counts",
+                "this machine's clock is %+d seconds from the database's, which counts",
                 ahead // 1_000_000,
             )
 

@@ -69,7 +69,7 @@ def complaints(
 def clock_complaints(ahead: Node, behind: Node) -> Iterator[str]:
     """What is wrong with two nodes, whose clocks are wrong, that nobody uses any more."""
     for node in (ahead, behind):
-        if "seconds ahead of the database's, which counts" not in node.log:
+        if "seconds from the database's, which counts" not in node.log:
             yield f"{node.name} does not say that its clock is wrong"
     for one, other in ((ahead, behind), (behind, ahead)):
         made = sign_up(one, f"{one.name}-made.test")
