@@ -103,6 +103,20 @@ def test_no_log_of_a_server_holds_a_credential(service):
     assert [secret for secret in secrets if secret.strip() in service.log] == []
 
 
+@pytest.mark.parametrize("secret", ["open sesame", "the token", "the session secret"])
+def test_a_service_of_a_test_that_logs_a_secret_fails_the_test(tmp_path, secret):
+    with (
+        pytest.raises(AssertionError, match=r"service\.log"),
+        Service(tmp_path, AURORA_BLOBS_ADMIN_PASSWORD="open sesame") as service,
+    ):
+        secrets = {
+            "the token": service.account().token,
+            "the session secret": (tmp_path / "data" / "jwt.secret").read_text(),
+        }
+        with (tmp_path / "service.log").open("a") as log:
+            log.write(secrets.get(secret, secret))
+
+
 def test_every_line_of_a_server_has_a_time_a_level_and_a_logger(service):
     account = service.account()
     account.publish(BIG, "image/png")

@@ -14,6 +14,7 @@ from typing import Any, Self
 from support.accounts import Account, sign_up
 from support.databases import database_settings
 from support.http_client import HttpClient
+from support.log_secrets import secrets_of, told_in_logs
 from support.ports import free_port
 from support.process_watch import children
 from support.project import ROOT
@@ -36,8 +37,15 @@ class Server(HttpClient):
             raise
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_: object) -> None:
         self.stop()
+        if failed is None:
+            told = told_in_logs(self.folder, self.secrets())
+            assert not told, told
+
+    def secrets(self) -> set[str]:
+        """What none of its logs may hold, besides tokens."""
+        return set()
 
     def start(self) -> object:
         raise NotImplementedError
@@ -119,6 +127,9 @@ class Service(Server):
             if not name.startswith("AURORA_BLOBS_")
         }
         return own | self._settings
+
+    def secrets(self) -> set[str]:
+        return secrets_of(self._settings)
 
     def is_answering(self) -> bool:
         """Whether a worker answers. A connection alone may be to a process that is ending."""
