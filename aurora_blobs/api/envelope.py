@@ -21,6 +21,9 @@ from aurora_blobs.errors import (
 from aurora_blobs.rate_limits import RateLimitState
 from aurora_blobs.services import services
 
+# Characters of the headers that a preflight may ask for. What it asks for is repeated, and nginx
+# takes a head of 4 KiB from the service.
+MAX_ASKED_HEADERS = 1000
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
@@ -79,8 +82,8 @@ def _preflight_response() -> Response:
     del response.headers["Content-Type"]
     response.headers["Access-Control-Allow-Methods"] = "GET,HEAD,PUT,PATCH,POST,DELETE"
     response.headers["Access-Control-Max-Age"] = "86400"
-    asked = request.headers.get("Access-Control-Request-Headers")
-    if asked:
+    asked = request.headers.get("Access-Control-Request-Headers", "")
+    if 0 < len(asked) <= MAX_ASKED_HEADERS:
         response.headers["Access-Control-Allow-Headers"] = asked
     response.headers["Vary"] = "Access-Control-Request-Headers"
     return response

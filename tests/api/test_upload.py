@@ -332,6 +332,16 @@ def test_a_preflight_is_answered(client):
     assert answer.headers["Access-Control-Max-Age"] == "86400"
 
 
+@pytest.mark.parametrize("length, repeated", [(1000, True), (1001, False)])
+def test_a_preflight_repeats_no_long_list(client, length, repeated):
+    asked = "x" * length
+
+    answer = client.options(UPLOAD, headers={"Access-Control-Request-Headers": asked})
+
+    assert answer.status_code == 204
+    assert (answer.headers.get("Access-Control-Allow-Headers") == asked) is repeated
+
+
 @pytest.mark.sqlite
 def test_an_internal_error_shows_only_the_request_s_id_which_is_in_the_log(
     services, client, log_lines

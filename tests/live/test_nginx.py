@@ -510,6 +510,15 @@ def test_forwarded_headers_of_a_client_are_overwritten(nginx, service, account):
     assert b"evil" not in answer.data
 
 
+@pytest.mark.parametrize("length", [1000, 4000, 7000])
+def test_a_preflight_that_asks_for_many_headers_is_answered(nginx, length):
+    asked = {"Access-Control-Request-Headers": "x" * length}
+
+    answer = call(nginx.connect(), "OPTIONS", UPLOAD, None, asked)
+
+    assert answer.status_code == 204
+
+
 def test_connections_to_the_service_are_kept(nginx, service):
     for _ in range(20):
         nginx.get("/xrpc/_health")
