@@ -112,6 +112,7 @@ class Follower:
             self._upstream, database, clock=clock, max_bytes=config.max_blob_size
         )
         self._is_open = threading.Event()
+        self._has_name = threading.Event()  # of the PDS: else each account would have moved away
         self._lazy: Position | None = None
         self._noted_at = 0.0
         self._handled = 0
@@ -132,7 +133,7 @@ class Follower:
                 partial(self._listing.run, self._is_open),
                 self._recheck.run,
                 self._fetcher.feed,
-                *[self._catch_up.run] * _CATCH_UPS_AT_ONCE,
+                *[partial(_after, self._has_name, self._catch_up.run)] * _CATCH_UPS_AT_ONCE,
                 *[self._fetcher.run] * THREADS,
             ],
             over,
@@ -174,6 +175,7 @@ class Follower:
         """Handle what comes until the stream ends."""
         self._lazy = None
         self._upstream.learn_name()
+        self._has_name.set()
         host = catalog.find_host(self._database.one_shot(), self._url)
         cursor = None if host is None else host.cursor
         if cursor is None:
@@ -324,6 +326,15 @@ def _keep(keep: Callable[[], None], stop: threading.Event, over: threading.Event
             raise
         except (ServiceBusy, InsufficientStorage):
             pass  # the database is away: whether the lease is lost, it tells when it is back
+
+
+def _after(
+    begun: threading.Event, part: Callable[[threading.Event], None], stop: threading.Event
+) -> None:
+    """Run *part* from when *begun* is set, until *stop*."""
+    while not stop.is_set():
+        if begun.wait(_KEEP_SECONDS):
+            part(stop)
 
 
 def run_together(parts: list[Callable[[threading.Event], None]], stop: threading.Event) -> None:

@@ -6,7 +6,10 @@ import time
 import pytest
 from support.accounts import ADMIN, take_down
 from support.cids import cid_of
+from support.document_server import send
 from support.live_service import becomes
+
+from aurora_blobs.catalog import upstream
 
 CAROL = "did:plc:ewvi7nxzyoun6zhxrhs64oiz"
 DAVE = "did:plc:z72i7hdynmk6r22z27h6tvur"
@@ -315,3 +318,28 @@ def test_notices_and_events_of_an_unknown_kind_are_passed_over(pds, mirror):
 
     assert mirror.serves(CAROL, PHOTO)
     assert pds.streams == [None]
+
+
+def test_no_account_has_moved_while_the_pds_does_not_say_its_name(pds, open_mirror):
+    name = "com.atproto.server.describeServer"
+
+    def says_name(handler):
+        send(handler, {"did": "did:web:pds.example.com"})
+
+    pds.answers[name] = says_name
+    published(pds)
+    pds.documents[CAROL] = pds.document(CAROL, "https://pds.example.com")
+    mirror = open_mirror().start()
+    assert mirror.serves(CAROL, PHOTO)
+    mirror.stop()
+    pds.answers[name] = lambda handler: send(handler, {}, 503)
+    with mirror.services.database.write() as tx:  # as it is when the follower died before
+        upstream.set_due(tx, CAROL, mirror.url, mirror.services.clock())
+
+    mirror.begin()
+
+    assert not becomes(lambda: mirror.get(CAROL, PHOTO) != PHOTO, 2)
+    assert mirror.account(CAROL).status is None
+    pds.answers[name] = says_name
+    pds.write(CAROL, {PATH: record(pds, OTHER)})
+    assert mirror.serves(CAROL, OTHER, 20)
