@@ -8,6 +8,7 @@ import statistics
 import time
 
 import pytest
+from support.cids import cid_of
 from support.followed_pds import (
     COLLECTION,
     Member,
@@ -25,14 +26,20 @@ pytestmark = pytest.mark.live
 
 
 def is_same(mirror, upstream, members):
-    return all(
-        lists(mirror.service, one.did) == lists(upstream, one.did) for one in members
-    ) and all(
-        answer_of(mirror.service, one.did, data) == answer_of(upstream, one.did, data)
-        for one in members
-        for files in one.published.values()
-        for data in files
-    )
+    return not differences(mirror, upstream, members)
+
+
+def differences(mirror, upstream, members):
+    """What the mirror answers otherwise than the PDS: DIDs, and CIDs with both answers."""
+    found = [
+        one.did for one in members if lists(mirror.service, one.did) != lists(upstream, one.did)
+    ]
+    for one in members:
+        for data in {data for files in one.published.values() for data in files}:
+            answers = [answer_of(server, one.did, data) for server in (mirror.service, upstream)]
+            if answers[0] != answers[1]:
+                found.append((one.did, cid_of(data), *(str(answer)[:60] for answer in answers)))
+    return found
 
 
 def timed(condition, *arguments):
@@ -142,7 +149,10 @@ def live_through(seed, folder, calls=(), **settings):
                 mirror.end(signal.SIGKILL)
                 mirror.start()
             assert len(faults) <= 3, faults
-            assert becomes(lambda: is_same(mirror, upstream, members), 60), mirror.log[-5000:]
+            assert becomes(lambda: is_same(mirror, upstream, members), 60), (
+                differences(mirror, upstream, members),
+                mirror.log[-5000:],
+            )
             counted = ("OutdatedCursor", "ConsumerTooSlow", "fetched the repository", "has ended")
             print({text: mirror.log.count(text) for text in counted}, mirror.status())
             print(f"{deaths} deaths, {len(faults)} faults of the PDS: {faults}")
