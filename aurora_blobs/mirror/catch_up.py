@@ -41,6 +41,7 @@ _MAX_BYTES = 16 * 2**20  # held in all
 _MAX_ACCOUNTS = 1000  # at once; more wait in the database
 _ROUNDS = 3  # repositories that are fetched before an account waits again
 _POLL_SECONDS = 1.0
+_REST_STEP = 0.2
 # What getRepo says of an account that is not active.
 _STATUSES = {
     "RepoDeactivated": "deactivated",
@@ -146,19 +147,21 @@ class CatchUp:
 
     def _claimed(self) -> str | None:
         """An account for this thread; None if there was none for a while."""
+        is_resting = self._upstream.is_resting
         with self._changed:
+            if is_resting:  # else each event would cost a try, and lead to a longer pause
+                self._changed.wait(_REST_STEP)
+                return None
             if self._waiting:
                 return self._waiting.popleft()
             busy = len(self._held)
-        if not self._upstream.is_resting:
-            with self._database.read() as tx:
-                due = catalog.due(tx, self._upstream.url, self._clock(), busy + 1)
-            with self._changed:
-                for did in due:
-                    if did not in self._held:
-                        self._held[did] = _Held(needs_repository=True, anew=False)
-                        return did
+        with self._database.read() as tx:
+            due = catalog.due(tx, self._upstream.url, self._clock(), busy + 1)
         with self._changed:
+            for did in due:
+                if did not in self._held:
+                    self._held[did] = _Held(needs_repository=True, anew=False)
+                    return did
             if not self._waiting:
                 self._changed.wait(_POLL_SECONDS)
         return None

@@ -343,3 +343,17 @@ def test_no_account_has_moved_while_the_pds_does_not_say_its_name(pds, open_mirr
     pds.answers[name] = says_name
     pds.write(CAROL, {PATH: record(pds, OTHER)})
     assert mirror.serves(CAROL, OTHER, 20)
+
+
+def test_a_pds_that_is_away_is_not_asked_for_a_repository_at_each_event(pds, mirror):
+    pds.add(CAROL)
+    pds.answers["com.atproto.sync.getRepo"] = lambda handler: send(handler, {}, 503)
+    many = [b"%d" % number for number in range(5)]
+    for number, data in enumerate(many):
+        published(pds, data=data, path=f"com.example.file/{number}")
+        time.sleep(0.1)
+
+    # Each try that fails makes the pause longer, up to a day.
+    assert mirror.account(CAROL).tries <= 2
+    del pds.answers["com.atproto.sync.getRepo"]
+    assert all(mirror.serves(CAROL, data, 20) for data in many)
