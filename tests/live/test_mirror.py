@@ -132,6 +132,8 @@ def live_through(seed, folder, calls=(), **settings):
         upstream = Upstream(pds)
         members = [Member(upstream, f"member{number}.test") for number in range(14)]
         with following(pds, folder) as mirror:
+            # Of an account that was never here, the mirror does not say why.
+            assert becomes(lambda: is_same(mirror, upstream, members), 60), mirror.log
             if calls:
                 mirror.prefix = lambda: dying(chosen.choice(calls), chosen.randint(1, 15))
                 mirror.end(signal.SIGKILL)
