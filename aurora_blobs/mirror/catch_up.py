@@ -41,7 +41,7 @@ _MAX_BYTES = 16 * 2**20  # held in all
 _MAX_ACCOUNTS = 1000  # at once; more wait in the database
 _ROUNDS = 3  # repositories that are fetched before an account waits again
 _POLL_SECONDS = 1.0
-_REST_STEP = 0.2
+_REST_SECONDS = 0.2  # between two looks at whether the PDS is asked again
 # What getRepo says of an account that is not active.
 _STATUSES = {
     "RepoDeactivated": "deactivated",
@@ -150,7 +150,7 @@ class CatchUp:
         is_resting = self._upstream.is_resting
         with self._changed:
             if is_resting:  # else each event would cost a try, and lead to a longer pause
-                self._changed.wait(_REST_STEP)
+                self._changed.wait(_REST_SECONDS)
                 return None
             if self._waiting:
                 return self._waiting.popleft()
