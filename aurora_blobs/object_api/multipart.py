@@ -99,8 +99,11 @@ class MultipartUploads:
         The same request, which has the same *signature*, begins it once. Raises Refusal.
         """
         upload_id = sha256(f"{signature} {key}".encode()).hexdigest()
+        # Who has completed one has had its ID: within the same second, this is another one.
+        while self._answer(upload_id, key) is not None:
+            upload_id = sha256(f"{upload_id} {key}".encode()).hexdigest()
         place = self._folder / upload_id
-        if place.is_dir() or self._answer(upload_id, key) is not None:
+        if place.is_dir():
             return upload_id
         if sum(key.did == found.did for _, found in self.pending()) >= MAX_UPLOADS:
             raise Refusal("SlowDown", f"{MAX_UPLOADS} uploads of {key.did} are under way")

@@ -78,9 +78,22 @@ def test_an_end_that_failed_may_be_tried_again_and_one_that_did_not_is_told_agai
     uploads.abort(upload_id, KEY)
 
     assert first == second == uploads.complete(upload_id, KEY, wanted, fail) == "text/plain: part"
-    assert uploads.create(KEY, "text/plain", "one") == upload_id
     with pytest.raises(Refusal, match="does not exist"):
         uploads.complete(upload_id, Key(Kind.STAGED, ALICE, "another"), wanted, fail)
+
+
+def test_one_that_begins_in_the_second_in_which_one_of_its_name_ended_is_another(uploads):
+    def take(stream, size, media_type):
+        return stream.read(size)[:5].decode()
+
+    told = []
+    for data in (b"first", b"second", b"third"):
+        upload_id = uploads.create(KEY, None, "one")
+        assert uploads.create(KEY, None, "one") == upload_id
+        wanted = [(1, uploads.put(upload_id, KEY, 1, payload(data)).etag)]
+        told += [uploads.complete(upload_id, KEY, wanted, take) for _ in range(2)]
+
+    assert told == ["first", "first", "secon", "secon", "third", "third"]
 
 
 def test_one_that_ends_while_another_waits_for_it_is_told_to_both(uploads):
