@@ -101,7 +101,16 @@ class JobLog:
 
     def statuses(self) -> list[JobStatus]:
         """How each job is."""
-        return [self._status(job) for job in get_args(Job)]
+        with self._database.read() as tx:
+            since = stores.first_marked_at(tx)
+            found = [
+                (job, jobs.find_last_run(tx, job), jobs.find_last_completed(tx, job))
+                for job in get_args(Job)
+            ]
+        return [
+            JobStatus(job, self._state(job, last), last, completed, since)
+            for job, last, completed in found
+        ]
 
     def runs(self) -> list[tuple[Job, JobRun]]:
         """The runs that are remembered, the newest first: some ten of each job."""
@@ -112,12 +121,6 @@ class JobLog:
         """What was wrong in the last run of each job that has ended: the first hundred of it."""
         with self._database.read() as tx:
             return {job: jobs.last_found(tx, job) for job in get_args(Job)}
-
-    def _status(self, job: Job) -> JobStatus:
-        with self._database.read() as tx:
-            last, completed = jobs.find_last_run(tx, job), jobs.find_last_completed(tx, job)
-            since = stores.first_marked_at(tx)
-        return JobStatus(job, self._state(job, last), last, completed, since)
 
     def _state(self, job: Job, last: JobRun | None) -> State:
         if last is None:
