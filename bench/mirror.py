@@ -4,7 +4,6 @@ import os
 import random
 import sqlite3
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cases import KIB, Bench, median
-from servers import PROJECT, Missing
+from servers import Missing, support
 
 _ACCOUNTS, _EACH, _SIZE = 20, 150, 16 * KIB
 _BLOBS = _ACCOUNTS * _EACH
@@ -26,18 +25,13 @@ def first_sync(bench: Bench) -> None:
     The PDS is the reference, on this machine. It and the mirror take a core each, curl hardly any:
     where others use the cores, the mirror has less of them than curl needs.
     """
-    sys.path.append(str(PROJECT / "tests"))
-    try:
-        from support.followed_pds import Member, Upstream
-        from support.reference_pds import PDS, ReferencePds
-    except ImportError as error:
-        raise Missing(f"the test extra: {error}") from None
-    if not PDS.exists():
+    followed, reference = support("followed_pds"), support("reference_pds")
+    if not reference.PDS.exists():
         raise Missing("the reference PDS: set ATPROTO_PDS_DIR to an install (bench/README.md)")
     rates: dict[str, list[float]] = {"a mirror": [], "curl": []}
-    with ReferencePds(bench.folder / "pds", "http://localhost:2583") as pds:
-        upstream = Upstream(pds)
-        members = [Member(upstream, f"member{number}.test") for number in range(_ACCOUNTS)]
+    with reference.ReferencePds(bench.folder / "pds", "http://localhost:2583") as pds:
+        upstream = followed.Upstream(pds)
+        members = [followed.Member(upstream, f"member{number}.test") for number in range(_ACCOUNTS)]
         with ThreadPoolExecutor(8) as threads:
             urls = [url for found in threads.map(_publish, members) for url in found]
         runs: dict[str, Callable[[Path], float]] = {
@@ -78,18 +72,14 @@ def _publish(member: Any) -> list[str]:
 
 def _mirror(bench: Bench, pds: Any, folder: Path) -> float:
     """Follow *pds* until all of its blobs are in the new folder *folder*; the seconds."""
-    from support.followed_pds import Mirror
-    from support.live_service import Service
-    from support.process_watch import cpu_seconds
-
-    service = Service(
+    service = support("live_service").Service(
         folder,
         AURORA_BLOBS_MIRROR="pds",
         AURORA_BLOBS_FOLLOW=pds.url,
         AURORA_BLOBS_PLC_URL=pds.plc_url,
     )
     service.run("init-db")
-    mirror = Mirror(service, folder)
+    mirror = support("followed_pds").Mirror(service, folder)
     began = time.monotonic()
     mirror.start()
     try:
@@ -97,7 +87,7 @@ def _mirror(bench: Bench, pds: Any, folder: Path) -> float:
             time.sleep(0.05)
         seconds = time.monotonic() - began
         bench.facts["first sync: CPU of the mirror, ms a blob"] = (
-            cpu_seconds(mirror.pid) * 1e3 / _BLOBS
+            support("process_watch").cpu_seconds(mirror.pid) * 1e3 / _BLOBS
         )
         return seconds
     finally:

@@ -230,7 +230,7 @@ def start_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 def _behind_nginx(folder: Path, server: Server, upstream: str) -> Server:
     """*server*, which nginx asks at *upstream*, behind the shipped nginx.conf."""
     # Knows which lines of the shipped file depend on the machine.
-    front = _support("nginx").shipped(
+    front = support("nginx").shipped(
         folder / "nginx",
         _ANY,
         folder / "blobs",
@@ -250,7 +250,7 @@ def _behind_nginx(folder: Path, server: Server, upstream: str) -> Server:
     )
 
 
-def _support(name: str) -> Any:
+def support(name: str) -> Any:
     """A module of tests/support. Raises Missing without what it needs."""
     if str(PROJECT / "tests") not in sys.path:
         sys.path.append(str(PROJECT / "tests"))
@@ -270,8 +270,8 @@ def start_on_s3(folder: Path, log: IO[bytes]) -> Server:
 
 def start_seaweedfs(folder: Path) -> tuple[Server, dict[str, str]]:
     """SeaweedFS, and the settings of a service that has its blobs there."""
-    access = _support("s3_access")
-    store = _support("s3_seaweedfs").SeaweedFS(folder)
+    access = support("s3_access")
+    store = support("s3_seaweedfs").SeaweedFS(folder)
     store.start()
     os.environ.update(access.KEYS)
     settings = {
@@ -391,7 +391,7 @@ def start_reference_behind_nginx(folder: Path, log: IO[bytes]) -> Server:
 
 def start_reference_on_ours(folder: Path, log: IO[bytes]) -> Server:
     """The reference PDS with its blobs here, by the object API."""
-    api = _support("object_api")
+    api = support("object_api")
     settings = {name.removeprefix("AURORA_BLOBS_"): value for name, value in api.SETTINGS.items()}
     store = spawn_ours(folder / "store", log, name="store", **settings)
     _wait(store)
@@ -410,7 +410,7 @@ def start_reference_on_ours(folder: Path, log: IO[bytes]) -> Server:
 def start_reference_on_s3(folder: Path, log: IO[bytes]) -> Server:
     """The reference PDS with its blobs in SeaweedFS."""
     store, _ = start_seaweedfs(folder / "s3")
-    access, api = _support("s3_access"), _support("object_api")
+    access, api = support("s3_access"), support("object_api")
     settings = {
         "PDS_BLOBSTORE_S3_BUCKET": access.BUCKET,
         "PDS_BLOBSTORE_S3_ACCESS_KEY_ID": access.KEYS["AWS_ACCESS_KEY_ID"],
