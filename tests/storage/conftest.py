@@ -1,4 +1,4 @@
-"""Stores without a server."""
+"""Stores, and a server of objects that can be told to err."""
 
 import os
 import tempfile
@@ -6,10 +6,20 @@ from pathlib import Path
 
 import pytest
 from support.backends import MemoryBackend
+from support.odd_store import odd_store
 from support.open_files import open_files
+from support.s3_access import KEYS
 
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.pair import PairBackend
+
+
+@pytest.fixture
+def server(monkeypatch):
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    with odd_store() as server:
+        yield server
 
 
 @pytest.fixture

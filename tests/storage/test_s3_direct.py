@@ -3,8 +3,7 @@
 from functools import partial
 
 import pytest
-from support.odd_store import odd_store
-from support.s3_access import BUCKET, KEYS
+from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendUnavailable
 from aurora_blobs.storage.s3 import S3Backend
@@ -12,14 +11,6 @@ from aurora_blobs.storage.s3_bucket import Bucket
 from aurora_blobs.storage.s3_client import S3Client
 
 BY_BOTO3 = "amz-sdk-invocation-id"  # a header of all that boto3 sends itself
-
-
-@pytest.fixture
-def server(monkeypatch):
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    with odd_store() as server:
-        yield server
 
 
 @pytest.fixture

@@ -4,8 +4,7 @@ import io
 import logging
 
 import pytest
-from support.odd_store import odd_store
-from support.s3_access import BUCKET, KEYS
+from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendUnavailable, BlobNotFound
 from aurora_blobs.intake.spool import spooled
@@ -21,14 +20,6 @@ WORDS = {
 }
 BARE = dict.fromkeys(WORDS, (501, "NotImplemented", ""))
 DATA = b"bytes of a blob"
-
-
-@pytest.fixture
-def server(monkeypatch):
-    for name, value in KEYS.items():
-        monkeypatch.setenv(name, value)
-    with odd_store() as server:
-        yield server
 
 
 @pytest.fixture
