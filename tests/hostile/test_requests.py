@@ -5,7 +5,6 @@ A finding names the number of the attack. `TEST_SEED=SEED` repeats a run, and
 """
 
 import random
-from collections import Counter
 
 import pytest
 from support.hostile.campaign import Campaign
@@ -28,7 +27,7 @@ def attack(scene, grammar, seed, count):
         for index, one, chance in attacks(grammar, seed, count):
             campaign.attack(index, one, chance)
     campaign.finish()
-    print(f"TEST_SEED={seed}", sorted(Counter(campaign.answered).items()))
+    print(f"TEST_SEED={seed}:", campaign.figures())
     return campaign
 
 

@@ -5,6 +5,7 @@ import random
 import re
 import socket
 import threading
+from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class Campaign:
         self.service = service
         self.findings: dict[str, Finding] = {}
         self.answered: list[int] = []
+        self.worst = judge.Cost(0, 0)  # that an attack had, each figure by itself
+        self.resident = 0  # bytes that a worker had at most
         self._front = front
         self._stage = stage
         self._is_proxied = front is not service
@@ -88,6 +91,7 @@ class Campaign:
                 cost = cost.least(self._make(attack, data, chance, lambda what: None)[1])
         if not cost.is_within(budget):
             note(f"{cost}, of {budget}")
+        self.worst = self.worst.most(cost)
         if (spooled := self._spool.peak()) > _MAX_SPOOLED:
             note(f"{spooled // 10**6} MB in the spool")
         self.answered += answered
@@ -107,6 +111,12 @@ class Campaign:
     def report(self) -> str:
         """The findings in words."""
         return "\n".join(map(str, self.findings.values()))
+
+    def figures(self) -> str:
+        """What the answers were, and what the attacks cost at most."""
+        answers = sorted(Counter(self.answered).items())
+        resident = self.resident // 10**6
+        return f"answers {answers}, worst {self.worst}, a worker at most {resident} MB"
 
     def _note(self, what: str, attack: str, index: int, data: bytes) -> None:
         key = re.sub(r"[0-9]+", "0", what) + attack.partition(" ")[0]
@@ -133,6 +143,7 @@ class Campaign:
                 note("no answer in a minute")
         ended = sum(map(process_watch.cpu_seconds, self._workers))
         peaks = [process_watch.peak_bytes(pid) for pid in self._workers]
+        self.resident = max(self.resident, *peaks)
         grown = max(peak - start for peak, start in zip(peaks, before, strict=True))
         return exchange.answered, judge.Cost(ended - began, grown)
 

@@ -54,6 +54,12 @@ class Cost:
             min(self.cpu_seconds, other.cpu_seconds), min(self.peak_bytes, other.peak_bytes)
         )
 
+    def most(self, other: "Cost") -> "Cost":
+        """The more of each."""
+        return Cost(
+            max(self.cpu_seconds, other.cpu_seconds), max(self.peak_bytes, other.peak_bytes)
+        )
+
 
 _MB = 1_000_000
 # Guesses, well above what was measured of ordinary requests (a hundredth of it), and well below of
