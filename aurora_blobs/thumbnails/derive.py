@@ -54,7 +54,8 @@ _UPRIGHTING = {  # by orientation
 _COLOUR_SPACES = {"L": "GRAY", "RGB": "RGB", "CMYK": "CMYK"}  # Pillow's modes, ICC's names
 _OPTIONS: dict[str, dict[str, object]] = {
     # A comment is the only metadata that Pillow copies by itself.
-    "jpeg": {"quality": 85, "progressive": True, "comment": b""},
+    # Progressive, it takes five times as long for 5 % fewer bytes, and a phone more to show it.
+    "jpeg": {"quality": 85, "comment": b""},
     # 4 MP of a photo in 0.5 s; the default, 6, takes 1.2 s and saves 4 %.
     "png": {"compress_level": 3},
     "webp": {"quality": 80, "method": 4},
