@@ -43,6 +43,8 @@ class Bench:
     rows: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, float] = field(default_factory=dict)
     prices: list[Any] = field(default_factory=list)  # `Price` of sizing.py
+    bulk: list[Any] = field(default_factory=list)  # `Bulk` of bulk.py
+    is_quick: bool = False
     say: Callable[[str], None] = print
     recyclers: list[machine.Recycler] = field(default_factory=list)
 
@@ -132,6 +134,10 @@ def _row(counted: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 _MEASURES = ("rate", "megabytes", "p50_ms", "p99_ms", "cpu_ms", "client_cores")
+
+
+def name_of(size: int) -> str:
+    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
 
 
 def median(values: list[float]) -> float:

@@ -3,8 +3,7 @@
 import math
 from typing import Any
 
-from cases import SIZES
-from required import name_of
+from cases import SIZES, name_of
 
 _WIDTH, _HEIGHT, _LEFT, _TOP, _BOTTOM, _GAP = 380, 300, 56, 56, 44, 150
 _LINES = {  # contestant: its name in the plot, its colour, whether it is dashed

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from cases import MIB, STORES, Bench
-from required import name_of, ratio, required
+import bulk
+from cases import MIB, STORES, Bench, name_of
+from required import ratio, required
 from sizing import CORES, DATABASE_CORES, node_table, price_table
 
 _LIMITS = ("sink, tcp", "sink, unix", "nginx, tcp")
@@ -33,6 +34,7 @@ def as_json(bench: Bench, machine: dict[str, str]) -> dict[str, Any]:
         "required": lines,
         "rows": bench.rows,
         "prices": [asdict(price) for price in bench.prices],
+        "bulk": [asdict(one) for one in bench.bulk],
     }
 
 
@@ -47,6 +49,7 @@ def as_markdown(bench: Bench, machine: dict[str, str]) -> str:
         f"{CORES} cores, and the database of {DATABASE_CORES}.",
         table(*_figures(bench)),
         table((STORES, "at once", "its blobs here", "SeaweedFS", "its own disk"), _stores(bench)),
+        table(*bulk.table(bench.bulk)),
         table(*price_table(bench.prices)),
         table(*node_table(bench.prices)),
         table(("required", "bound", "measured", ""), _required(bench)),

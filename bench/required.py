@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cases import KIB, MIB, STORES, Bench, median
+import bulk
+from cases import KIB, MIB, STORES, Bench, median, name_of
 from posts import PLAIN, POSTERS, SIZE, WORK
 from sizing import CHECKS
 
@@ -27,7 +28,7 @@ class Line:
 
 
 def required(bench: Bench) -> list[Line]:
-    parts = (_uploads, _downloads, _thumbnails, _at_a_pds, _on_postgresql, _on_s3, _facts)
+    parts = [_uploads, _downloads, _thumbnails, _at_a_pds, _on_postgresql, _on_s3, _bulk, _facts]
     return [line for part in parts for line in part(bench)]
 
 
@@ -37,10 +38,6 @@ def _at_least(what: str, bound: float, measured: float | None, unit: str = "x") 
 
 def _at_most(what: str, bound: float, measured: float | None, unit: str = "x") -> Line:
     return Line(what, bound, False, measured, unit)
-
-
-def name_of(size: int) -> str:
-    return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
 
 
 def ratio(
@@ -157,6 +154,22 @@ def _on_s3(bench: Bench) -> Iterator[Line]:
             yield _at_most(
                 f"server CPU of a 1 KiB {work}, {connections} at once", bound, used, "ms"
             )
+
+
+def _bulk(bench: Bench) -> Iterator[Line]:
+    times = {(one.work, one.size): one.times for one in bench.bulk}
+    for size in bulk.SIZES:
+        for work in bulk.WORKS:
+            yield _at_least(
+                f"{work}, files of {name_of(size)}: times C", 0.8, times.get((work, size))
+            )
+    for work in bulk.COPIES:
+        measured = times.get((work, bulk.SMALL))
+        yield _at_most(
+            f"{work}, files of {name_of(bulk.SMALL)}: times the time of cp -a and fsync",
+            3,
+            1 / measured if measured else None,
+        )
 
 
 def _facts(bench: Bench) -> Iterator[Line]:

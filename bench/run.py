@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
+import bulk
 import cases
 import images
 import machine
@@ -48,6 +49,7 @@ GROUPS: dict[str, Callable[[Bench], None]] = {
     "rows": rows.growth,
     "postgresql": cases.postgresql,
     "s3": cases.s3,
+    "bulk": bulk.commands,
     "mirror": mirror.first_sync,
     "sizing": sizing.sizing,
 }
@@ -87,7 +89,7 @@ class Everyone:
         self._log = log
         self._say = say
         self._missing: set[str] = set()
-        self._sink_program = servers.build()[1]
+        self._sink_program = servers.build("sink")
         self.running: dict[str, Server] = {}
 
     def start(self, name: str) -> None:
@@ -148,7 +150,7 @@ def main() -> int:
         )
         return 2
     try:
-        load, _ = servers.build()
+        load = servers.build("load")
     except Missing as missing:
         print(f"bench: stopped: this needs {missing}", file=sys.stderr)
         return 0
@@ -161,6 +163,7 @@ def main() -> int:
         bench.sizes = tuple(size for size in cases.SIZES if str(size) in arguments.sizes.split(","))
     if arguments.quick:
         bench.seconds, bench.rounds, bench.connections = 0.4, 1, (1, 8)
+        bench.is_quick = True
     bench.rounds = arguments.rounds or bench.rounds
     print(f"bench: seed {bench.seed}, stores and logs in {folder}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped, and its servers with it"))

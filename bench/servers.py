@@ -124,8 +124,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def build() -> tuple[Path, Path]:
-    """Compile the load client and the sink; their paths. Raises Missing without a C compiler."""
+def build(name: str) -> Path:
+    """Compile the C program *name*; its path. Raises Missing without a C compiler."""
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise Missing(
@@ -134,13 +134,13 @@ def build() -> tuple[Path, Path]:
         )
     out = HERE / "out"
     out.mkdir(exist_ok=True)
-    for name in ("load", "sink"):
-        source, program = HERE / f"{name}.c", out / name
-        if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
-            subprocess.run(
-                [compiler, "-O2", "-o", program, source, "-lpthread", "-ldl"], check=True
-            )
-    return out / "load", out / "sink"
+    program, sources = out / name, (HERE / f"{name}.c", HERE / "sha256.h")
+    newest = max(source.stat().st_mtime for source in sources)
+    if not program.exists() or program.stat().st_mtime < newest:
+        subprocess.run(
+            [compiler, "-O2", "-o", program, sources[0], "-lpthread", "-ldl"], check=True
+        )
+    return program
 
 
 def start_sink(program: Path, folder: Path, *options: str) -> Server:
@@ -165,7 +165,7 @@ def spawn_ours(folder: Path, log: IO[bytes], *, name: str = "ours", **settings: 
     process = subprocess.Popen(
         [_binary("gunicorn"), "-c", "gunicorn.conf.py", *binds, "wsgi:app"],
         cwd=PROJECT,
-        env=_environ(folder, settings),
+        env=environ(folder, settings),
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=log,
@@ -203,8 +203,9 @@ def new_account(server: Server) -> dict[str, str]:
     return made
 
 
-def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
-    environ = {
+def environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
+    """The environment of the service, with its data in *folder*."""
+    inherited = {
         key: value for key, value in os.environ.items() if not key.startswith("AURORA_BLOBS_")
     }
     own = {
@@ -212,7 +213,7 @@ def _environ(folder: Path, settings: dict[str, str]) -> dict[str, str]:
         "MAX_BLOB_SIZE": str(LARGEST),
         "UPLOADS_AT_ONCE_PER_ACCOUNT": "0",  # one account is all clients
     } | settings
-    return environ | {f"AURORA_BLOBS_{setting}": value for setting, value in own.items()}
+    return inherited | {f"AURORA_BLOBS_{setting}": value for setting, value in own.items()}
 
 
 def _binary(name: str) -> Path:

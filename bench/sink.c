@@ -9,7 +9,6 @@
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -26,32 +25,15 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-enum { READ = 256 * 1024, HEAD = 16 * 1024 };
+#include "sha256.h"
 
-/* Declared here and loaded at run time, so that the headers of OpenSSL need not be installed. */
-static void *(*EVP_MD_CTX_new_)(void);
-static void *(*EVP_sha256_)(void);
-static int (*EVP_DigestInit_ex_)(void *, const void *, void *);
-static int (*EVP_DigestUpdate_)(void *, const void *, size_t);
-static int (*EVP_DigestFinal_ex_)(void *, unsigned char *, unsigned *);
+enum { READ = 256 * 1024, HEAD = 16 * 1024 };
 
 static const char *root;
 static int discard, sync_files = 1, with_row, log_file = -1;
 static int folders[256];
 
 static void die(const char *what) { perror(what); exit(2); }
-
-static void load_openssl(void)
-{
-    void *library = dlopen("libcrypto.so.3", RTLD_NOW);
-    if (!library) library = dlopen("libcrypto.so", RTLD_NOW);
-    if (!library) { fprintf(stderr, "%s\n", dlerror()); exit(3); }
-    *(void **)&EVP_MD_CTX_new_ = dlsym(library, "EVP_MD_CTX_new");
-    *(void **)&EVP_sha256_ = dlsym(library, "EVP_sha256");
-    *(void **)&EVP_DigestInit_ex_ = dlsym(library, "EVP_DigestInit_ex");
-    *(void **)&EVP_DigestUpdate_ = dlsym(library, "EVP_DigestUpdate");
-    *(void **)&EVP_DigestFinal_ex_ = dlsym(library, "EVP_DigestFinal_ex");
-}
 
 static void write_all(int file, const char *data, size_t size)
 {

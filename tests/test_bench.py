@@ -13,6 +13,7 @@ from aurora_blobs.db import SCHEMA, open_database
 
 sys.path.append(str(BENCH))
 
+import bulk
 import plot
 import posts
 import report
@@ -123,6 +124,25 @@ def test_the_stores_of_a_pds_are_compared_with_each_other(bench):
     assert marks[what] == (1.2, "met")
     text = report.as_markdown(bench, {"cpu": "2 x any"})
     assert "| 100 KiB           | 8       | 60             | 50        | 90           |" in text
+
+
+def test_large_files_are_measured_against_c_and_small_ones_against_cp(bench):
+    rounds = {"seconds": {"ours": [2.0, 1.0, 4.0], "limit": [1.0, 0.9, 2.0]}}
+    cpu = {"ours": [1.5] * 3, "limit": [0.5] * 3}
+    bench.bulk = [
+        bulk.Bulk("blobs import", MIB, 512, "C", **rounds, cpu=cpu),
+        bulk.Bulk("blobs import", bulk.SMALL, 10_000, "cp -a, and fsync", **rounds, cpu=cpu),
+    ]
+
+    marks = {line.what: (line.measured, line.mark) for line in required(bench)}
+
+    assert marks["blobs import, files of 1 MiB: times C"] == (0.5, "NOT MET")
+    what = "blobs import, files of 4 KiB: times the time of cp -a and fsync"
+    assert marks[what] == (2.0, "met")
+    assert marks["backup make, files of 1 MiB: times C"] == (None, "not measured")
+    text = report.as_markdown(bench, {"cpu": "2 x any"})
+    assert "| blobs import | 512 of 1 MiB    | 268 MB   | 537 MB | 0.50 " in text
+    assert "| blobs import | 10,000 of 4 KiB | 5,000    | 10,000 | 0.50 " in text
 
 
 def test_nodes_are_the_limit_until_the_database_is_full(bench):
