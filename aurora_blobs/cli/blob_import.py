@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import FOLDER, by_option, json_option
+from aurora_blobs.cli.options import FOLDER, by_option, jobs_option, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import (
@@ -47,6 +47,7 @@ from aurora_blobs.storage import bucket_at
     help="pds: as the store of a PDS that keeps its blobs here from now on.",
 )
 @click.option("--delete", is_flag=True, help="With --layout pds: also delete what is not there.")
+@jobs_option
 @by_option
 @json_option
 @with_appcontext
@@ -57,6 +58,7 @@ def import_blobs(
     dry_run: bool,
     layout: str | None,
     delete: bool,
+    jobs: int,
     by: Author,
     as_json: bool,
 ) -> None:
@@ -72,7 +74,7 @@ def import_blobs(
     if layout == "pds":
         if did is not None or databases is not None:
             raise click.UsageError("--layout pds knows of no --did and no --db")
-        _take_over(origin, dry_run=dry_run, deletes=delete, by=by, as_json=as_json)
+        _take_over(origin, dry_run=dry_run, deletes=delete, jobs=jobs, by=by, as_json=as_json)
         return
     if delete:
         raise click.UsageError("--delete goes with --layout pds")
@@ -99,6 +101,7 @@ def import_blobs(
         services().clock,
         did=did,
         databases=databases,
+        jobs=jobs,
         by=by,
     )
     services().audit.note(by, "import", did=did or "", new=origin)
@@ -109,7 +112,9 @@ def import_blobs(
     findings.finish({"imported": job.imported, "present": job.present}, words)
 
 
-def _take_over(origin: str, *, dry_run: bool, deletes: bool, by: Author, as_json: bool) -> None:
+def _take_over(
+    origin: str, *, dry_run: bool, deletes: bool, jobs: int, by: Author, as_json: bool
+) -> None:
     # Here, so that no other command waits for it.
     from aurora_blobs.maintenance.pds_store import Takeover
     from aurora_blobs.object_api.layout import parse_place
@@ -133,6 +138,7 @@ def _take_over(origin: str, *, dry_run: bool, deletes: bool, by: Author, as_json
         services().clock,
         grace_seconds=current_config().unreferenced_grace,
         releases=deletes,
+        jobs=jobs,
     )
     services().audit.note(by, "import", new=origin)
     findings = Findings(as_json)

@@ -33,6 +33,7 @@ from aurora_blobs.errors import (
     InsufficientStorage,
     InvalidRequest,
 )
+from aurora_blobs.maintenance.parallel import in_order
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.protocol.blob_refs import Reference
 from aurora_blobs.protocol.cid import parse_blob_cid
@@ -60,6 +61,8 @@ class Found(Generic[Place]):
 
 Read = Callable[[str], Place | None]
 Owned = tuple[str | None, str]  # DID, None if the place does not say it, and CID
+# What is found, and what takes it: it returns whether it came, None where nothing is to be said.
+_Step = tuple[Found[Owned], Callable[[], Finding | bool | None]]
 
 
 def in_folder(folder: Path, read: Read[Place]) -> Iterator[Found[Place]]:
@@ -138,17 +141,20 @@ class BlobImporter:
         *,
         did: str | None,
         databases: Path | None,
+        jobs: int,
         by: Author = PROGRAM,
     ) -> None:
         """*did* is the owner of blobs whose place does not say it. *by* takes down what was.
 
-        *databases* is a folder with the accounts' ``store.sqlite``. *clock* gives microseconds
-        since the epoch, UTC. Raises ValueError for a folder that cannot be read.
+        *databases* is a folder with the accounts' ``store.sqlite``. *jobs* blobs come at a time.
+        *clock* gives microseconds since the epoch, UTC. Raises ValueError for a folder that cannot
+        be read.
         """
         self._database = database
         self._blobs = blobs
         self._clock = clock
         self._did = did
+        self._jobs = jobs
         self._by = by
         paths = () if databases is None else _files_below(databases)
         self._account_databases = {
@@ -172,53 +178,57 @@ class BlobImporter:
         Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
         try:
-            for blob in found:
-                finding = self._import(blob)
-                if finding is not None:
-                    yield finding
+            for (blob, _), outcome in in_order(_do, self._steps(found), self._jobs):
+                if isinstance(outcome, Finding):
+                    yield outcome
+                elif outcome is not None:
+                    self.imported += outcome
+                    self.present += not outcome
                 progress(blob.size)
         finally:
             self._leave()
 
-    def _import(self, blob: Found[Owned]) -> Finding | None:
-        """Import *blob*; why it could not be imported, or None."""
-        owner, cid = blob.place
-        did = owner or self._did
-        if did is None:
-            reason: str | None = "its place does not say whose it is: give --did"
-        elif did in self._refused:
-            return None
-        else:
+    def _steps(self, found: Iterator[Found[Owned]]) -> Iterator[_Step]:
+        """Each of *found*, and what takes it. One thread reads the accounts' databases."""
+        for blob in found:
+            owner, cid = blob.place
+            did = owner or self._did
+            if did is None:
+                reason = "its place does not say whose it is: give --did"
+                yield blob, partial(_not_imported, blob.name, reason)
+                continue
+            if did in self._refused:
+                yield blob, _pass_over
+                continue
             try:
                 row = self._row(did, cid)
             except ForeignDatabaseError as error:
                 self._refused.add(did)
                 path = self._account_databases[did]
-                return Finding("not imported", did, f"all of its blobs, because of {path}: {error}")
-            reason = self._take(blob, did, row)
-        return None if reason is None else Finding("not imported", blob.name, reason)
+                reason = f"all of its blobs, because of {path}: {error}"
+                yield blob, partial(_not_imported, did, reason)
+                continue
+            yield blob, partial(self._take, blob, did, row)
 
-    def _take(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> str | None:
+    def _take(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> Finding | bool:
+        """Whether *blob* came, or was here; or why it could not be imported."""
         takedown_ref = None if row is None else row.takedown_ref
         if takedown_ref is None and "quarantine" in PurePosixPath(blob.name).parts:
-            return "in quarantine, and no --db says that it is taken down"
+            reason = "in quarantine, and no --db says that it is taken down"
+            return _not_imported(blob.name, reason)
         with self._database.read() as tx:
             state = blobs.find_upload_state(tx, did, blob.place[1])
         is_present = state is not None and state.stored and state.entry is not None
         if not is_present:
-            reason = self._upload(blob, did, row)
-            if reason is not None:
-                return reason
+            refusal = self._upload(blob, did, row)
+            if refusal is not None:
+                return _not_imported(blob.name, refusal)
         if takedown_ref is not None:
             # Of a present blob too: an earlier run may have ended between blob and takedown.
             with self._database.write() as tx:
                 now = self._clock()
                 takedowns.apply(tx, blob.place[1], did, takedown_ref, now, self._by)
-        if is_present:
-            self.present += 1
-        else:
-            self.imported += 1
-        return None
+        return not is_present
 
     def _upload(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> str | None:
         try:
@@ -277,3 +287,15 @@ class BlobImporter:
                         added += record_usage.reference_bytes(named.uri, named.cid)
                         references.publish(tx, did, named.cid)
                 record_usage.add(tx, did, added)
+
+
+def _do(step: _Step) -> Finding | bool | None:
+    return step[1]()
+
+
+def _not_imported(subject: str, reason: str) -> Finding:
+    return Finding("not imported", subject, reason)
+
+
+def _pass_over() -> None:
+    return None

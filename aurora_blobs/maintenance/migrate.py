@@ -1,9 +1,6 @@
 """Copies every blob from one store to another, through the spool, while the service runs."""
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +10,7 @@ from aurora_blobs.catalog.inventory import BlobRow
 from aurora_blobs.db import Database
 from aurora_blobs.errors import BlobNotFound, UploadIncomplete
 from aurora_blobs.intake.spool import spooled
+from aurora_blobs.maintenance.parallel import in_order
 from aurora_blobs.maintenance.shards import SHARDS
 from aurora_blobs.maintenance.walk import Finding, is_loss, side_by_side
 from aurora_blobs.media.signatures import UNKNOWN
@@ -76,18 +74,13 @@ class Migration:
         self._target.probe()
         self._spool.mkdir(parents=True, exist_ok=True)
         self._advance = advance
-        with _pool(self._jobs) as pool:
-            pending: deque[tuple[BlobRow, Future[Finding | None]]] = deque()
-            for row, is_copied in self._stored_rows():
-                if is_copied:
-                    self._count(row)
-                    continue
-                # Few are pending at any time, so that a store of any size fits in memory.
-                if len(pending) >= 4 * self._jobs:
-                    yield from self._finish(*pending.popleft())
-                pending.append((row, pool.submit(self._copy, row)))
-            while pending:
-                yield from self._finish(*pending.popleft())
+        for row, finding in in_order(self._copy, self._left(), self._jobs):
+            if finding is not None:
+                yield finding
+                continue
+            self._count(row)
+            self.progress.copied_blobs += 1
+            self.progress.copied_bytes += row.size
 
     def verify(self) -> Iterator[Finding]:
         """Each blob with a row that the target lacks or has in another size."""
@@ -105,15 +98,13 @@ class Migration:
             if row is not None and row.stored_at is not None:
                 yield row, stored is not None and stored.size == row.size
 
-    def _finish(self, row: BlobRow, copy: Future[Finding | None]) -> Iterator[Finding]:
-        """Wait for *copy*, that of *row*, and count it or yield what went wrong."""
-        finding = copy.result()
-        if finding is not None:
-            yield finding
-            return
-        self._count(row)
-        self.progress.copied_blobs += 1
-        self.progress.copied_bytes += row.size
+    def _left(self) -> Iterator[BlobRow]:
+        """The row of each blob that the target lacks; the others are counted."""
+        for row, is_copied in self._stored_rows():
+            if is_copied:
+                self._count(row)
+            else:
+                yield row
 
     def _count(self, row: BlobRow) -> None:
         self.progress.done_blobs += 1
@@ -160,13 +151,3 @@ class Migration:
         with self._database.read() as tx:
             now = inventory.find_row(tx, row.cid)
         return now is not None and now.stored_at is not None and now.name == row.name
-
-
-@contextmanager
-def _pool(jobs: int) -> Iterator[ThreadPoolExecutor]:
-    pool = ThreadPoolExecutor(jobs)
-    try:
-        yield pool
-    finally:
-        # After a failure, copies that have not begun are cancelled.
-        pool.shutdown(cancel_futures=True)

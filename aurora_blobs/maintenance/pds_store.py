@@ -15,6 +15,7 @@ from aurora_blobs.disk_space import disk_errors
 from aurora_blobs.errors import BlobNotFound, BlobServiceError
 from aurora_blobs.maintenance.blob_import import FATAL, Found
 from aurora_blobs.maintenance.export import write_blob
+from aurora_blobs.maintenance.parallel import in_order
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.object_api.layout import LAST, ON_DISK, Key, Kind
 from aurora_blobs.object_api.objects import Body, Objects
@@ -38,16 +39,19 @@ class Takeover:
         *,
         grace_seconds: int,
         releases: bool,
+        jobs: int,
     ) -> None:
         """*clock* gives microseconds since the epoch, UTC. What is staged stays *grace_seconds*.
 
-        With *releases* what is here and not there is deleted, unless it came since this was made.
+        *jobs* objects come at a time. With *releases* what is here and not there is deleted, unless
+        it came since this was made.
         """
         self._database = database
         self._objects = objects
         self._began = clock()
         self._oldest = self._began - grace_seconds * 1_000_000
         self._releases = releases
+        self._jobs = jobs
         self.taken = self.present = self.released = 0
 
     def run(
@@ -60,33 +64,42 @@ class Takeover:
         Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
         known: dict[Kind, set[str]] = {kind: set() for kind in _TWINS}
-        for (kind, did), some in groupby(found, lambda one: (one.place.kind, one.place.did)):
-            with self._database.write() as tx:
-                accounts.make_external(tx, did, self._began)
-            names = set()
-            for one in some:
-                finding = self._take(one)
-                if finding is not None:
-                    yield finding
-                names.add(one.place.name)
-                progress(one.size)
-            if kind in known:
-                known[kind].add(did)
-                self._release(self._of_account(kind, did), names)
+        # One kind after the other: a blob may be of two, and the later one counts.
+        for kind, of_kind in groupby(found, lambda one: one.place.kind):
+            taken = in_order(self._take, self._with_account(of_kind), self._jobs)
+            for did, some in groupby(taken, lambda one: one[0].place.did):
+                names = set()
+                for one, outcome in some:
+                    if isinstance(outcome, Finding):
+                        yield outcome
+                    elif outcome is not None:
+                        self.taken += outcome
+                        self.present += not outcome
+                    names.add(one.place.name)
+                    progress(one.size)
+                if kind in known:
+                    known[kind].add(did)
+                    self._release(self._of_account(kind, did), names)
         for kind, dids in known.items():
             for did in self._accounts(kind):
                 if did not in dids:
                     self._release(self._of_account(kind, did), set())
 
-    def _take(self, found: Found[Key]) -> Finding | None:
-        """Take one object; why it could not be taken, or None."""
+    def _with_account(self, found: Iterator[Found[Key]]) -> Iterator[Found[Key]]:
+        """Each of *found*, whose account is here by then."""
+        for did, some in groupby(found, lambda one: one.place.did):
+            with self._database.write() as tx:
+                accounts.make_external(tx, did, self._began)
+            yield from some
+
+    def _take(self, found: Found[Key]) -> Finding | bool | None:
+        """Whether one object came, or was here; None if it is gone, or why it was not taken."""
         key = found.place
         if key.kind is Kind.STAGED and found.modified < self._oldest:
             return None  # it would be over here
         try:
             if self._is_here(key, found.size):
-                self.present += 1
-                return None
+                return False
             with found.open() as file:
                 self._objects.put(key, Body(file, found.size))
         except FATAL:
@@ -95,8 +108,7 @@ class Takeover:
             return None
         except BlobServiceError as error:
             return Finding("not imported", found.name, error.message)
-        self.taken += 1
-        return None
+        return True
 
     def _is_here(self, key: Key, size: int) -> bool:
         """Whether *key* is an object here, and of *size* bytes; if its blob is, it is from now on.

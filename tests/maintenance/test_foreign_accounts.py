@@ -41,7 +41,7 @@ def bring(core, pds):
 
     def bring():
         job = BlobImporter(
-            core.database, core.blobs, core.clock, did=None, databases=pds / "actors"
+            core.database, core.blobs, core.clock, did=None, databases=pds / "actors", jobs=2
         )
         findings = list(job.run(in_folder(pds / "blocks", read_name), lambda size: None))
         return findings, job.imported

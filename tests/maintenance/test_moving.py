@@ -38,7 +38,9 @@ def bring(core, tmp_path):
     """Import the folder ``pds``; the findings' details, and the number of imported blobs."""
 
     def bring(did=None, databases=None):
-        job = BlobImporter(core.database, core.blobs, core.clock, did=did, databases=databases)
+        job = BlobImporter(
+            core.database, core.blobs, core.clock, did=did, databases=databases, jobs=2
+        )
         findings = [
             finding.detail for finding in job.run(in_folder(tmp_path / "pds", read_name), skip)
         ]

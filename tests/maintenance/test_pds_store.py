@@ -57,7 +57,9 @@ def take_over(core, objects, tmp_path):
     """Take the folder of the PDS over; the findings' details, and what was taken and released."""
 
     def take_over(*, releases=False):
-        job = Takeover(core.database, objects, core.clock, grace_seconds=GRACE, releases=releases)
+        job = Takeover(
+            core.database, objects, core.clock, grace_seconds=GRACE, releases=releases, jobs=2
+        )
         found = in_folder(tmp_path / "pds", parse_place)
         findings = [finding.detail for finding in job.run(found, skip)]
         core.clock.advance(1)
@@ -161,7 +163,7 @@ def test_what_the_pds_has_not_is_deleted_here_only_if_asked(core, objects, pds, 
 
 def test_what_came_during_the_run_is_not_deleted(core, objects, pds, tmp_path):
     pds(f"{CAROL}/{cid_of(NOTE)}", NOTE)
-    job = Takeover(core.database, objects, core.clock, grace_seconds=GRACE, releases=True)
+    job = Takeover(core.database, objects, core.clock, grace_seconds=GRACE, releases=True, jobs=2)
     core.clock.advance(1)
     core.add_account(CAROL)
     objects.put(STORED, Body(io.BytesIO(PHOTO), len(PHOTO)))
@@ -176,7 +178,7 @@ def test_a_file_that_went_since_it_was_found_is_no_finding(core, objects, pds, t
     pds(f"{CAROL}/{STORED.name}", PHOTO)
     found = list(in_folder(tmp_path / "pds", parse_place))
     pds(f"{CAROL}/{STORED.name}", None)
-    job = Takeover(core.database, objects, core.clock, grace_seconds=GRACE, releases=False)
+    job = Takeover(core.database, objects, core.clock, grace_seconds=GRACE, releases=False, jobs=2)
 
     assert list(job.run(iter(found), skip)) == []
     assert job.taken == 0
