@@ -73,7 +73,7 @@ docs: .venv/developed ## write what is made from the code: settings, methods, ng
 
 bench: .venv/developed ## measure: ONLY=parts, QUICK=1, PUBLISH=1, FOLDER=where; bench/README.md says how
 	@$(BIN)/python bench/run.py $(if $(ONLY),--only $(ONLY)) $(if $(QUICK),--quick) $(if $(PUBLISH),--publish) \
-	    $(if $(FOLDER),--folder $(FOLDER))
+	    $(if $(FOLDER),--folder $(FOLDER)) $(if $(ROWS),--rows $(ROWS))
 
 clean: ## remove the environments and all caches; never the data
 	rm -rf .venv .venv-min .cache .mypy_cache .ruff_cache .pytest_cache *.egg-info build

@@ -45,6 +45,7 @@ class Bench:
     prices: list[Any] = field(default_factory=list)  # `Price` of sizing.py
     bulk: list[Any] = field(default_factory=list)  # `Bulk` of bulk.py
     is_quick: bool = False
+    many_rows: int = 1_000_000
     say: Callable[[str], None] = print
     recyclers: list[machine.Recycler] = field(default_factory=list)
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import bulk
+import rows
 from cases import KIB, MIB, STORES, Bench, median, name_of
 from posts import PLAIN, POSTERS, SIZE, WORK
 from sizing import CHECKS
@@ -197,10 +198,9 @@ def _facts(bench: Bench) -> Iterator[Line]:
         name = f"two nodes, {limit} first, {what}: times predicted"
         yield _at_least(name, 0.8, facts.get(name))
         yield _at_most(name, 1.2, facts.get(name))
-    for what in ("upload", "getBlob", "listBlobs", "gc"):
-        yield _at_most(
-            f"{what} with 1,000,000 rows: times 1,000 rows", 1.5, facts.get(f"rows: {what}")
-        )
+    for what in rows.WORKS:
+        name = f"{what} with {bench.many_rows:,} rows: times {rows.FEW:,} rows"
+        yield _at_most(name, 1.15, facts.get(f"rows: {what}"))
 
 
 def _value(

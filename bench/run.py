@@ -1,6 +1,6 @@
 """``make bench``: how fast the service is, beside what limits it and beside the reference PDS.
 
-    python bench/run.py [--only uploads,downloads] [--quick] [--publish] [--seed N]
+    python bench/run.py [--only uploads,downloads] [--quick] [--publish] [--seed N] [--rows N]
 
 Needs a C compiler. Anything else that is missing (nginx, the reference PDS, an S3 server) is named
 and leaves its columns empty. Writes bench/out/results.json, .md and .svg. No figure makes it fail.
@@ -165,6 +165,7 @@ def main() -> int:
         bench.seconds, bench.rounds, bench.connections = 0.4, 1, (1, 8)
         bench.is_quick = True
     bench.rounds = arguments.rounds or bench.rounds
+    bench.many_rows = arguments.rows
     print(f"bench: seed {bench.seed}, stores and logs in {folder}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("bench: stopped, and its servers with it"))
     with (folder / "log").open("ab") as log:
@@ -216,6 +217,13 @@ def _arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--rounds", type=int, metavar="N", help="how often each figure is measured; 3 if not given"
+    )
+    parser.add_argument(
+        "--rows",
+        type=int,
+        default=1_000_000,
+        metavar="N",
+        help="how many rows are many for the part rows",
     )
     parser.add_argument(
         "--publish", action="store_true", help="also put table and plot into bench/README.md"
