@@ -1,10 +1,8 @@
 """The first run over a large PDS: how fast it is, in how much memory, and after it was killed."""
 
 import signal
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 
 import pytest
 from support.fake_pds import FakePds
@@ -46,9 +44,8 @@ def mirror(pds, tmp_path):
 
 
 def held(mirror):
-    path = mirror.service.folder / "data" / "aurora.sqlite3"
-    with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as rows:
-        return rows.execute("SELECT COUNT(*) FROM blob_metadata").fetchone()[0]
+    with mirror.service.database() as database:
+        return database.one_shot().one("SELECT COUNT(*) FROM blob_metadata")[0]
 
 
 def wait_for(mirror, count):

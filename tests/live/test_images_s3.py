@@ -8,7 +8,6 @@ from support.real_media import FILMS, PHOTOS, media
 from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming, UploadRules
 from aurora_blobs.catalog import accounts
-from aurora_blobs.db import SCHEMA, open_database
 from aurora_blobs.maintenance.backfill import backfill
 from aurora_blobs.thumbnails.cache import ThumbnailCache
 from aurora_blobs.thumbnails.presets import presets
@@ -17,13 +16,10 @@ pytestmark = pytest.mark.live
 
 
 @pytest.fixture
-def database(tmp_path, clock):
-    database = open_database(f"sqlite:{tmp_path / 'aurora.sqlite3'}", durable=False)
-    database.upgrade(SCHEMA.read_text())
+def database(database, clock):
     with database.write() as tx:
         accounts.make_external(tx, ALICE, clock())
-    yield database
-    database.close()
+    return database
 
 
 @pytest.fixture

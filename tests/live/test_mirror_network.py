@@ -2,10 +2,8 @@
 
 import os
 import socket
-import sqlite3
 import threading
 import time
-from contextlib import closing
 
 import pytest
 from support.accounts import CAROL, blob_path
@@ -107,25 +105,23 @@ def take_down_there(upstream, password, member, data, applied):
 
 
 def round_begun(service):
-    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
-        return rows.execute("SELECT 1 FROM upstream_round").fetchone()
+    with service.database() as database:
+        return database.one_shot().one("SELECT 1 FROM upstream_round")
 
 
 def ask_all(service):
     """Let each blob be asked for now that would be within the day, and a refusal be an old one."""
-    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
-        rows.execute("UPDATE upstream_round SET due_at = 0, began_at = 0")
-        rows.execute("UPDATE upstream_refusal SET due_at = 0, refused_at = refused_at - 600000000")
-        rows.commit()
+    with service.database() as database, database.write() as tx:
+        tx.run("UPDATE upstream_round SET due_at = 0, began_at = 0")
+        tx.run("UPDATE upstream_refusal SET due_at = 0, refused_at = refused_at - 600000000")
     time.sleep(1)
     return True
 
 
 def make_due(service):
     """Let each account be listed now that would be within the hour."""
-    with closing(sqlite3.connect(service.folder / "data" / "aurora.sqlite3")) as rows:
-        rows.execute("UPDATE upstream_account SET due_at = 0")
-        rows.commit()
+    with service.database() as database, database.write() as tx:
+        tx.run("UPDATE upstream_account SET due_at = 0")
 
 
 def test_a_thousand_who_ask_for_one_blob_cause_one_request_and_are_served(tmp_path):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self
@@ -18,6 +19,9 @@ from support.log_secrets import secrets_of, told_in_logs
 from support.ports import free_port
 from support.process_watch import children
 from support.project import ROOT
+
+from aurora_blobs.config import Config
+from aurora_blobs.db import Database, open_database
 
 
 class Server(HttpClient):
@@ -167,6 +171,11 @@ class Service(Server):
         """The pids of the workers."""
         assert self.process is not None
         return children(self.process.pid)
+
+    def database(self) -> AbstractContextManager[Database]:
+        """Its database, to be looked at and changed beside it."""
+        config = Config.from_environ(self.environ())
+        return closing(open_database(config.database, durable=False))
 
     def run(self, *words: str) -> "subprocess.CompletedProcess[bytes]":
         """Run the command *words* with the settings of this service."""
