@@ -47,12 +47,13 @@ log = logging.getLogger(__name__)
 
 _AWAY = "The database does not answer, please try again."
 # Without these a client that is cut off, or that stops, keeps everybody's lock for hours. Of one
-# that is cut off both ends know in six seconds: the others, who wait for ten, go on, and who finds
-# his connection lost has the time to make a new one.
+# that is cut off both ends know in six seconds, and one that stands still in a transaction loses it
+# after as many: the others, who wait for ten, go on, and who finds his connection lost has the time
+# to make a new one. Between its statements no transaction of ours does anything that takes long.
 _SESSION = {
     "lock_timeout": "10s",
     "statement_timeout": "30s",
-    "idle_in_transaction_session_timeout": "30s",
+    "idle_in_transaction_session_timeout": "6s",
     "client_connection_check_interval": "5s",
     "tcp_keepalives_idle": "2",  # seconds, as the next one
     "tcp_keepalives_interval": "2",
@@ -79,6 +80,9 @@ _MOMENT_SECONDS = 2
 _COLLATED = 'TEXT COLLATE "C"'
 _EVERYTHING = 0  # the number of the lock that a transaction without keys has to itself
 _FETCHED = 16  # rows at a time of `Transaction.each`; a record has up to 1 MiB
+# Statements that `Transaction.run_each` sends at once. They have 200 bytes each, so all are on the
+# way at once. The server waits without a time limit for the rest of what it has a part of (seen).
+_AT_ONCE = 100
 # What is worth another try, by SQLSTATE. The server is away: connection lost, shutting down, not up
 # yet, out of connections, idle for too long, a standby. Or it is busy: conflict with another
 # transaction, out of memory, waited too long.
@@ -360,10 +364,12 @@ class _Transaction(Transaction):
         return self._execute(sql, values).command_tuples or 0
 
     def run_each(self, sql: str, rows: Sequence[Row]) -> int:
-        if not rows:
-            return 0
-        results = self._session.at_once([(sql, row) for row in rows])
-        return sum(result.command_tuples or 0 for result in results)
+        count = 0
+        for start in range(0, len(rows), _AT_ONCE):
+            some = rows[start : start + _AT_ONCE]
+            results = self._session.at_once([(sql, row) for row in some])
+            count += sum(result.command_tuples or 0 for result in results)
+        return count
 
     def run_all(self, *statements: tuple[str, Row]) -> None:
         self._session.at_once(statements)

@@ -4,6 +4,8 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -14,10 +16,11 @@ import pytest
 from support.accounts import ALICE, BOB, GET_BLOB, sign_up
 from support.cids import cid_in, cid_of
 from support.databases import database_url, execute
+from support.live_service import becomes
 from support.media_samples import jpeg
 from support.ports import free_port
 from support.services import close, services_of
-from support.tally import SCHEMA, add, value
+from support.tally import PREAMBLE, SCHEMA, add, value
 from support.threads import in_threads
 
 from aurora_blobs import open_store
@@ -187,6 +190,41 @@ def test_a_writer_sees_what_the_one_before_it_has_committed(tally, opened):
     waiting.join()
 
     assert seen == [7]
+
+
+SLOW_ROWS = """
+    CREATE FUNCTION slow() RETURNS TRIGGER LANGUAGE plpgsql AS $$
+    BEGIN
+        PERFORM pg_sleep(0.002);
+        RETURN NEW;
+    END $$;
+    CREATE TRIGGER slow BEFORE INSERT ON tally FOR EACH ROW EXECUTE FUNCTION slow();
+"""
+# More than is on the way at once.
+MANY_ROWS = """
+from aurora_blobs.db import account_key
+names = [(f"{number} {'x' * 200}", 1) for number in range(5000)]
+with database.write(keys=(account_key("did:web:alice.test"),)) as tx:
+    tx.run_each("INSERT INTO tally (name, value) VALUES (?, ?)", names)
+"""
+
+
+def test_whoever_stands_still_among_many_statements_loses_what_it_has(tally, url):
+    execute(url, SLOW_ROWS)
+    soon = f"{url}&options={quote('-c idle_in_transaction_session_timeout=1s')}"
+    process = subprocess.Popen([sys.executable, "-c", PREAMBLE + MANY_ROWS, soon])
+    sleeping = "SELECT pid FROM pg_stat_activity WHERE wait_event = 'PgSleep'"
+    try:
+        assert becomes(lambda: execute(url, sleeping))
+        process.send_signal(signal.SIGSTOP)
+        began = time.monotonic()
+        add_for(tally, KEYS["alice"])
+    finally:
+        process.kill()
+        process.wait()
+
+    assert time.monotonic() - began < 5
+    assert tally.one_shot().all("SELECT name, value FROM tally") == [("n", 1)]
 
 
 @lost
@@ -573,7 +611,7 @@ def test_a_session_does_not_keep_others_waiting(tally, url, durable, commits):
     assert settings == {
         "lock_timeout": "10s",
         "statement_timeout": "30s",
-        "idle_in_transaction_session_timeout": "30s",
+        "idle_in_transaction_session_timeout": "6s",
         "client_connection_check_interval": "5s",
         "synchronous_commit": commits,
         "application_name": "aurora_blobs",

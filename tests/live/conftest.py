@@ -1,11 +1,15 @@
 import random
 import subprocess
 import sys
+from contextlib import ExitStack
+from itertools import count
 from pathlib import Path
 
 import pytest
+from support.databases import Server, execute, url_of
 from support.faulty_link import FaultyLink
 from support.followed_pds import Upstream, following
+from support.live_service import Service
 from support.nginx import in_front
 from support.project import ROOT
 from support.reference_pds import ReferencePds
@@ -68,6 +72,37 @@ def open_s3(s3_server, s3_keys, tmp_path: Path, monkeypatch):
         return S3Backend(Bucket(BUCKET, client), prefix=f"{tmp_path.name}/", **sizes)
 
     return open_s3
+
+
+@pytest.fixture(scope="session")
+def nodes_database():
+    """The URL of a database on PostgreSQL, whatever the other tests are on."""
+    server = Server()
+    execute(url_of(server.folder, "postgres"), "CREATE DATABASE nodes TEMPLATE aurora_template")
+    yield url_of(server.folder, "nodes")
+    server.stop()
+
+
+@pytest.fixture
+def start_node(nodes_database, s3_server, tmp_path):
+    """``start_node(…)`` starts one more service on a database and a store that all nodes have."""
+    numbers = count(1)
+    with ExitStack() as running:
+        yield lambda *arguments, **settings: running.enter_context(
+            Service(
+                tmp_path / f"node{next(numbers)}",
+                *arguments,
+                **KEYS,
+                AURORA_BLOBS_DATABASE_URL=nodes_database,
+                AURORA_BLOBS_JWT_SECRET="a secret of all nodes",
+                AURORA_BLOBS_STORAGE="s3",
+                AURORA_BLOBS_S3_BUCKET=BUCKET,
+                AURORA_BLOBS_S3_PREFIX="nodes/",
+                AURORA_BLOBS_S3_ENDPOINT_URL=s3_server.url,
+                AURORA_BLOBS_S3_ADDRESSING_STYLE="path",
+                **settings,
+            )
+        )
 
 
 @pytest.fixture

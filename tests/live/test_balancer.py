@@ -5,17 +5,14 @@ import secrets
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, blob_path, sign_up
-from support.databases import Server, execute, url_of
-from support.live_service import Service, becomes
+from support.live_service import becomes
 from support.nginx import balancer
 from support.ports import free_port
-from support.s3_access import BUCKET, KEYS
-from support.s3_stores import running_store
 
 pytestmark = pytest.mark.live
 
@@ -23,31 +20,9 @@ PNG = b"\x89PNG\r\n\x1a\n"
 _LOGGED = ("--access-logfile", "-")
 
 
-@pytest.fixture(scope="module")
-def settings(tmp_path_factory):
-    """What all nodes have: a database and a store."""
-    database = Server()
-    execute(url_of(database.folder, "postgres"), "CREATE DATABASE nodes TEMPLATE aurora_template")
-    with running_store(tmp_path_factory.mktemp("s3")) as store:
-        yield {
-            **KEYS,
-            "AURORA_BLOBS_DATABASE_URL": url_of(database.folder, "nodes"),
-            "AURORA_BLOBS_JWT_SECRET": "a secret of all nodes",
-            "AURORA_BLOBS_STORAGE": "s3",
-            "AURORA_BLOBS_S3_BUCKET": BUCKET,
-            "AURORA_BLOBS_S3_ENDPOINT_URL": store.url,
-            "AURORA_BLOBS_S3_ADDRESSING_STYLE": "path",
-            "AURORA_BLOBS_PROXY_HOPS": "1",
-        }
-    database.stop()
-
-
 @pytest.fixture
-def nodes(settings, tmp_path):
-    with ExitStack() as stack:
-        yield [
-            stack.enter_context(Service(tmp_path / f"{n}", *_LOGGED, **settings)) for n in (1, 2)
-        ]
+def nodes(start_node):
+    return [start_node(*_LOGGED, AURORA_BLOBS_PROXY_HOPS="1") for _ in range(2)]
 
 
 @pytest.fixture

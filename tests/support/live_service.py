@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Self
@@ -166,6 +166,20 @@ class Service(Server):
         while any(map(_is_alive, workers)):
             assert time.monotonic() < deadline
             time.sleep(0.01)
+
+    def pause(self) -> None:
+        """Let its processes stand still."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """End `pause`."""
+        self._signal_all(signal.SIGCONT)
+
+    def _signal_all(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        for pid in [self.process.pid, *self.workers()]:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
 
     def workers(self) -> list[int]:
         """The pids of the workers."""

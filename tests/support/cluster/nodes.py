@@ -1,13 +1,10 @@
 """The servers of a cluster: nodes of the service on machines of their own, and what they use."""
 
 import math
-import os
-import signal
 import socket
 import subprocess
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -151,23 +148,16 @@ class Node(Service):
         )
 
     def pause(self) -> None:
-        """Let its processes stand still."""
         self._went_on_at = math.inf
-        self._signal(signal.SIGSTOP)
+        super().pause()
 
     def go_on(self) -> None:
-        self._signal(signal.SIGCONT)
+        super().go_on()
         self._went_on_at = time.monotonic()
 
     def join_all(self) -> None:
         for link in LINKS:
             self.machine.join(link)
-
-    def _signal(self, number: signal.Signals) -> None:
-        assert self.process is not None
-        for pid in [self.process.pid, *self.workers()]:
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
 
 
 def end_all_sessions(server: PostgresqlServer) -> None:

@@ -15,7 +15,7 @@ from support.http_client import Answer
 
 _UPLOADS = 4  # that an account may make in a day
 _SERVER = "/xrpc/com.atproto.server"
-_IDLE_SECONDS = 35  # of a transaction; sessions say 30
+_IDLE_SECONDS = 9  # of a transaction; sessions say 6
 
 _UNTRUE = {
     "who is public is not who a record names": """
