@@ -21,6 +21,7 @@ from aurora_blobs.blobs.public_links import EXTENSIONS
 from aurora_blobs.config import Config
 
 pytestmark = pytest.mark.live
+public_links = pytest.mark.sqlite  # none are made with PostgreSQL
 
 PNG = b"\x89PNG\r\n\x1a\n"
 BIG = PNG + bytes(range(256)) * 8192  # 2 MiB
@@ -105,6 +106,7 @@ def test_bytes_sent_by_nginx_have_the_service_s_headers(nginx, blob, headers, st
     assert got.headers.get_all("X-Accel-Redirect") is None
 
 
+@public_links
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 @pytest.mark.parametrize("name", EXTENSIONS.values())
 def test_a_public_link_is_served_with_the_service_s_headers(
@@ -124,6 +126,7 @@ def test_a_public_link_is_served_with_the_service_s_headers(
     assert sorted(asked.headers.items()) == sorted(opened.headers.items())
 
 
+@public_links
 @pytest.mark.parametrize("part", ["bytes=5-9", "bytes=2000000-", "bytes=-7", "bytes=0-99999999"])
 def test_a_range_of_a_public_link_is_served_as_by_the_service(nginx, alone, blob, part):
     path, cid = blob
@@ -159,6 +162,7 @@ def ranges(size):
         yield f"bytes={chance.randrange(2 * size)}-{chance.randrange(2 * size)}"
 
 
+@public_links
 @pytest.mark.parametrize("size", SIZES)
 def test_no_error_of_a_public_link_is_cacheable_and_each_range_has_the_service_s_answer(
     nginx, alone, account, size
@@ -194,6 +198,7 @@ def caching(answer):
     return " + ".join(answer.headers.get_all("Cache-Control")), "ETag" in answer.headers
 
 
+@public_links
 def test_a_public_link_is_found_for_each_form_of_the_query(nginx, alone, account, blob):
     path, cid = blob
     nginx.get(path)
@@ -207,6 +212,7 @@ def test_a_public_link_is_found_for_each_form_of_the_query(nginx, alone, account
         assert alone.get(f"{GET_BLOB}?{query}").data == BIG
 
 
+@public_links
 @pytest.mark.parametrize(
     "method, more, headers",
     [
@@ -231,6 +237,7 @@ def test_nginx_passes_on_what_it_would_answer_differently(
     assert alone.open(path + more, method=method, headers=headers).status_code == 502
 
 
+@public_links
 def test_a_hidden_blob_has_no_public_link(nginx, alone, service, account):
     cid = account.publish(PNG + b"for a while", "image/png").cid
     path = blob_path(account.did, cid)

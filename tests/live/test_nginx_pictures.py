@@ -11,7 +11,7 @@ from support.project import DEPLOY
 
 from aurora_blobs.thumbnails.presets import WRITABLE
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.sqlite]  # no links are made with PostgreSQL
 
 ASKED = "?asked=1"  # so that nginx asks the service
 PRESETS = ["avatar", "avatar_thumbnail", "banner", "feed_thumbnail", "feed_fullsize"]
