@@ -156,7 +156,7 @@ def _build(config: Config, clock: Callable[[], int], *, is_measured: bool = Fals
         app.wsgi_app,
         proxy_hops=hops,
         slow_clients=slow_clients,
-        measure=None if metering is None else metering.requests,
+        measure=None if metering is None else metering.requests.count,
     )
     if hops:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=hops, x_proto=hops, x_host=hops)  # type: ignore[method-assign]

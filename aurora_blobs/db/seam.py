@@ -2,7 +2,7 @@
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Generator, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from pathlib import Path
@@ -203,6 +203,18 @@ class Database(ABC):
         Raises ServiceBusy, InsufficientStorage. After ServiceBusy the changes may be there if the
         database was lost at the commit.
         """
+
+    def reading(self) -> Generator[Transaction, None, None]:
+        """As `read`, step by step: begins the transaction, yields it, and ends it."""
+        with self.read() as tx:
+            yield tx
+
+    def writing(
+        self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
+    ) -> Generator[Transaction, None, None]:
+        """As `write`, step by step."""
+        with self.write(spend, keys=keys) as tx:
+            yield tx
 
     def transact(
         self,

@@ -5,7 +5,7 @@ import logging
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -172,8 +172,7 @@ class SqliteDatabase(Database):
         self._process_lock: int | None = None
         _databases.add(self)
 
-    @contextmanager
-    def read(self) -> Iterator[Transaction]:
+    def reading(self) -> Generator[Transaction, None, None]:
         with _Borrowed(self) as connection:
             connection.execute("BEGIN")
             try:
@@ -181,13 +180,14 @@ class SqliteDatabase(Database):
             finally:
                 connection.execute("ROLLBACK")
 
+    read = contextmanager(reading)  # type: ignore[arg-type]
+
     def one_shot(self) -> Transaction:
         return _OneShot(self)
 
-    @contextmanager
-    def write(
+    def writing(
         self, spend: Spend = Spend.NOTHING, *, keys: tuple[Key, ...] = ()
-    ) -> Iterator[Transaction]:
+    ) -> Generator[Transaction, None, None]:
         with self._write_lock(), _Borrowed(self) as connection:
             self._have_room(connection, spend)
             changes_before = connection.total_changes
@@ -209,6 +209,8 @@ class SqliteDatabase(Database):
             self.flush_log()
         for call in tx.after_commit:
             call()
+
+    write = contextmanager(writing)  # type: ignore[arg-type]
 
     @contextmanager
     def alone(self) -> Iterator[Transaction]:

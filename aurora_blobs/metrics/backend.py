@@ -2,15 +2,37 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
-from typing import BinaryIO, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from aurora_blobs.errors import BlobServiceError
 from aurora_blobs.intake.spool import Spooled
-from aurora_blobs.metrics.meter import Meter, StoreOperation
+from aurora_blobs.metrics.meter import INNER_BOUNDS, Meter, StoreOperation
 from aurora_blobs.storage.base import BlobBackend, Store, Stored
 
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
+
+
+def _timed(
+    operation: StoreOperation, method: Callable[Concatenate[BlobBackend, _Parameters], _Result]
+) -> Callable[Concatenate["MeteredBackend", _Parameters], _Result]:
+    """The backend's *method*, counted as *operation*."""
+    name = method.__name__
+
+    def timed(
+        self: "MeteredBackend", /, *arguments: _Parameters.args, **named: _Parameters.kwargs
+    ) -> _Result:
+        began = perf_counter()
+        try:
+            found: _Result = getattr(self._backend, name)(*arguments, **named)
+            return found
+        except (BlobServiceError, OSError) as error:
+            self._meter.store_failed(operation, error)
+            raise
+        finally:
+            self._meter.store_ended(operation, perf_counter() - began)
+
+    return timed
 
 
 class MeteredBackend(BlobBackend):
@@ -19,6 +41,8 @@ class MeteredBackend(BlobBackend):
     def __init__(self, backend: BlobBackend, meter: Meter) -> None:
         self._backend = backend
         self._meter = meter
+        self._note = meter.noted.append
+        self._put = meter.stores["put"]
         self.stat_is_cheap = backend.stat_is_cheap
         self.is_local_disk = backend.is_local_disk
         # What each upload asks for and costs little is not even passed on.
@@ -27,19 +51,23 @@ class MeteredBackend(BlobBackend):
             self.size = backend.size  # type: ignore[method-assign]
 
     def put(self, blob: Spooled) -> None:
-        self._timed("put", self._backend.put, blob)
+        began = perf_counter()
+        try:
+            self._backend.put(blob)
+        except (BlobServiceError, OSError) as error:
+            self._meter.store_failed("put", error)
+            raise
+        finally:
+            self._note((self._put, INNER_BOUNDS, perf_counter() - began))
 
-    def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
-        return self._timed("open", self._backend.open, name, start, stop)
-
-    def size(self, name: str) -> int | None:
-        return self._timed("size", self._backend.size, name)
-
-    def delete(self, name: str) -> None:
-        self._timed("delete", self._backend.delete, name)
+    open = _timed("open", BlobBackend.open)
+    size = _timed("size", BlobBackend.size)
+    delete = _timed("delete", BlobBackend.delete)
+    probe = _timed("probe", BlobBackend.probe)
+    _delete_many = _timed("delete", BlobBackend.delete_many)
 
     def delete_many(self, names: Sequence[str]) -> dict[str, BlobServiceError]:
-        failures = self._timed("delete", self._backend.delete_many, names)
+        failures = self._delete_many(names)
         for error in failures.values():
             self._meter.store_failed("delete", error)
         return failures
@@ -51,9 +79,6 @@ class MeteredBackend(BlobBackend):
         stop: str | None = None,
     ) -> Iterator[Stored]:
         return self._backend.scan(skipped, start, stop)
-
-    def probe(self) -> None:
-        self._timed("probe", self._backend.probe)
 
     def check_ours(self, *, recently: bool = False) -> None:
         self._backend.check_ours(recently=recently)
@@ -67,19 +92,3 @@ class MeteredBackend(BlobBackend):
     @property
     def stores(self) -> tuple[Store, ...]:
         return self._backend.stores
-
-    def _timed(
-        self,
-        operation: StoreOperation,
-        call: Callable[_Parameters, _Result],
-        *arguments: _Parameters.args,
-        **named: _Parameters.kwargs,
-    ) -> _Result:
-        began = perf_counter()
-        try:
-            return call(*arguments, **named)
-        except (BlobServiceError, OSError) as error:
-            self._meter.store_failed(operation, error)
-            raise
-        finally:
-            self._meter.store_ended(operation, perf_counter() - began)

@@ -1,16 +1,12 @@
-"""Measures each request, between the server and the application."""
+"""Measures each request, as its answer begins."""
 
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from aurora_blobs.metrics.meter import OTHER, Meter
+from aurora_blobs.metrics.meter import OTHER, REQUEST_BOUNDS, Meter
 from aurora_blobs.server.bodies import received_bytes
 from aurora_blobs.server.front import METHOD
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse
 
 
 class RequestMeter:
@@ -19,36 +15,30 @@ class RequestMeter:
     def __init__(self, meter: Meter, methods: Mapping[str, str]) -> None:
         self._meter = meter
         self._methods = methods
+        self._note = meter.noted.append
+        self._settle = meter.settle
+        self._received = meter.received
+        # Of what has come, by endpoint or method: a tenth of all that there may be.
+        self._places: dict[tuple[str | None, str], int] = {}
 
-    def __call__(self, environ: dict[str, Any], start_response: "StartResponse") -> "StartResponse":
-        """*start_response* of a request that begins now."""
-        return partial(self._start, environ, start_response, perf_counter())
-
-    def _start(
-        self,
-        environ: dict[str, Any],
-        start_response: "StartResponse",
-        began: float,
-        status: str,
-        headers: list[tuple[str, str]],
-        exc_info: Any = None,
-    ) -> Callable[[bytes], object]:
-        # Only now does Flask know the route, and soon it has forgotten it.
-        rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
-        method = OTHER if rule is None else self._methods.get(rule.endpoint, OTHER)
-        sent = 0 if environ["REQUEST_METHOD"] == "HEAD" else _announced(headers)
-        self._meter.request(
-            environ.get(METHOD, method),
-            status[:3],
-            perf_counter() - began,
-            received_bytes(environ),
-            sent,
-        )
-        return start_response(status, headers, exc_info)
-
-
-def _announced(headers: list[tuple[str, str]]) -> int:
-    for name, value in headers:
-        if name == "Content-Length":
-            return int(value)
-    return 0
+    def count(
+        self, environ: dict[str, Any], began: float, status: str, headers: list[tuple[str, str]]
+    ) -> None:
+        """Count a request that *began* then, by `perf_counter`, and is answered now."""
+        method = environ.get(METHOD)
+        if method is None:
+            # Only now does Flask know the route, and soon it has forgotten it.
+            rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+            method = OTHER if rule is None else rule.endpoint
+        place = self._places.get((method, status))
+        if place is None:
+            place = self._meter.request_place(self._methods.get(method, method), status[:3])
+            self._places[method, status] = place
+        sent = 0
+        if environ["REQUEST_METHOD"] != "HEAD":
+            for name, value in headers:
+                if name == "Content-Length":
+                    sent = int(value)
+                    break
+        self._note((place, REQUEST_BOUNDS, perf_counter() - began))
+        self._settle(self._received, received_bytes(environ), sent)

@@ -6,7 +6,7 @@ from aurora_blobs.blobs.manager import BlobManager
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.errors import BlobServiceError
-from aurora_blobs.metrics.meter import Meter
+from aurora_blobs.metrics.meter import ANY_SIZE, Meter
 
 
 class MeteredBlobs(BlobManager):
@@ -15,12 +15,14 @@ class MeteredBlobs(BlobManager):
     def __init__(self, meter: Meter, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._meter = meter
+        self._note = meter.noted.append
+        self._uploaded = meter.uploaded
 
     def upload(self, incoming: Incoming) -> Entry:
         """As `BlobManager.upload`."""
         error = entry = None
         try:
-            entry = super().upload(incoming)
+            entry = BlobManager.upload(self, incoming)
         except BlobServiceError as found:
             error = found
             raise
@@ -28,5 +30,5 @@ class MeteredBlobs(BlobManager):
             if entry is None:
                 self._meter.not_stored(error)
             else:
-                self._meter.stored(entry.size)
+                self._note((self._uploaded, ANY_SIZE, entry.size))
         return entry

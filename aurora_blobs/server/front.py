@@ -17,7 +17,7 @@ from aurora_blobs.server.slow_clients import SlowClients
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication
 
-    Measure = Callable[[dict[str, Any], StartResponse], StartResponse]
+    Measure = Callable[[dict[str, Any], float, str, list[tuple[str, str]]], None]
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +47,9 @@ class Front:
         measure: "Measure | None" = None,
         seconds: Callable[[], float] = time.monotonic,
     ) -> None:
-        """*measure* gets each request, and each answer before the server. *seconds* is a monotonic
-        clock.
+        """*measure* gets the environment of each request, and when it began by `perf_counter`, with
+        the status and the headers of its answer, before the server has them. *seconds* is a
+        monotonic clock.
         """
         self._app = app
         self._hops = proxy_hops
@@ -72,10 +73,11 @@ class Front:
         connection = environ.get("gunicorn.socket")
         if isinstance(connection, TimeoutSocket):
             connection.watch(self._slow_clients, environ)
-        if self._measure is not None:
-            start_response = self._measure(environ, start_response)
+        measure = self._measure
+        began = 0.0 if measure is None else time.perf_counter()
+        start = partial(start_answer, environ, start_response, request_id, measure, began)
         with OneRequest():
-            return self._app(environ, partial(start_answer, environ, start_response, request_id))
+            return self._app(environ, start)
 
     def _look_for_a_proxy(self, environ: dict[str, Any]) -> None:
         for name in _FORWARDING_HEADERS:
@@ -93,6 +95,8 @@ def start_answer(
     environ: dict[str, Any],
     start_response: "StartResponse",
     request_id: str,
+    measure: "Measure | None",
+    began: float,
     status: str,
     headers: list[tuple[str, str]],
     exc_info: Any = None,
@@ -107,4 +111,6 @@ def start_answer(
     headers = [*headers, *cross_origin.HEADERS, ("X-Request-Id", request_id)]
     if announces_body(environ) and not drain(environ):
         headers.append(("Connection", "close"))
+    if measure is not None:
+        measure(environ, began, status, headers)
     return start_response(status, headers, exc_info)
