@@ -184,9 +184,10 @@ class S3Backend(Store):
         stop: str | None = None,
     ) -> Iterator[Stored]:
         self.check_ours()
-        for listed in self.bucket.objects(self._prefix, start):
+        # After the slash: SeaweedFS leaves out the whole folder that it is told to begin after.
+        for listed in self.bucket.objects(self._prefix, start and f"{start}/"):
             place = listed.key[len(self._prefix) :]
-            if stop is not None and place >= stop:
+            if stop is not None and place > f"{stop}/":
                 return
             name = name_at(place)
             if name is not None:
