@@ -13,9 +13,11 @@ from aurora_blobs.app import create_command_app
 from aurora_blobs.cli import Commands
 from aurora_blobs.cli.run import run
 from aurora_blobs.config import Config, ConfigError
+from aurora_blobs.server.malloc_tuning import keep_freed_memory
 
 
 def _create_app() -> Flask:
+    keep_freed_memory()  # a scrub of blobs of 1 MiB takes a third less CPU (measured)
     try:
         config = Config.from_environ(os.environ)
         logs.configure(config.log_format, config.log_level)

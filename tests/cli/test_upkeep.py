@@ -465,3 +465,35 @@ def test_a_restore_says_where_the_old_database_is(app, run, alice, cid, tmp_path
         assert old.execute("SELECT COUNT(*) FROM blob").fetchone() == (2,)
     assert alice.fetch(cid).data == jpeg("cat")
     assert alice.upload(jpeg("dog")).status_code == 200
+
+
+def page_faults(data_dir, *words):
+    """How many pages of memory the kernel gave a command."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "aurora_blobs", *words],
+        cwd=ROOT,
+        env={"PATH": os.environ["PATH"], "AURORA_BLOBS_DATA_DIR": str(data_dir)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0
+    return used.ru_minflt
+
+
+@pytest.mark.sqlite
+def test_what_was_read_into_memory_once_is_read_there_again(tmp_path):
+    count, pages = 64, 2**20 // os.sysconf("SC_PAGE_SIZE")
+    place = tmp_path / "pds" / "did:web:alice.test"
+    place.mkdir(parents=True)
+    for number in range(count):
+        data = number.to_bytes(1) * 2**20
+        (place / cid_of(data)).write_bytes(data)
+    page_faults(tmp_path / "data", "blobs", "import", str(tmp_path / "pds"))
+    page_faults(tmp_path / "empty", "init-db")
+
+    of_all = page_faults(tmp_path / "data", "blobs", "scrub")
+    of_none = page_faults(tmp_path / "empty", "blobs", "scrub")
+
+    assert of_all - of_none < count * pages / 8
