@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from aurora_blobs.blobs.manager import BlobManager
@@ -70,10 +70,14 @@ def in_folder(folder: Path, read: Read[Place]) -> Iterator[Found[Place]]:
 
     Raises ValueError for a bad folder.
     """
-    for path in _files_below(folder):
-        name = path.relative_to(folder).as_posix()
-        if (place := read(name)) is not None:
-            yield Found(name, place, *_facts(path), partial(_open, path))
+    # Texts, not Paths: those took a fifth of an import's CPU for small blobs (measured).
+    for place, names in _folders_below(folder):
+        below = os.path.relpath(place, folder)
+        for name in names:
+            below_name = name if below == "." else f"{below}/{name}"
+            if (found := read(below_name)) is not None:
+                path = f"{place}/{name}"
+                yield Found(below_name, found, *_facts(path), partial(_open, path))
 
 
 def in_bucket(bucket: Bucket, prefix: str, read: Read[Place]) -> Iterator[Found[Place]]:
@@ -84,30 +88,30 @@ def in_bucket(bucket: Bucket, prefix: str, read: Read[Place]) -> Iterator[Found[
             yield Found(listed.key, place, listed.size, listed.modified, opened)
 
 
-def _files_below(folder: Path) -> Iterator[Path]:
-    """All that is no folder below *folder*, one folder after the other.
+def _folders_below(folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """*folder* and each folder below it, one after the other, and the names of all else in it.
 
     Raises ValueError for a folder that cannot be read: what is in it would be left out in silence.
     """
     for place, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders.sort()
-        yield from (Path(place, name) for name in sorted(names))
+        yield place, sorted(names)
 
 
 def _refuse_folder(error: OSError) -> None:
     raise ValueError(f"{error.filename}: this folder cannot be read: {error.strerror}")
 
 
-def _facts(path: Path) -> tuple[int, int]:
+def _facts(path: str) -> tuple[int, int]:
     """Size in bytes, and time of the last change in microseconds."""
     try:
-        found = path.stat()
+        found = os.stat(path)
     except OSError:
         return 0, 0  # to open it says why
     return found.st_size, found.st_mtime_ns // 1000
 
 
-def _open(path: Path) -> BinaryIO:
+def _open(path: str) -> BinaryIO:
     try:
         return open_regular(path)
     except OSError as error:
@@ -117,7 +121,7 @@ def _open(path: Path) -> BinaryIO:
 
 def read_name(name: str) -> Owned | None:
     """The DID and the CID in *name*; None if it is not a blob's name."""
-    parts = PurePosixPath(name).parts
+    parts = name.split("/")
     if _TEMPORARY.intersection(parts[:-1]):
         return None
     try:
@@ -156,9 +160,11 @@ class BlobImporter:
         self._did = did
         self._jobs = jobs
         self._by = by
-        paths = () if databases is None else _files_below(databases)
+        folders = () if databases is None else _folders_below(databases)
         self._account_databases = {
-            path.parent.name: path for path in paths if path.name == "store.sqlite"
+            Path(place).name: Path(place, "store.sqlite")
+            for place, names in folders
+            if "store.sqlite" in names
         }
         self._begun: set[str] = set()  # accounts that are here, with their references
         self._refused: set[str] = set()  # accounts whose database cannot be used
@@ -213,11 +219,10 @@ class BlobImporter:
     def _take(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> Finding | bool:
         """Whether *blob* came, or was here; or why it could not be imported."""
         takedown_ref = None if row is None else row.takedown_ref
-        if takedown_ref is None and "quarantine" in PurePosixPath(blob.name).parts:
+        if takedown_ref is None and "quarantine" in blob.name.split("/"):
             reason = "in quarantine, and no --db says that it is taken down"
             return _not_imported(blob.name, reason)
-        with self._database.read() as tx:
-            state = blobs.find_upload_state(tx, did, blob.place[1])
+        state = blobs.find_upload_state(self._database.one_shot(), did, blob.place[1])
         is_present = state is not None and state.stored and state.entry is not None
         if not is_present:
             refusal = self._upload(blob, did, row)

@@ -95,6 +95,11 @@ def test_unfinished_uploads_and_other_files_are_passed_over(bring, lay):
     assert bring() == ([], 0, 0)
 
 
+def test_the_marker_of_a_folder_in_a_bucket_is_no_blob():
+    assert read_name(f"blocks/{CAROL}/{cid_of(NOTE)}") == (CAROL, cid_of(NOTE))
+    assert read_name(f"blocks/{CAROL}/{cid_of(NOTE)}/") is None
+
+
 @pytest.fixture
 def actors(tmp_path):
     """The database of an account on the reference PDS: a photo with a record, a note taken down."""
