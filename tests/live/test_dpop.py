@@ -2,7 +2,6 @@
 
 import time
 from contextlib import ExitStack
-from functools import cache
 
 import pytest
 from support.accounts import CAROL, UPLOAD
@@ -17,34 +16,33 @@ pytestmark = pytest.mark.live
 
 SECRET = "0123456789abcdef0123456789abcdef"
 NONCE_SECRET = bytes(range(32))
-ISSUER = "https://pds.test"
+ISSUER = PUBLIC_URL = "https://pds.test"
 WALLET = Wallet()
 HERE = f"http://127.0.0.1{UPLOAD}"  # the Host header of the tests' client
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(100)
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory):
-    """``start(hops, …)`` starts a service behind *hops* proxies, once for each."""
-
-    @cache
-    def start(hops, public_url=""):
-        return running.enter_context(
-            Service(
-                tmp_path_factory.mktemp(f"hops{hops}"),
-                AURORA_BLOBS_PUBLIC_URL=public_url,
-                AURORA_BLOBS_PROXY_HOPS=str(hops),
-                AURORA_BLOBS_ACCOUNTS="external",
-                AURORA_BLOBS_JWT_SECRET=SECRET,
-                AURORA_BLOBS_OAUTH_ISSUER=ISSUER,
-                AURORA_BLOBS_DPOP_SECRET=NONCE_SECRET.hex(),
-                AURORA_BLOBS_WORKERS="2",
-                AURORA_BLOBS_DURABILITY="os",
-            )
-        )
-
+def services(tmp_path_factory):
+    """By a number of proxies and a public URL the service that is behind so many and has it."""
     with ExitStack() as running:
-        yield start
+        yield {
+            (hops, public_url): running.enter_context(
+                Service(
+                    tmp_path_factory.mktemp(f"hops{hops}"),
+                    AURORA_BLOBS_PUBLIC_URL=public_url,
+                    AURORA_BLOBS_PROXY_HOPS=str(hops),
+                    AURORA_BLOBS_ACCOUNTS="external",
+                    AURORA_BLOBS_JWT_SECRET=SECRET,
+                    AURORA_BLOBS_OAUTH_ISSUER=ISSUER,
+                    AURORA_BLOBS_DPOP_SECRET=NONCE_SECRET.hex(),
+                    AURORA_BLOBS_WORKERS="2",
+                    AURORA_BLOBS_DURABILITY="os",
+                )
+            )
+            for hops in (0, 2)
+            for public_url in ("", PUBLIC_URL)
+        }
 
 
 def nonce(minutes=0):
@@ -112,14 +110,10 @@ OK = (200, None)
         (2, "https://pds.test", forwarded("https", "pds.test"), MISMATCH),
     ],
 )
-def test_a_proof_is_for_the_address_that_the_client_used(start, hops, htu, headers, expected):
-    service = start(hops)
-    answer = upload(service, htu + UPLOAD, nonce(), **headers)
+def test_a_proof_is_for_the_address_that_the_client_used(services, hops, htu, headers, expected):
+    answer = upload(services[hops, ""], htu + UPLOAD, nonce(), **headers)
 
     assert (answer.status_code, answer.json.get("error")) == expected, answer.data
-
-
-PUBLIC_URL = "https://pds.test"
 
 
 @pytest.mark.parametrize(
@@ -135,24 +129,24 @@ PUBLIC_URL = "https://pds.test"
     ],
 )
 def test_a_proof_is_for_the_url_of_the_service_where_that_is_configured(
-    start, hops, htu, headers, expected
+    services, hops, htu, headers, expected
 ):
-    answer = upload(start(hops, PUBLIC_URL), htu + UPLOAD, nonce(), **headers)
+    answer = upload(services[hops, PUBLIC_URL], htu + UPLOAD, nonce(), **headers)
 
     assert (answer.status_code, answer.json.get("error")) == expected, answer.data
 
 
 @pytest.mark.parametrize("minutes", [-1, 0])
-def test_nonces_of_the_last_minutes_are_good_in_every_process(start, minutes):
-    answers = [upload(start(0), HERE, nonce(minutes)) for _ in range(8)]
+def test_nonces_of_the_last_minutes_are_good_in_every_process(services, minutes):
+    answers = [upload(services[0, ""], HERE, nonce(minutes)) for _ in range(8)]
 
     assert {answer.status_code for answer in answers} == {200}
 
 
 @pytest.mark.parametrize("minutes", [-60, -4, 3])
-def test_an_expired_nonce_is_answered_with_a_valid_one(start, minutes):
-    old = upload(start(0), HERE, nonce(minutes))
-    new = upload(start(0), HERE, old.headers["DPoP-Nonce"])
+def test_an_expired_nonce_is_answered_with_a_valid_one(services, minutes):
+    old = upload(services[0, ""], HERE, nonce(minutes))
+    new = upload(services[0, ""], HERE, old.headers["DPoP-Nonce"])
 
     assert (old.status_code, old.json["error"]) == (401, "use_dpop_nonce")
     assert new.status_code == 200
