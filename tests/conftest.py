@@ -2,6 +2,7 @@
 
 import io
 import logging
+from contextlib import ExitStack
 
 import pytest
 from support.accounts import ALICE, BOB, sign_up
@@ -70,18 +71,35 @@ def store(spool_folder):
     """``store(backend, data)`` puts *data* into *backend*; its name, which is the CID."""
 
     def store(backend, data, number=0):
-        with spooled(
-            io.BytesIO(data),
-            folder=spool_folder,
-            inspect=lambda head: "application/octet-stream",
-            max_bytes=len(data),
-            declared_size=None,
-        ) as blob:
+        with received(data, spool_folder) as blob:
             blob.name = object_name(blob.cid, number)
             backend.put(blob)
             return blob.name
 
     return store
+
+
+@pytest.fixture
+def store_many(spool_folder):
+    """``store_many(backend, many)`` puts all of *many* into *backend* at once; their CIDs."""
+
+    def store_many(backend, many):
+        with ExitStack() as held:
+            blobs = [held.enter_context(received(data, spool_folder)) for data in many]
+            backend.put_many(blobs)
+            return [blob.cid for blob in blobs]
+
+    return store_many
+
+
+def received(data, folder):
+    return spooled(
+        io.BytesIO(data),
+        folder=folder,
+        inspect=lambda head: "application/octet-stream",
+        max_bytes=len(data),
+        declared_size=None,
+    )
 
 
 @pytest.fixture

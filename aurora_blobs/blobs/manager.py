@@ -18,6 +18,7 @@ from typing import BinaryIO, cast
 from aurora_blobs.accounts.hiding import finish_hiding
 from aurora_blobs.accounts.queries import PAGE_BYTES, check_available
 from aurora_blobs.blobs.deletion import delete_account, delete_unowned
+from aurora_blobs.blobs.together import Together
 from aurora_blobs.blobs.upload import Incoming, Upload, UploadRules
 from aurora_blobs.blobs.verify import VerifyingReader, find_again, is_intact, quarantine
 from aurora_blobs.catalog import blobs, inventory, references, takedowns
@@ -112,7 +113,21 @@ class BlobManager:
         LocationMetadata, AccountNotFound, InsufficientStorage, BackendUnavailable, ServiceBusy, and
         InvalidRequest for a blob that was taken down or is not the expected one.
         """
-        upload = Upload(
+        try:
+            entry = self._begin(incoming).run()
+        except BlobServiceError as error:
+            if error.status < 500:
+                self._count(None)
+            raise
+        self._count(entry.size)
+        return entry
+
+    def together(self) -> Together:
+        """For blobs that are fetched, many at once. They are no uploads of clients: none counts."""
+        return Together(self._begin)
+
+    def _begin(self, incoming: Incoming) -> Upload:
+        return Upload(
             incoming=incoming,
             backend=self.backend,
             database=self._database,
@@ -121,14 +136,6 @@ class BlobManager:
             clock=self._clock,
             share=self._spool_budget.share(incoming.did),
         )
-        try:
-            entry = upload.run()
-        except BlobServiceError as error:
-            if error.status < 500:
-                self._count(None)
-            raise
-        self._count(entry.size)
-        return entry
 
     def recover(self) -> int:
         """Undo what uploads that died have left behind; how many files they were.

@@ -118,6 +118,8 @@ class UploadRules:
 class Upload:
     """One upload under way. `run` is all of it, and the attributes are its state.
 
+    `Together` calls the parts of `run`, for several at once.
+
     `state` is what the database last said of account and blob. The bytes lie under `name` then, or
     are to lie there if there is no row. `is_stored` says that the backend has the bytes, as far as
     is known. `put` are the names under which this upload has put them there. `pinned` is created_at
@@ -142,26 +144,33 @@ class Upload:
     def run(self) -> Entry:
         """Store the bytes; the account's entry of them. Raises as `BlobManager.upload`."""
         self.backend.confirm()  # before the client has sent its bytes in vain
-        with self.share, self._receive() as self.blob:
-            self._refuse_unwanted()
-            self._look_up()
-            known = self._known_entry()
-            if known is not None:
-                return known
+        with self.share, self.receive() as self.blob:
+            return self.look() or self.keep()
+
+    def look(self) -> Entry | None:
+        """Refuse early what `write` would refuse; the entry where there is nothing to do."""
+        self._refuse_unwanted()
+        self._look_up()
+        known = self._known_entry()
+        if known is None:
             self.facts = _facts_of(self.blob)
-            for _ in range(_ATTEMPTS):
-                self._store()
-                entry = self._confirm()
-                if entry is not None:
-                    leftovers = self.put - {entry.name}
-                    if leftovers:
-                        self._remove([], leftovers, "has left bytes that cannot be removed now")
-                    return entry
-            # The bytes were stored once more, and no row is left to lead a collector to them.
-            self._undo()
+        return known
+
+    def keep(self) -> Entry:
+        """Store the bytes that are wanted, and write their rows."""
+        for _ in range(_ATTEMPTS):
+            if self.place():
+                self.backend.put(self.blob)
+            entry = self._confirm()
+            if entry is not None:
+                self.tidy(entry)
+                return entry
+        # The bytes were stored once more, and no row is left to lead a collector to them.
+        self.undo()
         raise ServiceBusy("The blob was collected while it was uploaded, please try again.")
 
-    def _receive(self) -> AbstractContextManager[Spooled]:
+    def receive(self) -> AbstractContextManager[Spooled]:
+        """Read the stream to its end; the block has what is to be the `blob`."""
         return spooled(
             self.incoming.stream,
             folder=self.spool,
@@ -202,9 +211,9 @@ class Upload:
                     raise LocationMetadata()
 
     def _look_up(self) -> None:
-        """Refuse early what `_confirm` would refuse, and find out whether the bytes are here.
+        """Find out what is known, and whether the bytes are here.
 
-        Each statement sees a state of its own. `_confirm` asks again, in one transaction.
+        Each statement sees a state of its own. `write` asks again, in one transaction.
         """
         self._admit(self.database.one_shot())
         self.incoming.note_limit(self.state.uploads_per_day)
@@ -260,8 +269,11 @@ class Upload:
         # It is negative if the clock was ahead at the last upload.
         return not 0 <= elapsed < self.rules.grace_seconds * 1000
 
-    def _store(self) -> None:
-        """Have the bytes in the backend; in a network store, after a row that names them."""
+    def place(self) -> bool:
+        """Say under which name the bytes are to lie, and whether they have yet to be put there.
+
+        For a network store a row names them first.
+        """
         self.blob.name = self.name
         self.pinned = None
         if not self.backend.stat_is_cheap or self._is_name_in_doubt():
@@ -278,28 +290,28 @@ class Upload:
                 self.is_stored = False
         if not self.is_stored:
             self.put.add(self.blob.name)
-            self.backend.put(self.blob)
+        return not self.is_stored
 
     def _is_name_in_doubt(self) -> bool:
         """Whether the bytes may not lie under the CID alone: a removal may still come."""
         return self.state.row is None and self.state.is_being_removed
 
     def _confirm(self) -> Entry | None:
-        """Write the rows; None if the bytes were collected in the meantime."""
+        """As `write`, in a transaction of its own."""
         now = self.clock()
         try:
             # The counters' rows have no keys.
-            return self.database.transact(partial(self._write, now), keys=self._keys())
+            return self.database.transact(partial(self.write, now), keys=self.keys)
         except ServiceBusy as error:
-            # The database has made wait long enough, and the rows may be there.
-            self._leave(error, "failed, and is undone later")
+            self.leave(error)
             raise
         except BaseException:
             # Refused after the bytes were stored: another upload took the last of the quota, say.
-            self._undo()
+            self.undo()
             raise
 
-    def _write(self, now: int, tx: Transaction) -> Entry | None:
+    def write(self, now: int, tx: Transaction) -> Entry | None:
+        """Write the rows; None if the bytes were collected in the meantime."""
         self._admit(tx)
         self._check_final_type()
         self.is_stored = self._is_still_stored()
@@ -310,7 +322,9 @@ class Upload:
             self.incoming.also_write(tx, entry)
         return entry
 
-    def _keys(self) -> tuple[Key, ...]:
+    @property
+    def keys(self) -> tuple[Key, ...]:
+        """Those of the transaction in which `write` is called."""
         if self.incoming.writes_alone:
             return ()
         return account_key(self.incoming.did), blob_key(self.blob.cid)
@@ -379,9 +393,21 @@ class Upload:
             number=0 if self.state.row is None else self.state.row[1],
         )
 
-    def _undo(self) -> None:
-        """Remove what was stored."""
+    def tidy(self, entry: Entry) -> None:
+        """Remove what was put under other names than that of *entry*, which was written."""
+        leftovers = self.put - {entry.name}
+        if leftovers:
+            self._remove([], leftovers, "has left bytes that cannot be removed now")
+
+    def undo(self) -> None:
+        """Remove what was stored. `keep` begins anew then."""
         self._remove([self.blob.cid], self.put, "failed, and cannot be undone now")
+        self.put.clear()
+        self.is_stored = False
+
+    def leave(self, error: ServiceBusy) -> None:
+        """The database has made wait long enough, and the rows may be there: undo it later."""
+        self._leave(error, "failed, and is undone later")
 
     def _remove(self, cids: list[str], leftovers: set[str], what: str) -> None:
         """`delete_unowned`, or `_leave` where that cannot be now."""

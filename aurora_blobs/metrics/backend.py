@@ -60,6 +60,7 @@ class MeteredBackend(BlobBackend):
         finally:
             self._note((self._put, INNER_BOUNDS, perf_counter() - began))
 
+    put_many = _timed("put", BlobBackend.put_many)
     open = _timed("open", BlobBackend.open)
     size = _timed("size", BlobBackend.size)
     delete = _timed("delete", BlobBackend.delete)

@@ -186,7 +186,7 @@ class Network:
         if state.taken_down:
             return False
         if state.entry is None or not state.stored:
-            entry = fetch_blob(source, self._blobs, did, cid, self._max_bytes)
+            entry = fetch_blob(source, self._blobs.upload, did, cid, self._max_bytes)
             self.room.keep(entry)
             log.info("fetched %s of %s from %s", cid, did, source.url)
             with self._database.write(keys=(account_key(did),)) as tx:

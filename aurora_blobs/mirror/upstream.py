@@ -28,6 +28,7 @@ BLOBS_PAGE = 1000  # the most that the lexicon allows
 PAGE = 500  # accounts; a listing of them has some 150 bytes for each
 _MAX_ANSWER = 2**20  # bytes of JSON
 _SILENCE_SECONDS = 15.0  # a guess: an S3 store behind the PDS answers in a second
+_SOON = 2**20  # bytes of a body that are no wait; a guess, a photo has fewer
 _REDIRECTS = 3
 _PASSWORD_PAUSE = 3600.0  # seconds after which a password that was refused is tried again
 _MAX_PAUSE = 3600  # seconds; a PDS that asks for more is asked again nevertheless
@@ -244,13 +245,14 @@ class Upstream:
 class Body:
     """The body of an answer, of `length` bytes if it says so, until *is_stopped*.
 
-    `has_come` is called when its last byte was read.
+    `comes_for_long` is called once, when more than `_SOON` bytes have come.
     """
 
     def __init__(self, answer: http.client.HTTPResponse, is_stopped: Callable[[], bool]) -> None:
         self.headers = answer.headers
         self.length = answer.length
-        self.has_come: Callable[[], None] = lambda: None
+        self.comes_for_long: Callable[[], None] = lambda: None
+        self._soon = _SOON
         self._answer = answer
         self._is_stopped = is_stopped
 
@@ -258,8 +260,10 @@ class Body:
         if self._is_stopped():
             raise OSError("the follower is stopped")
         data = self._answer.read(size)
-        if self._answer.isclosed():
-            self.has_come()
+        if self._soon >= 0:
+            self._soon -= len(data)
+            if self._soon < 0:
+                self.comes_for_long()
         return data
 
 

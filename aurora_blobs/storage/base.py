@@ -47,9 +47,10 @@ class Unfinished:
 class BlobBackend(ABC):
     """Where bytes lie: a store, or two as one.
 
-    It has five operations: put, open, size, delete, scan. Beside them, `delete_many` deletes many,
-    `probe` tries the place out, `path` and `url` tell a proxy where bytes are, and `stores` are the
-    single stores. What is temporary, taken down, owned or typed is the catalog's.
+    It has five operations: put, open, size, delete, scan. Beside them, `put_many` and `delete_many`
+    are for many at once, `probe` tries the place out, `path` and `url` tell a proxy where bytes
+    are, and `stores` are the single stores. What is temporary, taken down, owned or typed is the
+    catalog's.
 
     Bytes lie under names of protocol/cid.py, whose CIDs are in the ``bafkrei…`` form and were
     checked before they get here; the catalog knows which name a blob has. Every operation may raise
@@ -68,6 +69,11 @@ class BlobBackend(ABC):
 
         Raises InsufficientStorage.
         """
+
+    def put_many(self, blobs: Sequence[Spooled]) -> None:
+        """As `put` of each. Where one fails, the others may be there or not."""
+        for blob in blobs:
+            self.put(blob)
 
     @abstractmethod
     def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:

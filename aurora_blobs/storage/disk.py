@@ -64,21 +64,30 @@ class DiskBackend(Store):
             sync_folder(self.root)
 
     def put(self, blob: Spooled) -> None:
+        self.put_many([blob])
+
+    def put_many(self, blobs: Sequence[Spooled]) -> None:
         self.check_ours(recently=True)
-        source = blob.materialize(durable=self.is_local_disk)
-        target = self._path(blob.name)
+        if self.is_local_disk and len(blobs) > 1:
+            # All are written before one is flushed: the first flush of a journal serves them all.
+            for blob in blobs:
+                blob.materialize(durable=False)
+        sources = [blob.materialize(durable=self.is_local_disk) for blob in blobs]
+        targets = [self._path(blob.name) for blob in blobs]
         with disk_errors():
-            # A link, not a rename: the spooled file goes after the row is committed, so that after
-            # a crash in between the next start finds it and undoes this.
-            try:
-                self._link_or_copy(source, target)
-            except FileNotFoundError:
-                # Somebody removed an empty folder, or the whole of it is not mounted any more.
-                self.check_ours()
-                self.prepare()
-                self._link_or_copy(source, target)
+            for source, target in zip(sources, targets, strict=True):
+                # A link, not a rename: the spooled file goes after the row is committed, so that
+                # after a crash in between the next start finds it and undoes this.
+                try:
+                    self._link_or_copy(source, target)
+                except FileNotFoundError:
+                    # Somebody removed an empty folder, or the whole of it is not mounted any more.
+                    self.check_ours()
+                    self.prepare()
+                    self._link_or_copy(source, target)
             if self.is_local_disk:
-                sync_folder(os.path.dirname(target))
+                for folder in {os.path.dirname(target) for target in targets}:
+                    sync_folder(folder)
 
     def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:

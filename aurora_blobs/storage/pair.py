@@ -23,6 +23,9 @@ class PairBackend(BlobBackend):
     def put(self, blob: Spooled) -> None:
         self.first.put(blob)
 
+    def put_many(self, blobs: Sequence[Spooled]) -> None:
+        self.first.put_many(blobs)
+
     def open(self, name: str, start: int = 0, stop: int | None = None) -> BinaryIO:
         try:
             return self.first.open(name, start, stop)

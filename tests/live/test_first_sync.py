@@ -12,7 +12,7 @@ from support.process_watch import resident_bytes
 from support.static_pds import StaticPds
 
 from aurora_blobs.clock import system_clock
-from aurora_blobs.mirror.fetcher import THREADS
+from aurora_blobs.mirror.fetcher import MOST_TOGETHER, THREADS
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 
@@ -89,6 +89,6 @@ def test_a_large_pds_is_here_soon_in_flat_memory_and_a_kill_costs_nothing(pds, m
     assert before < BLOBS
     assert max(memory) - memory[0] < 16 * 2**20
     # What was under way when it was killed; and some are asked for again, as each is within a day.
-    assert len(asked) <= BLOBS + 2 * THREADS
+    assert len(asked) <= BLOBS + 2 * THREADS * MOST_TOGETHER
     assert len(pds.asked("getRepo")) <= ACCOUNTS + 8
     assert len({connection for connection, _ in asked}) < len(asked) / 20

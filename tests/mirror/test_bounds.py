@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 from support.cids import cid_of
@@ -91,19 +92,35 @@ def test_accounts_that_are_none_hold_up_no_other_and_are_no_accounts_here(pds, m
     assert [account.did for account in mirror.services.accounts.all()] == [CAROL]
 
 
-def publish_many(pds, answer):
-    """Have CAROL publish 20 blobs in one record, which are sent by *answer*; the blobs."""
+FEW = [b"%d" % number for number in range(20)]
+
+
+def publish_many(pds, answer, more=None, many=FEW):
+    """Have CAROL publish blobs in one record, *many* that are sent by *answer*; those.
+
+    *more* are further blobs, with an answer for each.
+    """
     pds.add(CAROL)
-    many = [b"%d" % number for number in range(20)]
-    value = {"$type": "com.example.file", "files": [pds.blob(CAROL, data) for data in many]}
-    for data in many:
-        pds.blobs[CAROL, cid_of(data)] = lambda handler, data=data: answer(handler, data)
+    answers = dict.fromkeys(many, answer) | (more or {})
+    value = {"$type": "com.example.file", "files": [pds.blob(CAROL, data) for data in answers]}
+    for data, its in answers.items():
+        pds.blobs[CAROL, cid_of(data)] = partial(_send, its, data)
     pds.write(CAROL, {"com.example.file/1": value})
     return many
 
 
+def _send(answer, data, handler):
+    answer(handler, data)
+
+
 def are_here(mirror, many):
-    return becomes(lambda: set(mirror.listed(CAROL)) == set(map(cid_of, many)), 20)
+    names = set(map(cid_of, many))
+    return becomes(lambda: set(mirror.listed(CAROL)) == names and not wanted(mirror), 20)
+
+
+def wanted(mirror):
+    """The CIDs of blobs that are to be fetched."""
+    return {cid for _, cid, *_ in mirror.rows()["upstream_blob"]}
 
 
 def asked(pds):
@@ -145,3 +162,41 @@ def test_a_blob_that_has_come_makes_room_for_the_next_before_it_is_stored(pds, m
 
         assert becomes(lambda: asked(pds) > 8, 5)
     assert are_here(mirror, many)
+
+
+@pytest.mark.sqlite
+def test_while_nothing_can_be_stored_little_is_fetched(pds, mirror):
+    goes_on = threading.Event()
+
+    def slow(handler, data):
+        goes_on.wait(30)
+        send(handler, data)
+
+    photos = [b"%06d" % number * 40_000 for number in range(100)]
+    publish_many(pds, slow, many=photos)
+    assert becomes(lambda: asked(pds) == 4)
+    with mirror.services.database.write():
+        goes_on.set()
+
+        assert becomes(lambda: asked(pds) > 8, 5)
+        assert not becomes(lambda: asked(pds) > 12 * 5, 1)  # 5 have a MiB
+    assert are_here(mirror, photos)
+
+
+def test_a_blob_that_comes_for_long_holds_up_no_other(pds, mirror):
+    film, begun, goes_on = bytes(2**22), threading.Event(), threading.Event()
+
+    def slow(handler, data):
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(data))
+        handler.wfile.write(data[: len(data) // 2])
+        begun.set()
+        goes_on.wait(30)
+        handler.wfile.write(data[len(data) // 2 :])
+
+    many = publish_many(pds, send, {film: slow})
+    assert begun.wait(20)
+    alone = becomes(lambda: wanted(mirror) == {cid_of(film)}, 10)
+    goes_on.set()
+
+    assert alone
+    assert are_here(mirror, [*many, film])

@@ -48,6 +48,14 @@ class BackendContract:
         assert content(backend, cid) == data
         assert held(backend) == {cid: len(data)}
 
+    def test_many_are_put_as_each_of_them_is(self, backend, store, store_many):
+        store(backend, SMALL)
+
+        cids = store_many(backend, [SMALL, LARGE, b"", LARGE])
+
+        assert [content(backend, cid) for cid in cids] == [SMALL, LARGE, b"", LARGE]
+        assert held(backend) == {cids[0]: len(SMALL), cids[1]: len(LARGE), cids[2]: 0}
+
     def test_delete_is_idempotent(self, backend, store):
         cid = store(backend, b"gone")
 

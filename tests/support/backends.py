@@ -28,6 +28,7 @@ class OutsideTransactions:
 _CALLS = (
     *("put", "open", "size", "delete", "delete_many", "scan", "version", "quarantine", "probe"),
     *(
+        "put_many",
         "purge_quarantine",
         "count_quarantined",
         "confirm",

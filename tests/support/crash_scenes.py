@@ -194,6 +194,25 @@ class StreamedUpload(SmallUpload):
         upload(app, self.alice, self.data)
 
 
+class FetchedTogether(SmallUpload):
+    """Some of two accounts, which come from elsewhere; a large one, and bytes that are here."""
+
+    def setting(self, site, app):
+        super().setting(site, app)
+        self.gained = [
+            *((self.alice.did, jpeg(text)) for text in ("one", "two", "bob's")),
+            (self.bob.did, jpeg("one")),
+            (self.bob.did, LargeUpload.data),
+        ]
+
+    def act(self, site, app):
+        with services_of(app).blobs.together() as together:
+            for did, data in self.gained:
+                together.receive(Incoming(stream=io.BytesIO(data), did=did))
+            refused = [it for it in together.keep() if isinstance(it, Exception)]
+        assert refused == []
+
+
 class UploadWithoutLinks(LargeUpload):
     """To a file system that has no hard links: the bytes are copied."""
 
@@ -748,6 +767,7 @@ SCENES = [
     SmallUpload,
     LargeUpload,
     StreamedUpload,
+    FetchedTogether,
     UploadWithoutLinks,
     UploadOfAnothers,
     UploadOverOther,
