@@ -151,6 +151,19 @@ def page(tx: Transaction, after_did: str, limit: int) -> list[Account]:
     return [Account(*row) for row in rows]
 
 
+def some_dids(tx: Transaction, limit: int) -> list[str]:
+    """The first *limit* accounts by DID. The database may be of any version."""
+    return [
+        did
+        for (did,) in tx.all("SELECT did FROM account WHERE did > '' ORDER BY did LIMIT ?", limit)
+    ]
+
+
+def is_known(tx: Transaction, did: str) -> bool:
+    """Whether there is an account of *did*, whatever its state. As `some_dids`."""
+    return tx.one("SELECT 1 FROM account WHERE did = ?", did) is not None
+
+
 def largest(tx: Transaction, limit: int) -> list[Account]:
     """The *limit* accounts that own most bytes; reads all accounts."""
     rows = tx.all(

@@ -13,16 +13,19 @@ from pathlib import Path
 
 from aurora_blobs.blobs.store_marks import copy_mark, guard_stores, hand_over_stores
 from aurora_blobs.blobs.verify import quarantine
+from aurora_blobs.catalog import accounts
 from aurora_blobs.catalog import jobs as job_rows
 from aurora_blobs.data_folder import DataFolder
 from aurora_blobs.db import SCHEMA, Database, DatabaseRefused, SqliteDatabase, open_database
 from aurora_blobs.db.replacement import check_unused, copy_checked, remove, replace
+from aurora_blobs.errors import DatabaseError
 from aurora_blobs.maintenance.migrate import Migration, Progress
 from aurora_blobs.maintenance.walk import Finding
 from aurora_blobs.storage.base import BlobBackend
 from aurora_blobs.storage.disk import DiskBackend
 from aurora_blobs.storage.group_fsync import make_folder
 
+_LOOKED_FOR = 100  # accounts of the backup that is there, in the database that is to replace it
 # Shows the progress of a job whose totals it gets; the result gets the size of each blob done.
 ShowProgress = Callable[[Progress], Callable[[int], None]]
 
@@ -75,13 +78,34 @@ class Backup:
     def copy_database(self, database: Database) -> None:
         """Bring the database in the folder up to date, and no blob.
 
-        It may be of an older version.
+        It may be of an older version. Raises DatabaseRefused, with nothing changed, if most
+        accounts of the backup that is there are unknown to *database*.
         """
+        self._refuse_another(database)
         self._folder.path.mkdir(parents=True, exist_ok=True)
         copy = self._folder.database.with_suffix(".sqlite3.part")
         remove(copy)
         database.copy_to(copy)
         copy.rename(self._folder.database)
+
+    def _refuse_another(self, database: Database) -> None:
+        """A service that began anew by mistake would replace the only copy of what was lost."""
+        dids: list[str] = []
+        if self.exists():
+            with (
+                suppress(DatabaseError),
+                _opened(self._folder.database) as saved,
+                saved.read() as tx,
+            ):
+                dids = accounts.some_dids(tx, _LOOKED_FOR)
+        with database.read() as tx:
+            known = sum(accounts.is_known(tx, did) for did in dids)
+        if 2 * known < len(dids):
+            raise DatabaseRefused(
+                f"{self._folder.path} has the backup of another database: of {len(dids)} accounts "
+                f"in it that were looked for, this one has {known}. Give another folder; or, if it "
+                f"is to be replaced, remove {self._folder.database} first"
+            )
 
     def restore(
         self,

@@ -270,6 +270,33 @@ def test_a_second_backup_copies_what_is_new(filled, backup):
     assert (backup.progress.copied_blobs, backup.progress.blobs) == (1, 4)
 
 
+def test_a_backup_is_not_replaced_by_that_of_an_empty_database(filled, backup, tmp_path):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    kept = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
+    before = filled.rows()
+
+    with closing(open_database(f"sqlite:{tmp_path}/new", durable=False)) as anew:
+        anew.upgrade(SCHEMA.read_text())
+        empty = DiskBackend(tmp_path / "empty", durable=False)
+        with pytest.raises(DatabaseRefused, match=r"of 2 accounts .* this one has 0"):
+            list(backup.make(anew, empty, 2, begin, filled.clock))
+
+    assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes() == kept
+    lose_everything(filled)
+    list(backup.restore(filled.database, filled.backend, filled.spool, 2, begin, filled.clock))
+    assert filled.rows() == before
+
+
+@pytest.mark.parametrize("content", [b"", b"no database"], ids=["empty", "damaged"])
+def test_what_is_no_backup_any_more_is_replaced(filled, backup, tmp_path, content):
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+    (tmp_path / "backup" / "aurora.sqlite3").write_bytes(content)
+
+    list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
+
+    assert (tmp_path / "backup" / "aurora.sqlite3").read_bytes().startswith(b"SQLite format 3")
+
+
 def test_a_backup_that_fails_half_way_leaves_the_one_before(filled, backup, tmp_path, monkeypatch):
     list(backup.make(filled.database, filled.backend, 2, begin, filled.clock))
     before = (tmp_path / "backup" / "aurora.sqlite3").read_bytes()
