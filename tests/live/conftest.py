@@ -10,7 +10,7 @@ from support.databases import Server, execute, url_of
 from support.faulty_link import FaultyLink
 from support.followed_pds import Upstream, following
 from support.live_service import Service
-from support.nginx import in_front
+from support.nginx import OverTls, in_front
 from support.project import ROOT
 from support.reference_pds import ReferencePds
 from support.s3_access import BUCKET, KEYS
@@ -103,6 +103,12 @@ def start_node(nodes_database, s3_server, tmp_path):
                 **settings,
             )
         )
+
+
+@pytest.fixture
+def over_tls(tmp_path):
+    """A certificate for localhost, and the shipped nginx's lines for TLS with it."""
+    return OverTls(tmp_path)
 
 
 @pytest.fixture

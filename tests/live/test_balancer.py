@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from support.accounts import GET_BLOB, UPLOAD, blob_path, sign_up
+from support.http_client import call
 from support.live_service import becomes
 from support.nginx import balancer
 from support.ports import free_port
@@ -18,6 +19,13 @@ pytestmark = pytest.mark.live
 
 PNG = b"\x89PNG\r\n\x1a\n"
 _LOGGED = ("--access-logfile", "-")
+
+
+def test_its_lines_for_tls_serve_https(tmp_path, over_tls):
+    with balancer(tmp_path / "nginx", [free_port(), free_port()], *over_tls.changes) as nginx:
+        answer = call(over_tls.connection(nginx), "GET", "/xrpc/_health")
+
+    assert (answer.status_code, answer.json["error"]) == (502, "UpstreamFailure")
 
 
 @pytest.fixture

@@ -4,8 +4,6 @@ import os
 import random
 import re
 import socket
-import ssl
-import subprocess
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -546,38 +544,8 @@ def test_the_access_log_tells_no_secrets(nginx, account):
     assert account.token not in nginx.access_log
 
 
-def test_the_lines_for_tls_serve_https(tmp_path, folder, service):
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    subprocess.run(
-        [
-            "openssl",
-            "req",
-            "-x509",
-            "-newkey",
-            "rsa:2048",
-            "-nodes",
-            "-days",
-            "1",
-            "-subj",
-            "/CN=localhost",
-        ]
-        + ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate],
-        check=True,
-        capture_output=True,
-    )
-    with in_front(
-        service,
-        tmp_path / "nginx",
-        ("#tls listen [::]:443 ssl http2;\n", ""),
-        ("#tls ", ""),
-        ("listen 127.0.0.1:PORT;", ""),  # the free port of the test is for TLS
-        ("listen 443 ssl", "listen 127.0.0.1:PORT ssl"),
-        ("/etc/ssl/certs/aurora-blobs.pem", str(certificate)),
-        ("/etc/ssl/private/aurora-blobs.pem", str(key)),
-    ) as nginx:
-        connection = ssl.create_default_context(cafile=str(certificate)).wrap_socket(
-            nginx.connect(), server_hostname="localhost"
-        )
-        answer = call(connection, "GET", "/xrpc/_health")
+def test_the_lines_for_tls_serve_https(tmp_path, folder, service, over_tls):
+    with in_front(service, tmp_path / "nginx", *over_tls.changes) as nginx:
+        answer = call(over_tls.connection(nginx), "GET", "/xrpc/_health")
 
     assert answer.status_code == 200

@@ -4,6 +4,8 @@ import os
 import pwd
 import re
 import shutil
+import ssl
+import subprocess
 from pathlib import Path
 
 from support.live_service import Server, Service
@@ -102,6 +104,35 @@ def _shipped(folder: Path, name: str, *changes: tuple[str, str]) -> Nginx:
         text = text.replace(old, new)
     assert not re.search(r"^[^#]*\s/(run|var|etc)/", text, re.MULTILINE)
     return Nginx(folder, text)
+
+
+class OverTls:
+    """A certificate for localhost in *folder*, and what makes the shipped files serve by it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._certificate, key = folder / "certificate.pem", folder / "key.pem"
+        subprocess.run(
+            [
+                *("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "1"),
+                *("-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"),
+                *("-keyout", key, "-out", self._certificate),
+            ],
+            check=True,
+            capture_output=True,
+        )
+        self.changes = (
+            ("#tls listen [::]:443 ssl http2;\n", ""),
+            ("#tls ", ""),
+            ("listen 127.0.0.1:PORT;", ""),  # the free port of the test is for TLS
+            ("listen 443 ssl", "listen 127.0.0.1:PORT ssl"),
+            ("/etc/ssl/certs/aurora-blobs.pem", str(self._certificate)),
+            ("/etc/ssl/private/aurora-blobs.pem", str(key)),
+        )
+
+    def connection(self, server: Nginx) -> ssl.SSLSocket:
+        """A connection to *server*, whose certificate is looked at."""
+        context = ssl.create_default_context(cafile=str(self._certificate))
+        return context.wrap_socket(server.connect(), server_hostname="localhost")
 
 
 def own(folder: Path, http: str) -> Nginx:
