@@ -15,6 +15,7 @@ def config_warnings(config: Config) -> list[str]:
     has_pds_key = config.jwt_secret is not None or config.entryway_public_key is not None
     is_external = config.accounts == "external"
     serves_objects = config.object_api_bucket is not None  # then clients speak to the PDS
+    is_in_s3 = config.storage == "s3" and config.storage_fallback is None
     is_on_socket = config.bind.startswith("unix:")
     # Then something on this machine has to let the network in.
     is_public = (
@@ -65,6 +66,16 @@ def config_warnings(config: Config) -> list[str]:
             config.accel_redirect is not None and is_postgresql(config.database),
             "ACCEL_REDIRECT with PostgreSQL: nginx gets no links and asks for each blob, "
             "because a takedown could not remove those of other machines",
+        ),
+        (
+            config.accel_redirect == "/_blobs/" and is_in_s3,
+            "ACCEL_REDIRECT=/_blobs/ with STORAGE=s3: the shipped nginx looks there for files on "
+            "the disk, and for blobs in S3 at /_s3/",
+        ),
+        (
+            config.accel_redirect == "/_s3/" and config.storage == "disk",
+            "ACCEL_REDIRECT=/_s3/ with STORAGE=disk: the shipped nginx asks S3 there, and finds "
+            "files on the disk at /_blobs/",
         ),
         (
             is_reached and not is_external and config.signup_policy == "open" and config.quota == 0,

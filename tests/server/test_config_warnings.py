@@ -12,6 +12,7 @@ BESIDE = {
     "service_did": "did:web:pds.test",
     "proxy_hops": 1,
 }
+S3 = {"storage": "s3", "s3_bucket": "blobs"}
 OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
 
 
@@ -41,6 +42,8 @@ OAUTH = BESIDE | {"oauth_issuer": "https://pds.test"}
             BESIDE | {"accel_redirect": "/_blobs/", "database_url": "postgresql://db/aurora"},
             "ACCEL_REDIRECT",
         ),
+        (BESIDE | {"accel_redirect": "/_blobs/", **S3}, "ACCEL_REDIRECT"),
+        (BESIDE | {"accel_redirect": "/_s3/"}, "ACCEL_REDIRECT"),
         ({"bind": "0.0.0.0:80", "signups": "open"}, "SIGNUPS"),
         ({"bind": "127.0.0.1:80", "proxy_hops": 1, "signups": "open"}, "SIGNUPS"),
     ],
@@ -56,6 +59,8 @@ def test_unlikely_settings_are_warned_about(settings, variable):
     [
         {},
         BESIDE | {"oauth_issuer": "https://pds.test", "bind": "unix:/run/s.sock"},
+        BESIDE | {"accel_redirect": "/_s3/", **S3},
+        BESIDE | {"accel_redirect": "/_blobs/", "storage_fallback": "disk", **S3},
         {"bind": "0.0.0.0:80", "service_did": "did:web:pds.test", "admin_password": "8 letter"},
         {"bind": "127.0.0.1:2583", "proxy_hops": 1},
         {"bind": "127.0.0.1:2583", "signups": "open"},
