@@ -175,21 +175,27 @@ def test_root_s_command_has_the_settings_of_the_unit():
 URL = "postgresql://aurora:a$b`c@db/aurora?sslmode=verify-full&connect_timeout=5"
 
 
-def root_s_command(folder) -> subprocess.CompletedProcess[str]:
+def root_s_command(folder, *words, uid=1) -> subprocess.CompletedProcess[str]:
     """What `env` prints in place of the program, by the settings in the file `env` of *folder*.
 
-    Without the step from root to the service's user.
+    The step from root to the service's user prints its words instead.
     """
     text = (DEPLOY / "aurora-blobs.sh").read_text()
     for printed, here in (
-        ('"$(id -u)" = 0', "1 = 0"),
+        ("$(id -u)", str(uid)),
+        ("exec runuser", "exec echo runuser"),
         ("/etc/aurora-blobs.env", f"{folder}/env"),
-        ("/opt/aurora-blobs/bin/aurora-blobs", "env --null"),
+        ("/opt/aurora-blobs/bin/aurora-blobs", "sh -c 'env --null'"),
     ):
         assert printed in text
         text = text.replace(printed, here)
     return subprocess.run(
-        ["sh", "-c", text], capture_output=True, text=True, timeout=60, cwd=folder, env={}
+        ["sh", "-c", text, "aurora-blobs", *words],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=folder,
+        env={},
     )
 
 
@@ -217,6 +223,16 @@ def test_root_s_command_reads_settings_as_systemd_does(tmp_path, line, name, val
     assert environ[name] == value
     assert not (tmp_path / "made").exists()
     assert {name for name in environ if name.startswith("#")} == set()
+
+
+def test_root_s_command_is_run_by_the_service_s_user_but_where_root_alone_can_give(tmp_path):
+    (tmp_path / "env").touch()
+
+    changed = root_s_command(tmp_path, "blobs", "fsck", uid=0)
+    kept = root_s_command(tmp_path, "blobs", "give-back", "--to", "/srv/pds/blobs", uid=0)
+
+    assert changed.stdout == "runuser -u aurora-blobs -- aurora-blobs blobs fsck\n"
+    assert "AURORA_BLOBS_DATA_DIR=/var/lib/aurora-blobs\0" in kept.stdout
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="becomes another user")

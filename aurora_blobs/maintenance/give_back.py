@@ -76,7 +76,8 @@ class Folder:
             owner = self.path.stat()
             if not folder.is_dir():
                 folder.mkdir()
-                os.chown(folder, owner.st_uid, owner.st_gid)
+                if os.geteuid() == 0:
+                    os.chown(folder, owner.st_uid, owner.st_gid)
                 sync_folder(self.path)
             finding = write_whole(folder / entry.cid, fill)
             sync_folder(folder)
