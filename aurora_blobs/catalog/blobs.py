@@ -529,19 +529,32 @@ def usage_page(tx: Transaction, after_did: str, limit: int) -> list[AccountUsage
     return [AccountUsage(*row) for row in rows]
 
 
-_HOLDINGS = """
-SELECT EXISTS (SELECT 1 FROM takedown t
-                WHERE t.cid = m.cid AND t.did IN (m.creator_did, '')) AS down,
-       a.takedown_at IS NOT NULL AS account_down,
-       a.deactivated_at IS NOT NULL AS deactivated,
+# What `state_of` is told of the entry `m`, in the tables of `HELD`. What is hidden because of the
+# PDS that is followed is hidden too.
+FLAGS = """
+SELECT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
+       OR EXISTS (SELECT 1 FROM upstream_refusal f
+                   WHERE f.did = m.creator_did AND f.cid = m.cid AND f.hidden_at IS NOT NULL)
+       AS taken_down,
+       a.takedown_at IS NOT NULL OR COALESCE(u.status, '') = 'takendown' AS account_taken_down,
+       a.deactivated_at IS NOT NULL OR u.status IS NOT NULL AS account_deactivated,
        b.stored_at IS NULL AS missing,
        m.unreferenced_since IS NOT NULL AS temporary,
-       m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
-       m.width, m.height, m.duration_ms, b.number
+"""
+HELD = """
   FROM blob_metadata m
        JOIN account a ON a.did = m.creator_did
+       LEFT JOIN upstream_account u ON u.did = a.did
        JOIN blob b ON b.cid = m.cid
 """
+_HOLDINGS = (
+    FLAGS
+    + """
+       m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
+       m.width, m.height, m.duration_ms, b.number
+"""
+    + HELD
+)
 
 
 def owners(tx: Transaction, cid: str, after_did: str = "", limit: int = EVERY_ONE) -> list[Holding]:
@@ -646,14 +659,15 @@ def taken_down(tx: Transaction, after: tuple[str, str], limit: int) -> list[Hold
 
 
 def _holding(
-    down: bool,
-    account_down: bool,
-    deactivated: bool,
+    taken_down: bool,
+    account_taken_down: bool,
+    account_deactivated: bool,
     missing: bool,
     temporary: bool,
     *entry: Any,
 ) -> Holding:
-    return Holding(Entry(*entry), state_of(down, account_down, deactivated, missing, temporary))
+    state = state_of(taken_down, account_taken_down, account_deactivated, missing, temporary)
+    return Holding(Entry(*entry), state)
 
 
 def some_cids_of(tx: Transaction, did: str, limit: int) -> list[str]:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from aurora_blobs.catalog.blobs import STATES, State, state_of
+from aurora_blobs.catalog.blobs import FLAGS, HELD, STATES, State, state_of
 from aurora_blobs.db import Transaction
 from aurora_blobs.protocol.cid import object_name
 
@@ -147,17 +147,11 @@ def _holdings(tx: Transaction) -> dict[State, tuple[int, int]]:
         """
         SELECT COUNT(*), CAST(SUM(size) AS BIGINT),
                taken_down, account_taken_down, account_deactivated, missing, temporary
-          FROM (SELECT m.size,
-                       EXISTS (SELECT 1 FROM takedown t
-                                WHERE t.cid = m.cid AND t.did IN (m.creator_did, ''))
-                       AS taken_down,
-                       a.takedown_at IS NOT NULL AS account_taken_down,
-                       a.deactivated_at IS NOT NULL AS account_deactivated,
-                       b.stored_at IS NULL AS missing,
-                       m.unreferenced_since IS NOT NULL AS temporary
-                  FROM blob_metadata m
-                       JOIN account a ON a.did = m.creator_did
-                       JOIN blob b ON b.cid = m.cid) AS held
+          FROM ("""
+        + FLAGS
+        + "m.size"
+        + HELD
+        + """) AS held
          GROUP BY taken_down, account_taken_down, account_deactivated, missing, temporary
         """
     )

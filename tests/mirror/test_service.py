@@ -227,6 +227,26 @@ def test_a_mirror_says_of_what_it_neither_has_nor_hides_that_it_does_not_know_it
     assert not unknown(CAROL, PHOTO)
 
 
+@pytest.mark.parametrize(
+    "status, state",
+    [("takendown", "account takendown"), ("deactivated", "account deactivated")],
+)
+def test_the_operator_sees_that_the_pds_has_hidden_an_account(pds, mirror, status, state):
+    def told(*command):
+        return json.loads(mirror.client.application.test_cli_runner().invoke(args=command).stdout)
+
+    publish(pds)
+    assert mirror.serves(CAROL, PHOTO)
+    before = told("blobs", "list", "--json")["state"]
+    pds.set_status(CAROL, status)
+    assert becomes(lambda: mirror.get(CAROL, PHOTO) != 200)
+
+    (holder,) = told("blobs", "show", cid_of(PHOTO), "--json")["holders"]
+
+    assert (before, holder["state"]) == ("public", state)
+    assert told("blobs", "stats", "--json")["public"] == 0
+
+
 def test_what_the_pds_hides_is_to_be_told_to_caches(pds, open_mirror):
     mirror = open_mirror(PURGE_URL="http://127.0.0.1:9/").start()
     path = publish(pds)
