@@ -39,7 +39,7 @@ def bring(core, tmp_path):
 
     def bring(did=None, databases=None):
         job = BlobImporter(
-            core.database, core.blobs, core.clock, did=did, databases=databases, jobs=2
+            core.database, core.blobs, core.clock, did=did, databases=databases, jobs=4
         )
         findings = [
             finding.detail for finding in job.run(in_folder(tmp_path / "pds", read_name), skip)
@@ -79,6 +79,21 @@ def test_the_layout_of_early_aurora_locus_needs_an_account(core, bring, lay):
     assert bring() == (["its place does not say whose it is: give --did"], 0, 0)
     assert bring(did=ALICE) == ([], 1, 0)
     assert core.read(core.entry(ALICE, cid_of(NOTE))) == NOTE
+
+
+def test_what_many_accounts_own_comes_for_all_of_them_at_a_time(core, bring, lay):
+    owners = [f"did:web:owner{number}.test" for number in range(20)]
+    for did in owners:
+        for data in (PHOTO, NOTE):
+            lay(f"{did}/{cid_of(data)}", data)
+            lay(f"again/{did}/{cid_of(data)}", data)
+
+    findings, imported, present = bring()
+
+    assert (findings, imported + present) == ([], 80)
+    assert {core.read(core.entry(did, cid_of(PHOTO))) for did in owners} == {PHOTO}
+    assert kinds(core) == []
+    assert bring() == ([], 0, 80)
 
 
 def test_wrong_bytes_are_not_taken(core, bring, lay):
