@@ -30,7 +30,7 @@ def _timed(
             self._meter.store_failed(operation, error)
             raise
         finally:
-            self._meter.store_ended(operation, perf_counter() - began)
+            self._note((self._places[operation], INNER_BOUNDS, perf_counter() - began))
 
     return timed
 
@@ -42,7 +42,7 @@ class MeteredBackend(BlobBackend):
         self._backend = backend
         self._meter = meter
         self._note = meter.noted.append
-        self._put = meter.stores["put"]
+        self._places = meter.stores
         self.stat_is_cheap = backend.stat_is_cheap
         self.is_local_disk = backend.is_local_disk
         # What each upload asks for and costs little is not even passed on.
@@ -51,6 +51,7 @@ class MeteredBackend(BlobBackend):
             self.size = backend.size  # type: ignore[method-assign]
 
     def put(self, blob: Spooled) -> None:
+        # As _timed, which takes half as long again: each upload comes here.
         began = perf_counter()
         try:
             self._backend.put(blob)
@@ -58,7 +59,7 @@ class MeteredBackend(BlobBackend):
             self._meter.store_failed("put", error)
             raise
         finally:
-            self._note((self._put, INNER_BOUNDS, perf_counter() - began))
+            self._note((self._places["put"], INNER_BOUNDS, perf_counter() - began))
 
     put_many = _timed("put", BlobBackend.put_many)
     open = _timed("open", BlobBackend.open)

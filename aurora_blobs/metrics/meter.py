@@ -118,10 +118,6 @@ class Meter:
         """A transaction failed with *error*, of the seam."""
         self._counts.add(self._database_errors[(type(error).__name__,)])
 
-    def store_ended(self, operation: StoreOperation, seconds: float) -> None:
-        """The store took *seconds*, whether it did what it was asked for or failed."""
-        self._observe(self.stores[operation], seconds)
-
     def store_failed(self, operation: StoreOperation, error: Exception) -> None:
         """The store failed with *error*."""
         places = self._store_errors

@@ -5,7 +5,7 @@ from time import perf_counter
 from typing import Any
 
 from aurora_blobs.metrics.meter import OTHER, REQUEST_BOUNDS, Meter
-from aurora_blobs.server.bodies import received_bytes
+from aurora_blobs.server.bodies import announces_body, received_bytes
 from aurora_blobs.server.front import METHOD
 
 
@@ -40,5 +40,6 @@ class RequestMeter:
                 if name == "Content-Length":
                     sent = int(value)
                     break
+        received = received_bytes(environ) if announces_body(environ) else 0
         self._note((place, REQUEST_BOUNDS, perf_counter() - began))
-        self._settle(self._received, received_bytes(environ), sent)
+        self._settle(self._received, received, sent)
