@@ -639,15 +639,16 @@ def lost(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
 
 def taken_down(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries that are taken down, by CID and DID, after that pair."""
+    # CROSS JOIN: else SQLite goes through all entries, and looks for a takedown of each.
     rows = tx.all(
         _HOLDINGS
         + """
          WHERE (m.creator_did, m.cid) IN (
-                   SELECT DISTINCT o.creator_did, o.cid
-                     FROM takedown t
-                          JOIN blob_metadata o ON o.cid = t.cid AND t.did IN (o.creator_did, '')
-                    WHERE t.cid >= ? AND (o.cid, o.creator_did) > (?, ?)
-                    ORDER BY o.cid, o.creator_did
+                   SELECT DISTINCT o.creator_did, t.cid
+                     FROM takedown t CROSS JOIN blob_metadata o
+                    WHERE o.cid = t.cid AND t.did IN (o.creator_did, '')
+                      AND t.cid >= ? AND (t.cid, o.creator_did) > (?, ?)
+                    ORDER BY t.cid, o.creator_did
                     LIMIT ?)
          ORDER BY m.cid, m.creator_did
         """,

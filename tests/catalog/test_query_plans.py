@@ -128,6 +128,13 @@ def test_a_page_of_accounts_that_are_taken_down_reads_no_others(plans):
     assert [step for step in plan if "TEMP B-TREE" in step] == []
 
 
+def test_a_page_of_entries_that_are_taken_down_reads_no_others(plans):
+    (plan,) = [plan for found, plan in plans if found == "blobs.taken_down"]
+
+    assert "SEARCH t USING COVERING INDEX sqlite_autoindex_takedown_1 (cid>?)" in plan
+    assert "SEARCH o USING INDEX blob_metadata_by_cid (cid=?)" in plan
+
+
 def test_no_request_reads_a_whole_table(app, services, statements):
     alice = sign_up(app.test_client(), "alice.test")
     admin = app.test_client()
