@@ -52,6 +52,7 @@ def download(service, account, cid):
         connection.close()
 
 
+@pytest.mark.sqlite  # the driver of PostgreSQL comes on top
 def test_a_worker_takes_and_sends_300_mb_in_less_than_64(service):
     account = service.account()
 
