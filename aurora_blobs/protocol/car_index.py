@@ -156,6 +156,9 @@ class CarIndex:
     def _sort(self) -> None:
         self._recent.clear()
         for bucket in self._buckets:
+            if not bucket:  # as are most, of a small repository
+                self._starts.append(len(self._offsets))
+                continue
             packed = bytes(bucket)
             bucket.clear()
             entries = sorted(packed[at : at + 16] for at in range(0, len(packed), 16))
