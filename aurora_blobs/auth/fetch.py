@@ -14,6 +14,7 @@ from functools import cache
 from typing import Any, cast
 from urllib.parse import urljoin, urlsplit
 
+from aurora_blobs.auth.answers import Answer
 from aurora_blobs.auth.connections import Connection, Connections, Origin
 from aurora_blobs.auth.resolver import Resolver
 
@@ -116,7 +117,7 @@ def opened(
     headers: Mapping[str, str] | None = None,
     resolver: Resolver = SHARED_RESOLVER,
     connections: Connections | None = None,
-) -> Iterator[http.client.HTTPResponse]:
+) -> Iterator[Answer]:
     """The answer to a GET of *url*, or to a POST of *body*, whatever its status.
 
     *allowed* says whether an IP address may be connected to; None allows any, for a URL that the
@@ -141,7 +142,7 @@ def opened(
             raise FetchFailed(f"{url}: {error}") from error
         with _used(connection, answer, connections):
             target = answer.headers.get("Location")
-            if answer.status not in _REDIRECTS or target is None or not redirects:
+            if answer.status not in _REDIRECTS or not target or not redirects:
                 yield answer
                 return
         url = _followed(url, target)
@@ -159,7 +160,7 @@ def opened_body(
     resolver: Resolver = SHARED_RESOLVER,
     connections: Connections | None = None,
     headers: Mapping[str, str] | None = None,
-) -> AbstractContextManager[http.client.HTTPResponse]:
+) -> AbstractContextManager[Answer]:
     """`opened` for a GET of *url*, with a body of up to *max_bytes*.
 
     Its bytes may come at the slowest that is borne, after *answer_seconds*.
@@ -264,7 +265,7 @@ class _TimedReader(io.RawIOBase):
 
 @contextmanager
 def _used(
-    connection: Connection, answer: http.client.HTTPResponse, connections: Connections | None
+    connection: Connection, answer: Answer, connections: Connections | None
 ) -> Iterator[None]:
     """Close *answer* after the block, and its connection unless another request may have it."""
     try:
@@ -287,7 +288,7 @@ def _asked(
     resolver: Resolver,
     limits: _Limits,
     connections: Connections | None,
-) -> tuple[Connection, http.client.HTTPResponse]:
+) -> tuple[Connection, Answer]:
     """The answer to one request, and its connection, both open."""
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https"):
@@ -319,13 +320,14 @@ def _answered(
     body: bytes | None,
     headers: Mapping[str, str],
     limits: _Limits,
-) -> http.client.HTTPResponse:
+) -> Answer:
     """The answer, which begins here; without one *connection* is closed."""
     client = http.client.HTTPConnection(connection.origin.host, connection.origin.port)
     client.sock = cast(socket.socket, _Timed(connection.socket, limits))
+    client.response_class = Answer
     try:
         client.request("GET" if body is None else "POST", target, body, headers)
-        return client.getresponse()
+        return cast(Answer, client.getresponse())
     except BaseException:
         connection.socket.close()
         raise
@@ -369,7 +371,7 @@ def _connected(
     raise failure
 
 
-def _read(response: http.client.HTTPResponse) -> bytes:
+def _read(response: Answer) -> bytes:
     if response.status != 200:
         raise FetchFailed(f"status {response.status}", response.status)
     body = response.read(_MAX_BYTES + 1)

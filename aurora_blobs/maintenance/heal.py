@@ -88,7 +88,7 @@ class Heal:
                 incoming = Incoming(
                     stream=answer if size is not None else _Bounded(answer, most),
                     did=missing.did,
-                    declared_type=answer.headers.get_content_type(),
+                    declared_type=answer.headers.mime_type,
                     # No more than this is read, whatever else comes.
                     declared_size=answer.length if size is None else size,
                     expected_cid=missing.cid,

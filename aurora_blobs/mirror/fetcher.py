@@ -23,7 +23,6 @@ from aurora_blobs.errors import STORE_AWAY, BlobServiceError, BlobTooLarge, Insu
 from aurora_blobs.intake.decoding import parse_encodings
 from aurora_blobs.mirror.pauses import BLOB, SILENT_BLOB, pause_seconds
 from aurora_blobs.mirror.upstream import Refused, Upstream
-from aurora_blobs.protocol.syntax import parse_mime_type
 
 log = logging.getLogger("aurora_blobs")
 
@@ -275,24 +274,16 @@ def fetch_blob(
         if answer.length is not None and answer.length > max_bytes:
             raise BlobTooLarge(f"it has {answer.length} bytes")
         answer.comes_for_long = comes_for_long
-        declared_type, bare_type = _types(answer.headers.get("Content-Type"))
+        mime_type = answer.headers.mime_type
         return store(
             Incoming(
                 stream=answer,
                 did=did,
-                declared_type=declared_type,
+                declared_type=None if mime_type is None else answer.headers.get("Content-Type"),
                 declared_size=answer.length,
                 encodings=parse_encodings(answer.headers.get("Content-Encoding", "")),
                 expected_cid=cid,
-                upstream_type=bare_type,
+                upstream_type=mime_type,
                 also_write=also_write,
             )
         )
-
-
-def _types(header: str | None) -> tuple[str | None, str | None]:
-    """The Content-Type *header* and the media type in it; None where it has none."""
-    try:
-        return (None, None) if header is None else (header, parse_mime_type(header))
-    except ValueError:
-        return None, None

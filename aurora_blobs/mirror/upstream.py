@@ -9,10 +9,10 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from email.message import Message
 from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
+from aurora_blobs.auth.answers import Answer, Headers
 from aurora_blobs.auth.connections import Connections
 from aurora_blobs.auth.fetch import SHARED_RESOLVER, FetchFailed, opened_body
 from aurora_blobs.auth.resolver import Resolver
@@ -248,7 +248,7 @@ class Body:
     `comes_for_long` is called once, when more than `_SOON` bytes have come.
     """
 
-    def __init__(self, answer: http.client.HTTPResponse, is_stopped: Callable[[], bool]) -> None:
+    def __init__(self, answer: Answer, is_stopped: Callable[[], bool]) -> None:
         self.headers = answer.headers
         self.length = answer.length
         self.comes_for_long: Callable[[], None] = lambda: None
@@ -290,15 +290,15 @@ def _blob_cids(found: list[Any]) -> Iterator[str]:
                 yield parse_blob_cid(cid)
 
 
-def _refusal(answer: http.client.HTTPResponse) -> Refused:
+def _refusal(answer: Answer) -> Refused:
     named = (_parsed(answer) or {}).get("error")
     name = named if isinstance(named, str) and named.isalnum() and len(named) < 64 else ""
     return Refused(answer.status, name, _pause(answer.headers))
 
 
-def _pause(headers: Message) -> int | None:
+def _pause(headers: Headers) -> int | None:
     """The seconds after which the PDS wants to be asked again; None if it does not say."""
-    after, reset = (headers.get(name, "") for name in ("Retry-After", "RateLimit-Reset"))
+    after, reset = (headers.get(name) for name in ("Retry-After", "RateLimit-Reset"))
     if after.isdecimal() and len(after) < 6:
         return min(int(after), _MAX_PAUSE)
     # The reference PDS says at what time, in seconds since the epoch.
@@ -307,7 +307,7 @@ def _pause(headers: Message) -> int | None:
     return None
 
 
-def _parsed(answer: http.client.HTTPResponse | Body) -> dict[str, Any] | None:
+def _parsed(answer: Answer | Body) -> dict[str, Any] | None:
     try:
         found = json.loads(answer.read(_MAX_ANSWER))
     except (OSError, http.client.HTTPException, ValueError, RecursionError):

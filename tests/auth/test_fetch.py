@@ -122,6 +122,94 @@ def test_a_redirect_that_nobody_follows_is_an_answer():
         assert read(address, redirects=0) == (302, b"")
 
 
+def raw(head, body=b"some bytes"):
+    """Answers with the very bytes *head*."""
+
+    def answer(handler):
+        handler.close_connection = True
+        with suppress(OSError):
+            handler.wfile.write(head + body)
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"",
+        b"SSH-2.0-OpenSSH_9.6\r\n",
+        b"HTTP/2 200 OK\r\n\r\n",
+        b"HTTP/1.1 OK\r\n\r\n",
+        b"HTTP/1.1 2000 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n",
+        b"HTTP/1.1 200 OK\r\nA line of a mail\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nA: b\r\n and more of it\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length : 10\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n: 10\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 101 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nA: " + b"b" * 65536 + b"\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5000,
+    ],
+    ids=[
+        "nothing",
+        "another protocol",
+        "another version",
+        "no status",
+        "a status of four digits",
+        "cut off",
+        "no header",
+        "a header of two lines",
+        "a blank in a name",
+        "no name",
+        "a length of 5000 digits",
+        "101 headers",
+        "a long header",
+        "more of them than bytes may come",
+    ],
+)
+def test_a_head_that_is_none_is_no_answer(head):
+    with serving(raw(head)) as address, pytest.raises(FetchFailed):
+        read(address)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\nCONTENT-length:\t10 \r\n\r\n",
+        b"HTTP/1.1 200\nContent-Length: 10\n\n",
+        b"HTTP/1.0 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early\r\nA: b\r\n\r\n"
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: odd\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nServer: \xe4\xff\r\nContent-Length: 10\r\n\r\n",
+    ],
+    ids=[
+        "names in any case",
+        "plain ends of lines",
+        "no length",
+        "a length that is none",
+        "two lengths",
+        "news before it",
+        "a coding that nobody knows",
+        "bytes that are no text",
+    ],
+)
+def test_an_odd_head_is_one(head):
+    with serving(raw(head)) as address:
+        assert read(address) == (200, b"some bytes")
+
+
+def test_a_body_in_pieces_is_put_together():
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: Chunked\r\n\r\n"
+    pieces = b"4\r\nsome\r\n6;a=b\r\n bytes\r\n0\r\nA: b\r\n\r\n"
+
+    with serving(raw(head, pieces)) as address:
+        assert read(address) == (200, b"some bytes")
+
+
 class Keeper:
     """A server that keeps connections. `asked` has the connection of each request, by its port.
 
