@@ -93,15 +93,18 @@ class Fetcher:
     def _feed(self, stop: threading.Event) -> None:
         while not stop.is_set():
             with self._changed:
-                if not self._is_woken:
-                    self._changed.wait(_POLL_SECONDS)
+                self._changed.wait_for(self._is_hungry, _POLL_SECONDS)
                 self._is_woken = False
             try:
-                while self._round(stop):
-                    pass
+                if self._round(stop):
+                    self.wake()
             except BlobServiceError as error:
                 log.warning("blobs cannot be fetched now: %s", error.message)
                 stop.wait(_OWN_PAUSE_SECONDS)
+
+    def _is_hungry(self) -> bool:
+        """Whether it is time for a look: the fewer, the more of what is due each one finds."""
+        return self._is_woken and self._queue.qsize() < AT_ONCE
 
     def run(self, stop: threading.Event) -> None:
         """Fetch what `feed` hands out, until *stop*. For `THREADS` threads."""
