@@ -36,7 +36,10 @@ _MOST = f"{{}} of {{}} blobs in the store are strays: {_WHY}. Delete them?"
     "--yes-lose-many too.",
 )
 @click.option(
-    "--from", "origin", metavar="URL", help="Fetch missing blobs from this server's getBlob."
+    "--from",
+    "origin",
+    metavar="URL|FOLDER",
+    help="Fetch missing blobs from this server's getBlob, or from the backup in this folder.",
 )
 @click.option(
     "--delete-strays", "delete", is_flag=True, help="Remove blobs in the store that no row knows."

@@ -11,6 +11,7 @@ from support.cids import cid_of
 from aurora_blobs.catalog import blobs, references
 from aurora_blobs.maintenance.heal import Heal
 from aurora_blobs.protocol.blob_refs import Reference
+from aurora_blobs.protocol.cid import place_of
 
 DATA = b"a blob of 23 bytes, all"
 MOST = 64 * 1024 * 1024  # bytes that an endless body ends after, for a test that fails
@@ -150,6 +151,29 @@ def healed(core, url, *, most=1000, seconds=30.0):
 def test_what_is_missing_comes_back(core, missing, serve):
     assert healed(core, serve(whole).url) == ([], 1)
     assert core.read(core.entry(ALICE, missing)) == DATA
+
+
+@pytest.mark.parametrize("name", ["{}", "{}.7"], ids=["by its CID", "stored for the second time"])
+def test_what_a_backup_has_comes_back(core, missing, tmp_path, name):
+    kept = tmp_path / "backup" / "blobs" / place_of(name.format(missing))
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(DATA)
+
+    assert healed(core, str(tmp_path / "backup")) == ([], 1)
+    assert core.read(core.entry(ALICE, missing)) == DATA
+
+
+@pytest.mark.parametrize("content", [None, b"", DATA[:-1] + b"?", DATA + b"?"], ids=str)
+def test_what_a_backup_has_not_or_wrong_stays_missing(core, missing, tmp_path, content):
+    kept = tmp_path / "backup" / "blobs" / place_of(missing)
+    kept.parent.mkdir(parents=True)
+    if content is not None:
+        kept.write_bytes(content)
+
+    findings, count = healed(core, str(tmp_path / "backup"))
+
+    assert ([subject for subject, _ in findings], count) == ([missing], 0)
+    assert list(core.spool.iterdir()) == []
 
 
 @pytest.mark.parametrize("answer", [endless, endless_in_chunks, far_too_long])
