@@ -24,12 +24,12 @@ def test_a_commit_that_changes_very_much_is_fetched_as_a_repository(pds, mirror)
         many = [pds.blob(CAROL, f"{path} {number}".encode()) for number in range(900)]
         pds.blobs.clear()
         pds.write(CAROL, {path: {"$type": "com.example.file", "files": many}})
-    assert becomes(lambda: len(mirror.listed(CAROL)) == 1000, 20)
+    assert becomes(lambda: len(mirror.listed(CAROL)) == 1000, 60)
     before = fetched(pds)
 
     pds.write(CAROL, dict.fromkeys(paths))
 
-    assert becomes(lambda: mirror.listed(CAROL) == [], 20)
+    assert becomes(lambda: mirror.listed(CAROL) == [], 60)
     assert fetched(pds) == before + 1
 
 
@@ -51,11 +51,11 @@ def test_more_events_than_are_held_lead_to_the_repository(pds, mirror):
     for number in range(1, 150):
         blob = pds.blob(CAROL, data[number])
         pds.write(CAROL, {f"com.example.file/{number}": {"$type": "a.b.c", "file": blob}})
-    assert becomes(lambda: mirror.host().cursor == 150, 20)
+    assert becomes(lambda: mirror.host().cursor == 150, 60)
     goes_on.set()
 
     assert mirror.serves(CAROL, data[149], 30)
-    assert becomes(lambda: set(mirror.listed(CAROL)) == set(map(cid_of, data)), 20)
+    assert becomes(lambda: set(mirror.listed(CAROL)) == set(map(cid_of, data)), 60)
     assert fetched(pds) == 2
 
 
@@ -82,13 +82,13 @@ def test_accounts_that_are_none_hold_up_no_other_and_are_no_accounts_here(pds, m
     listed = [{"did": did, "rev": "3l2u4tmtpqc2a", "active": True} for did in names]
     pds.answers["com.atproto.sync.listRepos"] = lambda handler: send(handler, {"repos": listed})
     mirror.services.clock.advance(25 * 3600)
-    assert becomes(lambda: mirror.account(names[-1]) is not None, 20)
+    assert becomes(lambda: mirror.account(names[-1]) is not None, 60)
     pds.add(CAROL)
 
     blob = pds.blob(CAROL, b"a photo")
     pds.write(CAROL, {"com.example.file/1": {"$type": "com.example.file", "file": blob}})
 
-    assert mirror.serves(CAROL, b"a photo", 5)
+    assert mirror.serves(CAROL, b"a photo", 20)
     assert [account.did for account in mirror.services.accounts.all()] == [CAROL]
 
 
@@ -115,7 +115,7 @@ def _send(answer, data, handler):
 
 def are_here(mirror, many):
     names = set(map(cid_of, many))
-    return becomes(lambda: set(mirror.listed(CAROL)) == names and not wanted(mirror), 20)
+    return becomes(lambda: set(mirror.listed(CAROL)) == names and not wanted(mirror), 60)
 
 
 def wanted(mirror):
