@@ -239,7 +239,7 @@ def test_the_operator_sees_that_the_pds_has_hidden_an_account(pds, mirror, statu
     assert mirror.serves(CAROL, PHOTO)
     before = told("blobs", "list", "--json")["state"]
     pds.set_status(CAROL, status)
-    assert becomes(lambda: mirror.get(CAROL, PHOTO) != 200)
+    assert becomes(lambda: mirror.get(CAROL, PHOTO) != PHOTO)
 
     (holder,) = told("blobs", "show", cid_of(PHOTO), "--json")["holders"]
 
