@@ -8,7 +8,7 @@ with Path("cat.jpg").open("rb") as photo:
 import logging
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import takewhile
@@ -122,9 +122,14 @@ class BlobManager:
         self._count(entry.size)
         return entry
 
-    def together(self) -> Together:
-        """For blobs that are fetched, many at once. They are no uploads of clients: none counts."""
-        return Together(self._begin)
+    @contextmanager
+    def together(self) -> Iterator[Together]:
+        """For blobs that are fetched, many at once. They are no uploads of clients: none counts.
+
+        What was received and not kept goes with the block.
+        """
+        with ExitStack() as held:
+            yield Together(self._begin, held)
 
     def _begin(self, incoming: Incoming) -> Upload:
         return Upload(

@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from itertools import chain
-from types import TracebackType
-from typing import Self
 
 from aurora_blobs.blobs.upload import Incoming, Upload
 from aurora_blobs.catalog.blobs import Entry
@@ -20,28 +18,17 @@ from aurora_blobs.errors import BlobServiceError, ServiceBusy
 class Together:
     """Uploads that are received one after the other, until `keep` stores them all.
 
-    What was received and not kept goes with the block. `size` is the number of its bytes. How much
+    What was received lies in *held* until it is kept. `size` is the number of its bytes. How much
     is received before it is kept is the caller's to bound: of each blob as much is in memory as of
     one that is uploaded, and the transaction is as long as that of each of them together.
     """
 
-    def __init__(self, begin: Callable[[Incoming], Upload]) -> None:
+    def __init__(self, begin: Callable[[Incoming], Upload], held: ExitStack) -> None:
         """*begin* gives the upload of an `Incoming`."""
         self.size = 0
         self._begin = begin
         self._uploads: list[Upload] = []
-        self._held = ExitStack()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._held.close()
+        self._held = held
 
     def receive(self, incoming: Incoming) -> Entry | None:
         """Read the stream of *incoming*; the entry where nothing has to be stored or written.
