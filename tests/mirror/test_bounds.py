@@ -113,6 +113,16 @@ def _send(answer, data, handler):
     answer(handler, data)
 
 
+def sent_after(event):
+    """An answer that waits for *event*."""
+
+    def answer(handler, data):
+        event.wait(30)
+        send(handler, data)
+
+    return answer
+
+
 def are_here(mirror, many):
     names = set(map(cid_of, many))
     return becomes(lambda: set(mirror.listed(CAROL)) == names and not wanted(mirror), 60)
@@ -150,12 +160,7 @@ def test_no_more_than_four_blobs_are_fetched_from_a_pds_at_once(pds, mirror):
 @pytest.mark.sqlite
 def test_a_blob_that_has_come_makes_room_for_the_next_before_it_is_stored(pds, mirror):
     goes_on = threading.Event()
-
-    def slow(handler, data):
-        goes_on.wait(30)
-        send(handler, data)
-
-    many = publish_many(pds, slow)
+    many = publish_many(pds, sent_after(goes_on))
     assert becomes(lambda: asked(pds) == 4)
     with mirror.services.database.write():  # nothing can be stored
         goes_on.set()
@@ -167,13 +172,8 @@ def test_a_blob_that_has_come_makes_room_for_the_next_before_it_is_stored(pds, m
 @pytest.mark.sqlite
 def test_while_nothing_can_be_stored_little_is_fetched(pds, mirror):
     goes_on = threading.Event()
-
-    def slow(handler, data):
-        goes_on.wait(30)
-        send(handler, data)
-
     photos = [b"%06d" % number * 40_000 for number in range(100)]
-    publish_many(pds, slow, many=photos)
+    publish_many(pds, sent_after(goes_on), many=photos)
     assert becomes(lambda: asked(pds) == 4)
     with mirror.services.database.write():
         goes_on.set()
