@@ -46,6 +46,7 @@ need podman-compose podman-compose
 need runc runc  # crun takes no mixture of both kinds of cgroups
 need /usr/lib/podman/netavark netavark
 need /usr/lib/podman/aardvark-dns aardvark-dns
+need iptables iptables  # which netavark runs, and Debian's package of it does not bring
 need /usr/libexec/podman/catatonit catatonit
 if [ "${1:-}" = stores ]; then  # for `make test-s3-all` alone
     need radosgw radosgw
