@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from support.cids import cid_in
 from support.console import PASSWORD, Browser, Console
 from support.live_service import Service, becomes
 from support.media_samples import jpeg
+from support.process_watch import children
 
 pytestmark = pytest.mark.live
 
@@ -65,22 +65,18 @@ def test_a_run_is_noted_and_audited_and_what_it_found_is_on_the_page(service, co
         (act["actor"], act["via"], act["action"], act["newValue"], act["reason"])
         for act in acts(service)
     ] == [("admin", "console", "run", name, "a look")]
-    assert "a job has ended" in service.log
+    assert becomes(lambda: "a job has ended" in service.log)
 
 
 def runs_of(service):
     """The processes of commands that the workers have started."""
-    found = []
-    for worker in service.workers():
-        with suppress(OSError):
-            for thread in os.listdir(f"/proc/{worker}/task"):
-                text = Path(f"/proc/{worker}/task/{thread}/children").read_text()
-                found += map(int, text.split())
+    found = [pid for worker in service.workers() for pid in children(worker)]
     return [pid for pid in found if b"scrub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_one_run_goes_on_at_a_time_also_when_the_process_that_began_it_dies(service, console, cids):
     console.post("/jobs/start", job="scrub")
+    assert becomes(lambda: runs_of(service))
     [pid] = runs_of(service)
     os.kill(pid, signal.SIGSTOP)
     meanwhile = console.post("/jobs/start", job="fsck")

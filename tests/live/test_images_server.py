@@ -3,14 +3,13 @@ import os
 import random
 import threading
 import time
-from pathlib import Path
 
 import pytest
 from PIL import Image
 from support import image_bombs
 from support.accounts import take_down
 from support.live_service import Service, becomes
-from support.process_watch import peak_bytes
+from support.process_watch import children, peak_bytes
 from support.real_media import PHOTOS, media
 
 pytestmark = pytest.mark.live
@@ -57,11 +56,7 @@ def unharmed(server):
 
 
 def helpers(server) -> list[int]:
-    found = []
-    for worker in server.workers():
-        for task in Path(f"/proc/{worker}/task").iterdir():
-            found += map(int, (task / "children").read_text().split())
-    return found
+    return [pid for worker in server.workers() for pid in children(worker)]
 
 
 def picture(

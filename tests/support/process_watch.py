@@ -3,6 +3,7 @@
 import os
 import re
 import time
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -40,8 +41,14 @@ def open_files(pid: int) -> list[str]:
 
 
 def children(pid: int) -> list[int]:
-    """The pids of its children."""
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    """The pids of its children, of whichever thread. None when it has ended."""
+    found: list[int] = []
+    with suppress(FileNotFoundError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(FileNotFoundError):  # ended meanwhile
+                text = Path(f"/proc/{pid}/task/{thread}/children").read_text()
+                found += map(int, text.split())
+    return found
 
 
 def status_bytes(pid: int, name: str) -> int:
