@@ -9,6 +9,7 @@ import tracemalloc
 
 import pytest
 from support.cids import cid_of
+from support.live_service import becomes
 from support.s3_access import BUCKET
 
 from aurora_blobs.errors import BackendTimeout, BackendUnavailable, ServiceBusy
@@ -279,9 +280,7 @@ def test_parts_left_by_a_crash_are_collected_after_the_grace(core, link, bucket,
     if child == 0:  # no pytest in here
         core.upload(some_bytes(SIZE))
         os._exit(1)
-    deadline = time.monotonic() + 30
-    while not any("partNumber=2" in head for head in link.heads) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    assert becomes(lambda: any("partNumber=2" in head for head in link.heads))
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     link.heal()
