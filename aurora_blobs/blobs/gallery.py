@@ -43,10 +43,6 @@ class Wanted:
         )
 
 
-# Where all that a source gives is wanted.
-_UNFILTERED = (Wanted(), Wanted(state="missing"), Wanted(state="takendown"))
-
-
 @dataclass(frozen=True, slots=True)
 class Page:
     """Up to `PAGE` entries. *after* is where to go on, None at the end.
@@ -82,7 +78,11 @@ def look(database: Database, wanted: Wanted, after: Place | None) -> Page:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Source:
-    """Where entries come from: *find* gives up to so many after a place, at first after *begin*."""
+    """Where entries come from: *find* gives *step* at most after a place, at first after *begin*.
+
+    Where all of them are wanted, a page is one statement. So it is where each statement sorts all
+    that there is: of an account, or what is lost or taken down.
+    """
 
     find: Callable[[Transaction, Place, int], list[Holding]]
     begin: Place
@@ -93,14 +93,15 @@ class _Source:
 def _source(wanted: Wanted) -> _Source:
     begin = (2**62 if wanted.until is None else wanted.until, "", "")
     if wanted.did is not None:
-        # One statement, since each sorts all that the account has.
+        step = PAGE + 1 if wanted == Wanted(did=wanted.did) else _LOOKED_AT
         find = partial(_newest_of, wanted.did)
-        return _Source(find=find, begin=begin, step=_LOOKED_AT, is_by_time=True)
-    step = PAGE + 1 if wanted in _UNFILTERED else _STEP
+        return _Source(find=find, begin=begin, step=step, is_by_time=True)
     by_cid = {"missing": blobs.lost, "takendown": blobs.taken_down}
     if wanted.state in by_cid:
+        step = PAGE + 1 if wanted == Wanted(state=wanted.state) else _LOOKED_AT
         find = partial(_by_cid, by_cid[wanted.state])
         return _Source(find=find, begin=(0, "", ""), step=step, is_by_time=False)
+    step = PAGE + 1 if wanted == Wanted() else _STEP
     return _Source(find=blobs.newest, begin=begin, step=step, is_by_time=True)
 
 

@@ -541,20 +541,25 @@ SELECT EXISTS (SELECT 1 FROM takedown t WHERE t.cid = m.cid AND t.did IN (m.crea
        b.stored_at IS NULL AS missing,
        m.unreferenced_since IS NOT NULL AS temporary,
 """
-HELD = """
-  FROM blob_metadata m
+_OF_ENTRY = """
        JOIN account a ON a.did = m.creator_did
        LEFT JOIN upstream_account u ON u.did = a.did
        JOIN blob b ON b.cid = m.cid
 """
-_HOLDINGS = (
+HELD = (
+    """
+  FROM blob_metadata m
+"""
+    + _OF_ENTRY
+)
+_HOLDING = (
     FLAGS
     + """
        m.creator_did AS did, m.cid, m.mime_type, m.size, m.created_at, m.unreferenced_since,
        m.width, m.height, m.duration_ms, b.number
 """
-    + HELD
 )
+_HOLDINGS = _HOLDING + HELD
 
 
 def owners(tx: Transaction, cid: str, after_did: str = "", limit: int = EVERY_ONE) -> list[Holding]:
@@ -605,13 +610,21 @@ def newest(tx: Transaction, before: Place, limit: int) -> list[Holding]:
 
 def newest_of(tx: Transaction, did: str, before: Place, limit: int) -> list[Holding]:
     """As `newest`, of *did* alone; reads all of its entries."""
-    # As an expression: else SQLite goes by time, through the entries of all accounts.
+    # As an expression: else SQLite goes by time, through the entries of all accounts. What else is
+    # known of an entry is looked up for those of the page alone.
     rows = tx.all(
-        _HOLDINGS
+        _HOLDING
         + """
-         WHERE m.creator_did = ? AND (m.created_at + 0, m.creator_did, m.cid) < (?, ?, ?)
-         ORDER BY m.created_at + 0 DESC, m.cid DESC
-         LIMIT ?
+          FROM (SELECT creator_did, cid, mime_type, size, created_at, unreferenced_since,
+                       width, height, duration_ms
+                  FROM blob_metadata
+                 WHERE creator_did = ? AND (created_at + 0, creator_did, cid) < (?, ?, ?)
+                 ORDER BY created_at + 0 DESC, cid DESC
+                 LIMIT ?) AS m
+        """
+        + _OF_ENTRY
+        + """
+         ORDER BY m.created_at DESC, m.cid DESC
         """,
         did,
         *before,
@@ -639,17 +652,22 @@ def lost(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
 
 def taken_down(tx: Transaction, after: tuple[str, str], limit: int) -> list[Holding]:
     """Up to *limit* entries that are taken down, by CID and DID, after that pair."""
-    # CROSS JOIN: else SQLite goes through all entries, and looks for a takedown of each.
+    # CROSS JOIN: else SQLite goes through all entries, and looks for a takedown of each. By t.cid,
+    # whose index it follows. Were the entries looked for again by what is found, PostgreSQL would
+    # go through all owners of a blob for each of them.
     rows = tx.all(
-        _HOLDINGS
+        _HOLDING
         + """
-         WHERE (m.creator_did, m.cid) IN (
-                   SELECT DISTINCT o.creator_did, t.cid
-                     FROM takedown t CROSS JOIN blob_metadata o
-                    WHERE o.cid = t.cid AND t.did IN (o.creator_did, '')
-                      AND t.cid >= ? AND (t.cid, o.creator_did) > (?, ?)
-                    ORDER BY t.cid, o.creator_did
-                    LIMIT ?)
+          FROM (SELECT DISTINCT t.cid, o.creator_did, o.mime_type, o.size, o.created_at,
+                       o.unreferenced_since, o.width, o.height, o.duration_ms
+                  FROM takedown t CROSS JOIN blob_metadata o
+                 WHERE o.cid = t.cid AND t.did IN (o.creator_did, '')
+                   AND t.cid >= ? AND (t.cid, o.creator_did) > (?, ?)
+                 ORDER BY t.cid, o.creator_did
+                 LIMIT ?) AS m
+        """
+        + _OF_ENTRY
+        + """
          ORDER BY m.cid, m.creator_did
         """,
         after[0],

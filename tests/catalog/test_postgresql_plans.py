@@ -164,3 +164,10 @@ def test_no_statement_reads_a_whole_table_but_those_that_have_to(plans):
 
     assert len(plans) > 90
     assert {name for name in read if read[name]} == EXPECTED, read
+
+
+def test_an_entry_that_is_taken_down_is_looked_up_once(plans):
+    """By its CID alone each of the owners is, for each of them."""
+    [plan] = [plan for name, plan in plans if name == "blobs.taken_down"]
+
+    assert [step.get("Relation Name") for step in steps(plan)].count("blob_metadata") == 1
