@@ -206,10 +206,12 @@ def sums(tx: Transaction) -> Sums:
 
 def counts(tx: Transaction, did: str) -> Counts:
     """The records of *did*, the different blobs that they name, and its blobs that are stored."""
+    # The second as in `references.count`.
     [(recorded, expected, owned, lost)] = tx.all(
         """
         SELECT (SELECT COUNT(*) FROM record WHERE did = ?),
-               (SELECT COUNT(DISTINCT cid) FROM record_blob WHERE did = ?),
+               (SELECT COUNT(*)
+                  FROM (SELECT DISTINCT cid FROM record_blob WHERE did = ?) AS named),
                COALESCE((SELECT blob_count FROM account WHERE did = ?), 0),
                (SELECT COUNT(*)
                   FROM blob b JOIN blob_metadata m ON m.creator_did = ? AND m.cid = b.cid

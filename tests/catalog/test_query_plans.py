@@ -137,6 +137,13 @@ def test_a_page_of_entries_that_are_taken_down_reads_no_others(plans):
     assert "SEARCH o USING INDEX blob_metadata_by_cid (cid=?)" in plan
 
 
+@pytest.mark.parametrize("name", ["references.count", "accounts.counts"])
+def test_what_records_name_is_counted_without_sorting_it(plans, name):
+    (plan,) = [plan for found, plan in plans if found == name]
+
+    assert [step for step in plan if "TEMP B-TREE" in step] == []
+
+
 def test_no_request_reads_a_whole_table(app, services, statements):
     alice = sign_up(app.test_client(), "alice.test")
     admin = app.test_client()
