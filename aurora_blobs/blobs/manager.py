@@ -426,13 +426,23 @@ class BlobManager:
             return inventory.totals(tx)
 
     def inspect(
-        self, cid: str, *, after_did: str = "", limit: int = blobs.EVERY_ONE
+        self,
+        cid: str,
+        *,
+        after_did: str = "",
+        limit: int = blobs.EVERY_ONE,
+        of_holders: bool = False,
     ) -> Inspection | None:
-        """All that is known of *cid*, up to *limit* holders after *after_did*; None for nothing."""
+        """All that is known of *cid*, up to *limit* holders after *after_did*; None for nothing.
+
+        *of_holders*: where anybody holds it, of records only theirs, without a look at each
+        account.
+        """
         with self._database.read() as tx:
             holders = blobs.owners(tx, cid, after_did, limit)
             taken_down = takedowns.of_blob(tx, cid)
-            records = references.of_blob(tx, cid, _STEP)
+            find = references.of_holders if of_holders and holders else references.of_blob
+            records = find(tx, cid, _STEP)
             row = inventory.find_row(tx, cid)
         if row is None and not taken_down and not records:
             return None

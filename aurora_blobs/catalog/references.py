@@ -183,8 +183,24 @@ def record_uris(tx: Transaction, did: str, cid: str, after: str, limit: int) -> 
     return [uri for (uri,) in rows]
 
 
+def of_holders(tx: Transaction, cid: str, limit: int) -> list[tuple[str, str]]:
+    """Up to *limit* records that name *cid*, of accounts that own it: by DID and URI."""
+    rows = tx.all(
+        """
+        SELECT r.did, r.record_uri
+          FROM blob_metadata m JOIN record_blob r ON r.did = m.creator_did AND r.cid = m.cid
+         WHERE m.cid = ?
+         ORDER BY r.did, r.record_uri
+         LIMIT ?
+        """,
+        cid,
+        limit,
+    )
+    return [(did, uri) for did, uri in rows]
+
+
 def of_blob(tx: Transaction, cid: str, limit: int) -> list[tuple[str, str]]:
-    """Up to *limit* records of any account that name *cid*: DID and URI, in that order."""
+    """As `of_holders`, of any account; looks at each account."""
     # By account, because the index begins with it.
     rows = tx.all(
         """

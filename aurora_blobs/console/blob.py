@@ -36,7 +36,7 @@ def blob(cid: str) -> Response:
     """The page of a content, its holders by DID."""
     cid = _parse(cid)
     after_did = parameter("after", MAX_DID)
-    found = services().blobs.inspect(cid, after_did=after_did, limit=_HOLDERS + 1)
+    found = services().blobs.inspect(cid, after_did=after_did, limit=_HOLDERS + 1, of_holders=True)
     if found is None:
         raise BlobNotFound(f"No account holds {cid}, no record names it and nobody took it down")
     holders, last = one_page(found.holders, _HOLDERS)

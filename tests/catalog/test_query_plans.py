@@ -137,6 +137,13 @@ def test_a_page_of_entries_that_are_taken_down_reads_no_others(plans):
     assert "SEARCH o USING INDEX blob_metadata_by_cid (cid=?)" in plan
 
 
+def test_the_records_of_those_who_hold_a_blob_are_found_without_a_look_at_others(plans):
+    (plan,) = [plan for found, plan in plans if found == "references.of_holders"]
+
+    assert "SEARCH m USING INDEX blob_metadata_by_cid (cid=?)" in plan
+    assert "SEARCH r USING COVERING INDEX record_blob_by_cid (did=? AND cid=?)" in plan
+
+
 @pytest.mark.parametrize("name", ["references.count", "accounts.counts"])
 def test_what_records_name_is_counted_without_sorting_it(plans, name):
     (plan,) = [plan for found, plan in plans if found == name]

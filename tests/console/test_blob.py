@@ -2,6 +2,8 @@
 
 import pytest
 from support.accounts import sign_up, take_down
+from support.car_files import CAR, IMPORT, car_of, reference
+from support.cids import cid_of
 from support.console import Console
 from support.media_samples import jpeg
 from support.services import services_of
@@ -32,6 +34,26 @@ def test_it_shows_holders_records_and_takedowns(app, client, console, alice, pub
     assert f"at://{alice.did}/com.example.file/{published.rkey}" in text
     assert "takendown" in text
     assert "temporary" in text
+
+
+def test_the_records_are_those_of_holders_where_there_are_any(app, client, console, published):
+    bob = sign_up(client, "bob12.test")
+    wants = {"files": [reference(jpeg("cat")), reference(jpeg("dog"))]}
+    imported = client.post(
+        IMPORT,
+        data=car_of({"com.example.file/wants": wants}, bob.did).getvalue(),
+        headers={**bob.headers, "Content-Type": CAR},
+    )
+    uri = f"at://{bob.did}/com.example.file/wants"
+
+    held, unheld = (console.page(f"/blob/{cid_of(jpeg(name))}").text for name in ("cat", "dog"))
+    shown = app.test_cli_runner().invoke(args=["blobs", "show", published.cid]).output
+
+    assert imported.status_code == 200
+    assert published.rkey in held
+    assert uri not in held
+    assert uri in unheld
+    assert f"named by {uri}" in shown
 
 
 def test_what_nobody_knows_is_told(console):
