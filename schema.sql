@@ -123,7 +123,7 @@ CREATE TABLE blob_metadata (
 );
 CREATE INDEX blob_metadata_by_cid ON blob_metadata (cid);
 CREATE INDEX blob_metadata_by_age ON blob_metadata (created_at);
-CREATE INDEX blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid)
+CREATE INDEX blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid, size)
     WHERE unreferenced_since IS NOT NULL;
 CREATE INDEX blob_metadata_temporary_of_account ON blob_metadata (creator_did, size)
     WHERE unreferenced_since IS NOT NULL;

@@ -151,6 +151,13 @@ def test_what_records_name_is_counted_without_sorting_it(plans, name):
     assert [step for step in plan if "TEMP B-TREE" in step] == []
 
 
+@pytest.mark.parametrize("name", ["expiry.expired", "expiry.total_expired"])
+def test_what_the_collector_may_take_is_read_in_the_index_alone(plans, name):
+    (plan,) = [plan for found, plan in plans if found == name]
+
+    assert "USING COVERING INDEX blob_metadata_temporary (" in plan[0]
+
+
 def test_no_request_reads_a_whole_table(app, services, statements):
     alice = sign_up(app.test_client(), "alice.test")
     admin = app.test_client()

@@ -108,6 +108,10 @@ CREATE INDEX IF NOT EXISTS staged_object_by_expiry ON staged_object (expires_at)
 
 CREATE INDEX IF NOT EXISTS account_taken_down ON account (did) WHERE takedown_at IS NOT NULL;
 
+DROP INDEX IF EXISTS blob_metadata_temporary;
+CREATE INDEX blob_metadata_temporary ON blob_metadata (unreferenced_since, creator_did, cid, size)
+    WHERE unreferenced_since IS NOT NULL;
+
 CREATE INDEX IF NOT EXISTS identity_not_had ON identity (fetched_at) WHERE document IS NULL;
 
 CREATE TABLE IF NOT EXISTS upstream_host (
