@@ -14,6 +14,10 @@ from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.db import Transaction
 from aurora_blobs.errors import BlobServiceError, ServiceBusy
 
+# Blobs that are kept at a time; fewer where they have so many bytes, which may be in memory.
+MOST_TOGETHER = 16
+TOGETHER_BYTES = 2**20
+
 
 class Together:
     """Uploads that are received one after the other, until `keep` stores them all.

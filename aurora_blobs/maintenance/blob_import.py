@@ -5,7 +5,7 @@ The layouts are ``<did>/<cid>`` and ``blocks/<did>/<cid>`` of the reference PDS,
 """
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, Generic, TypeVar
 
 from aurora_blobs.blobs.manager import BlobManager
+from aurora_blobs.blobs.together import MOST_TOGETHER, TOGETHER_BYTES, Together
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import (
     accounts,
@@ -61,8 +62,23 @@ class Found(Generic[Place]):
 
 Read = Callable[[str], Place | None]
 Owned = tuple[str | None, str]  # DID, None if the place does not say it, and CID
-# What is found, and what takes it: it returns whether it came, None where nothing is to be said.
-_Step = tuple[Found[Owned], Callable[[], Finding | bool | None]]
+
+
+@dataclass(slots=True, eq=False)
+class _Step:
+    """A blob that was found, whose it is to be, and what the account's own database says of it.
+
+    `did` is None where it does not come. `outcome` is whether it came, or was here; or why it did
+    not come, None where nothing is to be said of that.
+    """
+
+    found: Found[Owned]
+    did: str | None
+    row: KeptBlob | None = None
+    outcome: Finding | bool | None = None
+
+    def refuse(self, reason: str) -> None:
+        self.outcome = Finding("not imported", self.found.name, reason)
 
 
 def in_folder(folder: Path, read: Read[Place]) -> Iterator[Found[Place]]:
@@ -184,73 +200,86 @@ class BlobImporter:
         Raises BackendUnavailable, BackendTimeout, ServiceBusy, InsufficientStorage.
         """
         try:
-            for (blob, _), outcome in in_order(_do, self._steps(found), self._jobs):
-                if isinstance(outcome, Finding):
-                    yield outcome
-                elif outcome is not None:
-                    self.imported += outcome
-                    self.present += not outcome
-                progress(blob.size)
+            batches = _batches(map(self._step, found))
+            for batch, _ in in_order(self._take, batches, self._jobs):
+                for step in batch:
+                    if isinstance(step.outcome, Finding):
+                        yield step.outcome
+                    elif step.outcome is not None:
+                        self.imported += step.outcome
+                        self.present += not step.outcome
+                    progress(step.found.size)
         finally:
             self._leave()
 
-    def _steps(self, found: Iterator[Found[Owned]]) -> Iterator[_Step]:
-        """Each of *found*, and what takes it. One thread reads the accounts' databases."""
-        for blob in found:
-            owner, cid = blob.place
-            did = owner or self._did
-            if did is None:
-                reason = "its place does not say whose it is: give --did"
-                yield blob, partial(_not_imported, blob.name, reason)
-                continue
-            if did in self._refused:
-                yield blob, _pass_over
-                continue
+    def _step(self, found: Found[Owned]) -> _Step:
+        """What is to be done with *found*. One thread reads the accounts' databases."""
+        owner, cid = found.place
+        did = owner or self._did
+        step = _Step(found, None)
+        if did is None:
+            step.refuse("its place does not say whose it is: give --did")
+        elif did not in self._refused:
             try:
-                row = self._row(did, cid)
+                step.row = self._row(did, cid)
+                step.did = did
             except ForeignDatabaseError as error:
                 self._refused.add(did)
                 path = self._account_databases[did]
                 reason = f"all of its blobs, because of {path}: {error}"
-                yield blob, partial(_not_imported, did, reason)
-                continue
-            yield blob, partial(self._take, blob, did, row)
+                step.outcome = Finding("not imported", did, reason)
+        return step
 
-    def _take(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> Finding | bool:
-        """Whether *blob* came, or was here; or why it could not be imported."""
-        takedown_ref = None if row is None else row.takedown_ref
-        if takedown_ref is None and "quarantine" in blob.name.split("/"):
-            reason = "in quarantine, and no --db says that it is taken down"
-            return _not_imported(blob.name, reason)
-        state = blobs.find_upload_state(self._database.one_shot(), did, blob.place[1])
-        is_present = state is not None and state.stored and state.entry is not None
-        if not is_present:
-            refusal = self._upload(blob, did, row)
-            if refusal is not None:
-                return _not_imported(blob.name, refusal)
-        if takedown_ref is not None:
-            # Of a present blob too: an earlier run may have ended between blob and takedown.
-            with self._database.write() as tx:
-                now = self._clock()
-                takedowns.apply(tx, blob.place[1], did, takedown_ref, now, self._by)
-        return not is_present
+    def _take(self, batch: list[_Step]) -> None:
+        """Have the outcome of each step of *batch*."""
+        received = []
+        with self._blobs.together() as together:
+            for step in batch:
+                if step.did is not None and self._receive(step, step.did, together):
+                    received.append(step)
+            for step, kept in zip(received, together.keep(), strict=True):
+                if isinstance(kept, FATAL):
+                    raise kept
+                if isinstance(kept, BlobServiceError):
+                    step.refuse(kept.message)
+        for step in batch:
+            self._take_down(step)
 
-    def _upload(self, blob: Found[Owned], did: str, row: KeptBlob | None) -> str | None:
+    def _receive(self, step: _Step, did: str, together: Together) -> bool:
+        """Read the blob; whether it is to be kept."""
+        found, row = step.found, step.row
+        cid = found.place[1]
+        if "quarantine" in found.name.split("/") and (row is None or row.takedown_ref is None):
+            step.refuse("in quarantine, and no --db says that it is taken down")
+            return False
+        state = blobs.find_upload_state(self._database.one_shot(), did, cid)
+        step.outcome = state is None or not state.stored or state.entry is None
+        if not step.outcome:
+            return False
         try:
-            with blob.open() as file:
+            with found.open() as file:
                 incoming = Incoming(
                     stream=file,
                     did=did,
                     declared_type=None if row is None else row.mime_type,
-                    declared_size=blob.size,
-                    expected_cid=blob.place[1],
+                    declared_size=found.size,
+                    expected_cid=cid,
                 )
-                self._blobs.upload(incoming)
+                return together.receive(incoming) is None
         except FATAL:
             raise
         except BlobServiceError as error:
-            return error.message
-        return None
+            step.refuse(error.message)
+            return False
+
+    def _take_down(self, step: _Step) -> None:
+        # What was here too: an earlier run may have ended between blob and takedown.
+        if step.did is None or isinstance(step.outcome, Finding):
+            return
+        if step.row is not None and step.row.takedown_ref is not None:
+            cid, ref = step.found.place[1], step.row.takedown_ref
+            with self._database.write() as tx:
+                takedowns.apply(tx, cid, step.did, ref, self._clock(), self._by)
 
     def _row(self, did: str, cid: str) -> KeptBlob | None:
         """What the account's own database says of *cid*; None if nothing, or without a database.
@@ -294,13 +323,15 @@ class BlobImporter:
                 record_usage.add(tx, did, added)
 
 
-def _do(step: _Step) -> Finding | bool | None:
-    return step[1]()
-
-
-def _not_imported(subject: str, reason: str) -> Finding:
-    return Finding("not imported", subject, reason)
-
-
-def _pass_over() -> None:
-    return None
+def _batches(steps: Iterable[_Step]) -> Iterator[list[_Step]]:
+    """*steps*, as many at a time as are kept together."""
+    batch: list[_Step] = []
+    size = 0
+    for step in steps:
+        if batch and (len(batch) == MOST_TOGETHER or size + step.found.size > TOGETHER_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(step)
+        size += step.found.size
+    if batch:
+        yield batch

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from aurora_blobs.auth.fetch import FetchFailed
 from aurora_blobs.blobs.manager import BlobManager
-from aurora_blobs.blobs.together import Together
+from aurora_blobs.blobs.together import MOST_TOGETHER, TOGETHER_BYTES, Together
 from aurora_blobs.blobs.upload import Incoming
 from aurora_blobs.catalog import blobs as catalog
 from aurora_blobs.catalog import upstream
@@ -30,11 +30,7 @@ AT_ONCE = 4  # from one PDS
 # Of one PDS: while some of them wait for it, the others wait for the disk.
 THREADS = 12
 FETCHES_AT_ONCE = 32  # from all PDSes
-# Blobs that a thread stores together; fewer where they have so many bytes, which may be in memory,
-# or the first has waited so long.
-MOST_TOGETHER = 16
-_TOGETHER_BYTES = 2**20
-_TOGETHER_SECONDS = 0.5
+_TOGETHER_SECONDS = 0.5  # that the first of several blobs waits for the others
 _PAGE = 200  # blobs per statement
 _POLL_SECONDS = 1.0
 _OWN_PAUSE_SECONDS = 5.0  # while our own store or database is away
@@ -167,7 +163,7 @@ class Fetcher:
                     until = time.monotonic() + _TOGETHER_SECONDS
                     while (
                         due
-                        and together.size < _TOGETHER_BYTES
+                        and together.size < TOGETHER_BYTES
                         and time.monotonic() < until
                         and not stop.is_set()
                         and not self._source.is_resting

@@ -11,8 +11,9 @@ from support.live_service import Service
 from support.process_watch import resident_bytes
 from support.static_pds import StaticPds
 
+from aurora_blobs.blobs.together import MOST_TOGETHER
 from aurora_blobs.clock import system_clock
-from aurora_blobs.mirror.fetcher import MOST_TOGETHER, THREADS
+from aurora_blobs.mirror.fetcher import THREADS
 
 pytestmark = [pytest.mark.live, pytest.mark.long]
 

@@ -204,8 +204,8 @@ def test_many_references_come_in_steps(core, bring, carol, monkeypatch):
     bring()
 
     assert len(core.listed(CAROL)) == 2_500
-    # Three for references; accounts, blobs.
-    assert len(commits) == 3 + 2 + 3
+    # Three for references; accounts; the blobs together.
+    assert len(commits) == 3 + 2 + 1
 
 
 def test_a_type_that_is_none_is_not_stated(core, bring, carol):
