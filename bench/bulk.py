@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -23,7 +24,7 @@ from cases import KIB, MIB, Bench, image, median, name_of
 SIZES = (MIB, 5 * MIB, 100 * MIB)
 SMALL, SMALL_COUNT = 4 * KIB, 10_000
 COPIES = ("blobs import", "backup make")
-WORKS = (*COPIES, "blobs scrub")
+WORKS = (*COPIES, "blobs scrub", "blobs migrate")
 _BYTES = 512 * MIB  # of the files of one size
 _ACCOUNTS = 10
 # Runs a command, and prints last its seconds and those of its CPU.
@@ -61,13 +62,23 @@ Run = Callable[[], tuple[float, float]]
 
 
 def commands(bench: Bench) -> None:
-    """import, backup make and scrub: large files beside one thread of C, small ones beside cp."""
+    """Large files beside one thread of C, small ones beside cp."""
+    counts = {
+        size: max(1, _BYTES // size // (4 if bench.is_quick else 1))
+        for size in SIZES
+        if size in bench.sizes
+    }
+    counts[SMALL] = SMALL_COUNT // (10 if bench.is_quick else 1)
     with (bench.folder / "log").open("ab") as log:
         hands = _Hands(bench, log)
-        for size in SIZES:
-            if size in bench.sizes:
-                hands.measure(size, max(1, _BYTES // size // (4 if bench.is_quick else 1)))
-        hands.measure(SMALL, SMALL_COUNT // (10 if bench.is_quick else 1))
+        for size, count in counts.items():
+            hands.measure(size, count)
+        store, settings = servers.start_seaweedfs(bench.folder / "bulk-s3")
+        try:
+            for size, count in counts.items():
+                hands.measure_migration(size, count, settings | {"S3_PREFIX": f"{size}/"})
+        finally:
+            store.stop()
 
 
 def table(measured: list[Bulk]) -> Table:
@@ -91,6 +102,10 @@ def _rate(one: Bulk, seconds: float) -> str:
     return f"{one.count * one.size / seconds / 1e6:,.0f} MB"
 
 
+def _copier(size: int) -> str:
+    return "C" if size >= MIB else "cp -a, and fsync"
+
+
 class _Hands:
     """Makes the files, and lets the contestants have them in turns."""
 
@@ -106,15 +121,14 @@ class _Hands:
         source, store = self._folder / f"pds-{size}", self._folder / f"store-{size}"
         self._lay(source, size, count)
         self._run_ours(store, "blobs", "import", source)
-        copied = "C" if size >= MIB else "cp -a, and fsync"
         works: dict[str, tuple[str, Run, Run]] = {
             "blobs import": (
-                copied,
+                _copier(size),
                 lambda: self._run_ours(self._new(), "blobs", "import", source),
                 lambda: self._copy(source, size),
             ),
             "backup make": (
-                copied,
+                _copier(size),
                 lambda: self._run_ours(store, "backup", "make", self._new()),
                 lambda: self._copy(store / "blobs", size),
             ),
@@ -126,6 +140,23 @@ class _Hands:
         }
         for work, (limit, ours, theirs) in works.items():
             self._in_turns(Bulk(work, size, count, limit), ours, theirs)
+
+    def measure_migration(self, size: int, count: int, settings: dict[str, str]) -> None:
+        """From the S3 store of *settings* to the disk, what `measure` has laid."""
+        source, store = self._folder / f"pds-{size}", self._folder / f"s3-{size}"
+        self._run_ours(store, "blobs", "import", source, **settings)
+
+        def migrate() -> tuple[float, float]:
+            target = self._new()
+            target.mkdir()
+            shutil.copy(store / "aurora.sqlite3", target)
+            return self._run_ours(target, "blobs", "migrate", "--to", "disk", **settings)
+
+        self._in_turns(
+            Bulk("blobs migrate", size, count, _copier(size)),
+            migrate,
+            lambda: self._copy(source, size),
+        )
 
     def _in_turns(self, measured: Bulk, ours: Run, theirs: Run) -> None:
         runs = {"ours": ours, "limit": theirs}
@@ -152,11 +183,13 @@ class _Hands:
             account.mkdir(parents=True, exist_ok=True)
             (account / cid_of_digest(hashlib.sha256(data).digest())).write_bytes(data)
 
-    def _run_ours(self, data_folder: Path, *words: str | Path) -> tuple[float, float]:
+    def _run_ours(
+        self, data_folder: Path, *words: str | Path, **settings: str
+    ) -> tuple[float, float]:
         done = subprocess.run(
             [sys.executable, "-c", _TIMED, *words],
             cwd=servers.PROJECT,
-            env=servers.environ(data_folder, {}),
+            env=servers.environ(data_folder, settings),
             stdout=subprocess.PIPE,
             stderr=self._log,
             check=True,
