@@ -8,6 +8,7 @@ import pytest
 from PIL import Image, ImageDraw
 from support.accounts import blob_path, take_down
 from support.chromium import Chromium
+from support.cids import cid_of
 from support.corpus import corpus
 from support.nginx import in_front, service_behind
 from support.project import ROOT
@@ -211,8 +212,35 @@ def test_no_page_is_wider_than_the_window(browser, origin, alice, width):
     sign_in(browser, origin)
     browser.resize(width)
     wide = {}
-    for name, path in paths(alice).items():
+    refused = {"nobody's blob": f"/console/blob/{cid_of(b'of nobody')}"}
+    for name, path in (paths(alice) | refused).items():
         browser.open(f"{origin}{path}")
         wide[name] = browser.evaluate("document.documentElement.scrollWidth")
 
     assert wide == dict.fromkeys(wide, width)
+
+
+@pytest.mark.parametrize("path", ["accounts", "moderation", "audit"])
+def test_a_text_in_a_table_has_room_on_a_narrow_window(browser, origin, alice, path):
+    sign_in(browser, origin)
+    browser.resize(390)
+    browser.open(f"{origin}{paths(alice)[path]}")
+
+    narrowest = "Math.min(...[...document.querySelectorAll('.text')].map(cell => cell.offsetWidth))"
+
+    assert browser.evaluate(narrowest) >= 130
+
+
+@pytest.mark.parametrize("path", ["moderation", "audit"])
+def test_the_fields_and_the_button_of_a_form_end_on_one_line(browser, origin, alice, path):
+    sign_in(browser, origin)
+    browser.resize(1280)
+    browser.open(f"{origin}{paths(alice)[path]}")
+    ends = (
+        "[...document.querySelectorAll('.filters :is(input, select, button)')].map(part => {part})"
+    )
+
+    found = browser.evaluate(ends.replace("{part}", "part.getBoundingClientRect().bottom"))
+
+    assert len(found) > 1
+    assert max(found) - min(found) < 1
