@@ -78,10 +78,7 @@ class Connections:
             connection.socket.close()
 
     def give(self, connection: Connection) -> None:
-        """Keep *connection*, whose last answer was read to its end, unless it is over."""
-        if not connection.is_silent:
-            connection.socket.close()
-            return
+        """Keep *connection*, whose last answer was read to its end."""
         with self._lock:
             self._kept.append(connection)
             self._forget_old()

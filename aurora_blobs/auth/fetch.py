@@ -28,6 +28,8 @@ _MAX_RECEIVED = 2 * _MAX_BYTES
 ANSWER_SECONDS = 30.0
 _SLOWEST = 64 * 1024  # bytes per second
 _HEAD = 64 * 1024  # bytes of an answer beside its body and what is around its pieces
+# Bytes per read: with less, the head and body of a small answer take a read each (seen).
+_BUFFER = 64 * 1024
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given out: RFC 4291, 2.4
@@ -228,7 +230,7 @@ class _Limits:
 
 
 class _Timed:
-    """A socket in the form that http.client needs, within *limits*."""
+    """A socket in the form that `Answer` needs, within *limits*."""
 
     def __init__(self, connected: socket.socket, limits: _Limits) -> None:
         self._socket = connected
@@ -239,10 +241,7 @@ class _Timed:
         self._socket.sendall(data)
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedReader(self._socket, self._limits))
-
-    def close(self) -> None:
-        """Do nothing: http.client closes before the body is read."""
+        return io.BufferedReader(_TimedReader(self._socket, self._limits), _BUFFER)
 
 
 class _TimedReader(io.RawIOBase):
@@ -322,15 +321,28 @@ def _answered(
     limits: _Limits,
 ) -> Answer:
     """The answer, which begins here; without one *connection* is closed."""
-    client = http.client.HTTPConnection(connection.origin.host, connection.origin.port)
-    client.sock = cast(socket.socket, _Timed(connection.socket, limits))
-    client.response_class = Answer
+    timed = _Timed(connection.socket, limits)
     try:
-        client.request("GET" if body is None else "POST", target, body, headers)
-        return cast(Answer, client.getresponse())
+        timed.sendall(_request(target, body, headers))
+        answer = Answer(cast(socket.socket, timed))
+        answer.begin()
+        return answer
     except BaseException:
         connection.socket.close()
         raise
+
+
+def _request(target: str, body: bytes | None, headers: Mapping[str, str]) -> bytes:
+    """A GET, or a POST of *body*. Raises ValueError for what would not be one request."""
+    if body is not None:
+        headers = {**headers, "Content-Length": str(len(body))}
+    lines = [
+        f"{'GET' if body is None else 'POST'} {target} HTTP/1.1",
+        *(f"{name}: {value}" for name, value in headers.items()),
+    ]
+    if " " in target or not target.isascii() or not all(line.isprintable() for line in lines):
+        raise ValueError("a URL or header that cannot be sent")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
 
 
 def _followed(url: str, target: str) -> str:

@@ -26,6 +26,29 @@ def test_an_answer_of_any_status_is_the_callers_to_read(status):
         assert read(address) == (status, b"some bytes")
 
 
+@pytest.mark.parametrize(
+    "path, headers",
+    [
+        ("a b", {}),
+        ("a\x7f", {}),
+        ("\u00e9", {}),
+        ("", {"Cookie": "a\r\nHost: b"}),
+        ("", {"Cookie\r\nHost: b": "a"}),
+    ],
+)
+def test_what_would_be_another_request_is_not_sent(path, headers):
+    asked = []
+
+    with (
+        serving(lambda handler: asked.append(handler.path)) as address,
+        pytest.raises(FetchFailed, match="a URL or header that cannot be sent"),
+        opened_body(f"http://{address}/{path}", max_bytes=1, headers=headers),
+    ):
+        pass
+
+    assert asked == []
+
+
 def test_an_answer_has_so_many_bytes_and_no_more():
     too_long = "more than 100000 bytes"
 
