@@ -1,6 +1,6 @@
 """What the events of a PDS change here: each is one transaction, with the cursor in it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime
@@ -175,8 +175,10 @@ class Writer:
 
     def current(self, did: str) -> None:
         """What is here of *did* is what its PDS has."""
-        with self._writing(did) as tx:
-            upstream.set_current(tx, did)
+        known = upstream.find(self._database.one_shot(), did)
+        if known is not None and known.due_at is not None:
+            with self._writing(did) as tx:
+                upstream.set_current(tx, did)
 
     def welcome(self, commit: SignedCommit) -> None:
         """Make the account whose repository has come, with *commit*. Raises BadCommit, Doubted."""
@@ -187,8 +189,13 @@ class Writer:
 
     def imported(self, commit: SignedCommit) -> None:
         """The records of the account are those of *commit*; fetch the blobs that are not here."""
-        self.want_missing(commit.did)
+        last: list[str] = []
+        for missing in self._missing(commit.did):
+            if last:
+                self._want(commit.did, last)
+            last = missing
         with self._writing(commit.did) as tx:
+            self._want_some(tx, commit.did, last)
             self._set_rev(tx, commit)
             # Records may name it again, and nobody says which are new.
             refusals.ask_for_hidden(tx, commit.did, self._clock())
@@ -198,6 +205,10 @@ class Writer:
 
     def want_missing(self, did: str) -> None:
         """Fetch the blobs that records of *did* name and that are not here."""
+        for missing in self._missing(did):
+            self._want(did, missing)
+
+    def _missing(self, did: str) -> Iterator[list[str]]:
         missing: list[str] = []
         for named in self._database.in_pages(
             lambda tx, after, limit: references.named(tx, did, after, limit),
@@ -208,10 +219,10 @@ class Writer:
             if named.stored_size is None:
                 missing.append(named.cid)
             if len(missing) == STEP_ROWS:
-                self._want(did, missing)
-                missing.clear()
+                yield missing
+                missing = []
         if missing:
-            self._want(did, missing)
+            yield missing
 
     def note(self, at: Position) -> None:
         """An event was handled and changed nothing."""

@@ -194,10 +194,10 @@ class RepoImporter:
     def _run(self, repository: Repository, by_admin: bool, turn: Holder) -> Imported:
         did = repository.did
         began = self._begin(did, turn)
-        self._validate(repository, turn)
+        found = self._validated(repository, turn)
         written = unchanged = dropped = 0
         seen = set()
-        for batch in _batches(self._records(repository, turn)):
+        for batch in _batches(found):
             seen.add(batch.collection)
             changed = self._write_batch(did, batch, began, turn)
             written += changed
@@ -227,16 +227,23 @@ class RepoImporter:
             return changes.rev
 
     def _move_in(self, did: str, by_admin: bool, turn: Holder) -> None:
+        def moves_in(tx: Transaction) -> bool:
+            return by_admin or require_account(tx, did).deactivated_at is not None
+
         with self._database.read() as tx:
+            if not moves_in(tx):
+                return
             named = references.count(tx, did)
         with self._database.write(keys=(account_key(did),)) as tx:
             turn.require(tx)
-            if by_admin or require_account(tx, did).deactivated_at is not None:
+            if moves_in(tx):
                 migrations.allow(tx, did, named)
 
-    def _validate(self, repository: Repository, turn: Holder) -> None:
+    def _validated(self, repository: Repository, turn: Holder) -> Iterable[_Record]:
+        """The records of *repository*, which was read to its end; few are not read again."""
         total = collections = 0
         last = ""
+        few: list[_Record] | None = []
         for record in self._records(repository, turn):
             collections += record.collection != last
             last = record.collection
@@ -249,6 +256,11 @@ class RepoImporter:
             total += record_bytes(uri, record.text)
             total += sum(reference_bytes(uri, cid) for cid in named)
             self._limits.check_bytes(total)
+            if few is not None and len(few) < _BATCH_RECORDS and total <= STEP_BYTES:
+                few.append(record)
+            else:
+                few = None
+        return self._records(repository, turn) if few is None else few
 
     def _records(self, repository: Repository, turn: Holder) -> Iterator[_Record]:
         for found in repository.records(self._max_bytes):

@@ -44,6 +44,27 @@ def test_every_record_is_kept(core, importer):
     assert kept(core) == set(values)
 
 
+class CountedRepository(Repository):
+    reads = 0
+
+    def records(self, max_bytes):
+        self.reads += 1
+        return super().records(max_bytes)
+
+
+@pytest.mark.parametrize(
+    "count, size, reads",
+    [(200, 1, 1), (201, 1, 2), (5, 900_000, 2)],
+    ids=["a batch", "more than a batch", "more bytes than a batch"],
+)
+def test_a_repository_of_one_batch_is_read_once(core, count, size, reads):
+    values = {f"com.example.a/{number:04}": {"text": "x" * size} for number in range(count)}
+    repository = CountedRepository(car_of(values, ALICE))
+
+    assert core.importer.run(repository) == Imported(written=count)
+    assert repository.reads == reads
+
+
 def test_blobs_of_imported_records_are_awaited_without_being_here(core, importer):
     importer({"com.example.a/1": {"pictures": [blob(b"one"), blob(b"two")]}})
 
