@@ -22,6 +22,8 @@ from support.live_service import becomes
 from support.reference_pds import ReferencePds
 from support.s3_access import pds_settings
 
+from aurora_blobs.catalog import leases
+
 pytestmark = pytest.mark.live
 
 
@@ -151,7 +153,8 @@ def live_through(seed, folder, calls=(), **settings):
                 mirror.end(signal.SIGKILL)
                 mirror.start()
             assert len(faults) <= 3, faults
-            assert becomes(lambda: is_same(mirror, upstream, members), 60), (
+            # The lease of a follower that was killed on PostgreSQL has to be over first.
+            assert becomes(lambda: is_same(mirror, upstream, members), leases.SECONDS + 60), (
                 differences(mirror, upstream, members),
                 mirror.log[-5000:],
             )
