@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, Request
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.middleware.proxy_fix import ProxyFix
+from werkzeug.routing import MapAdapter
 
 from aurora_blobs import cli, console
 from aurora_blobs.accounts.audit import AuditTrail
@@ -121,9 +122,21 @@ class _NoSessions(SessionInterface):
 
 
 class _Synchronous(Flask):
-    """Without what Flask does at each request for nobody here: 4 % of a small upload."""
+    """Without what Flask does at each request for nobody here: sessions, coroutines, subdomains."""
 
     session_interface = _NoSessions()
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        if request is None or "HTTP_UPGRADE" in request.environ:
+            return super().create_url_adapter(request)
+        return self.url_map.bind(
+            request.host,
+            script_name=request.root_path,
+            url_scheme=request.scheme,
+            default_method=request.method,
+            path_info=request.path,
+            query_args=request.environ.get("QUERY_STRING", ""),
+        )
 
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         return func
