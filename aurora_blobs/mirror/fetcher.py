@@ -64,7 +64,8 @@ class Fetcher:
         self._database = database
         self._clock = clock
         self._max_bytes = max_bytes
-        self._places = places, threading.BoundedSemaphore(AT_ONCE)
+        # Its own first: who waits for one of these holds no place of others.
+        self._places = threading.BoundedSemaphore(AT_ONCE), places
         self._changed = threading.Condition()
         self._is_woken = False
         self._under_way: set[WantedBlob] = set()
