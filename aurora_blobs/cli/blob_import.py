@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import FOLDER, by_option, jobs_option, json_option
+from aurora_blobs.cli.options import FOLDER, by_option, existing_folder, jobs_option, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import (
@@ -152,6 +152,4 @@ def _found(origin: str, read: Read[Place]) -> Iterator[Found[Place]]:
     bucket = bucket_at(current_config(), origin)
     if bucket is not None:
         return in_bucket(*bucket, read)
-    if not Path(origin).is_dir():
-        raise click.ClickException(f"{origin}: no such folder")
-    return in_folder(Path(origin), read)
+    return in_folder(existing_folder(origin), read)

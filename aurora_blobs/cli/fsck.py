@@ -13,7 +13,7 @@ from aurora_blobs.cli.findings import (
     share,
     share_in_words,
 )
-from aurora_blobs.cli.options import by_option, json_option
+from aurora_blobs.cli.options import by_option, json_option, not_empty
 from aurora_blobs.cli.progress import amount
 from aurora_blobs.maintenance.fsck import Fsck, delete_strays, exposed
 from aurora_blobs.maintenance.heal import Heal
@@ -38,6 +38,7 @@ _MOST = f"{{}} of {{}} blobs in the store are strays: {_WHY}. Delete them?"
 @click.option(
     "--from",
     "origin",
+    type=not_empty,
     metavar="URL|FOLDER",
     help="Fetch missing blobs from this server's getBlob, or from the backup in this folder.",
 )

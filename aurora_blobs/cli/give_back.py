@@ -1,6 +1,5 @@
 """``aurora-blobs blobs give-back``: gives a PDS the blobs back that it has lost."""
 
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +9,7 @@ from flask.cli import with_appcontext
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import by_option, json_option
+from aurora_blobs.cli.options import by_option, existing_folder, json_option
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.config import masked
@@ -79,6 +78,4 @@ def _target(target: str, did: str | None, token: str | None) -> Target:
             return Uploads(target, did, token)
         except NotGiven as error:
             raise click.ClickException(str(error)) from error
-    if not Path(target).is_dir():
-        raise click.ClickException(f"{target}: no such folder")
-    return Folder(Path(target))
+    return Folder(existing_folder(target))

@@ -60,5 +60,28 @@ jobs_option: Callable[[Any], Any] = click.option(
     show_default=True,
     help="Blobs copied at a time.",
 )
+
+
+class _Folder(click.Path):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if value == "":  # what a shell makes of an unset variable; Path takes it for "."
+            self.fail("an empty name is no folder", param, ctx)
+        return super().convert(value, param, ctx)
+
+
 # Not `readable`: click would say so in three lines, and only of a folder that can be reached.
-FOLDER = click.Path(file_okay=False, readable=False, path_type=Path)
+FOLDER = _Folder(file_okay=False, readable=False, path_type=Path)
+
+
+def not_empty(text: str) -> str:
+    """*text*. Raises BadParameter where there is none."""
+    if not text:
+        raise click.BadParameter("an empty name is none")
+    return text
+
+
+def existing_folder(name: str) -> Path:
+    """The folder *name*. Raises ClickException where there is none."""
+    if not name or not Path(name).is_dir():
+        raise click.ClickException(f"{name or 'an empty name'}: no such folder")
+    return Path(name)

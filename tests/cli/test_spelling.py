@@ -35,6 +35,23 @@ def test_a_help_text_names_no_page_that_a_package_does_not_bring(command):
     assert set(re.findall(r"\S+\.md\b", text)) <= {"CHANGELOG.md"}
 
 
+@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
+def test_an_empty_name_is_not_the_folder_where_one_stands(command):
+    for taken in (param for param in command.params if isinstance(param.type, click.Path)):
+        with pytest.raises(click.BadParameter, match="empty"):
+            taken.type.convert("", taken, None)
+
+
+@pytest.mark.parametrize(
+    "words", [("import", ""), ("give-back", "--to", ""), ("fsck", "--from", "")], ids=" ".join
+)
+def test_an_empty_origin_is_not_the_folder_where_one_stands(run, words):
+    refused = run("blobs", *words)
+
+    assert refused.exit_code != 0
+    assert "empty name" in refused.output
+
+
 def keys(value):
     """Every key in *value*, at any depth."""
     items = value.items() if isinstance(value, dict) else ()
