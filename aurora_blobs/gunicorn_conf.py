@@ -10,6 +10,7 @@ import errno
 import gc
 import os
 import resource
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterable
@@ -121,12 +122,16 @@ forwarder_headers = ""
 control_socket_disable = True  # unused here, and it would be made in the home folder
 
 
+_STOPS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
+
 def on_starting(server: Any) -> None:
     """Raise the soft limit of open files, which usually is 1024.
 
     A connection, an upload and a database take a file each.
     """
     server.manage_workers = partial(_manage_workers, server, server.manage_workers)
+    server.spawn_worker = partial(_spawn_worker, server.spawn_worker)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 4 * worker_connections
     if hard != resource.RLIM_INFINITY:
@@ -141,6 +146,19 @@ def _manage_workers(server: Any, manage: Callable[[], None]) -> None:
         manage()
     except OSError as error:  # no process, file or memory left; gunicorn asks again in a second
         server.log.error("a worker cannot be started now: %s", error)
+
+
+def _spawn_worker(spawn: Callable[[], int]) -> int:
+    """Start a worker as gunicorn does. A stop waits until `post_worker_init`, where it is heeded.
+
+    A new process has the handler of the one that forks, which would note the signal for nobody:
+    the stop would last for `graceful_timeout`.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        return spawn()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
 
 
 def _as_bound(listeners: Iterable[Any]) -> Config:
@@ -188,6 +206,7 @@ def post_fork(server: Any, worker: Any) -> None:
 
 def post_worker_init(worker: Any) -> None:
     """Let people sign up or not, and clean up after a dead worker, whose place this may be."""
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
     services = worker.wsgi.extensions["aurora_blobs"]
     services.sign_ups.policy = _as_bound(worker.sockets).signup_policy
     until_it_works(services.blobs.recover, "undoing what a dead process has left")

@@ -148,6 +148,20 @@ def NAME(PARAMETERS):
 """
 
 
+WAITING = """
+import time
+from pathlib import Path
+exec(Path("gunicorn.conf.py").read_text())
+forked = post_fork
+
+def post_fork(server, worker):
+    while Path("FLAG").exists():
+        Path("FLAG.waits").touch()
+        time.sleep(0.02)
+    forked(server, worker)
+"""
+
+
 def failing(folder, hook, parameters):
     """A configuration in *folder* whose *hook* fails while a file is there; that file."""
     configuration, flag = folder / "gunicorn.conf.py", folder / "flag"
@@ -174,6 +188,22 @@ def test_a_worker_that_cannot_start_is_tried_again(tmp_path, hook, parameters):
         assert statuses == {200}
         assert becomes(lambda: len(set(service.workers()) - {first}) == 2)
         assert second in service.workers()
+
+
+def test_a_stop_ends_a_worker_that_is_being_started(tmp_path):
+    configuration, flag = tmp_path / "gunicorn.conf.py", tmp_path / "flag"
+    configuration.write_text(WAITING.replace("FLAG", str(flag)))
+    with Service(tmp_path, "-c", str(configuration), AURORA_BLOBS_WORKERS="2") as service:
+        assert becomes(lambda: len(service.workers()) == 2)
+        first, second = service.workers()
+        flag.touch()
+        os.kill(first, signal.SIGKILL)
+        assert becomes(flag.with_suffix(".waits").exists)
+        service.process.terminate()
+        assert becomes(lambda: second not in service.workers())
+        flag.unlink()
+
+        assert becomes(lambda: service.process.poll() is not None)
 
 
 def test_a_service_whose_first_workers_cannot_start_ends(tmp_path):
