@@ -24,8 +24,9 @@ from aurora_blobs.catalog import (
     takedowns,
 )
 from aurora_blobs.catalog.audit import PROGRAM, Author
+from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.catalog.reference_pds import KeptBlob
-from aurora_blobs.db import STEP_ROWS, Database
+from aurora_blobs.db import STEP_ROWS, Database, Transaction
 from aurora_blobs.db.foreign import ForeignDatabase, ForeignDatabaseError
 from aurora_blobs.errors import (
     STORE_AWAY,
@@ -242,19 +243,23 @@ class BlobImporter:
                     raise kept
                 if isinstance(kept, BlobServiceError):
                     step.refuse(kept.message)
-        for step in batch:
-            self._take_down(step)
 
     def _receive(self, step: _Step, did: str, together: Together) -> bool:
         """Read the blob; whether it is to be kept."""
         found, row = step.found, step.row
         cid = found.place[1]
-        if "quarantine" in found.name.split("/") and (row is None or row.takedown_ref is None):
+        ref = None if row is None else row.takedown_ref
+        if ref is None and "quarantine" in found.name.split("/"):
             step.refuse("in quarantine, and no --db says that it is taken down")
             return False
+        take_down = None if ref is None else partial(self._take_down, ref)
         state = blobs.find_upload_state(self._database.one_shot(), did, cid)
-        step.outcome = state is None or not state.stored or state.entry is None
-        if not step.outcome:
+        here = None if state is None or not state.stored else state.entry
+        step.outcome = here is None
+        if here is not None:
+            if take_down is not None:
+                with self._database.write() as tx:
+                    take_down(tx, here)
             return False
         try:
             with found.open() as file:
@@ -264,6 +269,8 @@ class BlobImporter:
                     declared_type=None if row is None else row.mime_type,
                     declared_size=found.size,
                     expected_cid=cid,
+                    also_write=take_down,
+                    writes_alone=take_down is not None,
                 )
                 return together.receive(incoming) is None
         except FATAL:
@@ -272,14 +279,8 @@ class BlobImporter:
             step.refuse(error.message)
             return False
 
-    def _take_down(self, step: _Step) -> None:
-        # What was here too: an earlier run may have ended between blob and takedown.
-        if step.did is None or isinstance(step.outcome, Finding):
-            return
-        if step.row is not None and step.row.takedown_ref is not None:
-            cid, ref = step.found.place[1], step.row.takedown_ref
-            with self._database.write() as tx:
-                takedowns.apply(tx, cid, step.did, ref, self._clock(), self._by)
+    def _take_down(self, ref: str, tx: Transaction, entry: Entry) -> None:
+        takedowns.apply(tx, entry.cid, entry.did, ref, self._clock(), self._by)
 
     def _row(self, did: str, cid: str) -> KeptBlob | None:
         """What the account's own database says of *cid*; None if nothing, or without a database.

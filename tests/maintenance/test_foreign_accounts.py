@@ -8,6 +8,7 @@ import pytest
 from support.cids import cid_of
 from support.reference_accounts import BLOB, RECORD, RECORD_BLOB, REV, account_database
 
+from aurora_blobs.catalog import takedowns
 from aurora_blobs.errors import InvalidRequest
 from aurora_blobs.maintenance.blob_import import BlobImporter, in_folder, read_name
 
@@ -190,9 +191,9 @@ def test_what_another_server_has_not_closed_yet_is_read(core, bring, carol):
     assert core.entry(CAROL, cid_of(NOTE)).mime_type == "text/x-note"
 
 
-def test_many_references_come_in_steps(core, bring, carol, monkeypatch):
-    records = {f"{URI}{number}": cid_of(b"%d" % number) for number in range(2_500)}
-    account_database(carol, records=records)
+@pytest.fixture
+def commits(core, monkeypatch):
+    """A list with an item for each transaction that writes."""
     commits = []
     write = core.database.write
 
@@ -201,6 +202,24 @@ def test_many_references_come_in_steps(core, bring, carol, monkeypatch):
         return write(*spend, **keys)
 
     monkeypatch.setattr(core.database, "write", counted)
+    return commits
+
+
+def test_a_takedown_comes_in_the_transaction_of_its_blob(core, bring, carol, commits):
+    account_database(carol, [(NOTE_CID, "text/x-note", "a ref")])
+
+    assert bring() == ([], 3)
+
+    with core.database.read() as tx:
+        assert [did for did, *_ in takedowns.of_blob(tx, NOTE_CID)] == [CAROL]
+    # Accounts, and the blobs together.
+    assert len(commits) == 2 + 1
+
+
+def test_many_references_come_in_steps(core, bring, carol, commits):
+    records = {f"{URI}{number}": cid_of(b"%d" % number) for number in range(2_500)}
+    account_database(carol, records=records)
+
     bring()
 
     assert len(core.listed(CAROL)) == 2_500
