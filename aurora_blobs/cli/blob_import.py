@@ -9,7 +9,14 @@ from flask.cli import with_appcontext
 
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import FOLDER, by_option, existing_folder, jobs_option, json_option
+from aurora_blobs.cli.options import (
+    FOLDER,
+    by_option,
+    existing_folder,
+    jobs_option,
+    json_option,
+    not_empty,
+)
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.maintenance.blob_import import (
@@ -27,7 +34,7 @@ from aurora_blobs.storage import bucket_at
 
 
 @click.command("import")
-@click.argument("origin", metavar="PATH")
+@click.argument("origin", metavar="PATH", type=not_empty)
 @click.option(
     "--did",
     type=parse_did,

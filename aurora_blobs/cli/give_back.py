@@ -9,7 +9,7 @@ from flask.cli import with_appcontext
 from aurora_blobs.catalog.audit import Author
 from aurora_blobs.catalog.blobs import Entry
 from aurora_blobs.cli.findings import Findings
-from aurora_blobs.cli.options import by_option, existing_folder, json_option
+from aurora_blobs.cli.options import by_option, existing_folder, json_option, not_empty
 from aurora_blobs.cli.output import show_all
 from aurora_blobs.cli.progress import meter
 from aurora_blobs.config import masked
@@ -23,6 +23,7 @@ from aurora_blobs.storage import bucket_at
 @click.option(
     "--to",
     "target",
+    type=not_empty,
     required=True,
     metavar="URL|PATH",
     help="A PDS, the folder of a reference PDS's blobs, or s3://bucket/prefix.",

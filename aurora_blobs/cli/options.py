@@ -82,6 +82,6 @@ def not_empty(text: str) -> str:
 
 def existing_folder(name: str) -> Path:
     """The folder *name*. Raises ClickException where there is none."""
-    if not name or not Path(name).is_dir():
-        raise click.ClickException(f"{name or 'an empty name'}: no such folder")
+    if not Path(name).is_dir():
+        raise click.ClickException(f"{name}: no such folder")
     return Path(name)

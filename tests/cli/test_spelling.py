@@ -19,6 +19,12 @@ def leaves(command):
 
 
 LEAVES = [leaf for command in COMMANDS for leaf in leaves(command)]
+FOLDERS = [
+    pytest.param(param, id=f"{leaf.name} {param.name}")
+    for leaf in LEAVES
+    for param in leaf.params
+    if isinstance(param.type, click.Path)
+]
 
 
 @pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
@@ -35,11 +41,10 @@ def test_a_help_text_names_no_page_that_a_package_does_not_bring(command):
     assert set(re.findall(r"\S+\.md\b", text)) <= {"CHANGELOG.md"}
 
 
-@pytest.mark.parametrize("command", LEAVES, ids=lambda command: command.name)
-def test_an_empty_name_is_not_the_folder_where_one_stands(command):
-    for taken in (param for param in command.params if isinstance(param.type, click.Path)):
-        with pytest.raises(click.BadParameter, match="empty"):
-            taken.type.convert("", taken, None)
+@pytest.mark.parametrize("taken", FOLDERS)
+def test_an_empty_name_is_not_the_folder_where_one_stands(taken):
+    with pytest.raises(click.BadParameter, match="empty"):
+        taken.type.convert("", taken, None)
 
 
 @pytest.mark.parametrize(
