@@ -127,6 +127,7 @@ class _Synchronous(Flask):
     session_interface = _NoSessions()
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        # A WebSocket is refused by Flask's own adapter, which looks for one.
         if request is None or "HTTP_UPGRADE" in request.environ:
             return super().create_url_adapter(request)
         return self.url_map.bind(
